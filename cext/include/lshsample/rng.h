@@ -1,0 +1,22 @@
+/* Random streams: Philox4x32-10 (Salmon et al., SC 2011), counter-based. A draw is a pure function of
+ * (seed, purpose, stream, step, index): no state, so the same for any number of threads and any order of work. */
+#ifndef LSHSAMPLE_RNG_H
+#define LSHSAMPLE_RNG_H
+
+#include <stdint.h>
+
+/* What a stream is for; streams of different purposes never meet. */
+enum {
+    LSH_DRAW_CAP = 1,       /* which ids a cap keeps: stream = row, index = id */
+    LSH_DRAW_TOP = 2,       /* ties of a top-k by count: stream = row, index = id */
+    LSH_DRAW_FILL = 3,      /* uniform fill: stream = row, index = attempt */
+    LSH_DRAW_UNIFORM = 4,   /* the uniform source: stream = row, index = attempt */
+    LSH_DRAW_FREQUENCY = 5, /* the frequency source: stream = row, index = draw */
+    LSH_DRAW_TABLES = 6,    /* the order in which tables are visited: stream = row, index = position */
+    LSH_DRAW_DROPOUT = 7    /* dropout masks: stream = layer, index = unit/4 */
+};
+
+/* Four words of 32 random bits. Thread-safe; cost: about 40 integer operations. */
+void lsh_philox(uint64_t seed, uint32_t purpose, uint32_t stream, uint64_t step, uint32_t index, uint32_t out[4]);
+
+#endif

@@ -1,0 +1,200 @@
+"""Loading, statuses, array views, threads and instruction sets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lshsample.errors import ArgumentError, NativeError, PluginError
+
+try:
+    from lshsample._core import ffi, lib
+except ImportError as error:  # pragma: no cover - needs a broken installation
+    raise NativeError(
+        "the C core is not built (lshsample/_core is missing); build it with `pip install .` or, "
+        "in a checkout, `pip install -e .` (needs gcc or clang)"
+    ) from error
+
+__all__ = [
+    "ISA_NAMES",
+    "check",
+    "check_finite",
+    "csr_view",
+    "dense_rows",
+    "dense_view",
+    "ffi",
+    "forced_isa",
+    "isa",
+    "lib",
+    "pointer",
+    "processors",
+    "threads_or_default",
+]
+
+Float32 = npt.NDArray[np.float32]
+
+ISA_NAMES = ("baseline", "avx2", "avx512")
+_MAX_THREADS = 64
+
+
+def check(status: int, what: str) -> None:
+    """Raise the exception that a status stands for; ``what`` names the call in words."""
+    if status == lib.LSH_OK:
+        return
+    text = f"{what}: {ffi.string(lib.lsh_status_text(status)).decode()}"
+    if status == lib.LSH_NO_MEMORY:
+        raise MemoryError(text)
+    if status in (lib.LSH_PLUGIN_FAILED, lib.LSH_BAD_ABI):
+        raise PluginError(text)
+    raise NativeError(text)
+
+
+def processors() -> int:
+    """The number of processors that this process may use."""
+    return int(lib.lsh_processors())
+
+
+def threads_or_default(threads: int | None, argument: str = "threads") -> int:
+    """A checked number of threads; None means ``OMP_NUM_THREADS`` or, without it, every processor.
+
+    Results never depend on it. More threads than processors are allowed up to 64, so that a run can be repeated
+    as it was on a larger machine; beyond that the number is refused.
+    """
+    source: object = threads
+    if threads is None:
+        source = os.environ.get("OMP_NUM_THREADS", "").split(",")[0] or processors()
+        argument = f"{argument} (OMP_NUM_THREADS)" if isinstance(source, str) else argument
+    limit = max(_MAX_THREADS, processors())
+    try:
+        count = int(str(source))
+    except ValueError:
+        count = 0
+    if isinstance(source, bool) or not 1 <= count <= limit:
+        raise ArgumentError(argument, source, f"an integer from 1 to {limit} ({processors()} processors here)")
+    return count
+
+
+def isa() -> str:
+    """The instruction set in use: ``"baseline"``, ``"avx2"`` or ``"avx512"``."""
+    return ISA_NAMES[lib.lsh_isa_current()]
+
+
+def available_isas() -> tuple[str, ...]:
+    """The instruction sets that this machine can run."""
+    return tuple(name for i, name in enumerate(ISA_NAMES) if lib.lsh_isa_available(i))
+
+
+def use_isa(name: str, argument: str = "isa") -> None:
+    """Use another instruction set in the whole process from now on."""
+    if name not in available_isas():
+        raise ArgumentError(argument, repr(name), f"one of {', '.join(available_isas())} (what this machine has)")
+    check(lib.lsh_isa_use(ISA_NAMES.index(name)), "isa")
+
+
+@contextmanager
+def forced_isa(name: str) -> Iterator[None]:
+    """Use an instruction set inside a ``with`` block (for tests and benchmarks; process-wide)."""
+    before = isa()
+    use_isa(name)
+    try:
+        yield
+    finally:
+        use_isa(before)
+
+
+if os.environ.get("LSHSAMPLE_ISA"):
+    use_isa(os.environ["LSHSAMPLE_ISA"], "LSHSAMPLE_ISA")
+
+
+def pointer(ctype: str, array: npt.NDArray[Any] | None) -> Any:
+    """A C pointer to an array's first element; the array must outlive its use. None gives NULL."""
+    if array is None:
+        return ffi.NULL
+    return ffi.cast(ctype, array.ctypes.data)
+
+
+def dense_rows(x: Any, argument: str, cols: int | None = None) -> Float32:
+    """A finite 2-D float32 array with contiguous rows; copies only if it must.
+
+    Accepts what NumPy turns into a numeric 2-D array. Complex, object and string arrays, NaN and infinities, values
+    beyond float32 and a wrong number of columns are refused.
+    """
+    array = np.asarray(x)
+    if array.dtype.kind not in "fiub":
+        raise ArgumentError(argument, f"dtype {array.dtype}", "real numbers (float32 is taken without a copy)")
+    if array.ndim != 2:
+        raise ArgumentError(argument, f"shape {array.shape}", "a 2-D array (n_rows, n_columns)")
+    if cols is not None and array.shape[1] != cols:
+        raise ArgumentError(argument, f"{array.shape[1]} columns", f"{cols} columns")
+    with np.errstate(over="ignore"):
+        rows = array.astype(np.float32, copy=False)
+    item = rows.itemsize
+    whole_rows = rows.strides[1] == item and rows.strides[0] % item == 0 and rows.strides[0] >= rows.shape[1] * item
+    if rows.size and not whole_rows:
+        rows = np.ascontiguousarray(rows)
+    check_finite(rows, argument)
+    return rows
+
+
+def check_finite(values: Float32, argument: str) -> None:
+    """Refuse NaN and infinities, naming the first place."""
+    # A sum is finite only if all its terms are, and costs one pass without a temporary.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(np.sum(values, dtype=np.float64)):
+            return
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        place = tuple(int(i) for i in bad[0])
+        raise ArgumentError(argument, f"{values[place]} at {place}", "finite float32 values")
+
+
+def dense_view(rows: Float32) -> Any:
+    """An ``lsh_dense`` by value over an array from :func:`dense_rows`, which must outlive its use."""
+    stride = rows.strides[0] // rows.itemsize if rows.shape[0] > 1 else rows.shape[1]
+    view = ffi.new("lsh_dense *")
+    view.data = pointer("float *", rows)
+    view.rows, view.cols, view.stride = rows.shape[0], rows.shape[1], stride
+    return view[0]
+
+
+def csr_rows(x: Any, argument: str, cols: int | None = None) -> sp.csr_array:
+    """A canonical, finite CSR array: int64 indptr, int32 indices (ascending, unique, in range), float32 data."""
+    if not sp.issparse(x):
+        raise ArgumentError(argument, type(x).__name__, "a scipy.sparse matrix or array")
+    if x.dtype.kind not in "fiub":
+        raise ArgumentError(argument, f"dtype {x.dtype}", "real numbers")
+    csr = sp.csr_array(x)
+    if csr.ndim != 2 or csr.shape[1] >= 2**31:
+        raise ArgumentError(argument, f"shape {csr.shape}", "2 dimensions with fewer than 2**31 columns")
+    if cols is not None and csr.shape[1] != cols:
+        raise ArgumentError(argument, f"{csr.shape[1]} columns", f"{cols} columns")
+    if csr.nnz and (csr.indices.min() < 0 or csr.indices.max() >= csr.shape[1]):
+        raise ArgumentError(argument, "column indices out of range", f"indices from 0 to {csr.shape[1] - 1}")
+    if not csr.has_canonical_format:
+        csr = csr.copy()
+        csr.sum_duplicates()
+    with np.errstate(over="ignore"):
+        data = np.ascontiguousarray(csr.data, dtype=np.float32)
+    check_finite(data, argument)
+    out = sp.csr_array(csr.shape, dtype=np.float32)
+    out.indptr = np.ascontiguousarray(csr.indptr, dtype=np.int64)
+    out.indices = np.ascontiguousarray(csr.indices, dtype=np.int32)
+    out.data = data
+    out.has_canonical_format = True
+    return out
+
+
+def csr_view(csr: sp.csr_array) -> Any:
+    """An ``lsh_csr`` by value over an array from :func:`csr_rows`, which must outlive its use."""
+    view = ffi.new("lsh_csr *")
+    view.indptr = pointer("int64_t *", csr.indptr)
+    view.indices = pointer("int32_t *", csr.indices)
+    view.values = pointer("float *", csr.data)
+    view.rows, view.cols = csr.shape
+    return view[0]

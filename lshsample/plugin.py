@@ -1,0 +1,188 @@
+"""The public plugin API: what a package needs to bring hash families of its own.
+
+A plugin is a module (or object) named by an entry point of the group ``lshsample``; its hooks are marked with
+:data:`hookimpl`. The built-in families are such a plugin (``lshsample_families``), with no private door.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import pluggy
+import scipy.sparse as sp
+
+from lshsample import specs
+from lshsample._native import core
+from lshsample.errors import ArgumentError, UnsupportedError
+
+__all__ = ["FamilySpec", "HashFamily", "NativeKernel", "Rows", "get_include", "hookimpl", "hookspec", "isa"]
+
+#: Marks a plugin's hooks.
+hookimpl = pluggy.HookimplMarker("lshsample")
+hookspec = pluggy.HookspecMarker("lshsample")
+
+Rows = npt.NDArray[np.float32] | sp.csr_array
+"""Rows that a family hashes: dense (n, dim) float32, or canonical CSR with float32 values."""
+
+Codes = npt.NDArray[np.uint32]
+Floats = npt.NDArray[np.float64]
+
+
+@hookspec
+def lshsample_hash_families() -> dict[str, type[HashFamily]]:
+    """Return the plugin's families: name to class. A name that another plugin has already taken is an error."""
+    raise NotImplementedError
+
+
+def isa() -> str:
+    """The instruction set in use (``"baseline"``, ``"avx2"``, ``"avx512"``), for plugins that compile one kernel each."""
+    return core.isa()
+
+
+def get_include() -> str:
+    """The folder of the C headers (``lshsample/family.h``, ``lshsample/simd.h``), for a plugin's compiler."""
+    here = Path(__file__).resolve().parent
+    installed, checkout = here / "include", here.parent / "cext" / "include"
+    return str(installed if installed.is_dir() else checkout)
+
+
+@attrs.frozen(kw_only=True)
+class FamilySpec:
+    """What every family is made from; a family's own spec class inherits from this and adds its options.
+
+    Attributes
+    ----------
+    dim : int
+        Columns of the rows that are hashed.
+    n_hashes : int
+        Hashes in one code, K.
+    n_tables : int
+        Codes per row, L.
+    seed : int
+        Names the hash functions: the same spec always gives the same functions.
+    """
+
+    dim: int = attrs.field(validator=specs.integer(1, 2**31 - 1))
+    n_hashes: int = attrs.field(default=8, validator=specs.integer(1, 32))
+    n_tables: int = attrs.field(default=16, validator=specs.integer(1, 65535))
+    seed: int = attrs.field(default=0, validator=specs.integer(0, 2**63 - 1))
+
+
+@attrs.frozen(eq=False)
+class NativeKernel:
+    """A compiled hash function behind the ABI of ``lshsample/family.h``.
+
+    Attributes
+    ----------
+    hash : int
+        Address of an ``lsh_hash_fn``.
+    state : int
+        Address of the read-only state handed to it (0 for none).
+    abi_version : int
+        ``LSH_FAMILY_ABI`` of the header that the function was compiled with.
+    scratch_bytes : int
+        Scratch that the function wants per thread.
+    probe : int
+        Address of an ``lsh_probe_fn``, or 0.
+    keepalive : object
+        Whatever must outlive the kernel: the arrays behind ``state``, the library.
+    """
+
+    hash: int
+    state: int
+    abi_version: int
+    scratch_bytes: int = 0
+    probe: int = 0
+    keepalive: object = None
+
+
+class HashFamily(ABC):
+    """K·L hash functions drawn by a seed, with the law that they obey.
+
+    Subclasses set ``Spec`` and ``similarity`` and implement :meth:`hash` and :meth:`collision_probability`; the rest
+    has defaults. Instances are immutable and hold no state but what the spec determines.
+
+    Parameters
+    ----------
+    spec : FamilySpec
+        An instance of the class's ``Spec``.
+    """
+
+    #: The spec class, a frozen attrs subclass of FamilySpec.
+    Spec: ClassVar[type[FamilySpec]] = FamilySpec
+    #: What the law is a function of: "cosine", "jaccard", "inner_product", "euclidean" or a name of the family's own.
+    similarity: ClassVar[str]
+    #: Whether the K hashes of one code are independent, so that p**K is the law of a code.
+    independent_hashes: ClassVar[bool] = True
+    #: Bits of one hash; a code has n_hashes times as many.
+    bits_per_hash: int = 1
+
+    def __init__(self, spec: FamilySpec) -> None:
+        self.spec = spec
+        if self.code_bits > 32:
+            raise ArgumentError(
+                "n_hashes", f"{spec.n_hashes} hashes of {self.bits_per_hash} bits",
+                "a code of at most 32 bits",
+            )
+
+    dim = property(lambda self: self.spec.dim)
+    n_hashes = property(lambda self: self.spec.n_hashes)
+    n_tables = property(lambda self: self.spec.n_tables)
+    seed = property(lambda self: self.spec.seed)
+
+    @property
+    def code_bits(self) -> int:
+        """Bits of a code, at most 32: every code is below ``2**code_bits``."""
+        return self.spec.n_hashes * self.bits_per_hash
+
+    @abstractmethod
+    def hash(self, x: Rows) -> Codes:
+        """Codes (n, n_tables) of data rows: the NumPy reference, which the native kernel must equal bit for bit."""
+
+    def hash_query(self, q: Rows) -> Codes:
+        """Codes (n, n_tables) of query rows; the same as :meth:`hash` unless the family is asymmetric."""
+        return self.hash(q)
+
+    def probe(self, q: Rows, n_probes: int) -> Codes:
+        """Codes (n, n_tables, n_probes) of query rows, the best first, the row's own code at index 0."""
+        raise UnsupportedError(f"family {type(self).__name__} cannot probe; wanted n_probes=1, given {n_probes}")
+
+    @abstractmethod
+    def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
+        """Probability that one hash agrees on a pair of the given similarity (array in, array out)."""
+
+    def code_probability(self, similarity: npt.ArrayLike) -> Floats:
+        """Probability that a whole code of K hashes agrees.
+
+        p**K for independent hashes. A family whose hashes depend on each other overrides this with its exact law, or
+        has none: then :class:`UnsupportedError` is raised, and samplers give no inclusion probability.
+        """
+        if not self.independent_hashes:
+            raise UnsupportedError(f"family {type(self).__name__}: the hashes of a code are dependent; p**K does not hold")
+        return np.asarray(self.collision_probability(similarity) ** self.n_hashes)
+
+    def native(self) -> NativeKernel | None:
+        """The compiled kernel of the data side for the instruction set in use, or None."""
+        return None
+
+    def native_query(self) -> NativeKernel | None:
+        """The compiled kernel of the query side; the data side's unless the family is asymmetric."""
+        return self.native() if type(self).hash_query is HashFamily.hash_query else None
+
+    def with_seed(self, seed: int) -> Self:
+        """The same family with other functions: what a rehash draws."""
+        return type(self)(attrs.evolve(self.spec, seed=seed))
+
+    def __eq__(self, other: Any) -> bool:
+        return type(self) is type(other) and self.spec == other.spec
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.spec))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.spec})"

@@ -1,0 +1,104 @@
+"""Frozen, validated specs and their round trip through plain data, JSON and TOML.
+
+A spec says how to make a thing again: a family, a sampler, a network, a trainer. It holds plain values only, so that it
+can be stored beside a model and read by people. Values are checked where a spec is made; below that nothing re-checks.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import attrs
+import cattrs
+import tomli_w
+
+from lshsample.errors import ArgumentError
+
+__all__ = ["at_least", "from_dict", "from_json", "from_toml", "integer", "number", "one_of", "to_dict", "to_json", "to_toml"]
+
+S = TypeVar("S")
+Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def integer(low: int, high: int | None = None) -> Validator:
+    """A validator: an integer (not a bool) from ``low`` to ``high``."""
+
+    def validate(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        right_type = isinstance(value, int) and not isinstance(value, bool)
+        if not right_type or value < low or (high is not None and value > high):
+            wanted = f"an integer >= {low}" if high is None else f"an integer from {low} to {high}"
+            raise ArgumentError(attribute.name, repr(value), wanted)
+
+    return validate
+
+
+def number(low: float, high: float, *, open_low: bool = False, open_high: bool = False) -> Validator:
+    """A validator: a finite real number between ``low`` and ``high``, ends included unless said."""
+
+    def validate(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        right_type = isinstance(value, (int, float)) and not isinstance(value, bool)
+        inside = right_type and low <= value <= high and abs(value) != float("inf")
+        if not inside or (open_low and value == low) or (open_high and value == high):
+            left, right = "(" if open_low else "[", ")" if open_high else "]"
+            raise ArgumentError(attribute.name, repr(value), f"a finite number in {left}{low}, {high}{right}")
+
+    return validate
+
+
+def at_least(low: float) -> Validator:
+    """A validator: a finite real number not below ``low``."""
+    return number(low, float("inf"))
+
+
+def one_of(*choices: Any) -> Validator:
+    """A validator: one of the given values."""
+
+    def validate(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value not in choices:
+            raise ArgumentError(attribute.name, repr(value), f"one of {', '.join(map(repr, choices))}")
+
+    return validate
+
+
+_converter = cattrs.Converter(forbid_extra_keys=True)
+
+
+def to_dict(spec: Any) -> dict[str, Any]:
+    """A spec as plain data; fields that are None are left out (TOML has no null)."""
+    data = _converter.unstructure(spec)
+    return {key: value for key, value in data.items() if value is not None}
+
+
+def from_dict(cls: type[S], data: Mapping[str, Any]) -> S:
+    """A spec of class ``cls`` from plain data; unknown and missing keys are refused by name."""
+    known = {field.name: field for field in attrs.fields(cls)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in known:
+            raise ArgumentError(f"{cls.__name__}.{key}", data[key], f"only the keys {', '.join(known)}")
+    for name, field in known.items():
+        if name not in data and field.default is attrs.NOTHING:
+            raise ArgumentError(f"{cls.__name__}.{name}", "nothing", "a value (it has no default)")
+    return cls(**data)
+
+
+def to_json(spec: Any) -> str:
+    """A spec as JSON text."""
+    return json.dumps(to_dict(spec), sort_keys=True)
+
+
+def from_json(cls: type[S], text: str) -> S:
+    """A spec from JSON text."""
+    return from_dict(cls, json.loads(text))
+
+
+def to_toml(spec: Any) -> str:
+    """A spec as TOML text."""
+    return tomli_w.dumps(to_dict(spec))
+
+
+def from_toml(cls: type[S], text: str) -> S:
+    """A spec from TOML text."""
+    return from_dict(cls, tomllib.loads(text))

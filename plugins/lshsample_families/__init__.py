@@ -1,0 +1,1 @@
+"""The hash families that come with lshsample: plugins like any other."""
