@@ -51,6 +51,17 @@ def get_include() -> str:
     return str(installed if installed.is_dir() else checkout)
 
 
+def _inner_products(q: Rows, x: Rows) -> tuple[Floats, Floats, Floats]:
+    """Inner products of rows and their squared norms, in float64."""
+    def pairs(a: Rows, b: Rows) -> Floats:
+        if sp.issparse(a) or sp.issparse(b):
+            a64, b64 = sp.csr_array(a, dtype=np.float64), sp.csr_array(b, dtype=np.float64)
+            return np.asarray((a64 * b64).sum(axis=1), dtype=np.float64).reshape(-1)
+        return np.asarray(np.einsum("ij,ij->i", a, b, dtype=np.float64))
+
+    return pairs(q, x), pairs(q, q), pairs(x, x)
+
+
 @attrs.frozen(kw_only=True)
 class FamilySpec:
     """What every family is made from; a family's own spec class inherits from this and adds its options.
@@ -166,6 +177,30 @@ class HashFamily(ABC):
             raise UnsupportedError(f"family {type(self).__name__}: the hashes of a code are dependent; p**K does not hold")
         return np.asarray(self.collision_probability(similarity) ** self.n_hashes)
 
+    def similarity_of(self, q: Rows, x: Rows) -> Floats:
+        """What the law is a function of, for pairs of rows: ``q[i]`` with ``x[i]``.
+
+        Parameters
+        ----------
+        q, x : (n, dim) rows
+            Query and data rows, dense or CSR, as many of each.
+
+        Returns
+        -------
+        (n,) float64 array
+            Computed here for the similarities "cosine" (0 where a row is zero), "inner_product" and "euclidean" (a
+            distance); a family with another one overrides this.
+        """
+        inner, q_norms, x_norms = _inner_products(q, x)
+        if self.similarity == "inner_product":
+            return inner
+        if self.similarity == "euclidean":
+            return np.asarray(np.sqrt(np.maximum(q_norms - 2 * inner + x_norms, 0)))
+        if self.similarity != "cosine":
+            raise UnsupportedError(f"family {type(self).__name__} does not say how to compute {self.similarity!r}")
+        scale = np.sqrt(q_norms) * np.sqrt(x_norms)
+        return np.asarray(np.clip(np.divide(inner, scale, out=np.zeros_like(inner), where=scale > 0), -1, 1))
+
     def native(self) -> NativeKernel | None:
         """The compiled kernel of the data side for the instruction set in use, or None."""
         return None
@@ -177,6 +212,10 @@ class HashFamily(ABC):
     def with_seed(self, seed: int) -> Self:
         """The same family with other functions: what a rehash draws."""
         return type(self)(attrs.evolve(self.spec, seed=seed))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[FamilySpec]]:
+        # The spec is all that there is to know; drawn functions and kernels are made again.
+        return type(self), (self.spec,)
 
     def __eq__(self, other: Any) -> bool:
         return type(self) is type(other) and self.spec == other.spec

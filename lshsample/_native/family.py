@@ -1,0 +1,224 @@
+"""The checked door to hash families: rows in, codes out, whatever the plugin does.
+
+A family with a native kernel is called by the C core in parallel blocks; one without is called in Python. Either way
+the rows are checked before, the codes after, and an error names the family.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lshsample._native import core
+from lshsample._native.core import ffi, lib
+from lshsample.errors import ArgumentError, LshsampleError, PluginError, UnsupportedError
+
+if TYPE_CHECKING:
+    from lshsample.plugin import HashFamily, NativeKernel
+
+__all__ = ["KernelStruct", "checked_rows", "family_label", "hash_rows", "kernel_struct", "probe_rows"]
+
+Codes = npt.NDArray[np.uint32]
+
+#: A probe sequence longer than this is a mistake: it would look into more buckets than a scan of the items costs.
+MAX_PROBES = 65536
+
+
+@attrs.frozen(eq=False)
+class KernelStruct:
+    """A ``lsh_family_kernel`` that the C core can call, with everything that it borrows.
+
+    Attributes
+    ----------
+    pointer : cffi pointer
+        The struct; owned by this object.
+    can_probe : bool
+        Whether it has a probe function.
+    keepalive : object
+        The plugin's arrays and libraries behind it.
+    """
+
+    pointer: Any
+    can_probe: bool
+    keepalive: object
+
+
+def family_label(family: HashFamily) -> str:
+    """How errors name a family: its class with its module, which names the plugin."""
+    cls = type(family)
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def checked_rows(family: HashFamily, x: Any, argument: str = "x") -> npt.NDArray[np.float32] | sp.csr_array:
+    """Rows as families take them: finite, ``family.dim`` columns, dense float32 or canonical CSR."""
+    if sp.issparse(x):
+        return core.csr_rows(x, argument, family.dim)
+    return core.dense_rows(x, argument, family.dim)
+
+
+def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int | None = None) -> Codes:
+    """Codes of rows, through the family's native kernel where it has one.
+
+    Parameters
+    ----------
+    family : HashFamily
+        The hash functions.
+    x : (n, dim) array or scipy.sparse matrix
+        Finite rows; float32 (dense, or canonical CSR) is taken without a copy. n may be 0.
+    query : bool
+        Hash as queries (asymmetric families differ).
+    threads : int, optional
+        At most so many threads; the codes never depend on it.
+
+    Returns
+    -------
+    (n, n_tables) uint32 array
+        Each code below ``2**family.code_bits``.
+
+    Raises
+    ------
+    ArgumentError
+        The rows are not finite, not 2-D, or have another number of columns.
+    PluginError
+        The family broke its contract: another ABI version, a failing method or kernel, codes of the wrong shape, dtype
+        or range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lshsample.registry import make_family
+    >>> family = make_family("simhash", dim=4, n_hashes=2, n_tables=3)
+    >>> hash_rows(family, np.zeros((1, 4), np.float32))
+    array([[3, 3, 3]], dtype=uint32)
+    """
+    rows = checked_rows(family, x, "queries" if query else "x")
+    count = core.threads_or_default(threads)
+    kernel = kernel_struct(family, query)
+    if kernel is not None:
+        return _run_native(family, kernel, rows, 0, count)
+    method = "hash_query" if query else "hash"
+    codes = _call_python(family, method, rows)
+    return _checked_codes(family, method, codes, (rows.shape[0], family.n_tables))
+
+
+def probe_rows(family: HashFamily, q: Any, n_probes: int, *, threads: int | None = None) -> Codes:
+    """Codes of the buckets to look into for each query, the best first.
+
+    Parameters
+    ----------
+    family : HashFamily
+        The hash functions.
+    q : (n, dim) array or scipy.sparse matrix
+        Queries, as for :func:`hash_rows`.
+    n_probes : int
+        Codes for each query and table, P; the first is the query's own code.
+    threads : int, optional
+        At most so many threads.
+
+    Returns
+    -------
+    (n, n_tables, P) uint32 array
+
+    Raises
+    ------
+    UnsupportedError
+        The family cannot probe.
+    ArgumentError, PluginError
+        As for :func:`hash_rows`.
+    """
+    if isinstance(n_probes, bool) or not isinstance(n_probes, (int, np.integer)) or not 1 <= n_probes <= MAX_PROBES:
+        raise ArgumentError("n_probes", repr(n_probes), f"an integer from 1 to {MAX_PROBES}")
+    if n_probes > 2**family.code_bits:
+        raise ArgumentError("n_probes", n_probes, f"at most the {2**family.code_bits} codes that there are")
+    if n_probes == 1:
+        return hash_rows(family, q, query=True, threads=threads)[:, :, None]
+    rows = checked_rows(family, q, "queries")
+    count = core.threads_or_default(threads)
+    kernel = kernel_struct(family, query=True)
+    if kernel is not None and kernel.can_probe:
+        return _run_native(family, kernel, rows, int(n_probes), count)
+    codes = _call_python(family, "probe", rows, int(n_probes))
+    return _checked_codes(family, "probe", codes, (rows.shape[0], family.n_tables, int(n_probes)))
+
+
+def kernel_struct(family: HashFamily, query: bool = False) -> KernelStruct | None:
+    """The family's native kernel as the C core takes it, checked; None where the family has none.
+
+    Raises
+    ------
+    PluginError
+        Not a NativeKernel, compiled against another ABI version, or without a hash function.
+    """
+    method = "native_query" if query else "native"
+    kernel = _call_python(family, method)
+    if kernel is None:
+        return None
+    where = f"{family_label(family)}.{method}"
+    _check_kernel(where, kernel)
+    struct = ffi.new("lsh_family_kernel *")
+    struct.abi_version, struct.n_tables, struct.code_bits = kernel.abi_version, family.n_tables, family.code_bits
+    struct.dim, struct.scratch_bytes = family.dim, kernel.scratch_bytes
+    struct.state = ffi.cast("void *", kernel.state)
+    struct.hash = ffi.cast("lsh_hash_fn", kernel.hash)
+    struct.probe = ffi.cast("lsh_probe_fn", kernel.probe)
+    core.check(lib.lsh_kernel_check(struct, 0), where)
+    return KernelStruct(struct, bool(kernel.probe), kernel)
+
+
+def _check_kernel(where: str, kernel: NativeKernel) -> None:
+    # Duck-typed: the class lives one layer up.
+    for name in ("hash", "state", "abi_version", "scratch_bytes", "probe"):
+        if not hasattr(kernel, name):
+            raise PluginError(f"{where}: returned {type(kernel).__name__}; wanted a NativeKernel or None")
+        value = getattr(kernel, name)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+            raise PluginError(f"{where}: NativeKernel.{name} is {value!r}; wanted an integer (an address or a size)")
+    if kernel.abi_version != lib.LSH_FAMILY_ABI:
+        raise PluginError(
+            f"{where}: the kernel was compiled against version {kernel.abi_version} of lshsample/family.h; "
+            f"this lshsample has version {lib.LSH_FAMILY_ABI}, so build the plugin again"
+        )
+    if kernel.hash == 0:
+        raise PluginError(f"{where}: NativeKernel.hash is 0; wanted the address of an lsh_hash_fn")
+
+
+def _run_native(family: HashFamily, kernel: KernelStruct, rows: Any, n_probes: int, threads: int) -> Codes:
+    shape = (rows.shape[0], family.n_tables) + ((n_probes,) if n_probes else ())
+    codes = np.empty(shape, np.uint32)
+    out = core.pointer("uint32_t *", codes)
+    if sp.issparse(rows):
+        status = lib.lsh_hash_csr(kernel.pointer, core.csr_view(rows), n_probes, threads, out)
+    else:
+        status = lib.lsh_hash_dense(kernel.pointer, core.dense_view(rows), n_probes, threads, out)
+    label = family_label(family)
+    if status == lib.LSH_OUT_OF_RANGE:
+        raise PluginError(f"{label}: the native kernel returned a code beyond {family.code_bits} bits")
+    core.check(status, f"{label}: the native kernel")
+    return codes
+
+
+def _call_python(family: HashFamily, method: str, *arguments: Any) -> Any:
+    try:
+        return getattr(family, method)(*arguments)
+    except (ArgumentError, UnsupportedError, MemoryError):
+        raise
+    except LshsampleError as error:
+        raise PluginError(f"{family_label(family)}.{method}: {error}") from error
+    except Exception as error:
+        raise PluginError(f"{family_label(family)}.{method} raised {type(error).__name__}: {error}") from error
+
+
+def _checked_codes(family: HashFamily, method: str, codes: Any, shape: tuple[int, ...]) -> Codes:
+    where = f"{family_label(family)}.{method}"
+    if not isinstance(codes, np.ndarray) or codes.dtype != np.uint32:
+        given = f"dtype {codes.dtype}" if isinstance(codes, np.ndarray) else type(codes).__name__
+        raise PluginError(f"{where}: returned {given}; wanted an array of dtype uint32")
+    if codes.shape != shape:
+        raise PluginError(f"{where}: returned shape {codes.shape}; wanted {shape}")
+    if codes.size and int(codes.max()) >> family.code_bits:
+        raise PluginError(f"{where}: returned code {int(codes.max())}; wanted codes below 2**{family.code_bits}")
+    return np.ascontiguousarray(codes)

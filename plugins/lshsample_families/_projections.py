@@ -1,0 +1,191 @@
+"""Random projections of rows to K x L margins, whose signs are SimHash's bits: the NumPy reference.
+
+Every margin is computed in float32 with a fixed order of operations and no fused multiply-add, so that compiled
+kernels of any vector width repeat it bit for bit. Rows are first scaled by a power of two, so that no margin overflows;
+that changes no sign.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lshsample.errors import ArgumentError
+from lshsample.plugin import Rows
+from lshsample_families import _draws
+
+__all__ = ["DenseMatrix", "Hadamard", "Projection", "SparseMatrix", "row_scales"]
+
+Float32 = npt.NDArray[np.float32]
+
+#: Streams of a seed, one a purpose.
+_FIRST_SIGNS, _SECOND_SIGNS, _GAUSSIANS, _PERMUTATIONS, _GAPS, _ENTRY_SIGNS = range(1, 7)
+#: A matrix of more bytes is refused.
+_MOST_BYTES = 2**32
+
+
+class Projection(Protocol):
+    """Margins of rows under K x L drawn directions."""
+
+    def margins(self, x: Rows) -> Float32:
+        """Margins (n, K, L) of rows."""
+
+
+def row_scales(x: Rows) -> Float32:
+    """Powers of two (n,) that bring each row's largest magnitude to [1, 4) (rows of zeros: 2**127)."""
+    if isinstance(x, np.ndarray):
+        largest = np.abs(x).max(axis=1, initial=0)
+    else:
+        largest = np.zeros(x.shape[0], np.float32)
+        np.maximum.at(largest, np.repeat(np.arange(x.shape[0]), np.diff(x.indptr)), np.abs(x.data))
+    exponents = largest.astype(np.float32).view(np.uint32) >> 23
+    return (np.clip(254 - exponents.astype(np.int64), 1, 254) << 23).astype(np.uint32).view(np.float32)
+
+
+def scaled_dense(x: Rows) -> Float32:
+    """Rows as a dense array, each times its power of two."""
+    scales = row_scales(x)
+    dense = x if isinstance(x, np.ndarray) else x.toarray()
+    return np.asarray(dense * scales[:, None], dtype=np.float32)
+
+
+class Hadamard:
+    """Directions from fast Hadamard transforms: margins in O(D log D) for D margins.
+
+    With the Hadamard matrix H of order D (a power of two, at least 64), a row x is spread by y = H S2 H S1 x (random
+    signs S1, S2), which is a rotation. Block b then gives the margins H G_b y with a diagonal G_b of independent
+    normal numbers, folded to the first M rows of H. Hash k of table l is one row of a block of its own for each k.
+
+    One margin is sum_i (+-g_i) y_i, so it is exactly that of a Gaussian direction; the K margins of a code come from K
+    independent diagonals, so they are exactly independent. Margins of different tables share diagonals; the
+    spreading, and a permutation of each block's rows, leave correlations of about sqrt(2 / D) between some of them.
+    """
+
+    LARGEST = 2**16
+
+    def __init__(self, dim: int, n_hashes: int, n_tables: int, seed: int) -> None:
+        self.dim, self.n_hashes, self.n_tables = dim, n_hashes, n_tables
+        self.size = max(64, 1 << (dim - 1).bit_length())
+        self.outputs = min(self.size, 1 << (n_tables - 1).bit_length())
+        self.groups = -(-n_tables // self.outputs)
+        blocks = self.groups * n_hashes
+        self.first_signs = _draws.signs(seed, _FIRST_SIGNS, self.size)
+        self.second_signs = _draws.signs(seed, _SECOND_SIGNS, self.size)
+        self.diagonals = _draws.gaussians(seed, _GAUSSIANS, blocks * self.size).reshape(blocks, self.size)
+        self.permutations = _draws.permutations(seed, _PERMUTATIONS, blocks, self.outputs)
+
+    def margins(self, x: Rows) -> Float32:
+        """Margins (n, K, L) of rows."""
+        spread = np.zeros((x.shape[0], self.size), np.float32)
+        spread[:, : self.dim] = scaled_dense(x)
+        spread = _transform(spread * self.first_signs)
+        spread = _transform(spread * self.second_signs)
+        out = np.empty((x.shape[0], self.n_hashes, self.n_tables), np.float32)
+        for block, (diagonal, order) in enumerate(zip(self.diagonals, self.permutations, strict=True)):
+            group, k = divmod(block, self.n_hashes)
+            tables = out[:, k, group * self.outputs : (group + 1) * self.outputs]
+            tables[:] = _transform(self._fold(spread * diagonal))[:, order[: tables.shape[1]]]
+        return out
+
+    def _fold(self, scaled: Float32) -> Float32:
+        """Columns i, i + M, i + 2M, ... added in this order: what the first M rows of H see."""
+        folded = scaled[:, : self.outputs].copy()
+        for start in range(self.outputs, self.size, self.outputs):
+            folded += scaled[:, start : start + self.outputs]
+        return folded
+
+
+def _transform(rows: Float32) -> Float32:
+    """Walsh-Hadamard transform of each row (unnormalised, natural order), butterflies of stride 1, 2, 4, ..."""
+    n, size = rows.shape
+    stride = 1
+    while stride < size:
+        pairs = rows.reshape(n, size // (2 * stride), 2, stride)
+        rows = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2)
+        stride *= 2
+    return rows.reshape(n, size)
+
+
+class DenseMatrix:
+    """Directions of independent normal numbers: a (dim, K L) matrix, exact and independent throughout."""
+
+    def __init__(self, dim: int, n_hashes: int, n_tables: int, seed: int) -> None:
+        self.n_hashes, self.n_tables = n_hashes, n_tables
+        count = dim * n_hashes * n_tables
+        if 4 * count > _MOST_BYTES:
+            raise ArgumentError(
+                "dim", dim, f'a projection matrix of at most {_MOST_BYTES >> 20} MiB for projection "gaussian" (it would '
+                f'have {4 * count >> 20} MiB); projection "sparse" takes less'
+            )
+        self.matrix = _draws.gaussians(seed, _GAUSSIANS, count).reshape(dim, n_hashes * n_tables)
+
+    def margins(self, x: Rows) -> Float32:
+        """Margins (n, K, L) of rows: columns in ascending order are added one by one."""
+        scales = row_scales(x)
+        out = np.zeros((x.shape[0], self.matrix.shape[1]), np.float32)
+        for rows, columns, values in _columns_in_order(x):
+            out[rows] += (values * scales[rows])[:, None] * self.matrix[columns]
+        return out.reshape(-1, self.n_hashes, self.n_tables)
+
+
+class SparseMatrix:
+    """Directions with entries +1, -1 and mostly 0, each with a sign of its own (Li, Hastie & Church, KDD 2006).
+
+    Kept as one list of (margin, sign) a column, so that a column costs ``density K L`` additions and four bytes each.
+    """
+
+    def __init__(self, dim: int, n_hashes: int, n_tables: int, seed: int, density: float) -> None:
+        self.n_hashes, self.n_tables = n_hashes, n_tables
+        cells = dim * n_hashes * n_tables
+        if 4 * cells * density > _MOST_BYTES:
+            raise ArgumentError(
+                "density", density, f"projection lists of at most {_MOST_BYTES >> 20} MiB (they would have "
+                f"{int(4 * cells * density) >> 20} MiB)"
+            )
+        places = _bernoulli_places(seed, cells, density)
+        width = n_hashes * n_tables
+        negative = _draws.words(seed, _ENTRY_SIGNS, len(places)) >> np.uint64(63)
+        #: Entries of column i: indptr[i] .. indptr[i + 1]; each is margin << 1 | negative.
+        self.indptr = np.searchsorted(places, np.arange(dim + 1, dtype=np.int64) * width).astype(np.int64)
+        self.entries = ((places % width) << 1 | negative.astype(np.int64)).astype(np.uint32)
+
+    def margins(self, x: Rows) -> Float32:
+        """Margins (n, K, L) of rows: columns in ascending order are added one by one."""
+        scales = row_scales(x)
+        out = np.zeros((x.shape[0], self.n_hashes * self.n_tables), np.float32)
+        for rows, columns, values in _columns_in_order(x):
+            starts, counts = self.indptr[columns], np.diff(self.indptr)[columns]
+            ends = np.cumsum(counts)
+            places = np.arange(ends[-1]) + np.repeat(starts - (ends - counts), counts)
+            entries = self.entries[places]
+            signed = np.where(entries & 1, np.float32(-1), np.float32(1)) * np.repeat(values * scales[rows], counts)
+            out[np.repeat(rows, counts), entries >> 1] += signed
+        return out.reshape(-1, self.n_hashes, self.n_tables)
+
+
+def _columns_in_order(x: Rows):  # type: ignore[no-untyped-def]
+    """Each row's entries, first to last: (rows, columns, values) of the rows that have a first, a second, ... entry."""
+    csr = sp.csr_array(x)
+    counts = np.diff(csr.indptr)
+    for place in range(counts.max(initial=0)):
+        rows = np.flatnonzero(counts > place)
+        at = csr.indptr[rows] + place
+        yield rows, csr.indices[at], csr.data[at]
+
+
+def _bernoulli_places(seed: int, cells: int, density: float) -> npt.NDArray[np.int64]:
+    """The cells, ascending, that independent draws of probability ``density`` choose: by gaps, geometric."""
+    chosen, last, stream = [], -1, _GAPS << 32
+    while last < cells:
+        count = max(1024, int((cells - last) * density * 1.05))
+        uniform = ((_draws.words(seed, stream, count) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        # floor(log u / log(1 - density)) failures come before a success.
+        gaps = np.floor(np.log(uniform) / np.log1p(-density)) if density < 1 else np.zeros(count)
+        places = last + np.cumsum(gaps.astype(np.int64) + 1)
+        chosen.append(places)
+        last, stream = int(places[-1]), stream + 1
+    everything = np.concatenate(chosen)
+    return everything[: np.searchsorted(everything, cells)]

@@ -1,0 +1,117 @@
+"""SimHash, signed random projections: one bit says on which side of a random hyperplane a row lies."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from lshsample.errors import ArgumentError
+from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, Rows
+from lshsample_families._projections import DenseMatrix, Float32, Hadamard, Projection, SparseMatrix
+
+__all__ = ["SimHash", "SimHashSpec"]
+
+#: Rows that the reference hashes at once, so that its temporaries stay small.
+_BLOCK = 1024
+
+
+@attrs.frozen(kw_only=True)
+class SimHashSpec(FamilySpec):
+    """Options of :class:`SimHash`.
+
+    Attributes
+    ----------
+    projection : str
+        Where the hyperplanes come from. ``"hadamard"``: fast transforms, for up to 65,536 columns. ``"gaussian"``: a
+        (dim, K L) matrix of normal numbers. ``"sparse"``: signs at a few places, for millions of columns.
+    density : float
+        Of ``"sparse"``: the fraction of a hyperplane's coordinates that are not zero.
+    """
+
+    projection: str = attrs.field(default="hadamard")
+    density: float = attrs.field(default=1 / 3)
+
+    @projection.validator
+    def _check_projection(self, _: object, value: object) -> None:
+        if value not in ("hadamard", "gaussian", "sparse"):
+            raise ArgumentError("projection", repr(value), "one of 'hadamard', 'gaussian', 'sparse'")
+
+    @density.validator
+    def _check_density(self, _: object, value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+            raise ArgumentError("density", repr(value), "a number in (0, 1]")
+
+
+class SimHash(HashFamily):
+    """Signed random projections (Charikar, STOC 2002).
+
+    Bit k of a row's code in table l is 1 where the row's inner product with a random direction is not negative; a row
+    of zeros has the code of ones. Two rows at angle theta agree on one hash with probability 1 - theta / pi.
+
+    Parameters
+    ----------
+    spec : SimHashSpec
+        dim, n_hashes (K, at most 32), n_tables (L), seed, projection, density.
+
+    Notes
+    -----
+    The law of one hash, and of a code (p^K), holds exactly with "hadamard" and "gaussian" for every pair of rows. Tables
+    are independent with "gaussian"; with "hadamard" they share random numbers, which leaves each table's law exact but
+    correlates tables slightly. With "sparse" both laws hold only for rows of many entries of like
+    size: a row of n entries meets about ``density n`` of a direction's places, and where that is a handful, its margin is
+    not nearly normal and is often zero.
+
+    Cost of a row of d columns, n of them not zero, with D the next power of two of d (at least 64) and M that of L (at
+    most D): "hadamard" 2 D log2 D + K (2 D + M log2 M) additions, "gaussian" n K L, "sparse" n K L density.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> family = SimHash(SimHashSpec(dim=8, n_hashes=4, n_tables=2, seed=1))
+    >>> x = np.ones((1, 8), np.float32)
+    >>> bool((family.hash(x) == family.hash(3 * x)).all()), family.collision_probability([1.0, 0.0])
+    (True, array([1. , 0.5]))
+    """
+
+    Spec = SimHashSpec
+    similarity = "cosine"
+    spec: SimHashSpec
+
+    @cached_property
+    def _projection(self) -> Projection:
+        spec = self.spec
+        if spec.projection == "hadamard":
+            return Hadamard(spec.dim, spec.n_hashes, spec.n_tables, spec.seed)
+        if spec.projection == "gaussian":
+            return DenseMatrix(spec.dim, spec.n_hashes, spec.n_tables, spec.seed)
+        return SparseMatrix(spec.dim, spec.n_hashes, spec.n_tables, spec.seed, spec.density)
+
+    def __init__(self, spec: SimHashSpec) -> None:
+        super().__init__(spec)
+        if spec.projection == "hadamard" and spec.dim > Hadamard.LARGEST:
+            raise ArgumentError(
+                "dim", spec.dim, f'at most {Hadamard.LARGEST} columns for projection "hadamard"; '
+                '"gaussian" or "sparse" take more'
+            )
+
+    def margins(self, x: Rows) -> Float32:
+        """Signed distances (n, K, L) to the hyperplanes, each row's up to a positive factor of its own."""
+        blocks = [self._projection.margins(x[start : start + _BLOCK]) for start in range(0, x.shape[0], _BLOCK)]
+        return np.concatenate(blocks) if blocks else np.empty((0, self.n_hashes, self.n_tables), np.float32)
+
+    def hash(self, x: Rows) -> Codes:
+        """Codes (n, n_tables) of rows."""
+        codes = np.zeros((x.shape[0], self.n_tables), np.uint32)
+        for start in range(0, x.shape[0], _BLOCK):
+            bits = self._projection.margins(x[start : start + _BLOCK]) >= 0
+            for k in range(self.n_hashes):
+                codes[start : start + _BLOCK] |= bits[:, k].astype(np.uint32) << np.uint32(k)
+        return codes
+
+    def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
+        """1 - arccos(cosine) / pi; a cosine beyond [-1, 1] by rounding is taken as the nearer end."""
+        cosine = np.clip(np.asarray(similarity, np.float64), -1, 1)
+        return np.asarray(1 - np.arccos(cosine) / np.pi)
