@@ -1,0 +1,63 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["atomic_file"]
+
+
+@contextmanager
+def atomic_file(path: str | PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a binary file that takes its name only when the ``with`` block has ended well.
+
+    The bytes go to a temporary file in the same folder, which is synced to disk and renamed over ``path``;
+    after an error (a full disk, Ctrl-C) the temporary file is removed and what was at ``path`` stays as it
+    was.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        The file to be.
+
+    Yields
+    ------
+    file object
+        Open for writing in binary.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a"
+    >>> with atomic_file(path) as file:
+    ...     _ = file.write(b"all")
+    >>> path.read_bytes()
+    b'all'
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in a folder last through a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,107 @@
+"""The one shape that every reader gives and every writer takes: features and labels as two CSR arrays."""
+
+from __future__ import annotations
+
+from typing import Any, Self, cast
+
+import attrs
+import numpy as np
+import scipy.sparse as sp
+
+from lshsample._native import core
+from lshsample.errors import ArgumentError
+
+__all__ = ["Dataset"]
+
+
+@attrs.frozen(eq=False, repr=False)
+class Dataset:
+    """Samples with sparse features and any number of labels each.
+
+    Parameters
+    ----------
+    x : scipy.sparse.csr_array
+        Features, shape (n_rows, n_features), float32. Explicit zeros are kept.
+    y : scipy.sparse.csr_array
+        Labels, shape (n_rows, n_labels), float32; a stored entry of 1 is a label.
+
+    Raises
+    ------
+    ArgumentError
+        If the two do not have the same number of rows, or :meth:`of` finds values that it cannot take.
+
+    Notes
+    -----
+    Readers give canonical arrays (int64 ``indptr``, int32 ``indices`` ascending and unique in a row); for
+    arrays of your own use :meth:`of`, which checks and converts.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> data = Dataset.of(sp.csr_array([[0.5, 0.0], [0.0, 2.0]]), sp.csr_array([[1, 0, 1], [0, 0, 0]]))
+    >>> data
+    Dataset(2 rows, 2 features, 3 labels, 1.0 features and 1.0 labels a row)
+    >>> data.take([1]).n_rows
+    1
+    """
+
+    x: sp.csr_array
+    y: sp.csr_array
+
+    def __attrs_post_init__(self) -> None:
+        if self.x.shape[0] != self.y.shape[0]:
+            raise ArgumentError("y", f"{self.y.shape[0]} rows", f"{self.x.shape[0]} rows, as many as x")
+
+    @classmethod
+    def of(cls, x: Any, y: Any) -> Self:
+        """A dataset from any two scipy sparse arrays or matrices; every nonzero of ``y`` becomes a label."""
+        labels = core.csr_rows(y, "y")
+        if not labels.data.all():
+            labels = labels.copy()
+            labels.eliminate_zeros()
+            labels = core.csr_rows(labels, "y")
+        return cls(core.csr_rows(x, "x"), csr(labels.shape, labels.indptr, labels.indices))
+
+    @property
+    def n_rows(self) -> int:
+        """The number of samples."""
+        return int(self.x.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        """The number of columns of ``x``."""
+        return int(self.x.shape[1])
+
+    @property
+    def n_labels(self) -> int:
+        """The number of columns of ``y``."""
+        return int(self.y.shape[1])
+
+    def take(self, rows: Any) -> Dataset:
+        """The samples that ``rows`` (a slice, indices or a mask) selects, in that order."""
+        index = np.arange(self.n_rows)[rows]
+        return Dataset.of(self.x[index], self.y[index])
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def __repr__(self) -> str:
+        n = max(self.n_rows, 1)
+        return (
+            f"Dataset({self.n_rows} rows, {self.n_features} features, {self.n_labels} labels, "
+            f"{self.x.nnz / n:.1f} features and {self.y.nnz / n:.1f} labels a row)"
+        )
+
+
+def csr(shape: tuple[int, int], indptr: Any, indices: Any, values: Any = None) -> sp.csr_array:
+    """A CSR array over canonical parts, which are not copied and not checked; no values means ones."""
+    out = bare_csr(shape)
+    out.indptr, out.indices = indptr, indices
+    out.data = np.ones(len(indices), np.float32) if values is None else values
+    out.has_canonical_format = True
+    return out
+
+
+def bare_csr(shape: tuple[int, int]) -> sp.csr_array:
+    """An empty float32 CSR array, for parts to be put into."""
+    return cast("sp.csr_array", sp.csr_array(shape, dtype=np.float32))

@@ -1,0 +1,134 @@
+"""The text format of the Extreme Classification Repository (Bhatia et al., 2016).
+
+The first line is ``N D L``: samples, features, labels. Then a line a sample: ``l1,l2,... f:v f:v ...``, ids
+from 0. A sample without labels starts with a blank or with its first feature; a line without tokens is a
+sample with neither. Files may be gzip (told by their content), lines may end in CR LF, features may come in
+any order, blanks may trail. Empty lines at the very end that the header does not count are ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from os import PathLike
+
+import attrs
+
+from lshsample._native.core import threads_or_default
+from lshsample._native.text import MAX_ID, Dialect, Rows
+from lshsample.data.assemble import BLOCK_BYTES, concatenate, empty_rows, parse_blocks, to_dataset
+from lshsample.data.dataset import Dataset
+from lshsample.data.source import LineSource
+
+__all__ = ["is_xc_header", "read_xc", "xc_rows"]
+
+_HEADER = re.compile(rb"[ \t]*(\d+)[ \t]+(\d+)[ \t]+(\d+)[ \t]*")
+
+
+@attrs.frozen
+class Header:
+    """The three numbers of the first line."""
+
+    n_rows: int
+    n_features: int
+    n_labels: int
+
+
+def is_xc_header(line: bytes) -> bool:
+    """Whether a file's first line is a header of this format."""
+    return _HEADER.fullmatch(line) is not None
+
+
+def read_xc(path: str | PathLike[str], *, trust_rows: bool = False, threads: int | None = None) -> Dataset:
+    r"""Read a file of the XC repository's text format.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        The file, plain or gzip.
+    trust_rows : bool
+        Trust the rows, not the header: take however many rows there are. Ids are checked all the same.
+    threads : int, optional
+        Threads to parse with; the result does not depend on it. Default: ``OMP_NUM_THREADS``, or every
+        processor.
+
+    Returns
+    -------
+    Dataset
+        ``x`` of shape (N, D), float32, each value the nearest float32 to its text; ``y`` of shape (N, L).
+
+    Raises
+    ------
+    DataFormatError
+        With file, line, column, what is wrong and what is wanted: a bad header, rows too few or too many
+        for it, an id that is no number or out of range, a missing colon, a value that is no finite float32,
+        a feature twice in a row (a label twice in a row counts once), an empty file, damaged or truncated
+        gzip.
+    OSError
+        If the file cannot be read.
+
+    Notes
+    -----
+    The text is read in blocks, so memory is the arrays and, while they are put together, one copy of the
+    largest.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "tiny.txt"
+    >>> _ = path.write_text("2 4 3\n0,2 1:0.5 3:1\n 0:2\n")
+    >>> data = read_xc(path)
+    >>> data.x.toarray()
+    array([[0. , 0.5, 0. , 1. ],
+           [2. , 0. , 0. , 0. ]], dtype=float32)
+    >>> data.y.indices.tolist(), data.y.indptr.tolist()
+    ([0, 2], [0, 2, 2])
+    """
+    count = threads_or_default(threads)
+    source = LineSource(path)
+    header = read_header(source)
+    rows = concatenate(list(xc_rows(source, header, trust_rows, BLOCK_BYTES, count)))
+    return to_dataset(rows, header.n_features, header.n_labels)
+
+
+def read_header(source: LineSource) -> Header:
+    """Take the header off a source."""
+    line = source.first_line()
+    match = _HEADER.fullmatch(line)
+    if match is None:
+        shown = ascii(line[:60].decode("utf-8", "backslashreplace"))
+        raise source.fail(f"bad header {shown}: wanted three integers: samples, features, labels", 1, 1)
+    header = Header(*(int(number) for number in match.groups()))
+    for place, name, size in ((2, "features", header.n_features), (3, "labels", header.n_labels)):
+        if size > MAX_ID:
+            raise source.fail(
+                f"the header's {size} {name} are too many: wanted at most {MAX_ID}", 1, match.start(place) + 1
+            )
+    return header
+
+
+def xc_rows(
+    source: LineSource, header: Header, trust_rows: bool, block_bytes: int, threads: int
+) -> Iterator[Rows]:
+    """Parse the lines after the header, a block at a time, and hold their number against the header's."""
+    dialect = Dialect(n_features=header.n_features, n_labels=header.n_labels)
+    n_rows = 0
+    for rows in parse_blocks(source, dialect, block_bytes, threads):
+        n_rows += rows.n_rows
+        if n_rows > header.n_rows and not trust_rows:
+            raise source.fail(
+                f"more samples than the header's {header.n_rows}; {_ADVICE}", header.n_rows + 2, 1
+            )
+        yield rows
+    if trust_rows or n_rows == header.n_rows:
+        return
+    # Samples with neither labels nor features may be written as empty lines, the last ones too.
+    if n_rows + source.trailing_lines < header.n_rows:
+        given = n_rows + source.trailing_lines
+        raise source.fail(
+            f"the file ends after {given} samples, the header says {header.n_rows}; {_ADVICE}", given + 2
+        )
+    yield empty_rows(header.n_rows - n_rows)
+
+
+_ADVICE = "pass trust_rows=True to trust the rows, not the header"

@@ -1,0 +1,299 @@
+"""Measures of ranked predictions, and of samplers.
+
+Conventions, those of the Extreme Classification Repository: every measure is a fraction, the mean over all
+rows; a row without true labels counts as zero; P@k divides by k even where a row has fewer labels. A
+predicted label of -1 stands for "no prediction" and never hits; a label that is predicted twice in a row is
+refused.
+
+References
+----------
+K. Bhatia et al., "The Extreme Classification Repository", 2016. H. Jain, Y. Prabhu, M. Varma, "Extreme
+multi-label loss functions for recommendation, tagging, ranking & other missing label applications", KDD
+2016.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lshsample._native import core
+from lshsample.errors import ArgumentError
+
+__all__ = ["ndcg_at_k", "precision_at_k", "propensities", "psp_at_k", "recall_at_k", "sampler_recall"]
+
+Floats = npt.NDArray[np.float64]
+
+
+class ActiveIds(Protocol):
+    """What :func:`sampler_recall` asks of an active set: row pointers and ids, ascending in a row."""
+
+    @property
+    def indptr(self) -> npt.NDArray[np.int64]:
+        """Row pointers, (n_rows + 1,), or (2,) for a set that all rows share."""
+
+    @property
+    def ids(self) -> npt.NDArray[np.int32]:
+        """The ids, ascending in a row."""
+
+
+def precision_at_k(labels: npt.ArrayLike, y: Any, k: int | None = None) -> float:
+    """P@k: the mean share of the first k predicted labels that are true.
+
+    Parameters
+    ----------
+    labels : array_like of int, shape (n_rows, >= k)
+        Predicted labels, best first.
+    y : scipy.sparse array, shape (n_rows, n_labels)
+        True labels: its nonzeros.
+    k : int, optional
+        How many predictions count; all columns of ``labels`` by default.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+
+    Raises
+    ------
+    ArgumentError
+        If shapes or ids do not fit, or a row predicts a label twice.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> y = sp.csr_array([[1, 0, 1, 0], [0, 1, 0, 0]])
+    >>> precision_at_k([[0, 1], [1, 0]], y, 1), precision_at_k([[0, 1], [1, 0]], y, 2)
+    (1.0, 0.5)
+    """
+    hits, _ = _hits(labels, y, k)
+    return float(hits.mean())
+
+
+def recall_at_k(labels: npt.ArrayLike, y: Any, k: int | None = None) -> float:
+    """R@k: the mean share of a row's true labels among its first k predictions; parameters as P@k's.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> recall_at_k([[0, 1]], sp.csr_array([[1, 0, 1, 0]]))
+    0.5
+    """
+    hits, pattern = _hits(labels, y, k)
+    n_true = np.diff(pattern.indptr)
+    return float(np.mean(hits.sum(axis=1) / np.maximum(n_true, 1)))
+
+
+def ndcg_at_k(labels: npt.ArrayLike, y: Any, k: int | None = None) -> float:
+    """nDCG@k: hits discounted by log2(1 + place), over the most that the row's number of labels allows.
+
+    Parameters and errors as :func:`precision_at_k`'s.
+
+    Notes
+    -----
+    DCG@k = sum over places i = 1..k of hit_i / log2(1 + i), divided by sum over i = 1..min(k, labels of the
+    row) of 1 / log2(1 + i) (Bhatia et al. 2016).
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> round(ndcg_at_k([[0, 1]], sp.csr_array([[0, 1, 0, 0]])), 4)
+    0.6309
+    """
+    hits, pattern = _hits(labels, y, k)
+    discount = 1 / np.log2(np.arange(hits.shape[1]) + 2)
+    best = np.concatenate([[0], np.cumsum(discount)])[np.minimum(np.diff(pattern.indptr), hits.shape[1])]
+    return float(np.mean((hits @ discount) / np.where(best > 0, best, 1)))
+
+
+def propensities(y: Any, a: float = 0.55, b: float = 1.5) -> Floats:
+    """Propensity of each label: the probability that it is noted where it is true, by Jain et al.'s model.
+
+    Parameters
+    ----------
+    y : scipy.sparse array, shape (n_rows, n_labels)
+        The training labels.
+    a, b : float
+        The model's A and B; (0.55, 1.5) by default, (0.5, 0.4) for Wikipedia, (0.6, 2.6) for Amazon data.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (n_labels,)
+        In (0, 1].
+
+    Notes
+    -----
+    p_l = 1 / (1 + C (N_l + B)^-A), C = (ln N - 1)(B + 1)^A, for N rows, N_l of them with label l (Jain et
+    al. 2016, section 4). C is taken as 0 for N < 3, where it would be negative.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> propensities(sp.csr_array([[1, 0], [1, 0], [1, 0], [1, 1]])).round(3)
+    array([0.8  , 0.721])
+    """
+    if not (np.isfinite(a) and np.isfinite(b) and b >= 0):
+        raise ArgumentError("a, b", f"{a}, {b}", "finite numbers, b >= 0")
+    pattern = _pattern(y)
+    if not pattern.shape[0]:
+        raise ArgumentError("y", "no rows", "at least one training row")
+    count = np.bincount(pattern.indices, minlength=pattern.shape[1])
+    c = max(np.log(pattern.shape[0]) - 1, 0.0) * (b + 1) ** a
+    return np.asarray(1 / (1 + c * (count + b) ** -a), dtype=np.float64)
+
+
+def psp_at_k(labels: npt.ArrayLike, y: Any, propensity: npt.ArrayLike, k: int | None = None) -> float:
+    """PSP@k: P@k with each hit weighted by 1 / propensity, over the most that any prediction could reach.
+
+    Parameters
+    ----------
+    labels, y, k
+        As :func:`precision_at_k`'s.
+    propensity : array_like of float, shape (n_labels,)
+        From :func:`propensities` of the *training* labels.
+
+    Returns
+    -------
+    float
+        From 0 to 1: the ratio of the two sums over all rows, as the repository's own scripts report it.
+
+    Raises
+    ------
+    ArgumentError
+        As P@k, and if a propensity is not in (0, 1].
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> round(psp_at_k([[0], [0]], sp.csr_array([[1, 0], [1, 1]]), [1.0, 0.5]), 4)
+    0.6667
+    """
+    hits, pattern = _hits(labels, y, k)
+    p = np.asarray(propensity, dtype=np.float64)
+    if p.shape != (pattern.shape[1],):
+        raise ArgumentError("propensity", f"shape {p.shape}", f"({pattern.shape[1]},), one for each label")
+    if not ((p > 0) & (p <= 1)).all():
+        raise ArgumentError("propensity", "a value outside of it", "values in (0, 1]")
+    weight = 1 / p
+    ids = np.asarray(labels)[:, : hits.shape[1]]
+    reached = (hits * weight[np.where(hits, ids, 0)]).sum() if hits.any() else 0.0
+    best = _best_sum(pattern, weight, hits.shape[1])
+    return float(reached / best) if best else 0.0
+
+
+def _best_sum(pattern: sp.csr_array, weight: Floats, k: int) -> float:
+    """The sum over rows of the k largest weights of true labels."""
+    rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
+    w = weight[pattern.indices]
+    order = np.lexsort((-w, rows))
+    place = np.arange(len(w)) - pattern.indptr[rows]
+    return float(w[order][place < k].sum())
+
+
+def sampler_recall(active: ActiveIds, wanted: Any) -> float:
+    """Share of wanted ids that an active set holds, over all rows together.
+
+    Parameters
+    ----------
+    active : ActiveSet
+        Anything with ``indptr`` and ``ids`` (ascending in a row); with one row, that row is shared by all
+        (pooled).
+    wanted : scipy.sparse array of shape (n_rows, n_items), or array_like of int of shape (n_rows, k)
+        The ids that a good sampler finds: the true labels, or the exact top k (then -1 stands for none).
+
+    Returns
+    -------
+    float
+        From 0 to 1; 1 where nothing is wanted.
+
+    Raises
+    ------
+    ArgumentError
+        If the numbers of rows do not fit.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> active = SimpleNamespace(indptr=np.array([0, 2, 3]), ids=np.array([1, 4, 0]))
+    >>> sampler_recall(active, [[4, 2], [0, -1]])
+    0.6666666666666666
+    """
+    rows, ids, n_rows = _wanted_pairs(wanted)
+    indptr, found = np.asarray(active.indptr), np.asarray(active.ids)
+    is_shared = len(indptr) == 2 and n_rows != 1
+    if not is_shared and len(indptr) - 1 != n_rows:
+        raise ArgumentError("wanted", f"{n_rows} rows", f"{len(indptr) - 1} rows, as many as the active set")
+    if not len(ids):
+        return 1.0
+    span = int(max(ids.max(), found.max(initial=0))) + 1
+    own = np.zeros(len(found), np.int64) if is_shared else np.repeat(np.arange(n_rows), np.diff(indptr))
+    key = (ids if is_shared else rows * span + ids).astype(np.int64)
+    return float(_contains(own * span + found, key).mean())
+
+
+def _wanted_pairs(wanted: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+    """(row, id) of everything wanted, and the number of rows."""
+    if sp.issparse(wanted):
+        pattern = _pattern(wanted)
+        rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
+        return rows, pattern.indices.astype(np.int64), int(pattern.shape[0])
+    ids = _label_array(wanted, "wanted")
+    rows, columns = np.nonzero(ids >= 0)
+    return rows, ids[rows, columns], len(ids)
+
+
+def _contains(sorted_keys: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which keys stand in an ascending array."""
+    if not len(sorted_keys):
+        return np.zeros(keys.shape, np.bool_)
+    place = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
+    return np.asarray(sorted_keys[place] == keys)
+
+
+def _hits(labels: npt.ArrayLike, y: Any, k: int | None) -> tuple[npt.NDArray[np.bool_], sp.csr_array]:
+    """Which of the first k predictions are true, (n_rows, k), and the pattern of true labels."""
+    pattern = _pattern(y)
+    ids = _label_array(labels, "labels")
+    if len(ids) != pattern.shape[0] or not len(ids):
+        raise ArgumentError(
+            "labels", f"{len(ids)} rows", f"{pattern.shape[0]} rows, as many as y, and at least one"
+        )
+    columns = ids.shape[1] if k is None else k
+    if (
+        isinstance(columns, bool)
+        or not isinstance(columns, (int, np.integer))
+        or not 1 <= columns <= ids.shape[1]
+    ):
+        raise ArgumentError("k", repr(k), f"an integer from 1 to {ids.shape[1]}, the columns of labels")
+    ids = ids[:, :columns]
+    if ids.max() >= pattern.shape[1]:
+        raise ArgumentError(
+            "labels", f"label {ids.max()}", f"labels below {pattern.shape[1]}, the columns of y"
+        )
+    ordered = np.sort(ids, axis=1)
+    if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
+        raise ArgumentError("labels", "a label twice in a row", "different labels in each row")
+    own = np.repeat(np.arange(len(ids)), np.diff(pattern.indptr)) * pattern.shape[1] + pattern.indices
+    keys = np.arange(len(ids))[:, None] * pattern.shape[1] + ids
+    return _contains(own, keys) & (ids >= 0), pattern
+
+
+def _label_array(labels: Any, argument: str) -> npt.NDArray[np.int64]:
+    ids = np.asarray(labels)
+    if ids.ndim != 2 or ids.dtype.kind not in "iu" or not ids.shape[1]:
+        raise ArgumentError(
+            argument, f"{ids.dtype} of shape {ids.shape}", "integers of shape (n_rows, k), k >= 1"
+        )
+    return ids.astype(np.int64)
+
+
+def _pattern(y: Any) -> sp.csr_array:
+    """The true labels in canonical form, explicit zeros taken out."""
+    pattern = core.csr_rows(y, "y")
+    if not pattern.data.all():
+        pattern = pattern.copy()
+        pattern.eliminate_zeros()
+    return pattern
