@@ -3,6 +3,6 @@
 from setuptools import setup
 
 setup(
-    cffi_modules=["cext/build_ffi.py:ffi"],
+    cffi_modules=["cext/build_ffi.py:ffi", "plugins/csrc/build_ffi.py:ffi"],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from functools import cached_property
 
 import attrs
@@ -9,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample.errors import ArgumentError
-from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, Rows
+from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows
+from lshsample_families._native import simhash_kernel
 from lshsample_families._projections import DenseMatrix, Float32, Hadamard, Projection, SparseMatrix
 
 __all__ = ["SimHash", "SimHashSpec"]
@@ -111,7 +113,39 @@ class SimHash(HashFamily):
                 codes[start : start + _BLOCK] |= bits[:, k].astype(np.uint32) << np.uint32(k)
         return codes
 
+    def probe(self, q: Rows, n_probes: int) -> Codes:
+        """Codes (n, n_tables, n_probes) of the buckets around each row's own, by the sum of the squared margins that
+        a flip of bits crosses (Lv et al., VLDB 2007).
+        """
+        codes = np.empty((q.shape[0], self.n_tables, n_probes), np.uint32)
+        for i, row in enumerate(self.margins(q)):
+            for table in range(self.n_tables):
+                codes[i, table] = probe_flips(row[:, table], n_probes)
+        return codes
+
+    def native(self) -> NativeKernel:
+        """The compiled kernel of the projection, for the instruction set in use."""
+        return simhash_kernel(self.spec, self._projection)
+
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
         """1 - arccos(cosine) / pi; a cosine beyond [-1, 1] by rounding is taken as the nearer end."""
         cosine = np.clip(np.asarray(similarity, np.float64), -1, 1)
         return np.asarray(1 - np.arccos(cosine) / np.pi)
+
+
+def probe_flips(margins: Float32, n_probes: int) -> list[int]:
+    """The best codes for K margins: the fewest squared margins crossed first, ties by the smaller set of ranks."""
+    squares = margins * margins
+    order = np.argsort(squares, kind="stable")
+    ranked = squares[order]
+    code = sum(1 << k for k in range(len(margins)) if margins[k] >= 0)
+    codes = [code]
+    # (score, members as ranks, score without the last member, last member)
+    heap: list[tuple[np.float32, int, np.float32, int]] = [(ranked[0], 1, np.float32(0), 0)]
+    while len(codes) < n_probes:
+        score, members, before, last = heapq.heappop(heap)
+        codes.append(code ^ sum(1 << int(k) for rank, k in enumerate(order) if members >> rank & 1))
+        if (up := last + 1) < len(ranked):
+            heapq.heappush(heap, (before + ranked[up], members ^ (1 << last) | (1 << up), before, up))
+            heapq.heappush(heap, (score + ranked[up], members | (1 << up), score, up))
+    return codes

@@ -1,0 +1,27 @@
+"""Builds ``lshsample_families._kernels``: the compiled kernels of the built-in families, over the plugin headers alone."""
+
+import os
+import re
+from pathlib import Path
+
+from cffi import FFI
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CSRC = ROOT / "plugins" / "csrc"
+#: The same flags as the core's: one binary for every machine, no contraction, so that codes are the same everywhere.
+FLAGS = ["-std=c11", "-O3", "-fno-math-errno", "-ffp-contract=off", "-Wno-psabi", "-fvisibility=hidden"]
+EXTRA = os.environ.get("LSHSAMPLE_CFLAGS", "").split()
+
+header = re.sub(r"^[ \t]*#.*$", "", (CSRC / "families.h").read_text(), flags=re.MULTILINE)
+
+ffi = FFI()
+ffi.cdef("enum { LSH_FAMILY_ABI = ... };\n" + header)
+ffi.set_source(
+    "lshsample_families._kernels",
+    '#include "families.h"',
+    sources=[str(p.relative_to(ROOT)) for p in sorted(CSRC.glob("*.c"))],
+    depends=[str(p.relative_to(ROOT)) for p in [*CSRC.glob("*.h"), *(ROOT / "cext/include").rglob("*.h")]],
+    include_dirs=[str(CSRC.relative_to(ROOT)), "cext/include"],
+    extra_compile_args=FLAGS + EXTRA,
+    extra_link_args=EXTRA,
+)

@@ -1,0 +1,37 @@
+#include "families.h"
+
+#include "select.h"
+
+/* Rows side by side on the widest instruction set; scratch is sized for it, so that one figure serves all. */
+enum { WIDEST = 16 };
+
+int64_t lsh_hadamard_scratch(const lsh_hadamard_state *state) {
+    int64_t codes = state->shape.n_tables, margins = state->outputs * state->shape.n_hashes;
+    int64_t hashing = state->outputs + codes;
+    return (state->size + (hashing > margins ? hashing : margins)) * WIDEST * 4;
+}
+
+int64_t lsh_margins_scratch(const lsh_simhash_shape *shape) { return 4 * (int64_t)shape->n_hashes * shape->n_tables; }
+
+static intptr_t function(int32_t isa, int32_t which) {
+    switch (isa) {
+    case 0: return lsh_family_functions_baseline(which);
+#if defined(__x86_64__)
+    case 1: return lsh_family_functions_avx2(which);
+    case 2: return lsh_family_functions_avx512(which);
+#endif
+    default: return 0;
+    }
+}
+
+intptr_t lsh_hadamard_function(int32_t isa, int32_t probing) {
+    return function(isa, probing ? LSH_HADAMARD_PROBE : LSH_HADAMARD_HASH);
+}
+
+intptr_t lsh_matrix_function(int32_t isa, int32_t probing) {
+    return function(isa, probing ? LSH_MATRIX_PROBE : LSH_MATRIX_HASH);
+}
+
+intptr_t lsh_lists_function(int32_t isa, int32_t probing) {
+    return function(isa, probing ? LSH_LISTS_PROBE : LSH_LISTS_HASH);
+}

@@ -1,0 +1,27 @@
+/* Every kernel for one instruction set, and the selectors' tables; the including file names the set. */
+#include <stddef.h>
+
+#include "families.h"
+#include "lshsample/simd.h"
+#include "probe.h"
+#include "select.h"
+
+LSH_KERNELS_BEGIN
+
+#include "lanes.h"
+#include "hadamard.h"
+#include "margins.h"
+
+LSH_KERNELS_END
+
+intptr_t LSH_NAME(lsh_family_functions)(int32_t which) {
+    switch (which) {
+    case LSH_HADAMARD_HASH: return (intptr_t)LSH_NAME(hadamard_hash);
+    case LSH_HADAMARD_PROBE: return (intptr_t)LSH_NAME(hadamard_probe);
+    case LSH_MATRIX_HASH: return (intptr_t)LSH_NAME(matrix_hash);
+    case LSH_MATRIX_PROBE: return (intptr_t)LSH_NAME(matrix_rows);
+    case LSH_LISTS_HASH: return (intptr_t)LSH_NAME(lists_hash);
+    case LSH_LISTS_PROBE: return (intptr_t)LSH_NAME(lists_rows);
+    default: return 0;
+    }
+}

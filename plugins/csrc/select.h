@@ -1,0 +1,22 @@
+/* Which kernel is asked for, and the table of each instruction set. */
+#ifndef LSHSAMPLE_FAMILIES_SELECT_H
+#define LSHSAMPLE_FAMILIES_SELECT_H
+
+#include <stdint.h>
+
+enum {
+    LSH_HADAMARD_HASH,
+    LSH_HADAMARD_PROBE,
+    LSH_MATRIX_HASH,
+    LSH_MATRIX_PROBE,
+    LSH_LISTS_HASH,
+    LSH_LISTS_PROBE
+};
+
+intptr_t lsh_family_functions_baseline(int32_t which);
+#if defined(__x86_64__)
+intptr_t lsh_family_functions_avx2(int32_t which);
+intptr_t lsh_family_functions_avx512(int32_t which);
+#endif
+
+#endif
