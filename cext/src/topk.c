@@ -1,0 +1,185 @@
+#include "lshsample/topk.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "kernels.h"
+#include "lshsample/parallel.h"
+
+enum {
+    BLOCK_SAMPLES = 512, /* rows of h whose scores of one panel stay in L2 */
+    MAX_RANGES = 32,     /* ranges of labels that the work is cut into */
+    RANGE_LABELS = 2048  /* labels that a range has at least */
+};
+
+/* k places as a heap with the worst at the root: lower score, then larger id. Empty places are (-inf, INT32_MAX). */
+typedef struct {
+    float *scores;
+    int32_t *ids;
+    int32_t k;
+} heap;
+
+static int worse(float score, int32_t id, float than_score, int32_t than_id) {
+    return score < than_score || (score == than_score && id > than_id);
+}
+
+static void heap_clear(heap h) {
+    for (int32_t i = 0; i < h.k; i++) {
+        h.scores[i] = -INFINITY;
+        h.ids[i] = INT32_MAX;
+    }
+}
+
+/* Puts an entry at the root of the first n places and lets it sink. */
+static void heap_sink(heap h, int32_t n, float score, int32_t id) {
+    int32_t at = 0;
+    for (;;) {
+        int32_t child = 2 * at + 1;
+        if (child >= n) break;
+        if (child + 1 < n && worse(h.scores[child + 1], h.ids[child + 1], h.scores[child], h.ids[child])) child++;
+        if (!worse(h.scores[child], h.ids[child], score, id)) break;
+        h.scores[at] = h.scores[child];
+        h.ids[at] = h.ids[child];
+        at = child;
+    }
+    h.scores[at] = score;
+    h.ids[at] = id;
+}
+
+static void heap_offer(heap h, float score, int32_t id) {
+    if (score > -INFINITY && worse(h.scores[0], h.ids[0], score, id)) heap_sink(h, h.k, score, id);
+}
+
+/* Best first; empty places get id -1. */
+static void heap_finish(heap h) {
+    for (int32_t n = h.k - 1; n > 0; n--) {
+        float score = h.scores[n];
+        int32_t id = h.ids[n];
+        h.scores[n] = h.scores[0];
+        h.ids[n] = h.ids[0];
+        heap_sink(h, n, score, id);
+    }
+    for (int32_t i = 0; i < h.k; i++)
+        if (h.ids[i] == INT32_MAX) h.ids[i] = -1;
+}
+
+typedef struct {
+    const lsh_kernels *kernels;
+    lsh_dense h, w;
+    const float *bias;
+    int64_t bias_stride, range, ranges;
+    int32_t k;
+    float *scores; /* (ranges, samples of the block, k) */
+    int32_t *ids;
+    float *out_scores;
+    int32_t *out_ids;
+} search;
+
+static heap range_heap(const search *s, int64_t range, int64_t sample) {
+    int64_t at = (range * s->h.rows + sample) * s->k;
+    return (heap){s->scores + at, s->ids + at, s->k};
+}
+
+/* Scores of labels j .. j + n for every sample of the block, n at most a panel. */
+static void score_panel(const search *s, int64_t j, int64_t n, float *tile, int64_t width) {
+    _Alignas(64) float panel[LSH_PANEL_DEPTH * LSH_PANEL_COLUMNS], first[LSH_PANEL_COLUMNS] = {0};
+    for (int64_t t = 0; s->bias && t < n; t++) first[t] = s->bias[(j + t) * s->bias_stride];
+    for (int64_t begin = 0; begin == 0 || begin < s->h.cols; begin += LSH_PANEL_DEPTH) {
+        int64_t depth = s->h.cols - begin < LSH_PANEL_DEPTH ? s->h.cols - begin : LSH_PANEL_DEPTH;
+        s->kernels->pack_transposed(s->w.data + j * s->w.stride + begin, s->w.stride, NULL, n, depth, panel);
+        s->kernels->product_rows(s->h.data + begin, s->h.stride, s->h.rows, panel, depth, begin ? NULL : first, tile,
+                                 width, n);
+    }
+}
+
+static lsh_status range_chunk(void *context, int64_t range, int64_t range_end, int32_t worker) {
+    (void)worker;
+    const search *s = context;
+    _Alignas(64) float tile[BLOCK_SAMPLES * LSH_PANEL_COLUMNS];
+    int64_t width = s->kernels->panel_columns;
+    for (; range < range_end; range++) {
+        int64_t end = (range + 1) * s->range < s->w.rows ? (range + 1) * s->range : s->w.rows;
+        for (int64_t i = 0; i < s->h.rows; i++) heap_clear(range_heap(s, range, i));
+        for (int64_t j = range * s->range; j < end; j += width) {
+            int64_t n = end - j < width ? end - j : width;
+            score_panel(s, j, n, tile, width);
+            for (int64_t i = 0; i < s->h.rows; i++) {
+                heap best = range_heap(s, range, i);
+                const float *row = tile + i * width;
+                /* Ids ascend, so an equal score never wins against one that is in. */
+                for (int64_t t = -1; (t = s->kernels->next_above(row, t + 1, n, best.scores[0])) < n;)
+                    heap_sink(best, s->k, row[t], (int32_t)(j + t));
+            }
+        }
+    }
+    return LSH_OK;
+}
+
+static lsh_status merge_chunk(void *context, int64_t begin, int64_t end, int32_t worker) {
+    (void)worker;
+    const search *s = context;
+    for (int64_t i = begin; i < end; i++) {
+        heap best = {s->out_scores + i * s->k, s->out_ids + i * s->k, s->k};
+        heap_clear(best);
+        for (int64_t range = 0; range < s->ranges; range++) {
+            heap part = range_heap(s, range, i);
+            for (int32_t t = 0; t < s->k; t++) heap_offer(best, part.scores[t], part.ids[t]);
+        }
+        heap_finish(best);
+    }
+    return LSH_OK;
+}
+
+lsh_status lsh_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t bias_stride, int32_t k, int32_t *ids,
+                     float *scores, int32_t threads) {
+    if (h.cols != w.cols || k < 1 || w.rows < 1 || w.rows > INT32_MAX) return LSH_INVALID;
+    search s = {.kernels = lsh_kernels_current(), .w = w, .bias = bias, .bias_stride = bias_stride, .k = k};
+    s.range = (w.rows + MAX_RANGES - 1) / MAX_RANGES;
+    if (s.range < RANGE_LABELS) s.range = RANGE_LABELS;
+    s.range = (s.range + LSH_PANEL_COLUMNS - 1) / LSH_PANEL_COLUMNS * LSH_PANEL_COLUMNS;
+    s.ranges = (w.rows + s.range - 1) / s.range;
+    int64_t block = h.rows < BLOCK_SAMPLES ? h.rows : BLOCK_SAMPLES;
+    size_t places = (size_t)(s.ranges * block) * (size_t)k;
+    s.scores = malloc((places + 1) * sizeof *s.scores);
+    s.ids = malloc((places + 1) * sizeof *s.ids);
+    lsh_status status = s.scores && s.ids ? LSH_OK : LSH_NO_MEMORY;
+    for (int64_t i = 0; i < h.rows && status == LSH_OK; i += block) {
+        s.h = h;
+        s.h.data += i * h.stride;
+        s.h.rows = h.rows - i < block ? h.rows - i : block;
+        s.out_ids = ids + i * k;
+        s.out_scores = scores + i * k;
+        status = lsh_parallel_for(s.ranges, 1, threads, range_chunk, &s);
+        if (status == LSH_OK) status = lsh_parallel_for(s.h.rows, 16, threads, merge_chunk, &s);
+    }
+    free(s.scores);
+    free(s.ids);
+    return status;
+}
+
+typedef struct {
+    const float *values;
+    const int64_t *indptr;
+    const int32_t *candidates;
+    int32_t k, *ids;
+    float *scores;
+} selection;
+
+static lsh_status ragged_chunk(void *context, int64_t begin, int64_t end, int32_t worker) {
+    (void)worker;
+    const selection *s = context;
+    for (int64_t i = begin; i < end; i++) {
+        heap best = {s->scores + i * s->k, s->ids + i * s->k, s->k};
+        heap_clear(best);
+        for (int64_t t = s->indptr[i]; t < s->indptr[i + 1]; t++) heap_offer(best, s->values[t], s->candidates[t]);
+        heap_finish(best);
+    }
+    return LSH_OK;
+}
+
+lsh_status lsh_top_k_ragged(const float *values, const int64_t *indptr, const int32_t *candidates, int64_t m, int32_t k,
+                            int32_t *ids, float *scores, int32_t threads) {
+    if (k < 1) return LSH_INVALID;
+    selection s = {values, indptr, candidates, k, ids, scores};
+    return lsh_parallel_for(m, 16, threads, ragged_chunk, &s);
+}

@@ -1,0 +1,118 @@
+"""Checked views of arrays that layers, losses and optimizers hand to the C core without a copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lshsample._native.core import dense_view, ffi, pointer
+from lshsample.errors import ArgumentError
+
+__all__ = ["csr_pattern", "matrix", "new_or_checked", "row_ids", "strided_vector", "vector", "whole"]
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+
+def _typed(array: Any, argument: str, dtype: type, ndim: int) -> None:
+    """Refuse anything but a NumPy array of this dtype and number of dimensions."""
+    wanted = f"a {ndim}-D array of {np.dtype(dtype).name}"
+    if not isinstance(array, np.ndarray):
+        raise ArgumentError(argument, type(array).__name__, wanted)
+    if array.dtype != dtype or array.ndim != ndim:
+        raise ArgumentError(argument, f"{array.ndim}-D {array.dtype} of shape {array.shape}", wanted)
+
+
+def _size(given: int, wanted: int | None, argument: str, what: str) -> None:
+    if wanted is not None and given != wanted:
+        raise ArgumentError(argument, f"{given} {what}", f"{wanted} {what}")
+
+
+def matrix(array: Float32, argument: str, rows: int | None = None, cols: int | None = None) -> Any:
+    """An ``lsh_dense`` over a float32 array whose rows are contiguous (``store[:, 0]`` is such a view).
+
+    Parameters
+    ----------
+    array : (rows, cols) float32
+        Any start and row stride that is a multiple of 4 bytes and not shorter than a row.
+    argument : str
+        The name in errors.
+    rows, cols : int or None
+        Sizes that are wanted.
+    """
+    _typed(array, argument, np.float32, 2)
+    _size(array.shape[0], rows, argument, "rows")
+    _size(array.shape[1], cols, argument, "columns")
+    row, item = array.strides
+    inner = array.shape[1] <= 1 or item == 4
+    outer = array.shape[0] <= 1 or (row % 4 == 0 and row >= 4 * array.shape[1])
+    if array.size and not (inner and outer):
+        raise ArgumentError(argument, f"strides {array.strides}", "contiguous rows, in ascending order")
+    if array.size:
+        return dense_view(array)
+    view = ffi.new("lsh_dense *")
+    view.data, view.stride = pointer("float *", array), array.shape[1]
+    view.rows, view.cols = array.shape
+    return view[0]
+
+
+def strided_vector(array: Float32 | None, argument: str, size: int) -> tuple[Any, int]:
+    """A float pointer and a stride in floats over a 1-D float32 array; None gives NULL."""
+    if array is None:
+        return ffi.NULL, 1
+    _typed(array, argument, np.float32, 1)
+    _size(array.size, size, argument, "elements")
+    stride = array.strides[0]
+    if size > 1 and (stride < 4 or stride % 4):
+        raise ArgumentError(argument, f"stride {stride}", "a positive stride, a multiple of 4 bytes")
+    return pointer("float *", array), stride // 4
+
+
+def vector(array: npt.NDArray[Any], argument: str, dtype: type, size: int | None = None) -> npt.NDArray[Any]:
+    """A checked contiguous 1-D array."""
+    _typed(array, argument, dtype, 1)
+    _size(array.size, size, argument, "elements")
+    return whole(array, argument)
+
+
+def whole(array: npt.NDArray[Any], argument: str) -> npt.NDArray[Any]:
+    """The array itself, if it is contiguous in C order."""
+    if not array.flags.c_contiguous:
+        raise ArgumentError(argument, f"strides {array.strides}", "a contiguous array in C order")
+    return array
+
+
+def row_ids(ids: Int32, argument: str, bound: int, size: int | None = None) -> Int32:
+    """Checked contiguous int32 ids, each in [0, bound)."""
+    vector(ids, argument, np.int32, size)
+    # As unsigned numbers negative ids are large: one pass finds both faults.
+    if ids.size and int(ids.view(np.uint32).max()) >= bound:
+        bad = int(np.flatnonzero((ids < 0) | (ids >= bound))[0])
+        raise ArgumentError(argument, f"id {ids[bad]} at {bad}", f"ids from 0 to {bound - 1}")
+    return ids
+
+
+def csr_pattern(indptr: Int64, argument: str, rows: int | None, entries: int) -> Int64:
+    """A checked indptr: int64, from 0, never falling, ending at the number of entries."""
+    vector(indptr, argument, np.int64, None if rows is None else rows + 1)
+    if indptr.size == 0 or indptr[0] != 0 or indptr[-1] != entries:
+        ends = f"{indptr[0]} .. {indptr[-1]}" if indptr.size else "no elements"
+        raise ArgumentError(argument, ends, f"offsets from 0 to {entries}, one more than rows")
+    if np.any(indptr[1:] < indptr[:-1]):
+        raise ArgumentError(argument, "offsets that fall", "offsets that never fall")
+    return indptr
+
+
+def new_or_checked(out: Float32 | None, rows: int, cols: int, *inputs: Float32 | None) -> Float32:
+    """``out``, checked for shape, writing and overlap with the inputs, or a new array of this shape."""
+    if out is None:
+        return np.empty((rows, cols), np.float32)
+    matrix(out, "out", rows, cols)
+    if not out.flags.writeable:
+        raise ArgumentError("out", "a read-only array", "an array that can be written")
+    if any(source is not None and np.may_share_memory(out, source) for source in inputs):
+        raise ArgumentError("out", "memory shared with an input", "memory of its own")
+    return out

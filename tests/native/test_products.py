@@ -1,0 +1,134 @@
+"""Dense products against float64: odd sizes, gathered and strided rows, any number of threads, every ISA."""
+
+import numpy as np
+import pytest
+
+from lshsample._native import layers
+from lshsample.errors import ArgumentError
+from lshsample.testing import reference
+
+SHAPES = [(1, 1, 1), (3, 7, 17), (8, 32, 128), (5, 33, 129), (17, 129, 3), (33, 70, 300), (13, 1100, 31), (300, 65, 9)]
+
+
+def unaligned(array):
+    """A copy that starts 4 bytes behind an aligned address and whose rows have a gap."""
+    rows, cols = array.shape
+    space = np.full((rows + 1) * (cols + 5) + 1, np.nan, np.float32)
+    view = space[1 : 1 + rows * (cols + 5)].reshape(rows, cols + 5)[:, :cols]
+    view[:] = array
+    return view
+
+
+def normal(rng, *shape):
+    return rng.standard_normal(shape, dtype=np.float32)
+
+
+def close(found, wanted, terms):
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=3e-6 * np.sqrt(terms + 1) * 4)
+
+
+def same_bits(call):
+    one = call(1)
+    for threads in (2, 4):
+        np.testing.assert_array_equal(one, call(threads))
+    return one
+
+
+@pytest.mark.parametrize(("m", "n", "k"), SHAPES)
+def test_nt(isa, rng, m, n, k):
+    a, b, bias = unaligned(normal(rng, m, k)), unaligned(normal(rng, n, k)), normal(rng, n, 3)[:, 1]
+    close(same_bits(lambda t: layers.matmul_nt(a, b, threads=t)), reference.matmul_nt(a, b), k)
+    rows = rng.integers(0, n, size=2 * n + 1, dtype=np.int32)
+    found = same_bits(lambda t: layers.matmul_nt(a, b, bias=bias, rows=rows, threads=t))
+    close(found, reference.matmul_nt(a, b, bias, rows), k)
+
+
+@pytest.mark.parametrize(("m", "n", "k"), SHAPES)
+def test_nn(isa, rng, m, n, k):
+    b = unaligned(normal(rng, n, k))
+    rows = rng.integers(0, n, size=2 * n + 1, dtype=np.int32)
+    a = unaligned(normal(rng, m, len(rows)))
+    close(same_bits(lambda t: layers.matmul_nn(a, b, rows=rows, threads=t)), reference.matmul_nn(a, b, rows), len(rows))
+    close(same_bits(lambda t: layers.matmul_nn(a[:, :n], b, threads=t)), reference.matmul_nn(a[:, :n], b), n)
+
+
+@pytest.mark.parametrize(("m", "n", "k"), SHAPES)
+def test_tn(isa, rng, m, n, k):
+    a, b = unaligned(normal(rng, m, n)), unaligned(normal(rng, m, k))
+    close(same_bits(lambda t: layers.matmul_tn(a, b, threads=t)), reference.matmul_tn(a, b), m)
+
+
+def test_column_sums(isa, rng):
+    for m, n in [(1, 1), (3, 7), (130, 1025), (0, 4)]:
+        a = unaligned(normal(rng, m, n))
+        close(same_bits(lambda t, a=a: layers.column_sums(a, threads=t)), a.astype(float).sum(axis=0), m)
+
+
+def test_out_is_written_within_its_bounds(isa, rng):
+    a, b = normal(rng, 9, 20), normal(rng, 41, 20)
+    for call, shape in [
+        (lambda out: layers.matmul_nt(a, b, out=out), (9, 41)),
+        (lambda out: layers.matmul_nn(normal(rng, 9, 41), b, out=out), (9, 20)),
+        (lambda out: layers.matmul_tn(a, normal(rng, 9, 33), out=out), (20, 33)),
+    ]:
+        space = np.full((shape[0] + 2, shape[1] + 7), 7.5, np.float32)
+        out = space[1:-1, 3 : 3 + shape[1]]
+        assert call(out) is out
+        out[:] = 7.5
+        assert (space == 7.5).all()
+
+
+def test_empty_sizes():
+    none = np.zeros((0, 4), np.float32)
+    assert layers.matmul_nt(none, np.ones((3, 4), np.float32)).shape == (0, 3)
+    assert layers.matmul_nt(np.ones((2, 4), np.float32), none).shape == (2, 0)
+    assert (layers.matmul_nn(np.ones((2, 0), np.float32), none) == 0).all()
+    assert (layers.matmul_tn(np.ones((0, 2), np.float32), none) == 0).all()
+    zero_width = layers.matmul_nt(np.ones((2, 0), np.float32), np.ones((3, 0), np.float32), bias=np.ones(3, np.float32))
+    assert (zero_width == 1).all()
+
+
+def test_nan_reaches_only_its_row(isa, rng):
+    a, b = normal(rng, 6, 10), normal(rng, 40, 10)
+    a[2, 3] = np.nan
+    bad = np.isnan(layers.matmul_nt(a, b))
+    assert bad[2].all()
+    assert bad.sum() == 40
+
+
+A, B = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)
+OUT = np.ones((2, 4), np.float32)
+FROZEN = OUT.copy()
+FROZEN.flags.writeable = False
+
+
+@pytest.mark.parametrize(
+    ("argument", "call"),
+    [
+        ("a", lambda: layers.matmul_nt(A.astype(float), B)),
+        ("a", lambda: layers.matmul_nt(A[0], B)),
+        ("a", lambda: layers.matmul_nt([[1.0]], B)),
+        ("a", lambda: layers.matmul_nt(np.asfortranarray(A), B)),
+        ("a", lambda: layers.matmul_nt(A[::-1], B)),
+        ("a", lambda: layers.matmul_nt(np.broadcast_to(A[0], (5, 3)), B)),
+        ("b", lambda: layers.matmul_nt(A, B[:, :2])),
+        ("b", lambda: layers.matmul_tn(A, B)),
+        ("a", lambda: layers.matmul_nn(A, B)),
+        ("rows", lambda: layers.matmul_nt(A, B, rows=np.array([0, 4], np.int32))),
+        ("rows", lambda: layers.matmul_nt(A, B, rows=np.array([-1], np.int32))),
+        ("rows", lambda: layers.matmul_nt(A, B, rows=np.array([1]))),
+        ("rows", lambda: layers.matmul_nt(A, B, rows=np.zeros(4, np.int32)[::2])),
+        ("bias", lambda: layers.matmul_nt(A, B, bias=np.ones(3, np.float32))),
+        ("bias", lambda: layers.matmul_nt(A, B, bias=np.ones(4, np.float32)[::-1])),
+        ("bias", lambda: layers.matmul_nt(A, B, bias=np.ones(4))),
+        ("out", lambda: layers.matmul_nt(A, B, out=OUT[:1])),
+        ("out", lambda: layers.matmul_nt(A, B, out=OUT.astype(float))),
+        ("out", lambda: layers.matmul_nt(A, B, out=FROZEN)),
+        ("out", lambda: layers.matmul_nn(A, B[:3], out=A)),
+        ("threads", lambda: layers.matmul_nt(A, B, threads=0)),
+    ],
+)
+def test_bad_arguments_are_named(argument, call):
+    with pytest.raises(ArgumentError) as caught:
+        call()
+    assert caught.value.argument == argument
