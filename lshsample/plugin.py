@@ -16,11 +16,25 @@ import numpy.typing as npt
 import pluggy
 import scipy.sparse as sp
 
-from lshsample import specs
 from lshsample._native import core
 from lshsample.errors import ArgumentError, UnsupportedError
+from lshsample.specs import integer, number, one_of
 
-__all__ = ["FamilySpec", "HashFamily", "NativeKernel", "Rows", "get_include", "hookimpl", "hookspec", "isa"]
+__all__ = [
+    "Codes",
+    "FamilySpec",
+    "Floats",
+    "HashFamily",
+    "NativeKernel",
+    "Rows",
+    "get_include",
+    "hookimpl",
+    "hookspec",
+    "integer",
+    "isa",
+    "number",
+    "one_of",
+]
 
 #: Marks a plugin's hooks.
 hookimpl = pluggy.HookimplMarker("lshsample")
@@ -78,10 +92,10 @@ class FamilySpec:
         Names the hash functions: the same spec always gives the same functions.
     """
 
-    dim: int = attrs.field(validator=specs.integer(1, 2**31 - 1))
-    n_hashes: int = attrs.field(default=8, validator=specs.integer(1, 32))
-    n_tables: int = attrs.field(default=16, validator=specs.integer(1, 65535))
-    seed: int = attrs.field(default=0, validator=specs.integer(0, 2**63 - 1))
+    dim: int = attrs.field(validator=integer(1, 2**31 - 1))
+    n_hashes: int = attrs.field(default=8, validator=integer(1, 32))
+    n_tables: int = attrs.field(default=16, validator=integer(1, 65535))
+    seed: int = attrs.field(default=0, validator=integer(0, 2**63 - 1))
 
 
 @attrs.frozen(eq=False)

@@ -13,6 +13,12 @@ int64_t lsh_hadamard_scratch(const lsh_hadamard_state *state) {
 
 int64_t lsh_margins_scratch(const lsh_simhash_shape *shape) { return 4 * (int64_t)shape->n_hashes * shape->n_tables; }
 
+int64_t lsh_dwta_scratch(const lsh_dwta_state *state) {
+    int64_t windows = (2 * state->dim + state->n_tables) * WIDEST;
+    int64_t lists = 2 * (int64_t)state->n_hashes * state->n_tables + state->dim;
+    return 4 * (state->indptr ? lists : windows);
+}
+
 static intptr_t function(int32_t isa, int32_t which) {
     switch (isa) {
     case 0: return lsh_family_functions_baseline(which);
@@ -34,4 +40,8 @@ intptr_t lsh_matrix_function(int32_t isa, int32_t probing) {
 
 intptr_t lsh_lists_function(int32_t isa, int32_t probing) {
     return function(isa, probing ? LSH_LISTS_PROBE : LSH_LISTS_HASH);
+}
+
+intptr_t lsh_dwta_function(int32_t isa, int32_t by_column) {
+    return function(isa, by_column ? LSH_DWTA_LISTS : LSH_DWTA_WINDOWS);
 }

@@ -36,13 +36,27 @@ typedef struct {
     const uint32_t *entries; /* margin << 1 | negative, by column */
 } lsh_lists_state;
 
+/* Densified winner-take-all: hash k of table t has number t * n_hashes + k. */
+typedef struct {
+    int64_t dim;
+    int32_t n_hashes, n_tables;
+    int32_t window, reserved; /* m, a power of two */
+    const int32_t *windows;   /* (n_tables * n_hashes, m): columns, in the window's order */
+    const uint32_t *seeds;    /* (n_tables * n_hashes): of the ranks that empty windows go by */
+    const int64_t *indptr;    /* (dim + 1), or NULL: for many columns, the windows that each one is in */
+    const uint32_t *entries;  /* hash * m + position, by column */
+} lsh_dwta_state;
+
 /* Scratch per thread that a kernel needs on every instruction set, in bytes; n_probes does not matter. */
 int64_t lsh_hadamard_scratch(const lsh_hadamard_state *state);
 int64_t lsh_margins_scratch(const lsh_simhash_shape *shape);
+int64_t lsh_dwta_scratch(const lsh_dwta_state *state);
 
 /* Addresses of lsh_hash_fn (probing = 0) or lsh_probe_fn (probing = 1). */
 intptr_t lsh_hadamard_function(int32_t isa, int32_t probing);
 intptr_t lsh_matrix_function(int32_t isa, int32_t probing);
 intptr_t lsh_lists_function(int32_t isa, int32_t probing);
+/* Address of an lsh_hash_fn: over windows (by_column = 0), or over the lists of windows by column (1). */
+intptr_t lsh_dwta_function(int32_t isa, int32_t by_column);
 
 #endif

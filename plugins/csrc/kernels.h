@@ -1,4 +1,5 @@
 /* Every kernel for one instruction set, and the selectors' tables; the including file names the set. */
+#include <math.h>
 #include <stddef.h>
 
 #include "families.h"
@@ -11,6 +12,7 @@ LSH_KERNELS_BEGIN
 #include "lanes.h"
 #include "hadamard.h"
 #include "margins.h"
+#include "dwta.h"
 
 LSH_KERNELS_END
 
@@ -22,6 +24,8 @@ intptr_t LSH_NAME(lsh_family_functions)(int32_t which) {
     case LSH_MATRIX_PROBE: return (intptr_t)LSH_NAME(matrix_rows);
     case LSH_LISTS_HASH: return (intptr_t)LSH_NAME(lists_hash);
     case LSH_LISTS_PROBE: return (intptr_t)LSH_NAME(lists_rows);
+    case LSH_DWTA_WINDOWS: return (intptr_t)LSH_NAME(dwta_windows);
+    case LSH_DWTA_LISTS: return (intptr_t)LSH_NAME(dwta_lists);
     default: return 0;
     }
 }

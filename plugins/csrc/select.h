@@ -10,7 +10,9 @@ enum {
     LSH_MATRIX_HASH,
     LSH_MATRIX_PROBE,
     LSH_LISTS_HASH,
-    LSH_LISTS_PROBE
+    LSH_LISTS_PROBE,
+    LSH_DWTA_WINDOWS,
+    LSH_DWTA_LISTS
 };
 
 intptr_t lsh_family_functions_baseline(int32_t which);

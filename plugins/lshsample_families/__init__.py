@@ -1,12 +1,13 @@
 """The built-in hash families, a plugin like any other: one family a file."""
 
 from lshsample.plugin import HashFamily, hookimpl
+from lshsample_families.dwta import DWTA
 from lshsample_families.simhash import SimHash
 
-__all__ = ["SimHash", "lshsample_hash_families"]
+__all__ = ["DWTA", "SimHash", "lshsample_hash_families"]
 
 
 @hookimpl
 def lshsample_hash_families() -> dict[str, type[HashFamily]]:
     """The families of this package, by name."""
-    return {"simhash": SimHash}
+    return {"dwta": DWTA, "simhash": SimHash}

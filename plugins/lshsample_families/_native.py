@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,10 @@ from lshsample.plugin import FamilySpec, NativeKernel, isa
 from lshsample_families._kernels import ffi, lib
 from lshsample_families._projections import DenseMatrix, Hadamard, Projection, SparseMatrix
 
-__all__ = ["simhash_kernel"]
+if TYPE_CHECKING:
+    from lshsample_families.dwta import DWTASpec, Windows
+
+__all__ = ["dwta_kernel", "simhash_kernel"]
 
 _ISAS = ("baseline", "avx2", "avx512")
 
@@ -20,16 +23,36 @@ def _pointer(ctype: str, array: npt.NDArray[Any]) -> Any:
     return ffi.cast(ctype, array.ctypes.data)
 
 
-def _kernel(state: Any, functions: Any, scratch: int, *keepalive: object, probing: bool = True) -> NativeKernel:
-    number = _ISAS.index(isa())
+def _isa_number() -> int:
+    return _ISAS.index(isa())
+
+
+def _kernel(state: Any, hash_address: int, probe_address: int, scratch: int, *keepalive: object) -> NativeKernel:
     return NativeKernel(
-        hash=int(functions(number, 0)),
-        probe=int(functions(number, 1)) if probing else 0,
+        hash=int(hash_address),
+        probe=int(probe_address),
         state=int(ffi.cast("intptr_t", state)),
         abi_version=int(lib.LSH_FAMILY_ABI),
         scratch_bytes=int(scratch),
         keepalive=(state, *keepalive),
     )
+
+
+def _probing_kernel(state: Any, functions: Any, scratch: int, *keepalive: object) -> NativeKernel:
+    number = _isa_number()
+    return _kernel(state, functions(number, 0), functions(number, 1), scratch, *keepalive)
+
+
+def dwta_kernel(spec: DWTASpec, windows: Windows) -> NativeKernel:
+    """The kernel of DWTA: windows in turn for few columns, lists of windows by column for many."""
+    state = ffi.new("lsh_dwta_state *")
+    state.dim, state.n_hashes, state.n_tables, state.window = spec.dim, spec.n_hashes, spec.n_tables, spec.window
+    state.windows, state.seeds = _pointer("int32_t *", windows.columns), _pointer("uint32_t *", windows.seeds)
+    by_column = windows.by_column
+    if by_column is not None:
+        state.indptr, state.entries = _pointer("int64_t *", by_column[0]), _pointer("uint32_t *", by_column[1])
+    address = lib.lsh_dwta_function(_isa_number(), by_column is not None)
+    return _kernel(state, address, 0, lib.lsh_dwta_scratch(state), windows, by_column)
 
 
 def simhash_kernel(spec: FamilySpec, projection: Projection) -> NativeKernel:
@@ -42,12 +65,12 @@ def simhash_kernel(spec: FamilySpec, projection: Projection) -> NativeKernel:
         state.second_signs = _pointer("float *", projection.second_signs)
         state.diagonals = _pointer("float *", projection.diagonals)
         state.permutations = _pointer("int32_t *", projection.permutations)
-        return _kernel(state, lib.lsh_hadamard_function, lib.lsh_hadamard_scratch(state), projection)
+        return _probing_kernel(state, lib.lsh_hadamard_function, lib.lsh_hadamard_scratch(state), projection)
     scratch = lib.lsh_margins_scratch(shape)
     if isinstance(projection, DenseMatrix):
         state = ffi.new("lsh_matrix_state *", {"shape": shape[0], "matrix": _pointer("float *", projection.matrix)})
-        return _kernel(state, lib.lsh_matrix_function, scratch, projection)
+        return _probing_kernel(state, lib.lsh_matrix_function, scratch, projection)
     assert isinstance(projection, SparseMatrix)
     state = ffi.new("lsh_lists_state *", {"shape": shape[0]})
     state.indptr, state.entries = _pointer("int64_t *", projection.indptr), _pointer("uint32_t *", projection.entries)
-    return _kernel(state, lib.lsh_lists_function, scratch, projection)
+    return _probing_kernel(state, lib.lsh_lists_function, scratch, projection)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample.errors import ArgumentError
-from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows
+from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, number, one_of
 from lshsample_families._native import simhash_kernel
 from lshsample_families._projections import DenseMatrix, Float32, Hadamard, Projection, SparseMatrix
 
@@ -33,18 +33,8 @@ class SimHashSpec(FamilySpec):
         Of ``"sparse"``: the fraction of a hyperplane's coordinates that are not zero.
     """
 
-    projection: str = attrs.field(default="hadamard")
-    density: float = attrs.field(default=1 / 3)
-
-    @projection.validator
-    def _check_projection(self, _: object, value: object) -> None:
-        if value not in ("hadamard", "gaussian", "sparse"):
-            raise ArgumentError("projection", repr(value), "one of 'hadamard', 'gaussian', 'sparse'")
-
-    @density.validator
-    def _check_density(self, _: object, value: object) -> None:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
-            raise ArgumentError("density", repr(value), "a number in (0, 1]")
+    projection: str = attrs.field(default="hadamard", validator=one_of("hadamard", "gaussian", "sparse"))
+    density: float = attrs.field(default=1 / 3, validator=number(0, 1, open_low=True))
 
 
 class SimHash(HashFamily):

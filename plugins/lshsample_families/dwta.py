@@ -1,0 +1,244 @@
+"""DWTA, densified winner-take-all: which of a few random coordinates is the largest."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import ClassVar
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+from scipy.special import gammaln
+
+from lshsample.errors import ArgumentError
+from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, integer, one_of
+from lshsample_families import _draws
+from lshsample_families._native import dwta_kernel
+
+__all__ = ["DWTA", "DWTASpec", "Windows", "rank_agreement"]
+
+Float32 = npt.NDArray[np.float32]
+
+_COLUMNS, _SEEDS = 11, 12
+#: Above so many columns, a row's entries look up their windows instead of windows looking up entries.
+_FEW_COLUMNS = 1024
+
+
+@attrs.frozen(kw_only=True)
+class DWTASpec(FamilySpec):
+    """Options of :class:`DWTA`.
+
+    Attributes
+    ----------
+    window : int
+        Coordinates that one hash compares, m: a power of two from 2 to 256, at most ``dim``. A hash has log2 m bits.
+    """
+
+    n_hashes: int = attrs.field(default=4, validator=integer(1, 16))
+    window: int = attrs.field(default=8, validator=one_of(2, 4, 8, 16, 32, 64, 128, 256))
+
+    def __attrs_post_init__(self) -> None:
+        if self.window > self.dim:
+            raise ArgumentError("window", self.window, f"at most dim = {self.dim} coordinates")
+
+
+class Windows:
+    """The drawn windows of a spec, and the seeds that empty ones go by; hash k of table t has number t K + k."""
+
+    def __init__(self, spec: DWTASpec) -> None:
+        count = spec.n_hashes * spec.n_tables
+        #: (L K, m) int32: distinct columns, in random order.
+        self.columns = _distinct_columns(spec.seed, count, spec.window, spec.dim)
+        #: (L K) uint32.
+        self.seeds = (_draws.words(spec.seed, _SEEDS, count) >> np.uint64(32)).astype(np.uint32)
+        self._dim = spec.dim
+
+    @cached_property
+    def by_column(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]] | None:
+        """For many columns: (dim + 1) offsets into a list of ``hash * m + position`` by column."""
+        if self._dim <= _FEW_COLUMNS:
+            return None
+        flat = self.columns.ravel()
+        counts = np.bincount(flat, minlength=self._dim)
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return indptr, np.argsort(flat, kind="stable").astype(np.uint32)
+
+
+def _distinct_columns(seed: int, count: int, size: int, dim: int) -> npt.NDArray[np.int32]:
+    """(count, size) columns below ``dim``, distinct in each row, in random order."""
+    if dim <= 16 * size:
+        return np.ascontiguousarray(_draws.permutations(seed, _COLUMNS, count, dim)[:, :size])
+    columns = np.empty((count, size), np.int64)
+    wanted, stream = np.arange(count), _COLUMNS << 32
+    while len(wanted):
+        # A row with a repetition is drawn again as a whole, so that every ordered choice stays equally likely.
+        columns[wanted] = _draws.integers(seed, stream, len(wanted) * size, dim).reshape(-1, size)
+        ordered = np.sort(columns[wanted], axis=1)
+        wanted, stream = wanted[(ordered[:, 1:] == ordered[:, :-1]).any(axis=1)], stream + 1
+    return columns.astype(np.int32)
+
+
+class DWTA(HashFamily):
+    """Densified winner-take-all (Yagnik et al., ICCV 2011; Chen & Shrivastava, UAI 2018).
+
+    A hash draws a window of m distinct coordinates in random order, and gives the position, log2 m bits, of the largest
+    value in it; of equal values the first in the window wins. Zeros are no values: they are passed over, in dense rows
+    as in sparse ones. A window that holds nothing but zeros is *empty*; then the row's nonzero coordinate that comes
+    first in a random order of all coordinates, of that hash's own, gives a position drawn for it. A row of zeros has
+    the code 0.
+
+    Parameters
+    ----------
+    spec : DWTASpec
+        dim, n_hashes (K), n_tables (L), seed, window (m); K log2 m is at most 32.
+
+    Notes
+    -----
+    Every hash has a window and an order of its own, so the hashes of a code are independent, tables too, and p^K is
+    exact for every pair of rows. (With windows cut from shared permutations, and empty ones filled from their
+    neighbours, as often published, it is not.) The law is a function of the ranks of the pair's coordinates:
+    :meth:`similarity_of` computes the probability of one hash from them, see :func:`rank_agreement`, and
+    :meth:`collision_probability` is the identity.
+
+    Cost of a row with n entries of d columns: K L m comparisons (up to 1,024 columns), or n K L m / d lookups (more);
+    and n steps for each empty window, of which there are about K L exp(-m n / d).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> family = DWTA(DWTASpec(dim=16, n_hashes=2, n_tables=3, window=4))
+    >>> x = np.arange(16, dtype=np.float32).reshape(1, 16)
+    >>> bool((family.hash(x) == family.hash(x**3)).all()), family.code_bits
+    (True, 4)
+    """
+
+    Spec = DWTASpec
+    similarity: ClassVar[str] = "rank"
+    spec: DWTASpec
+
+    def __init__(self, spec: DWTASpec) -> None:
+        self.bits_per_hash = spec.window.bit_length() - 1
+        super().__init__(spec)
+
+    @cached_property
+    def _windows(self) -> Windows:
+        return Windows(self.spec)
+
+    def hash(self, x: Rows) -> Codes:
+        """Codes (n, n_tables) of rows."""
+        codes = np.zeros((x.shape[0], self.n_tables), np.uint32)
+        block = max(1, (1 << 22) // self.dim)
+        for start in range(0, x.shape[0], block):
+            rows = x[start : start + block]
+            codes[start : start + block] = self._hash_dense(rows if isinstance(rows, np.ndarray) else rows.toarray())
+        return codes
+
+    def _hash_dense(self, rows: Float32) -> Codes:
+        present = np.where(rows == 0, -np.inf, rows)
+        codes = np.zeros((len(rows), self.n_tables), np.uint32)
+        for number, window in enumerate(self._windows.columns):
+            table, k = divmod(number, self.n_hashes)
+            seen = present[:, window]
+            positions = seen.argmax(axis=1).astype(np.uint32)
+            for row in np.flatnonzero(seen.max(axis=1) == -np.inf):
+                positions[row] = self._borrowed(np.flatnonzero(rows[row]), self._windows.seeds[number])
+            codes[:, table] |= positions << np.uint32(k * self.bits_per_hash)
+        return codes
+
+    def _borrowed(self, columns: npt.NDArray[np.int64], seed: np.uint32) -> int:
+        """The position of an empty window: that of the column of least random rank."""
+        if not len(columns):
+            return 0
+        ranks = _mix(columns.astype(np.uint32) * np.uint32(0x9E3779B1) ^ seed)
+        return int(ranks.min()) & (self.spec.window - 1)
+
+    def native(self) -> NativeKernel:
+        """The compiled kernel, for the instruction set in use."""
+        return dwta_kernel(self.spec, self._windows)
+
+    def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
+        """The similarity itself, from 0 to 1: :meth:`similarity_of` gives the probability of one hash."""
+        return np.clip(np.asarray(similarity, np.float64), 0, 1)
+
+    def similarity_of(self, q: Rows, x: Rows) -> Floats:
+        """:func:`rank_agreement` of pairs of rows, ``q[i]`` with ``x[i]``: (n,) float64."""
+        pairs = zip(_nonzero_entries(q), _nonzero_entries(x), strict=True)
+        return np.array([rank_agreement(*a, *b, self.dim, self.spec.window) for a, b in pairs], np.float64)
+
+
+def _mix(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """MurmurHash3's finaliser, a bijection of 32-bit words."""
+    words = (words ^ words >> 16) * np.uint32(0x85EBCA6B)
+    words = (words ^ words >> 13) * np.uint32(0xC2B2AE35)
+    return words ^ words >> 16
+
+
+def _nonzero_entries(rows: Rows):  # type: ignore[no-untyped-def]
+    """(columns, values) of each row's entries that are not zero."""
+    for i in range(rows.shape[0]):
+        if isinstance(rows, np.ndarray):
+            columns = np.flatnonzero(rows[i])
+            yield columns, rows[i, columns]
+        else:
+            span = slice(rows.indptr[i], rows.indptr[i + 1])
+            kept = rows.data[span] != 0
+            yield rows.indices[span][kept], rows.data[span][kept]
+
+
+def rank_agreement(
+    q_columns: npt.NDArray[np.integer],
+    q_values: Float32,
+    x_columns: npt.NDArray[np.integer],
+    x_values: Float32,
+    dim: int,
+    window: int,
+) -> float:
+    """Probability that one DWTA hash agrees on two rows, from the ranks of their coordinates.
+
+    Parameters
+    ----------
+    q_columns, q_values : (n,) arrays
+        The nonzero entries of one row, columns ascending.
+    x_columns, x_values : (k,) arrays
+        Of the other.
+    dim, window : int
+        Columns, d, and the window's size, m.
+
+    Returns
+    -------
+    float
+        The sum of three cases. Both windows filled: for each coordinate i, the chance that it is in the window and wins
+        in both rows, sum_t C(R_i, m-1-t) C(T_i, t) / ((t + 1) C(d, m)), where R_i coordinates are smaller than i in both
+        rows and T_i more are not larger (they must come after i in the window); without ties this is the formula of
+        Yagnik et al. One window empty: 1/m. Both empty: J + (1 - J) / m with the Jaccard similarity J of the supports
+        (Broder 1997), as the first coordinate of a random order is the same with probability J.
+
+    Notes
+    -----
+    Cost: O(s^2) for s coordinates that are not zero in both rows.
+    """
+    union, places = np.unique(np.concatenate([q_columns, x_columns]), return_inverse=True)
+    q, x = np.full(len(union), -np.inf), np.full(len(union), -np.inf)
+    q[places[: len(q_columns)]], x[places[len(q_columns) :]] = q_values, x_values
+    shared = np.flatnonzero(np.isfinite(q) & np.isfinite(x))
+    q_less, x_less = q[:, None] < q[shared], x[:, None] < x[shared]
+    lower = np.count_nonzero(q_less & x_less, axis=0)
+    not_larger = np.count_nonzero((q[:, None] <= q[shared]) & (x[:, None] <= x[shared]), axis=0)
+    tied, lower = not_larger - lower - 1, lower + dim - len(union)
+    t = np.arange(window)[:, None]
+    all_windows = _log_choose(dim, window)
+    both_filled = np.exp(_log_choose(lower, window - 1 - t) + _log_choose(tied, t) - np.log(t + 1) - all_windows).sum()
+    empty_q, empty_x, empty = (
+        float(np.exp(_log_choose(dim - n, window) - all_windows)) for n in (len(q_columns), len(x_columns), len(union))
+    )
+    jaccard = len(shared) / len(union) if len(union) else 1.0
+    one_empty = empty_q + empty_x - 2 * empty
+    return float(both_filled + one_empty / window + empty * (jaccard + (1 - jaccard) / window))
+
+
+def _log_choose(n: npt.ArrayLike, k: npt.ArrayLike) -> Floats:
+    """log C(n, k); -inf where k > n."""
+    n, k = np.asarray(n, np.float64), np.asarray(k, np.float64)
+    fits = k <= n
+    kept = np.where(fits, k, 0)
+    return np.where(fits, gammaln(n + 1) - gammaln(kept + 1) - gammaln(n - kept + 1), -np.inf)
