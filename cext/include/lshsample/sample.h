@@ -1,0 +1,90 @@
+/* Fused sampling: a plan of stages run over a batch of queries in one call, giving an active set per query or one for
+ * the whole batch, with the probability of each id given the tables.
+ *
+ * The law. Given the tables and a row's codes, only the random stages (cap, ties of top, fill, uniform, frequency) draw.
+ * The run keeps, for each id that it has met (kept or dropped), the probability of being in the set, and one for all
+ * ids that it has not met. Where a later draw would need the joint law of earlier ones, it goes on with the law
+ * conditional on them, which is exact too; two-phase sampling (Sarndal, Swensson & Wretman 1992, ch. 9) gives the
+ * product form for a cap over a set of random size. A row in which some item had probability 0 reports the stage that
+ * made it so.
+ *
+ * Every result is a function of (plan, codes, seed, step) alone: draws are keyed by (seed, purpose, row, step, id or
+ * attempt), never by the order in which threads or hash slots meet them. */
+#ifndef LSHSAMPLE_SAMPLE_H
+#define LSHSAMPLE_SAMPLE_H
+
+#include <stdint.h>
+#include "lshsample/status.h"
+#include "lshsample/tables.h"
+
+enum {
+    LSH_STAGE_RETRIEVE = 1,  /* join what the tables hold in the probed buckets; amount = budget of ids, 0 for none */
+    LSH_STAGE_AT_LEAST = 2,  /* keep ids that collided at least `amount` times */
+    LSH_STAGE_TOP = 3,       /* keep the `amount` ids that collided most */
+    LSH_STAGE_CAP = 4,       /* keep at most `amount` ids, drawn uniformly */
+    LSH_STAGE_INCLUDE = 5,   /* join each row's given ids; no later stage drops them */
+    LSH_STAGE_FILL = 6,      /* join uniform draws from outside until there are `amount` ids */
+    LSH_STAGE_UNIFORM = 7,   /* join `amount` distinct uniform draws from all items */
+    LSH_STAGE_FREQUENCY = 8, /* join `amount` draws, with replacement, in proportion to frequency */
+    LSH_STAGE_GIVEN = 9,     /* replace the set by given ids with given counts, as certain */
+    LSH_STAGE_FULL = 10      /* join every item */
+};
+
+typedef struct {
+    int32_t op;              /* LSH_STAGE_... */
+    int32_t place;           /* the stage's place in the user's pipeline, reported for rows without a law */
+    int32_t ordinal;         /* how many earlier stages of the pipeline have the same op, 0 to 15: keeps draws apart */
+    int32_t n_probes;        /* RETRIEVE: codes per query and table */
+    int32_t positive;        /* FREQUENCY: 1 if no frequency is 0 */
+    int32_t reserved;        /* 0 */
+    int64_t amount;
+    const lsh_packed *tables;   /* RETRIEVE */
+    const uint32_t *codes;      /* RETRIEVE: (n_queries, n_tables, n_probes) */
+    const int64_t *indptr;      /* INCLUDE, GIVEN: a pattern over the queries (GIVEN: over the output rows) */
+    const int32_t *indices;     /* each in 0..n_items-1 */
+    const int32_t *counts;      /* GIVEN: aligned with indices */
+    const double *frequency;    /* FREQUENCY: (n_items,), sums to 1 */
+    const double *accept;       /* FREQUENCY: the alias table of lsh_alias_build */
+    const int32_t *alias;
+    const int64_t *forced_indptr;  /* GIVEN: ids that no later stage drops, over the queries; may be NULL */
+    const int32_t *forced_indices;
+} lsh_stage;
+
+typedef struct {
+    const lsh_stage *stages;
+    int64_t n_stages;
+    int64_t n_queries;
+    int64_t n_items;
+    uint64_t seed, step;
+    int32_t pooled;          /* 1: one row for the whole batch */
+    int32_t reserved;        /* 0 */
+} lsh_plan;
+
+/* Memory of a sampler between calls: one 32-bit slot per item and thread, zero between calls. Used by one call at a
+ * time. Thread-safe in so far as different workspaces are. */
+typedef struct lsh_workspace lsh_workspace;
+/* The result of a run until it is collected. */
+typedef struct lsh_drawn lsh_drawn;
+
+/* A workspace for up to `threads` threads; LSH_NO_MEMORY. Pages that are never touched cost nothing. */
+lsh_status lsh_workspace_new(int64_t n_items, int32_t threads, lsh_workspace **out);
+void lsh_workspace_free(lsh_workspace *workspace);
+
+/* Runs a plan. *out owns the drawn rows (1 if pooled, else n_queries); *total is the number of ids in them.
+ * Ids and probabilities are the same for any number of threads. Fails with LSH_INVALID, LSH_OUT_OF_RANGE or
+ * LSH_NO_MEMORY, and then *out is NULL and the workspace is as before. Cost: proportional to the ids met, never to
+ * n_items (but for FULL). */
+lsh_status lsh_sample_run(const lsh_plan *plan, lsh_workspace *workspace, int32_t threads, lsh_drawn **out,
+                          int64_t *total);
+
+/* Copies the rows out: indptr (rows + 1), ids ascending in a row, counts and log_inclusion (total), lawless (rows: -1,
+ * or the place of the stage that left items with probability 0) and kept (rows: the product of the caps' fractions). */
+lsh_status lsh_sample_collect(const lsh_drawn *drawn, int32_t threads, int64_t *indptr, int32_t *ids, int32_t *counts,
+                              float *log_inclusion, int32_t *lawless, float *kept);
+void lsh_sample_free(lsh_drawn *drawn);
+
+/* Walker's alias table (Vose 1991) of n frequencies that sum to 1: draw i uniformly, keep it with probability
+ * accept[i], else take alias[i]. O(n). LSH_NO_MEMORY. */
+lsh_status lsh_alias_build(const double *frequency, int64_t n, double *accept, int32_t *alias);
+
+#endif

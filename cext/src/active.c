@@ -1,0 +1,148 @@
+#include "active.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lshsample/rng.h"
+
+static int grow(void **array, int64_t room, size_t item) {
+    void *grown = realloc(*array, (size_t)room * item);
+    if (grown == NULL) return 0;
+    *array = grown;
+    return 1;
+}
+
+lsh_status active_reserve(lsh_active *a, int64_t more) {
+    int64_t wanted = a->size + more < a->n_items ? a->size + more : a->n_items;
+    wanted += 1; /* a branchless writer may touch one place past the end */
+    if (wanted <= a->room) return LSH_OK;
+    if (wanted < a->room + a->room / 2) wanted = a->room + a->room / 2;
+    int done = grow((void **)&a->ids, wanted, sizeof *a->ids) && grow((void **)&a->counts, wanted, sizeof *a->counts) &&
+               grow((void **)&a->chance, wanted, sizeof *a->chance) &&
+               grow((void **)&a->state, wanted, sizeof *a->state) && grow((void **)&a->keys, 2 * wanted, sizeof *a->keys) &&
+               grow((void **)&a->places, wanted, sizeof *a->places);
+    if (!done) return LSH_NO_MEMORY;
+    a->room = wanted;
+    return LSH_OK;
+}
+
+lsh_status active_reserve_buckets(lsh_active *a, int64_t n) {
+    if (n <= a->bucket_room) return LSH_OK;
+    if (!grow((void **)&a->buckets, n, sizeof *a->buckets)) return LSH_NO_MEMORY;
+    a->bucket_room = n;
+    return LSH_OK;
+}
+
+lsh_status active_tally(lsh_active *a, int64_t n) {
+    if (n > a->tally_room) {
+        if (!grow((void **)&a->tally, n, sizeof *a->tally)) return LSH_NO_MEMORY;
+        a->tally_room = n;
+    }
+    memset(a->tally, 0, (size_t)n * sizeof *a->tally);
+    return LSH_OK;
+}
+
+void active_clear(lsh_active *a) {
+    for (int64_t i = 0; i < a->size; i++) a->slot[a->ids[i]] = 0;
+    a->size = 0;
+    a->rest = 0;
+    a->draws = 0;
+    a->capped = a->kept = 1;
+    a->product = a->random_members = a->random_size = 0;
+    a->culprit = 0;
+}
+
+double active_rest(const lsh_active *a, int32_t id) {
+    if (a->draws == 0) return a->rest;
+    return a->rest - (1 - a->rest) * expm1((double)a->draws * log1p(-a->frequency[id]));
+}
+
+int64_t active_place(lsh_active *a, int32_t id) {
+    if (a->slot[id]) return (int64_t)a->slot[id] - 1;
+    int64_t place = a->size++;
+    a->slot[id] = (uint32_t)place + 1;
+    a->ids[place] = id;
+    a->counts[place] = 0;
+    a->chance[place] = (float)active_rest(a, id);
+    a->state[place] = OUT;
+    return place;
+}
+
+void active_condition(lsh_active *a) {
+    for (int64_t i = 0; i < a->size; i++) {
+        int in = a->state[i] == IN || a->state[i] == FORCED;
+        a->chance[i] = in ? 1.0f : 0.0f;
+        if (!in) a->state[i] = OUT;
+    }
+    a->rest = 0;
+    a->draws = 0;
+    a->product = a->random_members = a->random_size = 0;
+}
+
+void active_leave_product(lsh_active *a) {
+    if (!a->product) return;
+    for (int64_t i = 0; i < a->size; i++) {
+        if (a->state[i] == FORCED) continue;
+        a->chance[i] = a->state[i] == OUT ? 0.0f : (float)a->capped;
+        if (a->state[i] == CAPPED) a->state[i] = OUT;
+    }
+    a->rest = 0;
+    a->draws = 0;
+    a->product = 0;
+}
+
+int active_lawful(const lsh_active *a) {
+    if (a->rest > 0 || (a->draws > 0 && a->positive)) return 1;
+    if (a->size < a->n_items) return 0;
+    for (int64_t i = 0; i < a->size; i++)
+        if (!(a->chance[i] > 0)) return 0;
+    return 1;
+}
+
+uint64_t row_random(const lsh_row *row, const lsh_stage *stage, uint32_t purpose, uint32_t index) {
+    uint32_t words[4];
+    lsh_philox(row->plan->seed, purpose + 16u * (uint32_t)stage->ordinal, (uint32_t)row->row, row->plan->step, index,
+               words);
+    return (uint64_t)words[0] << 32 | words[1];
+}
+
+/* The n-th smallest (from 1) of keys, which it reorders: Hoare's selection. Equal keys do not occur. */
+static uint64_t select_key(uint64_t *keys, int64_t count, int64_t n) {
+    int64_t low = 0, high = count - 1, wanted = n - 1;
+    while (low < high) {
+        uint64_t pivot = keys[low + (high - low) / 2];
+        int64_t i = low, j = high;
+        while (i <= j) {
+            while (keys[i] < pivot) i++;
+            while (keys[j] > pivot) j--;
+            if (i > j) break;
+            uint64_t swap = keys[i];
+            keys[i++] = keys[j];
+            keys[j--] = swap;
+        }
+        if (wanted <= j) high = j;
+        else if (wanted >= i) low = i;
+        else break;
+    }
+    return keys[wanted];
+}
+
+enum { BIN_SHIFT = 53, BINS = 1 << (64 - BIN_SHIFT) };
+
+uint64_t row_threshold(const lsh_row *row, const lsh_stage *stage, uint32_t purpose, lsh_active *a, int64_t count,
+                       int64_t n) {
+    uint32_t bins[BINS] = {0};
+    uint64_t *keys = a->keys, *bin_keys = a->keys + a->room;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t id = (uint32_t)a->ids[a->places[i]];
+        keys[i] = (row_random(row, stage, purpose, id) & ~(uint64_t)UINT32_MAX) | id;
+        bins[keys[i] >> BIN_SHIFT]++;
+    }
+    int64_t below = 0, inside = 0;
+    uint64_t bin = 0;
+    while (below + bins[bin] < n) below += bins[bin++];
+    for (int64_t i = 0; i < count; i++)
+        if (keys[i] >> BIN_SHIFT == bin) bin_keys[inside++] = keys[i];
+    return select_key(bin_keys, inside, n - below);
+}

@@ -1,0 +1,75 @@
+/* One row's active set while a plan runs over it: what is known of each id met so far. Internal to the sampler. */
+#ifndef LSH_ACTIVE_H
+#define LSH_ACTIVE_H
+
+#include "lshsample/sample.h"
+
+enum { OUT = 0, IN = 1, FORCED = 2, CAPPED = 3, DRAWN = 4 /* a mark on top, inside one stage */ };
+
+typedef struct {
+    int64_t begin; /* into the ids of the tables */
+    int64_t length;
+} bucket;
+
+typedef struct {
+    int64_t n_items;
+    uint32_t *slot;   /* per item: 0, or 1 + its place below */
+    int64_t size, room;
+    int32_t *ids;     /* per place */
+    uint32_t *counts;
+    float *chance;    /* probability of being in the set, given the tables */
+    uint8_t *state;
+    uint64_t *keys;   /* scratch of 2 * room */
+    int32_t *places;  /* scratch of `room` */
+    bucket *buckets;  /* scratch of bucket_room */
+    int64_t bucket_room;
+    uint32_t *tally;  /* scratch of tally_room counters */
+    int64_t tally_room;
+    /* The law of the row. */
+    double rest;      /* probability of each id not met, but for frequency draws */
+    int64_t draws;    /* frequency draws that could have met it too */
+    const double *frequency;
+    double capped;    /* product form: the fraction that caps kept of a set of random size; 1 if none */
+    double kept;      /* the fraction that all caps kept */
+    int product, random_members, random_size, positive;
+    int32_t culprit;
+} lsh_active;
+
+typedef struct {
+    const lsh_plan *plan;
+    int64_t row;               /* the stream of this row's draws */
+    int64_t first, last;       /* its queries */
+    int32_t threads;           /* that a stage may use inside itself */
+} lsh_row;
+
+lsh_status active_reserve(lsh_active *a, int64_t more);
+lsh_status active_reserve_buckets(lsh_active *a, int64_t n);
+lsh_status active_tally(lsh_active *a, int64_t n); /* n counters, zeroed */
+void active_clear(lsh_active *a);
+/* The place of an id, added with count 0, state OUT and the probability of ids not met if it is new. */
+int64_t active_place(lsh_active *a, int32_t id);
+double active_rest(const lsh_active *a, int32_t id);
+/* From here on the law is conditional on the set as it is. */
+void active_condition(lsh_active *a);
+/* Before a random join: leaves the product form for the law conditional on the set that was capped. */
+void active_leave_product(lsh_active *a);
+int active_lawful(const lsh_active *a);
+
+/* Random words of this row: 64 bits for an index. */
+uint64_t row_random(const lsh_row *row, const lsh_stage *stage, uint32_t purpose, uint32_t index);
+/* keys[i] = (priority, id) of places[i], for i < count; returns the n-th smallest of them (1 <= n <= count). */
+uint64_t row_threshold(const lsh_row *row, const lsh_stage *stage, uint32_t purpose, lsh_active *a, int64_t count,
+                       int64_t n);
+
+lsh_status stage_retrieve(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
+lsh_status stage_at_least(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
+lsh_status stage_top(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
+lsh_status stage_cap(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
+lsh_status stage_include(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
+lsh_status stage_fill(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
+lsh_status stage_uniform(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
+lsh_status stage_frequency(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
+lsh_status stage_given(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
+lsh_status stage_full(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
+
+#endif

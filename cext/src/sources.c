@@ -1,0 +1,192 @@
+/* The stages that join ids by draws of their own or because the caller names them. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "active.h"
+#include "lshsample/rng.h"
+
+static int held(uint8_t state) { return state == IN || state == FORCED; }
+
+static int64_t draw_below(const lsh_row *row, const lsh_stage *stage, uint32_t purpose, uint32_t index, int64_t n) {
+    return (int64_t)((unsigned __int128)row_random(row, stage, purpose, index) * (uint64_t)n >> 64);
+}
+
+static void enter(lsh_active *a, int64_t place) {
+    if (!held(a->state[place] & ~DRAWN)) a->state[place] = (uint8_t)(IN | (a->state[place] & DRAWN));
+}
+
+/* ---- named ids ---- */
+
+static lsh_status force(lsh_active *a, const int32_t *ids, int64_t n, int only_present) {
+    if (active_reserve(a, n) != LSH_OK) return LSH_NO_MEMORY;
+    for (int64_t i = 0; i < n; i++) {
+        if (ids[i] < 0 || ids[i] >= a->n_items) return LSH_OUT_OF_RANGE;
+        if (only_present && !(a->slot[ids[i]] && held(a->state[a->slot[ids[i]] - 1]))) continue;
+        int64_t place = active_place(a, ids[i]);
+        a->state[place] = FORCED;
+        a->chance[place] = 1;
+    }
+    return LSH_OK;
+}
+
+lsh_status stage_include(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
+    if (stage->indptr == NULL) return LSH_INVALID;
+    int64_t begin = stage->indptr[row->first], end = stage->indptr[row->last];
+    a->random_size |= a->random_members && end > begin;
+    return force(a, stage->indices + begin, end - begin, 0);
+}
+
+lsh_status stage_given(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
+    if (stage->indptr == NULL) return LSH_INVALID;
+    active_clear(a);
+    int64_t begin = stage->indptr[row->row], end = stage->indptr[row->row + 1];
+    if (active_reserve(a, end - begin) != LSH_OK) return LSH_NO_MEMORY;
+    for (int64_t i = begin; i < end; i++) {
+        if (stage->indices[i] < 0 || stage->indices[i] >= a->n_items) return LSH_OUT_OF_RANGE;
+        int64_t place = active_place(a, stage->indices[i]);
+        a->counts[place] = (uint32_t)stage->counts[i];
+        a->state[place] = IN;
+        a->chance[place] = 1;
+    }
+    a->culprit = stage->place;
+    if (stage->forced_indptr == NULL) return LSH_OK;
+    int64_t first = stage->forced_indptr[row->first], last = stage->forced_indptr[row->last];
+    return force(a, stage->forced_indices + first, last - first, 1);
+}
+
+lsh_status stage_full(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
+    (void)row;
+    (void)stage;
+    if (active_reserve(a, a->n_items) != LSH_OK) return LSH_NO_MEMORY;
+    for (int64_t id = 0; id < a->n_items; id++) {
+        int64_t place = active_place(a, (int32_t)id);
+        a->chance[place] = 1;
+        enter(a, place);
+    }
+    a->product = a->random_members = a->random_size = 0;
+    return LSH_OK;
+}
+
+/* ---- draws ---- */
+
+/* Every id, met or not, joins with probability u whatever else happens: 1 - (1 - chance)(1 - u). */
+static void mix(lsh_active *a, double u) {
+    for (int64_t i = 0; i < a->size; i++) a->chance[i] = (float)(a->chance[i] + (1 - (double)a->chance[i]) * u);
+    a->rest += (1 - a->rest) * u;
+}
+
+/* n distinct uniform draws from all items, by Floyd's algorithm (Bentley & Floyd 1987): exactly n steps. */
+lsh_status stage_uniform(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
+    int64_t n = stage->amount, drawn = 0;
+    if (n < 1 || n > a->n_items) return LSH_INVALID;
+    active_leave_product(a);
+    a->random_size |= a->size > 0;
+    a->random_members = 1;
+    mix(a, (double)n / (double)a->n_items);
+    if (active_reserve(a, n) != LSH_OK) return LSH_NO_MEMORY;
+    for (int64_t last = a->n_items - n; last < a->n_items; last++) {
+        int64_t id = draw_below(row, stage, LSH_DRAW_UNIFORM, (uint32_t)drawn, last + 1);
+        if (a->slot[id] && (a->state[a->slot[id] - 1] & DRAWN)) id = last;
+        int64_t place = active_place(a, (int32_t)id);
+        enter(a, place);
+        a->state[place] |= DRAWN;
+        a->places[drawn++] = (int32_t)place;
+    }
+    for (int64_t i = 0; i < drawn; i++) a->state[a->places[i]] &= (uint8_t)~DRAWN;
+    return LSH_OK;
+}
+
+lsh_status stage_frequency(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
+    if (stage->amount < 1 || !stage->frequency || !stage->accept || !stage->alias) return LSH_INVALID;
+    active_leave_product(a);
+    a->random_members = a->random_size = 1;
+    double n = (double)stage->amount;
+    for (int64_t i = 0; i < a->size; i++) {
+        double hit = -expm1(n * log1p(-stage->frequency[a->ids[i]]));
+        a->chance[i] = (float)(a->chance[i] + (1 - (double)a->chance[i]) * hit);
+    }
+    a->frequency = stage->frequency;
+    a->positive = stage->positive;
+    a->draws += stage->amount;
+    a->culprit = stage->place;
+    if (active_reserve(a, stage->amount) != LSH_OK) return LSH_NO_MEMORY;
+    for (int64_t i = 0; i < stage->amount; i++) {
+        unsigned __int128 point = (unsigned __int128)row_random(row, stage, LSH_DRAW_FREQUENCY, (uint32_t)i) *
+                                  (uint64_t)a->n_items;
+        int64_t column = (int64_t)(point >> 64);
+        /* What the index leaves of the word is the fraction: 64 - log2(n_items) bits of it. */
+        double fraction = (double)(uint64_t)point * 0x1p-64;
+        int32_t id = fraction < stage->accept[column] ? (int32_t)column : stage->alias[column];
+        enter(a, active_place(a, id));
+    }
+    return LSH_OK;
+}
+
+/* More than half of all items are wanted: lists those outside and takes `wanted` of them by Floyd's algorithm. */
+static void fill_densely(lsh_active *a, const lsh_row *row, const lsh_stage *stage, int64_t wanted) {
+    int64_t outside = 0, drawn = 0;
+    int32_t *listed = (int32_t *)(void *)(a->keys + a->room); /* room > n_items here */
+    for (int64_t id = 0; id < a->n_items; id++)
+        if (!a->slot[id] || !held(a->state[a->slot[id] - 1])) listed[outside++] = (int32_t)id;
+    for (int64_t last = outside - wanted; last < outside; last++) {
+        int64_t at = draw_below(row, stage, LSH_DRAW_FILL, (uint32_t)drawn++, last + 1);
+        int64_t place = active_place(a, listed[at]);
+        if (held(a->state[place])) place = active_place(a, listed[last]);
+        enter(a, place);
+    }
+}
+
+lsh_status stage_fill(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
+    int64_t k = stage->amount, in = 0, n = a->n_items;
+    if (k < 1 || k > n) return LSH_INVALID;
+    active_leave_product(a);
+    if (a->random_size) active_condition(a);
+    for (int64_t i = 0; i < a->size; i++) in += held(a->state[i]);
+    if (in >= k) {
+        a->culprit = stage->place;
+        return LSH_OK;
+    }
+    mix(a, (double)(k - in) / (double)(n - in));
+    a->random_members = 1;
+    int64_t dense = k > n / 2;
+    if (active_reserve(a, dense ? n : k - in) != LSH_OK) return LSH_NO_MEMORY;
+    if (dense) {
+        fill_densely(a, row, stage, k - in);
+        return LSH_OK;
+    }
+    for (uint32_t attempt = 0; in < k; attempt++) {
+        int64_t place, id = draw_below(row, stage, LSH_DRAW_FILL, attempt, n);
+        if (a->slot[id] && held(a->state[a->slot[id] - 1])) continue;
+        place = active_place(a, (int32_t)id);
+        enter(a, place);
+        in++;
+    }
+    return LSH_OK;
+}
+
+lsh_status lsh_alias_build(const double *frequency, int64_t n, double *accept, int32_t *alias) {
+    if (n < 1 || n > INT32_MAX) return LSH_INVALID;
+    int32_t *stack = malloc((size_t)n * sizeof *stack);
+    if (stack == NULL) return LSH_NO_MEMORY;
+    int64_t small = 0, large = n; /* two stacks that share one array: poor columns below, rich ones above */
+    for (int64_t i = 0; i < n; i++) {
+        accept[i] = frequency[i] * (double)n;
+        alias[i] = (int32_t)i;
+        if (accept[i] < 1) stack[small++] = (int32_t)i;
+        else stack[--large] = (int32_t)i;
+    }
+    while (small > 0 && large < n) {
+        int32_t poor = stack[--small], rich = stack[large];
+        alias[poor] = rich;
+        accept[rich] -= 1 - accept[poor];
+        if (accept[rich] < 1) {
+            large++;
+            stack[small++] = rich;
+        }
+    }
+    /* What is left is 1 but for rounding. */
+    while (small > 0) accept[stack[--small]] = 1;
+    while (large < n) accept[stack[large++]] = 1;
+    free(stack);
+    return LSH_OK;
+}

@@ -1,0 +1,231 @@
+#include "lshsample/tables.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lshsample/parallel.h"
+
+/* Digits of the radix sort: 2^11 counters and write streams stay in the first two cache levels. */
+enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, TRANSPOSE_ROWS = 64, INSIDE_LINEAR = 16 };
+
+static int32_t floor_log2(int64_t n) {
+    int32_t bits = 0;
+    while (bits < 62 && ((int64_t)2 << bits) <= n) bits++;
+    return bits;
+}
+
+int32_t lsh_packed_directory_bits(int64_t n_items, int32_t code_bits) {
+    int32_t low = n_items > 1 ? floor_log2(n_items) : 0;
+    int32_t high = ((int64_t)1 << low) < n_items ? low + 1 : low;
+    return code_bits <= high ? code_bits : low;
+}
+
+int64_t lsh_packed_build_scratch(int64_t n_items, int32_t n_tables, int32_t code_bits, int32_t threads) {
+    if (lsh_packed_directory_bits(n_items, code_bits) == code_bits) return 0;
+    int32_t workers = threads < n_tables ? threads : n_tables;
+    return workers * n_items * (int64_t)(sizeof(uint32_t) + sizeof(int32_t));
+}
+
+static int valid(const lsh_packed *p) {
+    return p && p->n_items >= 0 && p->n_items < INT32_MAX && p->n_tables >= 1 && p->code_bits >= 1 &&
+           p->code_bits <= 32 && p->directory_bits >= 0 && p->directory_bits <= p->code_bits &&
+           p->directory_bits < 31 && p->directory && (p->ids || p->n_items == 0) &&
+           (p->codes || p->directory_bits == p->code_bits || p->n_items == 0);
+}
+
+static int64_t directory_size(const lsh_packed *p) { return ((int64_t)1 << p->directory_bits) + 1; }
+
+static uint32_t code_mask(int32_t code_bits) {
+    return code_bits == 32 ? UINT32_MAX : ((uint32_t)1 << code_bits) - 1;
+}
+
+/* ---- transpose ---- */
+
+typedef struct {
+    const uint32_t *block;
+    uint32_t *columns;
+    int64_t n_items, first;
+    int32_t n_tables;
+    uint32_t mask;
+} transpose_job;
+
+static lsh_status transpose_rows(void *context, int64_t begin, int64_t end, int32_t worker) {
+    const transpose_job *job = context;
+    (void)worker;
+    uint32_t seen = 0;
+    for (int32_t t = 0; t < job->n_tables; t++) {
+        uint32_t *out = job->columns + t * job->n_items + job->first;
+        for (int64_t r = begin; r < end; r++) {
+            uint32_t code = job->block[r * job->n_tables + t];
+            seen |= code & ~job->mask;
+            out[r] = code;
+        }
+    }
+    return seen ? LSH_OUT_OF_RANGE : LSH_OK;
+}
+
+lsh_status lsh_codes_transpose(const uint32_t *block, int64_t rows, int32_t n_tables, int32_t code_bits, int64_t first,
+                               int64_t n_items, uint32_t *columns, int32_t threads) {
+    if (rows < 0 || n_tables < 1 || code_bits < 1 || code_bits > 32 || first < 0 || first + rows > n_items)
+        return LSH_INVALID;
+    transpose_job job = {block, columns, n_items, first, n_tables, code_mask(code_bits)};
+    return lsh_parallel_for(rows, TRANSPOSE_ROWS, threads, transpose_rows, &job);
+}
+
+/* ---- build ---- */
+
+typedef struct {
+    const lsh_packed *tables;
+    uint32_t *columns;
+    uint32_t *scratch_codes; /* (workers, n_items), where codes are kept */
+    int32_t *scratch_ids;
+} build_job;
+
+/* Counting sort by the whole code: the directory is the counters. It is stable, so ids ascend in a bucket. */
+static lsh_status count_sort(const lsh_packed *p, const uint32_t *codes, int32_t *ids, int32_t *directory) {
+    int64_t n = p->n_items, buckets = directory_size(p) - 1;
+    memset(directory, 0, (size_t)(buckets + 1) * sizeof *directory);
+    for (int64_t i = 0; i < n; i++) {
+        if (codes[i] >= buckets) return LSH_OUT_OF_RANGE;
+        directory[codes[i] + 1]++;
+    }
+    for (int64_t c = 0; c < buckets; c++) directory[c + 1] += directory[c];
+    for (int64_t i = 0; i < n; i++) ids[directory[codes[i]]++] = (int32_t)i;
+    /* Each entry now holds its bucket's end, which is the next one's begin. */
+    memmove(directory + 1, directory, (size_t)buckets * sizeof *directory);
+    directory[0] = 0;
+    return LSH_OK;
+}
+
+static void radix_pass(int64_t n, int32_t shift, const uint32_t *codes, const int32_t *ids, uint32_t *codes_out,
+                       int32_t *ids_out) {
+    int64_t start[DIGITS + 1] = {0};
+    for (int64_t i = 0; i < n; i++) start[((codes[i] >> shift) & (DIGITS - 1)) + 1]++;
+    for (int32_t d = 0; d < DIGITS; d++) start[d + 1] += start[d];
+    for (int64_t i = 0; i < n; i++) {
+        int64_t place = start[(codes[i] >> shift) & (DIGITS - 1)]++;
+        codes_out[place] = codes[i];
+        ids_out[place] = ids ? ids[i] : (int32_t)i;
+    }
+}
+
+/* Radix sort by the whole code, lowest digit first (each pass is stable), between the output and scratch. */
+static lsh_status radix_sort(const lsh_packed *p, uint32_t *codes, int32_t *ids, uint32_t *spare_codes,
+                             int32_t *spare_ids) {
+    int64_t n = p->n_items;
+    uint32_t seen = 0, *from_codes = codes, *to_codes = spare_codes;
+    int32_t *from_ids = NULL, *to_ids = spare_ids;
+    for (int64_t i = 0; i < n; i++) seen |= codes[i];
+    if (seen & ~code_mask(p->code_bits)) return LSH_OUT_OF_RANGE;
+    for (int32_t shift = 0; shift < p->code_bits; shift += DIGIT_BITS) {
+        radix_pass(n, shift, from_codes, from_ids, to_codes, to_ids);
+        from_codes = to_codes;
+        from_ids = to_ids;
+        to_codes = from_codes == codes ? spare_codes : codes;
+        to_ids = from_ids == ids ? spare_ids : ids;
+    }
+    if (from_codes != codes) {
+        memcpy(codes, from_codes, (size_t)n * sizeof *codes);
+        memcpy(ids, from_ids, (size_t)n * sizeof *ids);
+    }
+    return LSH_OK;
+}
+
+static void index_codes(const lsh_packed *p, const uint32_t *codes, int32_t *directory) {
+    int32_t shift = p->code_bits - p->directory_bits;
+    int64_t buckets = directory_size(p) - 1, next = 0;
+    for (int64_t i = 0; i < p->n_items; i++)
+        for (int64_t top = (int64_t)((uint64_t)codes[i] >> shift); next <= top; next++) directory[next] = (int32_t)i;
+    for (; next <= buckets; next++) directory[next] = (int32_t)p->n_items;
+}
+
+static lsh_status build_tables(void *context, int64_t begin, int64_t end, int32_t worker) {
+    const build_job *job = context;
+    const lsh_packed *p = job->tables;
+    int64_t n = p->n_items;
+    for (int64_t t = begin; t < end; t++) {
+        uint32_t *codes = job->columns + t * n;
+        int32_t *ids = p->ids + t * n, *directory = p->directory + t * directory_size(p);
+        if (p->directory_bits == p->code_bits) {
+            lsh_status status = count_sort(p, codes, ids, directory);
+            if (status != LSH_OK) return status;
+            continue;
+        }
+        lsh_status status = radix_sort(p, codes, ids, job->scratch_codes + worker * n, job->scratch_ids + worker * n);
+        if (status != LSH_OK) return status;
+        index_codes(p, codes, directory);
+        if (p->codes + t * n != codes) memcpy(p->codes + t * n, codes, (size_t)n * sizeof *codes);
+    }
+    return LSH_OK;
+}
+
+lsh_status lsh_packed_build(const lsh_packed *tables, uint32_t *columns, int32_t threads) {
+    if (!valid(tables) || threads < 1) return LSH_INVALID;
+    build_job job = {tables, columns, NULL, NULL};
+    int64_t scratch = lsh_packed_build_scratch(tables->n_items, tables->n_tables, tables->code_bits, threads);
+    if (tables->directory_bits != tables->code_bits && scratch > 0) {
+        job.scratch_codes = malloc((size_t)scratch / 2);
+        job.scratch_ids = malloc((size_t)scratch / 2);
+    }
+    lsh_status status = LSH_NO_MEMORY;
+    if (scratch == 0 || (job.scratch_codes && job.scratch_ids))
+        status = lsh_parallel_for(tables->n_tables, 1, threads, build_tables, &job);
+    free(job.scratch_codes);
+    free(job.scratch_ids);
+    return status;
+}
+
+/* ---- check and lookup ---- */
+
+static lsh_status check_tables(void *context, int64_t begin, int64_t end, int32_t worker) {
+    const lsh_packed *p = context;
+    (void)worker;
+    int64_t n = p->n_items, buckets = directory_size(p) - 1;
+    for (int64_t t = begin; t < end; t++) {
+        const int32_t *directory = p->directory + t * (buckets + 1), *ids = p->ids + t * n;
+        int bad = directory[0] != 0 || directory[buckets] != n;
+        for (int64_t c = 0; c < buckets; c++) bad |= directory[c + 1] < directory[c];
+        for (int64_t i = 0; i < n; i++) bad |= ids[i] < 0 || ids[i] >= n;
+        if (bad) return LSH_OUT_OF_RANGE;
+        if (p->directory_bits == p->code_bits) continue;
+        const uint32_t *codes = p->codes + t * n;
+        int32_t shift = p->code_bits - p->directory_bits;
+        for (int64_t c = 0; c < buckets; c++)
+            for (int64_t i = directory[c]; i < directory[c + 1]; i++)
+                bad |= ((uint64_t)codes[i] >> shift) != (uint64_t)c || (i > 0 && codes[i] < codes[i - 1]);
+        if (bad) return LSH_OUT_OF_RANGE;
+    }
+    return LSH_OK;
+}
+
+lsh_status lsh_packed_check(const lsh_packed *tables, int32_t threads) {
+    if (!valid(tables)) return LSH_INVALID;
+    return lsh_parallel_for(tables->n_tables, 1, threads, check_tables, (void *)(uintptr_t)tables);
+}
+
+static int64_t lower_bound(const uint32_t *codes, int64_t begin, int64_t end, uint32_t code) {
+    while (end - begin > INSIDE_LINEAR) {
+        int64_t middle = begin + (end - begin) / 2;
+        if (codes[middle] < code) begin = middle + 1;
+        else end = middle;
+    }
+    while (begin < end && codes[begin] < code) begin++;
+    return begin;
+}
+
+int64_t lsh_packed_bucket(const lsh_packed *tables, int32_t table, uint32_t code, int64_t *begin) {
+    int64_t n = tables->n_items, buckets = directory_size(tables) - 1;
+    int32_t shift = tables->code_bits - tables->directory_bits;
+    uint64_t top = (uint64_t)code >> shift;
+    *begin = table * n;
+    if (top >= (uint64_t)buckets) return 0;
+    const int32_t *directory = tables->directory + table * (buckets + 1) + top;
+    int64_t first = directory[0], last = directory[1];
+    *begin = table * n + first;
+    if (shift == 0 || first == last) return last - first;
+    const uint32_t *codes = tables->codes + table * n;
+    int64_t low = lower_bound(codes, first, last, code);
+    int64_t high = code == UINT32_MAX ? last : lower_bound(codes, low, last, code + 1);
+    *begin = table * n + low;
+    return high - low;
+}
