@@ -1,1 +1,34 @@
+"""Samplers as pipelines of small frozen stages; see :class:`Pipeline` and :class:`ActiveSet`."""
 
+from lshsample.sampling.active_set import ActiveSet
+from lshsample.sampling.exact_top import ExactTop
+from lshsample.sampling.filters import AtLeast, Cap, Top
+from lshsample.sampling.named import NAMED_PIPELINES, make_pipeline, named_pipeline
+from lshsample.sampling.pipeline import Pipeline, parse_pipeline
+from lshsample.sampling.retrieve import Retrieve
+from lshsample.sampling.sampler import Sampler
+from lshsample.sampling.sources import Fill, Frequency, Full, Include, Uniform
+from lshsample.sampling.stage import Batch, SamplerStage, Stage
+
+__all__ = [
+    "NAMED_PIPELINES",
+    "ActiveSet",
+    "AtLeast",
+    "Batch",
+    "Cap",
+    "ExactTop",
+    "Fill",
+    "Frequency",
+    "Full",
+    "Include",
+    "Pipeline",
+    "Retrieve",
+    "Sampler",
+    "SamplerStage",
+    "Stage",
+    "Top",
+    "Uniform",
+    "make_pipeline",
+    "named_pipeline",
+    "parse_pipeline",
+]

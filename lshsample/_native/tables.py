@@ -1,0 +1,173 @@
+"""Packed hash tables: building, checking, and the arrays that the C core reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from lshsample._native import core
+from lshsample._native.core import ffi, lib
+from lshsample.errors import PluginError
+
+__all__ = ["MemoryNeed", "PackedTables", "build_packed", "memory_need"]
+
+Codes = npt.NDArray[np.uint32]
+
+#: Bytes of one block of codes on their way into the columns: it stays in the second cache level.
+_BLOCK_BYTES = 2**20
+
+
+@attrs.frozen
+class MemoryNeed:
+    """What a build takes.
+
+    Attributes
+    ----------
+    tables : int
+        Bytes of the tables when they are done.
+    peak : int
+        Bytes at the highest point of the build, the tables included; rows and old tables are not.
+    """
+
+    tables: int
+    peak: int
+
+
+@attrs.frozen(eq=False)
+class PackedTables:
+    """The immutable packed base: per table the ids sorted by (code, id), with a directory over the codes' top bits.
+
+    Attributes
+    ----------
+    n_items, code_bits : int
+        Ids per table, bits of a code.
+    ids : (n_tables, n_items) int32 array
+        A permutation of the ids per table.
+    codes : (n_tables, n_items) uint32 array or None
+        The sorted codes; None where the directory names each bucket.
+    directory : (n_tables, 2**directory_bits + 1) int32 array
+        Where the run of each value of the top bits begins.
+    """
+
+    n_items: int
+    code_bits: int
+    ids: npt.NDArray[np.int32]
+    codes: Codes | None
+    directory: npt.NDArray[np.int32]
+
+    @property
+    def n_tables(self) -> int:
+        """Number of tables, L."""
+        return self.ids.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return self.ids.nbytes + self.directory.nbytes + (0 if self.codes is None else self.codes.nbytes)
+
+    def struct(self) -> Any:
+        """A ``lsh_packed *`` over the arrays, which must outlive its use."""
+        packed = ffi.new("lsh_packed *")
+        packed.n_items, packed.n_tables, packed.code_bits = self.n_items, self.n_tables, self.code_bits
+        packed.directory_bits = int(lib.lsh_packed_directory_bits(self.n_items, self.code_bits))
+        packed.ids = core.pointer("int32_t *", self.ids)
+        packed.codes = core.pointer("uint32_t *", self.codes)
+        packed.directory = core.pointer("int32_t *", self.directory)
+        return packed
+
+    def is_sound(self, threads: int) -> bool:
+        """Whether arrays from outside keep every promise of the layout, so that no lookup can leave them."""
+        shape = (self.n_tables, self.n_items)
+        bits = int(lib.lsh_packed_directory_bits(self.n_items, self.code_bits))
+        kept = None if bits == self.code_bits else shape
+        shapes = (self.ids.shape, None if self.codes is None else self.codes.shape, self.directory.shape)
+        if shapes != (shape, kept, (self.n_tables, 2**bits + 1)):
+            return False
+        return bool(lib.lsh_packed_check(self.struct(), threads) == lib.LSH_OK)
+
+
+def memory_need(n_items: int, n_tables: int, code_bits: int, threads: int) -> MemoryNeed:
+    """Bytes that :func:`build_packed` takes for these sizes."""
+    bits = int(lib.lsh_packed_directory_bits(n_items, code_bits))
+    column = 4 * n_items * n_tables
+    directory = 4 * (2**bits + 1) * n_tables
+    kept = column if bits < code_bits else 0
+    scratch = int(lib.lsh_packed_build_scratch(n_items, n_tables, code_bits, threads))
+    block = 2 * block_rows(n_tables) * n_tables * 4
+    return MemoryNeed(column + directory + kept, 2 * column + directory + max(scratch, block))
+
+
+def block_rows(n_tables: int) -> int:
+    """Rows that are hashed at a time."""
+    return max(_BLOCK_BYTES // (4 * n_tables) // 64 * 64, 64)
+
+
+def build_packed(
+    hash_block: Callable[[int, int], Codes],
+    n_items: int,
+    n_tables: int,
+    code_bits: int,
+    threads: int,
+    label: str,
+) -> PackedTables:
+    """Hash rows block by block and sort them into tables.
+
+    Parameters
+    ----------
+    hash_block : callable
+        ``hash_block(begin, end)`` gives the (end - begin, n_tables) codes of these rows.
+    n_items, n_tables, code_bits : int
+        Sizes; codes are below ``2**code_bits``.
+    threads : int
+        At most so many threads.
+    label : str
+        The family's name for errors.
+
+    Returns
+    -------
+    PackedTables
+
+    Raises
+    ------
+    PluginError
+        A code is out of range.
+    MemoryError
+        An allocation failed.
+    """
+    columns = np.empty((n_tables, n_items), np.uint32)
+    step = block_rows(n_tables)
+    for begin in range(0, n_items, step):
+        codes = hash_block(begin, min(begin + step, n_items))
+        status = lib.lsh_codes_transpose(
+            core.pointer("uint32_t *", codes),
+            len(codes),
+            n_tables,
+            code_bits,
+            begin,
+            n_items,
+            core.pointer("uint32_t *", columns),
+            threads,
+        )
+        _check(status, code_bits, label)
+    bits = int(lib.lsh_packed_directory_bits(n_items, code_bits))
+    tables = PackedTables(
+        n_items=n_items,
+        code_bits=code_bits,
+        ids=np.empty((n_tables, n_items), np.int32),
+        codes=columns if bits < code_bits else None,
+        directory=np.empty((n_tables, 2**bits + 1), np.int32),
+    )
+    _check(
+        lib.lsh_packed_build(tables.struct(), core.pointer("uint32_t *", columns), threads), code_bits, label
+    )
+    return tables
+
+
+def _check(status: int, code_bits: int, label: str) -> None:
+    if status == lib.LSH_OUT_OF_RANGE:
+        raise PluginError(f"{label}: returned a code that is not below 2**{code_bits}")
+    core.check(status, "building tables")

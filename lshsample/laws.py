@@ -1,0 +1,229 @@
+"""Laws of inclusion: the probability that a sampler's stages leave an item in the set, and the tuning of K and L.
+
+Throughout q is the probability that a whole code of K hashes agrees on a pair
+(``family.code_probability``), L the number of tables, pi the probability that an item is in the set. Arrays
+go in and come out, in float64.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from lshsample.errors import ArgumentError
+
+__all__ = [
+    "at_least_inclusion",
+    "cap_inclusion",
+    "fill_inclusion",
+    "frequency_inclusion",
+    "mixture_inclusion",
+    "n_hashes_for",
+    "n_tables_for",
+    "rho",
+    "uniform_inclusion",
+    "union_inclusion",
+]
+
+Floats = npt.NDArray[np.float64]
+
+
+def _probabilities(values: npt.ArrayLike, argument: str) -> Floats:
+    array = np.asarray(values, dtype=np.float64)
+    # Rounding may leave a probability an ulp outside; more than that is a mistake, and NaN always is.
+    if not np.all((array >= -1e-9) & (array <= 1 + 1e-9)):
+        raise ArgumentError(
+            argument, f"values from {array.min()} to {array.max()}", "probabilities from 0 to 1"
+        )
+    return np.clip(array, 0.0, 1.0)
+
+
+def _positive(value: int, argument: str, low: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+        raise ArgumentError(argument, repr(value), f"an integer >= {low}")
+    return int(value)
+
+
+def union_inclusion(code_probability: npt.ArrayLike, n_tables: int) -> Floats:
+    """Probability to share a bucket in at least one of L tables: 1 - (1 - q)^L.
+
+    Parameters
+    ----------
+    code_probability : array
+        q of each pair.
+    n_tables : int
+        L.
+
+    Notes
+    -----
+    The L codes are independent draws, so all of them miss with (1 - q)^L (Spring & Shrivastava 2017,
+    arXiv 1703.05160, eq. 3). Computed through log1p and expm1, so that small q keep their digits.
+
+    Examples
+    --------
+    >>> union_inclusion([0.0, 0.5, 1.0], 2)
+    array([0.  , 0.75, 1.  ])
+    """
+    q = _probabilities(code_probability, "code_probability")
+    with np.errstate(divide="ignore"):
+        return np.asarray(-np.expm1(_positive(n_tables, "n_tables") * np.log1p(-q)))
+
+
+def at_least_inclusion(code_probability: npt.ArrayLike, n_tables: int, m: int) -> Floats:
+    """Probability to share a bucket in at least m of L tables: the binomial tail.
+
+    Notes
+    -----
+    sum_{i >= m} C(L, i) q^i (1 - q)^(L - i) = I_q(m, L - m + 1), the regularised incomplete beta function
+    (Abramowitz & Stegun 26.5.24). It is the law of SLIDE's hard threshold (Chen et al., MLSys 2020).
+
+    Examples
+    --------
+    >>> at_least_inclusion(0.5, 3, 2).item()
+    0.5
+    """
+    q = _probabilities(code_probability, "code_probability")
+    tables, least = _positive(n_tables, "n_tables"), _positive(m, "m")
+    if least > tables:
+        return np.zeros_like(q)
+    return np.asarray(special.betainc(least, tables - least + 1, q))
+
+
+def cap_inclusion(inclusion: npt.ArrayLike, kept: npt.ArrayLike, size: npt.ArrayLike) -> Floats:
+    """Probability after a uniform cap that keeps ``kept`` of ``size`` ids: pi * kept / size.
+
+    Notes
+    -----
+    The second phase draws kept of U = size ids uniformly, whichever they are. Given the first phase each
+    stays with m / U, so E[sum f / (pi m / U)] = E[sum over the first phase of f / pi] = sum f (two-phase
+    sampling: Sarndal, Swensson & Wretman 1992, ch. 9), though U is random.
+
+    Examples
+    --------
+    >>> cap_inclusion(0.5, 10, 40).item()
+    0.125
+    """
+    pi, m, u = _probabilities(inclusion, "inclusion"), np.asarray(kept, float), np.asarray(size, float)
+    return np.asarray(pi * np.where(m < u, m / np.maximum(u, 1), 1.0))
+
+
+def mixture_inclusion(inclusion: npt.ArrayLike, other: npt.ArrayLike) -> Floats:
+    """Probability to be in the union of two independent samples: 1 - (1 - pi)(1 - u).
+
+    Examples
+    --------
+    >>> mixture_inclusion(0.5, 0.5).item()
+    0.75
+    """
+    pi, u = _probabilities(inclusion, "inclusion"), _probabilities(other, "other")
+    return np.asarray(pi + (1 - pi) * u)
+
+
+def uniform_inclusion(n: int, n_items: int) -> float:
+    """Probability of each item among n distinct uniform draws from N: n / N.
+
+    Examples
+    --------
+    >>> uniform_inclusion(5, 20)
+    0.25
+    """
+    items = _positive(n_items, "n_items")
+    if _positive(n, "n", 0) > items:
+        raise ArgumentError("n", n, f"at most n_items = {items}")
+    return n / items
+
+
+def frequency_inclusion(frequencies: npt.ArrayLike, n: int) -> Floats:
+    """Probability to come up in n independent draws in proportion to frequency: 1 - (1 - f)^n.
+
+    Parameters
+    ----------
+    frequencies : array
+        Relative frequencies, with sum 1.
+    n : int
+        Draws.
+
+    Notes
+    -----
+    Draws with replacement are independent, so all n miss item j with (1 - f_j)^n (Hansen & Hurwitz 1943).
+
+    Examples
+    --------
+    >>> frequency_inclusion([0.5, 0.5], 2)
+    array([0.75, 0.75])
+    """
+    f = _probabilities(frequencies, "frequencies")
+    with np.errstate(divide="ignore"):
+        return np.asarray(-np.expm1(_positive(n, "n", 0) * np.log1p(-f)))
+
+
+def fill_inclusion(inclusion: npt.ArrayLike, size: int, k: int, n_items: int) -> Floats:
+    """Probability after a set of fixed size is topped up to k ids by uniform draws from outside of it.
+
+    Notes
+    -----
+    Given the set, each of the N - U others joins with u = (k - U) / (N - U); U is fixed, so pi + (1 - pi) u.
+
+    Examples
+    --------
+    >>> fill_inclusion([0.0, 1.0], 10, 20, 30)
+    array([0.5, 1. ])
+    """
+    if size >= k:
+        return _probabilities(inclusion, "inclusion")
+    if k > n_items:
+        raise ArgumentError("k", k, f"at most n_items = {n_items}")
+    return mixture_inclusion(inclusion, (k - size) / (n_items - size))
+
+
+def rho(p_near: float, p_far: float) -> float:
+    """The exponent of sub-linear search, ln p1 / ln p2: about n^rho candidates and tables find a near item among n.
+
+    Notes
+    -----
+    Indyk & Motwani 1998: with p1 > p2 the collision probabilities of one hash at the near and the far
+    similarity.
+
+    Examples
+    --------
+    >>> round(rho(0.9, 0.5), 3)
+    0.152
+    """
+    if not 0 < p_far < p_near < 1:
+        raise ArgumentError("p_near, p_far", (p_near, p_far), "0 < p_far < p_near < 1")
+    return math.log(p_near) / math.log(p_far)
+
+
+def n_hashes_for(n_items: int, p_far: float, candidates: float = 1.0) -> int:
+    """The K at which a far item is in the same bucket about ``candidates`` times among n: n p2^K = candidates.
+
+    Notes
+    -----
+    K = ln(n / candidates) / ln(1 / p2), rounded up (Indyk & Motwani 1998).
+
+    Examples
+    --------
+    >>> n_hashes_for(670_091, 0.5)
+    20
+    """
+    if not 0 < p_far < 1 or not candidates > 0:
+        raise ArgumentError("p_far, candidates", (p_far, candidates), "0 < p_far < 1 and candidates > 0")
+    return max(1, math.ceil(math.log(_positive(n_items, "n_items") / candidates) / -math.log(p_far) - 1e-12))
+
+
+def n_tables_for(p_near: float, n_hashes: int, recall: float = 0.9) -> int:
+    """The L at which a near item is found with probability ``recall``: 1 - (1 - p1^K)^L >= recall.
+
+    Examples
+    --------
+    >>> n_tables_for(0.9, 10, recall=0.95)
+    7
+    """
+    if not 0 < p_near < 1 or not 0 < recall < 1:
+        raise ArgumentError("p_near, recall", (p_near, recall), "both between 0 and 1")
+    return max(
+        1, math.ceil(math.log1p(-recall) / math.log1p(-(p_near ** _positive(n_hashes, "n_hashes"))) - 1e-12)
+    )

@@ -1,0 +1,152 @@
+"""The active set: which items a batch of queries works with, and how likely each was to be among them."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from lshsample.errors import ArgumentError, BiasedSampleError
+
+__all__ = ["LAWS", "ActiveSet", "Law"]
+
+Law = Literal["tables", "functions"]
+LAWS: tuple[Law, ...] = ("tables", "functions")
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class ActiveSet:
+    """Rows of item ids, in CSR form: one row per query, or one for the whole batch.
+
+    Attributes
+    ----------
+    indptr : (rows + 1,) int64 array
+        Row r is ``ids[indptr[r]:indptr[r + 1]]``.
+    ids : (n,) int32 array
+        Item ids, ascending and unique in a row.
+    counts : (n,) int32 array
+        How often each id collided in the tables; 0 for ids that came another way.
+    n_items : int
+        Items that there are; ids are below it.
+    pooled : bool
+        Whether one row serves the whole batch.
+    law : "tables" or "functions"
+        What ``log_inclusion`` is a probability over: the random draws alone, given the tables (what they
+        returned is certain), or the draw of the hash functions as well.
+    biased_by : str or None
+        Why the set has no such law, naming the stage; None where it has one.
+
+    Notes
+    -----
+    With pi the inclusion probabilities, ``sum(f(ids) / pi)`` is an unbiased estimate of the sum of f over
+    all items (Horvitz & Thompson 1952), the mean being over what ``law`` says. A set in which some item had
+    probability 0 is no sample of all items: it is typed as biased, and asking for ``log_inclusion`` raises.
+    """
+
+    indptr: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int32]
+    counts: npt.NDArray[np.int32]
+    n_items: int
+    pooled: bool = False
+    law: Law = "tables"
+    biased_by: str | None = None
+    _log_inclusion: npt.NDArray[np.float32] | None = attrs.field(default=None, repr=False)
+
+    @property
+    def log_inclusion(self) -> npt.NDArray[np.float32]:
+        """Log inclusion probability of each id, (n,) float32.
+
+        Raises
+        ------
+        BiasedSampleError
+            The set has no law; the message names the stage.
+        """
+        if self.biased_by is not None or self._log_inclusion is None:
+            raise BiasedSampleError(self.biased_by or "the active set was made without a law")
+        return self._log_inclusion
+
+    @property
+    def is_biased(self) -> bool:
+        """Whether there is no law, so that ``log_inclusion`` would raise."""
+        return self.biased_by is not None or self._log_inclusion is None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows: of queries, or 1 if pooled."""
+        return len(self.indptr) - 1
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def row(self, index: int) -> npt.NDArray[np.int32]:
+        """The ids of one row."""
+        return self.ids[self.indptr[index] : self.indptr[index + 1]]
+
+    def row_of_ids(self) -> npt.NDArray[np.int64]:
+        """The row of each id, (n,)."""
+        return np.repeat(np.arange(self.n_rows), np.diff(self.indptr))
+
+    def keep(self, mask: npt.ArrayLike) -> Self:
+        """The set with some of its ids only, without a law: what a stage of one's own that filters returns.
+
+        Parameters
+        ----------
+        mask : (n,) bool array
+            True for ids that stay.
+
+        Examples
+        --------
+        >>> indptr, ids = np.array([0, 2, 3]), np.array([1, 5, 2], np.int32)
+        >>> active = ActiveSet(indptr=indptr, ids=ids, counts=np.array([3, 1, 1], np.int32), n_items=9)
+        >>> active.keep(active.ids > 1).indptr
+        array([0, 1, 2])
+        """
+        chosen = np.asarray(mask)
+        if chosen.dtype != np.bool_ or chosen.shape != self.ids.shape:
+            raise ArgumentError(
+                "mask", f"{chosen.dtype} {chosen.shape}", f"a bool array of shape {self.ids.shape}"
+            )
+        indptr = np.concatenate([[0], np.cumsum(chosen)])[self.indptr].astype(np.int64)
+        return attrs.evolve(
+            self,
+            indptr=indptr,
+            ids=self.ids[chosen],
+            counts=self.counts[chosen],
+            log_inclusion=None,
+            biased_by=None,
+        )
+
+    def join(self, ids: npt.ArrayLike) -> Self:
+        """The set with more ids in each row, without a law: what a stage of one's own that retrieves returns.
+
+        Parameters
+        ----------
+        ids : (rows, w) integer array
+            Ids for each row; those that are there already stay as they are, new ones have count 0.
+
+        Examples
+        --------
+        >>> indptr, ids = np.array([0, 2]), np.array([1, 5], np.int32)
+        >>> active = ActiveSet(indptr=indptr, ids=ids, counts=np.array([3, 1], np.int32), n_items=9)
+        >>> active.join([[5, 7]]).ids
+        array([1, 5, 7], dtype=int32)
+        """
+        more = np.asarray(ids)
+        if more.ndim != 2 or len(more) != self.n_rows or more.dtype.kind not in "iu":
+            raise ArgumentError(
+                "ids", f"{more.dtype} {more.shape}", f"an integer array of {self.n_rows} rows"
+            )
+        if more.size and (more.min() < 0 or more.max() >= self.n_items):
+            raise ArgumentError("ids", f"{more.min()} to {more.max()}", f"ids from 0 to {self.n_items - 1}")
+        places = np.arange(self.n_rows)[:, None] * self.n_items + more
+        old = self.row_of_ids() * self.n_items + self.ids
+        # np.unique gives the first of equal keys: the id that was there, with its count.
+        keys, first = np.unique(np.concatenate([old, places.ravel()]), return_index=True)
+        counts = np.concatenate([self.counts, np.zeros(more.size, np.int32)])[first]
+        indptr = np.searchsorted(keys, np.arange(self.n_rows + 1) * self.n_items).astype(np.int64)
+        merged = (keys % self.n_items).astype(np.int32)
+        return attrs.evolve(
+            self, indptr=indptr, ids=merged, counts=counts, log_inclusion=None, biased_by=None
+        )

@@ -1,0 +1,92 @@
+"""The oracle: the items with the largest inner products, by brute force."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from lshsample import specs
+from lshsample.errors import ArgumentError
+from lshsample.sampling.active_set import ActiveSet
+from lshsample.sampling.stage import Batch, SamplerStage, required
+
+__all__ = ["ExactTop"]
+
+#: Items that are scored at a time.
+_BLOCK = 16384
+
+
+def _best(
+    scores: npt.NDArray[Any], ids: npt.NDArray[np.int64], k: int
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """The k best (score descending, ties to the smaller id) per row; scores (n, w), ids (n, w)."""
+    if scores.shape[1] <= k:
+        return scores, ids
+    level = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k][:, None]
+    above = scores > level
+    tied = scores == level
+    # Ids ascend from left to right among the ties, so the first ones are the smallest.
+    room = k - above.sum(axis=1, keepdims=True)
+    chosen = above | (tied & (np.cumsum(tied, axis=1) <= room))
+    columns = np.nonzero(chosen)[1].reshape(len(scores), k)
+    return np.take_along_axis(scores, columns, axis=1), np.take_along_axis(ids, columns, axis=1)
+
+
+def exact_top(queries: Any, vectors: Any, k: int, *, pooled: bool = False) -> npt.NDArray[np.int64]:
+    """Ids of the k largest inner products, (n, k), ascending; pooled, (1, k) by the largest over all queries."""
+    best_scores = best_ids = None
+    for begin in range(0, vectors.shape[0], _BLOCK):
+        block = vectors[begin : begin + _BLOCK]
+        product = queries @ block.T
+        scores = np.asarray(product.toarray() if hasattr(product, "toarray") else product)
+        if pooled:
+            scores = scores.max(axis=0, keepdims=True)
+        ids = np.broadcast_to(np.arange(begin, begin + scores.shape[1]), scores.shape)
+        if best_scores is not None:
+            scores, ids = np.hstack([best_scores, scores]), np.hstack([best_ids, ids])
+        best_scores, best_ids = _best(scores, ids, k)
+    return np.sort(np.asarray(best_ids), axis=1)
+
+
+@attrs.frozen
+class ExactTop(SamplerStage):
+    """Joins the ``k`` items with the largest inner products: the oracle that a sampler's recall is measured against.
+
+    Parameters
+    ----------
+    k : int
+        Ids per query; pooled, ids in total, by their largest inner product with any query of the batch.
+
+    Notes
+    -----
+    Exact, ties to the smaller id; costs all n_items inner products per query. It reads the vectors that the
+    sampler is bound to, or else those that its tables were built from. Given the queries it draws nothing:
+    its ids are certain, and the rest has probability 0 until a draw (``Uniform``) follows.
+    """
+
+    k: int = attrs.field(validator=specs.integer(1, 2**31 - 2))
+
+    def apply(self, active: ActiveSet, batch: Batch) -> ActiveSet:
+        """The set with the exact top joined."""
+        vectors = batch.vectors
+        if vectors is None and batch.state is not None:
+            vectors = batch.state.vectors
+        vectors = required(vectors, "vectors", self)
+        queries = required(batch.queries, "queries", self)
+        if vectors.shape != (batch.n_items, queries.shape[1]):
+            raise ArgumentError("vectors", f"shape {vectors.shape}", f"({batch.n_items}, {queries.shape[1]})")
+        if batch.n_queries == 0:
+            return active
+        return active.join(exact_top(queries, vectors, self.k, pooled=batch.pooled))
+
+    def needs(self) -> frozenset[str]:
+        """Queries."""
+        return frozenset({"queries"})
+
+    def check(self, n_items: int) -> None:
+        """No more ids than items."""
+        if self.k > n_items:
+            raise ArgumentError(str(self), self.k, f"at most the {n_items} items that there are")

@@ -1,0 +1,356 @@
+"""Samplers: a pipeline bound to tables, vectors and frequencies, run over batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lshsample._native import core
+from lshsample._native.sample import AliasTable, Drawn, Pattern, StageCall, Workspaces, alias_table, run_plan
+from lshsample.errors import ArgumentError, LshsampleError, PluginError
+from lshsample.plugin import Rows
+from lshsample.sampling.active_set import LAWS, ActiveSet, Law
+from lshsample.sampling.over_functions import inclusion_over_functions
+from lshsample.sampling.stage import Batch, BuiltinStage, SamplerStage, Stage
+from lshsample.tables import HashTables
+
+if TYPE_CHECKING:
+    from lshsample.sampling.pipeline import Pipeline
+
+__all__ = ["Sampler", "bind_sampler"]
+
+_MAX_SAME = 16
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Sampler:
+    """A pipeline bound to what its stages work on; made by :meth:`Pipeline.bind`.
+
+    Attributes
+    ----------
+    pipeline : Pipeline
+        The stages.
+    n_items : int
+        Number of items.
+    tables : HashTables or None
+        For stages without tables of their own; read anew at each call, so that a rebuild is seen.
+    vectors : rows or None
+        The items' vectors, by reference.
+
+    Notes
+    -----
+    Threads may sample from one sampler at the same time. Between calls it holds four bytes per item and
+    thread; a call costs what it touches, never the number of items.
+    """
+
+    pipeline: Pipeline
+    n_items: int
+    tables: HashTables | None = None
+    vectors: Rows | None = None
+    _alias: AliasTable | None = attrs.field(default=None, repr=False)
+    _workspaces: Workspaces = attrs.field(repr=False)
+
+    def sample(
+        self,
+        queries: Any = None,
+        *,
+        include: Any = None,
+        seed: int = 0,
+        step: int = 0,
+        pool: bool = False,
+        law: Law = "tables",
+        threads: int | None = None,
+        n_queries: int | None = None,
+    ) -> ActiveSet:
+        """The active set of a batch.
+
+        Parameters
+        ----------
+        queries : (n, dim) rows, optional
+            Finite query rows, where a stage looks at them.
+        include : (n, n_items) sparse pattern, optional
+            The ids that ``Include`` joins: every stored entry counts, whatever its value.
+        seed, step : int
+            They name the draws: the same arguments give the same set, for any number of threads.
+        pool : bool
+            One set for the whole batch instead of one per query.
+        law : "tables" or "functions"
+            What the inclusion probabilities are over; see :class:`ActiveSet`. "functions" needs the
+            similarities of all pairs of the set, dim multiplications each.
+        threads : int, optional
+            At most so many threads.
+        n_queries : int, optional
+            The number of rows, where neither queries nor include tell it.
+
+        Raises
+        ------
+        ArgumentError
+            Bad arguments, tables that are not built, or something that a stage needs and the sampler lacks.
+        PluginError
+            A family or a stage of a plugin broke its contract; the message names it.
+        """
+        if law not in LAWS:
+            raise ArgumentError("law", repr(law), f"one of {', '.join(LAWS)}")
+        if not isinstance(pool, (bool, np.bool_)):
+            raise ArgumentError("pool", repr(pool), "True or False")
+        batch = self._batch(queries, include, n_queries, seed, step, bool(pool), threads)
+        drawn = self._run(batch)
+        values: npt.NDArray[np.float32] | None = drawn.log_inclusion
+        biased_by = self._why_lawless(drawn)
+        if law == "functions":
+            values, biased_by = inclusion_over_functions(self.pipeline.stages, batch, drawn)
+        return ActiveSet(
+            indptr=drawn.indptr,
+            ids=drawn.ids,
+            counts=drawn.counts,
+            n_items=self.n_items,
+            pooled=batch.pooled,
+            law=law,
+            biased_by=biased_by,
+            log_inclusion=values,
+        )
+
+    def _batch(
+        self,
+        queries: Any,
+        include: Any,
+        n_queries: int | None,
+        seed: int,
+        step: int,
+        pool: bool,
+        threads: int | None,
+    ) -> Batch:
+        count = core.threads_or_default(threads)
+        for argument, value in (("seed", seed), ("step", step)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 2**63:
+                raise ArgumentError(argument, repr(value), "an integer from 0 to 2**63 - 1")
+        rows = None
+        if queries is not None:
+            rows = (
+                core.csr_rows(queries, "queries")
+                if sp.issparse(queries)
+                else core.dense_rows(queries, "queries")
+            )
+        elif "queries" in self.pipeline.needs:
+            raise ArgumentError("queries", "nothing", f"rows for {self.pipeline}")
+        pattern = None if include is None else self._pattern(include)
+        sizes = {
+            "queries": None if rows is None else rows.shape[0],
+            "include": None if pattern is None else len(pattern[0]) - 1,
+            "n_queries": n_queries,
+        }
+        state = self.tables.state if self.tables is not None and self.tables.is_built else None
+        return Batch(
+            queries=rows,
+            n_queries=_agree(sizes, 1 if pool else None),
+            n_items=self.n_items,
+            include=pattern,
+            state=state,
+            vectors=self.vectors,
+            alias=self._alias,
+            seed=int(seed),
+            step=int(step),
+            pooled=pool,
+            threads=count,
+        )
+
+    def _pattern(self, include: Any) -> Pattern:
+        if not self.pipeline.takes_include:
+            raise ArgumentError("include", "a pattern", f"none: {self.pipeline} has no Include() stage")
+        if not sp.issparse(include) or include.shape[1] != self.n_items:
+            given = f"shape {include.shape}" if sp.issparse(include) else type(include).__name__
+            raise ArgumentError("include", given, f"a sparse matrix with {self.n_items} columns")
+        csr = sp.csr_array(include)
+        if csr.nnz and (csr.indices.min() < 0 or csr.indices.max() >= self.n_items):
+            raise ArgumentError("include", "column indices out of range", f"ids from 0 to {self.n_items - 1}")
+        return np.ascontiguousarray(csr.indptr, np.int64), np.ascontiguousarray(csr.indices, np.int32)
+
+    def _run(self, batch: Batch) -> Drawn:
+        """Runs of built-in stages in C, with Python stages between them."""
+        calls: list[StageCall] = []
+        seen: dict[str, int] = {}
+        for place, stage in enumerate(self.pipeline.stages):
+            if isinstance(stage, BuiltinStage):
+                ordinal = seen.get(stage.name, 0)
+                seen[stage.name] = ordinal + 1
+                call = stage.call(batch, place, ordinal)
+                if call.op != "INCLUDE" or call.pattern is not None:
+                    calls.append(call)
+            else:
+                active = self._run_python(stage, place, calls, batch)
+                calls = [self._given(active, place, batch, seen)]
+        return self._run_calls(calls, batch)
+
+    def _run_calls(self, calls: list[StageCall], batch: Batch) -> Drawn:
+        return run_plan(
+            calls,
+            batch.n_queries,
+            self.n_items,
+            seed=batch.seed,
+            step=batch.step,
+            pooled=batch.pooled,
+            threads=batch.threads,
+            workspaces=self._workspaces,
+        )
+
+    def _run_python(self, stage: Stage, place: int, calls: list[StageCall], batch: Batch) -> ActiveSet:
+        drawn = self._run_calls(calls, batch)
+        active = ActiveSet(
+            indptr=drawn.indptr,
+            ids=drawn.ids,
+            counts=drawn.counts,
+            n_items=self.n_items,
+            pooled=batch.pooled,
+            biased_by=self._why_lawless(drawn),
+            log_inclusion=drawn.log_inclusion,
+        )
+        assert isinstance(stage, SamplerStage)
+        label = f"stage {stage} ({type(stage).__module__}.{type(stage).__qualname__})"
+        try:
+            result = stage.apply(active, batch)
+        except (LshsampleError, MemoryError):
+            raise
+        except Exception as error:
+            raise PluginError(f"{label} raised {type(error).__name__}: {error}") from error
+        _check_result(result, batch.n_rows, self.n_items, label)
+        return result
+
+    @staticmethod
+    def _given(active: ActiveSet, place: int, batch: Batch, seen: dict[str, int]) -> StageCall:
+        forced = batch.include if "Include" in seen else None
+        pattern = (np.ascontiguousarray(active.indptr), np.ascontiguousarray(active.ids))
+        return StageCall(
+            op="GIVEN",
+            place=place,
+            pattern=pattern,
+            counts=np.ascontiguousarray(active.counts),
+            forced=forced,
+        )
+
+    def _why_lawless(self, drawn: Drawn) -> str | None:
+        bad = drawn.lawless[drawn.lawless >= 0]
+        if not len(bad):
+            return None
+        place = int(bad[0])
+        return (
+            f"{self.pipeline.stages[place]} (stage {place + 1} of {self.pipeline}) leaves items with inclusion "
+            f"probability 0 given the tables, in {len(bad)} of {len(drawn.lawless)} rows; a Uniform(n) after it makes "
+            f"every item possible"
+        )
+
+
+def _agree(sizes: dict[str, int | None], default: int | None) -> int:
+    """The number of queries that all who know it agree on."""
+    known = {name: size for name, size in sizes.items() if size is not None}
+    if not known:
+        if default is None:
+            raise ArgumentError(
+                "n_queries", "nothing", "queries, include or n_queries, to tell the number of rows"
+            )
+        return default
+    first, count = next(iter(known.items()))
+    for name, size in known.items():
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0 or size != count:
+            raise ArgumentError(
+                name, f"{size} rows", f"{count} rows, as {first} has" if name != first else "0 or more"
+            )
+    return int(count)
+
+
+def _check_result(result: Any, n_rows: int, n_items: int, label: str) -> None:
+    """What a Python stage gave back keeps the promises of an active set."""
+    if not isinstance(result, ActiveSet):
+        raise PluginError(f"{label}: returned {type(result).__name__}; wanted an ActiveSet")
+    indptr, ids, counts = result.indptr, result.ids, result.counts
+    for name, array, dtype in (
+        ("indptr", indptr, np.int64),
+        ("ids", ids, np.int32),
+        ("counts", counts, np.int32),
+    ):
+        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
+            raise PluginError(f"{label}: {name} is not a 1-D {np.dtype(dtype).name} array")
+    if len(indptr) != n_rows + 1 or indptr[0] != 0 or indptr[-1] != len(ids) or np.any(np.diff(indptr) < 0):
+        raise PluginError(f"{label}: indptr does not cut {len(ids)} ids into {n_rows} rows")
+    if len(counts) != len(ids) or (len(ids) and (ids.min() < 0 or ids.max() >= n_items)):
+        raise PluginError(f"{label}: ids out of range 0 to {n_items - 1}, or not as many counts as ids")
+    keys = np.repeat(np.arange(n_rows), np.diff(indptr)) * n_items + ids
+    if np.any(np.diff(keys) <= 0):
+        raise PluginError(f"{label}: ids are not ascending and unique in each row")
+
+
+def _checked_frequencies(frequencies: npt.ArrayLike, n_items: int) -> AliasTable:
+    values = np.array(frequencies, dtype=np.float64)
+    if values.shape != (n_items,):
+        raise ArgumentError("frequencies", f"shape {values.shape}", f"one number for each of {n_items} items")
+    if not np.all(np.isfinite(values)) or values.min() < 0 or values.sum() <= 0:
+        raise ArgumentError(
+            "frequencies", "negative, NaN, infinite or all zero", "finite numbers >= 0, not all 0"
+        )
+    return alias_table(values / values.sum())
+
+
+def _bound_size(stages: Sequence[Stage], places: dict[str, int | None]) -> int:
+    for stage in stages:
+        tables = stage.tables_of()
+        if tables is not None and tables.is_built:
+            places[f"the tables of {stage}"] = tables.n_items
+    known = {name: size for name, size in places.items() if size is not None}
+    if not known:
+        raise ArgumentError("n_items", "nothing", "the number of items, or tables that are built")
+    first, n_items = next(iter(known.items()))
+    for name, size in known.items():
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 1 <= size < 2**31 - 1:
+            raise ArgumentError(name, repr(size), "an integer from 1 to 2**31 - 2")
+        if size != n_items:
+            raise ArgumentError(name, f"{size} items", f"{n_items} items, as {first} has")
+    return int(n_items)
+
+
+def bind_sampler(
+    pipeline: Pipeline,
+    *,
+    n_items: int | None,
+    tables: HashTables | None,
+    vectors: Rows | None,
+    frequencies: npt.ArrayLike | None,
+) -> Sampler:
+    """As :meth:`Pipeline.bind`."""
+    if tables is not None and not isinstance(tables, HashTables):
+        raise ArgumentError("tables", type(tables).__name__, "HashTables")
+    places = {
+        "n_items": n_items,
+        "tables": tables.n_items if tables is not None and tables.is_built else None,
+        "vectors": None if vectors is None else vectors.shape[0],
+        "frequencies": None
+        if frequencies is None
+        else np.shape(frequencies)[0]
+        if np.ndim(frequencies)
+        else 0,
+    }
+    size = _bound_size(pipeline.stages, places)
+    given = {"tables": tables, "frequencies": frequencies}
+    seen: dict[str, int] = {}
+    for stage in pipeline.stages:
+        stage.check(size)
+        seen[stage.name] = seen.get(stage.name, 0) + 1
+        if seen[stage.name] > _MAX_SAME:
+            raise ArgumentError(
+                str(stage), f"{seen[stage.name]} times", f"at most {_MAX_SAME} stages of one kind"
+            )
+        for need in sorted(stage.needs() - {"queries"}):
+            if given[need] is None:
+                raise ArgumentError(need, "nothing", f"a value for {stage}: bind(..., {need}=...)")
+    alias = None if frequencies is None else _checked_frequencies(frequencies, size)
+    return Sampler(
+        pipeline=pipeline,
+        n_items=size,
+        tables=tables,
+        vectors=vectors,
+        alias=alias,
+        workspaces=Workspaces(size),
+    )

@@ -1,0 +1,125 @@
+"""Stages to and from text and plain data."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from lshsample.errors import ArgumentError
+from lshsample.sampling.exact_top import ExactTop
+from lshsample.sampling.filters import AtLeast, Cap, Top
+from lshsample.sampling.retrieve import Retrieve
+from lshsample.sampling.sources import Fill, Frequency, Full, Include, Uniform
+from lshsample.sampling.stage import Stage
+
+__all__ = ["builtin_stages", "parse_stages", "stage_from_dict", "stage_to_dict"]
+
+_BUILTIN = (AtLeast, Cap, ExactTop, Fill, Frequency, Full, Include, Retrieve, Top, Uniform)
+_MAX_TEXT = 10_000
+
+
+def builtin_stages() -> dict[str, type[Stage]]:
+    """The built-in stages by name."""
+    return {cls.name: cls for cls in _BUILTIN}
+
+
+def _known(stages: Mapping[str, type[Stage]] | None) -> dict[str, type[Stage]]:
+    return builtin_stages() | dict(stages or {})
+
+
+def _make(cls: type[Stage], where: str, positional: list[Any], named: dict[str, Any]) -> Stage:
+    """A stage from plain arguments; errors say where."""
+    if isinstance(named.get("tables"), (str, int, float)) or (cls is Retrieve and positional):
+        raise ArgumentError(f"{where}: tables", "text", "no tables: bind them with .bind(tables=...)")
+    try:
+        arguments = inspect.signature(cls).bind(*positional, **named)
+    except TypeError as error:
+        wanted = f"{cls.name}{inspect.signature(cls)}".replace(" -> None", "").replace("'", "")
+        raise ArgumentError(where, str(error), wanted) from None
+    try:
+        return cls(*arguments.args, **arguments.kwargs)
+    except ArgumentError as error:
+        raise ArgumentError(f"{where}: {error.argument}", error.given, error.wanted) from None
+
+
+def _parse_call(node: ast.expr, source: str, known: dict[str, type[Stage]]) -> Stage:
+    # The text is parsed inside of one bracket, so a 0-based column there is a 1-based column here.
+    shown = (ast.get_source_segment(source, node) or "").strip()
+    place = f"{shown!r} at column {node.col_offset}"
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+        hint = f"{shown}()" if isinstance(node, ast.Name) and node.id in known else "a stage such as Cap(100)"
+        raise ArgumentError("sampler", place, hint)
+    if node.func.id not in known:
+        raise ArgumentError("sampler", place, f"one of the stages {', '.join(sorted(known))}")
+    values: list[Any] = []
+    named: dict[str, Any] = {}
+    for argument in [*node.args, *node.keywords]:
+        value = argument.value if isinstance(argument, ast.keyword) else argument
+        try:
+            literal = ast.literal_eval(value)
+        except (ValueError, TypeError, MemoryError, RecursionError):
+            text = ast.get_source_segment(source, value)
+            raise ArgumentError(
+                "sampler", f"{text!r} at column {value.col_offset}", "a literal value"
+            ) from None
+        if not isinstance(argument, ast.keyword):
+            values.append(literal)
+        elif argument.arg is not None:
+            named[argument.arg] = literal
+        else:
+            raise ArgumentError("sampler", f"'**' at column {value.col_offset}", "arguments by name")
+    return _make(known[node.func.id], f"sampler, {place}", values, named)
+
+
+def parse_stages(text: str, stages: Mapping[str, type[Stage]] | None = None) -> list[Stage]:
+    """Stages from one line of text; see :func:`parse_pipeline`."""
+    if not isinstance(text, str) or not text.strip() or len(text) > _MAX_TEXT:
+        given = repr(text) if not isinstance(text, str) or len(text) < 80 else f"{len(text)} characters"
+        raise ArgumentError("sampler", given, "a pipeline such as 'Retrieve() | Cap(100)'")
+    source = f"({text}\n)"
+    try:
+        node = ast.parse(source, mode="eval").body
+    except SyntaxError as error:
+        column = max((error.offset or 1) - 1, 1) if error.lineno == 1 else len(text)
+        raise ArgumentError(
+            "sampler", f"{text!r}: {error.msg} at column {column}", "stages joined with |"
+        ) from None
+    except (ValueError, MemoryError, RecursionError) as error:
+        raise ArgumentError(
+            "sampler", f"text that does not parse ({error})", "stages joined with |"
+        ) from None
+    known, nodes = _known(stages), []
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        nodes.append(node.right)
+        node = node.left
+    return [_parse_call(call, source, known) for call in (node, *reversed(nodes))]
+
+
+def stage_to_dict(stage: Stage) -> dict[str, Any]:
+    """A stage as plain data: its name, and its fields that differ from their defaults."""
+    data: dict[str, Any] = {"stage": stage.name}
+    for field in attrs.fields(type(stage)):
+        value = getattr(stage, field.name)
+        if field.default is not attrs.NOTHING and value == field.default:
+            continue
+        if not isinstance(value, (bool, int, float, str)):
+            raise ArgumentError(
+                f"{stage.name}.{field.name}",
+                type(value).__name__,
+                "a plain value (bind tables with .bind(tables=...))",
+            )
+        data[field.name] = value
+    return data
+
+
+def stage_from_dict(data: Any, where: str, stages: Mapping[str, type[Stage]] | None = None) -> Stage:
+    """A stage from plain data."""
+    known = _known(stages)
+    if not isinstance(data, Mapping) or data.get("stage") not in known:
+        raise ArgumentError(where, data, f"a table with 'stage', one of {', '.join(sorted(known))}")
+    named = {key: value for key, value in data.items() if key != "stage"}
+    return _make(known[data["stage"]], where, [], named)
