@@ -14,7 +14,7 @@ HEADERS = ["status", "parallel", "rng", "views", "family", "isa", "hashing", "te
 HEADERS += ["layers", "topk", "loss", "optim"]
 HEADERS += ["tables", "sample"]
 #: -O3 and no -march, no -ffast-math: one binary serves every machine, and a NaN stays a NaN.
-FLAGS = ["-std=c11", "-O3", "-fno-math-errno", "-ffp-contract=off", "-fopenmp", "-Wno-psabi", "-fvisibility=hidden"]
+FLAGS = ["-std=c11", "-O3", "-fno-math-errno", "-ffp-contract=off", "-Wno-psabi", "-fvisibility=hidden"]
 
 
 def declarations(header: Path) -> str:
@@ -39,6 +39,6 @@ ffi.set_source(
     depends=[str(p.relative_to(ROOT)) for p in CEXT.rglob("*.[hc]")],
     include_dirs=[str((CEXT / "include").relative_to(ROOT)), str((CEXT / "kernels").relative_to(ROOT))],
     extra_compile_args=compile_flags(),
-    extra_link_args=["-fopenmp", *os.environ.get("LSHSAMPLE_CFLAGS", "").split()],
+    extra_link_args=["-pthread", *os.environ.get("LSHSAMPLE_CFLAGS", "").split()],
     libraries=["m"],
 )

@@ -1,8 +1,9 @@
-"""Products of layers: dense, gathered (active rows), sparse input, per-sample active sets; top-k; dropout masks.
+"""Products of layers: dense, gathered (active rows), sparse input, per-sample active sets; top-k; dropout
+masks.
 
 Weights are float32 views with contiguous rows; the row stride is free, so ``store[:, 0]`` of a row store
-(n, slots, d) needs no copy. ``threads`` never changes a bit of a result. Sums are taken in float32, in a fixed order.
-Nothing here checks for NaN.
+(n, slots, d) needs no copy. ``threads`` never changes a bit of a result. Sums are taken in float32, in a
+fixed order. Nothing here checks for NaN.
 """
 
 from __future__ import annotations
@@ -93,13 +94,19 @@ def matmul_nt(
     result = new_or_checked(out, a.shape[0], n, a, b, bias)
     ids = pointer("int32_t *", rows)
     check(
-        lib.lsh_matmul_nt(left, right, ids, bias_pointer, bias_stride, matrix(result, "out"), n_threads), "matmul_nt"
+        lib.lsh_matmul_nt(left, right, ids, bias_pointer, bias_stride, matrix(result, "out"), n_threads),
+        "matmul_nt",
     )
     return result
 
 
 def matmul_nn(
-    a: Float32, b: Float32, *, rows: Int32 | None = None, out: Float32 | None = None, threads: int | None = None
+    a: Float32,
+    b: Float32,
+    *,
+    rows: Int32 | None = None,
+    out: Float32 | None = None,
+    threads: int | None = None,
 ) -> Float32:
     """``a @ b[rows]``: the gradient at the input of an affine map onto active rows.
 
@@ -127,7 +134,10 @@ def matmul_nn(
     n = b.shape[0] if rows is None else row_ids(rows, "rows", b.shape[0]).size
     matrix(a, "a", cols=n)
     result = new_or_checked(out, a.shape[0], b.shape[1], a, b)
-    check(lib.lsh_matmul_nn(left, right, pointer("int32_t *", rows), matrix(result, "out"), n_threads), "matmul_nn")
+    check(
+        lib.lsh_matmul_nn(left, right, pointer("int32_t *", rows), matrix(result, "out"), n_threads),
+        "matmul_nn",
+    )
     return result
 
 
@@ -159,9 +169,9 @@ def _csr(x: Any, argument: str) -> Any:
     """An ``lsh_csr`` of an array that :func:`lshsample._native.core.csr_rows` has made."""
     if not isinstance(x, sp.csr_array):
         raise ArgumentError(argument, type(x).__name__, "a scipy.sparse.csr_array")
-    types = (x.indptr.dtype, x.indices.dtype, x.data.dtype)
-    if types != (np.int64, np.int32, np.float32):
-        raise ArgumentError(argument, f"{', '.join(map(str, types))}", "int64 indptr, int32 indices, float32 data")
+    if x.indptr.dtype != np.int64 or x.indices.dtype != np.int32 or x.data.dtype != np.float32:
+        given = f"{x.indptr.dtype} indptr, {x.indices.dtype} indices, {x.data.dtype} data"
+        raise ArgumentError(argument, given, "int64 indptr, int32 indices, float32 data")
     return csr_view(x)
 
 
@@ -204,7 +214,10 @@ def csr_matmul(
     rows = matrix(weights, "weights", rows=x.shape[1])
     bias_pointer, bias_stride = strided_vector(bias, "bias", weights.shape[1])
     result = new_or_checked(out, x.shape[0], weights.shape[1], weights, bias)
-    check(lib.lsh_csr_matmul(view, rows, bias_pointer, bias_stride, matrix(result, "out"), n_threads), "csr_matmul")
+    check(
+        lib.lsh_csr_matmul(view, rows, bias_pointer, bias_stride, matrix(result, "out"), n_threads),
+        "csr_matmul",
+    )
     return result
 
 
@@ -252,7 +265,9 @@ def csr_transpose_matmul(x: sp.csr_array, d: Float32, *, threads: int | None = N
     start_pointer, sample_pointer = pointer("int64_t *", starts), pointer("int32_t *", samples)
     value_pointer = pointer("float *", values)
     check(
-        lib.lsh_csr_transpose(view, pointer("int32_t *", columns), start_pointer, sample_pointer, value_pointer, count),
+        lib.lsh_csr_transpose(
+            view, pointer("int32_t *", columns), start_pointer, sample_pointer, value_pointer, count
+        ),
         "csr_transpose_matmul",
     )
     gradient = np.empty((count[0], d.shape[1]), np.float32)
@@ -265,7 +280,13 @@ def csr_transpose_matmul(x: sp.csr_array, d: Float32, *, threads: int | None = N
 
 
 def csr_sampled_matmul(
-    h: Float32, weights: Float32, bias: Float32 | None, indptr: Int64, ids: Int32, *, threads: int | None = None
+    h: Float32,
+    weights: Float32,
+    bias: Float32 | None,
+    indptr: Int64,
+    ids: Int32,
+    *,
+    threads: int | None = None,
 ) -> Float32:
     """Logits of per-sample active sets: ``h[i] . weights[ids[t]] + bias[ids[t]]`` for t in row i of indptr.
 
@@ -296,7 +317,14 @@ def csr_sampled_matmul(
     bias_pointer, bias_stride = strided_vector(bias, "bias", weights.shape[0])
     values = np.empty(ids.size, np.float32)
     status = lib.lsh_csr_sampled_matmul(
-        left, right, bias_pointer, bias_stride, offsets, pointer("int32_t *", ids), pointer("float *", values), n_threads
+        left,
+        right,
+        bias_pointer,
+        bias_stride,
+        offsets,
+        pointer("int32_t *", ids),
+        pointer("float *", values),
+        n_threads,
     )
     check(status, "csr_sampled_matmul")
     return values
@@ -307,7 +335,8 @@ def dropout_mask(
 ) -> Float32:
     """A float32 mask of a shape: 0 with probability ``rate``, else ``1 / (1 - rate)`` (inverted dropout).
 
-    A pure function of (seed, step, layer, unit): Philox with purpose ``LSH_DRAW_DROPOUT``. Srivastava et al. 2014.
+    A pure function of (seed, step, layer, unit): Philox with purpose ``LSH_DRAW_DROPOUT``. Srivastava et al.
+    2014.
 
     Examples
     --------
@@ -373,7 +402,14 @@ def top_k(
     bias_pointer, bias_stride = strided_vector(bias, "bias", weights.shape[0])
     ids, scores = np.empty((h.shape[0], k), np.int32), np.empty((h.shape[0], k), np.float32)
     status = lib.lsh_top_k(
-        left, right, bias_pointer, bias_stride, k, pointer("int32_t *", ids), pointer("float *", scores), n_threads
+        left,
+        right,
+        bias_pointer,
+        bias_stride,
+        k,
+        pointer("int32_t *", ids),
+        pointer("float *", scores),
+        n_threads,
     )
     check(status, "top_k")
     return ids, scores

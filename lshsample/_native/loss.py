@@ -1,8 +1,9 @@
 """Losses over active sets: logits become gradients in place, and the losses of the rows come back.
 
-With ``log_inclusion`` (the log of each active label's inclusion probability) the sums over the active set estimate the
-sums over all labels: importance weights as in Bengio & Senecal 2008, "Adaptive importance sampling to accelerate
-training of a neural probabilistic language model". Gradients are not divided by the number of rows.
+With ``log_inclusion`` (the log of each active label's inclusion probability) the sums over the active set
+estimate the sums over all labels: importance weights as in Bengio & Senecal 2008, "Adaptive importance
+sampling to accelerate training of a neural probabilistic language model". Gradients are not divided by the
+number of rows.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from lshsample.errors import ArgumentError
 __all__ = ["sigmoid", "sigmoid_ragged", "softmax", "softmax_ragged"]
 
 
-def _targets(rows: int, lengths: Any, indptr: Int64, positions: Int32, values: Float32) -> Any:
+def _targets(rows: int, lengths: int | Int64, indptr: Int64, positions: Int32, values: Float32) -> Any:
     """An ``lsh_targets`` whose positions lie inside of their rows (``lengths``: a number or one a row)."""
     vector(values, "target_values", np.float32)
     vector(positions, "target_positions", np.int32, values.size)
     csr_pattern(indptr, "target_indptr", rows, values.size)
-    limits = lengths if np.isscalar(lengths) else np.repeat(lengths, np.diff(indptr))
+    limits = lengths if isinstance(lengths, int) else np.repeat(lengths, np.diff(indptr))
     outside = (positions < 0) | (positions >= limits)
     if outside.any():
         bad = int(np.flatnonzero(outside)[0])
-        raise ArgumentError("target_positions", f"{positions[bad]} at {bad}", "places of the row's active set")
+        raise ArgumentError(
+            "target_positions", f"{positions[bad]} at {bad}", "places of the row's active set"
+        )
     targets = ffi.new("lsh_targets *")
     targets.indptr, targets.positions = pointer("int64_t *", indptr), pointer("int32_t *", positions)
     targets.values = pointer("float *", values)
@@ -36,7 +39,9 @@ def _targets(rows: int, lengths: Any, indptr: Int64, positions: Int32, values: F
 
 def _writeable(array: Float32, argument: str) -> None:
     if not array.flags.writeable:
-        raise ArgumentError(argument, "a read-only array", "an array that can be written: it becomes the gradient")
+        raise ArgumentError(
+            argument, "a read-only array", "an array that can be written: it becomes the gradient"
+        )
 
 
 def _dense(
@@ -78,7 +83,10 @@ def _ragged(
     loss = np.empty(m, np.float32)
     starts, weights = pointer("int64_t *", indptr), pointer("float *", log_inclusion)
     check(
-        function(pointer("float *", values), starts, m, aimed[0], weights, pointer("float *", loss), n_threads), "loss"
+        function(
+            pointer("float *", values), starts, m, aimed[0], weights, pointer("float *", loss), n_threads
+        ),
+        "loss",
     )
     return loss
 
@@ -97,8 +105,8 @@ def softmax(
     Parameters
     ----------
     logits : (m, n) float32
-        o; overwritten with the gradient ``T p - t``, where ``p_j = exp(o_j - log_inclusion_j) / Z`` and T is the sum of
-        the row's targets: ``p - t`` where targets sum to 1, and 0 in a row without labels.
+        o; overwritten with the gradient ``T p - t``, where ``p_j = exp(o_j - log_inclusion_j) / Z`` and T is
+        the sum of the row's targets: ``p - t`` where targets sum to 1, and 0 in a row without labels.
     target_indptr : (m + 1,) int64
         Row i has the targets ``target_indptr[i]`` up to ``target_indptr[i + 1]``.
     target_positions : (nnz,) int32
@@ -148,8 +156,9 @@ def sigmoid(
 ) -> Float32:
     """One-vs-all logistic loss over an active set shared by all rows; ``logits`` becomes the gradient.
 
-    ``sum_j w_j (log(1 + exp(o_j)) - t_j o_j)`` with weights ``w_j = exp(-log_inclusion_j)`` (1 without), and gradient
-    ``w_j (sigmoid(o_j) - t_j)``. Arguments, shapes and errors as for :func:`softmax`; targets are 1 at a row's labels.
+    ``sum_j w_j (log(1 + exp(o_j)) - t_j o_j)`` with weights ``w_j = exp(-log_inclusion_j)`` (1 without), and
+    gradient ``w_j (sigmoid(o_j) - t_j)``. Arguments, shapes and errors as for :func:`softmax`; targets are 1
+    at a row's labels.
 
     Returns
     -------

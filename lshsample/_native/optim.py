@@ -1,7 +1,7 @@
 """Row-sparse optimizers over row stores: a step costs what it touches, never the number of rows.
 
-A store is a C-contiguous float32 array (n, slots, d): slot 0 the weights, the others optimizer state, so that a row's
-update is one streak of memory. Rows that are not given stay as they are (lazy updates).
+A store is a C-contiguous float32 array (n, slots, d): slot 0 the weights, the others optimizer state, so that
+a row's update is one streak of memory. Rows that are not given stay as they are (lazy updates).
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def _in_range(name: str, value: float, low: float, high: float) -> None:
         raise ArgumentError(name, value, f"a number in [{low}, {high})")
 
 
-def sgd_rows(store: Float32, rows: Int32 | None, grad: Float32, lr: float, *, threads: int | None = None) -> None:
+def sgd_rows(
+    store: Float32, rows: Int32 | None, grad: Float32, lr: float, *, threads: int | None = None
+) -> None:
     """``w -= lr * grad`` on the given rows of a store, in place.
 
     Parameters
@@ -86,11 +88,18 @@ def sgd_rows(store: Float32, rows: Int32 | None, grad: Float32, lr: float, *, th
 
 
 def adagrad_rows(
-    store: Float32, rows: Int32 | None, grad: Float32, lr: float, eps: float = 1e-10, *, threads: int | None = None
+    store: Float32,
+    rows: Int32 | None,
+    grad: Float32,
+    lr: float,
+    eps: float = 1e-10,
+    *,
+    threads: int | None = None,
 ) -> None:
     """Adagrad (Duchi, Hazan & Singer 2011) on the given rows of a store (n, 2, d), in place.
 
-    ``s += grad**2; w -= lr * grad / (sqrt(s) + eps)``, s being slot 1. Arguments and errors as for :func:`sgd_rows`.
+    ``s += grad**2; w -= lr * grad / (sqrt(s) + eps)``, s being slot 1. Arguments and errors as for
+    :func:`sgd_rows`.
     """
     n_threads = threads_or_default(threads)
     _in_range("lr", lr, 0, np.inf)
@@ -113,8 +122,8 @@ def adam_rows(
 ) -> None:
     """Lazy Adam (Kingma & Ba 2015) on the given rows of a store (n, 3, d), in place.
 
-    Slots 1 and 2 hold the running means of the gradient and of its square. Only the given rows move and only their
-    state decays; the bias correction uses the global ``step``, counted from 1.
+    Slots 1 and 2 hold the running means of the gradient and of its square. Only the given rows move and only
+    their state decays; the bias correction uses the global ``step``, counted from 1.
 
     Parameters
     ----------
@@ -130,8 +139,8 @@ def adam_rows(
     Raises
     ------
     ArgumentError
-        A wrong dtype, layout or shape, an id out of range or given twice, a rate out of range; the store is then
-        unchanged.
+        A wrong dtype, layout or shape, an id out of range or given twice, a rate out of range; the store is
+        then unchanged.
     """
     n_threads = threads_or_default(threads)
     _in_range("lr", lr, 0, np.inf)

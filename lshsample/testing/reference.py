@@ -1,7 +1,7 @@
 """NumPy restatements of the C core's kernels in float64: the oracles that tests hold them against.
 
-Written for reading, not for speed. Each takes what the kernel takes, converts to float64, and returns float64; nothing
-is changed in place. A losses' function returns (loss, gradient).
+Written for reading, not for speed. Each takes what the kernel takes, converts to float64, and returns
+float64; nothing is changed in place. A losses' function returns (loss, gradient).
 """
 
 from __future__ import annotations
@@ -51,19 +51,21 @@ def philox(seed: int, purpose: int, stream: int, step: int, index: int) -> tuple
     return c[0], c[1], c[2], c[3]
 
 
-def dropout_mask(seed: int, step: int, layer: int, shape: tuple[int, int], rate: float, purpose: int = 7) -> Float64:
+def dropout_mask(
+    seed: int, step: int, layer: int, shape: tuple[int, int], rate: float, purpose: int = 7
+) -> Float64:
     """Inverted dropout: unit u takes word ``u % 4`` of draw ``u // 4``."""
     units = shape[0] * shape[1]
     words = [w for i in range((units + 3) // 4) for w in philox(seed, purpose, layer, step, i)][:units]
     kept = np.array(words, dtype=np.float64) >= np.floor(float(np.float32(rate)) * 2**32)
-    return kept.reshape(shape) / (1 - rate)
+    return _double(kept.reshape(shape)) / (1 - rate)
 
 
 def matmul_nt(a: Array, b: Array, bias: Array | None = None, rows: Array | None = None) -> Float64:
     """``a @ b[rows].T + bias[rows]``."""
     chosen = slice(None) if rows is None else rows
     product = _double(a) @ _double(b)[chosen].T
-    return product if bias is None else product + _double(bias)[chosen]
+    return _double(product if bias is None else product + _double(bias)[chosen])
 
 
 def matmul_nn(a: Array, b: Array, rows: Array | None = None) -> Float64:
@@ -84,18 +86,18 @@ def csr_matmul(x: Any, weights: Array, bias: Array | None = None) -> Float64:
 def csr_transpose_matmul(x: Any, d: Array) -> tuple[Array, Float64]:
     """The rows of ``x.T @ d`` that x touches, and these rows' ids."""
     rows = np.unique(x.indices)
-    return rows, _double(x.astype(np.float64).T @ _double(d))[rows]
+    return rows, _double(x.astype(np.float64)[:, rows].T @ _double(d))
 
 
 def csr_sampled_matmul(h: Array, weights: Array, bias: Array | None, indptr: Array, ids: Array) -> Float64:
     """``h[i] . weights[id] + bias[id]`` for every id of every row i."""
     owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
     values = np.einsum("td,td->t", _double(h)[owner], _double(weights)[ids])
-    return values if bias is None else values + _double(bias)[ids]
+    return _double(values if bias is None else values + _double(bias)[ids])
 
 
-def _dense_targets(indptr: Array, positions: Array, values: Array, n: int, row: int) -> Float64:
-    t = np.zeros(n)
+def _dense_targets(targets: tuple[Array, Array, Array], n: int, row: int) -> Float64:
+    t, (indptr, positions, values) = np.zeros(n), targets
     mine = slice(indptr[row], indptr[row + 1])
     t[positions[mine]] = values[mine]
     return t
@@ -121,7 +123,7 @@ def _ragged(row_loss: Any, values: Array, indptr: Array, targets: Any, log_inclu
     losses, gradient = np.zeros(len(indptr) - 1), np.zeros_like(o)
     for i in range(len(losses)):
         mine = slice(indptr[i], indptr[i + 1])
-        t = _dense_targets(*targets, len(o[mine]), i)
+        t = _dense_targets(targets, len(o[mine]), i)
         losses[i], gradient[mine] = row_loss(o[mine], t, pi[mine])
     return losses, gradient
 
@@ -133,25 +135,39 @@ def _dense(row_loss: Any, logits: Array, targets: Any, log_inclusion: Array | No
     return losses, gradient.reshape(m, n)
 
 
-def softmax(logits: Array, indptr: Array, positions: Array, values: Array, log_inclusion: Array | None = None) -> Any:
+def softmax(
+    logits: Array, indptr: Array, positions: Array, values: Array, log_inclusion: Array | None = None
+) -> Any:
     """Softmax cross-entropy and its gradient over a shared active set."""
     return _dense(_softmax_row, logits, (indptr, positions, values), log_inclusion)
 
 
-def sigmoid(logits: Array, indptr: Array, positions: Array, values: Array, log_inclusion: Array | None = None) -> Any:
+def sigmoid(
+    logits: Array, indptr: Array, positions: Array, values: Array, log_inclusion: Array | None = None
+) -> Any:
     """Weighted one-vs-all logistic loss and its gradient over a shared active set."""
     return _dense(_sigmoid_row, logits, (indptr, positions, values), log_inclusion)
 
 
 def softmax_ragged(
-    logits: Array, starts: Array, indptr: Array, positions: Array, values: Array, log_inclusion: Array | None = None
+    logits: Array,
+    starts: Array,
+    indptr: Array,
+    positions: Array,
+    values: Array,
+    log_inclusion: Array | None = None,
 ) -> Any:
     """:func:`softmax` over per-sample active sets."""
     return _ragged(_softmax_row, logits, starts, (indptr, positions, values), log_inclusion)
 
 
 def sigmoid_ragged(
-    logits: Array, starts: Array, indptr: Array, positions: Array, values: Array, log_inclusion: Array | None = None
+    logits: Array,
+    starts: Array,
+    indptr: Array,
+    positions: Array,
+    values: Array,
+    log_inclusion: Array | None = None,
 ) -> Any:
     """:func:`sigmoid` over per-sample active sets."""
     return _ragged(_sigmoid_row, logits, starts, (indptr, positions, values), log_inclusion)

@@ -72,7 +72,9 @@ def test_reference_gradient_is_the_loss_derivative(rng, name):
     for place in np.ndindex(3, 6):
         step = np.zeros((3, 6))
         step[place] = 1e-5
-        slope = (call(logits + step, *aimed, inclusion)[0] - call(logits - step, *aimed, inclusion)[0]).sum() / 2e-5
+        slope = (
+            call(logits + step, *aimed, inclusion)[0] - call(logits - step, *aimed, inclusion)[0]
+        ).sum() / 2e-5
         assert slope == pytest.approx(gradient[place], abs=1e-8)
 
 
@@ -91,7 +93,9 @@ def test_nan_shows_in_the_loss(isa, name):
     for place in (0, 20, 39):
         logits = np.zeros((2, 40), np.float32)
         logits[0, place] = np.nan
-        found = getattr(loss, name)(logits, np.zeros(3, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+        found = getattr(loss, name)(
+            logits, np.zeros(3, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
+        )
         assert np.isnan(found[0])
         assert np.isfinite(found[1])
 
@@ -134,7 +138,10 @@ FROZEN.flags.writeable = False
         ("log_inclusion", lambda: loss.sigmoid(ROW, PTR, PLACE, ONE, np.zeros(3, np.float32))),
         ("values", lambda: loss.softmax_ragged(ROW, PTR, PTR, PLACE, ONE)),
         ("indptr", lambda: loss.softmax_ragged(ROW[0], np.array([0, 3]), PTR, PLACE, ONE)),
-        ("target_positions", lambda: loss.sigmoid_ragged(ROW[0], np.array([0, 0, 4]), np.array([0, 1, 1]), PLACE, ONE)),
+        (
+            "target_positions",
+            lambda: loss.sigmoid_ragged(ROW[0], np.array([0, 0, 4]), np.array([0, 1, 1]), PLACE, ONE),
+        ),
     ],
 )
 def test_bad_arguments_are_named(argument, call):

@@ -7,7 +7,16 @@ from lshsample._native import layers
 from lshsample.errors import ArgumentError
 from lshsample.testing import reference
 
-SHAPES = [(1, 1, 1), (3, 7, 17), (8, 32, 128), (5, 33, 129), (17, 129, 3), (33, 70, 300), (13, 1100, 31), (300, 65, 9)]
+SHAPES = [
+    (1, 1, 1),
+    (3, 7, 17),
+    (8, 32, 128),
+    (5, 33, 129),
+    (17, 129, 3),
+    (33, 70, 300),
+    (13, 1100, 31),
+    (300, 65, 9),
+]
 
 
 def unaligned(array):
@@ -48,7 +57,11 @@ def test_nn(isa, rng, m, n, k):
     b = unaligned(normal(rng, n, k))
     rows = rng.integers(0, n, size=2 * n + 1, dtype=np.int32)
     a = unaligned(normal(rng, m, len(rows)))
-    close(same_bits(lambda t: layers.matmul_nn(a, b, rows=rows, threads=t)), reference.matmul_nn(a, b, rows), len(rows))
+    close(
+        same_bits(lambda t: layers.matmul_nn(a, b, rows=rows, threads=t)),
+        reference.matmul_nn(a, b, rows),
+        len(rows),
+    )
     close(same_bits(lambda t: layers.matmul_nn(a[:, :n], b, threads=t)), reference.matmul_nn(a[:, :n], b), n)
 
 
@@ -84,7 +97,9 @@ def test_empty_sizes():
     assert layers.matmul_nt(np.ones((2, 4), np.float32), none).shape == (2, 0)
     assert (layers.matmul_nn(np.ones((2, 0), np.float32), none) == 0).all()
     assert (layers.matmul_tn(np.ones((0, 2), np.float32), none) == 0).all()
-    zero_width = layers.matmul_nt(np.ones((2, 0), np.float32), np.ones((3, 0), np.float32), bias=np.ones(3, np.float32))
+    zero_width = layers.matmul_nt(
+        np.ones((2, 0), np.float32), np.ones((3, 0), np.float32), bias=np.ones(3, np.float32)
+    )
     assert (zero_width == 1).all()
 
 

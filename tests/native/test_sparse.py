@@ -71,7 +71,9 @@ def test_csr_sampled_matmul(isa, rng, d):
         wanted = reference.csr_sampled_matmul(h, w, b, indptr, ids)
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=2e-5)
         for threads in (2, 4):
-            np.testing.assert_array_equal(found, layers.csr_sampled_matmul(h, w, b, indptr, ids, threads=threads))
+            np.testing.assert_array_equal(
+                found, layers.csr_sampled_matmul(h, w, b, indptr, ids, threads=threads)
+            )
 
 
 def test_dropout_mask_restates_philox():

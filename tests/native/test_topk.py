@@ -11,7 +11,8 @@ from lshsample.testing import reference
 
 
 @pytest.mark.parametrize(
-    ("m", "n", "d", "k"), [(1, 1, 1, 1), (3, 7, 5, 7), (33, 129, 17, 5), (7, 5000, 31, 10), (600, 2100, 3, 2), (2, 40, 300, 3)]
+    ("m", "n", "d", "k"),
+    [(1, 1, 1, 1), (3, 7, 5, 7), (33, 129, 17, 5), (7, 5000, 31, 10), (600, 2100, 3, 2), (2, 40, 300, 3)],
 )
 def test_against_the_product(isa, rng, m, n, d, k):
     h = rng.standard_normal((m, d), dtype=np.float32)
