@@ -1,19 +1,26 @@
 """Data: readers and writers of sparse multi-label samples, streams of batches, a demo set, and a baseline."""
 
 from lshsample.data.atomic import atomic_file
+from lshsample.data.baselines import cosine_knn
 from lshsample.data.dataset import Dataset
+from lshsample.data.demo import Demo, load_demo
 from lshsample.data.libsvm import read_libsvm
 from lshsample.data.load import detect_format, load
 from lshsample.data.npz import read_npz, write_npz
 from lshsample.data.stream import stream_xc
+from lshsample.data.tfidf import Tfidf
 from lshsample.data.write import write_predictions, write_xc
 from lshsample.data.xc import read_xc
 
 __all__ = [
     "Dataset",
+    "Demo",
+    "Tfidf",
     "atomic_file",
+    "cosine_knn",
     "detect_format",
     "load",
+    "load_demo",
     "read_libsvm",
     "read_npz",
     "read_xc",
