@@ -73,37 +73,48 @@ def parse_rows(
     Cost: two passes over the bytes, about 10 bytes of arrays for a feature. Nothing is sized by the number
     of features or labels that exist.
     """
-    size = len(text)
+    job, counts, keep = _counted(text, dialect, threads)
+    rows = _room(counts)
+    for name, array in rows.items():
+        setattr(job, name, ffi.cast(ffi.typeof(getattr(job, name)), array.ctypes.data))
+    status = lib.lsh_text_parse(job, threads)
+    if status == lib.LSH_BAD_FORMAT:
+        raise _error(bytes(text), job, dialect, path, first_line)
+    check(status, "parsing text")
+    del keep
+    # The rows' labels are fewer than their room; a copy lets the rest go.
+    rows["y_indices"] = rows["y_indices"][: job.labels].copy()
+    return Rows(**rows, max_feature=job.max_feature, max_label=job.max_label)
+
+
+def _counted(
+    text: bytes | bytearray, dialect: Dialect, threads: int
+) -> tuple[Any, npt.NDArray[np.int64], Any]:
+    """A job for a text that is cut and counted; its counts; and what must outlive the job."""
     buffer = ffi.from_buffer("char[]", text)
-    n_chunks = lib.lsh_text_chunks(size)
+    n_chunks = lib.lsh_text_chunks(len(text))
     bounds = np.empty(n_chunks + 1, np.int64)
     counts = np.empty((n_chunks, 3), np.int64)
-    status = lib.lsh_text_count(
-        buffer, size, threads, pointer("int64_t *", bounds), pointer("int64_t *", counts)
-    )
-    check(status, "counting text")
+    job = ffi.new("lsh_text_rows *")
+    job.text, job.size = buffer, len(text)
+    job.n_features, job.n_labels = dialect.n_features, dialect.n_labels
+    job.feature_base, job.label_base = dialect.feature_base, dialect.label_base
+    places = pointer("int64_t *", bounds), pointer("int64_t *", counts)
+    check(lib.lsh_text_count(buffer, len(text), threads, *places), "counting text")
+    job.bounds, job.counts = places
+    return job, counts, (buffer, bounds)
+
+
+def _room(counts: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+    """Arrays for as many rows, features and labels as the counts allow."""
     n_rows, n_colons, n_commas = (int(n) for n in counts.sum(axis=0))
-    out: dict[str, npt.NDArray[Any]] = {
+    return {
         "x_indptr": np.empty(n_rows + 1, np.int64),
         "x_indices": np.empty(n_colons, np.int32),
         "x_values": np.empty(n_colons, np.float32),
         "y_indptr": np.empty(n_rows + 1, np.int64),
         "y_indices": np.empty(n_commas + n_rows, np.int32),
     }
-    job = ffi.new("lsh_text_rows *")
-    job.text, job.size = buffer, size
-    job.n_features, job.n_labels = dialect.n_features, dialect.n_labels
-    job.feature_base, job.label_base = dialect.feature_base, dialect.label_base
-    job.bounds, job.counts = pointer("int64_t *", bounds), pointer("int64_t *", counts)
-    for name, array in out.items():
-        setattr(job, name, ffi.cast(ffi.typeof(getattr(job, name)), array.ctypes.data))
-    status = lib.lsh_text_parse(job, threads)
-    if status == lib.LSH_BAD_FORMAT:
-        raise _error(bytes(text), job, dialect, path, first_line)
-    check(status, "parsing text")
-    # The rows' labels are fewer than their room; a copy lets the rest go.
-    out["y_indices"] = out["y_indices"][: job.labels].copy()
-    return Rows(**out, max_feature=job.max_feature, max_label=job.max_label)
 
 
 def _error(
@@ -126,9 +137,9 @@ def _error(
 
 def _second_place(line: bytes, feature: int, dialect: Dialect) -> int:
     """Where in a line a feature stands for the second time."""
-    wanted = feature + dialect.feature_base
+    wanted = str(feature + dialect.feature_base).encode()
     tokens = (m for m in re.finditer(rb"[^ \t]+", line) if b":" in m.group())
-    places = [m.start() for m in tokens if int(m.group().split(b":")[0]) == wanted]
+    places = [m.start() for m in tokens if (m.group().split(b":")[0].lstrip(b"0") or b"0") == wanted]
     return places[1]
 
 

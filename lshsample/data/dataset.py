@@ -95,13 +95,8 @@ class Dataset:
 
 def csr(shape: tuple[int, int], indptr: Any, indices: Any, values: Any = None) -> sp.csr_array:
     """A CSR array over canonical parts, which are not copied and not checked; no values means ones."""
-    out = bare_csr(shape)
+    out = cast("sp.csr_array", sp.csr_array(shape, dtype=np.float32))
     out.indptr, out.indices = indptr, indices
     out.data = np.ones(len(indices), np.float32) if values is None else values
     out.has_canonical_format = True
     return out
-
-
-def bare_csr(shape: tuple[int, int]) -> sp.csr_array:
-    """An empty float32 CSR array, for parts to be put into."""
-    return cast("sp.csr_array", sp.csr_array(shape, dtype=np.float32))

@@ -84,14 +84,15 @@ def load_demo(test_percent: int = 10, seed: int = 0) -> Demo:
     if isinstance(test_percent, bool) or not isinstance(test_percent, int) or not 1 <= test_percent <= 50:
         raise ArgumentError("test_percent", repr(test_percent), "an integer from 1 to 50")
     icd = _package()
-    codes = [code for code in icd.get_all_codes() if not icd.is_extended_subcategory(code)]
+    # A block of one category has the category's code: the two are one label.
+    codes = [code for code in dict.fromkeys(icd.get_all_codes()) if not icd.is_extended_subcategory(code)]
     headings = {heading for code in codes for heading in icd.get_ancestors(code)}
     names = [code for code in codes if code in headings]
     label_of = {code: label for label, code in enumerate(names)}
     train: dict[str, _Row] = {}
     test: dict[str, _Row] = {}
     for code in codes:
-        if icd.is_chapter_or_block(code):
+        if not icd.is_category_or_subcategory(code):
             continue
         labels = {label_of[heading] for heading in (code, *icd.get_ancestors(code)) if heading in label_of}
         is_test = zlib.crc32(f"{seed} {code[:_GROUP]}".encode()) % 100 < test_percent

@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ import scipy.sparse as sp
 from lshsample._native import core
 from lshsample._native.text import MAX_ID
 from lshsample.data.atomic import atomic_file
-from lshsample.data.dataset import Dataset, bare_csr
+from lshsample.data.dataset import Dataset
 from lshsample.errors import DataFormatError
 
 __all__ = ["FORMAT", "read_npz", "write_npz"]
@@ -136,10 +136,8 @@ def _rows(
         raise ValueError(
             f"{names[1]}: ids from {indices.min()} to {indices.max()}; wanted ids from 0 to {size - 1}"
         )
-    matrix = bare_csr((len(indptr) - 1, size))
-    matrix.indptr, matrix.indices = indptr.astype(np.int64), indices.astype(np.int32)
-    matrix.data = np.ones(len(indices), np.float32)
-    return matrix
+    parts = (np.ones(len(indices), np.float32), indices, indptr)
+    return cast("sp.csr_array", sp.csr_array(parts, shape=(len(indptr) - 1, size)))
 
 
 def _values(values: npt.NDArray[Any], n: int, name: str) -> npt.NDArray[np.float32]:

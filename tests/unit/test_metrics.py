@@ -1,0 +1,140 @@
+"""Metrics against a naive restatement, row by row, and against cases worked out by hand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lshsample import metrics
+from lshsample.errors import ArgumentError
+
+FAST = settings(deadline=None, max_examples=60)
+
+
+def naive(labels, y, k, weight=None):
+    """(P@k, R@k, nDCG@k, PSP@k) by the definitions, one row after another."""
+    precision, recall, ndcg, reached, best = [], [], [], 0.0, 0.0
+    weight = np.ones(y.shape[1]) if weight is None else weight
+    for row, truth in zip(labels, y, strict=True):
+        true = set(np.flatnonzero(truth))
+        hits = [label in true for label in row[:k]]
+        precision.append(sum(hits) / k)
+        recall.append(sum(hits) / len(true) if true else 0)
+        gain = sum(1 / np.log2(i + 2) for i, hit in enumerate(hits) if hit)
+        ideal = sum(1 / np.log2(i + 2) for i in range(min(k, len(true))))
+        ndcg.append(gain / ideal if true else 0)
+        reached += sum(weight[label] for label, hit in zip(row[:k], hits, strict=True) if hit)
+        best += sum(sorted((weight[label] for label in true), reverse=True)[:k])
+    return np.mean(precision), np.mean(recall), np.mean(ndcg), reached / best if best else 0
+
+
+@FAST
+@given(seed=st.integers(0, 10_000), rows=st.integers(1, 12), n_labels=st.integers(5, 20), k=st.integers(1, 5))
+def test_against_the_definitions(seed, rows, n_labels, k):
+    rng = np.random.default_rng(seed)
+    dense = rng.random((rows, n_labels)) < rng.random() * 0.5
+    labels = np.stack([rng.permutation(n_labels)[:5] for _ in range(rows)])
+    labels[rng.random(labels.shape) < 0.1] = -1
+    y = sp.csr_array(dense.astype(np.float32))
+    p = metrics.propensities(y)
+    given_values = (
+        metrics.precision_at_k(labels, y, k),
+        metrics.recall_at_k(labels, y, k),
+        metrics.ndcg_at_k(labels, y, k),
+        metrics.psp_at_k(labels, y, p, k),
+    )
+    assert given_values == pytest.approx(naive(labels.tolist(), dense, k, 1 / p))
+    if k == 5:
+        assert metrics.precision_at_k(labels, y) == given_values[0]
+
+
+def test_stored_zeros_are_no_labels():
+    y = sp.csr_array((np.array([0.0, 2.0]), np.array([0, 1]), np.array([0, 2])), shape=(1, 3))
+    assert metrics.precision_at_k([[0, 1]], y) == 0.5
+
+
+def test_rows_without_labels_count_as_zero():
+    y = sp.csr_array(np.array([[1, 0], [0, 0]]))
+    assert metrics.precision_at_k([[0], [0]], y) == 0.5
+    assert metrics.ndcg_at_k([[0], [0]], y) == 0.5
+    assert metrics.recall_at_k([[0], [0]], y) == 0.5
+    assert metrics.psp_at_k([[0], [0]], y, [0.5, 1]) == 1
+    assert metrics.psp_at_k([[1]], sp.csr_array((1, 2)), [0.5, 1]) == 0
+
+
+def test_propensities_by_hand():
+    # 1000 rows, a label on 10 of them: C = (ln 1000 - 1) 2.5^0.55, p = 1 / (1 + C 11.5^-0.55).
+    y = sp.csr_array((np.ones(10), (np.arange(10), np.zeros(10, int))), shape=(1000, 2))
+    c = (np.log(1000) - 1) * 2.5**0.55
+    assert metrics.propensities(y) == pytest.approx([1 / (1 + c * 11.5**-0.55), 1 / (1 + c * 1.5**-0.55)])
+    assert metrics.propensities(y)[0] == pytest.approx(0.2815, abs=1e-4)
+    assert (metrics.propensities(y[:2]) == 1).all()
+    assert metrics.propensities(y, a=0.5, b=0.4)[1] < metrics.propensities(y, a=0.5, b=2.6)[1] < 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "k", "argument"),
+    [
+        ([[0, 0]], None, "labels"),
+        ([[0, 9]], None, "labels"),
+        ([[0], [1]], None, "labels"),
+        ([0], None, "labels"),
+        ([[0.5]], None, "labels"),
+        (np.empty((1, 0), int), None, "labels"),
+        ([[0, 1]], 3, "k"),
+        ([[0, 1]], 0, "k"),
+        ([[0, 1]], True, "k"),
+    ],
+)
+def test_bad_predictions_are_refused(labels, k, argument):
+    y = sp.csr_array(np.array([[1, 0, 1]]))
+    for metric in (metrics.precision_at_k, metrics.recall_at_k, metrics.ndcg_at_k):
+        with pytest.raises(ArgumentError, match=argument):
+            metric(labels, y, k)
+    with pytest.raises(ArgumentError, match=argument):
+        metrics.psp_at_k(labels, y, np.ones(3), k)
+
+
+def test_other_bad_arguments_are_refused():
+    y = sp.csr_array(np.array([[1, 0, 1]]))
+    for p in ([1, 1], [1, 1, 0], [1, 1, 2], [1, 1, np.nan]):
+        with pytest.raises(ArgumentError, match="propensity"):
+            metrics.psp_at_k([[0]], y, p)
+    with pytest.raises(ArgumentError, match="a, b"):
+        metrics.propensities(y, a=np.nan)
+    with pytest.raises(ArgumentError, match="no rows"):
+        metrics.propensities(sp.csr_array((0, 3)))
+    with pytest.raises(ArgumentError, match="y"):
+        metrics.precision_at_k([[0]], np.eye(1))
+    with pytest.raises(ArgumentError, match="at least one"):
+        metrics.precision_at_k(np.empty((0, 2), int), sp.csr_array((0, 3)))
+
+
+@FAST
+@given(seed=st.integers(0, 10_000), rows=st.integers(2, 8), is_shared=st.booleans())
+def test_sampler_recall_against_sets(seed, rows, is_shared):
+    rng = np.random.default_rng(seed)
+    sets = [
+        sorted(rng.permutation(30)[: rng.integers(0, 15)].tolist()) for _ in range(1 if is_shared else rows)
+    ]
+    active = SimpleNamespace(
+        indptr=np.cumsum([0] + [len(s) for s in sets]), ids=np.array([i for s in sets for i in s], np.int32)
+    )
+    dense = rng.random((rows, 30)) < 0.2
+    found = [label in sets[0 if is_shared else row] for row, label in zip(*np.nonzero(dense), strict=True)]
+    assert metrics.sampler_recall(active, sp.csr_array(dense)) == pytest.approx(
+        np.mean(found) if found else 1
+    )
+    top = np.stack([rng.permutation(30)[:4] for _ in range(rows)])
+    found = [label in sets[0 if is_shared else row] for row in range(rows) for label in top[row]]
+    assert metrics.sampler_recall(active, top) == pytest.approx(np.mean(found))
+
+
+def test_sampler_recall_refuses_other_rows():
+    active = SimpleNamespace(indptr=np.array([0, 1, 2, 3]), ids=np.array([0, 1, 2]))
+    with pytest.raises(ArgumentError, match="2 rows"):
+        metrics.sampler_recall(active, [[0], [1]])
+    assert metrics.sampler_recall(active, [[-1], [-1], [-1]]) == 1
