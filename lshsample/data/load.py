@@ -30,7 +30,7 @@ def detect_format(path: str | PathLike[str]) -> str:
     other text is taken for libsvm.
     """
     with Path(path).open("rb") as file:
-        if file.read(4) in (b"PK\x03\\x04", b"PK\x05\\x06"):
+        if file.read(4) in (b"PK\x03\x04", b"PK\x05\x06"):
             return "npz"
     return "xc" if is_xc_header(LineSource(path).peek_line()) else "libsvm"
 
