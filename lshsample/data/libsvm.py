@@ -66,7 +66,7 @@ def read_libsvm(
     )
     count = threads_or_default(threads)
     source = LineSource(path)
-    parts = list(parse_blocks(source, dialect, BLOCK_BYTES, count))
-    if not parts:
+    rows = concatenate(parse_blocks(source, dialect, BLOCK_BYTES, count))
+    if not rows.n_rows:
         raise source.fail("the file has no samples", 0)
-    return to_dataset(concatenate(parts), dialect.n_features, dialect.n_labels)
+    return to_dataset(rows, dialect.n_features, dialect.n_labels)

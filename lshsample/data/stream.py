@@ -9,15 +9,13 @@ import numpy as np
 
 from lshsample._native.core import threads_or_default
 from lshsample._native.text import Rows
-from lshsample.data.assemble import concatenate, to_dataset
+from lshsample.data.assemble import BLOCK_BYTES, concatenate, to_dataset
 from lshsample.data.dataset import Dataset
 from lshsample.data.source import LineSource
 from lshsample.data.xc import Header, read_header, xc_rows
 from lshsample.errors import ArgumentError
 
 __all__ = ["stream_xc"]
-
-_BLOCK_BYTES = 2**22
 
 
 def stream_xc(
@@ -65,7 +63,7 @@ def stream_xc(
     count = threads_or_default(threads)
     source = LineSource(path)
     header = read_header(source)
-    return _batches(xc_rows(source, header, trust_rows, _BLOCK_BYTES, count), header, int(batch_size))
+    return _batches(xc_rows(source, header, trust_rows, BLOCK_BYTES, count), header, int(batch_size))
 
 
 def _batches(blocks: Iterator[Rows], header: Header, batch_size: int) -> Iterator[Dataset]:

@@ -69,8 +69,7 @@ def read_xc(path: str | PathLike[str], *, trust_rows: bool = False, threads: int
 
     Notes
     -----
-    The text is read in blocks, so memory is the arrays and, while they are put together, one copy of the
-    largest.
+    The text is read in blocks of 4 MiB, so the peak of memory is little more than the arrays.
 
     Examples
     --------
@@ -87,7 +86,7 @@ def read_xc(path: str | PathLike[str], *, trust_rows: bool = False, threads: int
     count = threads_or_default(threads)
     source = LineSource(path)
     header = read_header(source)
-    rows = concatenate(list(xc_rows(source, header, trust_rows, BLOCK_BYTES, count)))
+    rows = concatenate(xc_rows(source, header, trust_rows, BLOCK_BYTES, count))
     return to_dataset(rows, header.n_features, header.n_labels)
 
 
