@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lshsample.data import Dataset, load, read_libsvm, read_xc, stream_xc, write_xc
+from lshsample.data import Dataset, load, read_libsvm, read_xc, source, stream_xc, write_xc
 from lshsample.data.dataset import csr
 from lshsample.errors import ArgumentError, DataFormatError
 
@@ -338,6 +338,23 @@ def test_empty_lines_at_the_end(tmp_path):
     assert read_xc(file_of(tmp_path, b"0 3 3\n")).n_rows == 0
 
 
+def test_lines_beyond_every_bound_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(DataFormatError, match="first line is longer than 4096 bytes"):
+        read_xc(file_of(tmp_path, b"1" * 5000 + b" 3 3\n"))
+    monkeypatch.setattr(source, "MAX_LINE", 2**20)
+    for endless in (b" 0:1" * 2**20, b"\n" * 2**22):
+        path = file_of(tmp_path, b"1 3 3\n" + endless)
+        with pytest.raises(DataFormatError, match="no sample ends within 1048576 bytes"):
+            list(stream_xc(path, 1))
+
+
+def test_an_id_with_many_zeros_in_front_is_that_id(tmp_path):
+    path = file_of(tmp_path, b"1 3 3\n0 " + b"0" * 5000 + b"1:1 1:2\n")
+    with pytest.raises(DataFormatError, match="stands twice") as caught:
+        read_xc(path)
+    assert caught.value.column == 5007
+
+
 def test_bad_arguments(tmp_path):
     path = file_of(tmp_path, b"1 3 3\n0 0:1\n")
     for batch_size in (0, -1, 2.0, True):
@@ -445,6 +462,8 @@ def test_datasets_check_and_convert():
     assert len(data) == 2
     assert data.take(slice(1, 2)).y.indices.tolist() == [3]
     assert data.take(np.array([False, True])).n_rows == 1
+    zero = csr((2, 4), y.indptr, y.indices, np.zeros(1, np.float32))
+    assert Dataset.of(x, zero).y.nnz == 0
     with pytest.raises(ArgumentError, match="1 rows"):
         Dataset(x, y[:1])
     with pytest.raises(ArgumentError, match="x"):
