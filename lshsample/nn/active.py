@@ -14,16 +14,17 @@ from lshsample.errors import ArgumentError, BiasedSampleError, CheckpointError, 
 from lshsample.nn.signals import Run
 from lshsample.nn.specs import LOSSES, Sampled
 from lshsample.plugin import HashFamily
-from lshsample.registry import make_family
-from lshsample.sampling import ActiveSet, Include, Pipeline, Retrieve, Sampler, parse_pipeline
+from lshsample.registry import families, make_family
+from lshsample.sampling import ActiveSet, Full, Include, Pipeline, Retrieve, Sampler, make_pipeline
 from lshsample.tables import Candidates, HashTables
 
 __all__ = ["ActiveUnits"]
 
 Float32 = npt.NDArray[np.float32]
 
-# Tables of a layer that is used without training (the seed's place of a rebuild that never happens).
 _DEFAULT_TABLES = 16
+_ACTIVE_OF_BATCH = 4096
+_ACTIVE_OF_SAMPLE = 512
 
 
 class ActiveUnits:
@@ -48,10 +49,15 @@ class ActiveUnits:
         self.spec, self.index, self.inputs, self._seed = spec, index, inputs, seed
         self.pipeline = _pipeline(spec)
         self.has_tables = any(isinstance(stage, Retrieve) and stage.tables is None for stage in self.pipeline.stages)
+        self.wants_frequencies = any("frequencies" in stage.needs() for stage in self.pipeline.stages)
+        if spec.family not in families():
+            raise ArgumentError("family", repr(spec.family), f"one of {', '.join(sorted(families()))}")
+        if self.has_tables:
+            self._family(0)  # refuses options that do not fit, before anything is trained
         self._builds = 0
         self._current = False
         self._frequencies: npt.NDArray[np.float64] | None = None
-        self._tables = HashTables(self._family(0)) if self.has_tables else None
+        self._tables: HashTables | None = None
         self._sampler: Sampler | None = None
 
     def _family(self, build: int) -> HashFamily:
@@ -76,35 +82,40 @@ class ActiveUnits:
         """Bytes of the tables."""
         if not self.has_tables:
             return 0
-        return int(HashTables.memory_needed(self._family(0), self.spec.units))
+        return int(HashTables.memory_needed(self._family(0), self.spec.units).peak)
 
     def expected(self, batch_size: int) -> int:
         """About how many units a row computes, for the memory estimate: the pipeline's budget, or all of them."""
-        budget = self.spec.n_active
-        return min(self.spec.units, budget if budget else self.spec.units)
+        sizes = [getattr(stage, "k", 0) or getattr(stage, "n", 0) for stage in self.pipeline.stages]
+        unbounded = any(isinstance(stage, Full) for stage in self.pipeline.stages)
+        return self.spec.units if unbounded else min(self.spec.units, max(sum(sizes), _n_active(self.spec)))
 
     def observe(self, labels: sp.csr_array | None) -> None:
         """Take the labels' frequencies, for pipelines that draw by them; None for a hidden layer."""
-        if labels is not None:
-            counts = np.bincount(labels.indices, minlength=self.spec.units).astype(np.float64)
-            self._frequencies = counts
+        if self.wants_frequencies:
+            if labels is None:
+                raise UnsupportedError(f"layer {self.index}: Frequency() is for the last layer; a hidden unit has none")
+            # One more than they are, so that every label can be drawn and the sample has a law.
+            self._frequencies = 1.0 + np.bincount(labels.indices, minlength=self.spec.units)
             self._sampler = None
 
     def forget(self) -> None:
         """Begin anew: the next refresh builds the first tables."""
-        self._builds, self._current = 0, False
+        self._builds, self._current, self._tables, self._sampler = 0, False, None, None
 
-    def refresh(self, weights: Float32, done: int) -> None:
+    def refresh(self, weights: Float32, done: int, threads: int) -> None:
         """Build the tables that are due after ``done`` steps."""
         due = 1 + self.spec.rehash.count(done)
-        if self._tables is not None and self._builds < due:
-            if self._builds == 0 or self.spec.rehash.new_functions:
-                self._tables = HashTables(self._family(due - 1)).build(weights)
-            else:
-                self._tables.rebuild(weights)
+        if self.has_tables and self._builds < due:
             self._builds = due
-            self._sampler = None
+            self._build(weights, threads)
         self._current = False
+
+    def _build(self, weights: Float32, threads: int) -> None:
+        """Tables of the last build's functions from the weights as they are; the old ones go first, for their memory."""
+        self._tables = self._sampler = None
+        functions = self._builds - 1 if self.spec.rehash.new_functions else 0
+        self._tables = HashTables(self._family(max(functions, 0)), threads=threads).build(weights)
 
     def _bound(self, weights: Float32) -> Sampler:
         if self._sampler is None:
@@ -136,10 +147,10 @@ class ActiveUnits:
     def candidates(self, queries: Float32, weights: Float32, threads: int) -> Candidates:
         """What tables built from the weights as they are now retrieve."""
         if not self._current:
-            self._tables = HashTables(self._family(max(self._builds - 1, 0))).build(weights)
-            self._sampler, self._current = None, True
+            self._build(weights, threads)
+            self._current = True
         probes = max(stage.probes for stage in self.pipeline.stages if isinstance(stage, Retrieve))
-        return self.tables.query(queries, n_probes=probes)
+        return self.tables.query(queries, n_probes=probes, threads=threads)
 
     def state(self) -> dict[str, Any] | None:
         """What a checkpoint's manifest says of the tables; None if there are none yet."""
@@ -162,6 +173,12 @@ def _stream(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def _n_active(spec: Sampled) -> int:
+    """The budget of a named pipeline: as given, or what a step of some milliseconds can take."""
+    default = _ACTIVE_OF_BATCH if spec.active_set == "batch" else _ACTIVE_OF_SAMPLE
+    return default if spec.n_active is None else spec.n_active
+
+
 def _default_bits(units: int) -> int:
     """Code bits that leave a few units in a bucket."""
     return max(1, min(30, round(math.log2(max(units, 2)))))
@@ -169,7 +186,7 @@ def _default_bits(units: int) -> int:
 
 def _pipeline(spec: Sampled) -> Pipeline:
     """The spec's pipeline; a last layer's keeps the labels whatever its stages do."""
-    pipeline = parse_pipeline(spec.sampler, n_active=spec.n_active)
+    pipeline = make_pipeline(spec.sampler, n_active=_n_active(spec), n_items=spec.units)
     if spec.activation in LOSSES and not any(isinstance(stage, Include) for stage in pipeline.stages):
         pipeline = pipeline | Include()
     return pipeline

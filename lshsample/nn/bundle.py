@@ -116,7 +116,10 @@ def _file_name(name: str, generation: int) -> str:
 def claim(path: str | PathLike[str], kind: str, names: Iterable[str] = ()) -> dict[str, Any] | None:
     """Make the folder, or make sure that it is ours; returns what its manifest says."""
     folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written ({error.strerror})") from error
     if (folder / MANIFEST).exists():
         body = _read_manifest(folder)
         if body["kind"] != kind:

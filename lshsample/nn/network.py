@@ -146,10 +146,10 @@ class Network:
         if not all(parameter.allocated for parameter in self.parameters):
             self.allocate()
 
-    def prepare(self, done: int) -> None:
+    def prepare(self, done: int, threads: int) -> None:
         """Before the step after ``done`` steps: build the tables that are due."""
         for layer in self.sampled_layers:
-            layer.active.refresh(layer.weights.weights, done)
+            layer.active.refresh(layer.weights.weights, done, threads)
 
     def gradients(
         self, x: Signal, y: sp.csr_array, run: Run, count_hits: bool = False
@@ -179,7 +179,7 @@ class Network:
         self, x: Signal, y: sp.csr_array, optimizer: Optimizer, lr: float, run: Run, count_hits: bool = False
     ) -> StepReport:
         """One step over a checked batch; ``run.step`` counts from 1."""
-        self.prepare(run.step - 1)
+        self.prepare(run.step - 1, run.threads)
         report, updates = self.gradients(x, y, run, count_hits)
         for update in updates:
             optimizer.update(update.parameter.store, update.rows, update.gradient, lr, run.step, run.threads)

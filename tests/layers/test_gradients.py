@@ -162,7 +162,7 @@ def test_gradients_are_those_of_the_definition(name, importance):
         parameter.weights[...] += np.random.default_rng(1).normal(0, 0.3, parameter.weights.shape)
     x, y = _data(network)
     run = Run(threads=2, seed=7, step=3, training=True, sampled=True, targets=y)
-    network.prepare(0)
+    network.prepare(0, 1)
     sets, masks, correction = _observe(network, x, run)
     report, updates = network.gradients(_signal(network, x), y, run)
     found, weights = full_gradient(network, updates), parameters64(network)
