@@ -50,7 +50,7 @@ def dropout(values: Float32, rate: float, run: Run, layer: int) -> Float32 | Non
     if not (run.training and rate):
         return None
     shape = values.shape if values.ndim == 2 else (values.shape[0], 1)
-    mask = kernels.dropout_mask(run.seed, run.step, layer, shape, rate).reshape(values.shape)
+    mask = kernels.dropout_mask(run.seed, run.step, layer, shape, rate, threads=run.threads).reshape(values.shape)
     values *= mask
     return mask
 
@@ -133,7 +133,7 @@ class DenseLayer:
             rows, gradient = kernels.csr_transpose_matmul(x, dz, threads=run.threads)
         updates = [Update(self.weights, rows, gradient)]
         if self.bias:
-            updates.append(Update(self.bias, None, kernels.column_sums(dz).reshape(1, -1)))
+            updates.append(Update(self.bias, None, kernels.column_sums(dz, threads=run.threads).reshape(1, -1)))
         return self._input_gradient(x, dz, run) if self._needs_input_gradient else None, updates
 
     def _input_gradient(self, x: Signal, dz: Float32, run: Run) -> Signal:

@@ -82,7 +82,7 @@ class SampledLayer:
             out = self._buffer("gradient", (active, self.inputs))
             updates = [Update(self.weights, ids, kernels.matmul_tn(dz, scaled, out=out, threads=threads))]
             if self.bias:
-                sums = kernels.column_sums(dz) * np.float32(scale)
+                sums = kernels.column_sums(dz, threads=threads) * np.float32(scale)
                 updates.append(Update(self.bias, ids, sums.reshape(-1, 1)))
             if not self._needs_input_gradient:
                 return None, updates
