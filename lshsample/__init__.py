@@ -14,7 +14,18 @@ if TYPE_CHECKING:
     from lshsample.nn import SGD, Adagrad, Adam, Dense, Input, LearningRate, Network, Rehash, Sampled, Sparse
     from lshsample.registry import families, make_family
     from lshsample.sampling import (
-        ActiveSet, AtLeast, Cap, ExactTop, Fill, Frequency, Full, Include, Retrieve, Top, Uniform, parse_pipeline,
+        ActiveSet,
+        AtLeast,
+        Cap,
+        ExactTop,
+        Fill,
+        Frequency,
+        Full,
+        Include,
+        Retrieve,
+        Top,
+        Uniform,
+        parse_pipeline,
     )
     from lshsample.tables import HashTables
     from lshsample.training import Callback, EarlyStop, History, ProgressBar, Trainer

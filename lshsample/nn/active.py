@@ -48,7 +48,9 @@ class ActiveUnits:
     def __init__(self, spec: Sampled, index: int, inputs: int, seed: int) -> None:
         self.spec, self.index, self.inputs, self._seed = spec, index, inputs, seed
         self.pipeline = _pipeline(spec)
-        self.has_tables = any(isinstance(stage, Retrieve) and stage.tables is None for stage in self.pipeline.stages)
+        self.has_tables = any(
+            isinstance(stage, Retrieve) and stage.tables is None for stage in self.pipeline.stages
+        )
         self.wants_frequencies = any("frequencies" in stage.needs() for stage in self.pipeline.stages)
         if spec.family not in families():
             raise ArgumentError("family", repr(spec.family), f"one of {', '.join(sorted(families()))}")
@@ -94,7 +96,9 @@ class ActiveUnits:
         """Take the labels' frequencies, for pipelines that draw by them; None for a hidden layer."""
         if self.wants_frequencies:
             if labels is None:
-                raise UnsupportedError(f"layer {self.index}: Frequency() is for the last layer; a hidden unit has none")
+                raise UnsupportedError(
+                    f"layer {self.index}: Frequency() is for the last layer; a hidden unit has none"
+                )
             # One more than they are, so that every label can be drawn and the sample has a law.
             self._frequencies = 1.0 + np.bincount(labels.indices, minlength=self.spec.units)
             self._sampler = None

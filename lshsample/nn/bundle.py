@@ -89,8 +89,16 @@ def write_bundle(
         for name, write in writers.items():
             made.append(folder / _file_name(name, generation))
             entries[name] = _write_file(made[-1], write)
-        body = {"kind": kind, "generation": generation, "lshsample": __version__, "files": entries, "payload": payload}
-        manifest = json.dumps({"format": _FORMAT, "sha256": _digest(body), "body": body}, indent=1, sort_keys=True)
+        body = {
+            "kind": kind,
+            "generation": generation,
+            "lshsample": __version__,
+            "files": entries,
+            "payload": payload,
+        }
+        manifest = json.dumps(
+            {"format": _FORMAT, "sha256": _digest(body), "body": body}, indent=1, sort_keys=True
+        )
         made.append(folder / f"{MANIFEST}.new")
         _write_file(made[-1], lambda file: file.write_text(manifest))
         _sync_folder(folder)
@@ -98,7 +106,9 @@ def write_bundle(
     except OSError as error:
         for file in made:
             file.unlink(missing_ok=True)
-        raise CheckpointError(f"{folder}: cannot be written ({error.strerror}); what it held is kept") from error
+        raise CheckpointError(
+            f"{folder}: cannot be written ({error.strerror}); what it held is kept"
+        ) from error
     except BaseException:
         for file in made:
             file.unlink(missing_ok=True)
@@ -128,7 +138,9 @@ def claim(path: str | PathLike[str], kind: str, names: Iterable[str] = ()) -> di
     unfinished = {f"{MANIFEST}.new", *(_file_name(name, 1) for name in names)}  # of a writer that was killed
     foreign = {file.name for file in folder.iterdir()} - unfinished
     if foreign:
-        raise CheckpointError(f"{folder}: holds other files ({sorted(foreign)[0]}, ...); wanted an empty folder")
+        raise CheckpointError(
+            f"{folder}: holds other files ({sorted(foreign)[0]}, ...); wanted an empty folder"
+        )
     return None
 
 
@@ -145,12 +157,16 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         whole = json.loads(path.read_bytes())
         version = whole["format"]
         if isinstance(version, int) and version > _FORMAT:
-            raise CheckpointError(f"{path}: format {version} is of a newer version; this one reads up to {_FORMAT}")
+            raise CheckpointError(
+                f"{path}: format {version} is of a newer version; this one reads up to {_FORMAT}"
+            )
         body: dict[str, Any] = whole["body"]
         if version != _FORMAT or _digest(body) != whole["sha256"]:
             raise CheckpointError(f"{path}: changed since it was written (its checksum does not fit)")
     except FileNotFoundError as error:
-        raise CheckpointError(f"{folder}: there is no {MANIFEST}; wanted a folder that lshsample wrote") from error
+        raise CheckpointError(
+            f"{folder}: there is no {MANIFEST}; wanted a folder that lshsample wrote"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: not a manifest of lshsample, or truncated ({error})") from error
     return body

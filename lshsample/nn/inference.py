@@ -34,8 +34,10 @@ def predict(
     network.allocate_for_prediction()
     labels = np.full((len(rows), top), -1, np.int32)
     scores = np.full((len(rows), top), -np.inf, np.float32)
-    last = network.layers[-1]
-    weights = np.ascontiguousarray(last.weights.weights.T) if isinstance(last, DenseLayer) else last.weights.weights
+    last = network.output
+    weights = (
+        np.ascontiguousarray(last.weights.weights.T) if isinstance(last, DenseLayer) else last.weights.weights
+    )
     bias = last.bias.vector if last.bias else None
     for start, h in _hidden(network, rows, batch_size, threads):
         stop = start + len(h)
@@ -43,7 +45,9 @@ def predict(
             assert isinstance(last, SampledLayer)
             found = last.active.candidates(h, last.weights.weights, threads)
             values = kernels.csr_sampled_matmul(h, weights, bias, found.indptr, found.ids, threads=threads)
-            labels[start:stop], scores[start:stop] = kernels.top_k_ragged(values, found.indptr, found.ids, top)
+            labels[start:stop], scores[start:stop] = kernels.top_k_ragged(
+                values, found.indptr, found.ids, top
+            )
         else:
             labels[start:stop], scores[start:stop] = kernels.top_k(h, weights, bias, top, threads=threads)
     return labels, scores
@@ -58,7 +62,9 @@ def _check(network: Network, top: int, mode: str, batch_size: int) -> None:
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ArgumentError("batch_size", batch_size, "an integer >= 1")
     if mode == "sampled" and not (isinstance(last, SampledLayer) and last.active.has_tables):
-        raise UnsupportedError("mode='sampled' needs a last layer that retrieves from hash tables; use mode='exact'")
+        raise UnsupportedError(
+            "mode='sampled' needs a last layer that retrieves from hash tables; use mode='exact'"
+        )
 
 
 def _hidden(network: Network, rows: Rows, batch_size: int, threads: int) -> Iterator[tuple[int, Float32]]:
@@ -72,7 +78,13 @@ def _hidden(network: Network, rows: Rows, batch_size: int, threads: int) -> Iter
 
 
 def evaluate(
-    network: Network, rows: Rows, labels: sp.csr_array, top: Sequence[int], mode: str, batch_size: int, threads: int
+    network: Network,
+    rows: Rows,
+    labels: sp.csr_array,
+    top: Sequence[int],
+    mode: str,
+    batch_size: int,
+    threads: int,
 ) -> dict[str, float]:
     """Precision at each k in percent; see :meth:`Network.evaluate`."""
     if not top or min(top) < 1:

@@ -55,7 +55,9 @@ class InputLayer:
         values = x.data if self.weighting == "l2" else x.data * (1.0 + self._idf.vector[x.indices])
         lengths = np.diff(x.indptr)
         of_row = np.repeat(np.arange(len(lengths)), lengths)
-        norms = np.sqrt(np.bincount(of_row, weights=np.square(values, dtype=np.float64), minlength=len(lengths)))
+        norms = np.sqrt(
+            np.bincount(of_row, weights=np.square(values, dtype=np.float64), minlength=len(lengths))
+        )
         norms[norms == 0.0] = 1.0
         scaled = (values * (1.0 / norms).astype(np.float32)[of_row]).astype(np.float32, copy=False)
         return csr_from_parts(x.indptr, x.indices, scaled, x.shape)

@@ -19,7 +19,7 @@ from lshsample.nn.parameter import Parameter, Update
 from lshsample.nn.signals import Block, Run, Signal, values_of, with_values
 from lshsample.nn.specs import Dense
 
-__all__ = ["Backward", "DenseLayer", "Layer", "dropout", "finish", "initial_scale"]
+__all__ = ["Backward", "DenseLayer", "Layer", "OutputLayer", "dropout", "finish", "initial_scale"]
 
 Float32 = npt.NDArray[np.float32]
 Backward = Callable[[Signal, float], tuple[Signal | None, list[Update]]]
@@ -29,7 +29,11 @@ class Layer(Protocol):
     """What the network asks of a layer."""
 
     units: int
-    parameters: tuple[Parameter, ...]
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The layer's parameters, in the order of its updates."""
+        ...
 
     def forward(self, x: Signal, run: Run) -> tuple[Signal, Backward]:
         """The output, and the function that takes its gradient back."""
@@ -37,6 +41,17 @@ class Layer(Protocol):
 
     def workspace_needed(self, batch_size: int) -> int:
         """Bytes that one step over a batch takes beside the parameters, about."""
+        ...
+
+
+class OutputLayer(Layer, Protocol):
+    """What the network asks of its last layer beside that."""
+
+    weights: Parameter
+    bias: Parameter | None
+
+    def logits(self, x: Signal, run: Run) -> tuple[Signal, Float32 | None, Backward]:
+        """The output before the activation, the log inclusion probabilities to correct it by, and the backward."""
         ...
 
 
@@ -50,7 +65,9 @@ def dropout(values: Float32, rate: float, run: Run, layer: int) -> Float32 | Non
     if not (run.training and rate):
         return None
     shape = values.shape if values.ndim == 2 else (values.shape[0], 1)
-    mask = kernels.dropout_mask(run.seed, run.step, layer, shape, rate, threads=run.threads).reshape(values.shape)
+    mask = kernels.dropout_mask(run.seed, run.step, layer, shape, rate, threads=run.threads).reshape(
+        values.shape
+    )
     values *= mask
     return mask
 
@@ -96,8 +113,10 @@ class DenseLayer:
         self._needs_input_gradient = needs_input_gradient
         scale = initial_scale(spec.init_scale, spec.units if sparse else inputs)
         self.weights = Parameter(f"{index}.weights", inputs, spec.units, scale, (seed, 2 * index))
-        self.bias = Parameter(f"{index}.bias", 1, spec.units, 0.0, (seed, 2 * index + 1)) if spec.bias else None
-        self.parameters = (self.weights, self.bias) if self.bias else (self.weights,)
+        self.bias = (
+            Parameter(f"{index}.bias", 1, spec.units, 0.0, (seed, 2 * index + 1)) if spec.bias else None
+        )
+        self.parameters: tuple[Parameter, ...] = tuple(p for p in (self.weights, self.bias) if p)
 
     def forward(self, x: Signal, run: Run) -> tuple[Signal, Backward]:
         """All units: a block (rows, units)."""
@@ -109,7 +128,7 @@ class DenseLayer:
 
         return y, backward
 
-    def logits(self, x: Signal, run: Run) -> tuple[Signal, None, Backward]:
+    def logits(self, x: Signal, run: Run) -> tuple[Signal, Float32 | None, Backward]:
         """As the last layer: all units before the activation, which need no correction."""
         y, backward = self.forward(x, run)
         return y, None, backward
@@ -133,7 +152,9 @@ class DenseLayer:
             rows, gradient = kernels.csr_transpose_matmul(x, dz, threads=run.threads)
         updates = [Update(self.weights, rows, gradient)]
         if self.bias:
-            updates.append(Update(self.bias, None, kernels.column_sums(dz, threads=run.threads).reshape(1, -1)))
+            updates.append(
+                Update(self.bias, None, kernels.column_sums(dz, threads=run.threads).reshape(1, -1))
+            )
         return self._input_gradient(x, dz, run) if self._needs_input_gradient else None, updates
 
     def _input_gradient(self, x: Signal, dz: Float32, run: Run) -> Signal:

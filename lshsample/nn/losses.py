@@ -50,7 +50,15 @@ def apply_loss(
         return block(logits.values, targets.indptr, positions, values, log_inclusion, threads=threads)
     ragged = kernels.softmax_ragged if name == "softmax" else kernels.sigmoid_ragged
     in_row = positions - np.repeat(logits.indptr[:-1], np.diff(targets.indptr))
-    return ragged(logits.data, logits.indptr, targets.indptr, in_row.astype(np.int32), values, log_inclusion, threads=threads)
+    return ragged(
+        logits.data,
+        logits.indptr,
+        targets.indptr,
+        in_row.astype(np.int32),
+        values,
+        log_inclusion,
+        threads=threads,
+    )
 
 
 def _target_values(name: str, targets: sp.csr_array) -> Float32:
@@ -75,7 +83,9 @@ def _positions(logits: Signal, labels: Int32, indptr: npt.NDArray[np.int64]) -> 
         places = np.searchsorted(keys, sought)
         found = keys[np.minimum(places, len(keys) - 1)] if len(keys) else sought[:0]
     if len(found) != len(sought) or (found != sought).any():
-        raise UnsupportedError("the active set lacks labels of the batch; the last layer's sampler needs Include()")
+        raise UnsupportedError(
+            "the active set lacks labels of the batch; the last layer's sampler needs Include()"
+        )
     return places
 
 

@@ -20,7 +20,7 @@ from lshsample.nn.losses import apply_loss
 from lshsample.nn.optimizers import Optimizer
 from lshsample.nn.parameter import Parameter, Update
 from lshsample.nn.sampled import SampledLayer
-from lshsample.nn.signals import Block, Run, Signal, values_of
+from lshsample.nn.signals import Run, Signal, values_of
 from lshsample.nn.specs import Dense, Input, LayerSpec, NetworkSpec, Sampled, Sparse
 
 __all__ = ["Network", "StepReport"]
@@ -116,6 +116,13 @@ class Network:
         return first
 
     @property
+    def output(self) -> DenseLayer | SampledLayer:
+        """The last layer."""
+        last = self.layers[-1]
+        assert isinstance(last, DenseLayer | SampledLayer)
+        return last
+
+    @property
     def sampled_layers(self) -> list[SampledLayer]:
         """The layers that sample."""
         return [layer for layer in self.layers if isinstance(layer, SampledLayer)]
@@ -163,7 +170,7 @@ class Network:
         for layer in self.layers[:-1]:
             x, backward = layer.forward(x, run)
             backwards.append(backward)
-        logits, log_inclusion, last = self.layers[-1].logits(x, run)
+        logits, log_inclusion, last = self.output.logits(x, run)
         hits = inference.batch_hits(logits, y) if count_hits else None
         losses = apply_loss(self.loss, logits, y, log_inclusion, run.threads)
         gradient, updates = last(logits, 1.0 / max(y.shape[0], 1))
@@ -186,7 +193,13 @@ class Network:
         return report
 
     def predict(
-        self, X: Any, top: int = 5, mode: Mode = "exact", *, batch_size: int = 1024, threads: int | None = None
+        self,
+        X: Any,
+        top: int = 5,
+        mode: Mode = "exact",
+        *,
+        batch_size: int = 1024,
+        threads: int | None = None,
     ) -> tuple[Int32, Float32]:
         """The best labels of each row.
 
@@ -212,7 +225,7 @@ class Network:
         scores : ndarray of float32, shape (rows, top)
             Their logits; -inf where there is no label.
         """
-        rows = batches.checked_features(X, self.spec.layers[0])
+        rows = batches.checked_features(X, self.input.spec)
         return inference.predict(self, rows, top, mode, batch_size, core.threads_or_default(threads))
 
     def evaluate(
@@ -226,7 +239,7 @@ class Network:
         threads: int | None = None,
     ) -> dict[str, float]:
         """Precision at each k of ``top``, in percent: ``{"p@1": ..., "p@3": ..., "p@5": ...}``."""
-        rows = batches.checked_features(X, self.spec.layers[0])
+        rows = batches.checked_features(X, self.input.spec)
         labels = batches.checked_labels(Y, len(rows), self.n_labels)
         if not len(rows):
             raise ArgumentError("X", "no rows", "at least one row")

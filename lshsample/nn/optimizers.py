@@ -18,7 +18,16 @@ from lshsample import specs
 from lshsample._native import optim
 from lshsample.errors import ArgumentError
 
-__all__ = ["OPTIMIZERS", "SGD", "Adagrad", "Adam", "LearningRate", "Optimizer", "optimizer_from", "optimizer_to_dict"]
+__all__ = [
+    "OPTIMIZERS",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "LearningRate",
+    "Optimizer",
+    "optimizer_from",
+    "optimizer_to_dict",
+]
 
 Float32 = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int32] | None

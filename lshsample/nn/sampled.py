@@ -38,13 +38,17 @@ class SampledLayer:
         Whether a layer below has parameters.
     """
 
-    def __init__(self, spec: Sampled, index: int, inputs: int, seed: int, *, needs_input_gradient: bool) -> None:
+    def __init__(
+        self, spec: Sampled, index: int, inputs: int, seed: int, *, needs_input_gradient: bool
+    ) -> None:
         self.spec, self.index, self.units, self.inputs = spec, index, spec.units, inputs
         self._needs_input_gradient = needs_input_gradient
         scale = initial_scale(spec.init_scale, 2 * inputs)
         self.weights = Parameter(f"{index}.weights", spec.units, inputs, scale, (seed, 2 * index))
-        self.bias = Parameter(f"{index}.bias", spec.units, 1, 0.0, (seed, 2 * index + 1)) if spec.bias else None
-        self.parameters = (self.weights, self.bias) if self.bias else (self.weights,)
+        self.bias = (
+            Parameter(f"{index}.bias", spec.units, 1, 0.0, (seed, 2 * index + 1)) if spec.bias else None
+        )
+        self.parameters: tuple[Parameter, ...] = tuple(p for p in (self.weights, self.bias) if p)
         self.active = ActiveUnits(spec, index, inputs, seed)
         self._buffers: dict[str, Float32] = {}
 

@@ -11,7 +11,17 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-__all__ = ["Block", "Run", "Signal", "as_dense", "csr_from_parts", "from_dense", "take_rows", "values_of", "with_values"]
+__all__ = [
+    "Block",
+    "Run",
+    "Signal",
+    "as_dense",
+    "csr_from_parts",
+    "from_dense",
+    "take_rows",
+    "values_of",
+    "with_values",
+]
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -116,4 +126,3 @@ def from_dense(gradient: Float32, like: Signal) -> Signal:
         return Block(values, like.width, like.ids)
     rows = np.repeat(np.arange(like.shape[0]), np.diff(like.indptr))
     return with_values(like, gradient[rows, like.indices])
-

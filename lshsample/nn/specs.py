@@ -17,7 +17,17 @@ from lshsample import specs
 from lshsample.errors import ArgumentError
 from lshsample.nn.rehash import Rehash
 
-__all__ = ["ACTIVATIONS", "LOSSES", "WEIGHTINGS", "Dense", "Input", "LayerSpec", "NetworkSpec", "Sampled", "Sparse"]
+__all__ = [
+    "ACTIVATIONS",
+    "LOSSES",
+    "WEIGHTINGS",
+    "Dense",
+    "Input",
+    "LayerSpec",
+    "NetworkSpec",
+    "Sampled",
+    "Sparse",
+]
 
 #: Activations of hidden layers.
 ACTIVATIONS = ("relu", "tanh", "linear")
@@ -178,14 +188,18 @@ def _layers(value: Sequence[LayerSpec]) -> tuple[LayerSpec, ...]:
         if not isinstance(layer, LayerSpec):
             raise ArgumentError(f"layers[{i}]", repr(layer), "Sparse, Input, Dense or Sampled")
         if isinstance(layer, Sparse | Input) != (i == 0):
-            raise ArgumentError(f"layers[{i}]", repr(layer), "an input (Sparse or Input) first and only there")
+            raise ArgumentError(
+                f"layers[{i}]", repr(layer), "an input (Sparse or Input) first and only there"
+            )
         if isinstance(layer, Dense | Sampled) and (layer.activation in LOSSES) != (i == len(layers) - 1):
             wanted = f"one of {', '.join(LOSSES)} in the last layer and only there"
             raise ArgumentError(f"layers[{i}].activation", repr(layer.activation), wanted)
     if len(layers) < 2:
         raise ArgumentError("layers", f"{len(layers)} layers", "an input and at least one layer")
     if isinstance(layers[-1], Dense | Sampled) and layers[-1].dropout:
-        raise ArgumentError(f"layers[{len(layers) - 1}].dropout", layers[-1].dropout, "no dropout in the last layer")
+        raise ArgumentError(
+            f"layers[{len(layers) - 1}].dropout", layers[-1].dropout, "no dropout in the last layer"
+        )
     return layers
 
 

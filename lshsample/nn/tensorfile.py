@@ -33,7 +33,9 @@ def write_tensors(path: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
     at = 0
     for name, array in tensors.items():
         header[name] = {
-            "dtype": _NAMES[array.dtype.name], "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]
+            "dtype": _NAMES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [at, at + array.nbytes],
         }
         at += array.nbytes
     text = json.dumps(header).encode()

@@ -72,7 +72,9 @@ class EarlyStop(Callback):
     def on_epoch(self, record: EpochRecord) -> bool:
         """Compare with the best so far."""
         if self.measure not in record.validation:
-            raise ArgumentError("validation", "no validation data", f"data to measure {self.measure} on (EarlyStop)")
+            raise ArgumentError(
+                "validation", "no validation data", f"data to measure {self.measure} on (EarlyStop)"
+            )
         value = record.validation[self.measure]
         self._since = 0 if value > self._best else self._since + 1
         self._best = max(value, self._best)
@@ -103,8 +105,11 @@ class ProgressBar(Callback):
     def on_start(self, trainer: Trainer, steps_done: int, steps_total: int) -> None:
         """Show the bar."""
         columns = (
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"), BarColumn(), TimeElapsedColumn(),
-            TimeRemainingColumn(), TextColumn("{task.description}"),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
         )
         self._bar = Progress(*columns, console=self._console, refresh_per_second=4)
         self._task = self._bar.add_task("", total=steps_total, completed=steps_done)

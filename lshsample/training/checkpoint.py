@@ -40,7 +40,9 @@ class Restored:
     state: RunState
 
 
-def write_checkpoint(path: str | PathLike[str], network: Network, settings: Settings, state: RunState) -> None:
+def write_checkpoint(
+    path: str | PathLike[str], network: Network, settings: Settings, state: RunState
+) -> None:
     """Write a checkpoint in the place of the one before, at one instant.
 
     Raises
@@ -50,7 +52,9 @@ def write_checkpoint(path: str | PathLike[str], network: Network, settings: Sett
     """
     tensors = {p.name: p.store for p in network.parameters}
     tensors[_STEP_TIMES] = np.asarray(state.step_ms, np.float32)
-    writers: dict[str, Callable[[Path], None]] = {_STATE: lambda file: tensorfile.write_tensors(file, tensors)}
+    writers: dict[str, Callable[[Path], None]] = {
+        _STATE: lambda file: tensorfile.write_tensors(file, tensors)
+    }
     tables = {}
     for layer in network.sampled_layers:
         saved = layer.active.state()
@@ -58,7 +62,10 @@ def write_checkpoint(path: str | PathLike[str], network: Network, settings: Sett
             tables[str(layer.index)] = saved
             writers[f"tables{layer.index}.safetensors"] = layer.active.save_tables
     payload = {
-        "network": network.spec.to_dict(), "settings": settings.to_dict(), "state": state.to_dict(), "tables": tables
+        "network": network.spec.to_dict(),
+        "settings": settings.to_dict(),
+        "state": state.to_dict(),
+        "tables": tables,
     }
     write_bundle(path, CHECKPOINT, payload, writers)
 
@@ -77,7 +84,9 @@ def read_checkpoint(path: str | PathLike[str]) -> Restored:
         settings = Settings.from_dict(bundle.payload["settings"])
         state = RunState.from_dict(bundle.payload["state"])
     except (ArgumentError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{bundle.path}: its run cannot be continued by this version: {error}") from error
+        raise CheckpointError(
+            f"{bundle.path}: its run cannot be continued by this version: {error}"
+        ) from error
     _read_arrays(bundle, network, settings, state)
     return Restored(network, settings, state)
 

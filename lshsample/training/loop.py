@@ -106,7 +106,9 @@ class Loop:
         if state.seconds - self._saved_at >= self.trainer.checkpoint_seconds:
             self._save()
         # Every callback is told, whatever the others say.
-        wishes = [callback.on_step(state.step, report, state.step_ms[-1]) for callback in self.trainer.callbacks]
+        wishes = [
+            callback.on_step(state.step, report, state.step_ms[-1]) for callback in self.trainer.callbacks
+        ]
         if any(wishes):
             return "callback"
         return "max_seconds" if state.seconds >= self.trainer.max_seconds else None
@@ -124,7 +126,9 @@ class Loop:
         if self.validation is not None:
             top = [k for k in (1, 3, 5) if k <= self.network.n_labels]
             rows, labels = self.validation.rows, self.validation.labels
-            measured = inference.evaluate(self.network, rows, labels, top, "exact", 1024, self.trainer.threads)
+            measured = inference.evaluate(
+                self.network, rows, labels, top, "exact", 1024, self.trainer.threads
+            )
         record = self.state.end_epoch(measured)
         wishes = [callback.on_epoch(record) for callback in self.trainer.callbacks]
         return "callback" if any(wishes) else None

@@ -15,7 +15,6 @@ from lshsample.nn import bundle
 from lshsample.nn.batches import checked_features, checked_labels
 from lshsample.nn.network import Network
 from lshsample.nn.optimizers import LearningRate, Optimizer
-from lshsample.nn.specs import Input, Sparse
 from lshsample.training.callbacks import Callback
 from lshsample.training.checkpoint import CHECKPOINT, read_checkpoint
 from lshsample.training.history import History
@@ -171,7 +170,7 @@ class Trainer:
         if self.state.step == 0:
             self._start(data)
         for layer in self.network.sampled_layers:
-            layer.active.observe(data.labels if layer is self.network.layers[-1] else None)
+            layer.active.observe(data.labels if layer is self.network.output else None)
         return Loop(self, data, held_out).run()
 
     def memory_needed(self) -> dict[str, int]:
@@ -185,7 +184,7 @@ class Trainer:
         return needed
 
     def _checked(self, x: Any, y: Any) -> TrainingData:
-        rows = checked_features(x, self._input())
+        rows = checked_features(x, self.network.input.spec)
         labels = checked_labels(y, len(rows), self.network.n_labels)
         used = np.arange(len(rows))
         if self.network.loss == "softmax":
@@ -200,16 +199,11 @@ class Trainer:
             return None
         if not isinstance(validation, tuple) or len(validation) != 2:
             raise ArgumentError("validation", type(validation).__name__, "a pair (Xv, Yv)")
-        rows = checked_features(validation[0], self._input(), "validation[0]")
+        rows = checked_features(validation[0], self.network.input.spec, "validation[0]")
         labels = checked_labels(validation[1], len(rows), self.network.n_labels, "validation[1]")
         if not len(rows):
             raise ArgumentError("validation", "no rows", "at least one row")
         return Validation(rows, labels)
-
-    def _input(self) -> Sparse | Input:
-        first = self.network.spec.layers[0]
-        assert isinstance(first, Sparse | Input)
-        return first
 
     def _check_data(self, data: TrainingData) -> None:
         """A run goes on with the data that it began with, or not at all."""
@@ -217,7 +211,9 @@ class Trainer:
             return
         found = fingerprint(data)
         if self.state.step and self.state.data and found != self.state.data:
-            raise CheckpointError("X, Y: not the data that this run began with; a resumed run wants the same rows")
+            raise CheckpointError(
+                "X, Y: not the data that this run began with; a resumed run wants the same rows"
+            )
         self.state.data = found
 
     def _start(self, data: TrainingData) -> None:

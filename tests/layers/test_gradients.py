@@ -120,15 +120,18 @@ def _observe(network: Network, x, run: Run):
             if log_inclusion is not None:
                 correction = np.zeros((x.shape[0], layer.units))
                 places = mask_of(signal, layer.units)
-                correction[places] = log_inclusion if not isinstance(signal, Block) else np.tile(
-                    log_inclusion, x.shape[0])
+                correction[places] = (
+                    log_inclusion if not isinstance(signal, Block) else np.tile(log_inclusion, x.shape[0])
+                )
         else:
             signal, _ = layer.forward(before, run)
         if isinstance(spec, Sampled):
             sets[index] = mask_of(signal, layer.units)
         if rate:
             shape = values_of(signal).shape
-            mask = kernels.dropout_mask(run.seed, run.step, index, shape if len(shape) == 2 else (*shape, 1), rate)
+            mask = kernels.dropout_mask(
+                run.seed, run.step, index, shape if len(shape) == 2 else (*shape, 1), rate
+            )
             whole = np.zeros((x.shape[0], layer.units))
             whole[mask_of(signal, layer.units)] = mask.reshape(-1)
             masks[index] = whole
@@ -170,7 +173,9 @@ def test_gradients_are_those_of_the_definition(name, importance):
     assert report.loss == pytest.approx(loss64(network, weights, *arguments), rel=1e-5)
     rng = np.random.default_rng(0)
     for parameter, gradient in found.items():
-        flat = np.unique(np.concatenate([rng.integers(0, gradient.size, 25), np.argsort(-abs(gradient), axis=None)[:15]]))
+        flat = np.unique(
+            np.concatenate([rng.integers(0, gradient.size, 25), np.argsort(-abs(gradient), axis=None)[:15]])
+        )
         places = [np.unravel_index(i, gradient.shape) for i in flat]
         wanted = _numeric(network, weights, arguments, parameter, places)
         scale = max(abs(gradient).max(), 1e-3)
@@ -182,7 +187,9 @@ def test_gradients_are_those_of_the_definition(name, importance):
 def test_the_full_active_set_equals_the_dense_layer(loss, active_set):
     """Same weights, every unit active: the same loss and the same gradients to rounding."""
     dense = Network([Sparse(20), Dense(9), Dense(30, loss)], seed=4)
-    sampled = Network([Sparse(20), Dense(9), Sampled(30, loss, sampler="full", active_set=active_set)], seed=4)
+    sampled = Network(
+        [Sparse(20), Dense(9), Sampled(30, loss, sampler="full", active_set=active_set)], seed=4
+    )
     dense.allocate(1)
     sampled.allocate(1)
     sampled.parameters[2].weights[...] = dense.parameters[2].weights.T

@@ -13,7 +13,18 @@ import scipy.sparse as sp
 
 from lshsample import specs
 from lshsample.errors import ArgumentError, CheckpointError, UnsupportedError
-from lshsample.nn import Adam, Dense, Input, LearningRate, Network, NetworkSpec, Rehash, Sampled, Sparse, bundle
+from lshsample.nn import (
+    Adam,
+    Dense,
+    Input,
+    LearningRate,
+    Network,
+    NetworkSpec,
+    Rehash,
+    Sampled,
+    Sparse,
+    bundle,
+)
 from lshsample.nn.optimizers import optimizer_from, optimizer_to_dict
 from lshsample.training import Trainer
 from lshsample.training.settings import Settings
@@ -55,7 +66,9 @@ def test_specs_round_trip():
     spec = Network(FULL_SPEC, seed=5).spec
     assert NetworkSpec.from_json(spec.to_json()) == NetworkSpec.from_toml(spec.to_toml()) == spec
     assert Network.from_spec(spec).spec == spec
-    settings = Settings(optimizer=Adam(beta2=0.9), schedule=LearningRate("cosine", warmup=3, final=0.1), epochs=7)
+    settings = Settings(
+        optimizer=Adam(beta2=0.9), schedule=LearningRate("cosine", warmup=3, final=0.1), epochs=7
+    )
     assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
     for name in ("adam", "adagrad", "sgd"):
         assert optimizer_from(optimizer_to_dict(optimizer_from(name))) == optimizer_from(name)
@@ -121,14 +134,18 @@ def test_sampled_prediction_scores_what_the_tables_hold():
     there = labels >= 0
     assert there.any()
     assert (scores[~there] == -np.inf).all()
-    np.testing.assert_allclose(np.take_along_axis(wanted, labels, 1)[there], scores[there], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        np.take_along_axis(wanted, labels, 1)[there], scores[there], rtol=1e-5, atol=1e-6
+    )
     assert (scores[:, 1:] <= scores[:, :-1]).all()
     one, _ = make_network(n_hashes=1, n_tables=64).predict(x, top=1, mode="sampled")
     assert (one[:, 0] == wanted.argmax(1)).mean() > 0.9
     y = sp.csr_array(np.eye(12, 50))
     Trainer(network, epochs=2, lr=0.5, batch_size=4, threads=1).fit(x, y)
     labels, scores = network.predict(x, top=1, mode="sampled")
-    np.testing.assert_allclose(scores[:, 0], np.take_along_axis(logits(network, x), labels, 1)[:, 0], rtol=1e-4)
+    np.testing.assert_allclose(
+        scores[:, 0], np.take_along_axis(logits(network, x), labels, 1)[:, 0], rtol=1e-4
+    )
 
 
 def test_prediction_refuses_bad_arguments():

@@ -249,7 +249,9 @@ def test_a_run_that_does_not_fit_is_refused_with_the_figure():
     units = 200_000_000
     network = Network([Sparse(1000), Dense(512), Sampled(units, sampler="uniform", n_active=1000)])
     with pytest.raises(MemoryBudgetError, match=r"needs about 1,\d\d\d,\d\d\d MB .*parameters"):
-        Trainer(network, threads=1).fit(sp.csr_array((1, 1000)), sp.csr_array(([1.0], ([0], [0])), (1, units)))
+        Trainer(network, threads=1).fit(
+            sp.csr_array((1, 1000)), sp.csr_array(([1.0], ([0], [0])), (1, units))
+        )
     with pytest.raises(MemoryBudgetError):
         Trainer(make_network(), memory_limit=1000, threads=1).fit(*make_data())
 
