@@ -1,6 +1,7 @@
 """lshsample: locality-sensitive hashing samplers, and wide networks trained and served through them.
 
-The names below are the public surface; each is imported when it is first used, so that ``import lshsample`` is cheap.
+The names below are the public surface; each is imported when it is first used, so that ``import lshsample``
+is cheap.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "SGD", "ActiveSet", "Adagrad", "Adam", "AtLeast", "Callback", "Cap", "Dense", "EarlyStop", "ExactTop", "Fill",
-    "Frequency", "Full", "HashTables", "History", "Include", "Input", "LearningRate", "Network", "ProgressBar",
-    "Rehash", "Retrieve", "Sampled", "Sparse", "Top", "Trainer", "Uniform", "__version__", "families", "make_family",
-    "parse_pipeline",
+    "SGD", "ActiveSet", "Adagrad", "Adam", "AtLeast", "Callback", "Cap", "Dense", "EarlyStop", "ExactTop",
+    "Fill", "Frequency", "Full", "HashTables", "History", "Include", "Input", "LearningRate", "Network",
+    "ProgressBar", "Rehash", "Retrieve", "Sampled", "Sparse", "Top", "Trainer", "Uniform", "__version__",
+    "families", "make_family", "parse_pipeline",
 ]  # fmt: skip
 
 

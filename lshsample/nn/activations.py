@@ -24,7 +24,9 @@ _FORWARD: dict[str, Callable[[Float32], None]] = {"relu": _relu, "tanh": _tanh}
 
 
 def activate(name: str, values: Float32) -> None:
-    """Apply an activation in place. Losses apply their own, so to them the values are logits and stay as they are."""
+    """Apply an activation in place. Losses apply their own, so to them the values are logits and stay as they
+    are.
+    """
     if name in _FORWARD:
         _FORWARD[name](values)
 

@@ -30,8 +30,9 @@ _ACTIVE_OF_SAMPLE = 512
 class ActiveUnits:
     """Picks a sampled layer's active units, and keeps the tables that it picks from.
 
-    Tables are built from the layer's weights at the first step, and anew when the rehash schedule says so; in between
-    the weights move on and the tables stay. The hash functions of the t-th build are named by (seed, layer, t).
+    Tables are built from the layer's weights at the first step, and anew when the rehash schedule says so; in
+    between the weights move on and the tables stay. The hash functions of the t-th build are named by (seed,
+    layer, t).
 
     Parameters
     ----------
@@ -87,7 +88,9 @@ class ActiveUnits:
         return int(HashTables.memory_needed(self._family(0), self.spec.units).peak)
 
     def expected(self, batch_size: int) -> int:
-        """About how many units a row computes, for the memory estimate: the pipeline's budget, or all of them."""
+        """About how many units a row computes, for the memory estimate: the pipeline's budget, or all of
+        them.
+        """
         sizes = [getattr(stage, "k", 0) or getattr(stage, "n", 0) for stage in self.pipeline.stages]
         unbounded = any(isinstance(stage, Full) for stage in self.pipeline.stages)
         return self.spec.units if unbounded else min(self.spec.units, max(sum(sizes), _n_active(self.spec)))
@@ -100,7 +103,7 @@ class ActiveUnits:
                     f"layer {self.index}: Frequency() is for the last layer; a hidden unit has none"
                 )
             # One more than they are, so that every label can be drawn and the sample has a law.
-            self._frequencies = 1.0 + np.bincount(labels.indices, minlength=self.spec.units)
+            self._frequencies = np.bincount(labels.indices, minlength=self.spec.units).astype(np.float64) + 1
             self._sampler = None
 
     def forget(self) -> None:
@@ -116,7 +119,9 @@ class ActiveUnits:
         self._current = False
 
     def _build(self, weights: Float32, threads: int) -> None:
-        """Tables of the last build's functions from the weights as they are; the old ones go first, for their memory."""
+        """Tables of the last build's functions from the weights as they are; the old ones go first, for their
+        memory.
+        """
         self._tables = self._sampler = None
         functions = self._builds - 1 if self.spec.rehash.new_functions else 0
         self._tables = HashTables(self._family(max(functions, 0)), threads=threads).build(weights)
@@ -138,7 +143,7 @@ class ActiveUnits:
         )
 
     def correction(self, active: ActiveSet) -> Float32 | None:
-        """Log inclusion probabilities that correct the loss, as the spec wants them; None for no correction."""
+        """Log inclusion probabilities to correct the loss by, as the spec wants; None for no correction."""
         if self.spec.importance == "off" or self.spec.activation not in LOSSES:
             return None
         try:

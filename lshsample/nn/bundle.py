@@ -1,8 +1,8 @@
 """A folder that is written whole or not at all: data files, and a manifest that names them.
 
-Data files get names that were never used before; they are flushed to the disk, and then the manifest is replaced by one
-rename. Until that instant the old manifest and its files stand; after it they are removed. So a reader sees the old
-state or the new one, never a mixture, and a full disk or a kill leaves the old one.
+Data files get names that were never used before; they are flushed to the disk, and then the manifest is
+replaced by one rename. Until that instant the old manifest and its files stand; after it they are removed. So
+a reader sees the old state or the new one, never a mixture, and a full disk or a kill leaves the old one.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def write_bundle(
             {"format": _FORMAT, "sha256": _digest(body), "body": body}, indent=1, sort_keys=True
         )
         made.append(folder / f"{MANIFEST}.new")
-        _write_file(made[-1], lambda file: file.write_text(manifest))
+        _write_file(made[-1], lambda file: _write_text(file, manifest))
         _sync_folder(folder)
         made[-1].replace(folder / MANIFEST)
     except OSError as error:
@@ -116,6 +116,10 @@ def write_bundle(
     _sync_folder(folder)
     for entry in (old or {"files": {}})["files"].values():
         (folder / Path(entry["file"]).name).unlink(missing_ok=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text)
 
 
 def _file_name(name: str, generation: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from lshsample.metrics import precision_at_k
 from lshsample.nn.batches import Rows
 from lshsample.nn.layers import DenseLayer
 from lshsample.nn.sampled import SampledLayer
-from lshsample.nn.signals import Block, Run, Signal, as_dense
+from lshsample.nn.signals import Block, Run, Signal, as_dense, indptr_of
 
 if TYPE_CHECKING:
     from lshsample.nn.network import Network
@@ -31,7 +31,7 @@ def predict(
 ) -> tuple[Int32, Float32]:
     """The best labels of checked rows; see :meth:`Network.predict`."""
     _check(network, top, mode, batch_size)
-    network.allocate_for_prediction()
+    network.allocate_for_prediction(threads)
     labels = np.full((len(rows), top), -1, np.int32)
     scores = np.full((len(rows), top), -np.inf, np.float32)
     last = network.output
@@ -105,5 +105,5 @@ def batch_hits(logits: Signal, targets: sp.csr_array) -> float:
 def _best(logits: Signal) -> npt.NDArray[np.integer]:
     if isinstance(logits, Block):
         columns = logits.values.argmax(axis=1)
-        return columns if logits.ids is None else logits.ids[columns]
-    return kernels.top_k_ragged(logits.data, logits.indptr, logits.indices, 1)[0][:, 0]
+        return cast(npt.NDArray[np.integer], columns if logits.ids is None else logits.ids[columns])
+    return kernels.top_k_ragged(logits.data, indptr_of(logits), logits.indices, 1)[0][:, 0]

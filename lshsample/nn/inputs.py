@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from lshsample.nn.batches import Rows
 from lshsample.nn.layers import Backward, dropout
 from lshsample.nn.parameter import Parameter
-from lshsample.nn.signals import Run, Signal, csr_from_parts, values_of, with_values
+from lshsample.nn.signals import Block, Run, Signal, csr_from_parts, indptr_of, values_of, with_values
 from lshsample.nn.specs import Input, Sparse
 
 __all__ = ["InputLayer"]
@@ -44,7 +44,7 @@ class InputLayer:
 
     def forward(self, x: Signal, run: Run) -> tuple[Signal, Backward]:
         """The input itself, or a weighted copy of its values."""
-        if self.weighting != "none":
+        if self.weighting != "none" and not isinstance(x, Block):
             x = self._weighted(x)
         if run.training and self.spec.dropout:
             x = with_values(x, values_of(x).copy())
@@ -60,8 +60,10 @@ class InputLayer:
         )
         norms[norms == 0.0] = 1.0
         scaled = (values * (1.0 / norms).astype(np.float32)[of_row]).astype(np.float32, copy=False)
-        return csr_from_parts(x.indptr, x.indices, scaled, x.shape)
+        return csr_from_parts(indptr_of(x), x.indices, scaled, x.shape)
 
     def workspace_needed(self, batch_size: int) -> int:
-        """A batch of dense rows; sparse rows are a few times smaller than the gradient that the next layer counts."""
+        """A batch of dense rows; sparse rows are a few times smaller than the gradient that the next layer
+        counts.
+        """
         return 4 * batch_size * self.units if isinstance(self.spec, Input) else 0

@@ -1,7 +1,9 @@
-"""Layers that compute all of their units, and what every layer shares: forward gives the output and its backward.
+"""Layers that compute all of their units, and what every layer shares: forward gives the output and its
+backward.
 
-``layer.forward(x, run)`` returns ``(y, backward)``; ``backward(gradient of y, scale)`` returns the gradient of x (None for
-the network's input) and the layer's updates, both times ``scale``. No layer keeps anything from one pass to the next.
+``layer.forward(x, run)`` returns ``(y, backward)``; ``backward(gradient of y, scale)`` returns the gradient
+of x (None for the network's input) and the layer's updates, both times ``scale``. No layer keeps anything
+from one pass to the next.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy.typing as npt
 from lshsample._native import layers as kernels
 from lshsample.nn import activations
 from lshsample.nn.parameter import Parameter, Update
-from lshsample.nn.signals import Block, Run, Signal, values_of, with_values
+from lshsample.nn.signals import Block, Run, Signal, indptr_of, values_of, with_values
 from lshsample.nn.specs import Dense
 
 __all__ = ["Backward", "DenseLayer", "Layer", "OutputLayer", "dropout", "finish", "initial_scale"]
@@ -51,7 +53,9 @@ class OutputLayer(Layer, Protocol):
     bias: Parameter | None
 
     def logits(self, x: Signal, run: Run) -> tuple[Signal, Float32 | None, Backward]:
-        """The output before the activation, the log inclusion probabilities to correct it by, and the backward."""
+        """The output before the activation, the log inclusion probabilities to correct it by, and the
+        backward.
+        """
         ...
 
 
@@ -61,7 +65,9 @@ def initial_scale(init_scale: float | None, fan: int) -> float:
 
 
 def dropout(values: Float32, rate: float, run: Run, layer: int) -> Float32 | None:
-    """Drop values in place while training; returns the mask (0 or 1/(1 - rate)), or None where nothing is dropped."""
+    """Drop values in place while training; returns the mask (0 or 1/(1 - rate)), or None where nothing is
+    dropped.
+    """
     if not (run.training and rate):
         return None
     shape = values.shape if values.ndim == 2 else (values.shape[0], 1)
@@ -73,7 +79,9 @@ def dropout(values: Float32, rate: float, run: Run, layer: int) -> Float32 | Non
 
 
 def finish(y: Signal, activation: str, rate: float, run: Run, layer: int) -> Callable[[Signal], Signal]:
-    """Apply activation and dropout to a layer's output in place; returns what takes a gradient back through both."""
+    """Apply activation and dropout to a layer's output in place; returns what takes a gradient back through
+    both.
+    """
     values = values_of(y)
     activations.activate(activation, values)
     factor = activations.slope(activation, values) if run.training else None
@@ -88,7 +96,8 @@ def finish(y: Signal, activation: str, rate: float, run: Run, layer: int) -> Cal
 
 
 class DenseLayer:
-    """``activation(x @ W + b)`` with W of shape (inputs, units): a sparse input touches the rows of its columns only.
+    """``activation(x @ W + b)`` with W of shape (inputs, units): a sparse input touches the rows of its
+    columns only.
 
     Parameters
     ----------
@@ -162,7 +171,9 @@ class DenseLayer:
         if isinstance(x, Block):
             values = kernels.matmul_nt(dz, weights, rows=x.ids, threads=run.threads)
         else:
-            values = kernels.csr_sampled_matmul(dz, weights, None, x.indptr, x.indices, threads=run.threads)
+            values = kernels.csr_sampled_matmul(
+                dz, weights, None, indptr_of(x), x.indices, threads=run.threads
+            )
         return with_values(x, values)
 
     def workspace_needed(self, batch_size: int) -> int:

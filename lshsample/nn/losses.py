@@ -1,8 +1,9 @@
 """Losses over the active set: from logits to their gradient, in place.
 
-Softmax cross-entropy over several labels has the target 1/|Y| at each; its normaliser over a sample of all units is
-``sum_j exp(o_j) / pi_j`` with pi_j the probability that j is in the sample, an unbiased estimate of the full one. The
-sigmoid loss adds ``BCE_j / pi_j``. A sample without labels has no softmax loss; to the sigmoid it is all negatives.
+Softmax cross-entropy over several labels has the target 1/|Y| at each; its normaliser over a sample of all
+units is ``sum_j exp(o_j) / pi_j`` with pi_j the probability that j is in the sample, an unbiased estimate of
+the full one. The sigmoid loss adds ``BCE_j / pi_j``. A sample without labels has no softmax loss; to the
+sigmoid it is all negatives.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import scipy.sparse as sp
 
 from lshsample._native import loss as kernels
 from lshsample.errors import UnsupportedError
-from lshsample.nn.signals import Block, Signal
+from lshsample.nn.signals import Block, Signal, indptr_of
 
 __all__ = ["apply_loss"]
 
@@ -44,21 +45,15 @@ def apply_loss(
     ndarray of float32, shape (rows,)
         The loss of each row.
     """
-    positions, values = _positions(logits, targets.indices, targets.indptr), _target_values(name, targets)
+    values, indptr = _target_values(name, targets), indptr_of(targets)
     if isinstance(logits, Block):
+        places = _in_block(logits, targets.indices)
         block = kernels.softmax if name == "softmax" else kernels.sigmoid
-        return block(logits.values, targets.indptr, positions, values, log_inclusion, threads=threads)
+        return block(logits.values, indptr, places, values, log_inclusion, threads=threads)
+    places = _in_rows(logits, targets)
     ragged = kernels.softmax_ragged if name == "softmax" else kernels.sigmoid_ragged
-    in_row = positions - np.repeat(logits.indptr[:-1], np.diff(targets.indptr))
-    return ragged(
-        logits.data,
-        logits.indptr,
-        targets.indptr,
-        in_row.astype(np.int32),
-        values,
-        log_inclusion,
-        threads=threads,
-    )
+    starts = indptr_of(logits)
+    return ragged(logits.data, starts, indptr, places, values, log_inclusion, threads=threads)
 
 
 def _target_values(name: str, targets: sp.csr_array) -> Float32:
@@ -68,27 +63,32 @@ def _target_values(name: str, targets: sp.csr_array) -> Float32:
     return np.repeat((1.0 / np.maximum(lengths, 1)).astype(np.float32), lengths)
 
 
-def _positions(logits: Signal, labels: Int32, indptr: npt.NDArray[np.int64]) -> npt.NDArray[np.integer]:
-    """Where each label's logit stands: by binary search, so that the width of the layer costs nothing."""
-    if isinstance(logits, Block):
-        if logits.ids is None:
-            return labels
-        places = np.searchsorted(logits.ids, labels).astype(np.int32)
-        found = logits.ids[np.minimum(places, len(logits.ids) - 1)] if len(logits.ids) else labels[:0]
-        sought = labels
-    else:
-        width = np.int64(logits.shape[1])
-        keys = _keys(logits.indices, logits.indptr, width)
-        sought = _keys(labels, indptr, width)
-        places = np.searchsorted(keys, sought)
-        found = keys[np.minimum(places, len(keys) - 1)] if len(keys) else sought[:0]
-    if len(found) != len(sought) or (found != sought).any():
+def _in_block(logits: Block, labels: Int32) -> Int32:
+    """Each label's column: by binary search, so that the width of the layer costs nothing."""
+    if logits.ids is None:
+        return labels
+    places = np.searchsorted(logits.ids, labels)
+    _check_found(logits.ids, places, labels)
+    return places.astype(np.int32)
+
+
+def _in_rows(logits: sp.csr_array, targets: sp.csr_array) -> Int32:
+    """Each label's place in its row, by binary search over (row, column) as one ascending key."""
+    keys, sought = _keys(logits), _keys(targets)
+    places = np.searchsorted(keys, sought)
+    _check_found(keys, places, sought)
+    starts = np.repeat(indptr_of(logits)[:-1], np.diff(targets.indptr))
+    return (places - starts).astype(np.int32)
+
+
+def _keys(rows: sp.csr_array) -> npt.NDArray[np.int64]:
+    return np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)) * np.int64(rows.shape[1]) + rows.indices
+
+
+def _check_found(
+    keys: npt.NDArray[np.integer], places: npt.NDArray[np.int64], sought: npt.NDArray[np.integer]
+) -> None:
+    if len(sought) and (not len(keys) or (keys[np.minimum(places, len(keys) - 1)] != sought).any()):
         raise UnsupportedError(
             "the active set lacks labels of the batch; the last layer's sampler needs Include()"
         )
-    return places
-
-
-def _keys(indices: Int32, indptr: npt.NDArray[np.int64], width: np.int64) -> npt.NDArray[np.int64]:
-    """One ascending key for each stored (row, column)."""
-    return np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)) * width + indices

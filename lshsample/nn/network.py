@@ -41,7 +41,8 @@ class StepReport:
     active : float
         Units of the last layer computed for a row.
     hits : float or None
-        Share of rows whose best active unit is one of its labels, if asked for: an estimate of P@1 from above.
+        Share of rows whose best active unit is one of its labels, if asked for: an estimate of P@1 from
+        above.
     """
 
     loss: float
@@ -55,15 +56,15 @@ class Network:
     Parameters
     ----------
     layers : sequence of layer specs
-        :class:`Sparse` or :class:`Input` first, then :class:`Dense` and :class:`Sampled` in any order and number; the
-        last one's activation, ``"softmax"`` or ``"sigmoid"``, names the loss.
+        :class:`Sparse` or :class:`Input` first, then :class:`Dense` and :class:`Sampled` in any order and
+        number; the last one's activation, ``"softmax"`` or ``"sigmoid"``, names the loss.
     seed : int
         Names the initial weights and the hash functions.
 
     Notes
     -----
-    Nothing large is allocated before the first training or prediction. One thread may train a network at a time;
-    predicting from several threads is safe while none trains.
+    Nothing large is allocated before the first training or prediction. One thread may train a network at a
+    time; predicting from several threads is safe while none trains.
 
     Examples
     --------
@@ -143,15 +144,15 @@ class Network:
             "step": sum(layer.workspace_needed(batch_size) for layer in self.layers) if batch_size else 0,
         }
 
-    def allocate(self, slots: int = 1) -> None:
+    def allocate(self, slots: int = 1, threads: int = 1) -> None:
         """Make room for the parameters and their optimizer state; weights that are there are kept."""
         for parameter in self.parameters:
-            parameter.allocate(slots if parameter.trained else 1)
+            parameter.allocate(slots if parameter.trained else 1, threads)
 
-    def allocate_for_prediction(self) -> None:
+    def allocate_for_prediction(self, threads: int = 1) -> None:
         """Draw the initial weights, if nothing has trained or loaded any."""
         if not all(parameter.allocated for parameter in self.parameters):
-            self.allocate()
+            self.allocate(threads=threads)
 
     def prepare(self, done: int, threads: int) -> None:
         """Before the step after ``done`` steps: build the tables that are due."""
@@ -163,8 +164,8 @@ class Network:
     ) -> tuple[StepReport, list[Update]]:
         """The loss of a checked batch and its gradient, for the rows of each parameter that it touches.
 
-        The gradient is of the mean loss over the batch's rows. The arrays of the updates are valid until the next
-        call.
+        The gradient is of the mean loss over the batch's rows. The arrays of the updates are valid until the
+        next call.
         """
         backwards = []
         for layer in self.layers[:-1]:
@@ -210,9 +211,9 @@ class Network:
         top : int
             Labels a row.
         mode : {"exact", "sampled"}
-            ``"exact"`` scores every label; ``"sampled"`` scores those that the last layer's tables retrieve, at a cost
-            that does not grow with the number of labels once the tables are built (at the first such call after
-            training).
+            ``"exact"`` scores every label; ``"sampled"`` scores those that the last layer's tables retrieve,
+            at a cost that does not grow with the number of labels once the tables are built (at the first
+            such call after training).
         batch_size : int
             Rows that are computed together; the result does not depend on it.
         threads : int, optional

@@ -1,7 +1,7 @@
 """Optimizers over row stores, and learning-rate schedules: frozen specs with one method that works.
 
-A parameter and its optimizer state are one array (rows, slots, columns): slot 0 is the weight, the others the state, so
-that updating a row is one streak of memory. Only the rows of a gradient are touched.
+A parameter and its optimizer state are one array (rows, slots, columns): slot 0 is the weight, the others the
+state, so that updating a row is one streak of memory. Only the rows of a gradient are touched.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Adagrad:
 
 @attrs.frozen(kw_only=True)
 class Adam:
-    """Lazy Adam (Kingma & Ba 2015): moments of the rows with a gradient move, the others stay; bias correction by the
-    global step. A step costs what it touches.
+    """Lazy Adam (Kingma & Ba 2015): moments of the rows with a gradient move, the others stay; bias
+    correction by the global step. A step costs what it touches.
     """
 
     beta1: float = attrs.field(default=0.9, validator=specs.number(0.0, 1.0, open_high=True))

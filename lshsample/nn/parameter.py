@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 import numpy as np
@@ -14,8 +15,7 @@ __all__ = ["Parameter", "Update"]
 
 Float32 = npt.NDArray[np.float32]
 
-# Values that are drawn in one piece: small enough for a cache, and a constant, so that the weights of a seed never
-# depend on the machine.
+# Values that are drawn in one piece: a constant, so that the weights of a seed never depend on the machine.
 _BLOCK = 1 << 18
 
 
@@ -76,11 +76,13 @@ class Parameter:
         """The weights of a parameter of one row or one column, as a strided 1-D view."""
         return self.weights[0] if self.rows == 1 else self.weights[:, 0]
 
-    def allocate(self, slots: int) -> None:
-        """Make room for ``slots`` values a weight; the weights are drawn at the first call and kept afterwards."""
+    def allocate(self, slots: int, threads: int = 1) -> None:
+        """Make room for ``slots`` values a weight; the weights are drawn at the first call and kept
+        afterwards.
+        """
         if self._store is None:
             store = np.zeros((self.rows, slots, self.columns), np.float32)
-            self._draw(store[:, 0])
+            self._draw(store[:, 0], threads)
             self._store = store
         elif self._store.shape[1] != slots:
             store = np.zeros((self.rows, slots, self.columns), np.float32)
@@ -96,20 +98,24 @@ class Parameter:
         """Forget the optimizer's state."""
         self.store[:, 1:] = 0.0
 
-    def _draw(self, weights: Float32) -> None:
-        """Fill with uniform values of the wanted deviation, block by block through one small buffer."""
+    def _draw(self, weights: Float32, threads: int) -> None:
+        """Fill with uniform values of the wanted deviation; each block of rows has a stream of its own."""
         if self.scale == 0.0:
             return
-        random = np.random.Generator(np.random.Philox(key=np.array(self.key, np.uint64)))
-        half = np.float32(math.sqrt(3.0) * self.scale)
-        step = max(_BLOCK // self.columns, 1)
-        buffer = np.empty((min(step, self.rows), self.columns), np.float32)
-        for start in range(0, self.rows, step):
-            block = buffer[: min(step, self.rows - start)]
-            random.random(out=block, dtype=np.float32)
-            block -= np.float32(0.5)
-            block *= 2 * half
-            weights[start : start + len(block)] = block
+        rows, half = max(_BLOCK // self.columns, 1), np.float32(math.sqrt(3.0) * self.scale)
+        key = np.array(self.key, np.uint64)
+
+        def fill(start: int) -> None:
+            stream = np.random.Philox(key=key, counter=np.array([0, 0, 0, start // rows], np.uint64))
+            block = weights[start : start + rows]
+            values = np.random.Generator(stream).random(block.shape, dtype=np.float32)
+            values -= np.float32(0.5)
+            values *= 2 * half
+            block[...] = values
+
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(fill, range(0, self.rows, rows)):
+                pass
 
 
 @attrs.frozen(eq=False)

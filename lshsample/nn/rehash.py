@@ -16,10 +16,12 @@ __all__ = ["Rehash"]
 
 @attrs.frozen
 class Rehash:
-    """The schedule of rebuilds: the t-th, from 1, comes before step ``sum_{i<t} round(first * exp(growth * i))``.
+    """The schedule of rebuilds: the t-th, from 1, comes before step ``sum_{i<t} round(first * exp(growth *
+    i))``.
 
-    Tables are built from the weights as they are, and the weights move on: early in training fast, later slowly. Hence
-    the exponentially growing gaps (SLIDE, MLSys 2020, section 3.2.2: N0 = 50). ``growth=0`` rebuilds at a fixed period.
+    Tables are built from the weights as they are, and the weights move on: early in training fast, later
+    slowly. Hence the exponentially growing gaps (SLIDE, MLSys 2020, section 3.2.2: N0 = 50). ``growth=0``
+    rebuilds at a fixed period.
 
     Attributes
     ----------

@@ -21,8 +21,8 @@ Int32 = npt.NDArray[np.int32]
 class SampledLayer:
     """``activation(x @ W[A].T + b[A])`` over an active set A of the units; W has shape (units, inputs).
 
-    Forward and backward touch the rows of A only. The input is used dense: after a sampled hidden layer its zeros are
-    written out, which costs as much as one row of weights per sample.
+    Forward and backward touch the rows of A only. The input is used dense: after a sampled hidden layer its
+    zeros are written out, which costs as much as one row of weights per sample.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class SampledLayer:
         return y, lambda gradient, scale: backward(through(gradient), scale)
 
     def logits(self, x: Signal, run: Run) -> tuple[Signal, Float32 | None, Backward]:
-        """The active units before the activation, the log of their inclusion probabilities, and the backward."""
+        """The active units before the activation, their log inclusion probabilities, and the backward."""
         h = as_dense(x)
         if not run.sampled:
             y, backward = self._pooled(x, h, None, run)
@@ -124,7 +124,7 @@ class SampledLayer:
         return from_dense(dh, x)
 
     def _buffer(self, name: str, shape: tuple[int, int]) -> Float32:
-        """Scratch of one training pass, kept for the next: new pages for it would cost as much as a product."""
+        """Scratch of one training pass, kept for the next: new pages would cost as much as a product."""
         size = shape[0] * shape[1]
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size:
@@ -132,7 +132,9 @@ class SampledLayer:
         return buffer[:size].reshape(shape)
 
     def workspace_needed(self, batch_size: int) -> int:
-        """Logits, the gradient of the active rows and the dense input, for the expected size of the active set."""
+        """Logits, the gradient of the active rows and the dense input, for the expected size of the active
+        set.
+        """
         active = self.active.expected(batch_size)
         rows = active if self.spec.active_set == "batch" else min(active * batch_size, self.units)
         return 5 * (batch_size * active + rows * self.inputs) + 12 * batch_size * self.inputs

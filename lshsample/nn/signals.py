@@ -1,10 +1,13 @@
 """What passes between layers: dense blocks of some columns, or sparse rows.
 
-A layer's output is a *block* (every row has values for the same columns: all of them, or the pooled active set) or a
-CSR array (every row has columns of its own: sparse input, active sets per sample). Columns that are not there are 0.
+A layer's output is a *block* (every row has values for the same columns: all of them, or the pooled active
+set) or a CSR array (every row has columns of its own: sparse input, active sets per sample). Columns that are
+not there are 0.
 """
 
 from __future__ import annotations
+
+from typing import Any, cast
 
 import attrs
 import numpy as np
@@ -18,6 +21,7 @@ __all__ = [
     "as_dense",
     "csr_from_parts",
     "from_dense",
+    "indptr_of",
     "take_rows",
     "values_of",
     "with_values",
@@ -78,11 +82,16 @@ class Run:
 
 def csr_from_parts(indptr: Int64, indices: Int32, values: Float32, shape: tuple[int, int]) -> sp.csr_array:
     """A canonical CSR array around arrays that are known to be one: no checks, no copy, O(1)."""
-    out = sp.csr_array((0, shape[1]), dtype=np.float32)
+    out: Any = sp.csr_array((0, shape[1]), dtype=np.float32)
     out._shape = shape
     out.indptr, out.indices, out.data = indptr, indices, values
     out.has_canonical_format = True
-    return out
+    return cast(sp.csr_array, out)
+
+
+def indptr_of(rows: sp.csr_array) -> Int64:
+    """The row pointers of a checked CSR array, which are int64."""
+    return cast(Int64, rows.indptr)
 
 
 def take_rows(x: sp.csr_array, rows: npt.NDArray[np.int64]) -> sp.csr_array:
@@ -105,7 +114,7 @@ def with_values(signal: Signal, values: Float32) -> Signal:
     """A signal with the same places and other values."""
     if isinstance(signal, Block):
         return Block(values, signal.width, signal.ids)
-    return csr_from_parts(signal.indptr, signal.indices, values, signal.shape)
+    return csr_from_parts(indptr_of(signal), signal.indices, values, signal.shape)
 
 
 def as_dense(signal: Signal) -> Float32:

@@ -1,6 +1,7 @@
 """What a network is made of, as plain frozen values: layers, and their order.
 
-A spec says how to make a network again; it holds no weights. It round-trips through plain data, JSON and TOML.
+A spec says how to make a network again; it holds no weights. It round-trips through plain data, JSON and
+TOML.
 """
 
 from __future__ import annotations
@@ -51,9 +52,9 @@ class Sparse:
     dropout : float
         Share of a row's values that are dropped in training; the others are scaled by 1/(1 - dropout).
     weighting : str
-        ``"none"`` takes values as they are; ``"l2"`` scales each row to length 1; ``"idf-l2"`` first multiplies each
-        value by ``1 + log((1 + n) / (1 + rows with that feature))`` over the n rows that the network is trained on.
-        The weights are kept with the network, so prediction takes the same raw rows.
+        ``"none"`` takes values as they are; ``"l2"`` scales each row to length 1; ``"idf-l2"`` first
+        multiplies each value by ``1 + log((1 + n) / (1 + rows with that feature))`` over the n rows that the
+        network is trained on. The weights are kept with the network, so prediction takes the same raw rows.
     """
 
     n_features: int = attrs.field(validator=_WIDTH)
@@ -96,14 +97,16 @@ class Dense:
     units : int
         Width.
     activation : str
-        ``"relu"``, ``"tanh"``, ``"linear"``; in the last layer ``"softmax"`` or ``"sigmoid"``, which name the loss.
+        ``"relu"``, ``"tanh"``, ``"linear"``; in the last layer ``"softmax"`` or ``"sigmoid"``, which name the
+        loss.
     bias : bool
         Whether it has a bias.
     dropout : float
         Share of its outputs that are dropped in training.
     init_scale : float, optional
-        Standard deviation of the initial weights; by default ``sqrt(2 / fan)`` with fan the width of the input, or
-        of the layer itself where the input is sparse (rows of about unit length, of which few columns are used).
+        Standard deviation of the initial weights; by default ``sqrt(2 / fan)`` with fan the width of the
+        input, or of the layer itself where the input is sparse (rows of about unit length, of which few
+        columns are used).
     """
 
     units: int = attrs.field(validator=_WIDTH)
@@ -113,6 +116,10 @@ class Dense:
     init_scale: float | None = attrs.field(
         default=None, validator=attrs.validators.optional(specs.at_least(0.0)), kw_only=True
     )
+
+
+def _rehash(value: Rehash | Mapping[str, Any] | int) -> Rehash:
+    return Rehash.of(value)
 
 
 def _plain_options(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,10 +150,11 @@ class Sampled:
     n_active : int, optional
         The budget that a named pipeline is made with.
     active_set : str
-        ``"batch"``: one set for the whole batch, computed as dense blocks (fast); ``"sample"``: a set per sample.
+        ``"batch"``: one set for the whole batch, computed as dense blocks (fast); ``"sample"``: a set per
+        sample.
     importance : str
-        ``"auto"`` corrects the loss by the inclusion probabilities where the pipeline has a law, and does not where
-        it has none; ``"on"`` refuses a pipeline without a law; ``"off"`` never corrects.
+        ``"auto"`` corrects the loss by the inclusion probabilities where the pipeline has a law, and does not
+        where it has none; ``"on"`` refuses a pipeline without a law; ``"off"`` never corrects.
     rehash : Rehash
         When its tables are built anew.
     bias, dropout, init_scale
@@ -169,7 +177,7 @@ class Sampled:
     )
     active_set: str = attrs.field(default="batch", validator=specs.one_of("batch", "sample"), kw_only=True)
     importance: str = attrs.field(default="auto", validator=specs.one_of("auto", "on", "off"), kw_only=True)
-    rehash: Rehash = attrs.field(factory=Rehash, converter=Rehash.of, kw_only=True)
+    rehash: Rehash = attrs.field(factory=Rehash, converter=_rehash, kw_only=True)
     bias: bool = attrs.field(default=True, validator=specs.one_of(True, False), kw_only=True)
     dropout: float = attrs.field(default=0.0, validator=_RATE, kw_only=True)
     init_scale: float | None = attrs.field(

@@ -1,8 +1,8 @@
 """Tensors in files of the safetensors format, written and read in streams.
 
-The safetensors library copies a tensor before it writes it; weights that lie strided beside their optimizer state, and
-that fill half of the memory, must not be copied. The format is a header in JSON (its length in eight bytes before it)
-and the values behind it; any safetensors reader reads these files.
+The safetensors library copies a tensor before it writes it; weights that lie strided beside their optimizer
+state, and that fill half of the memory, must not be copied. The format is a header in JSON (its length in
+eight bytes before it) and the values behind it; any safetensors reader reads these files.
 """
 
 from __future__ import annotations

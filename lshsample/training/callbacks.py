@@ -84,8 +84,8 @@ class EarlyStop(Callback):
 class ProgressBar(Callback):
     """A bar with step time, active-set size, loss and P@1.
 
-    P@1 is the validation's after the first validated epoch; before it, of the training batches among their active
-    units (marked ``~``).
+    P@1 is the validation's after the first validated epoch; before it, of the training batches among their
+    active units (marked ``~``).
 
     Parameters
     ----------
@@ -123,8 +123,8 @@ class ProgressBar(Callback):
         self._loss += weight * (report.loss - self._loss)
         if report.hits is not None and not self._validated:
             self._p1 = f"~{100 * report.hits:.1f}"
-        text = f"{self._milliseconds:.1f} ms/step  active {report.active:.0f}  loss {self._loss:.3f}  P@1 {self._p1}"
-        self._bar.update(self._task, completed=step, description=text)
+        words = f"{self._milliseconds:.1f} ms/step  active {report.active:.0f}  loss {self._loss:.3f}"
+        self._bar.update(self._task, completed=step, description=f"{words}  P@1 {self._p1}")
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Take over the validation's P@1."""

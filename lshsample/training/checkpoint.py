@@ -1,7 +1,7 @@
 """Checkpoints: everything that the next step depends on, so that a run goes on bit for bit.
 
-Weights with their optimizer state, the step and the place in the epoch, and the tables as they are: they were built
-from older weights, which are gone.
+Weights with their optimizer state, the step and the place in the epoch, and the tables as they are: they were
+built from older weights, which are gone.
 """
 
 from __future__ import annotations

@@ -36,7 +36,9 @@ class Validation:
 
 
 def epoch_order(used: npt.NDArray[np.int64], seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """The order of an epoch's rows: a function of (seed, epoch) alone, so that any epoch can be entered anywhere."""
+    """The order of an epoch's rows: a function of (seed, epoch) alone, so that any epoch can be entered
+    anywhere.
+    """
     return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64))).permutation(used)
 
 

@@ -11,7 +11,7 @@ __all__ = ["available_memory", "check_memory"]
 
 
 def available_memory() -> int | None:
-    """Bytes that this process can still take: the system's, and its control group's limit; None if unknown."""
+    """Bytes that this process can still take, by the system and its control group; None if unknown."""
     figures = []
     meminfo = _read("/proc/meminfo")
     for line in meminfo.splitlines():
@@ -50,7 +50,7 @@ def check_memory(needed: Mapping[str, int], limit: int | None) -> int:
         parts = ", ".join(f"{name} {_megabytes(size)}" for name, size in needed.items() if size)
         raise MemoryBudgetError(
             f"training needs about {_megabytes(total)} ({parts}); there are {_megabytes(there)}. "
-            "Fewer units, a smaller batch or n_active, fewer tables, or an optimizer with less state need less"
+            "Fewer units, a smaller batch or n_active, fewer tables, or a plainer optimizer need less"
         )
     return total
 

@@ -60,14 +60,14 @@ class Trainer:
 
     Notes
     -----
-    The weights after a run are a function of network, settings and data alone: not of threads, nor of how often the run
-    was interrupted and continued.
+    The weights after a run are a function of network, settings and data alone: not of threads, nor of how
+    often the run was interrupted and continued.
 
     Examples
     --------
     >>> import numpy as np, scipy.sparse as sp
     >>> from lshsample.nn import Dense, Network, Sampled, Sparse
-    >>> x = sp.random_array((200, 40), density=0.2, rng=np.random.default_rng(0), format="csr", dtype=np.float32)
+    >>> x = sp.random_array((200, 40), density=0.2, rng=np.random.default_rng(0), format="csr")
     >>> y = sp.csr_array((x @ sp.eye_array(40, 10)).toarray() > 0.6)
     >>> network = Network([Sparse(40), Dense(16), Sampled(10, sampler="full")])
     >>> history = Trainer(network, batch_size=20, epochs=4, lr=0.02, threads=1).fit(x, y)
@@ -114,7 +114,8 @@ class Trainer:
         path : path
             The checkpoint's folder, which the continued run writes to unless ``checkpoint`` says otherwise.
         **options
-            ``threads``, ``max_seconds``, ``checkpoint``, ``checkpoint_seconds``, ``callbacks``, ``memory_limit``.
+            ``threads``, ``max_seconds``, ``checkpoint``, ``checkpoint_seconds``, ``callbacks``,
+            ``memory_limit``.
 
         Raises
         ------
@@ -133,8 +134,8 @@ class Trainer:
     def fit(self, X: Any, Y: Any, validation: tuple[Any, Any] | None = None) -> History:
         """Train to the end, or until ``max_seconds``, a callback, Ctrl-C or SIGTERM ends the run.
 
-        Called again after a run that was cut off, it goes on where that run stood; after one that finished, it starts
-        another one from the weights as they are.
+        Called again after a run that was cut off, it goes on where that run stood; after one that finished,
+        it starts another one from the weights as they are.
 
         Parameters
         ----------
@@ -174,7 +175,7 @@ class Trainer:
         return Loop(self, data, held_out).run()
 
     def memory_needed(self) -> dict[str, int]:
-        """Bytes by purpose that a run takes beside the data; what is allocated already is not counted again."""
+        """Bytes by purpose that a run takes beside the data; what is allocated is not counted again."""
         slots = self.settings.optimizer.slots
         needed = self.network.memory_needed(slots, self.settings.batch_size)
         if all(p.allocated and p.store.shape[1] == slots for p in self.network.parameters if p.trained):
@@ -218,7 +219,7 @@ class Trainer:
 
     def _start(self, data: TrainingData) -> None:
         """Statistics of the data, and an optimizer without memory."""
-        self.network.allocate(self.settings.optimizer.slots)
+        self.network.allocate(self.settings.optimizer.slots, self.threads)
         for parameter in self.network.parameters:
             parameter.reset_state()
         self.network.input.observe(data.rows)

@@ -1,4 +1,4 @@
-"""Every gradient against central differences of a float64 network with the same active sets and dropout masks."""
+"""Every gradient against central differences of a float64 network with the same active sets and masks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def parameters64(network: Network) -> dict[str, np.ndarray]:
 
 
 def loss64(network, weights, x, labels, sets, masks=None, corrections=None):
-    """Mean loss of dense float64 rows, given each sampled layer's active mask (rows, units) and dropout masks."""
+    """Mean loss of dense float64 rows, given each layer's active units and dropout masks (rows, units)."""
     h = np.asarray(x, np.float64)
     if masks and 0 in masks:
         h = h * masks[0]

@@ -97,9 +97,11 @@ def test_bad_orders_of_layers_are_refused(layers, words):
     "make",
     [
         lambda: Sparse(0), lambda: Dense(-1), lambda: Dense(3, "gelu"), lambda: Dense(3, dropout=1.0),
-        lambda: Sampled(3, active_set="row"), lambda: Sampled(3, n_hashes=40), lambda: Sampled(3, rehash="daily"),
+        lambda: Sampled(3, active_set="row"), lambda: Sampled(3, n_hashes=40),
+        lambda: Sampled(3, rehash="daily"),
         lambda: Sampled(3, family_options=3), lambda: Sparse(3, weighting="bm25"), lambda: Rehash(-1),
-        lambda: Network([Sparse(3), Sampled(3, family="nope")]), lambda: Network([Sparse(3), Sampled(3, sampler="?")]),
+        lambda: Network([Sparse(3), Sampled(3, family="nope")]),
+        lambda: Network([Sparse(3), Sampled(3, sampler="?")]),
         lambda: NetworkSpec.from_dict({"layers": [{"layer": "conv"}]}), lambda: NetworkSpec.from_dict({}),
     ],
 )  # fmt: skip
@@ -152,7 +154,8 @@ def test_prediction_refuses_bad_arguments():
     """By name."""
     network, x = make_network(), rows()
     for options, words in (
-        ({"top": 0}, "top"), ({"top": 51}, "top"), ({"mode": "fast"}, "mode"), ({"batch_size": 0}, "batch_size")
+        ({"top": 0}, "top"), ({"top": 51}, "top"),
+        ({"mode": "fast"}, "mode"), ({"batch_size": 0}, "batch_size")
     ):  # fmt: skip
         with pytest.raises(ArgumentError, match=words):
             network.predict(x, **options)
@@ -230,7 +233,8 @@ def _break(folder, how: str) -> None:
 
 @pytest.mark.parametrize(
     ("how", "words"),
-    [("truncated", "truncated"), ("changed", "checksum"), ("missing", "missing"), ("no manifest", "there is no"),
+    [("truncated", "truncated"), ("changed", "checksum"), ("missing", "missing"),
+     ("no manifest", "there is no"),
      ("half a manifest", "not a manifest"), ("changed manifest", "checksum"), ("newer", "newer"),
      ("foreign", "not a manifest")],
 )  # fmt: skip
@@ -289,7 +293,7 @@ def test_a_writer_that_was_killed_leaves_no_trouble(tmp_path):
 
 
 def test_weights_are_drawn_by_seed_and_layer():
-    """Same seed, same bits; another seed, others; uniform with the wanted deviation; no optimizer state yet."""
+    """Same seed, same bits; another seed, others; uniform with the wanted deviation; no state yet."""
     one, same = make_network(), make_network()
     other = Network(one.spec.layers, seed=2)
     other.allocate()

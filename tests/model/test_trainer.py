@@ -235,8 +235,10 @@ def test_bad_data_is_refused_before_anything_changes(name):
 
 @pytest.mark.parametrize(
     "options",
-    [{"batch_size": 0}, {"epochs": 0}, {"lr": float("nan")}, {"lr": -1.0}, {"optimizer": "adamw"}, {"seed": -1},
-     {"schedule": "step"}, {"threads": 0}, {"threads": 10_000}, {"max_seconds": 0}, {"checkpoint_seconds": True}],
+    [{"batch_size": 0}, {"epochs": 0}, {"lr": float("nan")}, {"lr": -1.0}, {"optimizer": "adamw"},
+     {"seed": -1},
+     {"schedule": "step"}, {"threads": 0}, {"threads": 10_000}, {"max_seconds": 0},
+     {"checkpoint_seconds": True}],
 )  # fmt: skip
 def test_bad_settings_are_refused_by_name(options):
     """The error names the argument."""
