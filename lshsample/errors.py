@@ -9,6 +9,7 @@ __all__ = [
     "BiasedSampleError",
     "CheckpointError",
     "DataFormatError",
+    "DivergenceError",
     "LshsampleError",
     "MemoryBudgetError",
     "NativeError",
@@ -88,6 +89,10 @@ class CheckpointError(LshsampleError):
 
 class MemoryBudgetError(LshsampleError, MemoryError):
     """A plan needs more memory than there is; raised before anything is allocated, with the figures."""
+
+
+class DivergenceError(LshsampleError, ArithmeticError):
+    """Training left the finite numbers; the message says at which step."""
 
 
 class NativeError(LshsampleError, RuntimeError):

@@ -1,0 +1,201 @@
+"""The active units of a sampled layer: its family, its tables, and the pipeline over them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lshsample.errors import ArgumentError, BiasedSampleError, CheckpointError, UnsupportedError
+from lshsample.nn.signals import Run
+from lshsample.nn.specs import LOSSES, Sampled
+from lshsample.plugin import HashFamily
+from lshsample.registry import families, make_family
+from lshsample.sampling import ActiveSet, Full, Include, Pipeline, Retrieve, Sampler, make_pipeline
+from lshsample.tables import Candidates, HashTables
+
+__all__ = ["ActiveUnits"]
+
+Float32 = npt.NDArray[np.float32]
+
+_DEFAULT_TABLES = 16
+_ACTIVE_OF_BATCH = 4096
+_ACTIVE_OF_SAMPLE = 512
+
+
+class ActiveUnits:
+    """Picks a sampled layer's active units, and keeps the tables that it picks from.
+
+    Tables are built from the layer's weights at the first step, and anew when the rehash schedule says so; in
+    between the weights move on and the tables stay. The hash functions of the t-th build are named by (seed,
+    layer, t).
+
+    Parameters
+    ----------
+    spec : Sampled
+        The layer.
+    index : int
+        Its place in the network.
+    inputs : int
+        Columns of its weight rows.
+    seed : int
+        The network's seed.
+    """
+
+    def __init__(self, spec: Sampled, index: int, inputs: int, seed: int) -> None:
+        self.spec, self.index, self.inputs, self._seed = spec, index, inputs, seed
+        self.pipeline = _pipeline(spec)
+        self.has_tables = any(
+            isinstance(stage, Retrieve) and stage.tables is None for stage in self.pipeline.stages
+        )
+        self.wants_frequencies = any("frequencies" in stage.needs() for stage in self.pipeline.stages)
+        if spec.family not in families():
+            raise ArgumentError("family", repr(spec.family), f"one of {', '.join(sorted(families()))}")
+        if self.has_tables:
+            self._family(0)  # refuses options that do not fit, before anything is trained
+        self._builds = 0
+        self._current = False
+        self._frequencies: npt.NDArray[np.float64] | None = None
+        self._tables: HashTables | None = None
+        self._sampler: Sampler | None = None
+
+    def _family(self, build: int) -> HashFamily:
+        """The family of the build-th tables."""
+        spec = self.spec
+        options = {"dim": self.inputs, "n_tables": spec.n_tables or _DEFAULT_TABLES, **spec.family_options}
+        seed = _stream(self._seed, self.index, build)
+        n_hashes = spec.n_hashes
+        if n_hashes is None:
+            bits = make_family(spec.family, n_hashes=1, seed=seed, **options).code_bits
+            n_hashes = max(1, _default_bits(spec.units) // bits)
+        return make_family(spec.family, n_hashes=n_hashes, seed=seed, **options)
+
+    @property
+    def tables(self) -> HashTables:
+        """The layer's tables."""
+        if self._tables is None:
+            raise UnsupportedError(f"layer {self.index}: its sampler retrieves from no tables of its own")
+        return self._tables
+
+    def memory_needed(self) -> int:
+        """Bytes of the tables."""
+        if not self.has_tables:
+            return 0
+        return int(HashTables.memory_needed(self._family(0), self.spec.units).peak)
+
+    def expected(self, batch_size: int) -> int:
+        """About how many units a row computes, for the memory estimate: the pipeline's budget, or all of
+        them.
+        """
+        sizes = [getattr(stage, "k", 0) or getattr(stage, "n", 0) for stage in self.pipeline.stages]
+        unbounded = any(isinstance(stage, Full) for stage in self.pipeline.stages)
+        return self.spec.units if unbounded else min(self.spec.units, max(sum(sizes), _n_active(self.spec)))
+
+    def observe(self, labels: sp.csr_array | None) -> None:
+        """Take the labels' frequencies, for pipelines that draw by them; None for a hidden layer."""
+        if self.wants_frequencies:
+            if labels is None:
+                raise UnsupportedError(
+                    f"layer {self.index}: Frequency() is for the last layer; a hidden unit has none"
+                )
+            # One more than they are, so that every label can be drawn and the sample has a law.
+            self._frequencies = np.bincount(labels.indices, minlength=self.spec.units).astype(np.float64) + 1
+            self._sampler = None
+
+    def forget(self) -> None:
+        """Begin anew: the next refresh builds the first tables."""
+        self._builds, self._current, self._tables, self._sampler = 0, False, None, None
+
+    def refresh(self, weights: Float32, done: int, threads: int) -> None:
+        """Build the tables that are due after ``done`` steps."""
+        due = 1 + self.spec.rehash.count(done)
+        if self.has_tables and self._builds < due:
+            self._builds = due
+            self._build(weights, threads)
+        self._current = False
+
+    def _build(self, weights: Float32, threads: int) -> None:
+        """Tables of the last build's functions from the weights as they are; the old ones go first, for their
+        memory.
+        """
+        self._tables = self._sampler = None
+        functions = self._builds - 1 if self.spec.rehash.new_functions else 0
+        self._tables = HashTables(self._family(max(functions, 0)), threads=threads).build(weights)
+
+    def _bound(self, weights: Float32) -> Sampler:
+        if self._sampler is None:
+            self._sampler = self.pipeline.bind(
+                n_items=self.spec.units, tables=self._tables, vectors=weights, frequencies=self._frequencies
+            )
+        return self._sampler
+
+    def sample(self, queries: Float32, weights: Float32, run: Run) -> ActiveSet:
+        """The active set of a batch; the last layer's holds the batch's labels."""
+        include = run.targets if self.spec.activation in LOSSES else None
+        seed = _stream(run.seed, self.index)
+        pool = self.spec.active_set == "batch"
+        return self._bound(weights).sample(
+            queries, include=include, seed=seed, step=run.step, pool=pool, threads=run.threads
+        )
+
+    def correction(self, active: ActiveSet) -> Float32 | None:
+        """Log inclusion probabilities to correct the loss by, as the spec wants; None for no correction."""
+        if self.spec.importance == "off" or self.spec.activation not in LOSSES:
+            return None
+        try:
+            return active.log_inclusion
+        except BiasedSampleError:
+            if self.spec.importance == "on":
+                raise
+            return None
+
+    def candidates(self, queries: Float32, weights: Float32, threads: int) -> Candidates:
+        """What tables built from the weights as they are now retrieve."""
+        if not self._current:
+            self._build(weights, threads)
+            self._current = True
+        probes = max(stage.probes for stage in self.pipeline.stages if isinstance(stage, Retrieve))
+        return self.tables.query(queries, n_probes=probes, threads=threads)
+
+    def state(self) -> dict[str, Any] | None:
+        """What a checkpoint's manifest says of the tables; None if there are none yet."""
+        return {"builds": self._builds} if self.has_tables and self._builds else None
+
+    def save_tables(self, path: Path) -> None:
+        """Write the tables."""
+        self.tables.save(path)
+
+    def restore(self, state: dict[str, Any], path: Path, weights: Float32) -> None:
+        """Take tables back as they were; they were built from older weights."""
+        tables = HashTables.open(path)
+        if tables.n_items != self.spec.units:
+            raise CheckpointError(f"{path}: tables of {tables.n_items} items; wanted {self.spec.units}")
+        self._tables, self._builds, self._sampler, self._current = tables, state["builds"], None, False
+
+
+def _stream(*key: int) -> int:
+    """A seed below 2**63 named by integers."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _n_active(spec: Sampled) -> int:
+    """The budget of a named pipeline: as given, or what a step of some milliseconds can take."""
+    default = _ACTIVE_OF_BATCH if spec.active_set == "batch" else _ACTIVE_OF_SAMPLE
+    return default if spec.n_active is None else spec.n_active
+
+
+def _default_bits(units: int) -> int:
+    """Code bits that leave a few units in a bucket."""
+    return max(1, min(30, round(math.log2(max(units, 2)))))
+
+
+def _pipeline(spec: Sampled) -> Pipeline:
+    """The spec's pipeline; a last layer's keeps the labels whatever its stages do."""
+    pipeline = make_pipeline(spec.sampler, n_active=_n_active(spec), n_items=spec.units)
+    if spec.activation in LOSSES and not any(isinstance(stage, Include) for stage in pipeline.stages):
+        pipeline = pipeline | Include()
+    return pipeline

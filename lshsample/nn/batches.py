@@ -1,0 +1,88 @@
+"""Checks of data on entry, once, so that nothing below checks again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lshsample._native import core
+from lshsample.errors import ArgumentError
+from lshsample.nn.signals import Block, Signal, csr_from_parts, take_rows
+from lshsample.nn.specs import Input, Sparse
+
+__all__ = ["Rows", "checked_features", "checked_labels"]
+
+
+@attrs.frozen(eq=False)
+class Rows:
+    """Checked feature rows, dense or CSR, that batches are taken from.
+
+    Attributes
+    ----------
+    data : ndarray or csr_array
+        The rows.
+    """
+
+    data: npt.NDArray[np.float32] | sp.csr_array
+
+    def __len__(self) -> int:
+        return int(self.data.shape[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows."""
+        if sp.issparse(self.data):
+            return int(self.data.indptr.nbytes + self.data.indices.nbytes + self.data.data.nbytes)
+        return int(self.data.nbytes)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Signal:
+        """The named rows as a layer's input."""
+        if sp.issparse(self.data):
+            return take_rows(self.data, rows)
+        return Block(self.data[rows], self.data.shape[1])
+
+    def slice(self, start: int, stop: int) -> Signal:
+        """Rows from start to stop as a layer's input, without a copy of the values."""
+        stop = min(stop, len(self))
+        if not sp.issparse(self.data):
+            return Block(self.data[start:stop], self.data.shape[1])
+        indptr = self.data.indptr[start : stop + 1]
+        low, high = indptr[0], indptr[-1]
+        shape = (stop - start, self.data.shape[1])
+        return csr_from_parts(indptr - low, self.data.indices[low:high], self.data.data[low:high], shape)
+
+
+def checked_features(x: Any, layer: Sparse | Input, argument: str = "X") -> Rows:
+    """Feature rows for a network's input layer; sparse rows are written out for a dense input."""
+    if isinstance(layer, Sparse):
+        if not sp.issparse(x):
+            x = sp.csr_array(core.dense_rows(x, argument, layer.n_features))
+        return Rows(core.csr_rows(x, argument, layer.n_features))
+    if sp.issparse(x):
+        x = core.csr_rows(x, argument, layer.n_features).toarray()
+    return Rows(core.dense_rows(x, argument, layer.n_features))
+
+
+def checked_labels(y: Any, n_rows: int, n_labels: int, argument: str = "Y") -> sp.csr_array:
+    """Labels as a canonical CSR pattern (rows, n_labels) of ones; stored zeros are not labels."""
+    if not sp.issparse(y):
+        y = sp.csr_array(core.dense_rows(y, argument))
+    if y.ndim != 2 or y.shape[0] != n_rows:
+        raise ArgumentError(argument, f"shape {y.shape}", f"{n_rows} rows, as many as X has")
+    labels = core.csr_rows(y, argument, n_labels)
+    if labels.nnz and not (labels.data == 1.0).all():
+        labels = core.csr_rows(_without_zeros(labels, argument), argument)
+    return labels
+
+
+def _without_zeros(labels: sp.csr_array, argument: str) -> sp.csr_array:
+    odd = (labels.data != 0.0) & (labels.data != 1.0)
+    if odd.any():
+        raise ArgumentError(argument, f"the value {labels.data[odd][0]}", "1 for a label and 0 for none")
+    labels = labels.copy()
+    labels.eliminate_zeros()
+    return labels

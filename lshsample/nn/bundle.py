@@ -1,0 +1,196 @@
+"""A folder that is written whole or not at all: data files, and a manifest that names them.
+
+Data files get names that were never used before; they are flushed to the disk, and then the manifest is
+replaced by one rename. Until that instant the old manifest and its files stand; after it they are removed. So
+a reader sees the old state or the new one, never a mixture, and a full disk or a kill leaves the old one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from lshsample import __version__
+from lshsample.errors import CheckpointError
+
+__all__ = ["MANIFEST", "Bundle", "claim", "read_bundle", "write_bundle"]
+
+MANIFEST = "lshsample.json"
+_FORMAT = 1
+Writer = Callable[[Path], None]
+
+
+class Bundle:
+    """A verified folder.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    payload : dict
+        What was stored beside the data files.
+    files : dict
+        Name to path of each data file.
+    """
+
+    def __init__(self, path: Path, payload: dict[str, Any], files: dict[str, Path]) -> None:
+        self.path, self.payload, self.files = path, payload, files
+
+
+def _digest(payload: Any) -> str:
+    return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bundle(
+    path: str | PathLike[str], kind: str, payload: dict[str, Any], writers: Mapping[str, Writer]
+) -> None:
+    """Replace a folder's content at one instant.
+
+    Parameters
+    ----------
+    path : path
+        The folder: new, empty, or one that was written here before with the same kind.
+    kind : str
+        What it holds; a folder of another kind is refused.
+    payload : dict
+        Plain data for the manifest.
+    writers : mapping
+        Name of each data file to the function that writes it.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder holds something else or cannot be written; what it held is still there.
+    """
+    folder = Path(path)
+    made: list[Path] = []
+    try:
+        old = claim(folder, kind, writers)
+        generation = 1 + (old["generation"] if old else 0)
+        entries = {}
+        for name, write in writers.items():
+            made.append(folder / _file_name(name, generation))
+            entries[name] = _write_file(made[-1], write)
+        body = {
+            "kind": kind,
+            "generation": generation,
+            "lshsample": __version__,
+            "files": entries,
+            "payload": payload,
+        }
+        manifest = json.dumps(
+            {"format": _FORMAT, "sha256": _digest(body), "body": body}, indent=1, sort_keys=True
+        )
+        made.append(folder / f"{MANIFEST}.new")
+        _write_file(made[-1], lambda file: _write_text(file, manifest))
+        _sync_folder(folder)
+        made[-1].replace(folder / MANIFEST)
+    except OSError as error:
+        for file in made:
+            file.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{folder}: cannot be written ({error.strerror}); what it held is kept"
+        ) from error
+    except BaseException:
+        for file in made:
+            file.unlink(missing_ok=True)
+        raise
+    _sync_folder(folder)
+    for entry in (old or {"files": {}})["files"].values():
+        (folder / Path(entry["file"]).name).unlink(missing_ok=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def _file_name(name: str, generation: int) -> str:
+    stem, dot, suffix = name.partition(".")
+    return f"{stem}-{generation}{dot}{suffix}"
+
+
+def claim(path: str | PathLike[str], kind: str, names: Iterable[str] = ()) -> dict[str, Any] | None:
+    """Make the folder, or make sure that it is ours; returns what its manifest says."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written ({error.strerror})") from error
+    if (folder / MANIFEST).exists():
+        body = _read_manifest(folder)
+        if body["kind"] != kind:
+            raise CheckpointError(f"{folder}: holds a {body['kind']}; wanted a {kind} or an empty folder")
+        return body
+    unfinished = {f"{MANIFEST}.new", *(_file_name(name, 1) for name in names)}  # of a writer that was killed
+    foreign = {file.name for file in folder.iterdir()} - unfinished
+    if foreign:
+        raise CheckpointError(
+            f"{folder}: holds other files ({sorted(foreign)[0]}, ...); wanted an empty folder"
+        )
+    return None
+
+
+def _write_file(path: Path, write: Writer) -> dict[str, Any]:
+    write(path)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": _file_digest(path)}
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        whole = json.loads(path.read_bytes())
+        version = whole["format"]
+        if isinstance(version, int) and version > _FORMAT:
+            raise CheckpointError(
+                f"{path}: format {version} is of a newer version; this one reads up to {_FORMAT}"
+            )
+        body: dict[str, Any] = whole["body"]
+        if version != _FORMAT or _digest(body) != whole["sha256"]:
+            raise CheckpointError(f"{path}: changed since it was written (its checksum does not fit)")
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{folder}: there is no {MANIFEST}; wanted a folder that lshsample wrote"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: not a manifest of lshsample, or truncated ({error})") from error
+    return body
+
+
+def read_bundle(path: str | PathLike[str], kind: str) -> Bundle:
+    """Open a folder, and verify every file's size and checksum before anything is made of it."""
+    folder = Path(path)
+    body = _read_manifest(folder)
+    if body["kind"] != kind:
+        raise CheckpointError(f"{folder}: holds a {body['kind']}; wanted a {kind}")
+    files = {}
+    for name, entry in body["files"].items():
+        file = folder / entry["file"]
+        if not file.is_file():
+            raise CheckpointError(f"{file}: missing")
+        size = file.stat().st_size
+        if size != entry["bytes"]:
+            raise CheckpointError(f"{file}: {size} bytes; wanted {entry['bytes']} (truncated?)")
+        if _file_digest(file) != entry["sha256"]:
+            raise CheckpointError(f"{file}: changed since it was written (its checksum does not fit)")
+        files[name] = file
+    return Bundle(folder, body["payload"], files)

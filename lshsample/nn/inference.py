@@ -1,0 +1,109 @@
+"""Prediction: the last layer's best labels, over all of them or over what its tables retrieve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lshsample._native import layers as kernels
+from lshsample.errors import ArgumentError, UnsupportedError
+from lshsample.metrics import precision_at_k
+from lshsample.nn.batches import Rows
+from lshsample.nn.layers import DenseLayer
+from lshsample.nn.sampled import SampledLayer
+from lshsample.nn.signals import Block, Run, Signal, as_dense, indptr_of
+
+if TYPE_CHECKING:
+    from lshsample.nn.network import Network
+
+__all__ = ["batch_hits", "evaluate", "predict"]
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+
+
+def predict(
+    network: Network, rows: Rows, top: int, mode: str, batch_size: int, threads: int
+) -> tuple[Int32, Float32]:
+    """The best labels of checked rows; see :meth:`Network.predict`."""
+    _check(network, top, mode, batch_size)
+    network.allocate_for_prediction(threads)
+    labels = np.full((len(rows), top), -1, np.int32)
+    scores = np.full((len(rows), top), -np.inf, np.float32)
+    last = network.output
+    weights = (
+        np.ascontiguousarray(last.weights.weights.T) if isinstance(last, DenseLayer) else last.weights.weights
+    )
+    bias = last.bias.vector if last.bias else None
+    for start, h in _hidden(network, rows, batch_size, threads):
+        stop = start + len(h)
+        if mode == "sampled":
+            assert isinstance(last, SampledLayer)
+            found = last.active.candidates(h, last.weights.weights, threads)
+            values = kernels.csr_sampled_matmul(h, weights, bias, found.indptr, found.ids, threads=threads)
+            labels[start:stop], scores[start:stop] = kernels.top_k_ragged(
+                values, found.indptr, found.ids, top
+            )
+        else:
+            labels[start:stop], scores[start:stop] = kernels.top_k(h, weights, bias, top, threads=threads)
+    return labels, scores
+
+
+def _check(network: Network, top: int, mode: str, batch_size: int) -> None:
+    last = network.layers[-1]
+    if mode not in ("exact", "sampled"):
+        raise ArgumentError("mode", repr(mode), "'exact' or 'sampled'")
+    if not isinstance(top, int) or not 1 <= top <= last.units:
+        raise ArgumentError("top", top, f"an integer from 1 to {last.units}, the number of labels")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ArgumentError("batch_size", batch_size, "an integer >= 1")
+    if mode == "sampled" and not (isinstance(last, SampledLayer) and last.active.has_tables):
+        raise UnsupportedError(
+            "mode='sampled' needs a last layer that retrieves from hash tables; use mode='exact'"
+        )
+
+
+def _hidden(network: Network, rows: Rows, batch_size: int, threads: int) -> Iterator[tuple[int, Float32]]:
+    """The last layer's input, batch by batch; every layer below computes all of its units."""
+    run = Run(threads=threads)
+    for start in range(0, len(rows), batch_size):
+        signal: Signal = rows.slice(start, start + batch_size)
+        for layer in network.layers[:-1]:
+            signal, _ = layer.forward(signal, run)
+        yield start, as_dense(signal)
+
+
+def evaluate(
+    network: Network,
+    rows: Rows,
+    labels: sp.csr_array,
+    top: Sequence[int],
+    mode: str,
+    batch_size: int,
+    threads: int,
+) -> dict[str, float]:
+    """Precision at each k in percent; see :meth:`Network.evaluate`."""
+    if not top or min(top) < 1:
+        raise ArgumentError("top", top, "positive integers")
+    found, _ = predict(network, rows, max(top), mode, batch_size, threads)
+    return {f"p@{k}": 100.0 * float(precision_at_k(found, labels, k)) for k in top}
+
+
+def batch_hits(logits: Signal, targets: sp.csr_array) -> float:
+    """Share of a batch's rows whose best active unit is a label."""
+    best = _best(logits)
+    indptr, hits = targets.indptr, 0
+    for row, unit in enumerate(best.tolist()):
+        hits += unit in targets.indices[indptr[row] : indptr[row + 1]]
+    return hits / max(len(best), 1)
+
+
+def _best(logits: Signal) -> npt.NDArray[np.integer]:
+    if isinstance(logits, Block):
+        columns = logits.values.argmax(axis=1)
+        return cast(npt.NDArray[np.integer], columns if logits.ids is None else logits.ids[columns])
+    return kernels.top_k_ragged(logits.data, indptr_of(logits), logits.indices, 1)[0][:, 0]

@@ -1,0 +1,137 @@
+"""What passes between layers: dense blocks of some columns, or sparse rows.
+
+A layer's output is a *block* (every row has values for the same columns: all of them, or the pooled active
+set) or a CSR array (every row has columns of its own: sparse input, active sets per sample). Columns that are
+not there are 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+__all__ = [
+    "Block",
+    "Run",
+    "Signal",
+    "as_dense",
+    "csr_from_parts",
+    "from_dense",
+    "indptr_of",
+    "take_rows",
+    "values_of",
+    "with_values",
+]
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+
+@attrs.frozen(eq=False)
+class Block:
+    """Values (rows, k) of the same k columns in each row.
+
+    Attributes
+    ----------
+    values : ndarray of float32, shape (rows, k)
+        The values.
+    width : int
+        Columns in all.
+    ids : ndarray of int32 or None
+        The k columns, ascending; None for all of them.
+    """
+
+    values: Float32
+    width: int
+    ids: Int32 | None = None
+
+
+Signal = Block | sp.csr_array
+
+
+@attrs.frozen(eq=False)
+class Run:
+    """What a pass through the layers needs to know.
+
+    Attributes
+    ----------
+    threads : int
+        Threads of the kernels; the result does not depend on it.
+    seed, step : int
+        Name the random draws (samplers, dropout).
+    training : bool
+        Whether dropout applies.
+    sampled : bool
+        Whether sampled layers sample; otherwise they compute every unit.
+    targets : csr_array or None
+        The labels of the batch, which the last layer includes in its active set.
+    """
+
+    threads: int
+    seed: int = 0
+    step: int = 0
+    training: bool = False
+    sampled: bool = False
+    targets: sp.csr_array | None = None
+
+
+def csr_from_parts(indptr: Int64, indices: Int32, values: Float32, shape: tuple[int, int]) -> sp.csr_array:
+    """A canonical CSR array around arrays that are known to be one: no checks, no copy, O(1)."""
+    out: Any = sp.csr_array((0, shape[1]), dtype=np.float32)
+    out._shape = shape
+    out.indptr, out.indices, out.data = indptr, indices, values
+    out.has_canonical_format = True
+    return cast(sp.csr_array, out)
+
+
+def indptr_of(rows: sp.csr_array) -> Int64:
+    """The row pointers of a checked CSR array, which are int64."""
+    return cast(Int64, rows.indptr)
+
+
+def take_rows(x: sp.csr_array, rows: npt.NDArray[np.int64]) -> sp.csr_array:
+    """The named rows of a checked CSR array, at the cost of their values."""
+    starts = x.indptr[rows]
+    lengths = x.indptr[rows + 1] - starts
+    indptr = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(lengths, out=indptr[1:])
+    places = np.repeat(starts - indptr[:-1], lengths)
+    places += np.arange(len(places))
+    return csr_from_parts(indptr, x.indices[places], x.data[places], (len(rows), x.shape[1]))
+
+
+def values_of(signal: Signal) -> Float32:
+    """The stored values, whatever their places."""
+    return signal.values if isinstance(signal, Block) else signal.data
+
+
+def with_values(signal: Signal, values: Float32) -> Signal:
+    """A signal with the same places and other values."""
+    if isinstance(signal, Block):
+        return Block(values, signal.width, signal.ids)
+    return csr_from_parts(indptr_of(signal), signal.indices, values, signal.shape)
+
+
+def as_dense(signal: Signal) -> Float32:
+    """All columns of a signal, zeros included."""
+    if not isinstance(signal, Block):
+        return np.ascontiguousarray(signal.toarray())
+    if signal.ids is None:
+        return signal.values
+    out = np.zeros((len(signal.values), signal.width), np.float32)
+    out[:, signal.ids] = signal.values
+    return out
+
+
+def from_dense(gradient: Float32, like: Signal) -> Signal:
+    """The gradient at a signal's own places, from the gradient at all columns."""
+    if isinstance(like, Block):
+        values = gradient if like.ids is None else np.ascontiguousarray(gradient[:, like.ids])
+        return Block(values, like.width, like.ids)
+    rows = np.repeat(np.arange(like.shape[0]), np.diff(like.indptr))
+    return with_values(like, gradient[rows, like.indices])

@@ -1,0 +1,138 @@
+"""What watches a run: progress on the screen, stopping early, or anything of a user's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from lshsample import specs
+from lshsample.errors import ArgumentError
+from lshsample.nn.network import StepReport
+from lshsample.training.history import EpochRecord, History
+
+if TYPE_CHECKING:
+    from lshsample.training.trainer import Trainer
+
+__all__ = ["Callback", "EarlyStop", "ProgressBar"]
+
+
+class Callback:
+    """Base class of callbacks: override what is wanted.
+
+    Examples
+    --------
+    >>> class PrintLoss(Callback):
+    ...     def on_epoch(self, record):
+    ...         print(record.epoch, round(record.loss, 2))
+    ...         return False
+    """
+
+    #: Ask for the hit rate of every so-many-th step (0: never); finding it costs a few percent of a step.
+    hits_every: int = 0
+
+    def on_start(self, trainer: Trainer, steps_done: int, steps_total: int) -> None:
+        """Before the first step."""
+
+    def on_step(self, step: int, report: StepReport, milliseconds: float) -> bool | None:
+        """After each step; True ends the run."""
+
+    def on_epoch(self, record: EpochRecord) -> bool | None:
+        """After each epoch and its validation; True ends the run."""
+
+    def on_end(self, history: History) -> None:
+        """After the last step, however the run ended (not after an exception)."""
+
+    def close(self) -> None:
+        """At the very end, after an exception too."""
+
+
+@attrs.define
+class EarlyStop(Callback):
+    """Ends the run when a measure on the validation data has not risen for some epochs.
+
+    Attributes
+    ----------
+    patience : int
+        Epochs without a new best.
+    measure : str
+        ``"p@1"``, ``"p@3"`` or ``"p@5"``.
+    target : float, optional
+        End as soon as the measure reaches this.
+    """
+
+    patience: int = attrs.field(default=2, validator=specs.integer(1))
+    measure: str = attrs.field(default="p@1", validator=specs.one_of("p@1", "p@3", "p@5"))
+    target: float | None = None
+    _best: float = attrs.field(default=float("-inf"), init=False)
+    _since: int = attrs.field(default=0, init=False)
+
+    def on_epoch(self, record: EpochRecord) -> bool:
+        """Compare with the best so far."""
+        if self.measure not in record.validation:
+            raise ArgumentError(
+                "validation", "no validation data", f"data to measure {self.measure} on (EarlyStop)"
+            )
+        value = record.validation[self.measure]
+        self._since = 0 if value > self._best else self._since + 1
+        self._best = max(value, self._best)
+        return self._since >= self.patience or (self.target is not None and value >= self.target)
+
+
+class ProgressBar(Callback):
+    """A bar with step time, active-set size, loss and P@1.
+
+    P@1 is the validation's after the first validated epoch; before it, of the training batches among their
+    active units (marked ``~``).
+
+    Parameters
+    ----------
+    console : rich.console.Console, optional
+        Where it is drawn; standard error by default.
+    """
+
+    hits_every = 16
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._loss = self._milliseconds = 0.0
+        self._p1, self._validated = "-", False
+
+    def on_start(self, trainer: Trainer, steps_done: int, steps_total: int) -> None:
+        """Show the bar."""
+        columns = (
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        )
+        self._bar = Progress(*columns, console=self._console, refresh_per_second=4)
+        self._task = self._bar.add_task("", total=steps_total, completed=steps_done)
+        self._bar.start()
+
+    def on_step(self, step: int, report: StepReport, milliseconds: float) -> None:
+        """Move the bar; step time and loss are running means."""
+        assert self._bar is not None
+        weight = 0.05 if self._milliseconds else 1.0
+        self._milliseconds += weight * (milliseconds - self._milliseconds)
+        self._loss += weight * (report.loss - self._loss)
+        if report.hits is not None and not self._validated:
+            self._p1 = f"~{100 * report.hits:.1f}"
+        words = f"{self._milliseconds:.1f} ms/step  active {report.active:.0f}  loss {self._loss:.3f}"
+        self._bar.update(self._task, completed=step, description=f"{words}  P@1 {self._p1}")
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Take over the validation's P@1."""
+        if "p@1" in record.validation:
+            self._p1, self._validated = f"{record.validation['p@1']:.2f}", True
+
+    def close(self) -> None:
+        """Leave the finished bar on the screen."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

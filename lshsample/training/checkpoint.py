@@ -1,0 +1,109 @@
+"""Checkpoints: everything that the next step depends on, so that a run goes on bit for bit.
+
+Weights with their optimizer state, the step and the place in the epoch, and the tables as they are: they were
+built from older weights, which are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from lshsample.errors import ArgumentError, CheckpointError
+from lshsample.nn import tensorfile
+from lshsample.nn.bundle import Bundle, read_bundle, write_bundle
+from lshsample.nn.network import Network
+from lshsample.nn.parameter import Parameter
+from lshsample.nn.storage import network_spec
+from lshsample.training.settings import Settings
+from lshsample.training.state import RunState
+
+__all__ = ["CHECKPOINT", "Restored", "read_checkpoint", "write_checkpoint"]
+
+#: The kind of a folder that holds a checkpoint.
+CHECKPOINT = "checkpoint"
+_STATE = "state.safetensors"
+_STEP_TIMES = "step_ms"
+
+
+@attrs.frozen(eq=False)
+class Restored:
+    """A run as a checkpoint describes it."""
+
+    network: Network
+    settings: Settings
+    state: RunState
+
+
+def write_checkpoint(
+    path: str | PathLike[str], network: Network, settings: Settings, state: RunState
+) -> None:
+    """Write a checkpoint in the place of the one before, at one instant.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be written; the one before is kept.
+    """
+    tensors = {p.name: p.store for p in network.parameters}
+    tensors[_STEP_TIMES] = np.asarray(state.step_ms, np.float32)
+    writers: dict[str, Callable[[Path], None]] = {
+        _STATE: lambda file: tensorfile.write_tensors(file, tensors)
+    }
+    tables = {}
+    for layer in network.sampled_layers:
+        saved = layer.active.state()
+        if saved is not None:
+            tables[str(layer.index)] = saved
+            writers[f"tables{layer.index}.safetensors"] = layer.active.save_tables
+    payload = {
+        "network": network.spec.to_dict(),
+        "settings": settings.to_dict(),
+        "state": state.to_dict(),
+        "tables": tables,
+    }
+    write_bundle(path, CHECKPOINT, payload, writers)
+
+
+def read_checkpoint(path: str | PathLike[str]) -> Restored:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If it is not there, truncated, changed, of another kind or of a newer version.
+    """
+    bundle = read_bundle(path, CHECKPOINT)
+    network = Network.from_spec(network_spec(bundle.payload, bundle.path))
+    try:
+        settings = Settings.from_dict(bundle.payload["settings"])
+        state = RunState.from_dict(bundle.payload["state"])
+    except (ArgumentError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{bundle.path}: its run cannot be continued by this version: {error}"
+        ) from error
+    _read_arrays(bundle, network, settings, state)
+    return Restored(network, settings, state)
+
+
+def _read_arrays(bundle: Bundle, network: Network, settings: Settings, state: RunState) -> None:
+    file = bundle.files[_STATE]
+    for parameter in network.parameters:
+        parameter.adopt(_read_store(file, parameter, settings.optimizer.slots if parameter.trained else 1))
+    state.step_ms = tensorfile.read_tensor(file, _STEP_TIMES).tolist()
+    saved: dict[str, Any] = bundle.payload["tables"]
+    for layer in network.sampled_layers:
+        if str(layer.index) in saved:
+            tables = bundle.files[f"tables{layer.index}.safetensors"]
+            layer.active.restore(saved[str(layer.index)], tables, layer.weights.weights)
+
+
+def _read_store(file: Path, parameter: Parameter, slots: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    store = np.empty((parameter.rows, slots, parameter.columns), np.float32)
+    tensorfile.read_into(file, parameter.name, store)
+    return store

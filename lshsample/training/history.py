@@ -1,0 +1,97 @@
+"""What a run did: a record for each epoch, and the totals."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+from typing import Any
+
+import attrs
+
+__all__ = ["EpochRecord", "History", "peak_rss_mb"]
+
+
+def peak_rss_mb() -> float:
+    """The largest resident memory of this process so far, in megabytes (2**20 bytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+
+
+@attrs.frozen
+class EpochRecord:
+    """One epoch.
+
+    Attributes
+    ----------
+    epoch : int
+        Which, from 1.
+    step : int
+        Steps done at its end.
+    seconds : float
+        Training time so far: steps and table builds, without validation and checkpoints.
+    loss : float
+        Mean loss over the epoch's steps.
+    active : float
+        Mean number of last-layer units computed for a row.
+    validation : dict
+        ``"p@1"``, ``"p@3"``, ``"p@5"`` in percent on the validation data; empty without it.
+    """
+
+    epoch: int
+    step: int
+    seconds: float
+    loss: float
+    active: float
+    validation: dict[str, float] = attrs.field(factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as plain data, the validation's measures beside the rest."""
+        data = attrs.asdict(self)
+        return {**data, **data.pop("validation")} | {"p@1": self.validation.get("p@1")}
+
+
+@attrs.frozen
+class History:
+    """What a run did.
+
+    Attributes
+    ----------
+    epochs : tuple of EpochRecord
+        The finished epochs.
+    steps : int
+        Steps done.
+    seconds : float
+        Training time.
+    step_ms : tuple of float
+        Milliseconds of each step.
+    active_mean : float
+        Mean number of last-layer units computed for a row.
+    peak_rss_mb : float
+        Largest resident memory of the process.
+    stopped : str
+        Why it ended: ``"finished"``, ``"max_seconds"``, ``"callback"``, ``"SIGINT"`` or ``"SIGTERM"``.
+    """
+
+    epochs: tuple[EpochRecord, ...]
+    steps: int
+    seconds: float
+    step_ms: tuple[float, ...] = attrs.field(repr=False)
+    active_mean: float
+    peak_rss_mb: float
+    stopped: str
+
+    @property
+    def step_ms_median(self) -> float:
+        """Median milliseconds of a step; 0 if there was none."""
+        return statistics.median(self.step_ms) if self.step_ms else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The history as plain data, with the keys of the command line's JSON."""
+        return {
+            "epochs": [record.to_dict() for record in self.epochs],
+            "steps": self.steps,
+            "train_seconds": self.seconds,
+            "step_ms_median": self.step_ms_median,
+            "active_mean": self.active_mean,
+            "peak_rss_mb": self.peak_rss_mb,
+            "stopped": self.stopped,
+        }

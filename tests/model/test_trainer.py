@@ -1,0 +1,290 @@
+"""Training end to end: it learns, it is reproducible, it can be cut off anywhere and goes on bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+from io import StringIO
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from rich.console import Console
+
+from lshsample.errors import ArgumentError, CheckpointError, DivergenceError, MemoryBudgetError
+from lshsample.nn import Dense, Input, Network, Rehash, Sampled, Sparse
+from lshsample.training import Callback, EarlyStop, ProgressBar, Trainer
+
+N_FEATURES, N_LABELS = 60, 90
+LSH = {"sampler": "Retrieve() | Cap(30) | Include() | Uniform(15)", "n_hashes": 4, "n_tables": 6,
+       "rehash": Rehash(3, 0.2)}  # fmt: skip
+
+
+def make_data(rows: int = 240, seed: int = 0):
+    """Rows that show two features of each of their labels."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, N_LABELS, (rows, 2))
+    y = np.zeros((rows, N_LABELS), np.float32)
+    x = np.zeros((rows, N_FEATURES), np.float32)
+    for column in labels.T:
+        y[np.arange(rows), column] = 1.0
+        x[np.arange(rows), column % N_FEATURES] += 1.0
+        x[np.arange(rows), (column * 7 + 3) % N_FEATURES] += 0.5
+    return sp.csr_array(x), sp.csr_array(y)
+
+
+def make_network(active_set: str = "batch", hidden=None, **options) -> Network:
+    """A small network with tables."""
+    last = Sampled(N_LABELS, active_set=active_set, **{**LSH, **options})
+    return Network([Sparse(N_FEATURES), *(hidden or [Dense(16)]), last], seed=3)
+
+
+def bits(network: Network) -> list[bytes]:
+    """Weights and optimizer state."""
+    return [p.store.tobytes() for p in network.parameters]
+
+
+def train(network: Network, **options):
+    """Train on the small data."""
+    x, y = make_data()
+    trainer = Trainer(network, **{"batch_size": 32, "epochs": 2, "lr": 0.02, "threads": 1, **options})
+    return trainer, trainer.fit(x, y)
+
+
+class StopAt(Callback):
+    """Ends the run after a step, or does something else there."""
+
+    def __init__(self, step: int, act=lambda: True) -> None:
+        self.step, self.act = step, act
+
+    def on_step(self, step, report, milliseconds):
+        return self.act() if step == self.step else False
+
+
+STACKS = {
+    "batch": {"active_set": "batch"},
+    "sample": {"active_set": "sample"},
+    "deep": {"hidden": [Sampled(40, "relu", active_set="sample", **LSH), Dense(12, dropout=0.3)]},
+    "fixed": {"rehash": Rehash(4, 0.0, new_functions=False)},
+}
+
+
+def test_it_learns_and_reports():
+    """Held-out precision far above chance, and every figure that a history promises."""
+    x, y = make_data(1200)
+    network = make_network(hidden=[Dense(48)])
+    trainer = Trainer(network, batch_size=40, epochs=8, lr=0.02, threads=2)
+    history = trainer.fit(x, y, validation=make_data(200, seed=9))
+    assert history.epochs[-1].validation["p@1"] > 60
+    assert history.epochs[-1].loss < history.epochs[0].loss
+    assert [record.epoch for record in history.epochs] == list(range(1, 9))
+    assert history.steps == 8 * 30 == len(history.step_ms)
+    assert 0 < history.active_mean < N_LABELS
+    assert history.stopped == "finished"
+    data = history.to_dict()
+    assert {"epochs", "steps", "train_seconds", "step_ms_median", "active_mean", "peak_rss_mb"} <= set(data)
+    assert {"seconds", "loss", "p@1"} <= set(data["epochs"][0])
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_the_bits_do_not_depend_on_threads(name):
+    """1, 2 and 4 threads: the same weights and optimizer state."""
+    runs = []
+    for threads in (1, 2, 4):
+        network = make_network(**STACKS[name])
+        train(network, threads=threads)
+        runs.append(bits(network))
+    assert runs[0] == runs[1] == runs[2]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad", "sgd"])
+@pytest.mark.parametrize("name", STACKS)
+def test_stopped_and_resumed_is_the_same_as_never_stopped(name, optimizer, tmp_path):
+    """From a checkpoint in the middle of an epoch, in a new trainer: the same bits."""
+    whole = make_network(**STACKS[name])
+    train(whole, optimizer=optimizer)
+    x, y = make_data()
+    for stop in (5, 8, 11):
+        network = make_network(**STACKS[name])
+        folder = tmp_path / str(stop)
+        _, cut = train(network, optimizer=optimizer, checkpoint=folder, callbacks=[StopAt(stop)])
+        assert (cut.steps, cut.stopped) == (stop, "callback")
+        resumed = Trainer.resume(folder, threads=2)
+        history = resumed.fit(x, y)
+        assert bits(resumed.network) == bits(whole)
+        assert (history.steps, len(history.step_ms), history.stopped) == (16, 16, "finished")
+
+
+def test_the_same_trainer_goes_on_where_it_was_cut_off():
+    """Without a checkpoint too; and after a finished run it starts another."""
+    whole, network = make_network(), make_network()
+    train(whole)
+    callback = StopAt(5)
+    trainer, cut = train(network, callbacks=[callback])
+    assert (cut.stopped, cut.steps) == ("callback", 5)
+    x, y = make_data()
+    assert trainer.fit(x, y).stopped == "finished"
+    assert bits(network) == bits(whole)
+    assert trainer.fit(x, y).steps == 5
+
+
+def test_a_finished_checkpoint_has_nothing_left_to_do(tmp_path):
+    """Resuming it trains no further."""
+    network = make_network()
+    train(network, checkpoint=tmp_path / "c")
+    resumed = Trainer.resume(tmp_path / "c", threads=1)
+    assert resumed.fit(*make_data()).steps == 16
+    assert bits(resumed.network) == bits(network)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_the_run_with_a_checkpoint(number, tmp_path):
+    """The step is finished, the checkpoint is there, the old handlers are back, and the run goes on later."""
+    before = signal.getsignal(number)
+    _, history = train(
+        make_network(), checkpoint=tmp_path / "c", callbacks=[StopAt(3, lambda: os.kill(os.getpid(), number))]
+    )
+    assert (history.stopped, history.steps) == (number.name, 3)
+    assert signal.getsignal(number) is before
+    whole = make_network()
+    train(whole)
+    resumed = Trainer.resume(tmp_path / "c", threads=1)
+    resumed.fit(*make_data())
+    assert bits(resumed.network) == bits(whole)
+
+
+def test_max_seconds_ends_the_run():
+    """At the end of a step."""
+    _, history = train(make_network(), max_seconds=1e-9)
+    assert (history.stopped, history.steps) == ("max_seconds", 1)
+
+
+def test_checkpoints_are_written_on_the_way(tmp_path):
+    """A process that is killed loses what follows the last one."""
+    seen = []
+
+    class Look(Callback):
+        def on_step(self, step, report, milliseconds):
+            seen.append(Trainer.resume(tmp_path / "c", threads=1).state.step)
+
+    train(make_network(), checkpoint=tmp_path / "c", checkpoint_seconds=1e-9, callbacks=[Look()])
+    assert seen == list(range(1, 17))
+
+
+def test_resuming_with_other_data_is_refused(tmp_path):
+    """The rows are told apart by a fingerprint."""
+    train(make_network(), checkpoint=tmp_path / "c", callbacks=[StopAt(3)])
+    resumed = Trainer.resume(tmp_path / "c", threads=1)
+    with pytest.raises(CheckpointError, match="not the data"):
+        resumed.fit(*make_data(seed=1))
+    with pytest.raises(ArgumentError, match="epochs"):
+        Trainer.resume(tmp_path / "c", epochs=9)
+
+
+def test_unlabelled_rows_have_no_part_in_a_softmax():
+    """They are skipped, in batches too."""
+    x, y = make_data(64)
+    more_x, more_y = sp.vstack([x, x], format="csr"), sp.vstack([y, sp.csr_array(y.shape)], format="csr")
+    one, other = make_network(), make_network()
+    for network, rows, labels in ((one, x, y), (other, more_x, more_y)):
+        Trainer(network, batch_size=16, epochs=1, threads=1).fit(rows, labels)
+    assert bits(one) == bits(other)
+
+
+def test_empty_rows_and_dense_arrays_are_fine():
+    """Rows without features; labels as a dense array; rows as float64."""
+    x, y = make_data()
+    x = x.toarray().astype(np.float64)
+    x[:5] = 0.0
+    network = Network([Input(N_FEATURES), Dense(8), Sampled(N_LABELS, **LSH)])
+    history = Trainer(network, epochs=1, batch_size=64, threads=1).fit(x, y.toarray())
+    assert np.isfinite(history.epochs[0].loss)
+
+
+def _bad_inputs():
+    x, y = make_data()
+    nan, inf = x.copy(), x.copy()
+    nan.data[3], inf.data[3] = np.nan, np.inf
+    wrong_id, weighted = y.copy(), y.copy()
+    wrong_id.indices[0] = N_LABELS
+    weighted.data[0] = 0.5
+    return {
+        "nan": (nan, y, "X"),
+        "inf": (inf, y, "X"),
+        "columns": (x[:, :-1], y, "X: given 59 columns"),
+        "text": (np.array([["a"]]), y, "X"),
+        "rows": (x, y[:-1], "Y: given shape"),
+        "labels": (x, y[:, :-1], "Y: given 89 columns"),
+        "label id": (x, wrong_id, "Y"),
+        "label value": (x, weighted, "Y: given the value 0.5"),
+        "no rows": (x[:0], y[:0], "X: given 0 rows"),
+        "no labels": (x, sp.csr_array(y.shape, dtype=np.float32), "with a label"),
+        "not 2-D": (np.zeros(5), y, "X: given shape"),
+    }
+
+
+@pytest.mark.parametrize("name", _bad_inputs())
+def test_bad_data_is_refused_before_anything_changes(name):
+    """The error names the argument; the network has not even been allocated."""
+    x, y, words = _bad_inputs()[name]
+    network = make_network()
+    with pytest.raises(ArgumentError, match=words):
+        Trainer(network, threads=1).fit(x, y)
+    assert not any(p.allocated for p in network.parameters)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"batch_size": 0}, {"epochs": 0}, {"lr": float("nan")}, {"lr": -1.0}, {"optimizer": "adamw"},
+     {"seed": -1},
+     {"schedule": "step"}, {"threads": 0}, {"threads": 10_000}, {"max_seconds": 0},
+     {"checkpoint_seconds": True}],
+)  # fmt: skip
+def test_bad_settings_are_refused_by_name(options):
+    """The error names the argument."""
+    with pytest.raises(ArgumentError, match="kind" if "schedule" in options else next(iter(options))):
+        Trainer(make_network(), **options)
+
+
+def test_a_run_that_does_not_fit_is_refused_with_the_figure():
+    """A hundred billion parameters are described for free, and refused before they are allocated."""
+    units = 200_000_000
+    network = Network([Sparse(1000), Dense(512), Sampled(units, sampler="uniform", n_active=1000)])
+    with pytest.raises(MemoryBudgetError, match=r"needs about 1,\d\d\d,\d\d\d MB .*parameters"):
+        Trainer(network, threads=1).fit(
+            sp.csr_array((1, 1000)), sp.csr_array(([1.0], ([0], [0])), (1, units))
+        )
+    with pytest.raises(MemoryBudgetError):
+        Trainer(make_network(), memory_limit=1000, threads=1).fit(*make_data())
+
+
+def test_divergence_is_told():
+    """A loss that is not finite ends the run with an error, not with NaN weights all over."""
+    network = make_network(hidden=[Dense(8, "linear")])
+    with pytest.raises(DivergenceError, match="lr"):
+        train(network, optimizer="sgd", lr=1e18, epochs=20)
+
+
+def test_early_stop_and_target():
+    """Patience counts epochs without a new best; a target ends the run at once; validation is needed."""
+    x, y = make_data()
+    trainer = Trainer(make_network(), epochs=50, lr=1e-12, batch_size=64, threads=1, callbacks=[EarlyStop(2)])
+    history = trainer.fit(x, y, validation=(x, y))
+    assert (history.stopped, len(history.epochs)) == ("callback", 3)
+    stop = EarlyStop(target=0.0)
+    trainer = Trainer(make_network(), epochs=50, batch_size=64, threads=1, callbacks=[stop])
+    assert len(trainer.fit(x, y, validation=(x, y)).epochs) == 1
+    with pytest.raises(ArgumentError, match="validation"):
+        Trainer(make_network(), threads=1, callbacks=[EarlyStop()]).fit(x, y)
+
+
+def test_the_progress_bar_shows_what_a_run_does():
+    """Step time, active set, loss, and P@1: of batches first, of the validation afterwards."""
+    text = StringIO()
+    bar = ProgressBar(Console(file=text, force_terminal=True, width=150))
+    bar.hits_every = 1
+    x, y = make_data()
+    trainer = Trainer(make_network(), epochs=2, batch_size=64, threads=1, callbacks=[bar])
+    trainer.fit(x, y, validation=(x, y))
+    shown = text.getvalue()
+    assert all(word in shown for word in ("ms/step", "active", "loss", "P@1", "8/8"))
