@@ -66,6 +66,10 @@ typedef struct {
     void (*sgd)(float *row, const float *gradient, int64_t d, float lr);
     void (*adagrad)(float *row, const float *gradient, int64_t d, float lr, float eps);
     void (*adam)(float *row, const float *gradient, int64_t d, const lsh_adam_step *step);
+
+    /* out[i] = words 0 and 1 (word 0 above) of lsh_philox at index indices[i], or first + i where indices is NULL. */
+    void (*draw_words)(uint64_t seed, uint32_t purpose, uint32_t stream, uint64_t step, uint32_t first,
+                       const int32_t *indices, int64_t n, uint64_t *out);
 } lsh_kernels;
 
 /* The table of the instruction set in use. Thread-safe. */

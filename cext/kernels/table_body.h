@@ -9,6 +9,7 @@ LSH_KERNELS_BEGIN
 #include "sparse_body.h"
 #include "loss_body.h"
 #include "optim_body.h"
+#include "draw_body.h"
 
 LSH_KERNELS_END
 
@@ -30,4 +31,5 @@ const lsh_kernels LSH_NAME(lsh_kernels) = {
     .sgd = sgd,
     .adagrad = adagrad,
     .adam = adam,
+    .draw_words = draw_words,
 };

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels.h"
 #include "lshsample/rng.h"
 
 static int grow(void **array, int64_t room, size_t item) {
@@ -21,7 +22,9 @@ lsh_status active_reserve(lsh_active *a, int64_t more) {
     int done = grow((void **)&a->ids, wanted, sizeof *a->ids) && grow((void **)&a->counts, wanted, sizeof *a->counts) &&
                grow((void **)&a->chance, wanted, sizeof *a->chance) &&
                grow((void **)&a->state, wanted, sizeof *a->state) && grow((void **)&a->keys, 2 * wanted, sizeof *a->keys) &&
-               grow((void **)&a->places, wanted, sizeof *a->places);
+               grow((void **)&a->places, wanted, sizeof *a->places) &&
+               grow((void **)&a->listed, wanted, sizeof *a->listed) &&
+               grow((void **)&a->levels, wanted, sizeof *a->levels);
     if (!done) return LSH_NO_MEMORY;
     a->room = wanted;
     return LSH_OK;
@@ -31,15 +34,6 @@ lsh_status active_reserve_buckets(lsh_active *a, int64_t n) {
     if (n <= a->bucket_room) return LSH_OK;
     if (!grow((void **)&a->buckets, n, sizeof *a->buckets)) return LSH_NO_MEMORY;
     a->bucket_room = n;
-    return LSH_OK;
-}
-
-lsh_status active_tally(lsh_active *a, int64_t n) {
-    if (n > a->tally_room) {
-        if (!grow((void **)&a->tally, n, sizeof *a->tally)) return LSH_NO_MEMORY;
-        a->tally_room = n;
-    }
-    memset(a->tally, 0, (size_t)n * sizeof *a->tally);
     return LSH_OK;
 }
 
@@ -107,42 +101,8 @@ uint64_t row_random(const lsh_row *row, const lsh_stage *stage, uint32_t purpose
     return (uint64_t)words[0] << 32 | words[1];
 }
 
-/* The n-th smallest (from 1) of keys, which it reorders: Hoare's selection. Equal keys do not occur. */
-static uint64_t select_key(uint64_t *keys, int64_t count, int64_t n) {
-    int64_t low = 0, high = count - 1, wanted = n - 1;
-    while (low < high) {
-        uint64_t pivot = keys[low + (high - low) / 2];
-        int64_t i = low, j = high;
-        while (i <= j) {
-            while (keys[i] < pivot) i++;
-            while (keys[j] > pivot) j--;
-            if (i > j) break;
-            uint64_t swap = keys[i];
-            keys[i++] = keys[j];
-            keys[j--] = swap;
-        }
-        if (wanted <= j) high = j;
-        else if (wanted >= i) low = i;
-        else break;
-    }
-    return keys[wanted];
-}
-
-enum { BIN_SHIFT = 53, BINS = 1 << (64 - BIN_SHIFT) };
-
-uint64_t row_threshold(const lsh_row *row, const lsh_stage *stage, uint32_t purpose, lsh_active *a, int64_t count,
-                       int64_t n) {
-    uint32_t bins[BINS] = {0};
-    uint64_t *keys = a->keys, *bin_keys = a->keys + a->room;
-    for (int64_t i = 0; i < count; i++) {
-        uint32_t id = (uint32_t)a->ids[a->places[i]];
-        keys[i] = (row_random(row, stage, purpose, id) & ~(uint64_t)UINT32_MAX) | id;
-        bins[keys[i] >> BIN_SHIFT]++;
-    }
-    int64_t below = 0, inside = 0;
-    uint64_t bin = 0;
-    while (below + bins[bin] < n) below += bins[bin++];
-    for (int64_t i = 0; i < count; i++)
-        if (keys[i] >> BIN_SHIFT == bin) bin_keys[inside++] = keys[i];
-    return select_key(bin_keys, inside, n - below);
+void row_randoms(const lsh_row *row, const lsh_stage *stage, uint32_t purpose, uint32_t first, const int32_t *indices,
+                 int64_t n, uint64_t *out) {
+    lsh_kernels_current()->draw_words(row->plan->seed, purpose + 16u * (uint32_t)stage->ordinal, (uint32_t)row->row,
+                                      row->plan->step, first, indices, n, out);
 }

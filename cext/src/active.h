@@ -21,10 +21,10 @@ typedef struct {
     uint8_t *state;
     uint64_t *keys;   /* scratch of 2 * room */
     int32_t *places;  /* scratch of `room` */
+    int32_t *listed;  /* scratch of `room` */
     bucket *buckets;  /* scratch of bucket_room */
     int64_t bucket_room;
-    uint32_t *tally;  /* scratch of tally_room counters */
-    int64_t tally_room;
+    uint32_t *levels; /* scratch of `room` */
     /* The law of the row. */
     double rest;      /* probability of each id not met, but for frequency draws */
     int64_t draws;    /* frequency draws that could have met it too */
@@ -44,7 +44,6 @@ typedef struct {
 
 lsh_status active_reserve(lsh_active *a, int64_t more);
 lsh_status active_reserve_buckets(lsh_active *a, int64_t n);
-lsh_status active_tally(lsh_active *a, int64_t n); /* n counters, zeroed */
 void active_clear(lsh_active *a);
 /* The place of an id, added with count 0, state OUT and the probability of ids not met if it is new. */
 int64_t active_place(lsh_active *a, int32_t id);
@@ -57,9 +56,9 @@ int active_lawful(const lsh_active *a);
 
 /* Random words of this row: 64 bits for an index. */
 uint64_t row_random(const lsh_row *row, const lsh_stage *stage, uint32_t purpose, uint32_t index);
-/* keys[i] = (priority, id) of places[i], for i < count; returns the n-th smallest of them (1 <= n <= count). */
-uint64_t row_threshold(const lsh_row *row, const lsh_stage *stage, uint32_t purpose, lsh_active *a, int64_t count,
-                       int64_t n);
+/* The same for many indices: first, first + 1, ... or those listed. */
+void row_randoms(const lsh_row *row, const lsh_stage *stage, uint32_t purpose, uint32_t first, const int32_t *indices,
+                 int64_t n, uint64_t *out);
 
 lsh_status stage_retrieve(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
 lsh_status stage_at_least(lsh_active *a, const lsh_row *row, const lsh_stage *stage);

@@ -64,7 +64,8 @@ void lsh_workspace_free(lsh_workspace *workspace) {
         free(a->keys);
         free(a->places);
         free(a->buckets);
-        free(a->tally);
+        free(a->listed);
+        free(a->levels);
     }
     free(workspace->workers);
     free(workspace);

@@ -5,11 +5,12 @@
 #include "active.h"
 #include "lshsample/rng.h"
 
+enum { FREQUENCY_BLOCK = 256 };
+
 static int held(uint8_t state) { return state == IN || state == FORCED; }
 
-static int64_t draw_below(const lsh_row *row, const lsh_stage *stage, uint32_t purpose, uint32_t index, int64_t n) {
-    return (int64_t)((unsigned __int128)row_random(row, stage, purpose, index) * (uint64_t)n >> 64);
-}
+/* A 64-bit word as an index below n: its bias is below n / 2^64. */
+static int64_t below(uint64_t word, int64_t n) { return (int64_t)((unsigned __int128)word * (uint64_t)n >> 64); }
 
 static void enter(lsh_active *a, int64_t place) {
     if (!held(a->state[place] & ~DRAWN)) a->state[place] = (uint8_t)(IN | (a->state[place] & DRAWN));
@@ -84,8 +85,9 @@ lsh_status stage_uniform(lsh_active *a, const lsh_row *row, const lsh_stage *sta
     a->random_members = 1;
     mix(a, (double)n / (double)a->n_items);
     if (active_reserve(a, n) != LSH_OK) return LSH_NO_MEMORY;
+    row_randoms(row, stage, LSH_DRAW_UNIFORM, 0, NULL, n, a->keys);
     for (int64_t last = a->n_items - n; last < a->n_items; last++) {
-        int64_t id = draw_below(row, stage, LSH_DRAW_UNIFORM, (uint32_t)drawn, last + 1);
+        int64_t id = below(a->keys[drawn], last + 1);
         if (a->slot[id] && (a->state[a->slot[id] - 1] & DRAWN)) id = last;
         int64_t place = active_place(a, (int32_t)id);
         enter(a, place);
@@ -101,6 +103,7 @@ lsh_status stage_frequency(lsh_active *a, const lsh_row *row, const lsh_stage *s
     active_leave_product(a);
     a->random_members = a->random_size = 1;
     double n = (double)stage->amount;
+    uint64_t words[FREQUENCY_BLOCK];
     for (int64_t i = 0; i < a->size; i++) {
         double hit = -expm1(n * log1p(-stage->frequency[a->ids[i]]));
         a->chance[i] = (float)(a->chance[i] + (1 - (double)a->chance[i]) * hit);
@@ -111,8 +114,11 @@ lsh_status stage_frequency(lsh_active *a, const lsh_row *row, const lsh_stage *s
     a->culprit = stage->place;
     if (active_reserve(a, stage->amount) != LSH_OK) return LSH_NO_MEMORY;
     for (int64_t i = 0; i < stage->amount; i++) {
-        unsigned __int128 point = (unsigned __int128)row_random(row, stage, LSH_DRAW_FREQUENCY, (uint32_t)i) *
-                                  (uint64_t)a->n_items;
+        if (i % FREQUENCY_BLOCK == 0) {
+            int64_t n_words = stage->amount - i < FREQUENCY_BLOCK ? stage->amount - i : FREQUENCY_BLOCK;
+            row_randoms(row, stage, LSH_DRAW_FREQUENCY, (uint32_t)i, NULL, n_words, words);
+        }
+        unsigned __int128 point = (unsigned __int128)words[i % FREQUENCY_BLOCK] * (uint64_t)a->n_items;
         int64_t column = (int64_t)(point >> 64);
         /* What the index leaves of the word is the fraction: 64 - log2(n_items) bits of it. */
         double fraction = (double)(uint64_t)point * 0x1p-64;
@@ -125,13 +131,12 @@ lsh_status stage_frequency(lsh_active *a, const lsh_row *row, const lsh_stage *s
 /* More than half of all items are wanted: lists those outside and takes `wanted` of them by Floyd's algorithm. */
 static void fill_densely(lsh_active *a, const lsh_row *row, const lsh_stage *stage, int64_t wanted) {
     int64_t outside = 0, drawn = 0;
-    int32_t *listed = (int32_t *)(void *)(a->keys + a->room); /* room > n_items here */
     for (int64_t id = 0; id < a->n_items; id++)
-        if (!a->slot[id] || !held(a->state[a->slot[id] - 1])) listed[outside++] = (int32_t)id;
+        if (!a->slot[id] || !held(a->state[a->slot[id] - 1])) a->listed[outside++] = (int32_t)id;
     for (int64_t last = outside - wanted; last < outside; last++) {
-        int64_t at = draw_below(row, stage, LSH_DRAW_FILL, (uint32_t)drawn++, last + 1);
-        int64_t place = active_place(a, listed[at]);
-        if (held(a->state[place])) place = active_place(a, listed[last]);
+        int64_t at = below(row_random(row, stage, LSH_DRAW_FILL, (uint32_t)drawn++), last + 1);
+        int64_t place = active_place(a, a->listed[at]);
+        if (held(a->state[place])) place = active_place(a, a->listed[last]);
         enter(a, place);
     }
 }
@@ -155,7 +160,7 @@ lsh_status stage_fill(lsh_active *a, const lsh_row *row, const lsh_stage *stage)
         return LSH_OK;
     }
     for (uint32_t attempt = 0; in < k; attempt++) {
-        int64_t place, id = draw_below(row, stage, LSH_DRAW_FILL, attempt, n);
+        int64_t place, id = below(row_random(row, stage, LSH_DRAW_FILL, attempt), n);
         if (a->slot[id] && held(a->state[a->slot[id] - 1])) continue;
         place = active_place(a, (int32_t)id);
         enter(a, place);

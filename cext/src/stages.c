@@ -1,11 +1,13 @@
 /* The stages that join ids which the tables or the caller name, and those that filter. */
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "active.h"
 #include "lshsample/parallel.h"
 #include "lshsample/rng.h"
 
-enum { LOOK_AHEAD = 16, LOOKUP_QUERIES = 8, MAX_TABLES = 65535 };
+enum { LOOK_AHEAD = 16, LOOKUP_QUERIES = 8 };
 
 static int held(uint8_t state) { return state == IN || state == FORCED; }
 
@@ -23,32 +25,60 @@ static void prefetch_directory(const lsh_packed *p, int32_t table, uint32_t code
     __builtin_prefetch(p->directory + table * width + (top < (uint64_t)width ? top : 0));
 }
 
-/* Finds the buckets of queries [begin, end) of the row, with the directory lines of the next ones under way. */
+/* Finds the buckets of queries [begin, end) of the row, with the directory lines of the next query under way. */
 static lsh_status find_buckets(void *context, int64_t begin, int64_t end, int32_t worker) {
     const lookup_job *job = context;
     const lsh_packed *p = job->stage->tables;
     (void)worker;
     int64_t probes = job->stage->n_probes, per_query = p->n_tables * probes, n_queries = job->row->last - job->row->first;
-    const uint32_t *codes = job->stage->codes + (job->row->first + begin) * per_query;
-    int64_t total = (end - begin) * per_query;
-    for (int64_t i = 0; i < total + LOOK_AHEAD; i++) {
-        if (i < total) prefetch_directory(p, (int32_t)(i % per_query / probes), codes[i]);
-        int64_t j = i - LOOK_AHEAD;
-        if (j < 0) continue;
-        int64_t query = begin + j / per_query, table = j % per_query / probes, probe = j % probes;
-        bucket *found = job->buckets + (table * n_queries + query) * probes + probe;
-        found->length = lsh_packed_bucket(p, (int32_t)table, codes[j], &found->begin);
-        if (found->length) __builtin_prefetch(p->ids + found->begin);
+    for (int64_t query = begin - 1; query < end; query++) {
+        const uint32_t *codes = job->stage->codes + (job->row->first + query) * per_query;
+        for (int64_t t = 0; t < p->n_tables && query + 1 < end; t++)
+            for (int64_t k = 0; k < probes; k++)
+                prefetch_directory(p, (int32_t)t, codes[per_query + t * probes + k]);
+        for (int64_t t = 0; t < p->n_tables && query >= begin; t++) {
+            bucket *found = job->buckets + (t * n_queries + query) * probes;
+            for (int64_t k = 0; k < probes; k++)
+                found[k].length = lsh_packed_bucket(p, (int32_t)t, codes[t * probes + k], &found[k].begin);
+        }
     }
     return LSH_OK;
 }
 
-/* Joins n buckets into the set, counting collisions. New and met ids take the same path: no branch to mispredict. */
-static void join_buckets(lsh_active *a, const int32_t *ids, const bucket *buckets, int64_t n) {
+static void prefetch_bucket(const int32_t *ids, const bucket *b) {
+    /* Two lines hold a bucket of usual size; the processor's own prefetcher follows longer ones. */
+    __builtin_prefetch(ids + b->begin);
+    __builtin_prefetch(ids + b->begin + 16);
+}
+
+/* Joins n buckets into an empty set: slots count first and name places after, which halves the random accesses. New
+ * and met ids take the same path: no branch to mispredict. */
+static void join_first(lsh_active *a, const int32_t *ids, const bucket *buckets, int64_t n) {
+    uint32_t *slot = a->slot;
+    int64_t size = 0;
+    for (int64_t b = 0; b < n; b++) {
+        if (b + LOOK_AHEAD < n) prefetch_bucket(ids, &buckets[b + LOOK_AHEAD]);
+        const int32_t *run = ids + buckets[b].begin;
+        for (int64_t i = 0; i < buckets[b].length; i++) {
+            uint32_t count = slot[run[i]];
+            a->ids[size] = run[i];
+            size += count == 0;
+            slot[run[i]] = count + 1;
+        }
+    }
+    for (int64_t i = 0; i < size; i++) {
+        a->counts[i] = slot[a->ids[i]];
+        slot[a->ids[i]] = (uint32_t)i + 1;
+    }
+    a->size = size;
+}
+
+/* Joins n buckets into a set that has ids already. */
+static void join_more(lsh_active *a, const int32_t *ids, const bucket *buckets, int64_t n) {
     uint32_t *slot = a->slot, *counts = a->counts;
     int64_t size = a->size;
     for (int64_t b = 0; b < n; b++) {
-        if (b + LOOK_AHEAD < n) __builtin_prefetch(ids + buckets[b + LOOK_AHEAD].begin);
+        if (b + LOOK_AHEAD < n) prefetch_bucket(ids, &buckets[b + LOOK_AHEAD]);
         const int32_t *run = ids + buckets[b].begin;
         for (int64_t i = 0; i < buckets[b].length; i++) {
             int32_t id = run[i];
@@ -63,7 +93,8 @@ static void join_buckets(lsh_active *a, const int32_t *ids, const bucket *bucket
     a->size = size;
 }
 
-/* Ids met before this stage that it retrieved too: marked by a changed count, which `before` remembers. */
+/* Gives ids that this stage retrieved their state: the new ones, and of those met before the ones whose count is no
+ * longer what `before` remembers. */
 static void settle_retrieved(lsh_active *a, int64_t met, const uint32_t *before) {
     for (int64_t i = 0; i < met; i++) {
         if (a->counts[i] == before[i]) continue;
@@ -99,40 +130,53 @@ static int64_t total_length(const bucket *buckets, int64_t n) {
 
 /* Table after table in random order, until the set holds the budget. */
 static lsh_status join_budget(lsh_active *a, const lsh_row *row, const lsh_stage *stage, int64_t met,
-                              const uint32_t *before) {
+                              const uint32_t *before, uint32_t *order) {
     const lsh_packed *p = stage->tables;
     int64_t per_table = (row->last - row->first) * stage->n_probes;
-    uint32_t order[MAX_TABLES];
     shuffle_tables(row, stage, order, p->n_tables);
     for (int32_t t = 0; t < p->n_tables; t++) {
         const bucket *buckets = a->buckets + order[t] * per_table;
         if (active_reserve(a, total_length(buckets, per_table)) != LSH_OK) return LSH_NO_MEMORY;
-        join_buckets(a, p->ids, buckets, per_table);
+        join_more(a, p->ids, buckets, per_table);
         settle_retrieved(a, met, before);
         if (kept_count(a) >= stage->amount) break;
     }
     return LSH_OK;
 }
 
+static lsh_status join_tables(lsh_active *a, const lsh_row *row, const lsh_stage *stage, int64_t n_buckets) {
+    const lsh_packed *p = stage->tables;
+    int64_t met = a->size;
+    if (met == 0 && stage->amount == 0) {
+        if (active_reserve(a, total_length(a->buckets, n_buckets)) != LSH_OK) return LSH_NO_MEMORY;
+        join_first(a, p->ids, a->buckets, n_buckets);
+        settle_retrieved(a, 0, NULL);
+        return LSH_OK;
+    }
+    uint32_t *before = malloc((size_t)(met + p->n_tables) * sizeof *before);
+    if (before == NULL) return LSH_NO_MEMORY;
+    if (met) memcpy(before, a->counts, (size_t)met * sizeof *before);
+    lsh_status status = LSH_OK;
+    if (stage->amount > 0) status = join_budget(a, row, stage, met, before, before + met);
+    else if ((status = active_reserve(a, total_length(a->buckets, n_buckets))) == LSH_OK) {
+        join_more(a, p->ids, a->buckets, n_buckets);
+        settle_retrieved(a, met, before);
+    }
+    free(before);
+    return status;
+}
+
 lsh_status stage_retrieve(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
     const lsh_packed *p = stage->tables;
-    int64_t n_queries = row->last - row->first, met = a->size;
-    int64_t n_buckets = n_queries * p->n_tables * stage->n_probes;
-    if (p->n_items != row->plan->n_items || stage->n_probes < 1 || p->n_tables > MAX_TABLES) return LSH_INVALID;
+    int64_t n_queries = row->last - row->first, n_buckets = n_queries * p->n_tables * stage->n_probes;
+    if (p->n_items != row->plan->n_items || stage->n_probes < 1) return LSH_INVALID;
     active_leave_product(a);
     a->random_size |= a->random_members;
+    a->culprit = stage->place;
     if (active_reserve_buckets(a, n_buckets) != LSH_OK) return LSH_NO_MEMORY;
     lookup_job job = {row, stage, a->buckets};
     lsh_status status = lsh_parallel_for(n_queries, LOOKUP_QUERIES, row->threads, find_buckets, &job);
-    if (status != LSH_OK) return status;
-    if (active_tally(a, met) != LSH_OK) return LSH_NO_MEMORY;
-    if (met) memcpy(a->tally, a->counts, (size_t)met * sizeof *a->tally);
-    a->culprit = stage->place;
-    if (stage->amount > 0) return join_budget(a, row, stage, met, a->tally);
-    if (active_reserve(a, total_length(a->buckets, n_buckets)) != LSH_OK) return LSH_NO_MEMORY;
-    join_buckets(a, p->ids, a->buckets, n_buckets);
-    settle_retrieved(a, met, a->tally);
-    return LSH_OK;
+    return status == LSH_OK ? join_tables(a, row, stage, n_buckets) : status;
 }
 
 /* ---- filters ---- */
@@ -164,12 +208,55 @@ static int64_t list_unforced(lsh_active *a, int64_t *forced) {
     return n;
 }
 
+/* The n-th smallest (from 1) of keys, which it reorders: Hoare's selection. Equal keys do not occur. */
+static uint64_t select_key(uint64_t *keys, int64_t count, int64_t n) {
+    int64_t low = 0, high = count - 1, wanted = n - 1;
+    while (low < high) {
+        uint64_t pivot = keys[low + (high - low) / 2];
+        int64_t i = low, j = high;
+        while (i <= j) {
+            while (keys[i] < pivot) i++;
+            while (keys[j] > pivot) j--;
+            if (i > j) break;
+            uint64_t swap = keys[i];
+            keys[i++] = keys[j];
+            keys[j--] = swap;
+        }
+        if (wanted <= j) high = j;
+        else if (wanted >= i) low = i;
+        else break;
+    }
+    return keys[wanted];
+}
+
+/* The n-th smallest of keys, uniform in their upper halves: nearly always among those below a guess that exceeds its
+ * expected place by six standard deviations, and else among all. The result is the same either way. */
+static uint64_t smallest_keys(const uint64_t *keys, int64_t count, int64_t n, uint64_t *scratch) {
+    double share = ((double)n + 6 * sqrt((double)n) + 16) / (double)count;
+    uint64_t guess = share < 1 ? (uint64_t)(share * 0x1p64) : UINT64_MAX;
+    for (;;) {
+        int64_t below = 0;
+        for (int64_t i = 0; i < count; i++) {
+            scratch[below] = keys[i];
+            below += keys[i] <= guess;
+        }
+        if (below >= n) return select_key(scratch, below, n);
+        guess = UINT64_MAX;
+    }
+}
+
 /* Of the `count` listed places keeps `room` with the smallest priorities; the others' state becomes `dropped`. */
 static void keep_smallest(lsh_active *a, const lsh_row *row, const lsh_stage *stage, uint32_t purpose, int64_t count,
                           int64_t room, uint8_t dropped) {
-    uint64_t threshold = room > 0 ? row_threshold(row, stage, purpose, a, count, room) : 0;
+    for (int64_t i = 0; i < count; i++) a->listed[i] = a->ids[a->places[i]];
+    row_randoms(row, stage, purpose, 0, a->listed, count, a->keys);
     for (int64_t i = 0; i < count; i++)
-        if (room <= 0 || a->keys[i] > threshold) a->state[a->places[i]] = dropped;
+        a->keys[i] = (a->keys[i] & ~(uint64_t)UINT32_MAX) | (uint32_t)a->listed[i];
+    uint64_t threshold = room > 0 ? smallest_keys(a->keys, count, room, a->keys + a->room) : 0;
+    for (int64_t i = 0; i < count; i++) {
+        uint8_t *state = &a->state[a->places[i]];
+        *state = room > 0 && a->keys[i] <= threshold ? *state : dropped;
+    }
 }
 
 lsh_status stage_cap(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
@@ -184,7 +271,7 @@ lsh_status stage_cap(lsh_active *a, const lsh_row *row, const lsh_stage *stage) 
     double fraction = (double)room / (double)count;
     keep_smallest(a, row, stage, LSH_DRAW_CAP, count, room, a->product ? CAPPED : OUT);
     for (int64_t i = 0; i < a->size; i++)
-        if (a->state[i] != FORCED) a->chance[i] = (float)(a->chance[i] * fraction);
+        a->chance[i] = a->state[i] == FORCED ? a->chance[i] : (float)(a->chance[i] * fraction);
     a->kept *= fraction;
     a->capped *= fraction;
     a->random_members = 1;
@@ -197,44 +284,59 @@ lsh_status stage_cap(lsh_active *a, const lsh_row *row, const lsh_stage *stage) 
     return LSH_OK;
 }
 
-/* The smallest count that is kept whole or in part, with how many of it and above it there are. */
-static lsh_status count_threshold(lsh_active *a, int64_t count, int64_t room, uint32_t *level, int64_t *above) {
+static int64_t count_levels(const uint32_t *levels, int64_t n, uint32_t least) {
+    int64_t total = 0;
+    for (int64_t begin = 0; begin < n; begin += 1 << 30) {
+        int64_t end = n - begin < 1 << 30 ? n : begin + (1 << 30);
+        uint32_t part = 0; /* of the levels' own width, so that the loop is a vector loop */
+        for (int64_t i = begin; i < end; i++) part += levels[i] >= least;
+        total += part;
+    }
+    return total;
+}
+
+/* levels[i] = 1 + the count of unforced ids in the set, 0 for the others. Returns the largest level that at least
+ * `room` ids reach, by bisection: a pass over the levels each, which beats a histogram of nearly equal counts. */
+static uint32_t top_level(lsh_active *a, int64_t room) {
     uint32_t most = 0;
-    for (int64_t i = 0; i < count; i++)
-        if (a->counts[a->places[i]] > most) most = a->counts[a->places[i]];
-    if (active_tally(a, (int64_t)most + 1) != LSH_OK) return LSH_NO_MEMORY;
-    for (int64_t i = 0; i < count; i++) a->tally[a->counts[a->places[i]]]++;
-    int64_t so_far = 0;
-    while (so_far + a->tally[most] < room) so_far += a->tally[most--];
-    *level = most;
-    *above = so_far;
-    return LSH_OK;
+    for (int64_t i = 0; i < a->size; i++) {
+        a->levels[i] = a->state[i] == IN ? a->counts[i] + 1 : 0;
+        most = a->levels[i] > most ? a->levels[i] : most;
+    }
+    uint32_t low = 1, high = most; /* at least `room` reach low; what more than high reach is less */
+    while (low < high) {
+        uint32_t middle = low + (high - low + 1) / 2;
+        if (count_levels(a->levels, a->size, middle) >= room) low = middle;
+        else high = middle - 1;
+    }
+    return low;
 }
 
 lsh_status stage_top(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
     if (stage->amount < 1) return LSH_INVALID;
     if (a->random_members || a->random_size) active_condition(a);
-    int64_t forced, count = list_unforced(a, &forced), above = 0, tied = 0;
+    int64_t forced, count = list_unforced(a, &forced), tied = 0;
     int64_t room = stage->amount > forced ? stage->amount - forced : 0;
-    uint32_t level = UINT32_MAX;
     a->culprit = stage->place;
+    a->rest = 0;
+    a->draws = 0;
     if (count <= room) return LSH_OK;
-    if (room > 0 && count_threshold(a, count, room, &level, &above) != LSH_OK) return LSH_NO_MEMORY;
-    for (int64_t i = 0; i < count; i++) {
-        int64_t place = a->places[i];
-        if (room > 0 && a->counts[place] == level) a->places[tied++] = (int32_t)place;
-        else if (room == 0 || a->counts[place] < level) a->state[place] = OUT;
+    uint32_t level = room > 0 ? top_level(a, room) : UINT32_MAX;
+    int64_t left = room > 0 ? room - count_levels(a->levels, a->size, level + 1) : 0;
+    for (int64_t i = 0; i < a->size; i++) {
+        a->places[tied] = (int32_t)i;
+        tied += room > 0 && a->levels[i] == level;
     }
-    float fraction = tied ? (float)((double)(room - above) / (double)tied) : 0.0f;
-    if (tied > room - above) {
-        keep_smallest(a, row, stage, LSH_DRAW_TOP, tied, room - above, CAPPED);
+    float fraction = tied ? (float)((double)left / (double)tied) : 0.0f;
+    for (int64_t i = 0; i < a->size; i++) {
+        int stays = a->state[i] == FORCED || (room > 0 && a->levels[i] > level);
+        int ties = room > 0 && a->levels[i] == level;
+        a->chance[i] = stays ? a->chance[i] : ties ? a->chance[i] * fraction : 0.0f;
+        a->state[i] = stays || ties ? a->state[i] : OUT;
+    }
+    if (tied > left) {
+        keep_smallest(a, row, stage, LSH_DRAW_TOP, tied, left, OUT);
         a->random_members = 1;
     }
-    for (int64_t i = 0; i < tied; i++) a->chance[a->places[i]] *= fraction;
-    for (int64_t i = 0; i < a->size; i++) {
-        if (a->state[i] == OUT) a->chance[i] = 0;
-        if (a->state[i] == CAPPED) a->state[i] = OUT;
-    }
-    a->rest = 0;
     return LSH_OK;
 }
