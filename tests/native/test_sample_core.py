@@ -35,7 +35,7 @@ def problem():
 
 
 def run(problem, *calls, seed=11, step=3, pooled=False, threads=1, n_items=400):
-    packed, queries, _ = problem
+    _packed, queries, _ = problem
     return run_plan(
         list(calls), len(queries), n_items, seed=seed, step=step, pooled=pooled, threads=threads,
         workspaces=Workspaces(n_items),
@@ -206,7 +206,7 @@ def test_bits_do_not_depend_on_threads_or_isa(problem, plan, pooled):
 
 
 def test_ids_do_not_depend_on_what_a_workspace_was_used_for(problem):
-    packed, queries, _ = problem
+    _packed, _queries, _ = problem
     places = Workspaces(400)
     calls = [retrieve(problem), StageCall(op="CAP", place=1, amount=30)]
     first = run_plan(calls, 37, 400, seed=1, step=1, pooled=False, threads=1, workspaces=places)

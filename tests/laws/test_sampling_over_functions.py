@@ -1,0 +1,187 @@
+"""The laws over the draw of the hash functions, and the formulas of lshsample.laws themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy import stats
+
+from lshsample import laws
+from lshsample.errors import ArgumentError, BiasedSampleError
+from lshsample.registry import make_family
+from lshsample.sampling import parse_pipeline
+from lshsample.tables import HashTables
+
+N, DIM, SEEDS = 120, 6, 1500
+
+
+@pytest.fixture(scope="module")
+def drawn_tables():
+    """Tables over many draws of the functions, on non-negative rows as hidden layers have them, one zero row too."""
+    rng = np.random.default_rng(0)
+    items = np.maximum(rng.standard_normal((N, DIM), dtype=np.float32) + 0.3, 0)
+    queries = np.abs(rng.standard_normal((2, DIM), dtype=np.float32))
+    family = make_family("simhash", dim=DIM, n_hashes=4, n_tables=5, seed=0)
+    tables = [HashTables(family.with_seed(seed), threads=1).build(items) for seed in range(SEEDS)]
+    return items, queries, tables
+
+
+LAWFUL = [
+    "Retrieve()",
+    "Retrieve() | AtLeast(2)",
+    "Retrieve() | Cap(12)",
+    "Retrieve() | AtLeast(2) | Cap(5)",
+    "Retrieve() | Include() | Uniform(10)",
+    "Uniform(10) | Retrieve() | Cap(20)",
+    "Retrieve() | Frequency(20)",
+    "Uniform(9)",
+    "Include() | Full()",
+]
+
+
+@pytest.mark.parametrize("text", LAWFUL)
+def test_weighted_sums_are_unbiased_over_the_functions(text, drawn_tables):
+    items, queries, tables = drawn_tables
+    # A zero row's similarity is undefined; its weight in the sum is 0.
+    values = np.exp(np.random.default_rng(1).standard_normal(N)) * (np.linalg.norm(items, axis=1) > 0)
+    include = sp.csr_array((np.ones(2), ([0, 1], [3, 50])), shape=(2, N)) if "Include" in text else None
+    sums = np.empty((SEEDS, 2))
+    pipeline = parse_pipeline(text)
+    for seed, table in enumerate(tables):
+        sampler = pipeline.bind(tables=table, frequencies=np.ones(N))
+        active = sampler.sample(queries, include=include, seed=seed, law="functions", threads=1)
+        weights = np.exp(-active.log_inclusion.astype(np.float64))
+        sums[seed] = np.bincount(active.row_of_ids(), weights=values[active.ids] * weights, minlength=2)
+    error = sums.std(axis=0, ddof=1) / np.sqrt(SEEDS)
+    assert np.all(np.abs(sums.mean(axis=0) - values.sum()) <= 4 * error + 1e-4 * values.sum())
+
+
+@pytest.mark.parametrize("text", ["Retrieve()", "Retrieve() | AtLeast(2)", "Retrieve() | AtLeast(3)"])
+def test_observed_rates_follow_the_law_in_every_bin_of_similarity(text, drawn_tables):
+    items, queries, tables = drawn_tables
+    family = tables[0].family
+    nonzero = np.linalg.norm(items, axis=1) > 0
+    hits, pi = np.zeros((2, N)), np.empty((2, N))
+    for row in range(2):
+        q = family.code_probability(family.similarity_of(np.repeat(queries[[row]], N, axis=0), items))
+        m = 1 if "AtLeast" not in text else int(text[-2])
+        pi[row] = laws.at_least_inclusion(q, 5, m)
+    for table in tables:
+        active = parse_pipeline(text).bind(tables=table).sample(queries, threads=1)
+        hits[active.row_of_ids(), active.ids] += 1
+    z = ((hits - SEEDS * pi) / np.sqrt(SEEDS * pi * (1 - pi) + 1e-9))[:, nonzero]
+    assert np.abs(z).max() < 4.5
+    assert (
+        abs(z.mean()) < 4 / np.sqrt(z.size) * 3
+    )  # items share the functions, so their z values are correlated
+
+
+BIASED = {
+    "Retrieve() | Top(5)": r"^Top\(5\)",
+    "Retrieve(budget=5)": r"^Retrieve\(budget=5\): a budget",
+    "Retrieve() | Fill(30)": r"^Fill\(30\)",
+    "Retrieve() | Cap(5) | Uniform(9)": r"^Cap\(5\)",
+    "Retrieve(probes=2) | Uniform(9)": r"^Retrieve\(probes=2\): the family",
+    "Uniform(5) | Retrieve() | AtLeast(1)": r"^AtLeast\(1\)",
+    "Retrieve() | Retrieve()": r"^Retrieve\(\): a second",
+    "Include()": r"^Include\(\)",
+    "ExactTop(4) | Uniform(3)": r"^ExactTop\(4\)",
+    "Retrieve() | Include() | Cap(1)": r"^Cap\(1\): forced",
+}
+
+
+@pytest.mark.parametrize("text", BIASED)
+def test_no_law_is_faked(text, drawn_tables):
+    _items, queries, tables = drawn_tables
+    include = sp.csr_array((np.ones(2), ([0, 1], [3, 50])), shape=(2, N)) if "Include" in text else None
+    active = parse_pipeline(text).bind(tables=tables[0]).sample(queries, include=include, law="functions")
+    assert active.is_biased
+    assert len(active.ids)
+    with pytest.raises(BiasedSampleError, match=BIASED[text]):
+        _ = active.log_inclusion
+
+
+def test_a_pooled_retrieval_has_no_law_over_the_functions(drawn_tables):
+    _, queries, tables = drawn_tables
+    active = parse_pipeline("Retrieve()").bind(tables=tables[0]).sample(queries, pool=True, law="functions")
+    with pytest.raises(BiasedSampleError, match="pooled"):
+        _ = active.log_inclusion
+
+
+def test_a_family_with_dependent_hashes_is_refused_by_name(drawn_tables):
+    items, queries, _ = drawn_tables
+
+    from lshsample.plugin import HashFamily
+
+    class Dependent(HashFamily):
+        similarity = "cosine"
+        independent_hashes = False
+
+        def hash(self, x):
+            return np.zeros((x.shape[0], self.n_tables), np.uint32)
+
+        def collision_probability(self, similarity):
+            return np.asarray(similarity, float)
+
+    from lshsample.plugin import FamilySpec
+
+    tables = HashTables(Dependent(FamilySpec(dim=DIM, n_hashes=2, n_tables=2))).build(items)
+    active = parse_pipeline("Retrieve()").bind(tables=tables).sample(queries, law="functions")
+    with pytest.raises(BiasedSampleError, match="Dependent"):
+        _ = active.log_inclusion
+
+
+def test_a_query_equal_to_an_item_has_a_finite_weight(drawn_tables):
+    # The cosine of a float32 row with itself may be an ulp above 1; its arccos would be NaN.
+    items, _, tables = drawn_tables
+    active = parse_pipeline("Retrieve()").bind(tables=tables[0]).sample(items, law="functions")
+    assert np.all(np.isfinite(active.log_inclusion))
+    assert np.all(active.log_inclusion <= 0)
+
+
+@pytest.mark.parametrize("q", [0.0, 1e-12, 1e-3, 0.3, 0.999, 1.0])
+@pytest.mark.parametrize(("n_tables", "m"), [(1, 1), (5, 2), (50, 1), (50, 3), (50, 50)])
+def test_the_binomial_tail(q, n_tables, m):
+    expected = stats.binom.sf(m - 1, n_tables, q)
+    np.testing.assert_allclose(laws.at_least_inclusion(q, n_tables, m), expected, rtol=1e-9, atol=1e-300)
+    if m == 1:
+        np.testing.assert_allclose(laws.union_inclusion(q, n_tables), expected, rtol=1e-9)
+
+
+def test_laws_in_their_corners():
+    assert laws.at_least_inclusion([0.5], 3, 4).tolist() == [0.0]
+    assert laws.cap_inclusion([0.5, 0.5], [10, 3], [5, 12]).tolist() == [0.5, 0.125]
+    assert laws.frequency_inclusion([0.0, 1.0], 3).tolist() == [0.0, 1.0]
+    assert laws.fill_inclusion([0.2], 8, 8, 10).tolist() == [0.2]
+    assert laws.union_inclusion(1 + 1e-12, 2).item() == 1.0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: laws.union_inclusion([0.5, np.nan], 2),
+        lambda: laws.union_inclusion(1.5, 2),
+        lambda: laws.union_inclusion(0.5, 0),
+        lambda: laws.union_inclusion(0.5, True),
+        lambda: laws.at_least_inclusion(0.5, 4, 0),
+        lambda: laws.uniform_inclusion(5, 4),
+        lambda: laws.fill_inclusion(0.1, 2, 9, 8),
+        lambda: laws.rho(0.5, 0.9),
+        lambda: laws.n_hashes_for(10, 1.0),
+        lambda: laws.n_tables_for(0.9, 3, recall=1.0),
+    ],
+)
+def test_bad_arguments_of_laws_are_refused(call):
+    with pytest.raises(ArgumentError):
+        call()
+
+
+def test_tuning_gives_what_it_promises():
+    for p_near, p_far in ((0.9, 0.5), (0.8, 0.6)):
+        n_hashes = laws.n_hashes_for(100_000, p_far)
+        assert 100_000 * p_far**n_hashes <= 1 < 100_000 * p_far ** (n_hashes - 1)
+        n_tables = laws.n_tables_for(p_near, n_hashes, recall=0.9)
+        assert laws.union_inclusion(p_near**n_hashes, n_tables) >= 0.9
+        assert laws.union_inclusion(p_near**n_hashes, n_tables - 1) < 0.9
+        assert 0 < laws.rho(p_near, p_far) < 1
