@@ -1,4 +1,4 @@
-"""Laws of inclusion: the probability that a sampler's stages leave an item in the set, and the tuning of K and L.
+"""Laws of inclusion: the probability that a sampler leaves an item in the set, and the tuning of K and L.
 
 Throughout q is the probability that a whole code of K hashes agrees on a pair
 (``family.code_probability``), L the number of tables, pi the probability that an item is in the set. Arrays
@@ -180,7 +180,7 @@ def fill_inclusion(inclusion: npt.ArrayLike, size: int, k: int, n_items: int) ->
 
 
 def rho(p_near: float, p_far: float) -> float:
-    """The exponent of sub-linear search, ln p1 / ln p2: about n^rho candidates and tables find a near item among n.
+    """The exponent of sub-linear search, ln p1 / ln p2: about n^rho tables find a near item among n.
 
     Notes
     -----
@@ -198,7 +198,7 @@ def rho(p_near: float, p_far: float) -> float:
 
 
 def n_hashes_for(n_items: int, p_far: float, candidates: float = 1.0) -> int:
-    """The K at which a far item is in the same bucket about ``candidates`` times among n: n p2^K = candidates.
+    """The K at which about ``candidates`` of n far items share a query's bucket: n p2^K = candidates.
 
     Notes
     -----

@@ -130,7 +130,7 @@ class HashTables:
         return memory_need(n_items, family.n_tables, family.code_bits, core.threads_or_default(threads))
 
     def build(self, vectors: Any) -> Self:
-        """Build the tables over rows; their ids are 0 to n - 1. An earlier state is replaced when all went well.
+        """Build the tables over rows, whose ids are 0 to n - 1; an earlier state is replaced at the end.
 
         Parameters
         ----------

@@ -77,5 +77,6 @@ def require_bytes(needed: int, what: str) -> None:
     available = available_bytes()
     if available is not None and needed > available:
         raise MemoryBudgetError(
-            f"{what} needs {needed / 2**20:,.0f} MiB; {available / 2**20:,.0f} MiB are available on this machine"
+            f"{what} needs {needed / 2**20:,.0f} MiB; "
+            f"{available / 2**20:,.0f} MiB are available on this machine"
         )

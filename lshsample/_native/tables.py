@@ -39,7 +39,7 @@ class MemoryNeed:
 
 @attrs.frozen(eq=False)
 class PackedTables:
-    """The immutable packed base: per table the ids sorted by (code, id), with a directory over the codes' top bits.
+    """The immutable packed base: per table the ids sorted by (code, id), and a directory over the codes.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class PackedTables:
     @property
     def n_tables(self) -> int:
         """Number of tables, L."""
-        return self.ids.shape[0]
+        return len(self.ids)
 
     @property
     def nbytes(self) -> int:
@@ -92,7 +92,7 @@ class PackedTables:
 
 def memory_need(n_items: int, n_tables: int, code_bits: int, threads: int) -> MemoryNeed:
     """Bytes that :func:`build_packed` takes for these sizes."""
-    bits = int(lib.lsh_packed_directory_bits(n_items, code_bits))
+    bits: int = lib.lsh_packed_directory_bits(n_items, code_bits)
     column = 4 * n_items * n_tables
     directory = 4 * (2**bits + 1) * n_tables
     kept = column if bits < code_bits else 0

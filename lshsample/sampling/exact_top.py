@@ -36,8 +36,9 @@ def _best(
 
 
 def exact_top(queries: Any, vectors: Any, k: int, *, pooled: bool = False) -> npt.NDArray[np.int64]:
-    """Ids of the k largest inner products, (n, k), ascending; pooled, (1, k) by the largest over all queries."""
-    best_scores = best_ids = None
+    """Ids of the k largest inner products, (n, k), ascending; pooled, (1, k) over all queries."""
+    best_scores: npt.NDArray[Any] | None = None
+    best_ids: npt.NDArray[np.int64] | None = None
     for begin in range(0, vectors.shape[0], _BLOCK):
         block = vectors[begin : begin + _BLOCK]
         product = queries @ block.T
@@ -45,7 +46,7 @@ def exact_top(queries: Any, vectors: Any, k: int, *, pooled: bool = False) -> np
         if pooled:
             scores = scores.max(axis=0, keepdims=True)
         ids = np.broadcast_to(np.arange(begin, begin + scores.shape[1]), scores.shape)
-        if best_scores is not None:
+        if best_scores is not None and best_ids is not None:
             scores, ids = np.hstack([best_scores, scores]), np.hstack([best_ids, ids])
         best_scores, best_ids = _best(scores, ids, k)
     return np.sort(np.asarray(best_ids), axis=1)
@@ -53,7 +54,7 @@ def exact_top(queries: Any, vectors: Any, k: int, *, pooled: bool = False) -> np
 
 @attrs.frozen
 class ExactTop(SamplerStage):
-    """Joins the ``k`` items with the largest inner products: the oracle that a sampler's recall is measured against.
+    """Joins the ``k`` items with the largest inner products: the oracle of a sampler's recall.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The law over the draw of the hash functions: how likely each id was to be in the set before the tables were built.
+"""The law over the draw of the hash functions: how likely an id was before any table stood.
 
 It folds the stages from the left: pi starts at 0, and every stage with a law changes it by that law. A
 stage without one, or one after which the law of an earlier stage no longer holds, makes the set biased, by
@@ -68,7 +68,7 @@ def _why_biased(stages: Sequence[Stage], pooled: bool, drawn: Drawn) -> str | No
     for stage in stages:
         if isinstance(stage, Retrieve):
             if pooled:
-                return f"{stage}: the queries of a pooled batch share the hash functions, so their union has no simple law"
+                return f"{stage}: pooled queries share the functions; their union has no simple law"
             if stage.budget is not None:
                 return f"{stage}: a budget stops where earlier tables say, which has no simple law"
             if stage.probes > 1:
@@ -77,7 +77,7 @@ def _why_biased(stages: Sequence[Stage], pooled: bool, drawn: Drawn) -> str | No
                 return f"{stage}: a second retrieval may share its functions with the first"
         elif isinstance(stage, AtLeast):
             if len(met) != 1 or not isinstance(met[0], Retrieve):
-                return f"{stage}: its law (the binomial tail) holds only straight after a Retrieve() that comes first"
+                return f"{stage}: its law, the binomial tail, holds only straight after a first Retrieve()"
         elif isinstance(stage, Cap):
             capped = stage
             if float(drawn.kept.min(initial=1.0)) == 0:
@@ -85,7 +85,7 @@ def _why_biased(stages: Sequence[Stage], pooled: bool, drawn: Drawn) -> str | No
         elif not isinstance(stage, Include | Uniform | Frequency | Full):
             return f"{stage}: no law over the draw of the hash functions"
         if capped is not None and isinstance(stage, Uniform | Frequency | Retrieve | Full):
-            return f"{capped}: how much it keeps depends on the hash functions, so no draw can be mixed in after it"
+            return f"{capped}: what it keeps depends on the functions, so nothing can be mixed in after it"
         met.append(stage)
     if not any(isinstance(stage, Retrieve | Uniform | Frequency | Full) for stage in met):
         return f"{met[-1]}: only named ids can be in the set"
@@ -131,5 +131,5 @@ def inclusion_over_functions(
     pi = pi * drawn.kept[rows]
     if any(isinstance(stage, Include) for stage in stages):
         pi[_forced(batch, rows, drawn.ids)] = 1.0
-    # An id whose computed q is 0 and that came all the same (rounding of the similarity) keeps the smallest weight.
+    # An id whose computed q is 0 and that came all the same (rounding of the similarity) stays finite.
     return np.log(np.maximum(pi, np.finfo(np.float32).tiny)).astype(np.float32), None

@@ -162,8 +162,9 @@ class Sampler:
     def _pattern(self, include: Any) -> Pattern:
         if not self.pipeline.takes_include:
             raise ArgumentError("include", "a pattern", f"none: {self.pipeline} has no Include() stage")
-        if not sp.issparse(include) or include.shape[1] != self.n_items:
-            given = f"shape {include.shape}" if sp.issparse(include) else type(include).__name__
+        shape: tuple[int, ...] = getattr(include, "shape", ())
+        if not sp.issparse(include) or len(shape) != 2 or shape[1] != self.n_items:
+            given = f"{type(include).__name__} of shape {shape}"
             raise ArgumentError("include", given, f"a sparse matrix with {self.n_items} columns")
         csr = sp.csr_array(include)
         if csr.nnz and (csr.indices.min() < 0 or csr.indices.max() >= self.n_items):
@@ -238,9 +239,9 @@ class Sampler:
             return None
         place = int(bad[0])
         return (
-            f"{self.pipeline.stages[place]} (stage {place + 1} of {self.pipeline}) leaves items with inclusion "
-            f"probability 0 given the tables, in {len(bad)} of {len(drawn.lawless)} rows; a Uniform(n) after it makes "
-            f"every item possible"
+            f"{self.pipeline.stages[place]} (stage {place + 1} of {self.pipeline}) leaves items with "
+            f"inclusion probability 0 given the tables, in {len(bad)} of {len(drawn.lawless)} rows; "
+            f"a Uniform(n) after it makes every item possible"
         )
 
 
@@ -286,7 +287,7 @@ def _check_result(result: Any, n_rows: int, n_items: int, label: str) -> None:
 def _checked_frequencies(frequencies: npt.ArrayLike, n_items: int) -> AliasTable:
     values = np.array(frequencies, dtype=np.float64)
     if values.shape != (n_items,):
-        raise ArgumentError("frequencies", f"shape {values.shape}", f"one number for each of {n_items} items")
+        raise ArgumentError("frequencies", f"shape {values.shape}", f"one number per item, {n_items}")
     if not np.all(np.isfinite(values)) or values.min() < 0 or values.sum() <= 0:
         raise ArgumentError(
             "frequencies", "negative, NaN, infinite or all zero", "finite numbers >= 0, not all 0"

@@ -57,7 +57,8 @@ def _parse_call(node: ast.expr, source: str, known: dict[str, type[Stage]]) -> S
         raise ArgumentError("sampler", place, f"one of the stages {', '.join(sorted(known))}")
     values: list[Any] = []
     named: dict[str, Any] = {}
-    for argument in [*node.args, *node.keywords]:
+    arguments: list[ast.expr | ast.keyword] = [*node.args, *node.keywords]
+    for argument in arguments:
         value = argument.value if isinstance(argument, ast.keyword) else argument
         try:
             literal = ast.literal_eval(value)

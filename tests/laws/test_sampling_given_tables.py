@@ -1,4 +1,4 @@
-"""The laws given the tables: with the tables fixed, over many draws, ids come with the probability that is told."""
+"""The laws given the tables: over many draws, ids come with the probability that is told."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_observed_frequencies_follow_the_law(text, pool, tables, items):
     np.testing.assert_allclose(pi, told[ids], rtol=1e-5)
     seen = observed > 0
     spread = np.sqrt(n * told * (1 - told))
-    # A bound of 4.5 standard deviations over 60 ids is missed by chance in 4 of 10,000 runs; the seed is fixed.
+    # 4.5 standard deviations over 60 ids: missed by chance in 4 of 10,000 runs; the seed is fixed.
     assert np.all(np.abs(observed - n * told)[seen] <= 4.5 * spread[seen] + 1e-3)
     assert seen.all()
 

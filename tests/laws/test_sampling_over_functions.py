@@ -18,7 +18,7 @@ N, DIM, SEEDS = 120, 6, 1500
 
 @pytest.fixture(scope="module")
 def drawn_tables():
-    """Tables over many draws of the functions, on non-negative rows as hidden layers have them, one zero row too."""
+    """Tables over many draws of the functions, on non-negative rows as hidden layers have them."""
     rng = np.random.default_rng(0)
     items = np.maximum(rng.standard_normal((N, DIM), dtype=np.float32) + 0.3, 0)
     queries = np.abs(rng.standard_normal((2, DIM), dtype=np.float32))
