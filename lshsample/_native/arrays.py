@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lshsample._native.core import dense_view, ffi, pointer
+from lshsample._native.core import ffi, pointer
 from lshsample.errors import ArgumentError
 
 __all__ = ["csr_pattern", "matrix", "new_or_checked", "row_ids", "strided_vector", "vector", "whole"]
@@ -19,11 +19,11 @@ Int64 = npt.NDArray[np.int64]
 
 def _typed(array: Any, argument: str, dtype: type, ndim: int) -> None:
     """Refuse anything but a NumPy array of this dtype and number of dimensions."""
-    wanted = f"a {ndim}-D array of {np.dtype(dtype).name}"
-    if not isinstance(array, np.ndarray):
-        raise ArgumentError(argument, type(array).__name__, wanted)
-    if array.dtype != dtype or array.ndim != ndim:
-        raise ArgumentError(argument, f"{array.ndim}-D {array.dtype} of shape {array.shape}", wanted)
+    if isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == ndim:
+        return
+    shaped = isinstance(array, np.ndarray)
+    given = f"{array.ndim}-D {array.dtype} of shape {array.shape}" if shaped else type(array).__name__
+    raise ArgumentError(argument, given, f"a {ndim}-D array of {np.dtype(dtype).name}")
 
 
 def _size(given: int, wanted: int | None, argument: str, what: str) -> None:
@@ -46,17 +46,12 @@ def matrix(array: Float32, argument: str, rows: int | None = None, cols: int | N
     _typed(array, argument, np.float32, 2)
     _size(array.shape[0], rows, argument, "rows")
     _size(array.shape[1], cols, argument, "columns")
-    row, item = array.strides
-    inner = array.shape[1] <= 1 or item == 4
-    outer = array.shape[0] <= 1 or (row % 4 == 0 and row >= 4 * array.shape[1])
+    (n, width), (row, item) = array.shape, array.strides
+    inner = width <= 1 or item == 4
+    outer = n <= 1 or (row % 4 == 0 and row >= 4 * width)
     if array.size and not (inner and outer):
         raise ArgumentError(argument, f"strides {array.strides}", "contiguous rows, in ascending order")
-    if array.size:
-        return dense_view(array)
-    view = ffi.new("lsh_dense *")
-    view.data, view.stride = pointer("float *", array), array.shape[1]
-    view.rows, view.cols = array.shape
-    return view[0]
+    return ffi.new("lsh_dense *", (pointer("float *", array), n, width, row // 4 if n > 1 else width))[0]
 
 
 def strided_vector(array: Float32 | None, argument: str, size: int) -> tuple[Any, int]:
