@@ -81,12 +81,26 @@ static inline __attribute__((always_inline)) lsh_vf lsh_fma(lsh_vf a, lsh_vf b, 
 #endif
 }
 
+/* Half onto half until one is left: the same order, and bits, on every path. */
 static inline __attribute__((always_inline)) float lsh_sum(lsh_vf v) {
+#if defined(__x86_64__)
+#if defined(LSH_TARGET_AVX512)
+    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+#elif defined(LSH_TARGET_AVX2)
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+#else
+    __m128 four = (__m128)v;
+#endif
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+#else
     float lanes[LSH_WIDTH];
     memcpy(lanes, &v, sizeof v);
     for (int half = LSH_WIDTH / 2; half > 0; half /= 2)
         for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
     return lanes[0];
+#endif
 }
 
 LSH_KERNELS_END
