@@ -1,0 +1,126 @@
+"""The best k labels of each row: exact search streamed over all labels, and selection within candidates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lshsample._native.arrays import (
+    Float32,
+    Int32,
+    Int64,
+    csr_pattern,
+    matrix,
+    row_ids,
+    strided_vector,
+    vector,
+)
+from lshsample._native.core import check, lib, pointer, threads_or_default
+from lshsample.errors import ArgumentError
+
+__all__ = ["top_k", "top_k_ragged"]
+
+
+def _checked_k(k: int) -> int:
+    if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or not 1 <= k < 2**31:
+        raise ArgumentError("k", repr(k), "an integer from 1 to the number of candidates")
+    return int(k)
+
+
+def top_k(
+    h: Float32, weights: Float32, bias: Float32 | None, k: int, *, threads: int | None = None
+) -> tuple[Int32, Float32]:
+    """The exact best k rows of ``weights`` for each row of h, streamed: no (m, n) array is made.
+
+    Parameters
+    ----------
+    h : (m, d) float32
+    weights : (n, d) float32
+        A view with contiguous rows.
+    bias : (n,) float32 or None
+        May be strided.
+    k : int
+        From 1 to n.
+    threads : int or None
+
+    Returns
+    -------
+    ids : (m, k) int32
+        By score descending, ties by smaller id. -1 where NaN scores left fewer than k.
+    scores : (m, k) float32
+        ``h @ weights[ids] + bias[ids]``; -inf beside an id of -1.
+
+    Raises
+    ------
+    ArgumentError
+        A wrong dtype, layout or shape, or k out of range.
+
+    Notes
+    -----
+    2 m n d operations, as the product, with heaps of k places beside it.
+    """
+    n_threads = threads_or_default(threads)
+    left, right = matrix(h, "h"), matrix(weights, "weights", cols=h.shape[1] if np.ndim(h) == 2 else None)
+    if _checked_k(k) > weights.shape[0]:
+        raise ArgumentError("k", k, f"an integer from 1 to {weights.shape[0]}, the number of rows of weights")
+    bias_pointer, bias_stride = strided_vector(bias, "bias", weights.shape[0])
+    ids, scores = np.empty((h.shape[0], k), np.int32), np.empty((h.shape[0], k), np.float32)
+    status = lib.lsh_top_k(
+        left,
+        right,
+        bias_pointer,
+        bias_stride,
+        k,
+        pointer("int32_t *", ids),
+        pointer("float *", scores),
+        n_threads,
+    )
+    check(status, "top_k")
+    return ids, scores
+
+
+def top_k_ragged(
+    values: Float32, indptr: Int64, ids: Int32, k: int, *, threads: int | None = None
+) -> tuple[Int32, Float32]:
+    """The best k of each row of candidates, by score descending, ties by smaller id.
+
+    Parameters
+    ----------
+    values : (nnz,) float32
+        Scores.
+    indptr : (m + 1,) int64
+    ids : (nnz,) int32
+        Ids from 0, unique within a row.
+    k : int
+    threads : int or None
+
+    Returns
+    -------
+    ids : (m, k) int32
+        -1 where a row has fewer than k candidates.
+    scores : (m, k) float32
+        -inf beside an id of -1.
+
+    Raises
+    ------
+    ArgumentError
+        A wrong dtype, layout or shape, or k below 1.
+    """
+    n_threads = threads_or_default(threads)
+    _checked_k(k)
+    vector(values, "values", np.float32)
+    row_ids(ids, "ids", 2**31 - 1, values.size)
+    csr_pattern(indptr, "indptr", None, values.size)
+    m = indptr.size - 1
+    best, scores = np.empty((m, k), np.int32), np.empty((m, k), np.float32)
+    status = lib.lsh_top_k_ragged(
+        pointer("float *", values),
+        pointer("int64_t *", indptr),
+        pointer("int32_t *", ids),
+        m,
+        k,
+        pointer("int32_t *", best),
+        pointer("float *", scores),
+        n_threads,
+    )
+    check(status, "top_k_ragged")
+    return best, scores
