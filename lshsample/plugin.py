@@ -49,12 +49,12 @@ Floats = npt.NDArray[np.float64]
 
 @hookspec
 def lshsample_hash_families() -> dict[str, type[HashFamily]]:
-    """Return the plugin's families: name to class. A name that another plugin has already taken is an error."""
+    """Return the plugin's families: name to class. A name that another plugin has taken is an error."""
     raise NotImplementedError
 
 
 def isa() -> str:
-    """The instruction set in use (``"baseline"``, ``"avx2"``, ``"avx512"``), for plugins that compile one kernel each."""
+    """The instruction set in use: ``"baseline"``, ``"avx2"`` or ``"avx512"``; choose your kernel by it."""
     return core.isa()
 
 
@@ -67,10 +67,11 @@ def get_include() -> str:
 
 def _inner_products(q: Rows, x: Rows) -> tuple[Floats, Floats, Floats]:
     """Inner products of rows and their squared norms, in float64."""
+
     def pairs(a: Rows, b: Rows) -> Floats:
         if sp.issparse(a) or sp.issparse(b):
-            a64, b64 = sp.csr_array(a, dtype=np.float64), sp.csr_array(b, dtype=np.float64)
-            return np.asarray((a64 * b64).sum(axis=1), dtype=np.float64).reshape(-1)
+            both: Any = sp.csr_array(a).astype(np.float64).multiply(sp.csr_array(b).astype(np.float64))
+            return np.asarray(both.sum(axis=1), dtype=np.float64).reshape(-1)
         return np.asarray(np.einsum("ij,ij->i", a, b, dtype=np.float64))
 
     return pairs(q, x), pairs(q, q), pairs(x, x)
@@ -129,8 +130,8 @@ class NativeKernel:
 class HashFamily(ABC):
     """K·L hash functions drawn by a seed, with the law that they obey.
 
-    Subclasses set ``Spec`` and ``similarity`` and implement :meth:`hash` and :meth:`collision_probability`; the rest
-    has defaults. Instances are immutable and hold no state but what the spec determines.
+    Subclasses set ``Spec`` and ``similarity`` and implement :meth:`hash` and :meth:`collision_probability`;
+    the rest has defaults. Instances are immutable and hold no state but what the spec determines.
 
     Parameters
     ----------
@@ -140,7 +141,7 @@ class HashFamily(ABC):
 
     #: The spec class, a frozen attrs subclass of FamilySpec.
     Spec: ClassVar[type[FamilySpec]] = FamilySpec
-    #: What the law is a function of: "cosine", "jaccard", "inner_product", "euclidean" or a name of the family's own.
+    #: What the law is a function of: "cosine", "inner_product", "euclidean", or a name of the family's own.
     similarity: ClassVar[str]
     #: Whether the K hashes of one code are independent, so that p**K is the law of a code.
     independent_hashes: ClassVar[bool] = True
@@ -151,7 +152,8 @@ class HashFamily(ABC):
         self.spec = spec
         if self.code_bits > 32:
             raise ArgumentError(
-                "n_hashes", f"{spec.n_hashes} hashes of {self.bits_per_hash} bits",
+                "n_hashes",
+                f"{spec.n_hashes} hashes of {self.bits_per_hash} bits",
                 "a code of at most 32 bits",
             )
 
@@ -167,7 +169,7 @@ class HashFamily(ABC):
 
     @abstractmethod
     def hash(self, x: Rows) -> Codes:
-        """Codes (n, n_tables) of data rows: the NumPy reference, which the native kernel must equal bit for bit."""
+        """Codes (n, n_tables) of data rows: the reference, which the native kernel must equal bit for bit."""
 
     def hash_query(self, q: Rows) -> Codes:
         """Codes (n, n_tables) of query rows; the same as :meth:`hash` unless the family is asymmetric."""
@@ -175,7 +177,9 @@ class HashFamily(ABC):
 
     def probe(self, q: Rows, n_probes: int) -> Codes:
         """Codes (n, n_tables, n_probes) of query rows, the best first, the row's own code at index 0."""
-        raise UnsupportedError(f"family {type(self).__name__} cannot probe; wanted n_probes=1, given {n_probes}")
+        raise UnsupportedError(
+            f"family {type(self).__name__} cannot probe; wanted n_probes=1, given {n_probes}"
+        )
 
     @abstractmethod
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
@@ -184,11 +188,14 @@ class HashFamily(ABC):
     def code_probability(self, similarity: npt.ArrayLike) -> Floats:
         """Probability that a whole code of K hashes agrees.
 
-        p**K for independent hashes. A family whose hashes depend on each other overrides this with its exact law, or
-        has none: then :class:`UnsupportedError` is raised, and samplers give no inclusion probability.
+        p**K for independent hashes. A family whose hashes depend on each other overrides this with its exact
+        law, or has none: then :class:`UnsupportedError` is raised, and samplers give no inclusion
+        probability.
         """
         if not self.independent_hashes:
-            raise UnsupportedError(f"family {type(self).__name__}: the hashes of a code are dependent; p**K does not hold")
+            raise UnsupportedError(
+                f"family {type(self).__name__}: the hashes of a code are dependent; p**K does not hold"
+            )
         return np.asarray(self.collision_probability(similarity) ** self.n_hashes)
 
     def similarity_of(self, q: Rows, x: Rows) -> Floats:
@@ -202,8 +209,8 @@ class HashFamily(ABC):
         Returns
         -------
         (n,) float64 array
-            Computed here for the similarities "cosine" (0 where a row is zero), "inner_product" and "euclidean" (a
-            distance); a family with another one overrides this.
+            Computed here for the similarities "cosine" (0 where a row is zero), "inner_product" and
+            "euclidean" (a distance); a family with another one overrides this.
         """
         inner, q_norms, x_norms = _inner_products(q, x)
         if self.similarity == "inner_product":
@@ -211,7 +218,9 @@ class HashFamily(ABC):
         if self.similarity == "euclidean":
             return np.asarray(np.sqrt(np.maximum(q_norms - 2 * inner + x_norms, 0)))
         if self.similarity != "cosine":
-            raise UnsupportedError(f"family {type(self).__name__} does not say how to compute {self.similarity!r}")
+            raise UnsupportedError(
+                f"family {type(self).__name__} does not say how to compute {self.similarity!r}"
+            )
         scale = np.sqrt(q_norms) * np.sqrt(x_norms)
         return np.asarray(np.clip(np.divide(inner, scale, out=np.zeros_like(inner), where=scale > 0), -1, 1))
 

@@ -1,8 +1,8 @@
 """Finds hash families by name among the installed plugins, and makes them from options or plain data.
 
-A plugin is an entry point of the group ``lshsample`` (the built-in families are one). A plugin that is broken, or
-claims a name that another one has, is reported as soon as families are listed or made, by name: a family that is
-silently missing or silently replaced would change results.
+A plugin is an entry point of the group ``lshsample`` (the built-in families are one). A plugin that is
+broken, or claims a name that another one has, is reported as soon as families are listed or made, by name: a
+family that is silently missing or silently replaced would change results.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class FamilyRegistry:
     Raises
     ------
     PluginError
-        A plugin has a hook of the wrong signature or an unknown one, its hook fails, what it returns is not a dict of
-        family classes, or two plugins claim one name. The message names the plugin.
+        A plugin has a hook of the wrong signature or an unknown one, its hook fails, what it returns is not a
+        dict of family classes, or two plugins claim one name. The message names the plugin.
     """
 
     def __init__(self, plugins: Iterable[tuple[str, object]]) -> None:
@@ -78,7 +78,7 @@ class FamilyRegistry:
         _check_class(owner, name, cls)
         if name in self._families:
             raise PluginError(
-                f"plugin {owner}: claims the family name {name!r}, which plugin {self._owners[name]} has already; "
+                f"plugin {owner}: claims the family name {name!r}, which plugin {self._owners[name]} has; "
                 "one of the two must be uninstalled or rename its family"
             )
         self._families[name], self._owners[name] = cls, owner
@@ -108,7 +108,9 @@ class FamilyRegistry:
         except (LshsampleError, MemoryError):
             raise
         except Exception as error:
-            raise PluginError(f"plugin {self._owners[name]}: {cls.__qualname__} raised {_words(error)}") from error
+            raise PluginError(
+                f"plugin {self._owners[name]}: {cls.__qualname__} raised {_words(error)}"
+            ) from error
 
     def to_dict(self, family: HashFamily) -> dict[str, Any]:
         """A family as plain data, with its name under ``"family"``."""
@@ -163,7 +165,9 @@ def _call_hook(hook: pluggy.HookImpl) -> dict[Any, Any]:
     except Exception as error:
         raise PluginError(f"{where} raised {_words(error)}") from error
     if not isinstance(found, dict):
-        raise PluginError(f"{where} returned {type(found).__name__}; wanted a dict of names to HashFamily classes")
+        raise PluginError(
+            f"{where} returned {type(found).__name__}; wanted a dict of names to HashFamily classes"
+        )
     return found
 
 
@@ -177,9 +181,13 @@ def _check_class(owner: str, name: Any, cls: Any) -> None:
         missing = ", ".join(sorted(cls.__abstractmethods__))
         raise PluginError(f"{where}: {cls.__qualname__} lacks {missing}")
     if not (isinstance(cls.Spec, type) and issubclass(cls.Spec, FamilySpec) and attrs.has(cls.Spec)):
-        raise PluginError(f"{where}: {cls.__qualname__}.Spec is {cls.Spec!r}; wanted an attrs subclass of FamilySpec")
+        raise PluginError(
+            f"{where}: {cls.__qualname__}.Spec is {cls.Spec!r}; wanted a subclass of FamilySpec"
+        )
     if not isinstance(getattr(cls, "similarity", None), str):
-        raise PluginError(f"{where}: {cls.__qualname__}.similarity is missing; wanted a name such as 'cosine'")
+        raise PluginError(
+            f"{where}: {cls.__qualname__}.similarity is missing; wanted a name such as 'cosine'"
+        )
 
 
 @functools.cache
@@ -218,7 +226,8 @@ def make_family(name: str, **options: Any) -> HashFamily:
     name : str
         A name from :func:`families`.
     **options
-        The fields of the family's spec: ``dim`` (needed), ``n_hashes`` (K), ``n_tables`` (L), ``seed``, and its own.
+        The fields of the family's spec: ``dim`` (needed), ``n_hashes`` (K), ``n_tables`` (L), ``seed``, and
+        its own.
 
     Returns
     -------

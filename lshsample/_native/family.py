@@ -1,7 +1,7 @@
 """The checked door to hash families: rows in, codes out, whatever the plugin does.
 
-A family with a native kernel is called by the C core in parallel blocks; one without is called in Python. Either way
-the rows are checked before, the codes after, and an error names the family.
+A family with a native kernel is called by the C core in parallel blocks; one without is called in Python.
+Either way the rows are checked before, the codes after, and an error names the family.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["KernelStruct", "checked_rows", "family_label", "hash_rows", "kernel_
 
 Codes = npt.NDArray[np.uint32]
 
-#: A probe sequence longer than this is a mistake: it would look into more buckets than a scan of the items costs.
+#: A longer probe sequence is a mistake: it would cost more than to scan the items.
 MAX_PROBES = 65536
 
 
@@ -84,8 +84,8 @@ def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int |
     ArgumentError
         The rows are not finite, not 2-D, or have another number of columns.
     PluginError
-        The family broke its contract: another ABI version, a failing method or kernel, codes of the wrong shape, dtype
-        or range.
+        The family broke its contract: another ABI version, a failing method or kernel, codes of the wrong
+        shape, dtype or range.
 
     Examples
     --------
@@ -130,7 +130,11 @@ def probe_rows(family: HashFamily, q: Any, n_probes: int, *, threads: int | None
     ArgumentError, PluginError
         As for :func:`hash_rows`.
     """
-    if isinstance(n_probes, bool) or not isinstance(n_probes, (int, np.integer)) or not 1 <= n_probes <= MAX_PROBES:
+    if (
+        isinstance(n_probes, bool)
+        or not isinstance(n_probes, (int, np.integer))
+        or not 1 <= n_probes <= MAX_PROBES
+    ):
         raise ArgumentError("n_probes", repr(n_probes), f"an integer from 1 to {MAX_PROBES}")
     if n_probes > 2**family.code_bits:
         raise ArgumentError("n_probes", n_probes, f"at most the {2**family.code_bits} codes that there are")
@@ -160,7 +164,11 @@ def kernel_struct(family: HashFamily, query: bool = False) -> KernelStruct | Non
     where = f"{family_label(family)}.{method}"
     _check_kernel(where, kernel)
     struct = ffi.new("lsh_family_kernel *")
-    struct.abi_version, struct.n_tables, struct.code_bits = kernel.abi_version, family.n_tables, family.code_bits
+    struct.abi_version, struct.n_tables, struct.code_bits = (
+        kernel.abi_version,
+        family.n_tables,
+        family.code_bits,
+    )
     struct.dim, struct.scratch_bytes = family.dim, kernel.scratch_bytes
     struct.state = ffi.cast("void *", kernel.state)
     struct.hash = ffi.cast("lsh_hash_fn", kernel.hash)
@@ -176,7 +184,9 @@ def _check_kernel(where: str, kernel: NativeKernel) -> None:
             raise PluginError(f"{where}: returned {type(kernel).__name__}; wanted a NativeKernel or None")
         value = getattr(kernel, name)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-            raise PluginError(f"{where}: NativeKernel.{name} is {value!r}; wanted an integer (an address or a size)")
+            raise PluginError(
+                f"{where}: NativeKernel.{name} is {value!r}; wanted an integer (an address or a size)"
+            )
     if kernel.abi_version != lib.LSH_FAMILY_ABI:
         raise PluginError(
             f"{where}: the kernel was compiled against version {kernel.abi_version} of lshsample/family.h; "
@@ -190,7 +200,7 @@ def _run_native(family: HashFamily, kernel: KernelStruct, rows: Any, n_probes: i
     shape = (rows.shape[0], family.n_tables) + ((n_probes,) if n_probes else ())
     codes = np.empty(shape, np.uint32)
     out = core.pointer("uint32_t *", codes)
-    if sp.issparse(rows):
+    if not isinstance(rows, np.ndarray):
         status = lib.lsh_hash_csr(kernel.pointer, core.csr_view(rows), n_probes, threads, out)
     else:
         status = lib.lsh_hash_dense(kernel.pointer, core.dense_view(rows), n_probes, threads, out)
@@ -209,7 +219,9 @@ def _call_python(family: HashFamily, method: str, *arguments: Any) -> Any:
     except LshsampleError as error:
         raise PluginError(f"{family_label(family)}.{method}: {error}") from error
     except Exception as error:
-        raise PluginError(f"{family_label(family)}.{method} raised {type(error).__name__}: {error}") from error
+        raise PluginError(
+            f"{family_label(family)}.{method} raised {type(error).__name__}: {error}"
+        ) from error
 
 
 def _checked_codes(family: HashFamily, method: str, codes: Any, shape: tuple[int, ...]) -> Codes:
@@ -220,5 +232,7 @@ def _checked_codes(family: HashFamily, method: str, codes: Any, shape: tuple[int
     if codes.shape != shape:
         raise PluginError(f"{where}: returned shape {codes.shape}; wanted {shape}")
     if codes.size and int(codes.max()) >> family.code_bits:
-        raise PluginError(f"{where}: returned code {int(codes.max())}; wanted codes below 2**{family.code_bits}")
+        raise PluginError(
+            f"{where}: returned code {int(codes.max())}; wanted codes below 2**{family.code_bits}"
+        )
     return np.ascontiguousarray(codes)

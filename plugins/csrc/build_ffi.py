@@ -1,4 +1,4 @@
-"""Builds ``lshsample_families._kernels``: the compiled kernels of the built-in families, over the plugin headers alone."""
+"""Builds ``lshsample_families._kernels``: the built-in families' kernels, over the plugin headers alone."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from cffi import FFI
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CSRC = ROOT / "plugins" / "csrc"
-#: The same flags as the core's: one binary for every machine, no contraction, so that codes are the same everywhere.
+#: As the core's: one binary for every machine, and no contraction, so that codes are the same everywhere.
 FLAGS = ["-std=c11", "-O3", "-fno-math-errno", "-ffp-contract=off", "-Wno-psabi", "-fvisibility=hidden"]
 EXTRA = os.environ.get("LSHSAMPLE_CFLAGS", "").split()
 

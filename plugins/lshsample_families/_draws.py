@@ -1,7 +1,7 @@
 """What hash functions are drawn from: streams that a seed names, the same on every machine and NumPy version.
 
-NumPy promises the raw words of its bit generators for ever, but not what its distributions make of them; so the
-distributions are made here.
+NumPy promises the raw words of its bit generators for ever, but not what its distributions make of them; so
+the distributions are made here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def gaussians(seed: int, stream: int, count: int) -> npt.NDArray[np.float32]:
 
 def integers(seed: int, stream: int, count: int, bound: int) -> npt.NDArray[np.int64]:
     """Integers from 0 to ``bound - 1``; the bias of the remainder is below ``bound / 2**63``."""
-    return (words(seed, stream, count) % np.uint64(bound)).astype(np.int64)
+    return np.asarray(words(seed, stream, count) % np.uint64(bound), dtype=np.int64)
 
 
 def permutations(seed: int, stream: int, count: int, size: int) -> npt.NDArray[np.int32]:

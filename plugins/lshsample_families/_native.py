@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from lshsample.plugin import FamilySpec, NativeKernel, isa
@@ -27,7 +26,9 @@ def _isa_number() -> int:
     return _ISAS.index(isa())
 
 
-def _kernel(state: Any, hash_address: int, probe_address: int, scratch: int, *keepalive: object) -> NativeKernel:
+def _kernel(
+    state: Any, hash_address: int, probe_address: int, scratch: int, *keepalive: object
+) -> NativeKernel:
     return NativeKernel(
         hash=int(hash_address),
         probe=int(probe_address),
@@ -46,11 +47,19 @@ def _probing_kernel(state: Any, functions: Any, scratch: int, *keepalive: object
 def dwta_kernel(spec: DWTASpec, windows: Windows) -> NativeKernel:
     """The kernel of DWTA: windows in turn for few columns, lists of windows by column for many."""
     state = ffi.new("lsh_dwta_state *")
-    state.dim, state.n_hashes, state.n_tables, state.window = spec.dim, spec.n_hashes, spec.n_tables, spec.window
+    state.dim, state.n_hashes, state.n_tables, state.window = (
+        spec.dim,
+        spec.n_hashes,
+        spec.n_tables,
+        spec.window,
+    )
     state.windows, state.seeds = _pointer("int32_t *", windows.columns), _pointer("uint32_t *", windows.seeds)
     by_column = windows.by_column
     if by_column is not None:
-        state.indptr, state.entries = _pointer("int64_t *", by_column[0]), _pointer("uint32_t *", by_column[1])
+        state.indptr, state.entries = (
+            _pointer("int64_t *", by_column[0]),
+            _pointer("uint32_t *", by_column[1]),
+        )
     address = lib.lsh_dwta_function(_isa_number(), by_column is not None)
     return _kernel(state, address, 0, lib.lsh_dwta_scratch(state), windows, by_column)
 
@@ -68,9 +77,11 @@ def simhash_kernel(spec: FamilySpec, projection: Projection) -> NativeKernel:
         return _probing_kernel(state, lib.lsh_hadamard_function, lib.lsh_hadamard_scratch(state), projection)
     scratch = lib.lsh_margins_scratch(shape)
     if isinstance(projection, DenseMatrix):
-        state = ffi.new("lsh_matrix_state *", {"shape": shape[0], "matrix": _pointer("float *", projection.matrix)})
+        state = ffi.new(
+            "lsh_matrix_state *", {"shape": shape[0], "matrix": _pointer("float *", projection.matrix)}
+        )
         return _probing_kernel(state, lib.lsh_matrix_function, scratch, projection)
     assert isinstance(projection, SparseMatrix)
-    state = ffi.new("lsh_lists_state *", {"shape": shape[0]})
-    state.indptr, state.entries = _pointer("int64_t *", projection.indptr), _pointer("uint32_t *", projection.entries)
+    indptr, entries = _pointer("int64_t *", projection.indptr), _pointer("uint32_t *", projection.entries)
+    state = ffi.new("lsh_lists_state *", {"shape": shape[0], "indptr": indptr, "entries": entries})
     return _probing_kernel(state, lib.lsh_lists_function, scratch, projection)

@@ -1,13 +1,14 @@
 """Random projections of rows to K x L margins, whose signs are SimHash's bits: the NumPy reference.
 
-Every margin is computed in float32 with a fixed order of operations and no fused multiply-add, so that compiled
-kernels of any vector width repeat it bit for bit. Rows are first scaled by a power of two, so that no margin overflows;
-that changes no sign.
+Every margin is computed in float32 with a fixed order of operations and no fused multiply-add, so that
+compiled kernels of any vector width repeat it bit for bit. Rows are first scaled by a power of two, so that
+no margin overflows; that changes no sign.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +42,9 @@ def row_scales(x: Rows) -> Float32:
     else:
         largest = np.zeros(x.shape[0], np.float32)
         np.maximum.at(largest, np.repeat(np.arange(x.shape[0]), np.diff(x.indptr)), np.abs(x.data))
-    exponents = largest.astype(np.float32).view(np.uint32) >> 23
-    return (np.clip(254 - exponents.astype(np.int64), 1, 254) << 23).astype(np.uint32).view(np.float32)
+    exponents = (np.asarray(largest, np.float32).view(np.uint32) >> 23).astype(np.int64)
+    scales: Float32 = (np.clip(254 - exponents, 1, 254) << 23).astype(np.uint32).view(np.float32)
+    return scales
 
 
 def scaled_dense(x: Rows) -> Float32:
@@ -55,13 +57,16 @@ def scaled_dense(x: Rows) -> Float32:
 class Hadamard:
     """Directions from fast Hadamard transforms: margins in O(D log D) for D margins.
 
-    With the Hadamard matrix H of order D (a power of two, at least 64), a row x is spread by y = H S2 H S1 x (random
-    signs S1, S2), which is a rotation. Block b then gives the margins H G_b y with a diagonal G_b of independent
-    normal numbers, folded to the first M rows of H. Hash k of table l is one row of a block of its own for each k.
+    With the Hadamard matrix H of order D (a power of two, at least 64), a row x is spread by y = H S2 H S1 x
+    (random signs S1, S2), which is a rotation up to a factor. Block b then gives the margins H G_b y with a
+    diagonal G_b of independent normal numbers, folded to the first M rows of H. Hash k of table l is one row
+    of a block of its own for each k.
 
-    One margin is sum_i (+-g_i) y_i, so it is exactly that of a Gaussian direction; the K margins of a code come from K
-    independent diagonals, so they are exactly independent. Margins of different tables share diagonals; the
-    spreading, and a permutation of each block's rows, leave correlations of about sqrt(2 / D) between some of them.
+    One margin is sum_i (+-g_i) y_i, so it is exactly that of a Gaussian direction; the K margins of a code
+    come from K independent diagonals, so they are exactly independent. Margins of different tables share
+    diagonals: their correlation, for given signs, is the Walsh transform of y_i^2 over its sum, about sqrt(2
+    / D) where the signs have spread the row; the permutations of each block keep two tables from sharing it
+    in all K hashes.
     """
 
     LARGEST = 2**16
@@ -99,7 +104,7 @@ class Hadamard:
 
 
 def _transform(rows: Float32) -> Float32:
-    """Walsh-Hadamard transform of each row (unnormalised, natural order), butterflies of stride 1, 2, 4, ..."""
+    """Walsh-Hadamard transform of each row, unnormalised, natural order; strides 1, 2, 4, ..."""
     n, size = rows.shape
     stride = 1
     while stride < size:
@@ -117,8 +122,10 @@ class DenseMatrix:
         count = dim * n_hashes * n_tables
         if 4 * count > _MOST_BYTES:
             raise ArgumentError(
-                "dim", dim, f'a projection matrix of at most {_MOST_BYTES >> 20} MiB for projection "gaussian" (it would '
-                f'have {4 * count >> 20} MiB); projection "sparse" takes less'
+                "dim",
+                dim,
+                f'a projection matrix of at most {_MOST_BYTES >> 20} MiB for projection "gaussian" '
+                f'(it would have {4 * count >> 20} MiB); projection "sparse" takes less',
             )
         self.matrix = _draws.gaussians(seed, _GAUSSIANS, count).reshape(dim, n_hashes * n_tables)
 
@@ -132,9 +139,10 @@ class DenseMatrix:
 
 
 class SparseMatrix:
-    """Directions with entries +1, -1 and mostly 0, each with a sign of its own (Li, Hastie & Church, KDD 2006).
+    """Directions with entries +1, -1 and 0, each with a sign of its own (Li, Hastie & Church, KDD 2006).
 
-    Kept as one list of (margin, sign) a column, so that a column costs ``density K L`` additions and four bytes each.
+    Kept as one list of (margin, sign) a column, so that a column costs ``density K L`` additions, of 4 bytes
+    each.
     """
 
     def __init__(self, dim: int, n_hashes: int, n_tables: int, seed: int, density: float) -> None:
@@ -142,8 +150,10 @@ class SparseMatrix:
         cells = dim * n_hashes * n_tables
         if 4 * cells * density > _MOST_BYTES:
             raise ArgumentError(
-                "density", density, f"projection lists of at most {_MOST_BYTES >> 20} MiB (they would have "
-                f"{int(4 * cells * density) >> 20} MiB)"
+                "density",
+                density,
+                f"projection lists of at most {_MOST_BYTES >> 20} MiB (they would have "
+                f"{int(4 * cells * density) >> 20} MiB)",
             )
         places = _bernoulli_places(seed, cells, density)
         width = n_hashes * n_tables
@@ -161,14 +171,16 @@ class SparseMatrix:
             ends = np.cumsum(counts)
             places = np.arange(ends[-1]) + np.repeat(starts - (ends - counts), counts)
             entries = self.entries[places]
-            signed = np.where(entries & 1, np.float32(-1), np.float32(1)) * np.repeat(values * scales[rows], counts)
+            signed = np.repeat(values * scales[rows], counts) * np.where(
+                entries & 1, np.float32(-1), np.float32(1)
+            )
             out[np.repeat(rows, counts), entries >> 1] += signed
         return out.reshape(-1, self.n_hashes, self.n_tables)
 
 
-def _columns_in_order(x: Rows):  # type: ignore[no-untyped-def]
-    """Each row's entries, first to last: (rows, columns, values) of the rows that have a first, a second, ... entry."""
-    csr = sp.csr_array(x)
+def _columns_in_order(x: Rows) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], Float32]]:
+    """(rows, columns, values) of the rows' first entries, then of their second ones, and so on."""
+    csr: Any = sp.csr_array(x)
     counts = np.diff(csr.indptr)
     for place in range(counts.max(initial=0)):
         rows = np.flatnonzero(counts > place)

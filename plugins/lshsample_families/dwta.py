@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from lshsample_families._native import dwta_kernel
 __all__ = ["DWTA", "DWTASpec", "Windows", "rank_agreement"]
 
 Float32 = npt.NDArray[np.float32]
+Entries = tuple[npt.NDArray[np.integer], Float32]
 
 _COLUMNS, _SEEDS = 11, 12
 #: Above so many columns, a row's entries look up their windows instead of windows looking up entries.
@@ -31,7 +33,8 @@ class DWTASpec(FamilySpec):
     Attributes
     ----------
     window : int
-        Coordinates that one hash compares, m: a power of two from 2 to 256, at most ``dim``. A hash has log2 m bits.
+        Coordinates that one hash compares, m: a power of two from 2 to 256, at most ``dim``. A hash has
+        log2 m bits.
     """
 
     n_hashes: int = attrs.field(default=4, validator=integer(1, 16))
@@ -43,7 +46,7 @@ class DWTASpec(FamilySpec):
 
 
 class Windows:
-    """The drawn windows of a spec, and the seeds that empty ones go by; hash k of table t has number t K + k."""
+    """The drawn windows of a spec, and the seeds of empty ones; hash k of table t has number t K + k."""
 
     def __init__(self, spec: DWTASpec) -> None:
         count = spec.n_hashes * spec.n_tables
@@ -71,7 +74,8 @@ def _distinct_columns(seed: int, count: int, size: int, dim: int) -> npt.NDArray
     columns = np.empty((count, size), np.int64)
     wanted, stream = np.arange(count), _COLUMNS << 32
     while len(wanted):
-        # A row with a repetition is drawn again as a whole, so that every ordered choice stays equally likely.
+        # A row with a repetition is drawn again as a whole, so that every ordered choice stays equally
+        # likely.
         columns[wanted] = _draws.integers(seed, stream, len(wanted) * size, dim).reshape(-1, size)
         ordered = np.sort(columns[wanted], axis=1)
         wanted, stream = wanted[(ordered[:, 1:] == ordered[:, :-1]).any(axis=1)], stream + 1
@@ -81,11 +85,11 @@ def _distinct_columns(seed: int, count: int, size: int, dim: int) -> npt.NDArray
 class DWTA(HashFamily):
     """Densified winner-take-all (Yagnik et al., ICCV 2011; Chen & Shrivastava, UAI 2018).
 
-    A hash draws a window of m distinct coordinates in random order, and gives the position, log2 m bits, of the largest
-    value in it; of equal values the first in the window wins. Zeros are no values: they are passed over, in dense rows
-    as in sparse ones. A window that holds nothing but zeros is *empty*; then the row's nonzero coordinate that comes
-    first in a random order of all coordinates, of that hash's own, gives a position drawn for it. A row of zeros has
-    the code 0.
+    A hash draws a window of m distinct coordinates in random order, and gives the position, log2 m bits, of
+    the largest value in it; of equal values the first in the window wins. Zeros are no values: they are
+    passed over, in dense rows as in sparse ones. A window that holds nothing but zeros is *empty*: then the
+    row's nonzero coordinate that comes first in a random order of all coordinates, of that hash's own, gives
+    a position that was drawn for it. A row of zeros has the code 0.
 
     Parameters
     ----------
@@ -94,14 +98,14 @@ class DWTA(HashFamily):
 
     Notes
     -----
-    Every hash has a window and an order of its own, so the hashes of a code are independent, tables too, and p^K is
-    exact for every pair of rows. (With windows cut from shared permutations, and empty ones filled from their
-    neighbours, as often published, it is not.) The law is a function of the ranks of the pair's coordinates:
-    :meth:`similarity_of` computes the probability of one hash from them, see :func:`rank_agreement`, and
-    :meth:`collision_probability` is the identity.
+    Every hash has a window and an order of its own, so the hashes of a code are independent, tables too, and
+    p^K is exact for every pair of rows. (With windows cut from shared permutations, and empty ones filled
+    from their neighbours, as often published, it is not.) The law is a function of the ranks of the pair's
+    coordinates: :meth:`similarity_of` computes the probability of one hash from them, see
+    :func:`rank_agreement`, and :meth:`collision_probability` is the identity.
 
-    Cost of a row with n entries of d columns: K L m comparisons (up to 1,024 columns), or n K L m / d lookups (more);
-    and n steps for each empty window, of which there are about K L exp(-m n / d).
+    Cost of a row with n entries of d columns: K L m comparisons (up to 1,024 columns), or n K L m / d lookups
+    (more); and n steps for each empty window, of which there are about K L exp(-m n / d).
 
     Examples
     --------
@@ -130,7 +134,9 @@ class DWTA(HashFamily):
         block = max(1, (1 << 22) // self.dim)
         for start in range(0, x.shape[0], block):
             rows = x[start : start + block]
-            codes[start : start + block] = self._hash_dense(rows if isinstance(rows, np.ndarray) else rows.toarray())
+            codes[start : start + block] = self._hash_dense(
+                rows if isinstance(rows, np.ndarray) else rows.toarray()
+            )
         return codes
 
     def _hash_dense(self, rows: Float32) -> Codes:
@@ -163,17 +169,17 @@ class DWTA(HashFamily):
     def similarity_of(self, q: Rows, x: Rows) -> Floats:
         """:func:`rank_agreement` of pairs of rows, ``q[i]`` with ``x[i]``: (n,) float64."""
         pairs = zip(_nonzero_entries(q), _nonzero_entries(x), strict=True)
-        return np.array([rank_agreement(*a, *b, self.dim, self.spec.window) for a, b in pairs], np.float64)
+        return np.array([rank_agreement(a, b, self.dim, self.spec.window) for a, b in pairs], np.float64)
 
 
 def _mix(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     """MurmurHash3's finaliser, a bijection of 32-bit words."""
-    words = (words ^ words >> 16) * np.uint32(0x85EBCA6B)
-    words = (words ^ words >> 13) * np.uint32(0xC2B2AE35)
-    return words ^ words >> 16
+    once = (words ^ words >> np.uint32(16)) * np.uint32(0x85EBCA6B)
+    twice = (once ^ once >> np.uint32(13)) * np.uint32(0xC2B2AE35)
+    return np.asarray(twice ^ twice >> np.uint32(16), dtype=np.uint32)
 
 
-def _nonzero_entries(rows: Rows):  # type: ignore[no-untyped-def]
+def _nonzero_entries(rows: Rows) -> Iterator[Entries]:
     """(columns, values) of each row's entries that are not zero."""
     for i in range(rows.shape[0]):
         if isinstance(rows, np.ndarray):
@@ -185,38 +191,31 @@ def _nonzero_entries(rows: Rows):  # type: ignore[no-untyped-def]
             yield rows.indices[span][kept], rows.data[span][kept]
 
 
-def rank_agreement(
-    q_columns: npt.NDArray[np.integer],
-    q_values: Float32,
-    x_columns: npt.NDArray[np.integer],
-    x_values: Float32,
-    dim: int,
-    window: int,
-) -> float:
+def rank_agreement(q_entries: Entries, x_entries: Entries, dim: int, window: int) -> float:
     """Probability that one DWTA hash agrees on two rows, from the ranks of their coordinates.
 
     Parameters
     ----------
-    q_columns, q_values : (n,) arrays
-        The nonzero entries of one row, columns ascending.
-    x_columns, x_values : (k,) arrays
-        Of the other.
+    q_entries, x_entries : (columns, values)
+        The nonzero entries of the two rows, columns ascending.
     dim, window : int
         Columns, d, and the window's size, m.
 
     Returns
     -------
     float
-        The sum of three cases. Both windows filled: for each coordinate i, the chance that it is in the window and wins
-        in both rows, sum_t C(R_i, m-1-t) C(T_i, t) / ((t + 1) C(d, m)), where R_i coordinates are smaller than i in both
-        rows and T_i more are not larger (they must come after i in the window); without ties this is the formula of
-        Yagnik et al. One window empty: 1/m. Both empty: J + (1 - J) / m with the Jaccard similarity J of the supports
-        (Broder 1997), as the first coordinate of a random order is the same with probability J.
+        The sum of three cases. Both windows filled: for each coordinate i, the chance that it is in the
+        window and wins in both rows, sum_t C(R_i, m-1-t) C(T_i, t) / ((t + 1) C(d, m)), where R_i coordinates
+        are smaller than i in both rows and T_i more are not larger (they must come after i in the window);
+        without ties this is the formula of Yagnik et al. One window empty: 1/m. Both empty: J + (1 - J) / m
+        with the Jaccard similarity J of the supports (Broder 1997), as the first coordinate of a random order
+        is the same with probability J.
 
     Notes
     -----
     Cost: O(s^2) for s coordinates that are not zero in both rows.
     """
+    (q_columns, q_values), (x_columns, x_values) = q_entries, x_entries
     union, places = np.unique(np.concatenate([q_columns, x_columns]), return_inverse=True)
     q, x = np.full(len(union), -np.inf), np.full(len(union), -np.inf)
     q[places[: len(q_columns)]], x[places[len(q_columns) :]] = q_values, x_values
@@ -227,10 +226,10 @@ def rank_agreement(
     tied, lower = not_larger - lower - 1, lower + dim - len(union)
     t = np.arange(window)[:, None]
     all_windows = _log_choose(dim, window)
-    both_filled = np.exp(_log_choose(lower, window - 1 - t) + _log_choose(tied, t) - np.log(t + 1) - all_windows).sum()
-    empty_q, empty_x, empty = (
-        float(np.exp(_log_choose(dim - n, window) - all_windows)) for n in (len(q_columns), len(x_columns), len(union))
-    )
+    wins = _log_choose(lower, window - 1 - t) + _log_choose(tied, t) - np.log(t + 1) - all_windows
+    both_filled = np.exp(wins).sum()
+    supports = np.array([len(q_columns), len(x_columns), len(union)])
+    empty_q, empty_x, empty = np.exp(_log_choose(dim - supports, window) - all_windows)
     jaccard = len(shared) / len(union) if len(union) else 1.0
     one_empty = empty_q + empty_x - 2 * empty
     return float(both_filled + one_empty / window + empty * (jaccard + (1 - jaccard) / window))

@@ -27,8 +27,9 @@ class SimHashSpec(FamilySpec):
     Attributes
     ----------
     projection : str
-        Where the hyperplanes come from. ``"hadamard"``: fast transforms, for up to 65,536 columns. ``"gaussian"``: a
-        (dim, K L) matrix of normal numbers. ``"sparse"``: signs at a few places, for millions of columns.
+        Where the hyperplanes come from. ``"hadamard"``: fast transforms, for up to 65,536 columns.
+        ``"gaussian"``: a (dim, K L) matrix of normal numbers. ``"sparse"``: signs at a few places, for
+        millions of columns.
     density : float
         Of ``"sparse"``: the fraction of a hyperplane's coordinates that are not zero.
     """
@@ -40,8 +41,9 @@ class SimHashSpec(FamilySpec):
 class SimHash(HashFamily):
     """Signed random projections (Charikar, STOC 2002).
 
-    Bit k of a row's code in table l is 1 where the row's inner product with a random direction is not negative; a row
-    of zeros has the code of ones. Two rows at angle theta agree on one hash with probability 1 - theta / pi.
+    Bit k of a row's code in table l is 1 where the row's inner product with a random direction is not
+    negative; a row of zeros has the code of ones. Two rows at angle theta agree on one hash with probability
+    1 - theta / pi.
 
     Parameters
     ----------
@@ -50,14 +52,15 @@ class SimHash(HashFamily):
 
     Notes
     -----
-    The law of one hash, and of a code (p^K), holds exactly with "hadamard" and "gaussian" for every pair of rows. Tables
-    are independent with "gaussian"; with "hadamard" they share random numbers, which leaves each table's law exact but
-    correlates tables slightly. With "sparse" both laws hold only for rows of many entries of like
-    size: a row of n entries meets about ``density n`` of a direction's places, and where that is a handful, its margin is
-    not nearly normal and is often zero.
+    The law of one hash, and of a code (p^K), holds exactly with "hadamard" and "gaussian" for every pair of
+    rows. Tables are independent with "gaussian"; with "hadamard" they share random numbers, which leaves each
+    table's law exact but correlates tables slightly. With "sparse" both laws hold only for rows of many
+    entries of like size: a row of n entries meets about ``density n`` of a direction's places, and where that
+    is a handful, its margin is not nearly normal, and often zero.
 
-    Cost of a row of d columns, n of them not zero, with D the next power of two of d (at least 64) and M that of L (at
-    most D): "hadamard" 2 D log2 D + K (2 D + M log2 M) additions, "gaussian" n K L, "sparse" n K L density.
+    Cost of a row of d columns, n of them not zero, with D the next power of two of d (at least 64) and M that
+    of L (at most D): "hadamard" 2 D log2 D + K (2 D + M log2 M) additions, "gaussian" n K L, "sparse" n K L
+    density.
 
     Examples
     --------
@@ -85,13 +88,17 @@ class SimHash(HashFamily):
         super().__init__(spec)
         if spec.projection == "hadamard" and spec.dim > Hadamard.LARGEST:
             raise ArgumentError(
-                "dim", spec.dim, f'at most {Hadamard.LARGEST} columns for projection "hadamard"; '
-                '"gaussian" or "sparse" take more'
+                "dim",
+                spec.dim,
+                f'at most {Hadamard.LARGEST} columns for projection "hadamard"; '
+                '"gaussian" or "sparse" take more',
             )
 
     def margins(self, x: Rows) -> Float32:
         """Signed distances (n, K, L) to the hyperplanes, each row's up to a positive factor of its own."""
-        blocks = [self._projection.margins(x[start : start + _BLOCK]) for start in range(0, x.shape[0], _BLOCK)]
+        blocks = [
+            self._projection.margins(x[start : start + _BLOCK]) for start in range(0, x.shape[0], _BLOCK)
+        ]
         return np.concatenate(blocks) if blocks else np.empty((0, self.n_hashes, self.n_tables), np.float32)
 
     def hash(self, x: Rows) -> Codes:
@@ -104,8 +111,10 @@ class SimHash(HashFamily):
         return codes
 
     def probe(self, q: Rows, n_probes: int) -> Codes:
-        """Codes (n, n_tables, n_probes) of the buckets around each row's own, by the sum of the squared margins that
-        a flip of bits crosses (Lv et al., VLDB 2007).
+        """Codes (n, n_tables, n_probes) of the buckets around each row's own, the nearest first.
+
+        Near is a bucket when the squared margins that its flips of bits cross have a small sum (Lv et al.,
+        VLDB 2007).
         """
         codes = np.empty((q.shape[0], self.n_tables, n_probes), np.uint32)
         for i, row in enumerate(self.margins(q)):
@@ -124,7 +133,7 @@ class SimHash(HashFamily):
 
 
 def probe_flips(margins: Float32, n_probes: int) -> list[int]:
-    """The best codes for K margins: the fewest squared margins crossed first, ties by the smaller set of ranks."""
+    """The best codes for K margins: least squared margins crossed first; ties by the smaller set of ranks."""
     squares = margins * margins
     order = np.argsort(squares, kind="stable")
     ranked = squares[order]

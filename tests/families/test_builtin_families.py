@@ -1,0 +1,53 @@
+"""The built-in families under the conformance kit."""
+
+import functools
+
+import pytest
+
+from lshsample.registry import families, make_family
+from lshsample.testing import FamilyCase, family_checks
+
+FEW_ENTRIES = (
+    "a sparse direction meets a handful of a row's large entries, or none: its margin is not nearly normal"
+)
+#: Every built-in family and projection, with the failures that its page states.
+CASES = {
+    "dwta": ("dwta", {}, {}),
+    "dwta-pairs": ("dwta", {"window": 2}, {}),
+    "simhash-gaussian": ("simhash", {"projection": "gaussian"}, {}),
+    "simhash-hadamard": ("simhash", {"projection": "hadamard"}, {}),
+    "simhash-sparse": (
+        "simhash",
+        {"projection": "sparse"},
+        {
+            f"law_{what}[{kind}]": FEW_ENTRIES
+            for what in ("one_hash", "code")
+            for kind in ("very_sparse", "heavy_tailed")
+        },
+    ),
+}
+
+
+def test_every_installed_family_has_a_case():
+    assert {name for name, _, _ in CASES.values()} == set(families())
+
+
+def pytest_generate_tests(metafunc):
+    if "check" in metafunc.fixturenames:
+        metafunc.parametrize(
+            ("case", "check"),
+            [
+                pytest.param(
+                    FamilyCase(functools.partial(make_family, name, **options)),
+                    *param.values,
+                    id=f"{label}-{param.id}",
+                    marks=param.marks,
+                )
+                for label, (name, options, failures) in CASES.items()
+                for param in family_checks(failures)
+            ],
+        )
+
+
+def test_conformance(case, check):
+    check(case)

@@ -1,0 +1,204 @@
+"""The door to hash families: whatever a plugin does, an error that names it or checked codes."""
+
+import attrs
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from lshsample._native import core
+from lshsample._native.family import hash_rows, kernel_struct, probe_rows
+from lshsample.errors import ArgumentError, PluginError, UnsupportedError
+from lshsample.plugin import FamilySpec, HashFamily, NativeKernel
+from lshsample.registry import make_family
+
+
+class Configurable(HashFamily):
+    """Returns what its test tells it to."""
+
+    similarity = "cosine"
+    answer = staticmethod(lambda rows, n_tables: np.zeros((rows.shape[0], n_tables), np.uint32))
+    kernel = None
+
+    def hash(self, x):
+        return self.answer(x, self.n_tables)
+
+    def native(self):
+        return self.kernel
+
+    def collision_probability(self, similarity):
+        return np.asarray(similarity)
+
+
+def family_with(answer=None, kernel=None):
+    family = Configurable(FamilySpec(dim=5, n_hashes=3, n_tables=2))
+    if answer:
+        family.answer = answer
+    family.kernel = kernel
+    return family
+
+
+X = np.ones((4, 5), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (lambda x, n: [[0, 0]] * 4, "returned list; wanted an array of dtype uint32"),
+        (lambda x, n: np.zeros((4, n), np.int64), "dtype int64; wanted an array of dtype uint32"),
+        (lambda x, n: np.zeros((4, n + 1), np.uint32), r"shape \(4, 3\); wanted \(4, 2\)"),
+        (lambda x, n: np.zeros(4, np.uint32), r"shape \(4,\); wanted \(4, 2\)"),
+        (lambda x, n: np.full((4, n), 8, np.uint32), r"code 8; wanted codes below 2\*\*3"),
+        (lambda x, n: 1 // 0, "raised ZeroDivisionError"),
+    ],
+)
+def test_bad_python_families_are_named(answer, problem):
+    with pytest.raises(PluginError, match=problem) as error:
+        hash_rows(family_with(answer), X)
+    assert "Configurable.hash" in str(error.value)
+
+
+def good_kernel(**changes):
+    simhash = make_family("simhash", dim=5, n_hashes=3, n_tables=2)
+    return attrs.evolve(simhash.native(), **changes)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "problem"),
+    [
+        (object(), "returned object; wanted a NativeKernel or None"),
+        (good_kernel(abi_version=99), "version 99 of lshsample/family.h; this lshsample has version 1"),
+        (good_kernel(hash=0), "NativeKernel.hash is 0"),
+        (good_kernel(hash="f"), "NativeKernel.hash is 'f'; wanted an integer"),
+        (good_kernel(hash=-1), "NativeKernel.hash is -1"),
+        (good_kernel(scratch_bytes=-64), "NativeKernel.scratch_bytes is -64"),
+        (good_kernel(state=1.5), "NativeKernel.state is 1.5"),
+    ],
+)
+def test_bad_kernels_are_named(kernel, problem):
+    with pytest.raises(PluginError, match=problem) as error:
+        hash_rows(family_with(kernel=kernel), X)
+    assert "Configurable.native" in str(error.value)
+
+
+HASH_SIGNATURE = (
+    "int32_t(void *, int64_t, int64_t, float *, int64_t, int64_t *, int32_t *, uint32_t *, void *)"
+)
+
+
+def test_codes_of_a_kernel_are_range_checked():
+    ffi = core.ffi
+
+    @ffi.callback(HASH_SIGNATURE)
+    def too_large(state, n, dim, values, stride, indptr, indices, codes, scratch):
+        codes[n * 2 - 1] = 8
+        return 0
+
+    kernel = NativeKernel(
+        hash=int(ffi.cast("intptr_t", too_large)), state=0, abi_version=1, keepalive=too_large
+    )
+    with pytest.raises(PluginError, match=r"Configurable: the native kernel returned a code beyond 3 bits"):
+        hash_rows(family_with(kernel=kernel), X, threads=1)
+
+
+def test_a_failing_kernel_is_named():
+    ffi = core.ffi
+
+    @ffi.callback(HASH_SIGNATURE)
+    def failing(*_):
+        return 7
+
+    kernel = NativeKernel(hash=int(ffi.cast("intptr_t", failing)), state=0, abi_version=1, keepalive=failing)
+    with pytest.raises(PluginError, match=r"Configurable: the native kernel: a plugin's kernel failed"):
+        hash_rows(family_with(kernel=kernel), X, threads=1)
+
+
+def test_scratch_is_aligned_and_blocks_cover_the_rows():
+    ffi, calls = core.ffi, []
+
+    @ffi.callback(HASH_SIGNATURE)
+    def noting(state, n, dim, values, stride, indptr, indices, codes, scratch):
+        calls.append((int(ffi.cast("intptr_t", scratch)) % 64, n, values[0], stride))
+        for i in range(n * 2):
+            codes[i] = int(values[i // 2 * stride]) % 8
+        return 0
+
+    kernel = NativeKernel(
+        hash=int(ffi.cast("intptr_t", noting)), state=0, abi_version=1, scratch_bytes=100, keepalive=noting
+    )
+    x = np.arange(130 * 5, dtype=np.float32).reshape(130, 5)
+    codes = hash_rows(family_with(kernel=kernel), x, threads=1)
+    assert calls == [(0, 64, 0.0, 5), (0, 64, 320.0, 5), (0, 2, 640.0, 5)]
+    assert (codes == (x[:, :1].astype(np.uint32) % 8)).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "argument"),
+    [
+        (np.full((2, 5), np.nan), "x"),
+        (np.ones((2, 6)), "x"),
+        (np.ones(5), "x"),
+        (np.array([["a"] * 5]), "x"),
+        (sp.csr_array(np.full((2, 5), np.inf)), "x"),
+        (sp.csr_array(np.ones((2, 6))), "x"),
+    ],
+)
+def test_bad_rows_are_refused_before_the_family_sees_them(rows, argument):
+    def never(x, n):
+        raise AssertionError("called")
+
+    with pytest.raises(ArgumentError, match=f"^{argument}:"):
+        hash_rows(family_with(never), rows)
+    with pytest.raises(ArgumentError, match=r"^queries:"):
+        hash_rows(family_with(never), rows, query=True)
+
+
+def test_errors_of_arguments_come_through_as_they_are():
+    def refusing(x, n):
+        raise ArgumentError("x", "rows of norm 2", "unit rows")
+
+    with pytest.raises(ArgumentError, match="unit rows"):
+        hash_rows(family_with(refusing), X)
+
+
+def test_probing_needs_a_family_that_can():
+    with pytest.raises(UnsupportedError, match=r"Configurable cannot probe"):
+        probe_rows(family_with(), X, 2)
+    assert probe_rows(family_with(), X, 1).shape == (4, 2, 1)
+
+
+@pytest.mark.parametrize("n_probes", [0, -1, 2.0, True, 9, 10**6])
+def test_bad_numbers_of_probes(n_probes):
+    with pytest.raises(ArgumentError, match="n_probes"):
+        probe_rows(make_family("simhash", dim=5, n_hashes=3, n_tables=2), X, n_probes)
+
+
+def test_every_bucket_can_be_probed():
+    codes = probe_rows(make_family("simhash", dim=5, n_hashes=3, n_tables=2), X, 8)
+    assert (np.sort(codes, axis=2) == np.arange(8)).all()
+
+
+def test_kernel_struct_keeps_the_plugin_alive():
+    family = make_family("simhash", dim=5, n_hashes=3, n_tables=2)
+    struct = kernel_struct(family)
+    expected = hash_rows(family, X)
+    del family
+    codes = np.empty((4, 2), np.uint32)
+    status = core.lib.lsh_hash_dense(
+        struct.pointer, core.dense_view(X), 0, 1, core.pointer("uint32_t *", codes)
+    )
+    assert status == core.lib.LSH_OK
+    assert (codes == expected).all()
+
+
+def test_the_core_checks_sizes_itself():
+    struct = kernel_struct(make_family("simhash", dim=5, n_hashes=3, n_tables=2))
+    codes = np.empty((4, 2), np.uint32)
+    out, view, lib = core.pointer("uint32_t *", codes), core.dense_view(X), core.lib
+    assert lib.lsh_hash_dense(core.ffi.NULL, view, 0, 1, out) == lib.LSH_INVALID
+    assert lib.lsh_hash_dense(struct.pointer, view, 0, 0, out) == lib.LSH_INVALID
+    assert lib.lsh_hash_dense(struct.pointer, view, 0, 1, core.ffi.NULL) == lib.LSH_INVALID
+    assert lib.lsh_hash_dense(struct.pointer, core.dense_view(X[:, :4]), 0, 1, out) == lib.LSH_INVALID
+    struct.pointer.abi_version = 2
+    assert lib.lsh_hash_dense(struct.pointer, view, 0, 1, out) == lib.LSH_BAD_ABI
+    struct.pointer.abi_version, struct.pointer.code_bits = 1, 33
+    assert lib.lsh_hash_dense(struct.pointer, view, 0, 1, out) == lib.LSH_INVALID
