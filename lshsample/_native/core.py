@@ -119,11 +119,12 @@ def pointer(ctype: str, array: npt.NDArray[Any] | None) -> Any:
     return ffi.cast(ctype, array.ctypes.data)
 
 
-def dense_rows(x: Any, argument: str, cols: int | None = None) -> Float32:
+def dense_rows(x: Any, argument: str, cols: int | None = None, *, finite: bool = True) -> Float32:
     """A finite 2-D float32 array with contiguous rows; copies only if it must.
 
     Accepts what NumPy turns into a numeric 2-D array. Complex, object and string arrays, NaN and infinities, values
-    beyond float32 and a wrong number of columns are refused.
+    beyond float32 and a wrong number of columns are refused. ``finite=False`` leaves NaN and infinities to the
+    caller, for a kernel that checks while it reads.
     """
     array = np.asarray(x)
     if array.dtype.kind not in "fiub":
@@ -138,7 +139,8 @@ def dense_rows(x: Any, argument: str, cols: int | None = None) -> Float32:
     whole_rows = rows.strides[1] == item and rows.strides[0] % item == 0 and rows.strides[0] >= rows.shape[1] * item
     if rows.size and not whole_rows:
         rows = np.ascontiguousarray(rows)
-    check_finite(rows, argument)
+    if finite:
+        check_finite(rows, argument)
     return rows
 
 
@@ -163,8 +165,11 @@ def dense_view(rows: Float32) -> Any:
     return view[0]
 
 
-def csr_rows(x: Any, argument: str, cols: int | None = None) -> sp.csr_array:
-    """A canonical, finite CSR array: int64 indptr, int32 indices (ascending, unique, in range), float32 data."""
+def csr_rows(x: Any, argument: str, cols: int | None = None, *, finite: bool = True) -> sp.csr_array:
+    """A canonical, finite CSR array: int64 indptr, int32 indices (ascending, unique, in range), float32 data.
+
+    ``finite=False`` leaves NaN and infinities to the caller.
+    """
     if not sp.issparse(x):
         raise ArgumentError(argument, type(x).__name__, "a scipy.sparse matrix or array")
     if x.dtype.kind not in "fiub":
@@ -181,7 +186,8 @@ def csr_rows(x: Any, argument: str, cols: int | None = None) -> sp.csr_array:
         csr.sum_duplicates()
     with np.errstate(over="ignore"):
         data = np.ascontiguousarray(csr.data, dtype=np.float32)
-    check_finite(data, argument)
+    if finite:
+        check_finite(data, argument)
     out = sp.csr_array(csr.shape, dtype=np.float32)
     out.indptr = np.ascontiguousarray(csr.indptr, dtype=np.int64)
     out.indices = np.ascontiguousarray(csr.indices, dtype=np.int32)

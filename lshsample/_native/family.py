@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["KernelStruct", "checked_rows", "family_label", "hash_rows", "kernel_struct", "probe_rows"]
 
 Codes = npt.NDArray[np.uint32]
+Rows = npt.NDArray[np.float32] | sp.csr_array
 
 #: A longer probe sequence is a mistake: it would cost more than to scan the items.
 MAX_PROBES = 65536
@@ -53,11 +54,14 @@ def family_label(family: HashFamily) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def checked_rows(family: HashFamily, x: Any, argument: str = "x") -> npt.NDArray[np.float32] | sp.csr_array:
-    """Rows as families take them: finite, ``family.dim`` columns, dense float32 or canonical CSR."""
+def checked_rows(family: HashFamily, x: Any, argument: str = "x", *, finite: bool = True) -> Rows:
+    """Rows as families take them: finite, ``family.dim`` columns, dense float32 or canonical CSR.
+
+    ``finite=False`` leaves NaN and infinities to the caller.
+    """
     if sp.issparse(x):
-        return core.csr_rows(x, argument, family.dim)
-    return core.dense_rows(x, argument, family.dim)
+        return core.csr_rows(x, argument, family.dim, finite=finite)
+    return core.dense_rows(x, argument, family.dim, finite=finite)
 
 
 def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int | None = None) -> Codes:
@@ -95,11 +99,11 @@ def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int |
     >>> hash_rows(family, np.zeros((1, 4), np.float32))
     array([[3, 3, 3]], dtype=uint32)
     """
-    rows = checked_rows(family, x, "queries" if query else "x")
-    count = core.threads_or_default(threads)
+    argument, count = "queries" if query else "x", core.threads_or_default(threads)
     kernel = kernel_struct(family, query)
+    rows = checked_rows(family, x, argument, finite=kernel is None)
     if kernel is not None:
-        return _run_native(family, kernel, rows, 0, count)
+        return _run_native(family, kernel, rows, argument, 0, count)
     method = "hash_query" if query else "hash"
     codes = _call_python(family, method, rows)
     return _checked_codes(family, method, codes, (rows.shape[0], family.n_tables))
@@ -140,11 +144,11 @@ def probe_rows(family: HashFamily, q: Any, n_probes: int, *, threads: int | None
         raise ArgumentError("n_probes", n_probes, f"at most the {2**family.code_bits} codes that there are")
     if n_probes == 1:
         return hash_rows(family, q, query=True, threads=threads)[:, :, None]
-    rows = checked_rows(family, q, "queries")
     count = core.threads_or_default(threads)
     kernel = kernel_struct(family, query=True)
+    rows = checked_rows(family, q, "queries")
     if kernel is not None and kernel.can_probe:
-        return _run_native(family, kernel, rows, int(n_probes), count)
+        return _run_native(family, kernel, rows, "queries", int(n_probes), count)
     codes = _call_python(family, "probe", rows, int(n_probes))
     return _checked_codes(family, "probe", codes, (rows.shape[0], family.n_tables, int(n_probes)))
 
@@ -196,7 +200,9 @@ def _check_kernel(where: str, kernel: NativeKernel) -> None:
         raise PluginError(f"{where}: NativeKernel.hash is 0; wanted the address of an lsh_hash_fn")
 
 
-def _run_native(family: HashFamily, kernel: KernelStruct, rows: Any, n_probes: int, threads: int) -> Codes:
+def _run_native(
+    family: HashFamily, kernel: KernelStruct, rows: Rows, argument: str, n_probes: int, threads: int
+) -> Codes:
     shape = (rows.shape[0], family.n_tables) + ((n_probes,) if n_probes else ())
     codes = np.empty(shape, np.uint32)
     out = core.pointer("uint32_t *", codes)
@@ -205,6 +211,8 @@ def _run_native(family: HashFamily, kernel: KernelStruct, rows: Any, n_probes: i
     else:
         status = lib.lsh_hash_dense(kernel.pointer, core.dense_view(rows), n_probes, threads, out)
     label = family_label(family)
+    if status == lib.LSH_NOT_FINITE:
+        core.check_finite(rows if isinstance(rows, np.ndarray) else rows.data, argument)
     if status == lib.LSH_OUT_OF_RANGE:
         raise PluginError(f"{label}: the native kernel returned a code beyond {family.code_bits} bits")
     core.check(status, f"{label}: the native kernel")

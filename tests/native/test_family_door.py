@@ -152,6 +152,19 @@ def test_bad_rows_are_refused_before_the_family_sees_them(rows, argument):
         hash_rows(family_with(never), rows, query=True)
 
 
+@pytest.mark.parametrize("row", [0, 63, 64, 200])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_kernels_never_see_values_that_are_not_finite(row, bad):
+    family = make_family("simhash", dim=5, n_hashes=3, n_tables=2)
+    x = np.full((201, 5), 3e38, np.float32)
+    hash_rows(family, x)
+    x[row, 3] = bad
+    with pytest.raises(ArgumentError, match=rf"^x: given .* at \({row}, 3\); wanted finite"):
+        hash_rows(family, x, threads=1)
+    with pytest.raises(ArgumentError, match=r"^queries: given .*; wanted finite"):
+        hash_rows(family, sp.csr_array(x), query=True)
+
+
 def test_errors_of_arguments_come_through_as_they_are():
     def refusing(x, n):
         raise ArgumentError("x", "rows of norm 2", "unit rows")

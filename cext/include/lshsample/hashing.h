@@ -21,7 +21,8 @@ lsh_status lsh_kernel_check(const lsh_family_kernel *kernel, int32_t probing);
  * n_probes = 0: `hash`, into codes[row * n_tables + table]. n_probes >= 1: `probe`, into
  * codes[(row * n_tables + table) * n_probes + p].
  * `codes` is the caller's, of the whole size. Fails with LSH_INVALID (x.cols is not the kernel's dim, bad sizes),
- * LSH_NO_MEMORY, LSH_PLUGIN_FAILED, LSH_OUT_OF_RANGE (a code of 2^code_bits or more); `codes` is then undefined. */
+ * LSH_NOT_FINITE (a value; checked here, block by block while it is in cache), LSH_NO_MEMORY, LSH_PLUGIN_FAILED,
+ * LSH_OUT_OF_RANGE (a code of 2^code_bits or more); `codes` is then undefined. */
 lsh_status lsh_hash_dense(const lsh_family_kernel *kernel, lsh_dense x, int32_t n_probes, int32_t threads,
                           uint32_t *codes);
 
