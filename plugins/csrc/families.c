@@ -6,7 +6,7 @@
 enum { WIDEST = 16 };
 
 int64_t lsh_hadamard_scratch(const lsh_hadamard_state *state) {
-    int64_t codes = state->shape.n_tables, margins = state->outputs * state->shape.n_hashes;
+    int64_t codes = state->groups * state->outputs, margins = state->outputs * state->shape.n_hashes;
     int64_t hashing = state->outputs + codes;
     return (state->size + (hashing > margins ? hashing : margins)) * WIDEST * 4;
 }

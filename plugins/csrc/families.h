@@ -17,12 +17,13 @@ typedef struct {
 typedef struct {
     lsh_simhash_shape shape;
     int64_t size;                /* D, a power of two of at least 64 */
-    int64_t outputs;             /* M, a power of two of at most D */
+    int64_t outputs;             /* M, a power of two from 8 to D */
     int64_t groups;              /* sets of n_hashes blocks; each serves M tables */
     const float *first_signs;    /* (D) */
     const float *second_signs;   /* (D) */
     const float *diagonals;      /* (groups * n_hashes, D) */
-    const int32_t *permutations; /* (groups * n_hashes, M) */
+    const int32_t *permutations; /* (groups * n_hashes, M): the margin of each of a group's tables */
+    const int32_t *tables;       /* the inverse: the table of each margin */
 } lsh_hadamard_state;
 
 typedef struct {

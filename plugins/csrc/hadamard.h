@@ -1,20 +1,24 @@
 /* SimHash through fast Hadamard transforms; see lshsample_families/_projections.py for what is computed.
  * Included once per instruction set, after lanes.h. */
 
-/* One pass of butterflies of strides h, 2h, ..., radix h / 2 over `size` vectors: log2 radix stages in registers. */
+/* Butterflies of strides 1, 2, ..., radix / 2 between `radix` vectors in registers. */
+#define LSH_STAGES(x, radix)                                                  \
+    for (int s_ = 1; s_ < (radix); s_ *= 2)                                   \
+        for (int i_ = 0; i_ < (radix); i_++)                                  \
+            if (!(i_ & s_)) {                                                 \
+                lsh_vf a_ = (x)[i_], b_ = (x)[i_ + s_];                       \
+                (x)[i_] = a_ + b_;                                            \
+                (x)[i_ + s_] = a_ - b_;                                       \
+            }
+
+/* One pass over `size` vectors: the stages of strides h, 2h, ..., radix h / 2. */
 #define LSH_BUTTERFLIES(radix)                                                                       \
     LSH_INLINE void LSH_NAME(butterflies_##radix)(float *v, int64_t size, int64_t h) {               \
         for (int64_t base = 0; base < size; base += (radix) * h)                                     \
             for (int64_t j = base; j < base + h; j++) {                                              \
                 lsh_vf x[radix];                                                                     \
                 for (int i = 0; i < (radix); i++) x[i] = lsh_load(v + (j + i * h) * LSH_WIDTH);      \
-                for (int s = 1; s < (radix); s *= 2)                                                 \
-                    for (int i = 0; i < (radix); i++)                                                \
-                        if (!(i & s)) {                                                              \
-                            lsh_vf a = x[i], b = x[i + s];                                           \
-                            x[i] = a + b;                                                            \
-                            x[i + s] = a - b;                                                        \
-                        }                                                                            \
+                LSH_STAGES(x, radix)                                                                 \
                 for (int i = 0; i < (radix); i++) lsh_store(v + (j + i * h) * LSH_WIDTH, x[i]);      \
             }                                                                                        \
     }
@@ -23,12 +27,33 @@ LSH_BUTTERFLIES(2)
 LSH_BUTTERFLIES(4)
 LSH_BUTTERFLIES(8)
 
-/* Walsh-Hadamard transform of `size` vectors, unnormalised, natural order. */
-static void LSH_NAME(transform)(float *v, int64_t size) {
-    int64_t h = 1;
-    for (; h * 8 <= size; h *= 8) LSH_NAME(butterflies_8)(v, size, h);
-    if (h * 4 == size) LSH_NAME(butterflies_4)(v, size, h);
-    if (h * 2 == size) LSH_NAME(butterflies_2)(v, size, h);
+/* The first pass: v = the first three stages of the transform of diagonal * y, of which vectors i, i + M, i + 2M, ...
+ * are added to one (M = `outputs`, at least 8). v may be y where M is D. */
+static void LSH_NAME(scaled_pass)(const float *y, const float *diagonal, int64_t size, int64_t outputs, float *v) {
+    for (int64_t base = 0; base < outputs; base += 8) {
+        lsh_vf x[8];
+        for (int i = 0; i < 8; i++) x[i] = lsh_load(y + (base + i) * LSH_WIDTH) * lsh_splat(diagonal[base + i]);
+        for (int64_t j = base + outputs; j < size; j += outputs)
+            for (int i = 0; i < 8; i++) x[i] = x[i] + lsh_load(y + (j + i) * LSH_WIDTH) * lsh_splat(diagonal[j + i]);
+        LSH_STAGES(x, 8)
+        for (int i = 0; i < 8; i++) lsh_store(v + (base + i) * LSH_WIDTH, x[i]);
+    }
+}
+
+/* The passes after the first, but for one of radix size / h that is left to do: returns that h. */
+LSH_INLINE int64_t LSH_NAME(middle_passes)(float *v, int64_t size) {
+    int64_t h = 8;
+    for (; h * 8 < size; h *= 8) LSH_NAME(butterflies_8)(v, size, h);
+    return h;
+}
+
+/* Walsh-Hadamard transform of diagonal * y, unnormalised, natural order, folded to its first M vectors. */
+static void LSH_NAME(transform)(const float *y, const float *diagonal, int64_t size, int64_t outputs, float *v) {
+    LSH_NAME(scaled_pass)(y, diagonal, size, outputs, v);
+    int64_t h = LSH_NAME(middle_passes)(v, outputs);
+    if (h * 8 == outputs) LSH_NAME(butterflies_8)(v, outputs, h);
+    if (h * 4 == outputs) LSH_NAME(butterflies_4)(v, outputs, h);
+    if (h * 2 == outputs) LSH_NAME(butterflies_2)(v, outputs, h);
 }
 
 /* Powers of two that bring each lane's largest magnitude to [1, 4). */
@@ -53,47 +78,48 @@ static void LSH_NAME(spread)(const lsh_hadamard_state *s, const LSH_NAME(row_gro
     LSH_NAME(load_columns)(rows, y);
     lsh_vf scales = LSH_NAME(lane_scales)(y, rows->dim);
     for (int64_t i = 0; i < rows->dim; i++)
-        lsh_store(y + i * LSH_WIDTH, lsh_load(y + i * LSH_WIDTH) * scales * lsh_splat(s->first_signs[i]));
+        lsh_store(y + i * LSH_WIDTH, lsh_load(y + i * LSH_WIDTH) * scales);
     memset(y + rows->dim * LSH_WIDTH, 0, (size_t)(s->size - rows->dim) * LSH_WIDTH * sizeof *y);
-    LSH_NAME(transform)(y, s->size);
-    for (int64_t i = 0; i < s->size; i++)
-        lsh_store(y + i * LSH_WIDTH, lsh_load(y + i * LSH_WIDTH) * lsh_splat(s->second_signs[i]));
-    LSH_NAME(transform)(y, s->size);
+    LSH_NAME(transform)(y, s->first_signs, s->size, s->size, y);
+    LSH_NAME(transform)(y, s->second_signs, s->size, s->size, y);
 }
 
-/* The M margins of one block: H G y, folded to the first M rows of H. */
-static void LSH_NAME(block_margins)(const lsh_hadamard_state *s, int64_t block, const float *y, float *margins) {
-    const float *diagonal = s->diagonals + block * s->size;
-    for (int64_t j = 0; j < s->outputs; j++) {
-        lsh_vf sum = lsh_load(y + j * LSH_WIDTH) * lsh_splat(diagonal[j]);
-        for (int64_t i = j + s->outputs; i < s->size; i += s->outputs)
-            sum = sum + lsh_load(y + i * LSH_WIDTH) * lsh_splat(diagonal[i]);
-        lsh_store(margins + j * LSH_WIDTH, sum);
+/* The last pass of a block's transform gives margins, of which only the sides matter: bit k of the code of table
+ * tables[o] is whether margin o is not negative. */
+#define LSH_LAST_PASS(radix)                                                                                        \
+    LSH_INLINE void LSH_NAME(sides_##radix)(const float *v, int64_t h, const int32_t *tables, int32_t k,            \
+                                            uint32_t *codes) {                                                      \
+        lsh_vi bit = (lsh_vi){0} + (int32_t)(1u << k);                                                              \
+        for (int64_t j = 0; j < h; j++) {                                                                           \
+            lsh_vf x[radix];                                                                                        \
+            for (int i = 0; i < (radix); i++) x[i] = lsh_load(v + (j + i * h) * LSH_WIDTH);                         \
+            LSH_STAGES(x, radix)                                                                                    \
+            for (int i = 0; i < (radix); i++) {                                                                     \
+                uint32_t *code = codes + (int64_t)tables[j + i * h] * LSH_WIDTH;                                    \
+                LSH_NAME(store_ints)(code, LSH_NAME(load_ints)(code) | ((x[i] >= (lsh_vf){0}) & bit));              \
+            }                                                                                                       \
+        }                                                                                                           \
     }
-    LSH_NAME(transform)(margins, s->outputs);
-}
 
-/* The tables that a group of blocks serves: from group * M on, at most M. */
-LSH_INLINE int64_t LSH_NAME(tables_of)(const lsh_hadamard_state *s, int64_t group) {
-    int64_t left = s->shape.n_tables - group * s->outputs;
-    return left < s->outputs ? left : s->outputs;
-}
+LSH_LAST_PASS(1)
+LSH_LAST_PASS(2)
+LSH_LAST_PASS(4)
+LSH_LAST_PASS(8)
 
-static void LSH_NAME(hadamard_codes)(const lsh_hadamard_state *s, const float *y, float *margins, uint32_t *by) {
-    memset(by, 0, (size_t)s->shape.n_tables * LSH_WIDTH * sizeof *by);
-    for (int64_t group = 0; group < s->groups; group++) {
+/* Codes by[t * LSH_WIDTH + lane], for groups * M tables, of which those from L on are not wanted. */
+static void LSH_NAME(hadamard_codes)(const lsh_hadamard_state *s, const float *y, float *v, uint32_t *by) {
+    memset(by, 0, (size_t)(s->groups * s->outputs) * LSH_WIDTH * sizeof *by);
+    for (int64_t block = 0; block < s->groups * s->shape.n_hashes; block++) {
+        int64_t group = block / s->shape.n_hashes;
+        int32_t k = (int32_t)(block % s->shape.n_hashes);
         uint32_t *codes = by + group * s->outputs * LSH_WIDTH;
-        for (int32_t k = 0; k < s->shape.n_hashes; k++) {
-            int64_t block = group * s->shape.n_hashes + k, tables = LSH_NAME(tables_of)(s, group);
-            const int32_t *order = s->permutations + block * s->outputs;
-            LSH_NAME(block_margins)(s, block, y, margins);
-            lsh_vi bit = (lsh_vi){0} + (int32_t)(1u << k);
-            for (int64_t t = 0; t < tables; t++) {
-                lsh_vi side = lsh_load(margins + order[t] * LSH_WIDTH) >= (lsh_vf){0};
-                uint32_t *code = codes + t * LSH_WIDTH;
-                LSH_NAME(store_ints)(code, LSH_NAME(load_ints)(code) | (side & bit));
-            }
-        }
+        const int32_t *tables = s->tables + block * s->outputs;
+        LSH_NAME(scaled_pass)(y, s->diagonals + block * s->size, s->size, s->outputs, v);
+        int64_t h = LSH_NAME(middle_passes)(v, s->outputs);
+        if (h == s->outputs) LSH_NAME(sides_1)(v, h, tables, k, codes);
+        if (h * 2 == s->outputs) LSH_NAME(sides_2)(v, h, tables, k, codes);
+        if (h * 4 == s->outputs) LSH_NAME(sides_4)(v, h, tables, k, codes);
+        if (h * 8 == s->outputs) LSH_NAME(sides_8)(v, h, tables, k, codes);
     }
 }
 
@@ -125,12 +151,15 @@ static int32_t LSH_NAME(hadamard_probe)(const void *state, int64_t n_rows, int64
         for (int64_t group = 0; group < s->groups; group++) {
             const int32_t *order = s->permutations + group * n_hashes * s->outputs;
             for (int32_t k = 0; k < n_hashes; k++)
-                LSH_NAME(block_margins)(s, group * n_hashes + k, y, margins + k * s->outputs * LSH_WIDTH);
-            for (int64_t t = 0; t < LSH_NAME(tables_of)(s, group); t++)
+                LSH_NAME(transform)(y, s->diagonals + (group * n_hashes + k) * s->size, s->size, s->outputs,
+                                    margins + k * s->outputs * LSH_WIDTH);
+            for (int64_t t = group * s->outputs; t < (group + 1) * s->outputs && t < s->shape.n_tables; t++)
                 for (int64_t r = 0; r < rows.n; r++) {
-                    for (int64_t k = 0; k < n_hashes; k++)
-                        table[k] = margins[(k * s->outputs + order[k * s->outputs + t]) * LSH_WIDTH + r];
-                    int64_t place = (begin + r) * s->shape.n_tables + group * s->outputs + t;
+                    for (int64_t k = 0; k < n_hashes; k++) {
+                        int64_t margin = k * s->outputs + order[k * s->outputs + t - group * s->outputs];
+                        table[k] = margins[margin * LSH_WIDTH + r];
+                    }
+                    int64_t place = (begin + r) * s->shape.n_tables + t;
                     int32_t status = lsh_probe_flips(table, n_hashes, n_probes, codes + place * n_probes);
                     if (status) return status;
                 }

@@ -74,6 +74,7 @@ def simhash_kernel(spec: FamilySpec, projection: Projection) -> NativeKernel:
         state.second_signs = _pointer("float *", projection.second_signs)
         state.diagonals = _pointer("float *", projection.diagonals)
         state.permutations = _pointer("int32_t *", projection.permutations)
+        state.tables = _pointer("int32_t *", projection.inverses)
         return _probing_kernel(state, lib.lsh_hadamard_function, lib.lsh_hadamard_scratch(state), projection)
     scratch = lib.lsh_margins_scratch(shape)
     if isinstance(projection, DenseMatrix):

@@ -74,13 +74,14 @@ class Hadamard:
     def __init__(self, dim: int, n_hashes: int, n_tables: int, seed: int) -> None:
         self.dim, self.n_hashes, self.n_tables = dim, n_hashes, n_tables
         self.size = max(64, 1 << (dim - 1).bit_length())
-        self.outputs = min(self.size, 1 << (n_tables - 1).bit_length())
+        self.outputs = max(8, min(self.size, 1 << (n_tables - 1).bit_length()))
         self.groups = -(-n_tables // self.outputs)
         blocks = self.groups * n_hashes
         self.first_signs = _draws.signs(seed, _FIRST_SIGNS, self.size)
         self.second_signs = _draws.signs(seed, _SECOND_SIGNS, self.size)
         self.diagonals = _draws.gaussians(seed, _GAUSSIANS, blocks * self.size).reshape(blocks, self.size)
         self.permutations = _draws.permutations(seed, _PERMUTATIONS, blocks, self.outputs)
+        self.inverses = np.argsort(self.permutations, axis=1).astype(np.int32)
 
     def margins(self, x: Rows) -> Float32:
         """Margins (n, K, L) of rows."""

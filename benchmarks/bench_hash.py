@@ -1,0 +1,117 @@
+"""Hashing, for every registered family and instruction set, beside BLAS projection and the floor.
+
+``pytest benchmarks/bench_hash.py --benchmark-only`` runs it; ``--benchmark-save`` and ``pytest-benchmark compare``
+compare two runs. ``extra_info`` holds what has to be done at least: ``bytes`` read and written in memory, and
+``flop`` float additions, multiplications and comparisons; ``rows_per_second`` of the median, and for the peer its
+own. The peer is what one would write in NumPy: ``packbits(x @ P >= 0)`` with a matrix product by BLAS.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from lshsample._native import core
+from lshsample._native.family import hash_rows, probe_rows
+from lshsample.registry import families, make_family
+
+ROWS, DIM, N_TABLES, THREADS = 670_091, 128, 50, 2
+#: Hashes in a code, such that K L = 300 one-bit hashes or as many comparisons as fit.
+N_HASHES = {"simhash": 6, "dwta": 4}
+
+
+def cases():
+    """(label, name, options) of every registered family, with each projection of SimHash."""
+    for name in families():
+        if name == "simhash":
+            for projection in ("hadamard", "gaussian", "sparse"):
+                yield f"simhash-{projection}", name, {"projection": projection}
+        else:
+            yield name, name, {}
+
+
+def operations(family):
+    """Float operations for one dense row, counted from the family's definition."""
+    spec, width = family.spec, family.n_hashes * family.n_tables
+    if hasattr(spec, "window"):
+        return width * spec.window
+    if getattr(spec, "projection", None) != "hadamard":
+        return 2 * width * family.dim * (spec.density if getattr(spec, "projection", None) == "sparse" else 1)
+    size, outputs = max(64, 1 << (family.dim - 1).bit_length()), 1 << (family.n_tables - 1).bit_length()
+    fold = 2 * size + outputs * math.log2(outputs)
+    return 2 * size * math.log2(size) + family.n_hashes * -(-family.n_tables // min(size, outputs)) * fold
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return np.random.default_rng(0).standard_normal((ROWS, DIM), dtype=np.float32)
+
+
+@pytest.fixture(params=core.available_isas())
+def isa(request):
+    with core.forced_isa(request.param):
+        yield request.param
+
+
+def note(benchmark, n, family):
+    benchmark.extra_info["bytes"] = n * 4 * (DIM + family.n_tables)
+    benchmark.extra_info["flop"] = int(n * operations(family))
+    benchmark.extra_info["rows_per_second"] = round(n / benchmark.stats["median"])
+
+
+@pytest.mark.benchmark(group="hash dense")
+@pytest.mark.parametrize(("name", "options"), [pytest.param(n, o, id=i) for i, n, o in cases()])
+def test_hash_dense(benchmark, rows, isa, name, options):
+    family = make_family(name, dim=DIM, n_hashes=N_HASHES.get(name, 4), n_tables=N_TABLES, **options)
+    few = rows[:100_000] if options.get("projection") in ("gaussian", "sparse") else rows
+    hash_rows(family, few[:64], threads=THREADS)
+    benchmark.pedantic(hash_rows, (family, few), {"threads": THREADS}, rounds=5)
+    note(benchmark, len(few), family)
+
+
+@pytest.mark.benchmark(group="hash dense")
+def test_peer_blas_projection(benchmark, rows):
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    directions = np.random.default_rng(1).standard_normal((DIM, 6 * N_TABLES), dtype=np.float32)
+
+    def project():
+        return np.packbits(rows @ directions >= 0, axis=1)
+
+    with threadpoolctl.threadpool_limits(THREADS):
+        benchmark.pedantic(project, rounds=3, warmup_rounds=1)
+    benchmark.extra_info["flop"] = 2 * ROWS * DIM * 6 * N_TABLES
+    benchmark.extra_info["rows_per_second"] = round(ROWS / benchmark.stats["median"])
+
+
+@pytest.mark.benchmark(group="hash rectified rows")
+def test_hash_rectified(benchmark, rows, isa):
+    family = make_family("dwta", dim=DIM, n_hashes=N_HASHES["dwta"], n_tables=N_TABLES)
+    rectified = np.maximum(rows, 0)
+    hash_rows(family, rectified[:64], threads=THREADS)
+    benchmark.pedantic(hash_rows, (family, rectified), {"threads": THREADS}, rounds=5)
+    note(benchmark, ROWS, family)
+
+
+@pytest.mark.benchmark(group="hash wide sparse rows")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [pytest.param("dwta", {}, id="dwta"), pytest.param("simhash", {"projection": "sparse"}, id="simhash-sparse")],
+)
+def test_hash_csr(benchmark, isa, name, options):
+    dim, each = 135_909, 75
+    rng = np.random.default_rng(0)
+    columns = np.sort(rng.integers(0, dim // each, (5000, each)) + np.arange(each) * (dim // each), axis=1)
+    x = sp.csr_array((rng.random(columns.size), columns.ravel(), np.arange(5001) * each), shape=(5000, dim))
+    rows, family = core.csr_rows(x, "x"), make_family(name, dim=dim, n_hashes=4, n_tables=N_TABLES, **options)
+    hash_rows(family, rows[:2], threads=THREADS)
+    benchmark.pedantic(hash_rows, (family, rows), {"threads": THREADS}, rounds=3)
+    benchmark.extra_info["bytes"] = 5000 * (each * 8 + N_TABLES * 4)
+    benchmark.extra_info["rows_per_second"] = round(5000 / benchmark.stats["median"])
+
+
+@pytest.mark.benchmark(group="probe")
+def test_probe(benchmark, rows, isa):
+    family = make_family("simhash", dim=DIM, n_hashes=8, n_tables=N_TABLES)
+    benchmark.pedantic(probe_rows, (family, rows[:20_000], 4), {"threads": THREADS}, rounds=5, warmup_rounds=1)
+    benchmark.extra_info["rows_per_second"] = round(20_000 / benchmark.stats["median"])
