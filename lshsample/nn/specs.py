@@ -153,8 +153,9 @@ class Sampled:
         ``"batch"``: one set for the whole batch, computed as dense blocks (fast); ``"sample"``: a set per
         sample.
     importance : str
-        ``"auto"`` corrects the loss by the inclusion probabilities where the pipeline has a law, and does not
-        where it has none; ``"on"`` refuses a pipeline without a law; ``"off"`` never corrects.
+        ``"off"``: the loss is over the active set as it is, which ranked best or as well on every data set measured.
+        ``"auto"``: corrected by the inclusion probabilities where the pipeline has a law, so that it estimates the
+        loss over all units without bias in its sums. ``"on"``: the same, and a pipeline without a law is refused.
     rehash : Rehash
         When its tables are built anew.
     bias, dropout, init_scale
