@@ -134,17 +134,21 @@ static lsh_status emit_row(lsh_active *a, lsh_drawn *drawn, int64_t row) {
     chunk *c = &drawn->chunks[row / drawn->grain];
     if (active_reserve(a, 0) != LSH_OK) return LSH_NO_MEMORY;
     int64_t n = 0;
-    for (int64_t i = 0; i < a->size; i++) {
-        a->keys[n] = (uint64_t)(uint32_t)a->ids[i] << 32 | (uint64_t)i;
-        n += a->state[i] == IN || a->state[i] == FORCED;
+    const uint8_t *state = a->state;
+    uint64_t *listed = a->keys;
+    for (int64_t i = 0, size = a->size; i < size; i++) {
+        listed[n] = (uint64_t)(uint32_t)a->ids[i] << 32 | (uint64_t)i;
+        n += state[i] == IN || state[i] == FORCED;
     }
     if (chunk_reserve(c, n) != LSH_OK) return LSH_NO_MEMORY;
     const uint64_t *keys = sort_by_id(a->keys, a->keys + a->room, n, a->n_items);
+    float chance = 1, log_chance = 0; /* most ids of a row share a few chances: the last logarithm serves again */
     for (int64_t i = 0; i < n; i++) {
         uint32_t place = (uint32_t)keys[i];
         c->ids[c->n + i] = (int32_t)(keys[i] >> 32);
         c->counts[c->n + i] = (int32_t)a->counts[place];
-        c->logs[c->n + i] = a->chance[place] == 1.0f ? 0.0f : logf(a->chance[place]);
+        if (a->chance[place] != chance) log_chance = logf(chance = a->chance[place]);
+        c->logs[c->n + i] = log_chance;
     }
     c->n += n;
     drawn->sizes[row] = n;

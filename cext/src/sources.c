@@ -72,7 +72,8 @@ lsh_status stage_full(lsh_active *a, const lsh_row *row, const lsh_stage *stage)
 
 /* Every id, met or not, joins with probability u whatever else happens: 1 - (1 - chance)(1 - u). */
 static void mix(lsh_active *a, double u) {
-    for (int64_t i = 0; i < a->size; i++) a->chance[i] = (float)(a->chance[i] + (1 - (double)a->chance[i]) * u);
+    float *chance = a->chance;
+    for (int64_t i = 0, size = a->size; i < size; i++) chance[i] = (float)(chance[i] + (1 - (double)chance[i]) * u);
     a->rest += (1 - a->rest) * u;
 }
 

@@ -101,7 +101,8 @@ static void settle_retrieved(lsh_active *a, int64_t met, const uint32_t *before)
         a->chance[i] = 1;
         if (a->state[i] != FORCED) a->state[i] = IN;
     }
-    for (int64_t i = met; i < a->size; i++) a->chance[i] = 1;
+    float *chance = a->chance; /* a copy of the pointer, which a store to a byte array could change otherwise */
+    for (int64_t i = met, size = a->size; i < size; i++) chance[i] = 1;
     memset(a->state + met, IN, (size_t)(a->size - met));
 }
 
@@ -196,16 +197,29 @@ lsh_status stage_at_least(lsh_active *a, const lsh_row *row, const lsh_stage *st
     return LSH_OK;
 }
 
-/* Lists the places of unforced ids in the set; *forced counts the others. */
-static int64_t list_unforced(lsh_active *a, int64_t *forced) {
-    int64_t n = 0, in = 0;
-    for (int64_t i = 0; i < a->size; i++) {
-        a->places[n] = (int32_t)i;
-        n += a->state[i] == IN;
-        in += a->state[i] == FORCED;
+static int64_t count_state(const lsh_active *a, uint8_t wanted) {
+    const uint8_t *state = a->state;
+    int64_t total = 0, size = a->size;
+    for (int64_t i = 0; i < size; i++) total += state[i] == wanted;
+    return total;
+}
+
+/* Lists the places of unforced ids in the set. */
+static int64_t list_unforced(lsh_active *a) {
+    const uint8_t *state = a->state;
+    int32_t *places = a->places;
+    int64_t n = 0, size = a->size;
+    for (int64_t i = 0; i < size; i++) {
+        places[n] = (int32_t)i;
+        n += state[i] == IN;
     }
-    *forced = in;
     return n;
+}
+
+/* The room that forced ids leave of a bound. */
+static int64_t room_of(const lsh_active *a, int64_t amount) {
+    int64_t forced = count_state(a, FORCED);
+    return amount > forced ? amount - forced : 0;
 }
 
 /* The n-th smallest (from 1) of keys, which it reorders: Hoare's selection. Equal keys do not occur. */
@@ -248,21 +262,21 @@ static uint64_t smallest_keys(const uint64_t *keys, int64_t count, int64_t n, ui
 /* Of the `count` listed places keeps `room` with the smallest priorities; the others' state becomes `dropped`. */
 static void keep_smallest(lsh_active *a, const lsh_row *row, const lsh_stage *stage, uint32_t purpose, int64_t count,
                           int64_t room, uint8_t dropped) {
-    for (int64_t i = 0; i < count; i++) a->listed[i] = a->ids[a->places[i]];
-    row_randoms(row, stage, purpose, 0, a->listed, count, a->keys);
+    const int32_t *places = a->places;
+    int32_t *listed = a->listed;
+    uint64_t *keys = a->keys;
+    uint8_t *state = a->state;
+    for (int64_t i = 0; i < count; i++) listed[i] = a->ids[places[i]];
+    row_randoms(row, stage, purpose, 0, listed, count, keys);
+    for (int64_t i = 0; i < count; i++) keys[i] = (keys[i] & ~(uint64_t)UINT32_MAX) | (uint32_t)listed[i];
+    uint64_t threshold = room > 0 ? smallest_keys(keys, count, room, keys + a->room) : 0;
     for (int64_t i = 0; i < count; i++)
-        a->keys[i] = (a->keys[i] & ~(uint64_t)UINT32_MAX) | (uint32_t)a->listed[i];
-    uint64_t threshold = room > 0 ? smallest_keys(a->keys, count, room, a->keys + a->room) : 0;
-    for (int64_t i = 0; i < count; i++) {
-        uint8_t *state = &a->state[a->places[i]];
-        *state = room > 0 && a->keys[i] <= threshold ? *state : dropped;
-    }
+        state[places[i]] = room > 0 && keys[i] <= threshold ? state[places[i]] : dropped;
 }
 
 lsh_status stage_cap(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
-    int64_t forced, count = list_unforced(a, &forced);
-    int64_t room = stage->amount > forced ? stage->amount - forced : 0;
     if (stage->amount < 1) return LSH_INVALID;
+    int64_t count = list_unforced(a), room = room_of(a, stage->amount), size = a->size;
     if (a->random_size && !a->product) {
         a->product = 1;
         a->capped = 1;
@@ -270,8 +284,9 @@ lsh_status stage_cap(lsh_active *a, const lsh_row *row, const lsh_stage *stage) 
     if (count <= room) return LSH_OK;
     double fraction = (double)room / (double)count;
     keep_smallest(a, row, stage, LSH_DRAW_CAP, count, room, a->product ? CAPPED : OUT);
-    for (int64_t i = 0; i < a->size; i++)
-        a->chance[i] = a->state[i] == FORCED ? a->chance[i] : (float)(a->chance[i] * fraction);
+    const uint8_t *state = a->state;
+    float *chance = a->chance;
+    for (int64_t i = 0; i < size; i++) chance[i] = state[i] == FORCED ? chance[i] : (float)(chance[i] * fraction);
     a->kept *= fraction;
     a->capped *= fraction;
     a->random_members = 1;
@@ -298,10 +313,12 @@ static int64_t count_levels(const uint32_t *levels, int64_t n, uint32_t least) {
 /* levels[i] = 1 + the count of unforced ids in the set, 0 for the others. Returns the largest level that at least
  * `room` ids reach, by bisection: a pass over the levels each, which beats a histogram of nearly equal counts. */
 static uint32_t top_level(lsh_active *a, int64_t room) {
-    uint32_t most = 0;
-    for (int64_t i = 0; i < a->size; i++) {
-        a->levels[i] = a->state[i] == IN ? a->counts[i] + 1 : 0;
-        most = a->levels[i] > most ? a->levels[i] : most;
+    uint32_t most = 0, *levels = a->levels;
+    const uint32_t *counts = a->counts;
+    const uint8_t *state = a->state;
+    for (int64_t i = 0, size = a->size; i < size; i++) {
+        levels[i] = state[i] == IN ? counts[i] + 1 : 0;
+        most = levels[i] > most ? levels[i] : most;
     }
     uint32_t low = 1, high = most; /* at least `room` reach low; what more than high reach is less */
     while (low < high) {
@@ -312,28 +329,45 @@ static uint32_t top_level(lsh_active *a, int64_t room) {
     return low;
 }
 
+/* Ids above the level stay as they are, those tied at it are listed and share what is left, others go. Returns the
+ * number of ties. */
+static int64_t part_at_level(lsh_active *a, uint32_t level, int64_t room, int64_t *left) {
+    const uint32_t *levels = a->levels;
+    int32_t *places = a->places;
+    uint8_t *state = a->state;
+    float *chance = a->chance;
+    int64_t tied = 0, size = a->size;
+    for (int64_t i = 0; i < size; i++) {
+        places[tied] = (int32_t)i;
+        tied += levels[i] == level;
+    }
+    *left = room - count_levels(levels, size, level + 1);
+    float fraction = (float)((double)*left / (double)tied);
+    for (int64_t i = 0; i < size; i++) {
+        float share = levels[i] > level ? 1.0f : levels[i] == level ? fraction : 0.0f;
+        chance[i] *= state[i] == FORCED ? 1.0f : share;
+        state[i] = state[i] == FORCED || levels[i] >= level ? state[i] : OUT;
+    }
+    return tied;
+}
+
 lsh_status stage_top(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
     if (stage->amount < 1) return LSH_INVALID;
     if (a->random_members || a->random_size) active_condition(a);
-    int64_t forced, count = list_unforced(a, &forced), tied = 0;
-    int64_t room = stage->amount > forced ? stage->amount - forced : 0;
+    int64_t count = count_state(a, IN), room = room_of(a, stage->amount), left = 0;
     a->culprit = stage->place;
     a->rest = 0;
     a->draws = 0;
     if (count <= room) return LSH_OK;
-    uint32_t level = room > 0 ? top_level(a, room) : UINT32_MAX;
-    int64_t left = room > 0 ? room - count_levels(a->levels, a->size, level + 1) : 0;
-    for (int64_t i = 0; i < a->size; i++) {
-        a->places[tied] = (int32_t)i;
-        tied += room > 0 && a->levels[i] == level;
+    if (room == 0) {
+        for (int64_t i = 0; i < a->size; i++) {
+            if (a->state[i] == FORCED) continue;
+            a->state[i] = OUT;
+            a->chance[i] = 0;
+        }
+        return LSH_OK;
     }
-    float fraction = tied ? (float)((double)left / (double)tied) : 0.0f;
-    for (int64_t i = 0; i < a->size; i++) {
-        int stays = a->state[i] == FORCED || (room > 0 && a->levels[i] > level);
-        int ties = room > 0 && a->levels[i] == level;
-        a->chance[i] = stays ? a->chance[i] : ties ? a->chance[i] * fraction : 0.0f;
-        a->state[i] = stays || ties ? a->state[i] : OUT;
-    }
+    int64_t tied = part_at_level(a, top_level(a, room), room, &left);
     if (tied > left) {
         keep_smallest(a, row, stage, LSH_DRAW_TOP, tied, left, OUT);
         a->random_members = 1;
