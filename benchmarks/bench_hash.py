@@ -96,7 +96,10 @@ def test_hash_rectified(benchmark, rows, isa):
 @pytest.mark.benchmark(group="hash wide sparse rows")
 @pytest.mark.parametrize(
     ("name", "options"),
-    [pytest.param("dwta", {}, id="dwta"), pytest.param("simhash", {"projection": "sparse"}, id="simhash-sparse")],
+    [
+        pytest.param("dwta", {}, id="dwta"),
+        pytest.param("simhash", {"projection": "sparse"}, id="simhash-sparse"),
+    ],
 )
 def test_hash_csr(benchmark, isa, name, options):
     dim, each = 135_909, 75
@@ -113,5 +116,7 @@ def test_hash_csr(benchmark, isa, name, options):
 @pytest.mark.benchmark(group="probe")
 def test_probe(benchmark, rows, isa):
     family = make_family("simhash", dim=DIM, n_hashes=8, n_tables=N_TABLES)
-    benchmark.pedantic(probe_rows, (family, rows[:20_000], 4), {"threads": THREADS}, rounds=5, warmup_rounds=1)
+    benchmark.pedantic(
+        probe_rows, (family, rows[:20_000], 4), {"threads": THREADS}, rounds=5, warmup_rounds=1
+    )
     benchmark.extra_info["rows_per_second"] = round(20_000 / benchmark.stats["median"])

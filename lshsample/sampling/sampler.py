@@ -162,11 +162,12 @@ class Sampler:
     def _pattern(self, include: Any) -> Pattern:
         if not self.pipeline.takes_include:
             raise ArgumentError("include", "a pattern", f"none: {self.pipeline} has no Include() stage")
+        pattern: Any = include
         shape: tuple[int, ...] = getattr(include, "shape", ())
         if not sp.issparse(include) or len(shape) != 2 or shape[1] != self.n_items:
             given = f"{type(include).__name__} of shape {shape}"
             raise ArgumentError("include", given, f"a sparse matrix with {self.n_items} columns")
-        csr = sp.csr_array(include)
+        csr = pattern.tocsr()
         if csr.nnz and (csr.indices.min() < 0 or csr.indices.max() >= self.n_items):
             raise ArgumentError("include", "column indices out of range", f"ids from 0 to {self.n_items - 1}")
         return np.ascontiguousarray(csr.indptr, np.int64), np.ascontiguousarray(csr.indices, np.int32)

@@ -1,0 +1,120 @@
+"""Fused sampling at the size of a wide output layer, for every named pipeline, pooled and per query.
+
+``pytest benchmarks/bench_sample.py --benchmark-only`` runs it; ``--benchmark-save`` and ``pytest-benchmark
+compare`` compare two runs. ``extra_info`` holds ``floor_ms``, measured in the same run: one gather of as many
+ids as the batch collides with, in runs as long as its buckets; and ``active``, the ids in the result.
+"""
+
+import time
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from lshsample._native import core
+from lshsample._native.sample import StageCall, Workspaces, run_plan
+from lshsample._native.tables import build_packed
+from lshsample.registry import make_family
+from lshsample.sampling import NAMED_PIPELINES, named_pipeline, parse_pipeline
+from lshsample.tables import HashTables
+
+N_ITEMS, N_TABLES, DIM, BATCH, THREADS = 670_091, 50, 128, 256, 2
+#: What training uses (pooled), and what SLIDE uses (per query).
+SIZES = {True: 4096, False: 200}
+TEXTS = {
+    "retrieve": "Retrieve()",
+    "cap": "Retrieve() | Cap(3072) | Include() | Uniform(1024)",
+    "top": "Retrieve() | Top(3072) | Include() | Uniform(1024)",
+}
+#: The oracle scores every item, 44 GFLOP a batch; `full` has every item: neither is a step of a training run.
+SLOW = {"exact-top", "full"}
+
+
+@pytest.fixture(scope="module")
+def tables():
+    rows = np.random.default_rng(0).standard_normal((N_ITEMS, DIM), dtype=np.float32)
+    family = make_family("simhash", dim=DIM, n_hashes=15, n_tables=N_TABLES)
+    return HashTables(family, threads=THREADS).build(rows)
+
+
+@pytest.fixture(params=core.available_isas())
+def isa(request):
+    with core.forced_isa(request.param):
+        yield request.param
+
+
+def batches():
+    rng = np.random.default_rng(1)
+    labels = [rng.choice(N_ITEMS, (BATCH, 5)) for _ in range(8)]
+    indptr = np.arange(0, 5 * BATCH + 1, 5)
+    patterns = [
+        sp.csr_array((np.ones(5 * BATCH), np.sort(y).ravel(), indptr), (BATCH, N_ITEMS)) for y in labels
+    ]
+    return [(rng.standard_normal((BATCH, DIM), dtype=np.float32), pattern) for pattern in patterns]
+
+
+def gather_floor(tables, n_candidates):
+    """Seconds to gather so many ids, in one run per query and table."""
+    flat, length = tables.state.packed.ids.reshape(-1), max(1, n_candidates // (BATCH * N_TABLES))
+    times = []
+    for seed in range(8):
+        at = np.random.default_rng(seed).integers(0, flat.size - length, BATCH * N_TABLES)
+        places = (at[:, None] + np.arange(length)).ravel()
+        begin = time.perf_counter()
+        np.take(flat, places)
+        times.append(time.perf_counter() - begin)
+    return float(np.median(times))
+
+
+def measure(benchmark, tables, pipeline, pool):
+    sampler, given, turn = pipeline.bind(tables=tables), batches(), iter(range(10**9))
+
+    def sample():
+        step = next(turn)
+        queries, include = given[step % 8]
+        named = include if pipeline.takes_include else None
+        return sampler.sample(queries, include=named, step=step, pool=pool, threads=THREADS)
+
+    active = benchmark.pedantic(sample, rounds=40, warmup_rounds=8)
+    n_candidates = int(tables.query(given[0][0]).counts.sum())
+    benchmark.extra_info["floor_ms"] = round(gather_floor(tables, n_candidates) * 1e3, 3)
+    benchmark.extra_info["candidates"] = n_candidates
+    benchmark.extra_info["active"] = len(active.ids)
+
+
+@pytest.mark.parametrize("pool", [True, False], ids=["pooled", "rows"])
+@pytest.mark.parametrize("name", sorted(set(NAMED_PIPELINES) - SLOW))
+def test_named(benchmark, tables, name, pool):
+    measure(benchmark, tables, named_pipeline(name, n_active=SIZES[pool], n_items=N_ITEMS), pool)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_pooled_on_each_instruction_set(benchmark, tables, text, isa):
+    measure(benchmark, tables, parse_pipeline(TEXTS[text]), True)
+
+
+@pytest.mark.parametrize("n_items", [67_000, 670_000, 2_000_000])
+def test_cost_does_not_grow_with_the_number_of_items(benchmark, n_items):
+    """Uniform codes with 20 ids a bucket at every size: the same work, in more memory."""
+    buckets, n_tables = n_items // 20, 20
+    bits = max(1, (buckets - 1).bit_length())
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, buckets, (n_items, n_tables), dtype=np.uint32)
+    packed = build_packed(lambda a, b: codes[a:b], n_items, n_tables, bits, THREADS, "codes")
+    queries = [rng.integers(0, buckets, (BATCH, n_tables, 1), dtype=np.uint32) for _ in range(8)]
+    places, turn = Workspaces(n_items), iter(range(10**9))
+
+    def sample():
+        step = next(turn)
+        calls = [
+            StageCall(op="RETRIEVE", place=0, tables=packed, codes=queries[step % 8]),
+            StageCall(op="TOP", place=1, amount=3072),
+            StageCall(op="UNIFORM", place=2, amount=1024),
+        ]
+        return run_plan(
+            calls, BATCH, n_items, seed=0, step=step, pooled=True, threads=THREADS, workspaces=places
+        )
+
+    drawn = benchmark.pedantic(sample, rounds=60, warmup_rounds=10)
+    benchmark.extra_info["candidates"] = BATCH * n_tables * 20
+    benchmark.extra_info["active"] = len(drawn.ids)

@@ -1,0 +1,97 @@
+"""Building and querying hash tables at the size of a wide output layer, each beside its floor.
+
+``pytest benchmarks/bench_tables.py --benchmark-only`` runs them; ``--benchmark-save`` and ``pytest-benchmark
+compare`` compare two runs. ``extra_info`` holds ``floor_ms``, measured in the same run on as many threads:
+reading and writing the (code, id) pairs once per pass of the sort, the least that such a sort can do.
+"""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from lshsample._native.sample import StageCall, Workspaces, run_plan
+from lshsample._native.tables import build_packed
+from lshsample.registry import families, make_family
+from lshsample.tables import HashTables
+
+N_ITEMS, N_TABLES, BATCH, THREADS = 670_091, 50, 256, 2
+N_HASHES = {"simhash": 15, "dwta": 5}
+
+
+def best(call, repeats=5):
+    times = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def copy_floor(n_bytes, passes):
+    """Seconds to read and write so many bytes `passes` times, on THREADS threads."""
+    parts = [(np.ones(n_bytes // THREADS // 4, np.int32), np.empty(n_bytes // THREADS // 4, np.int32))] * 1
+    parts += [(np.ones_like(parts[0][0]), np.empty_like(parts[0][0])) for _ in range(THREADS - 1)]
+
+    def copy():
+        workers = [threading.Thread(target=np.copyto, args=(out, given)) for given, out in parts]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+
+    copy()
+    return passes * best(copy)
+
+
+def codes_of(bits, seed=0):
+    return np.random.default_rng(seed).integers(0, 2**bits, (N_ITEMS, N_TABLES), dtype=np.uint32)
+
+
+@pytest.mark.parametrize("bits", [15, 18, 24, 32])
+def test_build(benchmark, bits):
+    """Sorting codes that are there: one counting pass up to 20 bits here, else a radix pass per 11 bits."""
+    codes = codes_of(bits)
+    packed = benchmark.pedantic(
+        build_packed,
+        (lambda a, b: codes[a:b], N_ITEMS, N_TABLES, bits, THREADS, "codes"),
+        rounds=5,
+        warmup_rounds=1,
+    )
+    passes = 1 if packed.codes is None else -(-bits // 11)
+    benchmark.extra_info["floor_ms"] = round(copy_floor(8 * N_ITEMS * N_TABLES, passes) * 1e3, 1)
+    benchmark.extra_info["table_bytes"] = packed.nbytes
+
+
+@pytest.mark.parametrize("name", families())
+def test_build_with_hashing(benchmark, name):
+    """The whole build from rows, for every registered family."""
+    rows = np.random.default_rng(0).standard_normal((N_ITEMS, 128), dtype=np.float32)
+    family = make_family(name, dim=128, n_hashes=N_HASHES.get(name, 4), n_tables=N_TABLES)
+    tables = HashTables(family, threads=THREADS)
+    benchmark.pedantic(tables.build, (rows,), rounds=3, warmup_rounds=1)
+    benchmark.extra_info["floor_ms"] = round(copy_floor(8 * N_ITEMS * N_TABLES, 1) * 1e3, 1)
+    benchmark.extra_info["table_bytes"] = tables.memory_bytes
+
+
+@pytest.mark.parametrize("bits", [15, 18, 24])
+def test_query(benchmark, bits):
+    """A batch of queries; the floor is reading the ids of their buckets in NumPy, one gather of them all."""
+    codes = codes_of(bits)
+    packed = build_packed(lambda a, b: codes[a:b], N_ITEMS, N_TABLES, bits, THREADS, "codes")
+    queries = [np.ascontiguousarray(codes_of(bits, 1)[i::2617][:BATCH, :, None]) for i in range(8)]
+    places, turn = Workspaces(N_ITEMS), iter(range(10**9))
+
+    def query():
+        call = StageCall(op="RETRIEVE", place=0, tables=packed, codes=queries[next(turn) % 8])
+        return run_plan(
+            [call], BATCH, N_ITEMS, seed=0, step=0, pooled=False, threads=THREADS, workspaces=places
+        )
+
+    drawn = benchmark.pedantic(query, rounds=30, warmup_rounds=8)
+    flat, at = packed.ids.reshape(-1), np.random.default_rng(2).integers(0, packed.ids.size, BATCH * N_TABLES)
+    run = max(1, int(drawn.counts.sum()) // (BATCH * N_TABLES))
+    places_read = (at[:, None] + np.arange(run)).ravel() % flat.size
+    benchmark.extra_info["floor_ms"] = round(best(lambda: flat[places_read]) * 1e3, 2)
+    benchmark.extra_info["candidates"] = int(drawn.counts.sum())
