@@ -16,7 +16,7 @@ __all__ = ["Rehash"]
 
 @attrs.frozen
 class Rehash:
-    """The schedule of rebuilds: the t-th, from 1, comes before step ``sum_{i<t} round(first * exp(growth *
+    """The schedule of rebuilds: the t-th, from 1, comes after step ``sum_{i<t} round(first * exp(growth *
     i))``.
 
     Tables are built from the weights as they are, and the weights move on: early in training fast, later

@@ -177,7 +177,7 @@ class Sampled:
         default=None, validator=attrs.validators.optional(specs.integer(1)), kw_only=True
     )
     active_set: str = attrs.field(default="batch", validator=specs.one_of("batch", "sample"), kw_only=True)
-    importance: str = attrs.field(default="auto", validator=specs.one_of("auto", "on", "off"), kw_only=True)
+    importance: str = attrs.field(default="off", validator=specs.one_of("auto", "on", "off"), kw_only=True)
     rehash: Rehash = attrs.field(factory=Rehash, converter=_rehash, kw_only=True)
     bias: bool = attrs.field(default=True, validator=specs.one_of(True, False), kw_only=True)
     dropout: float = attrs.field(default=0.0, validator=_RATE, kw_only=True)
