@@ -32,13 +32,6 @@ class Rows:
     def __len__(self) -> int:
         return int(self.data.shape[0])
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the rows."""
-        if sp.issparse(self.data):
-            return int(self.data.indptr.nbytes + self.data.indices.nbytes + self.data.data.nbytes)
-        return int(self.data.nbytes)
-
     def take(self, rows: npt.NDArray[np.int64]) -> Signal:
         """The named rows as a layer's input."""
         if sp.issparse(self.data):

@@ -81,21 +81,10 @@ def write_bundle(
         If the folder holds something else or cannot be written; what it held is still there.
     """
     folder = Path(path)
+    old = claim(folder, kind, writers) or {"generation": 0, "files": {}}
     made: list[Path] = []
     try:
-        old = claim(folder, kind, writers)
-        generation = 1 + (old["generation"] if old else 0)
-        entries = {}
-        for name, write in writers.items():
-            made.append(folder / _file_name(name, generation))
-            entries[name] = _write_file(made[-1], write)
-        body = {
-            "kind": kind,
-            "generation": generation,
-            "lshsample": __version__,
-            "files": entries,
-            "payload": payload,
-        }
+        body = _write_files(folder, kind, payload, writers, old["generation"] + 1, made)
         manifest = json.dumps(
             {"format": _FORMAT, "sha256": _digest(body), "body": body}, indent=1, sort_keys=True
         )
@@ -103,19 +92,38 @@ def write_bundle(
         _write_file(made[-1], lambda file: _write_text(file, manifest))
         _sync_folder(folder)
         made[-1].replace(folder / MANIFEST)
-    except OSError as error:
+    except BaseException as error:
         for file in made:
             file.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"{folder}: cannot be written ({error.strerror}); what it held is kept"
-        ) from error
-    except BaseException:
-        for file in made:
-            file.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            problem = f"{folder}: cannot be written ({error.strerror}); what it held is kept"
+            raise CheckpointError(problem) from error
         raise
     _sync_folder(folder)
-    for entry in (old or {"files": {}})["files"].values():
+    for entry in old["files"].values():
         (folder / Path(entry["file"]).name).unlink(missing_ok=True)
+
+
+def _write_files(
+    folder: Path,
+    kind: str,
+    payload: dict[str, Any],
+    writers: Mapping[str, Writer],
+    generation: int,
+    made: list[Path],
+) -> dict[str, Any]:
+    """Write the data files, noting each in ``made`` before it is begun; returns the manifest's body."""
+    entries = {}
+    for name, write in writers.items():
+        made.append(folder / _file_name(name, generation))
+        entries[name] = _write_file(made[-1], write)
+    return {
+        "kind": kind,
+        "generation": generation,
+        "lshsample": __version__,
+        "files": entries,
+        "payload": payload,
+    }
 
 
 def _write_text(path: Path, text: str) -> None:

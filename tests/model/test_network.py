@@ -12,7 +12,7 @@ import safetensors.numpy
 import scipy.sparse as sp
 
 from lshsample import specs
-from lshsample.errors import ArgumentError, CheckpointError, UnsupportedError
+from lshsample.errors import ArgumentError, BiasedSampleError, CheckpointError, UnsupportedError
 from lshsample.nn import (
     Adam,
     Dense,
@@ -150,6 +150,41 @@ def test_sampled_prediction_scores_what_the_tables_hold():
     )
 
 
+@pytest.mark.parametrize("active_set", ["batch", "sample"])
+def test_prediction_computes_every_hidden_unit(active_set):
+    """A sampled hidden layer predicts as the dense layer of the same weights."""
+    x = rows()
+    options = {"active_set": active_set, "init_scale": 0.5, **LSH}
+    deep = Network([Sparse(30), Sampled(20, "tanh", **options), Sampled(50, **options)], seed=1)
+    deep.allocate()
+    w, b, v, c = (p.weights.astype(np.float64) for p in deep.parameters)
+    wanted = np.tanh(x.toarray() @ w.T + b.reshape(-1)) @ v.T + c.reshape(-1)
+    np.testing.assert_allclose(deep.predict(x, top=3)[1], -np.sort(-wanted)[:, :3], rtol=1e-4, atol=1e-5)
+
+
+def test_labels_can_be_drawn_by_frequency():
+    """The last layer learns the frequencies from the labels; a hidden layer has none."""
+    x, y = rows(), sp.csr_array(np.eye(12, 50))
+    sampler = "Include() | Frequency(10)"
+    network = make_network(sampler=sampler, importance="on")
+    history = Trainer(network, epochs=1, batch_size=4, threads=1).fit(x, y)
+    assert history.active_mean < 15
+    hidden = Network([Sparse(30), Sampled(20, "relu", sampler=sampler), Dense(50, "softmax")])
+    with pytest.raises(UnsupportedError, match="Frequency"):
+        Trainer(hidden, epochs=1, threads=1).fit(x, y)
+
+
+@pytest.mark.parametrize("active_set", ["batch", "sample"])
+def test_a_biased_pipeline_is_refused_only_where_a_law_is_wanted(active_set):
+    """SLIDE's strategies train without correction; importance="on" names the stage."""
+    x, y = rows(), sp.csr_array(np.eye(12, 50))
+    options = {"sampler": "slide-topk", "n_active": 8, "active_set": active_set}
+    for importance in ("off", "auto"):
+        Trainer(make_network(importance=importance, **options), epochs=1, threads=1).fit(x, y)
+    with pytest.raises(BiasedSampleError, match="Top"):
+        Trainer(make_network(importance="on", **options), epochs=1, threads=1).fit(x, y)
+
+
 def test_prediction_refuses_bad_arguments():
     """By name."""
     network, x = make_network(), rows()
@@ -164,6 +199,9 @@ def test_prediction_refuses_bad_arguments():
     with pytest.raises(UnsupportedError, match="tables"):
         Network([Sparse(30), Dense(5, "softmax")]).predict(x, mode="sampled")
     assert network.predict(x[:0])[0].shape == (0, 5)
+    for options, words in (({"Y": sp.csr_array((0, 50)), "X": x[:0]}, "X"), ({"top": ()}, "top")):
+        with pytest.raises(ArgumentError, match=words):
+            network.evaluate(**{"X": x, "Y": sp.csr_array((12, 50)), **options})
 
 
 def test_evaluation_is_precision_in_percent():

@@ -233,6 +233,20 @@ def test_bad_data_is_refused_before_anything_changes(name):
     assert not any(p.allocated for p in network.parameters)
 
 
+def test_bad_validation_data_is_refused():
+    """Before the first step."""
+    x, y = make_data()
+    for validation, words in (
+        (x, "pair"),
+        ((x, y[:-1]), "validation.1."),
+        ((x[:0], y[:0]), "at least one row"),
+    ):
+        network = make_network()
+        with pytest.raises(ArgumentError, match=words):
+            Trainer(network, threads=1).fit(x, y, validation=validation)
+        assert not any(p.allocated for p in network.parameters)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"batch_size": 0}, {"epochs": 0}, {"lr": float("nan")}, {"lr": -1.0}, {"optimizer": "adamw"},
