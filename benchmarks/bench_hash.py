@@ -1,9 +1,8 @@
 """Hashing, for every registered family and instruction set, beside BLAS projection and the floor.
 
-``pytest benchmarks/bench_hash.py --benchmark-only`` runs it; ``--benchmark-save`` and ``pytest-benchmark compare``
-compare two runs. ``extra_info`` holds what has to be done at least: ``bytes`` read and written in memory, and
-``flop`` float additions, multiplications and comparisons; ``rows_per_second`` of the median, and for the peer its
-own. The peer is what one would write in NumPy: ``packbits(x @ P >= 0)`` with a matrix product by BLAS.
+``pytest benchmarks/bench_hash.py --benchmark-only`` runs it; ``--benchmark-save`` and ``pytest-benchmark
+compare`` compare two runs. ``extra_info`` holds what has to be done at least: ``bytes`` read and written in
+memory, and ``flop`` float additions, multiplications and comparisons; and ``rows_per_second`` of the median. The peer is what one would write in NumPy: ``packbits(x @ P >= 0)`` with a matrix product by BLAS.
 """
 
 import math
