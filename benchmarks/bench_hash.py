@@ -2,7 +2,8 @@
 
 ``pytest benchmarks/bench_hash.py --benchmark-only`` runs it; ``--benchmark-save`` and ``pytest-benchmark
 compare`` compare two runs. ``extra_info`` holds what has to be done at least: ``bytes`` read and written in
-memory, and ``flop`` float additions, multiplications and comparisons; and ``rows_per_second`` of the median. The peer is what one would write in NumPy: ``packbits(x @ P >= 0)`` with a matrix product by BLAS.
+memory, and ``flop`` float additions, multiplications and comparisons; and ``rows_per_second`` of the median.
+The peer is what one would write in NumPy: ``packbits(x @ P >= 0)`` with a matrix product by BLAS.
 """
 
 import math
