@@ -150,9 +150,19 @@ def test_tables_cannot_be_stored_in_data(tables):
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: Cap(0), lambda: Cap(True), lambda: Cap(2.0), lambda: Top(-1), lambda: AtLeast("2"), lambda: Uniform(2**31),
-     lambda: Retrieve(probes=0), lambda: Retrieve(budget=0), lambda: Retrieve("tables"), lambda: Frequency(None)],
-)  # fmt: skip
+    [
+        lambda: Cap(0),
+        lambda: Cap(True),
+        lambda: Cap(2.0),
+        lambda: Top(-1),
+        lambda: AtLeast("2"),
+        lambda: Uniform(2**31),
+        lambda: Retrieve(probes=0),
+        lambda: Retrieve(budget=0),
+        lambda: Retrieve("tables"),
+        lambda: Frequency(None),
+    ],
+)
 def test_bad_amounts_are_refused_where_stages_are_made(make):
     with pytest.raises(ArgumentError):
         make()
