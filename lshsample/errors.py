@@ -1,4 +1,4 @@
-"""Exceptions: each names the argument, what was given and what is wanted, and leaves the old state as it was."""
+"""Exceptions: each names the argument, the given and the wanted, and leaves the old state as it was."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class ArgumentError(LshsampleError, ValueError):
 
 
 class UnsupportedError(LshsampleError, TypeError):
-    """Something asked of a part that it cannot do (probing a family that cannot probe, a law that is not there)."""
+    """Something asked of a part that it cannot do: probing, a law that is not there."""
 
 
 class BiasedSampleError(UnsupportedError):
-    """An inclusion probability was asked of a sample that has none; the message names the stage that broke it."""
+    """A sample without a law was asked for inclusion probabilities; the message names the stage."""
 
 
 class PluginError(LshsampleError):

@@ -1,7 +1,8 @@
 """Frozen, validated specs and their round trip through plain data, JSON and TOML.
 
-A spec says how to make a thing again: a family, a sampler, a network, a trainer. It holds plain values only, so that it
-can be stored beside a model and read by people. Values are checked where a spec is made; below that nothing re-checks.
+A spec says how to make a thing again: a family, a sampler, a network, a trainer. It holds plain values only,
+so that it can be stored beside a model and read by people. Values are checked where a spec is made; below
+that nothing re-checks.
 """
 
 from __future__ import annotations
@@ -17,7 +18,18 @@ import tomli_w
 
 from lshsample.errors import ArgumentError
 
-__all__ = ["at_least", "from_dict", "from_json", "from_toml", "integer", "number", "one_of", "to_dict", "to_json", "to_toml"]
+__all__ = [
+    "at_least",
+    "from_dict",
+    "from_json",
+    "from_toml",
+    "integer",
+    "number",
+    "one_of",
+    "to_dict",
+    "to_json",
+    "to_toml",
+]
 
 S = TypeVar("S")
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -63,8 +63,8 @@ def processors() -> int:
 def threads_or_default(threads: int | None, argument: str = "threads") -> int:
     """A checked number of threads; None means ``OMP_NUM_THREADS`` or, without it, every processor.
 
-    Results never depend on it. More threads than processors are allowed up to 64, so that a run can be repeated
-    as it was on a larger machine; beyond that the number is refused.
+    Results never depend on it. More threads than processors are allowed up to 64, so that a run can be
+    repeated as it was on a larger machine; beyond that the number is refused.
     """
     source: object = threads
     if threads is None:
@@ -76,7 +76,7 @@ def threads_or_default(threads: int | None, argument: str = "threads") -> int:
     except ValueError:
         count = 0
     if isinstance(source, bool) or not 1 <= count <= limit:
-        raise ArgumentError(argument, source, f"an integer from 1 to {limit} ({processors()} processors here)")
+        raise ArgumentError(argument, source, f"an integer from 1 to {limit} ({processors()} processors)")
     return count
 
 
@@ -93,7 +93,7 @@ def available_isas() -> tuple[str, ...]:
 def use_isa(name: str, argument: str = "isa") -> None:
     """Use another instruction set in the whole process from now on."""
     if name not in available_isas():
-        raise ArgumentError(argument, repr(name), f"one of {', '.join(available_isas())} (what this machine has)")
+        raise ArgumentError(argument, repr(name), f"one of {', '.join(available_isas())}, which are here")
     check(lib.lsh_isa_use(ISA_NAMES.index(name)), "isa")
 
 
@@ -122,21 +122,21 @@ def pointer(ctype: str, array: npt.NDArray[Any] | None) -> Any:
 def dense_rows(x: Any, argument: str, cols: int | None = None, *, finite: bool = True) -> Float32:
     """A finite 2-D float32 array with contiguous rows; copies only if it must.
 
-    Accepts what NumPy turns into a numeric 2-D array. Complex, object and string arrays, NaN and infinities, values
-    beyond float32 and a wrong number of columns are refused. ``finite=False`` leaves NaN and infinities to the
-    caller, for a kernel that checks while it reads.
+    Accepts what NumPy turns into a numeric 2-D array. Complex, object and string arrays, NaN and infinities,
+    values beyond float32 and a wrong number of columns are refused. ``finite=False`` leaves NaN and infinities
+    to the caller, for a kernel that checks while it reads.
     """
     array = np.asarray(x)
     if array.dtype.kind not in "fiub":
-        raise ArgumentError(argument, f"dtype {array.dtype}", "real numbers (float32 is taken without a copy)")
+        raise ArgumentError(argument, f"dtype {array.dtype}", "real numbers (float32 needs no copy)")
     if array.ndim != 2:
         raise ArgumentError(argument, f"shape {array.shape}", "a 2-D array (n_rows, n_columns)")
     if cols is not None and array.shape[1] != cols:
         raise ArgumentError(argument, f"{array.shape[1]} columns", f"{cols} columns")
     with np.errstate(over="ignore"):
         rows = array.astype(np.float32, copy=False)
-    item = rows.itemsize
-    whole_rows = rows.strides[1] == item and rows.strides[0] % item == 0 and rows.strides[0] >= rows.shape[1] * item
+    item, step = rows.itemsize, rows.strides[0]
+    whole_rows = rows.strides[1] == item and step % item == 0 and step >= rows.shape[1] * item
     if rows.size and not whole_rows:
         rows = np.ascontiguousarray(rows)
     if finite:
@@ -172,9 +172,10 @@ def csr_rows(x: Any, argument: str, cols: int | None = None, *, finite: bool = T
     """
     if not sp.issparse(x):
         raise ArgumentError(argument, type(x).__name__, "a scipy.sparse matrix or array")
-    if x.dtype.kind not in "fiub":
-        raise ArgumentError(argument, f"dtype {x.dtype}", "real numbers")
-    csr = sp.csr_array(x)
+    matrix: Any = x
+    if matrix.dtype.kind not in "fiub":
+        raise ArgumentError(argument, f"dtype {matrix.dtype}", "real numbers")
+    csr: Any = sp.csr_array(matrix)
     if csr.ndim != 2 or csr.shape[1] >= 2**31:
         raise ArgumentError(argument, f"shape {csr.shape}", "2 dimensions with fewer than 2**31 columns")
     if cols is not None and csr.shape[1] != cols:
@@ -188,12 +189,12 @@ def csr_rows(x: Any, argument: str, cols: int | None = None, *, finite: bool = T
         data = np.ascontiguousarray(csr.data, dtype=np.float32)
     if finite:
         check_finite(data, argument)
-    out = sp.csr_array(csr.shape, dtype=np.float32)
+    out: Any = sp.csr_array(csr.shape, dtype=np.float32)
     out.indptr = np.ascontiguousarray(csr.indptr, dtype=np.int64)
     out.indices = np.ascontiguousarray(csr.indices, dtype=np.int32)
     out.data = data
     out.has_canonical_format = True
-    return out
+    return cast("sp.csr_array", out)
 
 
 def csr_view(csr: sp.csr_array) -> Any:

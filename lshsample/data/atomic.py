@@ -21,6 +21,9 @@ def atomic_file(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     after an error (a full disk, Ctrl-C) the temporary file is removed and what was at ``path`` stays as it
     was.
 
+    A symbolic link stays one: the file that it names is replaced. What is there and is not a plain file (a
+    pipe, a device such as ``/dev/stdout``) is written to directly, since nothing can take its place.
+
     Parameters
     ----------
     path : str or PathLike
@@ -41,6 +44,11 @@ def atomic_file(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     b'all'
     """
     target = Path(path)
+    if target.exists() and not target.is_file():
+        with target.open("wb") as stream:
+            yield stream
+        return
+    target = Path(os.path.realpath(target))
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -71,13 +71,15 @@ def _shortest(values: npt.NDArray[np.float32]) -> list[str]:
     return texts[place].tolist() if len(texts) else []
 
 
-def write_predictions(path: str | PathLike[str], labels: npt.ArrayLike, scores: npt.ArrayLike) -> None:
+def write_predictions(
+    path: str | PathLike[str] | BinaryIO, labels: npt.ArrayLike, scores: npt.ArrayLike
+) -> None:
     """Write predictions, a line a sample: ``label:score label:score ...``, best first; gzip for ``.gz``.
 
     Parameters
     ----------
-    path : str or PathLike
-        The file; an existing one is replaced.
+    path : str, PathLike or binary file
+        The file; an existing one is replaced. An open file is written to as it is.
     labels : array_like of int, shape (n_rows, k)
         Predicted labels; a negative one stands for no prediction and is left out.
     scores : array_like of float, shape (n_rows, k)
@@ -115,8 +117,11 @@ def write_predictions(path: str | PathLike[str], labels: npt.ArrayLike, scores: 
 
 
 @contextmanager
-def _text_file(path: str | PathLike[str]) -> Iterator[Any]:
-    """An atomic file, compressed for ``.gz`` without a time stamp: the same data give the same bytes."""
+def _text_file(path: str | PathLike[str] | BinaryIO) -> Iterator[Any]:
+    """An open file, or an atomic one; for ``.gz`` compressed, without a time stamp: same data, same bytes."""
+    if not isinstance(path, (str, PathLike)):
+        yield path
+        return
     with atomic_file(path) as file:
         if Path(path).suffix != ".gz":
             yield file

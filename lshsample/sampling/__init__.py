@@ -9,6 +9,7 @@ from lshsample.sampling.retrieve import Retrieve
 from lshsample.sampling.sampler import Sampler
 from lshsample.sampling.sources import Fill, Frequency, Full, Include, Uniform
 from lshsample.sampling.stage import Batch, SamplerStage, Stage
+from lshsample.sampling.text import builtin_stages
 
 __all__ = [
     "NAMED_PIPELINES",
@@ -28,6 +29,7 @@ __all__ = [
     "Stage",
     "Top",
     "Uniform",
+    "builtin_stages",
     "make_pipeline",
     "named_pipeline",
     "parse_pipeline",

@@ -1,0 +1,78 @@
+"""What the commands share: the application, the consoles, results as JSON, models and data by path."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+import lshsample
+from lshsample._native import core
+from lshsample.data import Dataset, atomic_file, load
+from lshsample.errors import ArgumentError
+from lshsample.nn import Network
+
+__all__ = [
+    "Threads",
+    "TrustRows",
+    "app",
+    "console",
+    "environment",
+    "load_data",
+    "load_model",
+    "output",
+    "write_json",
+]
+
+app = typer.Typer(
+    help="Train and serve very wide networks on CPUs through locality-sensitive hashing.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+#: Progress and remarks go to standard error, results to standard output.
+console = Console(stderr=True)
+output = Console()
+
+Threads = Annotated[
+    int | None,
+    typer.Option(help="Threads; the result does not depend on it. [default: OMP_NUM_THREADS or all]"),
+]
+TrustRows = Annotated[
+    bool, typer.Option(help="Take the rows that a data file has, whatever number its header claims.")
+]
+
+
+def environment(threads: int | None) -> dict[str, Any]:
+    """What a result was computed with."""
+    return {"threads": core.threads_or_default(threads), "isa": core.isa(), "version": lshsample.__version__}
+
+
+def load_data(path: Path, trust_rows: bool, threads: int | None) -> Dataset:
+    """A data file of any known format."""
+    return load(path, trust_rows=True, threads=threads) if trust_rows else load(path)
+
+
+def load_model(path: Path) -> Network:
+    """The model of a run's folder (``train --save``) or of a network's own (``Network.save``)."""
+    return Network.load(path / "model" if (path / "model").is_dir() else path)
+
+
+def check_shape(network: Network, data: Dataset, argument: str) -> None:
+    """Refuse data of another shape than a network's, in words that name both."""
+    if (data.n_features, data.n_labels) != (network.n_features, network.n_labels):
+        raise ArgumentError(
+            argument,
+            f"{data.n_features} features and {data.n_labels} labels",
+            f"the model's {network.n_features} features and {network.n_labels} labels",
+        )
+
+
+def write_json(path: Path | None, result: dict[str, Any]) -> None:
+    """Write a result where it was asked for; the file appears whole or not at all."""
+    if path is not None:
+        with atomic_file(path) as file:
+            file.write((json.dumps(result, indent=2, sort_keys=True) + "\n").encode())

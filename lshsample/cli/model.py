@@ -1,0 +1,84 @@
+"""Commands that use a trained model: evaluate and predict."""
+
+from __future__ import annotations
+
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lshsample.cli.app import (
+    Threads,
+    TrustRows,
+    check_shape,
+    console,
+    environment,
+    load_data,
+    load_model,
+    output,
+    write_json,
+)
+from lshsample.data import write_predictions
+
+__all__ = ["evaluate", "predict"]
+
+
+class Mode(StrEnum):
+    """How labels are scored."""
+
+    exact = "exact"
+    sampled = "sampled"
+
+
+ModelPath = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="Folder written by train --save, or by Network.save.")
+]
+DataPath = Annotated[
+    Path, typer.Argument(metavar="FILE", help="Data: XC text or libsvm (plain or gzip), or npz.")
+]
+ModeOption = Annotated[Mode, typer.Option(help="Score every label, or those that the tables retrieve.")]
+
+
+def evaluate(
+    model: ModelPath,
+    file: DataPath,
+    mode: ModeOption = Mode.exact,
+    threads: Threads = None,
+    trust_rows: TrustRows = False,
+    json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+) -> None:
+    """Measure a model's P@1, P@3 and P@5 on a data file."""
+    network, data = load_model(model), load_data(file, trust_rows, threads)
+    check_shape(network, data, "FILE")
+    began = time.perf_counter()
+    measures = network.evaluate(data.x, data.y, mode=mode.value, threads=threads)
+    seconds = time.perf_counter() - began
+    for name, value in measures.items():
+        output.print(f"{name.upper()} {value:.2f}")
+    result = {
+        "mode": mode.value,
+        "rows": data.n_rows,
+        "evaluate_seconds": seconds,
+        "n_parameters": network.n_parameters,
+    }
+    write_json(json, {**measures, **result, "seed": network.spec.seed, **environment(threads)})
+
+
+def predict(
+    model: ModelPath,
+    file: DataPath,
+    top: Annotated[int, typer.Option(min=1, help="Labels a row.")] = 5,
+    mode: ModeOption = Mode.exact,
+    output: Annotated[Path | None, typer.Option(help="Where to write; standard output by default.")] = None,
+    threads: Threads = None,
+    trust_rows: TrustRows = False,
+) -> None:
+    """Write the best labels of each row, a line a row: label:score label:score ..."""
+    network, data = load_model(model), load_data(file, trust_rows, threads)
+    check_shape(network, data, "FILE")
+    labels, scores = network.predict(data.x, top=top, mode=mode.value, threads=threads)
+    write_predictions(sys.stdout.buffer if output is None else output, labels, scores)
+    console.print(f"{data.n_rows} rows predicted")

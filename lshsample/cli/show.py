@@ -1,0 +1,63 @@
+"""Commands that tell what is there: families, stages, the installation."""
+
+from __future__ import annotations
+
+import platform
+
+import attrs
+from rich.table import Table
+
+import lshsample
+from lshsample._native import core
+from lshsample.cli.app import output
+from lshsample.plugin import FamilySpec, HashFamily, get_include
+from lshsample.registry import default_registry
+from lshsample.sampling import NAMED_PIPELINES, builtin_stages, named_pipeline
+
+__all__ = ["families", "info", "stages"]
+
+
+def _first_line(thing: object) -> str:
+    return (thing.__doc__ or "").strip().split("\n")[0]
+
+
+def _options(spec: type[FamilySpec]) -> str:
+    """A family's own options with their defaults."""
+    common = {field.name for field in attrs.fields(FamilySpec)}
+    own = [field for field in attrs.fields(spec) if field.name not in common]
+    return ", ".join(f"{field.name}={field.default!r}" for field in own)
+
+
+def families() -> None:
+    """List the hash families that are installed, built-in or from plugins."""
+    registry = default_registry()
+    table = Table("name", "similarity", "own options", "what it is", "plugin")
+    for name, cls in registry.families().items():
+        assert issubclass(cls, HashFamily)
+        table.add_row(name, cls.similarity, _options(cls.Spec), _first_line(cls), registry.owner(name))
+    output.print(table)
+
+
+def stages() -> None:
+    """List the stages of sampler pipelines, and the pipelines that have a name."""
+    table = Table("stage", "what it does")
+    for name, cls in sorted(builtin_stages().items()):
+        options = ", ".join(field.name for field in attrs.fields(cls) if field.name != "tables")
+        table.add_row(f"{name}({options})", _first_line(cls))
+    output.print(table)
+    named = Table("named pipeline", "for 100,000 units and 2,000 active ones")
+    for name in NAMED_PIPELINES:
+        named.add_row(name, str(named_pipeline(name, n_active=2_000, n_items=100_000)))
+    output.print(named)
+
+
+def info() -> None:
+    """Tell the version, the machine, and the instruction sets that the C core can use."""
+    table = Table(show_header=False)
+    table.add_row("lshsample", lshsample.__version__)
+    table.add_row("Python", platform.python_version())
+    table.add_row("machine", platform.machine())
+    table.add_row("processors", str(core.processors()))
+    table.add_row("instruction set", f"{core.isa()} (of {', '.join(core.available_isas())})")
+    table.add_row("C headers", get_include())
+    output.print(table)

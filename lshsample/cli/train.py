@@ -1,0 +1,153 @@
+"""The train command: a model from a data file, with defaults chosen from the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lshsample.cli.app import (
+    Threads,
+    TrustRows,
+    check_shape,
+    console,
+    environment,
+    load_data,
+    output,
+    write_json,
+)
+from lshsample.config import TrainConfig, build_network, build_trainer, from_file
+from lshsample.data import Dataset
+from lshsample.errors import ArgumentError
+from lshsample.training import History, ProgressBar, Trainer
+
+__all__ = ["train"]
+
+FROM_DATA = "[default: chosen from the data]"
+
+
+def train(
+    train: Annotated[
+        Path,
+        typer.Argument(metavar="TRAIN", help="Training data: XC text or libsvm (plain or gzip), or npz."),
+    ],
+    test: Annotated[Path | None, typer.Option(help="Data measured after each epoch and at the end.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with any of the options below; options win.")
+    ] = None,
+    hidden: Annotated[
+        str | None, typer.Option(help=f"Widths of the hidden layers: 128 or 256,128. {FROM_DATA}")
+    ] = None,
+    loss: Annotated[str | None, typer.Option(help="softmax or sigmoid. [default: softmax]")] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="A named pipeline (see `lshsample stages`), or one as written: "
+            "'Retrieve() | Include() | Uniform(500)'. [default: lsh]"
+        ),
+    ] = None,
+    family: Annotated[
+        str | None, typer.Option(help="Hash family (see `lshsample families`). [default: simhash]")
+    ] = None,
+    n_hashes: Annotated[int | None, typer.Option(help=f"Hashes in a code, K. {FROM_DATA}")] = None,
+    n_tables: Annotated[int | None, typer.Option(help=f"Tables, L. {FROM_DATA}")] = None,
+    active_set: Annotated[
+        str | None, typer.Option(help="batch (one for a batch, fast) or sample (one each). [default: batch]")
+    ] = None,
+    n_active: Annotated[int | None, typer.Option(help=f"Budget of a named pipeline. {FROM_DATA}")] = None,
+    batch_size: Annotated[int | None, typer.Option(help=f"Rows a step. {FROM_DATA}")] = None,
+    epochs: Annotated[int | None, typer.Option(help=f"Passes over the data. {FROM_DATA}")] = None,
+    lr: Annotated[float | None, typer.Option(help=f"Learning rate. {FROM_DATA}")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="adam (lazy), adagrad or sgd. [default: adam]")
+    ] = None,
+    dropout: Annotated[float | None, typer.Option(help=f"Dropout of the hidden layers. {FROM_DATA}")] = None,
+    seed: Annotated[int | None, typer.Option(help="Names every random choice. [default: 0]")] = None,
+    threads: Threads = None,
+    save: Annotated[Path | None, typer.Option(help="Folder for the model and for checkpoints.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Folder of an interrupted run, to be continued.")
+    ] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="End training after so many seconds.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+    trust_rows: TrustRows = False,
+) -> None:
+    """Train a network on TRAIN; Ctrl-C leaves a checkpoint in --save that --resume continues."""
+    changes = {
+        name: value
+        for name, value in locals().items()
+        if name in {field.name for field in TrainConfig.__attrs_attrs__} and value is not None
+    }
+    _check_options(changes, config, save, resume)
+    chosen = (from_file(config) if config is not None else TrainConfig()).merged(changes)
+    data = load_data(train, trust_rows, threads)
+    held_out = load_data(test, trust_rows, threads) if test is not None else None
+    run: dict[str, Any] = {
+        "threads": threads,
+        "max_seconds": max_seconds,
+        "callbacks": [ProgressBar(console)],
+    }
+    folder = resume or save
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        run["checkpoint"] = folder / "checkpoint"
+    if resume is not None:
+        trainer = Trainer.resume(resume / "checkpoint", **run)
+    else:
+        chosen = chosen.resolve(data)
+        trainer = build_trainer(chosen, build_network(chosen, data.n_features, data.n_labels), **run)
+    check_shape(trainer.network, data, "TRAIN")
+    if held_out is not None:
+        check_shape(trainer.network, held_out, "--test")
+    _tell(trainer, data)
+    history = trainer.fit(data.x, data.y, validation=None if held_out is None else (held_out.x, held_out.y))
+    if folder is not None:
+        trainer.network.save(folder / "model")
+    _report(trainer, history, json, threads)
+
+
+def _check_options(
+    changes: dict[str, Any], config: Path | None, save: Path | None, resume: Path | None
+) -> None:
+    """A continued run is what it was: options that would change it are refused."""
+    if resume is None:
+        return
+    if changes or config is not None:
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in changes) or "--config"
+        raise ArgumentError(
+            "--resume", f"together with {given}", "no option that changes the run: its checkpoint says all"
+        )
+    if save is not None:
+        raise ArgumentError(
+            "--resume", "together with --save", "one of the two: a continued run stays in its folder"
+        )
+
+
+def _tell(trainer: Trainer, data: Dataset) -> None:
+    """Say what is about to run."""
+    console.print(f"data: {data}", highlight=False, markup=False, soft_wrap=True)
+    for layer in trainer.network.spec.layers:
+        console.print(f"  {layer}", highlight=False, markup=False, soft_wrap=True)
+    needed = sum(trainer.memory_needed().values())
+    console.print(
+        f"{trainer.network.n_parameters:,} parameters; about {needed / 2**20:,.0f} MB for the run",
+        highlight=False,
+    )
+
+
+def _report(trainer: Trainer, history: History, path: Path | None, threads: int | None) -> None:
+    """Print the figures and write them as JSON."""
+    measures = history.epochs[-1].validation if history.epochs else {}
+    for name, value in measures.items():
+        output.print(f"{name.upper()} {value:.2f}")
+    output.print(
+        f"{history.steps} steps in {history.seconds:.1f} s, median {history.step_ms_median:.2f} ms, "
+        f"{history.active_mean:.0f} active units, peak {history.peak_rss_mb:.0f} MB ({history.stopped})"
+    )
+    facts = {
+        "n_parameters": trainer.network.n_parameters,
+        "seed": trainer.settings.seed,
+        **environment(threads),
+    }
+    write_json(path, {**{f"p@{k}": measures.get(f"p@{k}") for k in (1, 3, 5)}, **history.to_dict(), **facts})

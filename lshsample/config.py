@@ -1,0 +1,124 @@
+"""One training run as plain data: what a command line or a TOML file says, the rest chosen from the data."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from lshsample import specs
+from lshsample.data import Dataset
+from lshsample.errors import ArgumentError
+from lshsample.nn import Dense, Network, Sampled, Sparse
+from lshsample.nn.specs import WEIGHTINGS
+from lshsample.training import Trainer
+from lshsample.training.defaults import choose_defaults
+
+__all__ = ["TrainConfig", "build_network", "build_trainer", "from_file"]
+
+_optional = attrs.validators.optional
+
+
+def _widths(value: Any) -> tuple[int, ...]:
+    """Hidden widths from ``128``, ``"128,64"``, ``[128, 64]``."""
+    try:
+        parts = (
+            value.split(",")
+            if isinstance(value, str)
+            else ([value] if isinstance(value, int) else list(value))
+        )
+        return tuple(int(part) for part in parts)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError("hidden", repr(value), "widths such as 128 or 128,64") from error
+
+
+def _check_widths(_: Any, __: Any, value: tuple[int, ...]) -> None:
+    if not value or min(value) < 1:
+        raise ArgumentError("hidden", value, "one or more widths, each at least 1")
+
+
+@attrs.frozen(kw_only=True)
+class TrainConfig:
+    """What a training run is made from; None means "choose it from the data" (:meth:`resolve`)."""
+
+    hidden: tuple[int, ...] | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(_widths),
+        validator=_optional(_check_widths),
+    )
+    loss: str = attrs.field(default="softmax", validator=specs.one_of("softmax", "sigmoid"))
+    sampler: str = "lsh"
+    family: str = "simhash"
+    n_hashes: int | None = attrs.field(default=None, validator=_optional(specs.integer(1, 32)))
+    n_tables: int | None = attrs.field(default=None, validator=_optional(specs.integer(1, 65535)))
+    active_set: str = attrs.field(default="batch", validator=specs.one_of("batch", "sample"))
+    n_active: int | None = attrs.field(default=None, validator=_optional(specs.integer(1)))
+    batch_size: int | None = attrs.field(default=None, validator=_optional(specs.integer(1)))
+    epochs: int | None = attrs.field(default=None, validator=_optional(specs.integer(1)))
+    lr: float | None = attrs.field(default=None, validator=_optional(specs.number(0, 1e6, open_low=True)))
+    optimizer: str = attrs.field(default="adam", validator=specs.one_of("sgd", "adagrad", "adam"))
+    dropout: float | None = attrs.field(default=None, validator=_optional(specs.number(0, 1, open_high=True)))
+    weighting: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*WEIGHTINGS)))
+    importance: str | None = attrs.field(default=None, validator=_optional(specs.one_of("auto", "on", "off")))
+    seed: int = attrs.field(default=0, validator=specs.integer(0, 2**63 - 1))
+
+    def merged(self, changes: Mapping[str, Any]) -> TrainConfig:
+        """This config with every value of ``changes`` that is not None."""
+        return attrs.evolve(self, **{key: value for key, value in changes.items() if value is not None})
+
+    def resolve(self, data: Dataset) -> TrainConfig:
+        """This config with every None replaced by what :func:`choose_defaults` says for the training data."""
+        chosen = attrs.asdict(choose_defaults(data.x, data.y))
+        return attrs.evolve(
+            self, **{key: value for key, value in chosen.items() if getattr(self, key) is None}
+        )
+
+
+def from_file(path: Path) -> TrainConfig:
+    """A config from a TOML file; unknown keys and bad values are refused by name."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ArgumentError("config", f"{path}: {error}", "a readable TOML file") from error
+    return specs.from_dict(TrainConfig, data)
+
+
+def build_network(config: TrainConfig, n_features: int, n_labels: int) -> Network:
+    """The network of a resolved config: sparse input, hidden layers, one sampled output layer."""
+    assert config.hidden is not None
+    assert config.dropout is not None
+    hidden = [Dense(width, "relu", dropout=config.dropout) for width in config.hidden]
+    last = Sampled(
+        n_labels,
+        config.loss,
+        family=config.family,
+        n_hashes=config.n_hashes,
+        n_tables=config.n_tables,
+        sampler=config.sampler,
+        n_active=config.n_active,
+        active_set=config.active_set,
+        importance=config.importance or "off",
+        init_scale=0.0,
+    )
+    return Network(
+        [Sparse(n_features, weighting=config.weighting or "none"), *hidden, last], seed=config.seed
+    )
+
+
+def build_trainer(config: TrainConfig, network: Network, **run: Any) -> Trainer:
+    """The trainer of a resolved config; ``run`` holds what does not change the result (threads, ...)."""
+    assert config.batch_size is not None
+    assert config.epochs is not None
+    assert config.lr is not None
+    return Trainer(
+        network,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        lr=config.lr,
+        optimizer=config.optimizer,
+        seed=config.seed,
+        **run,
+    )

@@ -1,0 +1,177 @@
+"""The commands as a user runs them: whole processes, files in and out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from lshsample.data import Dataset, read_xc, write_xc
+from lshsample.nn import Network
+
+RUN = [sys.executable, "-c", "from lshsample.cli import main; main()"]
+Files = tuple[Path, Path]
+
+
+def lshsample(*words: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run(
+        [*RUN, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """Learnable data: each label owns features; a row has the features of its two labels."""
+    rng = np.random.default_rng(0)
+    n, n_labels, owned = 600, 60, 4
+    labels = np.array([rng.choice(n_labels, 2, replace=False) for _ in range(n)])
+    columns = (labels[:, :, None] * owned + np.arange(owned)).reshape(n, -1)
+    rows = np.repeat(np.arange(n), columns.shape[1])
+    x = sp.csr_array((np.ones(columns.size), (rows, columns.ravel())), shape=(n, n_labels * owned))
+    y = sp.csr_array(
+        (np.ones(labels.size), (np.repeat(np.arange(n), 2), labels.ravel())), shape=(n, n_labels)
+    )
+    folder = tmp_path_factory.mktemp("data")
+    train, test = folder / "train.txt", folder / "test.txt.gz"
+    write_xc(train, Dataset.of(x[:500], y[:500]))
+    write_xc(test, Dataset.of(x[500:], y[500:]))
+    return train, test
+
+
+def small(*more: object) -> list[object]:
+    options = {"hidden": 32, "epochs": 12, "lr": 0.01, "batch-size": 32, "n-active": 30, "dropout": 0}
+    return [word for name, value in options.items() for word in (f"--{name}", value)] + list(more)
+
+
+def test_train_evaluate_predict(files: Files, tmp_path: Path) -> None:
+    train, test = files
+    result_file, run = tmp_path / "train.json", tmp_path / "run"
+    done = lshsample(
+        "train", train, "--test", test, *small("--save", run, "--json", result_file, "--threads", 2)
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(result_file.read_text())
+    wanted = {"p@1", "p@3", "p@5", "train_seconds", "step_ms_median", "steps", "peak_rss_mb", "active_mean"}
+    wanted |= {"n_parameters", "seed", "threads", "isa", "version", "epochs"}
+    assert wanted <= result.keys()
+    assert result["p@1"] > 90
+    assert len(result["epochs"]) == 12
+    assert {"seconds", "loss", "p@1"} <= result["epochs"][0].keys()
+    assert result["steps"] == 12 * 16
+    assert "P@1" in done.stdout
+
+    evaluated = tmp_path / "evaluate.json"
+    assert lshsample("evaluate", run, test, "--json", evaluated).returncode == 0
+    assert json.loads(evaluated.read_text())["p@1"] == pytest.approx(result["p@1"])
+
+    written = tmp_path / "predicted.txt"
+    assert lshsample("predict", run, test, "--top", 3, "--output", written).returncode == 0
+    lines = written.read_text().splitlines()
+    truth = read_xc(test).y
+    assert len(lines) == 100
+    first = [int(line.split(":")[0]) for line in lines]
+    hits = [label in truth.indices[truth.indptr[i] : truth.indptr[i + 1]] for i, label in enumerate(first)]
+    assert 100 * np.mean(hits) == pytest.approx(result["p@1"])
+    assert lshsample("predict", run, test, "--top", 3).stdout.splitlines() == lines
+    sampled = lshsample("predict", run, test, "--mode", "sampled")
+    assert sampled.returncode == 0, sampled.stderr
+    assert len(sampled.stdout.splitlines()) == 100
+
+
+SAMPLERS = ["lsh", "uniform", "exact-top", "full", "slide-vanilla", "slide-topk", "slide-threshold"]
+
+
+@pytest.mark.parametrize("sampler", [*SAMPLERS, "Retrieve() | Include()"])
+@pytest.mark.parametrize("active_set", ["batch", "sample"])
+def test_every_sampler_trains(files: Files, tmp_path: Path, sampler: str, active_set: str) -> None:
+    options = small(
+        "--sampler", sampler, "--active-set", active_set, "--epochs", 1, "--json", tmp_path / "r.json"
+    )
+    done = lshsample("train", files[0], "--test", files[1], *options, "--loss", "sigmoid", "--family", "dwta")
+    assert done.returncode == 0, done.stderr
+    assert 0 < json.loads((tmp_path / "r.json").read_text())["active_mean"] <= 60
+
+
+def test_config_file_and_options(files: Files, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text('hidden = [16, 8]\nepochs = 3\nsampler = "uniform"\nn_active = 20\nseed = 5\n')
+    done = lshsample("train", files[0], "--config", config, "--epochs", 2, "--json", tmp_path / "r.json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert len(result["epochs"]) == 2
+    assert result["seed"] == 5
+    config.write_text("hiden = 16\n")
+    refused = lshsample("train", files[0], "--config", config)
+    assert refused.returncode == 2
+    assert "hiden" in refused.stderr
+
+
+def test_a_terminated_run_resumes_to_the_same_bits(files: Files, tmp_path: Path) -> None:
+    options = small("--epochs", 400, "--threads", 1)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert lshsample("train", files[0], *options, "--save", whole).returncode == 0
+    process = subprocess.Popen(
+        [*RUN, *map(str, ["train", files[0], *options, "--save", cut])],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while "parameters" not in process.stderr.readline():
+        pass
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert (cut / "checkpoint").is_dir()
+    resumed = lshsample("train", files[0], "--resume", cut)
+    assert resumed.returncode == 0, resumed.stderr
+    expected, found = Network.load(whole / "model"), Network.load(cut / "model")
+    for one, other in zip(expected.parameters, found.parameters, strict=True):
+        np.testing.assert_array_equal(one.weights, other.weights)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["train", "absent.txt"], "absent.txt"),
+        (["train", "TRAIN", "--sampler", "Retrieve() | Capp(3)"], "column"),
+        (["train", "TRAIN", "--sampler", "slide"], "slide-vanilla"),
+        (["train", "TRAIN", "--family", "simhsh"], "simhash"),
+        (["train", "TRAIN", "--n-hashes", "99"], "n_hashes"),
+        (["train", "TRAIN", "--loss", "hinge"], "softmax"),
+        (["train", "TRAIN", "--hidden", "0"], "hidden"),
+        (["train", "TRAIN", "--lr", "nan"], "lr"),
+        (["train", "TRAIN", "--threads", "0"], "threads"),
+        (["train", "TRAIN", "--threads", "5000"], "processors"),
+        (["train", "TRAIN", "--resume", "absent"], "absent"),
+        (["evaluate", "absent", "TRAIN"], "absent"),
+        (["predict", "TRAIN", "TRAIN"], "train.txt"),
+    ],
+)
+def test_mistakes_end_in_one_clear_line(files: Files, words: list[str], named: str) -> None:
+    done = lshsample(*[str(files[0]) if word == "TRAIN" else word for word in words])
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_lists() -> None:
+    assert "simhash" in lshsample("families").stdout
+    stages = lshsample("stages").stdout
+    assert "Retrieve" in stages
+    assert "slide-topk" in stages
+    assert "instruction set" in lshsample("info").stdout
