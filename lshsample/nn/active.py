@@ -58,9 +58,9 @@ class ActiveUnits:
         if self.has_tables:
             self._family(0)  # refuses options that do not fit, before anything is trained
         self._builds = 0
-        self._current = False
         self._frequencies: npt.NDArray[np.float64] | None = None
         self._tables: HashTables | None = None
+        self._serving: HashTables | None = None
         self._sampler: Sampler | None = None
 
     def _family(self, build: int) -> HashFamily:
@@ -108,23 +108,21 @@ class ActiveUnits:
 
     def forget(self) -> None:
         """Begin anew: the next refresh builds the first tables."""
-        self._builds, self._current, self._tables, self._sampler = 0, False, None, None
+        self._builds, self._tables, self._sampler, self._serving = 0, None, None, None
 
     def refresh(self, weights: Float32, done: int, threads: int) -> None:
         """Build the tables that are due after ``done`` steps."""
         due = 1 + self.spec.rehash.count(done)
+        self._serving = None
         if self.has_tables and self._builds < due:
+            self._tables = self._sampler = None  # before the new ones, for their memory
+            self._tables = self._built(weights, due, threads)
             self._builds = due
-            self._build(weights, threads)
-        self._current = False
 
-    def _build(self, weights: Float32, threads: int) -> None:
-        """Tables of the last build's functions from the weights as they are; the old ones go first, for their
-        memory.
-        """
-        self._tables = self._sampler = None
-        functions = self._builds - 1 if self.spec.rehash.new_functions else 0
-        self._tables = HashTables(self._family(max(functions, 0)), threads=threads).build(weights)
+    def _built(self, weights: Float32, build: int, threads: int) -> HashTables:
+        """Tables of a build's functions, counted from 1, over the weights as they are."""
+        functions = max(build - 1, 0) if self.spec.rehash.new_functions else 0
+        return HashTables(self._family(functions), threads=threads).build(weights)
 
     def _bound(self, weights: Float32) -> Sampler:
         if self._sampler is None:
@@ -154,12 +152,14 @@ class ActiveUnits:
             return None
 
     def candidates(self, queries: Float32, weights: Float32, threads: int) -> Candidates:
-        """What tables built from the weights as they are now retrieve."""
-        if not self._current:
-            self._build(weights, threads)
-            self._current = True
+        """What tables built from the weights as they are now retrieve.
+
+        They are not the tables that training goes on with, which a prediction in between must not change.
+        """
+        if self._serving is None:
+            self._serving = self._built(weights, self._builds, threads)
         probes = max(stage.probes for stage in self.pipeline.stages if isinstance(stage, Retrieve))
-        return self.tables.query(queries, n_probes=probes, threads=threads)
+        return self._serving.query(queries, n_probes=probes, threads=threads)
 
     def state(self) -> dict[str, Any] | None:
         """What a checkpoint's manifest says of the tables; None if there are none yet."""
@@ -174,7 +174,7 @@ class ActiveUnits:
         tables = HashTables.open(path)
         if tables.n_items != self.spec.units:
             raise CheckpointError(f"{path}: tables of {tables.n_items} items; wanted {self.spec.units}")
-        self._tables, self._builds, self._sampler, self._current = tables, state["builds"], None, False
+        self._tables, self._builds, self._sampler = tables, state["builds"], None
 
 
 def _stream(*key: int) -> int:
@@ -189,8 +189,12 @@ def _n_active(spec: Sampled) -> int:
 
 
 def _default_bits(units: int) -> int:
-    """Code bits that leave a few units in a bucket."""
-    return max(1, min(30, round(math.log2(max(units, 2)))))
+    """Code bits that leave about 32 units in a bucket.
+
+    Longer codes find next to nothing: a label's weights and the hidden vectors that it belongs to meet at
+    cosines of 0.3 to 0.5, where a hash agrees with probability 0.6 to 0.67 only.
+    """
+    return max(1, min(30, round(math.log2(max(units, 2)) - 5)))
 
 
 def _pipeline(spec: Sampled) -> Pipeline:

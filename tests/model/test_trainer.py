@@ -128,6 +128,15 @@ def test_the_same_trainer_goes_on_where_it_was_cut_off():
     assert trainer.fit(x, y).steps == 5
 
 
+def test_predicting_in_between_changes_nothing():
+    """Sampled prediction builds tables of its own; training goes on with those that it had."""
+    whole, network = make_network(), make_network()
+    train(whole)
+    x, _ = make_data()
+    train(network, callbacks=[StopAt(5, lambda: network.predict(x, mode="sampled") is None)])
+    assert bits(network) == bits(whole)
+
+
 def test_a_finished_checkpoint_has_nothing_left_to_do(tmp_path):
     """Resuming it trains no further."""
     network = make_network()
