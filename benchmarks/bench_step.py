@@ -1,0 +1,97 @@
+"""Training steps at the size of Amazon-670K: batch 256, hidden width 128, about 5,000 active units for the batch.
+
+``pytest benchmarks/bench_step.py --benchmark-only`` runs it; ``--benchmark-save`` and ``pytest-benchmark compare``
+compare two runs. ``extra_info`` holds the floor of a step: the FLOPs of its three matrix products over the active rows
+and the bytes of the optimizer's rows, and the units that were active. The products go over (batch, active, hidden);
+each active row of weights and of two Adam moments is read and written once.
+
+- ``test_pipeline``: every named pipeline (pooled), simhash tables.
+- ``test_family``: the ``lsh`` pipeline with every registered family that hashes dense rows as they are.
+- ``test_isa``: the ``lsh`` pipeline on every instruction set.
+- ``test_labels``: 67,000, 670,000 and 2,000,000 labels with the same active set: a step costs what it touches.
+"""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from lshsample._native import core
+from lshsample.nn import Adam, Dense, Network, Sampled, Sparse
+from lshsample.nn.signals import Run
+from lshsample.registry import families
+
+N_FEATURES, N_LABELS, HIDDEN, BATCH, THREADS, ACTIVE = 135_909, 670_091, 128, 256, 2, 5_000
+FEATURES_A_ROW, LABELS_A_ROW, N_BATCHES = 75, 5, 8
+#: The oracle multiplies every row and `full` trains every row: 100 and more times the work of a sampled step.
+SLOW = {"exact-top", "full"}
+PIPELINES = ["lsh", "uniform", "slide-vanilla", "slide-topk", "slide-threshold"]
+
+
+def sparse_rows(rng, n_columns, per_row, values):
+    """Rows with so many distinct columns each, skewed to the low ones as words are."""
+    columns = [np.unique((rng.random(per_row) ** 3 * n_columns).astype(np.int32)) for _ in range(BATCH)]
+    indptr = np.concatenate([[0], np.cumsum([len(c) for c in columns])]).astype(np.int64)
+    out = sp.csr_array((BATCH, n_columns), dtype=np.float32)
+    out.indptr, out.indices = indptr, np.concatenate(columns)
+    out.data = values(len(out.indices)).astype(np.float32)
+    return out
+
+
+class Steps:
+    """A network with built tables, and batches that go round."""
+
+    def __init__(self, n_labels=N_LABELS, family="simhash", sampler="lsh", n_active=ACTIVE):
+        layer = Sampled(n_labels, family=family, sampler=sampler, n_active=n_active, rehash=0)
+        self.network = Network([Sparse(N_FEATURES), Dense(HIDDEN), layer])
+        rng = np.random.default_rng(0)
+        x = [sparse_rows(rng, N_FEATURES, FEATURES_A_ROW, rng.random) for _ in range(N_BATCHES)]
+        y = [sparse_rows(rng, n_labels, LABELS_A_ROW, np.ones) for _ in range(N_BATCHES)]
+        self.batches = list(zip(x, y, strict=True))
+        self.optimizer = Adam()
+        self.network.allocate(self.optimizer.slots, THREADS)
+        self.step, self.active = 0, []
+        self()
+
+    def __call__(self):
+        self.step += 1
+        x, y = self.batches[self.step % N_BATCHES]
+        run = Run(THREADS, 0, self.step, training=True, sampled=True, targets=y)
+        self.active.append(self.network.train_step(x, y, self.optimizer, 1e-3, run).active)
+
+
+def measure(benchmark, steps):
+    benchmark.pedantic(steps, rounds=60, warmup_rounds=5)
+    active = float(np.median(steps.active))
+    benchmark.extra_info["active"] = active
+    benchmark.extra_info["floor_gflop"] = 3 * 2 * BATCH * active * HIDDEN / 1e9
+    benchmark.extra_info["floor_mb"] = 3 * 2 * 4 * active * HIDDEN / 1e6
+
+
+@pytest.mark.benchmark(group="pipeline")
+@pytest.mark.parametrize("sampler", PIPELINES)
+def test_pipeline(benchmark, sampler):
+    measure(benchmark, Steps(sampler=sampler))
+
+
+@pytest.mark.benchmark(group="family")
+@pytest.mark.parametrize("family", sorted(families()))
+def test_family(benchmark, family):
+    try:
+        steps = Steps(family=family)
+    except Exception as reason:
+        pytest.skip(f"{family} does not hash a layer's rows without options of its own: {reason}")
+    measure(benchmark, steps)
+
+
+@pytest.mark.benchmark(group="isa")
+@pytest.mark.parametrize("isa", core.available_isas())
+def test_isa(benchmark, isa):
+    with core.forced_isa(isa):
+        measure(benchmark, Steps())
+
+
+@pytest.mark.benchmark(group="labels")
+@pytest.mark.parametrize("sampler", ["uniform", "lsh"])
+@pytest.mark.parametrize("n_labels", [67_000, 670_091, 2_000_000])
+def test_labels(benchmark, n_labels, sampler):
+    measure(benchmark, Steps(n_labels=n_labels, sampler=sampler))
