@@ -101,7 +101,6 @@ def build_network(config: TrainConfig, n_features: int, n_labels: int) -> Networ
         n_active=config.n_active,
         active_set=config.active_set,
         importance=config.importance or "off",
-        init_scale=0.0,
     )
     return Network(
         [Sparse(n_features, weighting=config.weighting or "none"), *hidden, last], seed=config.seed

@@ -59,9 +59,10 @@ class OutputLayer(Layer, Protocol):
         ...
 
 
-def initial_scale(init_scale: float | None, fan: int) -> float:
-    """The deviation of initial weights: as given, or sqrt(2/fan) (He et al. 2015)."""
-    return math.sqrt(2.0 / fan) if init_scale is None else init_scale
+def initial_scale(init_scale: float | None, fan: int, activation: str) -> float:
+    """Deviation of initial weights: as given, or sqrt(2/fan) before a relu (He et al. 2015), else sqrt(1/fan)."""
+    default = math.sqrt((2.0 if activation == "relu" else 1.0) / fan)
+    return default if init_scale is None else init_scale
 
 
 def dropout(values: Float32, rate: float, run: Run, layer: int) -> Float32 | None:
@@ -120,7 +121,7 @@ class DenseLayer:
     ) -> None:
         self.spec, self.index, self.units = spec, index, spec.units
         self._needs_input_gradient = needs_input_gradient
-        scale = initial_scale(spec.init_scale, spec.units if sparse else inputs)
+        scale = initial_scale(spec.init_scale, spec.units if sparse else inputs, spec.activation)
         self.weights = Parameter(f"{index}.weights", inputs, spec.units, scale, (seed, 2 * index))
         self.bias = (
             Parameter(f"{index}.bias", 1, spec.units, 0.0, (seed, 2 * index + 1)) if spec.bias else None

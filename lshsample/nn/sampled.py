@@ -43,7 +43,7 @@ class SampledLayer:
     ) -> None:
         self.spec, self.index, self.units, self.inputs = spec, index, spec.units, inputs
         self._needs_input_gradient = needs_input_gradient
-        scale = initial_scale(spec.init_scale, 2 * inputs)
+        scale = initial_scale(spec.init_scale, inputs, spec.activation)
         self.weights = Parameter(f"{index}.weights", spec.units, inputs, scale, (seed, 2 * index))
         self.bias = (
             Parameter(f"{index}.bias", spec.units, 1, 0.0, (seed, 2 * index + 1)) if spec.bias else None

@@ -104,9 +104,9 @@ class Dense:
     dropout : float
         Share of its outputs that are dropped in training.
     init_scale : float, optional
-        Standard deviation of the initial weights; by default ``sqrt(2 / fan)`` with fan the width of the
-        input, or of the layer itself where the input is sparse (rows of about unit length, of which few
-        columns are used).
+        Standard deviation of the initial weights; by default ``sqrt(2 / fan)`` before a relu and
+        ``sqrt(1 / fan)`` elsewhere. The fan is the width of the input, or of the layer itself where the input
+        is sparse (rows of about unit length, of which few columns are used).
     """
 
     units: int = attrs.field(validator=_WIDTH)
