@@ -1,14 +1,14 @@
-"""Training steps at the size of Amazon-670K: batch 256, hidden width 128, about 5,000 active units for the batch.
+"""Training steps at the size of Amazon-670K: batch 256, hidden width 128, about 5,000 active units.
 
-``pytest benchmarks/bench_step.py --benchmark-only`` runs it; ``--benchmark-save`` and ``pytest-benchmark compare``
-compare two runs. ``extra_info`` holds the floor of a step: the FLOPs of its three matrix products over the active rows
-and the bytes of the optimizer's rows, and the units that were active. The products go over (batch, active, hidden);
-each active row of weights and of two Adam moments is read and written once.
+``pytest benchmarks/bench_step.py --benchmark-only`` runs it; ``--benchmark-save`` and ``pytest-benchmark
+compare`` compare two runs. ``extra_info`` holds the floor of a step: the FLOPs of its three matrix products
+over (batch, active, hidden), the bytes of the optimizer's rows (weights and two Adam moments of each active
+unit, read and written once), and the units that were active.
 
 - ``test_pipeline``: every named pipeline (pooled), simhash tables.
 - ``test_family``: the ``lsh`` pipeline with every registered family that hashes dense rows as they are.
 - ``test_isa``: the ``lsh`` pipeline on every instruction set.
-- ``test_labels``: 67,000, 670,000 and 2,000,000 labels with the same active set: a step costs what it touches.
+- ``test_labels``: 67,000 to 2,000,000 labels with the same active set: a step costs what it touches.
 """
 
 import numpy as np

@@ -123,8 +123,8 @@ def dense_rows(x: Any, argument: str, cols: int | None = None, *, finite: bool =
     """A finite 2-D float32 array with contiguous rows; copies only if it must.
 
     Accepts what NumPy turns into a numeric 2-D array. Complex, object and string arrays, NaN and infinities,
-    values beyond float32 and a wrong number of columns are refused. ``finite=False`` leaves NaN and infinities
-    to the caller, for a kernel that checks while it reads.
+    values beyond float32 and a wrong number of columns are refused. ``finite=False`` leaves NaN and
+    infinities to the caller, for a kernel that checks while it reads.
     """
     array = np.asarray(x)
     if array.dtype.kind not in "fiub":

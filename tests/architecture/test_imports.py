@@ -20,6 +20,7 @@ LAYERS = [
     ["sampling"],
     ["nn", "metrics", "data"],
     ["training"],
+    ["config"],
     ["cli", "demo", "estimator", "testing", "torch", "ray"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
