@@ -153,8 +153,8 @@ class Sampled:
         ``"batch"``: one set for the whole batch, computed as dense blocks (fast); ``"sample"``: a set per
         sample.
     importance : str
-        ``"off"``: the loss is over the active set as it is, which ranked best, or as well, on every data set
-        measured. ``"auto"``: corrected by inclusion probabilities where the pipeline has a law, so that its
+        ``"off"``: the loss is over the active set as it is, which ranks better where few of the units are
+        active (measured: docs/probabilities.md). ``"auto"``: corrected by inclusion probabilities where the pipeline has a law, so that its
         sums estimate those over all units without bias. ``"on"``: the same, and a pipeline without a law is
         refused.
     rehash : Rehash

@@ -1,27 +1,153 @@
-"""Every registered family is documented and tested; so is every hook."""
+"""What users can name is documented: names, families, stages, hooks, commands; and pages hold together."""
 
+import importlib
+import inspect
+import re
+import tomllib
 from pathlib import Path
 
+import attrs
 import pytest
+import typer
 
+import lshsample
 from lshsample import plugin
+from lshsample.cli import app
+from lshsample.config import TrainConfig
 from lshsample.registry import families
+from lshsample.sampling import NAMED_PIPELINES, builtin_stages
+from lshsample.specs import from_dict
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "families.md"
+DOCS = ROOT / "docs"
+PAGES = {page.relative_to(DOCS).as_posix(): page.read_text() for page in sorted(DOCS.rglob("*.md"))}
+EVERYTHING = "\n".join(PAGES.values())
+#: Everything that is public below the package's own names.
+_BELOW = ["data", "errors", "laws", "metrics", "nn", "plugin", "registry", "sampling", "tables"]
+_BELOW += ["testing", "training"]
+MODULES = [lshsample, *(importlib.import_module(f"lshsample.{name}") for name in _BELOW)]
+
+
+def words_of(text):
+    return set(re.findall(r"\w+", text))
+
+
+WORDS = words_of(EVERYTHING)
+
+
+@pytest.mark.parametrize("name", [name for name in lshsample.__all__ if not name.startswith("__")])
+def test_every_public_name_is_on_a_page(name):
+    assert name in WORDS, f"no page of docs/ mentions lshsample.{name}"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_every_public_thing_has_a_docstring(module):
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            assert inspect.getdoc(thing), f"{module.__name__}.{name} has no docstring"
+        if inspect.isclass(thing):
+            for member, function in vars(thing).items():
+                if not member.startswith("_") and inspect.isfunction(function):
+                    assert inspect.getdoc(function), f"{module.__name__}.{name}.{member} has no docstring"
 
 
 @pytest.mark.parametrize("name", sorted(families()))
-def test_every_family_has_a_section_and_an_example(name):
-    assert f"## `{name}`" in PAGE.read_text(), f"docs/families.md has no section on {name}"
+def test_every_family_has_a_page_and_an_example(name):
+    assert f"`{name}`" in PAGES["families.md"], f"docs/families.md does not list {name}"
+    heading = re.compile(rf"^#+ .*`{re.escape(name)}`", re.MULTILINE)
+    assert any(heading.search(text) for text in PAGES.values()), f"no page has a section on {name}"
     doc = families()[name].__doc__ or ""
     assert ">>>" in doc, f"{name}'s class has no example"
     assert "Notes" in doc, f"{name}'s class does not state its law"
+
+
+@pytest.mark.parametrize("name", sorted(builtin_stages()))
+def test_every_stage_is_described(name):
+    for page in ("samplers.md", "probabilities.md"):
+        assert f"`{name}" in PAGES[page], f"docs/{page} does not describe the stage {name}"
+
+
+@pytest.mark.parametrize("name", NAMED_PIPELINES)
+def test_every_named_pipeline_is_shown(name):
+    assert re.search(rf"^{name} ", PAGES["samplers.md"], re.MULTILINE)
 
 
 def test_every_hook_is_documented_and_tested():
     hooks = [name for name in dir(plugin) if name.startswith("lshsample_")]
     assert hooks == ["lshsample_hash_families"]
     for name in hooks:
-        assert name in PAGE.read_text(), f"docs/families.md does not show the hook {name}"
+        assert f"## `{name}`" in PAGES["plugins.md"], f"docs/plugins.md has no section on the hook {name}"
         assert name in (ROOT / "tests" / "families" / "test_registry.py").read_text()
+
+
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def command_section(name):
+    """The part of the page between a command's heading and the next one's."""
+    return PAGES["command-line.md"].split(f"\n## `{name}`\n")[1].split("\n## ")[0]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_is_described(name):
+    assert f"[`{name}`](#{name})" in PAGES["command-line.md"]
+    section = command_section(name)
+    for parameter in COMMANDS[name].params:
+        for option in parameter.opts:
+            if option.startswith("--") and option != "--help":
+                assert re.search(rf"`{option}\b", section), f"docs/command-line.md: {name} {option}"
+
+
+def test_every_setting_of_a_config_file_is_described():
+    example = tomllib.loads(re.search(r"^```toml\n(.*?)^```", command_section("train"), re.M | re.S)[1])
+    fields = {field.name for field in attrs.fields(TrainConfig)}
+    assert fields - set(example) <= {"n_active"}, "every setting but the budget of a named pipeline"
+    assert from_dict(TrainConfig, example).hidden == (512,)
+
+
+def test_every_c_header_is_described():
+    folder = ROOT / "cext" / "include" / "lshsample"
+    for header in folder.glob("*.h"):
+        assert f"`{header.name}`" in PAGES["c-core.md"], (
+            f"docs/c-core.md does not say what {header.name} is for"
+        )
+
+
+def test_every_benchmark_is_described():
+    for script in (ROOT / "benchmarks").glob("bench_*.py"):
+        assert f"`{script.name}`" in PAGES["benchmarks.md"], (
+            f"docs/benchmarks.md does not mention {script.name}"
+        )
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_the_index_leads_to_every_page(page):
+    reached, waiting = set(), ["README.md"]
+    while waiting:
+        at = waiting.pop()
+        if at in reached:
+            continue
+        reached.add(at)
+        for target in re.findall(r"\]\(([^)#]+\.md)[^)]*\)", PAGES[at]):
+            path = (DOCS / at).parent.joinpath(target).resolve()
+            if path.is_relative_to(DOCS):
+                waiting.append(path.relative_to(DOCS).as_posix())
+    assert page in reached, f"docs/{page} cannot be reached from docs/README.md"
+
+
+@pytest.mark.parametrize("page", [*sorted(PAGES), "../README.md"])
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)]+)\)", (DOCS / page).read_text()):
+        if not re.match(r"https?://|#|mailto:", target):
+            path = (DOCS / page).parent / target.split("#")[0]
+            assert path.exists(), f"docs/{page}: the link {target} leads nowhere"
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_python_examples_run(page):
+    """A block of Python is an example that runs, or a file that begins with its name."""
+    for block in re.findall(r"^```python\n(.*?)^```", PAGES[page], re.MULTILINE | re.DOTALL):
+        assert block.startswith((">>> ", "# ")), (
+            f"docs/{page}: a block that is neither an example nor a file:\n{block}"
+        )
