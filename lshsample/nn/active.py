@@ -189,12 +189,12 @@ def _n_active(spec: Sampled) -> int:
 
 
 def _default_bits(units: int) -> int:
-    """Code bits that leave about 32 units in a bucket.
+    """Code bits that leave about 8 units in a bucket.
 
     Longer codes find next to nothing: a label's weights and the hidden vectors that it belongs to meet at
     cosines of 0.3 to 0.5, where a hash agrees with probability 0.6 to 0.67 only.
     """
-    return max(1, min(30, round(math.log2(max(units, 2)) - 5)))
+    return max(1, min(30, round(math.log2(max(units, 2)) - 3)))
 
 
 def _pipeline(spec: Sampled) -> Pipeline:

@@ -60,7 +60,7 @@ class OutputLayer(Layer, Protocol):
 
 
 def initial_scale(init_scale: float | None, fan: int, activation: str) -> float:
-    """Deviation of initial weights: as given, or sqrt(2/fan) before a relu (He et al. 2015), else sqrt(1/fan)."""
+    """Deviation of the weights: as given, else sqrt(2/fan) before a relu (He et al. 2015), or sqrt(1/fan)."""
     default = math.sqrt((2.0 if activation == "relu" else 1.0) / fan)
     return default if init_scale is None else init_scale
 
