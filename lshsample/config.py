@@ -42,7 +42,30 @@ def _check_widths(_: Any, __: Any, value: tuple[int, ...]) -> None:
 
 @attrs.frozen(kw_only=True)
 class TrainConfig:
-    """What a training run is made from; None means "choose it from the data" (:meth:`resolve`)."""
+    """What a training run is made from; None means "choose it from the data" (:meth:`resolve`).
+
+    Attributes
+    ----------
+    hidden : tuple of int, optional
+        Widths of the hidden layers; ``128`` and ``"128,64"`` are taken too.
+    loss, sampler, family, n_hashes, n_tables, active_set, n_active, importance
+        The output layer; see :class:`~lshsample.nn.Sampled`.
+    weighting, dropout
+        Of the input's values and of the hidden units; see :class:`~lshsample.nn.Sparse` and
+        :class:`~lshsample.nn.Dense`.
+    batch_size, epochs, lr, optimizer, seed
+        The run; see :class:`~lshsample.training.Trainer`.
+
+    Raises
+    ------
+    ArgumentError
+        A value out of its range; the message names the setting.
+
+    Examples
+    --------
+    >>> TrainConfig(hidden="128,64", epochs=3).hidden
+    (128, 64)
+    """
 
     hidden: tuple[int, ...] | None = attrs.field(
         default=None,

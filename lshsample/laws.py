@@ -75,6 +75,15 @@ def union_inclusion(code_probability: npt.ArrayLike, n_tables: int) -> Floats:
 def at_least_inclusion(code_probability: npt.ArrayLike, n_tables: int, m: int) -> Floats:
     """Probability to share a bucket in at least m of L tables: the binomial tail.
 
+    Parameters
+    ----------
+    code_probability : array
+        q of each pair.
+    n_tables : int
+        L.
+    m : int
+        Tables wanted, at least 1.
+
     Notes
     -----
     sum_{i >= m} C(L, i) q^i (1 - q)^(L - i) = I_q(m, L - m + 1), the regularised incomplete beta function
@@ -95,6 +104,13 @@ def at_least_inclusion(code_probability: npt.ArrayLike, n_tables: int, m: int) -
 def cap_inclusion(inclusion: npt.ArrayLike, kept: npt.ArrayLike, size: npt.ArrayLike) -> Floats:
     """Probability after a uniform cap that keeps ``kept`` of ``size`` ids: pi * kept / size.
 
+    Parameters
+    ----------
+    inclusion : array
+        pi before the cap.
+    kept, size : array
+        Ids that stay, and ids that there were; arrays broadcast.
+
     Notes
     -----
     The second phase draws kept of U = size ids uniformly, whichever they are. Given the first phase each
@@ -113,6 +129,11 @@ def cap_inclusion(inclusion: npt.ArrayLike, kept: npt.ArrayLike, size: npt.Array
 def mixture_inclusion(inclusion: npt.ArrayLike, other: npt.ArrayLike) -> Floats:
     """Probability to be in the union of two independent samples: 1 - (1 - pi)(1 - u).
 
+    Parameters
+    ----------
+    inclusion, other : array
+        pi and u; arrays broadcast.
+
     Examples
     --------
     >>> mixture_inclusion(0.5, 0.5).item()
@@ -124,6 +145,11 @@ def mixture_inclusion(inclusion: npt.ArrayLike, other: npt.ArrayLike) -> Floats:
 
 def uniform_inclusion(n: int, n_items: int) -> float:
     """Probability of each item among n distinct uniform draws from N: n / N.
+
+    Parameters
+    ----------
+    n, n_items : int
+        Draws, and items that there are.
 
     Examples
     --------
@@ -163,6 +189,13 @@ def frequency_inclusion(frequencies: npt.ArrayLike, n: int) -> Floats:
 def fill_inclusion(inclusion: npt.ArrayLike, size: int, k: int, n_items: int) -> Floats:
     """Probability after a set of fixed size is topped up to k ids by uniform draws from outside of it.
 
+    Parameters
+    ----------
+    inclusion : array
+        pi before.
+    size, k, n_items : int
+        Ids in the set, U; ids wanted; items that there are, N.
+
     Notes
     -----
     Given the set, each of the N - U others joins with u = (k - U) / (N - U); U is fixed, so pi + (1 - pi) u.
@@ -182,6 +215,11 @@ def fill_inclusion(inclusion: npt.ArrayLike, size: int, k: int, n_items: int) ->
 def rho(p_near: float, p_far: float) -> float:
     """The exponent of sub-linear search, ln p1 / ln p2: about n^rho tables find a near item among n.
 
+    Parameters
+    ----------
+    p_near, p_far : float
+        Collision probabilities of one hash, p1 > p2.
+
     Notes
     -----
     Indyk & Motwani 1998: with p1 > p2 the collision probabilities of one hash at the near and the far
@@ -200,6 +238,15 @@ def rho(p_near: float, p_far: float) -> float:
 def n_hashes_for(n_items: int, p_far: float, candidates: float = 1.0) -> int:
     """The K at which about ``candidates`` of n far items share a query's bucket: n p2^K = candidates.
 
+    Parameters
+    ----------
+    n_items : int
+        n.
+    p_far : float
+        Collision probability of one hash for a far item, p2.
+    candidates : float
+        Far items that a bucket may hold.
+
     Notes
     -----
     K = ln(n / candidates) / ln(1 / p2), rounded up (Indyk & Motwani 1998).
@@ -216,6 +263,15 @@ def n_hashes_for(n_items: int, p_far: float, candidates: float = 1.0) -> int:
 
 def n_tables_for(p_near: float, n_hashes: int, recall: float = 0.9) -> int:
     """The L at which a near item is found with probability ``recall``: 1 - (1 - p1^K)^L >= recall.
+
+    Parameters
+    ----------
+    p_near : float
+        Collision probability of one hash for a near item, p1.
+    n_hashes : int
+        K.
+    recall : float
+        The probability wanted, below 1.
 
     Examples
     --------

@@ -169,28 +169,82 @@ class HashFamily(ABC):
 
     @abstractmethod
     def hash(self, x: Rows) -> Codes:
-        """Codes (n, n_tables) of data rows: the reference, which the native kernel must equal bit for bit."""
+        """Codes of data rows: the reference, which the native kernel must equal bit for bit.
+
+        Parameters
+        ----------
+        x : (n, dim) rows
+            Finite; dense float32 or canonical CSR, with the same codes for the same rows. n may be 0.
+
+        Returns
+        -------
+        (n, n_tables) uint32 array
+            Each code below ``2**code_bits``.
+        """
 
     def hash_query(self, q: Rows) -> Codes:
         """Codes (n, n_tables) of query rows; the same as :meth:`hash` unless the family is asymmetric."""
         return self.hash(q)
 
     def probe(self, q: Rows, n_probes: int) -> Codes:
-        """Codes (n, n_tables, n_probes) of query rows, the best first, the row's own code at index 0."""
+        """Codes of the buckets to look into for each query row, the best first.
+
+        Parameters
+        ----------
+        q : (n, dim) rows
+            Queries, as :meth:`hash` takes rows.
+        n_probes : int
+            Codes for each row and table, 1 to ``2**code_bits``.
+
+        Returns
+        -------
+        (n, n_tables, n_probes) uint32 array
+            No code twice; ``hash_query(q)`` at index 0.
+
+        Raises
+        ------
+        UnsupportedError
+            The family cannot probe (unless it overrides this).
+        """
         raise UnsupportedError(
             f"family {type(self).__name__} cannot probe; wanted n_probes=1, given {n_probes}"
         )
 
     @abstractmethod
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
-        """Probability that one hash agrees on a pair of the given similarity (array in, array out)."""
+        """Probability that one hash agrees on a pair of rows: the family's law.
+
+        Parameters
+        ----------
+        similarity : array of any shape
+            What :meth:`similarity_of` computes; values that rounding put beyond the law's ends are taken as
+            the ends.
+
+        Returns
+        -------
+        float64 array of that shape
+            Probabilities, 1 for equal rows of a symmetric family.
+        """
 
     def code_probability(self, similarity: npt.ArrayLike) -> Floats:
         """Probability that a whole code of K hashes agrees.
 
         p**K for independent hashes. A family whose hashes depend on each other overrides this with its exact
-        law, or has none: then :class:`UnsupportedError` is raised, and samplers give no inclusion
-        probability.
+        law, or has none, and then samplers give no inclusion probability over the hash functions.
+
+        Parameters
+        ----------
+        similarity : array of any shape
+            As for :meth:`collision_probability`.
+
+        Returns
+        -------
+        float64 array of that shape
+
+        Raises
+        ------
+        UnsupportedError
+            The hashes are dependent and the family has no law of a code.
         """
         if not self.independent_hashes:
             raise UnsupportedError(

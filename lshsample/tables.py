@@ -55,7 +55,7 @@ class Candidates:
         return len(self.indptr) - 1
 
     def row(self, query: int) -> npt.NDArray[np.int32]:
-        """The ids of one query."""
+        """The ids of the query's row: (n,) int32, ascending, a view."""
         return self.ids[self.indptr[query] : self.indptr[query + 1]]
 
 
@@ -116,7 +116,21 @@ class HashTables:
 
     @staticmethod
     def memory_needed(family: HashFamily, n_items: int, threads: int | None = None) -> MemoryNeed:
-        """Bytes that tables of ``n_items`` rows take when done, and at the peak of their build.
+        """Bytes that tables take when done, and at the peak of their build; nothing is allocated.
+
+        Parameters
+        ----------
+        family : HashFamily
+            The hash functions.
+        n_items : int
+            Number of rows.
+        threads : int, optional
+            Threads of the build; each has scratch of its own at the peak.
+
+        Returns
+        -------
+        MemoryNeed
+            ``tables`` and ``peak``, in bytes.
 
         Examples
         --------
@@ -162,7 +176,15 @@ class HashTables:
         return self.build(vectors)
 
     def rehash(self, vectors: Any, seed: int) -> Self:
-        """Build again with new functions, drawn with another seed; as :meth:`build`."""
+        """Build again with new functions, ``family.with_seed(seed)``; else as :meth:`build`.
+
+        Parameters
+        ----------
+        vectors : (n, dim) array or scipy.sparse matrix
+            Rows, as for :meth:`build`.
+        seed : int
+            Names the functions, 0 to 2**63 - 1.
+        """
         family = self.family.with_seed(seed)
         self._install(family, vectors)
         return self
@@ -291,6 +313,13 @@ class HashTables:
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, threads: int | None = None) -> Self:
         """Tables from a file that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            The file.
+        threads : int, optional
+            As for the class.
 
         Raises
         ------

@@ -42,9 +42,7 @@ def demo(
     results = {"LSH-sampled network": _network(data, config, sampled, threads)}
     _show_examples(data, sampled, threads)
     console.print("[bold]3.[/] The same network, same recipe, every label computed in every step:")
-    dense = Network(
-        [*sampled.spec.layers[:-1], Dense(data.train.n_labels, config.loss)], seed=seed
-    )
+    dense = Network([*sampled.spec.layers[:-1], Dense(data.train.n_labels, config.loss)], seed=seed)
     results["dense network"] = _network(data, config, dense, threads)
     console.print("[bold]4.[/] No training at all: the labels of the 20 texts of largest cosine.")
     results["cosine 20-NN"] = _neighbours(data)

@@ -54,7 +54,18 @@ class Dataset:
 
     @classmethod
     def of(cls, x: Any, y: Any) -> Self:
-        """A dataset from any two scipy sparse arrays or matrices; every nonzero of ``y`` becomes a label."""
+        """A dataset from any two scipy sparse arrays or matrices; every nonzero of ``y`` becomes a label.
+
+        Parameters
+        ----------
+        x, y : (n_rows, n_features) and (n_rows, n_labels) sparse arrays
+            Of real, finite numbers, in any format; canonical float32 CSR is taken without a copy.
+
+        Raises
+        ------
+        ArgumentError
+            Another type, NaN or infinite values, different numbers of rows.
+        """
         labels = core.csr_rows(y, "y")
         if not labels.data.all():
             labels = labels.copy()

@@ -225,6 +225,13 @@ class Network:
             Best first, ties by the smaller label; -1 where a row has fewer candidates.
         scores : ndarray of float32, shape (rows, top)
             Their logits; -inf where there is no label.
+
+        Raises
+        ------
+        ArgumentError
+            Rows of another width, NaN or infinite values, ``top`` above the number of labels.
+        UnsupportedError
+            ``mode="sampled"`` where the last layer retrieves from no tables.
         """
         rows = batches.checked_features(X, self.input.spec)
         return inference.predict(self, rows, top, mode, batch_size, core.threads_or_default(threads))
@@ -239,7 +246,22 @@ class Network:
         batch_size: int = 1024,
         threads: int | None = None,
     ) -> dict[str, float]:
-        """Precision at each k of ``top``, in percent: ``{"p@1": ..., "p@3": ..., "p@5": ...}``."""
+        """Precision at each k, in percent.
+
+        Parameters
+        ----------
+        X, Y : csr_array or array, shapes (rows, n_features) and (rows, n_labels)
+            Feature rows, and their labels: 1 for a label, 0 for none. At least one row.
+        top : sequence of int
+            The k.
+        mode, batch_size, threads
+            As :meth:`predict`'s.
+
+        Returns
+        -------
+        dict
+            ``{"p@1": ..., "p@3": ..., "p@5": ...}``; a row without labels counts as 0.
+        """
         rows = batches.checked_features(X, self.input.spec)
         labels = batches.checked_labels(Y, len(rows), self.n_labels)
         if not len(rows):

@@ -35,20 +35,42 @@ Rows = npt.NDArray[np.int32] | None
 
 @attrs.frozen(kw_only=True)
 class SGD:
-    """Stochastic gradient descent: ``w -= lr * g``."""
+    """Stochastic gradient descent: ``w -= lr * g``. One number a weight."""
 
     slots: ClassVar[int] = 1
 
     def update(
         self, store: Float32, rows: Rows, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
-        """Update the named rows (None for all) of a store in place."""
+        """Update the named rows (None for all) of a store in place.
+
+        Parameters
+        ----------
+        store : (n, slots, d) float32 array
+            Weights and state; changed.
+        rows : (m,) int32 array or None
+            Rows with a gradient, each once; None for all n.
+        gradient : (m, d) float32 array
+            Their gradient.
+        lr : float
+            Learning rate.
+        step : int
+            Steps so far, this one included.
+        threads : int
+            At most so many threads.
+        """
         optim.sgd_rows(store, rows, gradient, lr, threads=threads)
 
 
 @attrs.frozen(kw_only=True)
 class Adagrad:
-    """Adagrad (Duchi et al. 2011): ``s += g²; w -= lr * g / (sqrt(s) + eps)``."""
+    """Adagrad (Duchi et al. 2011): ``s += g²; w -= lr * g / (sqrt(s) + eps)``. Two numbers a weight.
+
+    Attributes
+    ----------
+    eps : float
+        Keeps the first steps finite.
+    """
 
     eps: float = attrs.field(default=1e-8, validator=specs.at_least(0.0))
     slots: ClassVar[int] = 2
@@ -56,14 +78,37 @@ class Adagrad:
     def update(
         self, store: Float32, rows: Rows, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
-        """Update the named rows (None for all) of a store in place."""
+        """Update the named rows (None for all) of a store in place.
+
+        Parameters
+        ----------
+        store : (n, slots, d) float32 array
+            Weights and state; changed.
+        rows : (m,) int32 array or None
+            Rows with a gradient, each once; None for all n.
+        gradient : (m, d) float32 array
+            Their gradient.
+        lr : float
+            Learning rate.
+        step : int
+            Steps so far, this one included.
+        threads : int
+            At most so many threads.
+        """
         optim.adagrad_rows(store, rows, gradient, lr, self.eps, threads=threads)
 
 
 @attrs.frozen(kw_only=True)
 class Adam:
     """Lazy Adam (Kingma & Ba 2015): moments of the rows with a gradient move, the others stay; bias
-    correction by the global step. A step costs what it touches.
+    correction by the global step. A step costs what it touches. Three numbers a weight.
+
+    Attributes
+    ----------
+    beta1, beta2 : float
+        What is kept of the moments at each step, in [0, 1).
+    eps : float
+        Added to the root of the second moment.
     """
 
     beta1: float = attrs.field(default=0.9, validator=specs.number(0.0, 1.0, open_high=True))
@@ -74,7 +119,23 @@ class Adam:
     def update(
         self, store: Float32, rows: Rows, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
-        """Update the named rows (None for all) of a store in place; ``step`` counts from 1."""
+        """Update the named rows (None for all) of a store in place.
+
+        Parameters
+        ----------
+        store : (n, slots, d) float32 array
+            Weights and state; changed.
+        rows : (m,) int32 array or None
+            Rows with a gradient, each once; None for all n.
+        gradient : (m, d) float32 array
+            Their gradient.
+        lr : float
+            Learning rate.
+        step : int
+            Steps so far, this one included.
+        threads : int
+            At most so many threads.
+        """
         optim.adam_rows(store, rows, gradient, lr, self.beta1, self.beta2, self.eps, step, threads=threads)
 
 
@@ -132,7 +193,7 @@ class LearningRate:
         return specs.from_dict(cls, value) if isinstance(value, Mapping) else cls(value)
 
     def factor(self, step: int, total: int) -> float:
-        """The factor at ``step`` (from 1) of ``total``."""
+        """The factor, 0 to 1, at ``step`` (from 1) of ``total`` steps."""
         if step <= self.warmup:
             return step / self.warmup
         if self.kind == "constant":

@@ -154,9 +154,9 @@ class Sampled:
         sample.
     importance : str
         ``"off"``: the loss is over the active set as it is, which ranks better where few of the units are
-        active (measured: docs/probabilities.md). ``"auto"``: corrected by inclusion probabilities where the pipeline has a law, so that its
-        sums estimate those over all units without bias. ``"on"``: the same, and a pipeline without a law is
-        refused.
+        active (measured: docs/probabilities.md). ``"auto"``: corrected by inclusion probabilities where the
+        pipeline has a law, so that its sums estimate those over all units without bias. ``"on"``: the same,
+        and a pipeline without a law is refused.
     rehash : Rehash
         When its tables are built anew.
     bias, dropout, init_scale
@@ -216,6 +216,13 @@ def _layers(value: Sequence[LayerSpec]) -> tuple[LayerSpec, ...]:
 @attrs.frozen
 class NetworkSpec:
     """A network's layers and the seed of its weights and hash functions.
+
+    Attributes
+    ----------
+    layers : tuple of Sparse, Input, Dense, Sampled
+        An input, then the layers; the last one names a loss.
+    seed : int
+        Names the initial weights and the hash functions.
 
     Examples
     --------

@@ -81,7 +81,7 @@ class ActiveSet:
         return self.n_rows
 
     def row(self, index: int) -> npt.NDArray[np.int32]:
-        """The ids of one row."""
+        """The ids of row ``index``: (n,) int32, ascending, a view."""
         return self.ids[self.indptr[index] : self.indptr[index + 1]]
 
     def row_of_ids(self) -> npt.NDArray[np.int64]:

@@ -105,6 +105,15 @@ def make_pipeline(
 ) -> Pipeline:
     """A pipeline from a name or from its text: what options and configuration files take.
 
+    Parameters
+    ----------
+    text : str
+        One of ``NAMED_PIPELINES``, or stages as :func:`parse_pipeline` takes them.
+    n_active, n_items : int
+        The size of a named pipeline; see :func:`named_pipeline`.
+    stages : mapping of str to Stage class, optional
+        Stages of your own, beside the built-in ones.
+
     Examples
     --------
     >>> make_pipeline("uniform", n_active=10, n_items=100)

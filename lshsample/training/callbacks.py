@@ -34,13 +34,31 @@ class Callback:
     hits_every: int = 0
 
     def on_start(self, trainer: Trainer, steps_done: int, steps_total: int) -> None:
-        """Before the first step."""
+        """Before the first step.
+
+        Parameters
+        ----------
+        trainer : Trainer
+            Whose run it is.
+        steps_done, steps_total : int
+            Steps done before (of a run that is continued), and in all.
+        """
 
     def on_step(self, step: int, report: StepReport, milliseconds: float) -> bool | None:
-        """After each step; True ends the run."""
+        """After each step; True ends the run.
+
+        Parameters
+        ----------
+        step : int
+            Which, from 1.
+        report : StepReport
+            Its ``loss``, ``active`` and, if asked for, ``hits``.
+        milliseconds : float
+            How long it took.
+        """
 
     def on_epoch(self, record: EpochRecord) -> bool | None:
-        """After each epoch and its validation; True ends the run."""
+        """After each epoch and its validation; True ends the run. ``record`` is what the history keeps."""
 
     def on_end(self, history: History) -> None:
         """After the last step, however the run ended (not after an exception)."""

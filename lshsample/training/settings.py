@@ -19,7 +19,12 @@ def _schedule(value: LearningRate | str | Mapping[str, Any]) -> LearningRate:
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """A run's settings; see :class:`~lshsample.training.Trainer`.
+    """A run's settings: what determines it, together with the network and the data.
+
+    Attributes
+    ----------
+    batch_size, epochs, lr, optimizer, schedule, seed
+        As :class:`~lshsample.training.Trainer`'s parameters; optimizer and schedule as objects.
 
     Examples
     --------
