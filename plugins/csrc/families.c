@@ -19,6 +19,25 @@ int64_t lsh_dwta_scratch(const lsh_dwta_state *state) {
     return 4 * (state->indptr ? lists : windows);
 }
 
+int64_t lsh_minhash_scratch(const lsh_minhash_state *state) {
+    int64_t hashes = (int64_t)state->n_hashes * state->n_tables;
+    return 8 * state->rule.size + 4 * (2 * LSH_SET_CHUNK + 2 * (hashes + 64) + 2 * ((int64_t)state->n_tables + 1));
+}
+
+int64_t lsh_icws_scratch(const lsh_icws_state *state) {
+    return 12 * ((int64_t)state->n_hashes * state->n_tables + WIDEST);
+}
+
+int64_t lsh_e2lsh_scratch(const lsh_e2lsh_state *state) {
+    if (!state->hadamard) return 4 * (int64_t)state->n_hashes * state->n_tables;
+    return (state->hadamard->size + state->hadamard->outputs + state->n_tables) * WIDEST * 4;
+}
+
+int64_t lsh_vertex_scratch(const lsh_vertex_state *state) {
+    if (!state->hadamard) return 4 * ((int64_t)state->n_hashes * state->dimension + 1) * state->n_tables;
+    return (state->hadamard->size + state->hadamard->outputs + 2 * (int64_t)state->n_tables) * WIDEST * 4;
+}
+
 static intptr_t function(int32_t isa, int32_t which) {
     switch (isa) {
     case 0: return lsh_family_functions_baseline(which);
@@ -44,4 +63,24 @@ intptr_t lsh_lists_function(int32_t isa, int32_t probing) {
 
 intptr_t lsh_dwta_function(int32_t isa, int32_t by_column) {
     return function(isa, by_column ? LSH_DWTA_LISTS : LSH_DWTA_WINDOWS);
+}
+
+intptr_t lsh_wta_function(int32_t isa, int32_t by_column) {
+    return function(isa, by_column ? LSH_WTA_LISTS : LSH_WTA_WINDOWS);
+}
+
+intptr_t lsh_minhash_function(int32_t isa, int32_t bins) {
+    return function(isa, bins ? LSH_MINHASH_BINS : LSH_MINHASH_FUNCTIONS);
+}
+
+intptr_t lsh_icws_function(int32_t isa) { return function(isa, LSH_ICWS_HASH); }
+
+intptr_t lsh_e2lsh_function(int32_t isa, const lsh_e2lsh_state *state) {
+    if (state->hadamard) return function(isa, LSH_E2LSH_HADAMARD);
+    return function(isa, state->matrix ? LSH_E2LSH_MATRIX : LSH_E2LSH_LISTS);
+}
+
+intptr_t lsh_vertex_function(int32_t isa, const lsh_vertex_state *state) {
+    if (state->hadamard) return function(isa, LSH_VERTEX_HADAMARD);
+    return function(isa, state->matrix ? LSH_VERTEX_MATRIX : LSH_VERTEX_LISTS);
 }

@@ -140,8 +140,8 @@ static lsh_vf LSH_NAME(lane_scales)(const float *columns, int64_t dim) {
     return scales;
 }
 
-/* y = H S2 H S1 x, each row times its power of two; columns from dim to D are zero. */
-static void LSH_NAME(spread)(const lsh_hadamard_state *s, const LSH_NAME(row_group) *rows, float *y) {
+/* y = H S2 H S1 x, each row times its power of two; columns from dim to D are zero. Returns the powers. */
+static lsh_vf LSH_NAME(spread)(const lsh_hadamard_state *s, const LSH_NAME(row_group) *rows, float *y) {
     LSH_NAME(load_columns)(rows, y);
     memset(y + rows->dim * LSH_WIDTH, 0, (size_t)(s->size - rows->dim) * LSH_WIDTH * sizeof *y);
     lsh_vf scales = LSH_NAME(lane_scales)(y, rows->dim);
@@ -149,6 +149,7 @@ static void LSH_NAME(spread)(const lsh_hadamard_state *s, const LSH_NAME(row_gro
     LSH_NAME(later_passes)(y, s->size);
     LSH_NAME(scaled_pass)(y, s->second_signs, s->size, s->size, y);
     LSH_NAME(later_passes)(y, s->size);
+    return scales;
 }
 
 /* The last pass of a block's transform gives margins, of which only the sides matter: bit k of the code of table

@@ -13,6 +13,11 @@ LSH_KERNELS_BEGIN
 #include "hadamard.h"
 #include "margins.h"
 #include "dwta.h"
+#include "wta.h"
+#include "sets.h"
+#include "minhash.h"
+#include "icws.h"
+#include "buckets.h"
 
 LSH_KERNELS_END
 
@@ -26,6 +31,17 @@ intptr_t LSH_NAME(lsh_family_functions)(int32_t which) {
     case LSH_LISTS_PROBE: return (intptr_t)LSH_NAME(lists_rows);
     case LSH_DWTA_WINDOWS: return (intptr_t)LSH_NAME(dwta_windows);
     case LSH_DWTA_LISTS: return (intptr_t)LSH_NAME(dwta_lists);
+    case LSH_WTA_WINDOWS: return (intptr_t)LSH_NAME(wta_windows);
+    case LSH_WTA_LISTS: return (intptr_t)LSH_NAME(wta_lists);
+    case LSH_MINHASH_FUNCTIONS: return (intptr_t)LSH_NAME(minhash_functions);
+    case LSH_MINHASH_BINS: return (intptr_t)LSH_NAME(minhash_bins);
+    case LSH_ICWS_HASH: return (intptr_t)LSH_NAME(icws_hash);
+    case LSH_E2LSH_HADAMARD: return (intptr_t)LSH_NAME(e2lsh_hadamard);
+    case LSH_E2LSH_MATRIX: return (intptr_t)LSH_NAME(e2lsh_matrix);
+    case LSH_E2LSH_LISTS: return (intptr_t)LSH_NAME(e2lsh_lists);
+    case LSH_VERTEX_HADAMARD: return (intptr_t)LSH_NAME(vertex_hadamard);
+    case LSH_VERTEX_MATRIX: return (intptr_t)LSH_NAME(vertex_matrix);
+    case LSH_VERTEX_LISTS: return (intptr_t)LSH_NAME(vertex_lists);
     default: return 0;
     }
 }

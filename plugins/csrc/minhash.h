@@ -1,0 +1,142 @@
+/* MinHash; see lshsample_families/minhash.py for what is computed. Included once per instruction set, after sets.h. */
+
+LSH_INLINE lsh_vi LSH_NAME(least)(lsh_vi a, lsh_vi b) {
+#if defined(LSH_TARGET_AVX512)
+    return (lsh_vi)_mm512_min_epi32((__m512i)a, (__m512i)b);
+#elif defined(LSH_TARGET_AVX2)
+    return (lsh_vi)_mm256_min_epi32((__m256i)a, (__m256i)b);
+#else
+    lsh_vi less = a < b;
+    return (a & less) | (b & ~less);
+#endif
+}
+
+/* minima[j] = min over the words w of multipliers[j] w + offsets[j], as signed numbers, for n_all (a multiple of
+ * 64) functions: four vectors of them stay in registers while the words go by. */
+static void LSH_NAME(lower_minima)(const lsh_minhash_state *s, const uint32_t *words, int64_t n, int64_t n_all,
+                                   int32_t *minima) {
+    enum { VECTORS = 4 };
+    for (int64_t j = 0; j < n_all; j += VECTORS * LSH_WIDTH) {
+        lsh_vi factor[VECTORS], offset[VECTORS], low[VECTORS];
+        for (int u = 0; u < VECTORS; u++) {
+            factor[u] = LSH_NAME(load_ints)(s->multipliers + j + u * LSH_WIDTH);
+            offset[u] = LSH_NAME(load_ints)(s->offsets + j + u * LSH_WIDTH);
+            low[u] = LSH_NAME(load_ints)(minima + j + u * LSH_WIDTH);
+        }
+        for (int64_t i = 0; i < n; i++) {
+            lsh_vi word = (lsh_vi){0} + (int32_t)words[i];
+            for (int u = 0; u < VECTORS; u++) low[u] = LSH_NAME(least)(low[u], word * factor[u] + offset[u]);
+        }
+        for (int u = 0; u < VECTORS; u++) LSH_NAME(store_ints)(minima + j + u * LSH_WIDTH, low[u]);
+    }
+}
+
+/* Hash k of table t is `bits` bits of values[k * n_tables + t], mixed with what tells tables apart (0 if nothing). */
+static void LSH_NAME(pack_minima)(const lsh_minhash_state *s, const uint32_t *values, uint32_t salt, uint32_t *codes) {
+    uint32_t mask = s->bits < 32 ? (1u << s->bits) - 1 : UINT32_MAX;
+    memset(codes, 0, (size_t)s->n_tables * sizeof *codes);
+    for (int32_t k = 0; k < s->n_hashes; k++) {
+        const uint32_t *line = values + (int64_t)k * s->n_tables;
+        for (int32_t t = 0; t < s->n_tables; t++)
+            codes[t] |= (LSH_NAME(mix)(line[t] + (uint32_t)t * salt) & mask) << (k * s->bits);
+    }
+}
+
+/* A function for each hash. */
+static int32_t LSH_NAME(minhash_functions)(const void *state, int64_t n_rows, int64_t dim, const float *values,
+                                           int64_t stride, const int64_t *indptr, const int32_t *indices,
+                                           uint32_t *codes, void *scratch) {
+    const lsh_minhash_state *s = state;
+    uint64_t *largest = scratch;
+    uint32_t *words = (uint32_t *)(largest + s->rule.size);
+    int32_t *minima = (int32_t *)(words + LSH_SET_CHUNK);
+    int64_t n_all = ((int64_t)s->n_hashes * s->n_tables + 63) / 64 * 64;
+    for (int64_t r = 0; r < n_rows; r++, codes += s->n_tables) {
+        LSH_NAME(set_reader) row = LSH_NAME(read_set)(&s->rule, r, dim, values, stride, indptr, indices, largest);
+        int64_t n = LSH_NAME(next_words)(&row, words);
+        memset(codes, 0, (size_t)s->n_tables * sizeof *codes);
+        if (n == 0) continue;
+        for (int64_t j = 0; j < n_all; j++) minima[j] = INT32_MAX;
+        for (; n; n = LSH_NAME(next_words)(&row, words)) LSH_NAME(lower_minima)(s, words, n, n_all, minima);
+        LSH_NAME(pack_minima)(s, (const uint32_t *)minima, 0, codes);
+    }
+    return 0;
+}
+
+/* One permutation's bins: (n) values, UINT32_MAX where empty; `tries` has LSH_BIN_TRIES bins for each. */
+typedef struct {
+    const uint32_t *values, *tries;
+    uint32_t n, seed;
+} LSH_NAME(bin_row);
+
+/* What stands in where the tries find nothing: the filled bin of least random rank. */
+static uint32_t LSH_NAME(least_rank)(const LSH_NAME(bin_row) *bins, uint32_t t) {
+    uint32_t word = LSH_NAME(mix)(t * 0x9e3779b1u ^ bins->seed), least = UINT32_MAX, value = UINT32_MAX;
+    for (uint32_t i = 0; i < bins->n; i++) {
+        if (bins->values[i] == UINT32_MAX) continue;
+        uint32_t rank = LSH_NAME(mix)(i * 0x9e3779b1u ^ word);
+        if (value == UINT32_MAX || rank < least) {
+            least = rank;
+            value = bins->values[i];
+        }
+    }
+    return value;
+}
+
+/* The value of the bin that stands in for empty bin t: the first filled one of its tries. The first four are looked at
+ * without branches, as what they hold cannot be foreseen. */
+LSH_INLINE uint32_t LSH_NAME(stand_in)(const LSH_NAME(bin_row) *bins, uint32_t t) {
+    const uint32_t *tries = bins->tries + (int64_t)t * LSH_BIN_TRIES;
+    uint32_t value = bins->values[tries[3]];
+    for (int i = 2; i >= 0; i--) {
+        uint32_t sooner = bins->values[tries[i]];
+        value = sooner != UINT32_MAX ? sooner : value;
+    }
+    for (int i = 4; i < LSH_BIN_TRIES && value == UINT32_MAX; i++) value = bins->values[tries[i]];
+    return value != UINT32_MAX ? value : LSH_NAME(least_rank)(bins, t);
+}
+
+/* Values of all bins into `out`, empty ones filled; returns 0 where all are empty. `empty` is scratch. */
+static int LSH_NAME(densify)(const LSH_NAME(bin_row) *bins, uint32_t *empty, uint32_t *out) {
+    uint32_t n_empty = 0;
+    for (uint32_t t = 0; t < bins->n; t++) {
+        empty[n_empty] = t;
+        n_empty += bins->values[t] == UINT32_MAX;
+        out[t] = bins->values[t];
+    }
+    if (n_empty == bins->n) return 0;
+    for (uint32_t i = 0; i < n_empty; i++) out[empty[i]] = LSH_NAME(stand_in)(bins, empty[i]);
+    return 1;
+}
+
+/* A permutation for each of the K hashes, cut into a bin for each table. */
+static int32_t LSH_NAME(minhash_bins)(const void *state, int64_t n_rows, int64_t dim, const float *values,
+                                      int64_t stride, const int64_t *indptr, const int32_t *indices, uint32_t *codes,
+                                      void *scratch) {
+    const lsh_minhash_state *s = state;
+    uint64_t *largest = scratch;
+    uint32_t *words = (uint32_t *)(largest + s->rule.size), *mixed = words + LSH_SET_CHUNK;
+    uint32_t n_bins = (uint32_t)s->n_tables, *empty = mixed + LSH_SET_CHUNK, *out = empty + n_bins + 1;
+    uint32_t *bins = out + (int64_t)s->n_hashes * n_bins;
+    for (int64_t r = 0; r < n_rows; r++, codes += s->n_tables) {
+        LSH_NAME(set_reader) row = LSH_NAME(read_set)(&s->rule, r, dim, values, stride, indptr, indices, largest);
+        int some = 1;
+        memset(bins, 255, (size_t)s->n_hashes * n_bins * sizeof *bins);
+        for (int64_t n = LSH_NAME(next_words)(&row, words); n; n = LSH_NAME(next_words)(&row, words))
+            for (int32_t k = 0; k < s->n_hashes; k++) {
+                uint32_t *own = bins + (int64_t)k * n_bins, seed = s->multipliers[k];
+                for (int64_t i = 0; i < n; i++) mixed[i] = LSH_NAME(mix)(words[i] ^ seed);
+                for (int64_t i = 0; i < n; i++) {
+                    uint32_t *bin = own + ((uint64_t)mixed[i] * n_bins >> 32);
+                    *bin = mixed[i] < *bin ? mixed[i] : *bin;
+                }
+            }
+        for (int64_t k = 0; k < s->n_hashes; k++) {
+            LSH_NAME(bin_row) own = {bins + k * n_bins, s->tries + k * n_bins * LSH_BIN_TRIES, n_bins, s->offsets[k]};
+            some &= LSH_NAME(densify)(&own, empty, out + k * n_bins);
+        }
+        if (some) LSH_NAME(pack_minima)(s, out, 0x9e3779b1u, codes);
+        else memset(codes, 0, (size_t)s->n_tables * sizeof *codes);
+    }
+    return 0;
+}

@@ -1,0 +1,92 @@
+"""Rows as sets of columns, and weighted ones; Jaccard similarities of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from lshsample.errors import ArgumentError
+from lshsample.plugin import FamilySpec, Floats, Rows, integer, number, one_of
+
+__all__ = ["SetSpec", "entries", "jaccard", "sets_of", "weighted_jaccard"]
+
+Columns = npt.NDArray[np.int64]
+Values = npt.NDArray[np.float32]
+
+
+@attrs.frozen(kw_only=True)
+class SetSpec(FamilySpec):
+    """How rows are taken as sets of columns.
+
+    Attributes
+    ----------
+    sets : str
+        ``"nonzero"``: the columns of values that are not zero. ``"threshold"``: of values above
+        ``threshold``. ``"top"``: of the ``set_size`` largest positive values (all, if there are fewer; of equal
+        values those of smaller columns).
+    threshold : float
+        Of ``"threshold"``; not negative, so that values which are not stored never belong.
+    set_size : int
+        Of ``"top"``.
+    """
+
+    sets: str = attrs.field(default="nonzero", validator=one_of("nonzero", "threshold", "top"))
+    threshold: float = attrs.field(default=0.0, validator=number(0, 3.4e38))
+    set_size: int = attrs.field(default=32, validator=integer(1, 2**20))
+
+    def __attrs_post_init__(self) -> None:
+        if self.sets != "threshold" and self.threshold != 0:
+            raise ArgumentError("threshold", self.threshold, f'0, as sets="{self.sets}" does not use it')
+
+
+def entries(rows: Rows) -> Iterator[tuple[Columns, Values]]:
+    """(columns ascending, values) of each row's entries that are not zero."""
+    for i in range(rows.shape[0]):
+        if isinstance(rows, np.ndarray):
+            columns = np.flatnonzero(rows[i])
+            yield columns, rows[i, columns]
+        else:
+            span = slice(rows.indptr[i], rows.indptr[i + 1])
+            kept = rows.data[span] != 0
+            yield rows.indices[span][kept].astype(np.int64), rows.data[span][kept]
+
+
+def sets_of(rows: Rows, spec: SetSpec) -> Iterator[Columns]:
+    """The set of each row."""
+    for columns, values in entries(rows):
+        if spec.sets == "nonzero":
+            yield columns
+        elif spec.sets == "threshold":
+            yield columns[values > np.float32(spec.threshold)]
+        else:
+            columns, values = columns[values > 0], values[values > 0]
+            yield columns[np.argsort(-values, kind="stable")[: spec.set_size]]
+
+
+def jaccard(q: Rows, x: Rows, spec: SetSpec) -> Floats:
+    """Jaccard similarities (n,) of the sets of pairs of rows; 1 for two empty sets."""
+    pairs = zip(sets_of(q, spec), sets_of(x, spec), strict=True)
+    shared_and_sizes = [(len(np.intersect1d(a, b, assume_unique=True)), len(a) + len(b)) for a, b in pairs]
+    shared, sizes = np.array(shared_and_sizes, np.float64).reshape(-1, 2).T
+    return np.asarray(np.divide(shared, sizes - shared, out=np.ones_like(shared), where=sizes > 0))
+
+
+def weighted_jaccard(q: Rows, x: Rows) -> Floats:
+    """Weighted Jaccard similarities (n,) of pairs of rows: sum of minima over sum of maxima; 1 for two rows of zeros.
+
+    Of negative values the magnitudes count, in coordinates of their own (Li, KDD 2017), so that for values of
+    one sign it is the ordinary one.
+    """
+    out = np.ones(q.shape[0])
+    for i, pair in enumerate(zip(entries(q), entries(x), strict=True)):
+        weights: Any = [np.abs(values.astype(np.float64)) for _, values in pair]
+        elements = [2 * columns + (values < 0) for columns, values in pair]
+        _, q_at, x_at = np.intersect1d(*elements, assume_unique=True, return_indices=True)
+        total, shared = weights[0].sum() + weights[1].sum(), np.minimum(weights[0][q_at], weights[1][x_at]).sum()
+        if total > 0:
+            out[i] = shared / (total - shared)
+    return out

@@ -1,0 +1,175 @@
+"""MinHash: which element of a set comes first in a random order."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows, integer, one_of
+from lshsample_families import _draws
+from lshsample_families._mixing import GOLDEN, Words, low_bits, mix, words_of_columns
+from lshsample_families._set_kernels import minhash_kernel
+from lshsample_families._sets import SetSpec, jaccard, sets_of
+
+__all__ = ["MinHash", "MinHashDraws", "MinHashSpec"]
+
+_WORDS, _FACTORS, _OFFSETS, _BINS = 21, 22, 23, 24
+_EMPTY = np.uint32(0xFFFFFFFF)
+#: Random bins that an empty bin tries before it looks at all filled ones.
+_TRIES = 8
+
+
+@attrs.frozen(kw_only=True)
+class MinHashSpec(SetSpec):
+    """Options of :class:`MinHash`.
+
+    Attributes
+    ----------
+    method : str
+        ``"permutation-free"``: a function for each of the K L hashes. ``"doph"``: K permutations, cut into a bin for
+        each of the L tables, empty bins filled by optimal densification.
+    bits : int
+        Bits that are kept of a hash, b; K b is at most 32.
+    """
+
+    n_hashes: int = attrs.field(default=4, validator=integer(1, 32))
+    method: str = attrs.field(default="permutation-free", validator=one_of("permutation-free", "doph"))
+    bits: int = attrs.field(default=8, validator=integer(1, 32))
+
+
+class MinHashDraws:
+    """What a spec draws: the seed of the columns' words, and two words for each function or permutation."""
+
+    def __init__(self, spec: MinHashSpec) -> None:
+        count = spec.n_hashes * (spec.n_tables if spec.method == "permutation-free" else 1)
+        padded = -(-count // 64) * 64
+        self.seed = int(_draws.words(spec.seed, _WORDS, 1)[0] >> np.uint64(32))
+        #: (count, padded to a multiple of 64) uint32: odd factors and offsets of the functions, or the seeds of
+        #: the permutations and of their densification.
+        self.multipliers = self._words(spec.seed, _FACTORS, padded)
+        self.offsets = self._words(spec.seed, _OFFSETS, padded)
+        if spec.method == "permutation-free":
+            self.multipliers |= np.uint32(1)
+            return
+        shape = spec.n_hashes, spec.n_tables, _TRIES
+        #: (K, L, 8) uint32: the bins that an empty bin tries, in order.
+        self.tries = _draws.integers(spec.seed, _BINS, math.prod(shape), spec.n_tables).astype(np.uint32).reshape(shape)
+
+    @staticmethod
+    def _words(seed: int, stream: int, count: int) -> Words:
+        return (_draws.words(seed, stream, count) >> np.uint64(32)).astype(np.uint32)
+
+
+class MinHash(HashFamily):
+    """MinHash of rows as sets (Broder 1997), b bits of a hash (Li & Koenig, WWW 2010).
+
+    A hash gives b bits of the element of the set that comes first in a random order. Two sets of Jaccard
+    similarity J agree with probability J + (1 - J) / 2^b. The empty set has the code 0.
+
+    Parameters
+    ----------
+    spec : MinHashSpec
+        dim, n_hashes (K), n_tables (L), seed, method, bits (K bits is at most 32), sets, threshold, set_size.
+
+    Notes
+    -----
+    *permutation-free*: each hash orders the elements by a linear function of words that stand for them. Hashes and
+    tables are independent.
+
+    *doph*: each of the K hashes of a code orders the elements by a permutation of its own, and table l looks
+    at the l-th of L bins of each. An empty bin takes the place of another: the first filled one in an order of
+    the bins that is its own, which keeps the law exact (Shrivastava, ICML 2017, arXiv 1703.04664; here the
+    order starts with eight random bins, and ends with all by random rank, so that a small set is no slower
+    than a large one). The hashes of a code come from different permutations, so they are independent and p^K is
+    exact. Tables depend on each other: a set much smaller than L leaves many tables with the same few
+    elements, and the number of tables that agree spreads far more than with independent ones.
+
+    Cost of a set of n elements: *permutation-free* n K L multiplications; *doph* n K + K L.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> family = MinHash(MinHashSpec(dim=100, n_hashes=2, n_tables=3, bits=4))
+    >>> x = np.zeros((2, 100), np.float32)
+    >>> x[0, :30] = x[1, 10:40] = 1
+    >>> family.similarity_of(x[:1], x[1:]), family.collision_probability([0.5]), family.code_bits
+    (array([0.5]), array([0.53125]), 8)
+    """
+
+    Spec = MinHashSpec
+    similarity = "jaccard"
+    spec: MinHashSpec
+
+    def __init__(self, spec: MinHashSpec) -> None:
+        self.bits_per_hash = spec.bits
+        super().__init__(spec)
+
+    @cached_property
+    def _drawn(self) -> MinHashDraws:
+        return MinHashDraws(self.spec)
+
+    def hash(self, x: Rows) -> Codes:
+        """Codes (n, n_tables) of rows."""
+        codes = np.zeros((x.shape[0], self.n_tables), np.uint32)
+        first = self._first_of_functions if self.spec.method == "permutation-free" else self._first_of_bins
+        for row, columns in enumerate(sets_of(x, self.spec)):
+            words = words_of_columns(columns, self._drawn.seed)
+            if not len(words) or (chosen := first(words)) is None:
+                continue
+            bits = mix(chosen) & low_bits(self.spec.bits)
+            for k in range(self.n_hashes):
+                codes[row] |= bits[k] << np.uint32(k * self.spec.bits)
+        return codes
+
+    def _first_of_functions(self, words: Words) -> Words:
+        """What the first element of each order is told by, (K, L)."""
+        count = self.n_hashes * self.n_tables
+        factors, offsets = self._drawn.multipliers[:count], self._drawn.offsets[:count]
+        least = np.full(count, np.iinfo(np.int32).max, np.int32)
+        for start in range(0, len(words), 64):
+            values = (words[start : start + 64, None] * factors + offsets).view(np.int32)
+            least = np.minimum(least, values.min(axis=0))
+        return least.view(np.uint32).reshape(self.n_hashes, self.n_tables)
+
+    def _first_of_bins(self, words: Words) -> Words | None:
+        """The same for the bins of permutations; None where nothing is in them."""
+        chosen = np.empty((self.n_hashes, self.n_tables), np.uint32)
+        for k in range(self.n_hashes):
+            values = mix(words ^ self._drawn.multipliers[k])
+            bins = np.full(self.n_tables, _EMPTY)
+            np.minimum.at(bins, (values.astype(np.uint64) * np.uint64(self.n_tables)) >> np.uint64(32), values)
+            if (bins == _EMPTY).all():
+                return None
+            chosen[k] = bins[self._stand_ins(bins, k)]
+        return chosen + np.arange(self.n_tables, dtype=np.uint32) * GOLDEN
+
+    def _stand_ins(self, bins: Words, k: int) -> npt.NDArray[np.int64]:
+        """The bin that each table looks at: its own, or the one that stands in for it, (L)."""
+        places = np.arange(self.n_tables)
+        waiting = np.flatnonzero(bins == _EMPTY)
+        for tried in self._drawn.tries[k].T:
+            found = bins[tried[waiting]] != _EMPTY
+            places[waiting[found]] = tried[waiting[found]]
+            waiting = waiting[~found]
+        filled = np.flatnonzero(bins != _EMPTY)
+        words = mix(waiting.astype(np.uint32) * GOLDEN ^ self._drawn.offsets[k])
+        ranks = mix(filled.astype(np.uint32) * GOLDEN ^ words[:, None])
+        places[waiting] = filled[ranks.argmin(axis=1)]
+        return places
+
+    def native(self) -> NativeKernel:
+        """The compiled kernel of the method, for the instruction set in use."""
+        return minhash_kernel(self.spec, self._drawn)
+
+    def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
+        """J + (1 - J) / 2^b."""
+        j = np.clip(np.asarray(similarity, np.float64), 0, 1)
+        return np.asarray(j + (1 - j) * 2.0**-self.spec.bits)
+
+    def similarity_of(self, q: Rows, x: Rows) -> Floats:
+        """Jaccard similarities (n,) of the sets of pairs of rows, ``q[i]`` with ``x[i]``; 1 for two empty ones."""
+        return jaccard(q, x, self.spec)
