@@ -26,8 +26,8 @@ class SetSpec(FamilySpec):
     ----------
     sets : str
         ``"nonzero"``: the columns of values that are not zero. ``"threshold"``: of values above
-        ``threshold``. ``"top"``: of the ``set_size`` largest positive values (all, if there are fewer; of equal
-        values those of smaller columns).
+        ``threshold``. ``"top"``: of the ``set_size`` largest positive values (all, if there are fewer; of
+        equal values those of smaller columns).
     threshold : float
         Of ``"threshold"``; not negative, so that values which are not stored never belong.
     set_size : int
@@ -76,7 +76,9 @@ def jaccard(q: Rows, x: Rows, spec: SetSpec) -> Floats:
 
 
 def weighted_jaccard(q: Rows, x: Rows) -> Floats:
-    """Weighted Jaccard similarities (n,) of pairs of rows: sum of minima over sum of maxima; 1 for two rows of zeros.
+    """Weighted Jaccard similarities (n,) of pairs of rows: sums of minima over sums of maxima.
+
+    Two rows of zeros have 1.
 
     Of negative values the magnitudes count, in coordinates of their own (Li, KDD 2017), so that for values of
     one sign it is the ordinary one.
@@ -85,8 +87,11 @@ def weighted_jaccard(q: Rows, x: Rows) -> Floats:
     for i, pair in enumerate(zip(entries(q), entries(x), strict=True)):
         weights: Any = [np.abs(values.astype(np.float64)) for _, values in pair]
         elements = [2 * columns + (values < 0) for columns, values in pair]
-        _, q_at, x_at = np.intersect1d(*elements, assume_unique=True, return_indices=True)
-        total, shared = weights[0].sum() + weights[1].sum(), np.minimum(weights[0][q_at], weights[1][x_at]).sum()
+        _, q_at, x_at = np.intersect1d(elements[0], elements[1], assume_unique=True, return_indices=True)
+        total, shared = (
+            weights[0].sum() + weights[1].sum(),
+            np.minimum(weights[0][q_at], weights[1][x_at]).sum(),
+        )
         if total > 0:
             out[i] = shared / (total - shared)
     return out

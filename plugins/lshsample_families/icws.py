@@ -68,22 +68,25 @@ class ICWSDraws:
         w = [mix(words[:, None] ^ self.seeds)]
         for _ in range(4):
             w.append(mix(w[-1] + GOLDEN))
-        u = [((word >> np.uint32(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23) for word in w]
+        u = [
+            ((word >> np.uint32(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23) for word in w
+        ]
         return -logarithm(u[0] * u[1]), logarithm(-logarithm(u[2] * u[3])), u[4]
 
 
 def logarithm(x: Float32) -> Float32:
-    """Natural logarithm of normal float32 numbers, to 3 units in the last place: e log 2 + 2 atanh((m-1)/(m+1))."""
+    """Natural logarithm of normal float32 numbers x = 2^e m: e log 2 + 2 atanh((m - 1) / (m + 1))."""
     bits = x.view(np.int32)
     e = (bits - np.int32(0x3F3504F3)) >> np.int32(23)
     m = (bits - (e << np.int32(23))).view(np.float32)
     s = (m - np.float32(1)) / (m + np.float32(1))
     z = s * s
-    series = np.float32(0.11111111)
+    series = np.full_like(z, 0.11111111)
     for coefficient in (0.14285715, 0.2, 0.33333334):
         series = z * series + np.float32(coefficient)
     return np.asarray(
-        e.astype(np.float32) * np.float32(0.6931472) + (s + s * (series * z)) * np.float32(2), dtype=np.float32
+        e.astype(np.float32) * np.float32(0.6931472) + (s + s * (series * z)) * np.float32(2),
+        dtype=np.float32,
     )
 
 
@@ -92,9 +95,9 @@ class ICWS(HashFamily):
 
     A hash samples a coordinate with a level of its weight, such that two rows take the same sample with the
     probability of their weighted Jaccard similarity J, sum min(q_i, x_i) / sum max(q_i, x_i). Kept are b bits
-    of it, so the law is J + (1 - J) / 2^b. The magnitude of a negative value is a weight of a coordinate of its
-    own (Li, KDD 2017), so rows of any sign have a hash, and rows of one sign the ordinary law. A row of zeros
-    has the code 0.
+    of it, so the law is J + (1 - J) / 2^b. The magnitude of a negative value is a weight of a coordinate of
+    its own (Li, KDD 2017), so rows of any sign have a hash, and rows of one sign the ordinary law. A row of
+    zeros has the code 0.
 
     Parameters
     ----------
@@ -103,9 +106,9 @@ class ICWS(HashFamily):
 
     Notes
     -----
-    A weight S is taken down to y = exp(r (floor(log S / r + b) - b)) with r from Gamma(2, 1) and b uniform, and
-    the coordinate of the least c / (y exp r) wins, c from Gamma(2, 1). Hashes and tables are independent. Not
-    scale-free: twice a row has similarity 1/2 to it.
+    A weight S is taken down to y = exp(r (floor(log S / r + b) - b)) with r from Gamma(2, 1) and b uniform,
+    and the coordinate of the least c / (y exp r) wins, c from Gamma(2, 1). Hashes and tables are independent.
+    Not scale-free: twice a row has similarity 1/2 to it.
 
     Cost: n K L divisions for a row of n entries; about six times as much where the draws of all coordinates,
     24 dim K L bytes, exceed 16 MiB and are made again for each entry.
@@ -164,5 +167,5 @@ class ICWS(HashFamily):
         return np.asarray(j + (1 - j) * 2.0**-self.spec.bits)
 
     def similarity_of(self, q: Rows, x: Rows) -> Floats:
-        """Weighted Jaccard similarities (n,) of pairs of rows, ``q[i]`` with ``x[i]``; 1 for two rows of zeros."""
+        """Weighted Jaccard similarities (n,) of pairs of rows; 1 for two rows of zeros."""
         return weighted_jaccard(q, x)

@@ -30,8 +30,8 @@ class MinHashSpec(SetSpec):
     Attributes
     ----------
     method : str
-        ``"permutation-free"``: a function for each of the K L hashes. ``"doph"``: K permutations, cut into a bin for
-        each of the L tables, empty bins filled by optimal densification.
+        ``"permutation-free"``: a function for each of the K L hashes. ``"doph"``: K permutations, cut into a
+        bin for each of the L tables, empty bins filled by optimal densification.
     bits : int
         Bits that are kept of a hash, b; K b is at most 32.
     """
@@ -48,8 +48,8 @@ class MinHashDraws:
         count = spec.n_hashes * (spec.n_tables if spec.method == "permutation-free" else 1)
         padded = -(-count // 64) * 64
         self.seed = int(_draws.words(spec.seed, _WORDS, 1)[0] >> np.uint64(32))
-        #: (count, padded to a multiple of 64) uint32: odd factors and offsets of the functions, or the seeds of
-        #: the permutations and of their densification.
+        #: (count, padded to a multiple of 64) uint32: odd factors and offsets of the functions, or the seeds
+        #: of the permutations and of their densification.
         self.multipliers = self._words(spec.seed, _FACTORS, padded)
         self.offsets = self._words(spec.seed, _OFFSETS, padded)
         if spec.method == "permutation-free":
@@ -57,7 +57,11 @@ class MinHashDraws:
             return
         shape = spec.n_hashes, spec.n_tables, _TRIES
         #: (K, L, 8) uint32: the bins that an empty bin tries, in order.
-        self.tries = _draws.integers(spec.seed, _BINS, math.prod(shape), spec.n_tables).astype(np.uint32).reshape(shape)
+        self.tries = (
+            _draws.integers(spec.seed, _BINS, math.prod(shape), spec.n_tables)
+            .astype(np.uint32)
+            .reshape(shape)
+        )
 
     @staticmethod
     def _words(seed: int, stream: int, count: int) -> Words:
@@ -77,15 +81,15 @@ class MinHash(HashFamily):
 
     Notes
     -----
-    *permutation-free*: each hash orders the elements by a linear function of words that stand for them. Hashes and
-    tables are independent.
+    *permutation-free*: each hash orders the elements by a linear function of words that stand for them.
+    Hashes and tables are independent.
 
     *doph*: each of the K hashes of a code orders the elements by a permutation of its own, and table l looks
-    at the l-th of L bins of each. An empty bin takes the place of another: the first filled one in an order of
-    the bins that is its own, which keeps the law exact (Shrivastava, ICML 2017, arXiv 1703.04664; here the
+    at the l-th of L bins of each. An empty bin takes the place of another: the first filled one in an order
+    of the bins that is its own, which keeps the law exact (Shrivastava, ICML 2017, arXiv 1703.04664; here the
     order starts with eight random bins, and ends with all by random rank, so that a small set is no slower
-    than a large one). The hashes of a code come from different permutations, so they are independent and p^K is
-    exact. Tables depend on each other: a set much smaller than L leaves many tables with the same few
+    than a large one). The hashes of a code come from different permutations, so they are independent and p^K
+    is exact. Tables depend on each other: a set much smaller than L leaves many tables with the same few
     elements, and the number of tables that agree spreads far more than with independent ones.
 
     Cost of a set of n elements: *permutation-free* n K L multiplications; *doph* n K + K L.
@@ -141,7 +145,9 @@ class MinHash(HashFamily):
         for k in range(self.n_hashes):
             values = mix(words ^ self._drawn.multipliers[k])
             bins = np.full(self.n_tables, _EMPTY)
-            np.minimum.at(bins, (values.astype(np.uint64) * np.uint64(self.n_tables)) >> np.uint64(32), values)
+            np.minimum.at(
+                bins, (values.astype(np.uint64) * np.uint64(self.n_tables)) >> np.uint64(32), values
+            )
             if (bins == _EMPTY).all():
                 return None
             chosen[k] = bins[self._stand_ins(bins, k)]
@@ -171,5 +177,5 @@ class MinHash(HashFamily):
         return np.asarray(j + (1 - j) * 2.0**-self.spec.bits)
 
     def similarity_of(self, q: Rows, x: Rows) -> Floats:
-        """Jaccard similarities (n,) of the sets of pairs of rows, ``q[i]`` with ``x[i]``; 1 for two empty ones."""
+        """Jaccard similarities (n,) of the sets of pairs of rows; 1 for two empty ones."""
         return jaccard(q, x, self.spec)

@@ -14,6 +14,11 @@ FEW_ENTRIES = (
 CASES = {
     "dwta": ("dwta", {}, {}),
     "dwta-pairs": ("dwta", {"window": 2}, {}),
+    "icws": ("icws", {}, {}),
+    "minhash": ("minhash", {}, {}),
+    "minhash-doph": ("minhash", {"method": "doph"}, {}),
+    "minhash-threshold": ("minhash", {"method": "doph", "sets": "threshold", "threshold": 0.3}, {}),
+    "minhash-top": ("minhash", {"sets": "top", "set_size": 5, "bits": 1}, {}),
     "simhash-gaussian": ("simhash", {"projection": "gaussian"}, {}),
     "simhash-hadamard": ("simhash", {"projection": "hadamard"}, {}),
     "simhash-sparse": (
