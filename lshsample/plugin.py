@@ -1,4 +1,4 @@
-"""The public plugin API: what a package needs to bring hash families of its own.
+"""The public plugin API: what a package needs to bring hash families and sampler stages of its own.
 
 A plugin is a module (or object) named by an entry point of the group ``lshsample``; its hooks are marked with
 :data:`hookimpl`. The built-in families are such a plugin (``lshsample_families``), with no private door.
@@ -7,8 +7,9 @@ A plugin is a module (or object) named by an entry point of the group ``lshsampl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import attrs
 import numpy as np
@@ -20,13 +21,19 @@ from lshsample._native import core
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.specs import integer, number, one_of
 
+if TYPE_CHECKING:
+    from lshsample.sampling import ActiveSet, Batch, SamplerStage
+
 __all__ = [
+    "ActiveSet",
+    "Batch",
     "Codes",
     "FamilySpec",
     "Floats",
     "HashFamily",
     "NativeKernel",
     "Rows",
+    "SamplerStage",
     "get_include",
     "hookimpl",
     "hookspec",
@@ -35,6 +42,16 @@ __all__ = [
     "number",
     "one_of",
 ]
+
+#: What a plugin's stages need lives in a layer above this one: found when it is first asked for.
+_STAGES = ("ActiveSet", "Batch", "SamplerStage")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _STAGES:
+        raise AttributeError(f"module 'lshsample.plugin' has no attribute {name!r}")
+    return getattr(import_module("lshsample.sampling"), name)
+
 
 #: Marks a plugin's hooks.
 hookimpl = pluggy.HookimplMarker("lshsample")
@@ -50,6 +67,12 @@ Floats = npt.NDArray[np.float64]
 @hookspec
 def lshsample_hash_families() -> dict[str, type[HashFamily]]:
     """Return the plugin's families: name to class. A name that another plugin has taken is an error."""
+    raise NotImplementedError
+
+
+@hookspec
+def lshsample_sampler_stages() -> dict[str, type[SamplerStage]]:
+    """Return the plugin's stages: name, which is the class's own, to class. A taken name is an error."""
     raise NotImplementedError
 
 

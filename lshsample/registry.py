@@ -35,12 +35,13 @@ __all__ = [
     "family_to_dict",
     "family_to_json",
     "family_to_toml",
+    "hook_results",
+    "installed_plugins",
     "make_family",
 ]
 
 GROUP = "lshsample"
 _NAME = re.compile(r"[a-z][a-z0-9_-]*\Z")
-_HOOK = "lshsample_hash_families"
 
 
 class FamilyRegistry:
@@ -61,18 +62,14 @@ class FamilyRegistry:
     def __init__(self, plugins: Iterable[tuple[str, object]]) -> None:
         self._families: dict[str, type[HashFamily]] = {}
         self._owners: dict[str, str] = {}
-        manager = pluggy.PluginManager(GROUP)
-        manager.add_hookspecs(hooks)
-        for name, plugin in plugins:
-            _register(manager, name, plugin)
-        for hook in manager.hook.lshsample_hash_families.get_hookimpls():
-            for family_name, cls in _call_hook(hook).items():
-                self._add(hook.plugin_name, family_name, cls)
+        for owner, found in hook_results(plugins, "lshsample_hash_families", "HashFamily"):
+            for family_name, cls in found.items():
+                self._add(owner, family_name, cls)
 
     @classmethod
     def installed(cls) -> FamilyRegistry:
         """The registry of every plugin that is installed."""
-        return cls((_entry_label(point), _load(point)) for point in metadata.entry_points(group=GROUP))
+        return cls(installed_plugins())
 
     def _add(self, owner: str, name: Any, cls: Any) -> None:
         _check_class(owner, name, cls)
@@ -148,6 +145,30 @@ def _load(point: metadata.EntryPoint) -> object:
         raise PluginError(f"plugin {_entry_label(point)}: cannot be imported: {_words(error)}") from error
 
 
+def installed_plugins() -> list[tuple[str, object]]:
+    """Names and plugins of every entry point of the group ``lshsample``; a broken one is an error."""
+    return [(_entry_label(point), _load(point)) for point in metadata.entry_points(group=GROUP)]
+
+
+def hook_results(
+    plugins: Iterable[tuple[str, object]], hook_name: str, wanted: str
+) -> list[tuple[str, dict[Any, Any]]]:
+    """What each plugin's hook of a name returns, with the plugin's name.
+
+    Raises
+    ------
+    PluginError
+        A hook of the wrong signature or an unknown one, a hook that fails or returns something else than a
+        dict (of names to classes of the kind ``wanted``); the message names the plugin.
+    """
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hooks)
+    for name, plugin in plugins:
+        _register(manager, name, plugin)
+    implementations = getattr(manager.hook, hook_name).get_hookimpls()
+    return [(hook.plugin_name, _call_hook(hook, hook_name, wanted)) for hook in implementations]
+
+
 def _register(manager: pluggy.PluginManager, name: str, plugin: object) -> None:
     try:
         manager.register(plugin, name)
@@ -156,8 +177,8 @@ def _register(manager: pluggy.PluginManager, name: str, plugin: object) -> None:
         raise PluginError(f"plugin {name}: {error}") from error
 
 
-def _call_hook(hook: pluggy.HookImpl) -> dict[Any, Any]:
-    where = f"plugin {hook.plugin_name}: {_HOOK}"
+def _call_hook(hook: pluggy.HookImpl, hook_name: str, wanted: str) -> dict[Any, Any]:
+    where = f"plugin {hook.plugin_name}: {hook_name}"
     if hook.hookwrapper or hook.wrapper:
         raise PluginError(f"{where} is a hook wrapper; wanted a plain hook")
     try:
@@ -166,7 +187,7 @@ def _call_hook(hook: pluggy.HookImpl) -> dict[Any, Any]:
         raise PluginError(f"{where} raised {_words(error)}") from error
     if not isinstance(found, dict):
         raise PluginError(
-            f"{where} returned {type(found).__name__}; wanted a dict of names to HashFamily classes"
+            f"{where} returned {type(found).__name__}; wanted a dict of names to {wanted} classes"
         )
     return found
 

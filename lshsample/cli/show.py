@@ -12,7 +12,9 @@ from lshsample._native import core
 from lshsample.cli.app import output
 from lshsample.plugin import FamilySpec, HashFamily, get_include
 from lshsample.registry import default_registry
-from lshsample.sampling import NAMED_PIPELINES, builtin_stages, named_pipeline
+from lshsample.sampling import NAMED_PIPELINES, named_pipeline
+from lshsample.sampling import stages as all_stages
+from lshsample.sampling.text import stage_registry
 
 __all__ = ["families", "info", "stages"]
 
@@ -40,10 +42,11 @@ def families() -> None:
 
 def stages() -> None:
     """List the stages of sampler pipelines, and the pipelines that have a name."""
-    table = Table("stage", "what it does")
-    for name, cls in sorted(builtin_stages().items()):
+    table = Table("stage", "what it does", "plugin")
+    for name, cls in all_stages().items():
         options = ", ".join(field.name for field in attrs.fields(cls) if field.name != "tables")
-        table.add_row(f"{name}({options})", _first_line(cls))
+        owner = stage_registry().owner(name) or "built in"
+        table.add_row(f"{name}({options})", _first_line(cls), owner)
     output.print(table)
     named = Table("named pipeline", "for 100,000 units and 2,000 active ones")
     for name in NAMED_PIPELINES:

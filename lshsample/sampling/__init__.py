@@ -9,7 +9,7 @@ from lshsample.sampling.retrieve import Retrieve
 from lshsample.sampling.sampler import Sampler
 from lshsample.sampling.sources import Fill, Frequency, Full, Include, Uniform
 from lshsample.sampling.stage import Batch, SamplerStage, Stage
-from lshsample.sampling.text import builtin_stages
+from lshsample.sampling.text import builtin_stages, stages
 
 __all__ = [
     "NAMED_PIPELINES",
@@ -33,4 +33,5 @@ __all__ = [
     "make_pipeline",
     "named_pipeline",
     "parse_pipeline",
+    "stages",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -12,11 +13,19 @@ import attrs
 from lshsample.errors import ArgumentError
 from lshsample.sampling.exact_top import ExactTop
 from lshsample.sampling.filters import AtLeast, Cap, Top
+from lshsample.sampling.installed import StageRegistry
 from lshsample.sampling.retrieve import Retrieve
 from lshsample.sampling.sources import Fill, Frequency, Full, Include, Uniform
 from lshsample.sampling.stage import Stage
 
-__all__ = ["builtin_stages", "parse_stages", "stage_from_dict", "stage_to_dict"]
+__all__ = [
+    "builtin_stages",
+    "parse_stages",
+    "stage_from_dict",
+    "stage_registry",
+    "stage_to_dict",
+    "stages",
+]
 
 _BUILTIN = (AtLeast, Cap, ExactTop, Fill, Frequency, Full, Include, Retrieve, Top, Uniform)
 _MAX_TEXT = 10_000
@@ -27,8 +36,36 @@ def builtin_stages() -> dict[str, type[Stage]]:
     return {cls.name: cls for cls in _BUILTIN}
 
 
-def _known(stages: Mapping[str, type[Stage]] | None) -> dict[str, type[Stage]]:
-    return builtin_stages() | dict(stages or {})
+@functools.cache
+def stage_registry() -> StageRegistry:
+    """The stages of the installed plugins, found when first asked for.
+
+    Raises
+    ------
+    PluginError
+        An installed plugin is broken; the next call tries again.
+    """
+    return StageRegistry.installed(builtin_stages())
+
+
+def stages() -> dict[str, type[Stage]]:
+    """All stages by name: the built-in ones and those of installed plugins.
+
+    Raises
+    ------
+    PluginError
+        An installed plugin is broken; the message names it.
+
+    Examples
+    --------
+    >>> "Retrieve" in stages()
+    True
+    """
+    return dict(sorted((builtin_stages() | stage_registry().stages()).items()))
+
+
+def _known(own: Mapping[str, type[Stage]] | None) -> dict[str, type[Stage]]:
+    return stages() | dict(own or {})
 
 
 def _make(cls: type[Stage], where: str, positional: list[Any], named: dict[str, Any]) -> Stage:

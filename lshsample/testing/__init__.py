@@ -1,5 +1,15 @@
-"""What plugins and applications test themselves with: the kit for hash families, and reference oracles."""
+"""What plugins and applications test themselves with: kits for hash families and stages, oracles."""
 
 from lshsample.testing.conformance import CHECKS, FamilyCase, check_family, family_checks
+from lshsample.testing.stages import STAGE_CHECKS, StageCase, check_stage, stage_checks
 
-__all__ = ["CHECKS", "FamilyCase", "check_family", "family_checks"]
+__all__ = [
+    "CHECKS",
+    "STAGE_CHECKS",
+    "FamilyCase",
+    "StageCase",
+    "check_family",
+    "check_stage",
+    "family_checks",
+    "stage_checks",
+]

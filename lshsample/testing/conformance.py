@@ -38,6 +38,7 @@ from lshsample._native.family import checked_rows, hash_rows, kernel_struct, pro
 from lshsample.errors import ArgumentError, PluginError, UnsupportedError
 from lshsample.plugin import HashFamily
 from lshsample.testing import laws
+from lshsample.testing.outcomes import as_parameters, run_checks
 
 __all__ = ["CHECKS", "FamilyCase", "check_family", "family_checks"]
 
@@ -292,19 +293,7 @@ def family_checks(expected_failures: Mapping[str, str] | None = None) -> list[An
     list
         For ``pytest.mark.parametrize``; each value is a function of a :class:`FamilyCase`.
     """
-    import pytest
-
-    expected = _known_checks(expected_failures)
-    return [
-        pytest.param(
-            check,
-            id=name,
-            marks=[pytest.mark.xfail(reason=expected[name], strict=True, raises=AssertionError)],
-        )
-        if name in expected
-        else pytest.param(check, id=name)
-        for name, check in CHECKS.items()
-    ]
+    return as_parameters(CHECKS, expected_failures)
 
 
 def check_family(case: FamilyCase, expected_failures: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -327,38 +316,7 @@ def check_family(case: FamilyCase, expected_failures: Mapping[str, str] | None =
     AssertionError
         Some check failed, or passed against expectation; all of them are listed.
     """
-    expected = _known_checks(expected_failures)
-    outcomes, broken = {}, []
-    for name, check in CHECKS.items():
-        outcome = _outcome(check, case)
-        if (outcome == "passed" or outcome.startswith("skipped")) and name in expected:
-            broken.append(f"{name}: {outcome}, but expected to fail: {expected[name]}")
-        elif outcome.startswith("failed") and name not in expected:
-            broken.append(f"{name}: {outcome}")
-        outcomes[name] = f"fails as expected: {expected[name]}" if name in expected else outcome
-    if broken:
-        raise AssertionError("\n".join(broken))
-    return outcomes
-
-
-def _outcome(check: Callable[[FamilyCase], None], case: FamilyCase) -> str:
-    try:
-        check(case)
-    except SkipTest as reason:
-        return f"skipped: {reason}"
-    except AssertionError as error:
-        return f"failed: {error}"
-    except Exception as error:  # the family's own: reported like the rest, so that no check hides the others
-        return f"failed: {type(error).__name__}: {error}"
-    return "passed"
-
-
-def _known_checks(expected_failures: Mapping[str, str] | None) -> dict[str, str]:
-    expected = dict(expected_failures or {})
-    for name in expected:
-        if name not in CHECKS:
-            raise ArgumentError("expected_failures", repr(name), f"names of checks ({', '.join(CHECKS)})")
-    return expected
+    return run_checks(CHECKS, case, expected_failures)
 
 
 def _pickled(family: HashFamily) -> HashFamily:

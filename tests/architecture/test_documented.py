@@ -73,12 +73,19 @@ def test_every_named_pipeline_is_shown(name):
     assert re.search(rf"^{name} ", PAGES["samplers.md"], re.MULTILINE)
 
 
+#: Each hook's page and test.
+HOOKS = {
+    "lshsample_hash_families": ("plugins.md", "test_registry.py"),
+    "lshsample_sampler_stages": ("plugins-stages.md", "test_stage_plugins.py"),
+}
+
+
 def test_every_hook_is_documented_and_tested():
     hooks = [name for name in dir(plugin) if name.startswith("lshsample_")]
-    assert hooks == ["lshsample_hash_families"]
-    for name in hooks:
-        assert f"## `{name}`" in PAGES["plugins.md"], f"docs/plugins.md has no section on the hook {name}"
-        assert name in (ROOT / "tests" / "families" / "test_registry.py").read_text()
+    assert set(hooks) == set(HOOKS)
+    for name, (page, test) in HOOKS.items():
+        assert f"## `{name}`" in PAGES[page], f"docs/{page} has no section on the hook {name}"
+        assert name in (ROOT / "tests" / "families" / test).read_text()
 
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]

@@ -1,0 +1,240 @@
+"""The conformance kit of sampler stages: what each must obey, as checks for any plugin's tests.
+
+.. code-block:: python
+
+    import pytest
+    from lshsample.testing import StageCase, stage_checks
+
+    @pytest.mark.parametrize("check", stage_checks())
+    def test_my_stage(check):
+        check(StageCase(MyStage(3)))
+
+As in the kit of families, a check raises AssertionError, a failure that is known and accepted is named with
+its reason, and must then fail: ``stage_checks({"forced_ids": "it is a filter for prediction, where nothing is
+forced"})``.
+"""
+
+from __future__ import annotations
+
+import functools
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lshsample.errors import BiasedSampleError, LshsampleError
+from lshsample.registry import make_family
+from lshsample.sampling import ActiveSet, Batch, Include, Pipeline, Retrieve, Sampler, SamplerStage, Uniform
+from lshsample.sampling import parse_pipeline as parse
+from lshsample.tables import HashTables
+from lshsample.testing.outcomes import as_parameters, run_checks
+
+__all__ = ["STAGE_CHECKS", "StageCase", "check_stage", "stage_checks"]
+
+N_ITEMS, DIM, N_QUERIES, N_DRAWN, N_STEPS = 60, 16, 7, 12, 2000
+#: Beyond so many standard errors none of a few hundred rates falls by chance.
+_Z = 4.8
+
+
+@attrs.frozen(eq=False)
+class StageCase:
+    """What is under test.
+
+    Attributes
+    ----------
+    stage : SamplerStage
+        The stage; it must fit 60 items of 16 columns, queries and tables.
+    before : Pipeline
+        What comes before it.
+    """
+
+    stage: SamplerStage
+    before: Pipeline = attrs.field(factory=lambda: Retrieve() | Uniform(N_DRAWN))
+
+    def sample(self, pipeline: Pipeline, *, rows: int = N_QUERIES, **options: Any) -> ActiveSet:
+        """An active set of a pipeline over the kit's own items, tables, queries and forced ids."""
+        _, queries, include = _world()
+        forced = include[:rows] if pipeline.takes_include else None
+        with _no_refusal():
+            return _bound(pipeline).sample(queries[:rows], include=forced, **{"threads": 1, **options})
+
+
+@functools.cache
+def _world() -> tuple[HashTables, npt.NDArray[np.float32], Any]:
+    """Tables over the items, queries near some of them, and ids to force."""
+    rng = np.random.default_rng(17)
+    vectors = rng.standard_normal((N_ITEMS, DIM)).astype(np.float32)
+    queries = vectors[:N_QUERIES] + 0.3 * rng.standard_normal((N_QUERIES, DIM)).astype(np.float32)
+    include: Any = sp.csr_array(rng.random((N_QUERIES, N_ITEMS)) < 0.05, dtype=np.float32)
+    family = make_family("simhash", dim=DIM, n_hashes=4, n_tables=3, seed=5)
+    return HashTables(family).build(vectors), queries, include
+
+
+@functools.lru_cache(maxsize=8)
+def _bound(pipeline: Pipeline) -> Sampler:
+    return pipeline.bind(tables=_world()[0], frequencies=np.arange(1, N_ITEMS + 1))
+
+
+@attrs.frozen
+class _Watch(SamplerStage):
+    """Runs a stage, and tells when it changes the set that it was given."""
+
+    stage: SamplerStage
+
+    def apply(self, active: ActiveSet, batch: Batch) -> ActiveSet:
+        before = active.indptr.copy(), active.ids.copy(), active.counts.copy()
+        result = self.stage.apply(active, batch)
+        after = (active.indptr, active.ids, active.counts)
+        same = all(
+            np.array_equal(np.asarray(old), np.asarray(new)) for old, new in zip(before, after, strict=True)
+        )
+        assert same, "the stage changes the arrays of the set that it is given"
+        return result
+
+
+def _equal(one: ActiveSet, other: ActiveSet) -> bool:
+    pairs = ((one.indptr, other.indptr), (one.ids, other.ids), (one.counts, other.counts))
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def check_spec(case: StageCase) -> None:
+    """The stage survives text, plain data, TOML and pickle, and can be hashed."""
+    stage, known = case.stage, {type(case.stage).name: type(case.stage)}
+    pipeline = Pipeline((stage,))
+    with _no_refusal():
+        assert parse(str(pipeline), known) == pipeline, f"{pipeline} does not parse back to itself"
+        assert Pipeline.from_dict(pipeline.to_dict(), known) == pipeline, "plain data makes another stage"
+        assert Pipeline.from_toml(pipeline.to_toml(), known) == pipeline, "TOML makes another stage"
+    assert hash(stage) == hash(attrs.evolve(stage)), "equal stages have different hash values"
+    try:
+        again = pickle.loads(pickle.dumps(stage))
+    except Exception as error:
+        raise AssertionError(f"the stage cannot be pickled: {error}") from error
+    assert again == stage, "pickling changes the stage"
+
+
+def check_contract(case: StageCase) -> None:
+    """Ids in range, ascending and unique in each row, wherever it stands; the input is left as it was."""
+    watched = _Watch(case.stage)
+    for pipeline in (case.before | watched, Pipeline((watched,)), watched | Include() | Uniform(2)):
+        for rows in (N_QUERIES, 1, 0):
+            for pool in (False, True):
+                active = case.sample(pipeline, rows=rows, pool=pool)
+                assert len(active) == (1 if pool else rows)
+
+
+def check_determinism(case: StageCase) -> None:
+    """Seed and step alone decide: the same call again, and an equal stage, give the same set."""
+    for pool in (False, True):
+        for step in range(3):
+            sets = [
+                case.sample(case.before | attrs.evolve(case.stage), seed=3, step=step, pool=pool)
+                for _ in range(3)
+            ]
+            assert all(_equal(sets[0], other) for other in sets[1:]), (
+                "the same seed and step give another set: is something unseeded?"
+            )
+
+
+def check_threads(case: StageCase) -> None:
+    """The number of threads changes nothing."""
+    for step in range(5):
+        one, *others = (case.sample(case.before | case.stage, step=step, threads=t) for t in (1, 2, 4))
+        assert all(_equal(one, other) for other in others), "the set depends on the number of threads"
+
+
+def check_forced_ids(case: StageCase) -> None:
+    """Ids that ``Include`` forced are there after the stage, in each row and pooled."""
+    _, _, include = _world()
+    for pool in (False, True):
+        for step in range(20):
+            active = case.sample(case.before | Include() | case.stage, step=step, pool=pool)
+            for row in range(N_QUERIES):
+                forced = include.indices[include.indptr[row] : include.indptr[row + 1]]
+                lost = np.setdiff1d(forced, active.row(0 if pool else row))
+                assert not len(lost), f"the stage drops the forced ids {lost.tolist()} of row {row}"
+
+
+def check_law(case: StageCase) -> None:
+    """Each id's inclusion frequency is what ``log_inclusion`` says, or the set says that it is biased.
+
+    The stage's outcome is taken as given, so probabilities are conditional on it: over many steps the mean of
+    1 / pi over the sets that an id is in must be 1 (Horvitz & Thompson 1952), for each row and id.
+    """
+    alone = case.sample(Pipeline((case.stage,)))
+    if alone.is_biased:
+        _check_honest(case.stage, alone)
+    _check_weights(case, case.before | case.stage | Uniform(N_DRAWN))
+    _check_weights(case, case.stage | Uniform(N_DRAWN))
+
+
+def _check_weights(case: StageCase, pipeline: Pipeline) -> None:
+    weights, squares = np.zeros((2, N_QUERIES, N_ITEMS))
+    for step in range(N_STEPS):
+        active = case.sample(pipeline, step=step)
+        inverse = np.exp(-active.log_inclusion.astype(np.float64))
+        place = active.row_of_ids(), active.ids
+        weights[place] += inverse
+        squares[place] += inverse**2
+    mean = weights / N_STEPS
+    width = _Z * np.sqrt(np.maximum(squares / N_STEPS - mean**2, 1 / N_STEPS) / N_STEPS)
+    row, item = np.unravel_index(np.argmax(np.abs(mean - 1) / width), mean.shape)
+    assert abs(mean[row, item] - 1) <= width[row, item], (
+        f"{pipeline}: item {item} of row {row} comes {mean[row, item]:.3f} times as often as log_inclusion "
+        f"says (allowed: 1 +- {width[row, item]:.3f})"
+    )
+
+
+def _check_honest(stage: SamplerStage, active: ActiveSet) -> None:
+    try:
+        active.log_inclusion  # noqa: B018 - it is asked for its error
+    except BiasedSampleError as error:
+        why = str(error)
+    assert type(stage).name in why, f"the error does not name the stage: {why}"
+
+
+#: Every check by name.
+STAGE_CHECKS: dict[str, Callable[[StageCase], None]] = {
+    "spec": check_spec,
+    "contract": check_contract,
+    "determinism": check_determinism,
+    "threads": check_threads,
+    "forced_ids": check_forced_ids,
+    "law": check_law,
+}
+
+
+def stage_checks(expected_failures: Mapping[str, str] | None = None) -> list[Any]:
+    """The checks of a stage as pytest parameters; each value is a function of a :class:`StageCase`.
+
+    Parameters
+    ----------
+    expected_failures : mapping of str to str
+        Names of checks that the stage is known to fail, each with the reason. They must fail.
+    """
+    return as_parameters(STAGE_CHECKS, expected_failures)
+
+
+def check_stage(case: StageCase, expected_failures: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Run every check on a stage, without pytest: what became of each; AssertionError lists failures.
+
+    Examples
+    --------
+    >>> from lshsample.sampling import ExactTop
+    >>> check_stage(StageCase(ExactTop(5)))["law"]
+    'passed'
+    """
+    return run_checks(STAGE_CHECKS, case, expected_failures)
+
+
+@contextmanager
+def _no_refusal() -> Iterator[None]:
+    try:
+        yield
+    except LshsampleError as error:
+        raise AssertionError(str(error)) from error

@@ -1,0 +1,233 @@
+"""Stages from plugins: found by name in texts, refused by name when broken; and the kit that tests them."""
+
+import itertools
+from importlib import metadata
+from types import SimpleNamespace
+
+import attrs
+import numpy as np
+import pytest
+
+from lshsample import plugin as api
+from lshsample.errors import ArgumentError, PluginError
+from lshsample.plugin import SamplerStage, hookimpl
+from lshsample.sampling import (
+    Include,
+    Retrieve,
+    Uniform,
+    builtin_stages,
+    make_pipeline,
+    parse_pipeline,
+    stages,
+)
+from lshsample.sampling.installed import StageRegistry
+from lshsample.sampling.text import stage_registry
+from lshsample.testing import STAGE_CHECKS, StageCase, check_stage, stage_checks
+
+
+@attrs.frozen
+class Even(SamplerStage):
+    """Keeps even ids, and forced ones."""
+
+    step: int = 2
+
+    def apply(self, active, batch):
+        keep = active.ids % self.step == 0
+        if batch.include is not None:
+            indptr, indices = batch.include
+            rows = np.repeat(np.arange(batch.n_queries), np.diff(indptr)) * (not batch.pooled)
+            keep |= np.isin(active.row_of_ids() * batch.n_items + active.ids, rows * batch.n_items + indices)
+        return active.keep(keep)
+
+
+@attrs.frozen
+class Coin(SamplerStage):
+    """Keeps what a coin says, by the batch's own generator; forced ids among it or not."""
+
+    def apply(self, active, batch):
+        return active.keep(batch.generator().random(len(active.ids)) < 0.5)
+
+
+@attrs.frozen
+class Unseeded(SamplerStage):
+    """Draws from a counter."""
+
+    draws = itertools.count()
+
+    def apply(self, active, batch):
+        return active.keep(np.random.default_rng(next(self.draws)).random(len(active.ids)) < 0.5)
+
+
+@attrs.frozen
+class ByThreads(SamplerStage):
+    """Cuts its work by the number of threads."""
+
+    def apply(self, active, batch):
+        return active.keep(np.arange(len(active.ids)) % (batch.threads + 1) > 0)
+
+
+@attrs.frozen
+class Unsorted(SamplerStage):
+    """Ids in a hash set's order, say."""
+
+    def apply(self, active, batch):
+        return attrs.evolve(active, ids=np.ascontiguousarray(active.ids[::-1]))
+
+
+@attrs.frozen
+class Beyond(SamplerStage):
+    """An id that there is not."""
+
+    def apply(self, active, batch):
+        ids = active.ids.copy()
+        ids[-1:] = batch.n_items
+        return attrs.evolve(active, ids=ids)
+
+
+@attrs.frozen
+class InPlace(SamplerStage):
+    """Writes to its input."""
+
+    def apply(self, active, batch):
+        active.counts[:] = 1
+        return active
+
+
+@attrs.frozen
+class ReusesDraws(SamplerStage):
+    """Draws what a later Uniform will draw again: nothing that comes after it is independent of it."""
+
+    def apply(self, active, batch):
+        sampler = Uniform(12).bind(n_items=batch.n_items)
+        drawn = sampler.sample(n_queries=batch.n_queries, seed=batch.seed, step=batch.step, pool=batch.pooled)
+        return attrs.evolve(drawn, log_inclusion=None)
+
+
+@attrs.frozen
+class Unplain(SamplerStage):
+    """A value that no text or file can hold."""
+
+    weights: tuple[int, ...] = attrs.field(default=(1, 2), converter=tuple)
+
+    def apply(self, active, batch):
+        return active
+
+
+def plugin_returning(found):
+    call = found if callable(found) else lambda: found
+
+    def lshsample_sampler_stages():
+        return call()
+
+    return SimpleNamespace(lshsample_sampler_stages=hookimpl(lshsample_sampler_stages))
+
+
+def test_installed_stages_are_found_by_name(monkeypatch):
+    point = metadata.EntryPoint("evens", f"{__name__}:Plugin", "lshsample")
+    monkeypatch.setattr(metadata.EntryPoint, "load", lambda self: plugin_returning({"Even": Even}))
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [point])
+    stage_registry.cache_clear()
+    try:
+        assert stages()["Even"] is Even
+        assert "evens" in stage_registry().owner("Even")
+        assert parse_pipeline("Retrieve() | Even(step=3)") == Retrieve() | Even(step=3)
+        assert make_pipeline("Even() | Include()", n_active=5, n_items=9) == Even() | Include()
+        with pytest.raises(ArgumentError, match="Even"):
+            parse_pipeline("Evn()")
+    finally:
+        monkeypatch.undo()
+        stage_registry.cache_clear()
+    assert set(stages()) >= set(builtin_stages())
+
+
+class Plain(SamplerStage):
+    """Not an attrs class."""
+
+    def apply(self, active, batch):
+        return active
+
+
+@attrs.frozen
+class Lacking(SamplerStage):
+    """No apply."""
+
+
+Top = attrs.frozen(type("Top", (Even,), {"__module__": __name__}))
+
+
+@pytest.mark.parametrize(
+    ("found", "problem"),
+    [
+        ([Even], "returned list; wanted a dict of names to SamplerStage classes"),
+        ({"Even": object}, "wanted a subclass of SamplerStage"),
+        ({"Even": Even()}, "wanted a subclass of SamplerStage"),
+        ({"Uniform": Uniform}, "wanted a subclass of SamplerStage"),
+        ({"even": Even}, "wanted the name of its class, 'Even'"),
+        ({"Plain": Plain}, "Plain is not a frozen attrs class"),
+        ({"Lacking": Lacking}, "Lacking lacks apply"),
+        ({"Top": Top}, "the stage name 'Top', which lshsample itself has"),
+        (lambda: 1 // 0, "lshsample_sampler_stages raised ZeroDivisionError"),
+    ],
+)
+def test_broken_plugins_are_named(found, problem):
+    plugins = [("good", plugin_returning({"Coin": Coin})), ("broken-one", plugin_returning(found))]
+    with pytest.raises(PluginError, match=problem) as error:
+        StageRegistry(plugins, builtin_stages())
+    assert "plugin broken-one" in str(error.value)
+
+
+def test_two_plugins_of_one_name():
+    plugins = [("one", plugin_returning({"Even": Even})), ("two", plugin_returning({"Even": Even}))]
+    with pytest.raises(PluginError, match=r"plugin (one|two).*'Even', which (one|two) has"):
+        StageRegistry(plugins)
+
+
+def test_the_plugin_api_has_what_a_stage_needs():
+    assert api.SamplerStage is SamplerStage
+    assert {"ActiveSet", "Batch", "SamplerStage"} <= set(api.__all__)
+    with pytest.raises(AttributeError, match="SamplrStage"):
+        api.SamplrStage  # noqa: B018
+
+
+@pytest.mark.parametrize("check", stage_checks())
+def test_a_sound_stage_passes(check):
+    check(StageCase(Even(3)))
+
+
+@pytest.mark.parametrize("check", stage_checks({"forced_ids": "it is a filter for prediction"}))
+def test_a_random_stage_passes(check):
+    check(StageCase(Coin()))
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "says"),
+    [
+        (Unseeded(), "determinism", "is something unseeded"),
+        (ByThreads(), "threads", "number of threads"),
+        (Unsorted(), "contract", "not ascending and unique"),
+        (Beyond(), "contract", "out of range"),
+        (InPlace(), "contract", "changes the arrays"),
+        (Coin(), "forced_ids", "drops the forced ids"),
+        (ReusesDraws(), "law", "as often as log_inclusion says"),
+        (Unplain((3,)), "spec", "a plain value"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, SamplerStage) else None,
+)
+def test_broken_stages_are_caught(stage, name, says):
+    with pytest.raises(AssertionError, match=says):
+        STAGE_CHECKS[name](StageCase(stage))
+
+
+def test_all_checks_without_pytest():
+    outcomes = check_stage(StageCase(Coin()), {"forced_ids": "it is a filter for prediction"})
+    assert outcomes["forced_ids"] == "fails as expected: it is a filter for prediction"
+    with pytest.raises(AssertionError, match="forced_ids: failed"):
+        check_stage(StageCase(Coin()))
+
+
+@pytest.mark.parametrize("reason", ["", "  ", None, True])
+def test_an_expected_failure_carries_a_reason(reason):
+    with pytest.raises(ArgumentError, match="the reason, in words"):
+        stage_checks({"law": reason})
+    with pytest.raises(ArgumentError, match="names of checks"):
+        stage_checks({"lwa": "a misprint"})
