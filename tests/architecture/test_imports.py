@@ -21,7 +21,7 @@ LAYERS = [
     ["nn", "metrics", "data"],
     ["training"],
     ["config"],
-    ["cli", "demo", "estimator", "testing", "torch", "ray"],
+    ["cli", "demo", "estimator", "scaffold", "testing", "torch", "ray"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 #: What a plugin may import of lshsample.
