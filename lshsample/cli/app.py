@@ -11,7 +11,7 @@ from rich.console import Console
 
 import lshsample
 from lshsample._native import core
-from lshsample.data import Dataset, atomic_file, load
+from lshsample.data import Dataset, atomic_file, detect_format, load
 from lshsample.errors import ArgumentError
 from lshsample.nn import Network
 
@@ -51,9 +51,15 @@ def environment(threads: int | None) -> dict[str, Any]:
     return {"threads": core.threads_or_default(threads), "isa": core.isa(), "version": lshsample.__version__}
 
 
-def load_data(path: Path, trust_rows: bool, threads: int | None) -> Dataset:
-    """A data file of any known format."""
-    return load(path, trust_rows=True, threads=threads) if trust_rows else load(path)
+def load_data(
+    path: Path, trust_rows: bool, threads: int | None, shape: tuple[int, int] | None = None
+) -> Dataset:
+    """A data file of any known format; ``shape``, features and labels, for one that does not say it."""
+    form = detect_format(path)
+    options: dict[str, Any] = {} if form == "npz" else {"threads": threads}
+    if form == "libsvm" and shape is not None:
+        options |= {"n_features": shape[0], "n_labels": shape[1]}
+    return load(path, **options, trust_rows=True) if trust_rows else load(path, **options)
 
 
 def load_model(path: Path) -> Network:

@@ -51,7 +51,8 @@ def evaluate(
     json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
 ) -> None:
     """Measure a model's P@1, P@3 and P@5 on a data file."""
-    network, data = load_model(model), load_data(file, trust_rows, threads)
+    network = load_model(model)
+    data = load_data(file, trust_rows, threads, (network.n_features, network.n_labels))
     check_shape(network, data, "FILE")
     began = time.perf_counter()
     measures = network.evaluate(data.x, data.y, mode=mode.value, threads=threads)
@@ -77,7 +78,8 @@ def predict(
     trust_rows: TrustRows = False,
 ) -> None:
     """Write the best labels of each row, a line a row: label:score label:score ..."""
-    network, data = load_model(model), load_data(file, trust_rows, threads)
+    network = load_model(model)
+    data = load_data(file, trust_rows, threads, (network.n_features, network.n_labels))
     check_shape(network, data, "FILE")
     labels, scores = network.predict(data.x, top=top, mode=mode.value, threads=threads)
     write_predictions(sys.stdout.buffer if output is None else output, labels, scores)

@@ -82,7 +82,8 @@ def train(
     _check_options(changes, config, save, resume)
     chosen = (from_file(config) if config is not None else TrainConfig()).merged(changes)
     data = load_data(train, trust_rows, threads)
-    held_out = load_data(test, trust_rows, threads) if test is not None else None
+    shape = (data.n_features, data.n_labels)
+    held_out = load_data(test, trust_rows, threads, shape) if test is not None else None
     run: dict[str, Any] = {
         "threads": threads,
         "max_seconds": max_seconds,
@@ -90,7 +91,6 @@ def train(
     }
     folder = resume or save
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
         run["checkpoint"] = folder / "checkpoint"
     if resume is not None:
         trainer = Trainer.resume(resume / "checkpoint", **run)

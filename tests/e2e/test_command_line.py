@@ -106,6 +106,26 @@ def test_every_sampler_trains(files: Files, tmp_path: Path, sampler: str, active
     assert 0 < json.loads((tmp_path / "r.json").read_text())["active_mean"] <= 60
 
 
+def test_libsvm_files_take_their_shape_from_the_training_data(files: Files, tmp_path: Path) -> None:
+    """Such a file does not say how many features and labels there are; a test file seldom has the last ones."""
+    paths = []
+    for source in files:
+        data = read_xc(source)
+        rows = data if source == files[0] else data.take(slice(0, 3))
+        lines = [
+            ",".join(map(str, y.indices))
+            + "".join(f" {i + 1}:{v}" for i, v in zip(x.indices, x.data, strict=True))
+            for x, y in ((rows.x[[r]], rows.y[[r]]) for r in range(rows.n_rows))
+        ]
+        paths.append(tmp_path / f"{source.name.split('.')[0]}.svm")
+        paths[-1].write_text("\n".join(lines) + "\n")
+    run = tmp_path / "run"
+    done = lshsample("train", paths[0], "--test", paths[1], *small("--epochs", 1, "--save", run))
+    assert done.returncode == 0, done.stderr
+    done = lshsample("evaluate", run, paths[1])
+    assert done.returncode == 0, done.stderr
+
+
 def test_config_file_and_options(files: Files, tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
     config.write_text('hidden = [16, 8]\nepochs = 3\nsampler = "uniform"\nn_active = 20\nseed = 5\n')
@@ -167,6 +187,7 @@ def test_mistakes_end_in_one_clear_line(files: Files, words: list[str], named: s
     assert done.returncode == 2
     assert named in done.stderr
     assert "Traceback" not in done.stderr
+    assert not Path("absent").exists()
 
 
 def test_lists() -> None:
