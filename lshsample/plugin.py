@@ -165,9 +165,14 @@ class HashFamily(ABC):
     #: The spec class, a frozen attrs subclass of FamilySpec.
     Spec: ClassVar[type[FamilySpec]] = FamilySpec
     #: What the law is a function of: "cosine", "inner_product", "euclidean", or a name of the family's own.
-    similarity: ClassVar[str]
+    similarity: str
     #: Whether the K hashes of one code are independent, so that p**K is the law of a code.
-    independent_hashes: ClassVar[bool] = True
+    independent_hashes: bool = True
+    #: Whether the law is one of the similarity and the norm of the data row: then ``collision_probability``
+    #: and ``code_probability`` take the norms as a second array.
+    law_of_norms: bool = False
+    #: Buckets per table that a query looks into where nothing else is said.
+    default_probes: int = 1
     #: Bits of one hash; a code has n_hashes times as many.
     bits_per_hash: int = 1
 
@@ -208,6 +213,11 @@ class HashFamily(ABC):
     def hash_query(self, q: Rows) -> Codes:
         """Codes (n, n_tables) of query rows; the same as :meth:`hash` unless the family is asymmetric."""
         return self.hash(q)
+
+    @property
+    def can_probe(self) -> bool:
+        """Whether queries can look into more than one bucket of a table."""
+        return type(self).probe is not HashFamily.probe
 
     def probe(self, q: Rows, n_probes: int) -> Codes:
         """Codes of the buckets to look into for each query row, the best first.
@@ -274,6 +284,54 @@ class HashFamily(ABC):
                 f"family {type(self).__name__}: the hashes of a code are dependent; p**K does not hold"
             )
         return np.asarray(self.collision_probability(similarity) ** self.n_hashes)
+
+    def pair_probability(self, q: Rows, x: Rows) -> Floats:
+        """Probability (n,) that one hash agrees on ``q[i]``, as a query, and ``x[i]``, as data.
+
+        The law of the pairs' similarities; a family whose law needs more of a pair than one number overrides
+        this and :meth:`pair_code_probability`.
+        """
+        return self.collision_probability(self.similarity_of(q, x))
+
+    def pair_code_probability(self, q: Rows, x: Rows) -> Floats:
+        """Probability (n,) that a whole code agrees on ``q[i]``, as a query, and ``x[i]``, as data."""
+        return self.code_probability(self.similarity_of(q, x))
+
+    def probe_probability(self, q: Rows, x: Rows, n_probes: int) -> Floats:
+        """Probability that each table's probes of a query find data rows, given that query's hash values.
+
+        Parameters
+        ----------
+        q : (1, dim) row
+            One query.
+        x : (n, dim) rows
+            Data rows.
+        n_probes : int
+            Buckets per table, P.
+
+        Returns
+        -------
+        (n, n_tables) float64 array
+            Exact over the draw of the functions among those that agree with what the query's margins are;
+            tables are independent.
+
+        Raises
+        ------
+        UnsupportedError
+            The family has no such law.
+        """
+        raise UnsupportedError(
+            f"family {type(self).__name__} has no law of its probes; wanted n_probes=1, given {n_probes}"
+        )
+
+    def prepare(self, vectors: Rows) -> Self:
+        """The family fitted to the rows that tables are about to be built from; called by every build.
+
+        The default is the family itself. One that needs to know its data (a bound on their norms, their
+        principal directions) returns a new family whose spec holds what it learned, and returns itself where
+        that still holds.
+        """
+        return self
 
     def similarity_of(self, q: Rows, x: Rows) -> Floats:
         """What the law is a function of, for pairs of rows: ``q[i]`` with ``x[i]``.

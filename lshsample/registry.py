@@ -32,6 +32,7 @@ __all__ = [
     "family_from_dict",
     "family_from_json",
     "family_from_toml",
+    "family_option",
     "family_to_dict",
     "family_to_json",
     "family_to_toml",
@@ -41,6 +42,8 @@ __all__ = [
 ]
 
 GROUP = "lshsample"
+#: What a family inside another one's spec takes from the outer spec.
+_SHAPE = ("dim", "n_hashes", "n_tables", "seed")
 _NAME = re.compile(r"[a-z][a-z0-9_-]*\Z")
 
 
@@ -304,3 +307,48 @@ def family_to_toml(family: HashFamily) -> str:
 def family_from_toml(text: str) -> HashFamily:
     """A family from TOML text."""
     return family_from_dict(tomllib.loads(text))
+
+
+def _inner_to_dict(family: HashFamily) -> dict[str, Any]:
+    return {name: value for name, value in family_to_dict(family).items() if name not in _SHAPE}
+
+
+def _inner_family(value: Any, outer: Any, field: attrs.Attribute[Any]) -> HashFamily:
+    shape = {name: getattr(outer, name) for name in _SHAPE}
+    if isinstance(value, HashFamily):
+        return type(value)(attrs.evolve(value.spec, **shape))
+    if not isinstance(value, Mapping):
+        raise ArgumentError(
+            field.name, repr(value), 'a HashFamily, or a mapping with its name under "family"'
+        )
+    for name in _SHAPE:
+        if name in value:
+            raise ArgumentError(
+                f"{field.name}.{name}",
+                value[name],
+                "the family's own options only: its shape is the outer one's",
+            )
+    return family_from_dict({**value, **shape})
+
+
+def family_option(default: str) -> Any:
+    """An attrs field that holds a family, for the spec of a family that wraps one.
+
+    It takes a family, or its plain data: ``{"family": name}`` and the family's own options. Its dim,
+    n_hashes, n_tables and seed are always those of the spec that it stands in. Written out it is plain
+    data again.
+
+    Parameters
+    ----------
+    default : str
+        Name of the family where none is given.
+
+    Returns
+    -------
+    attrs field
+    """
+    converter = attrs.Converter(_inner_family, takes_self=True, takes_field=True)
+    return attrs.field(factory=lambda: {"family": default}, converter=converter)
+
+
+specs.write_as(HashFamily, _inner_to_dict)

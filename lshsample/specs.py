@@ -29,6 +29,7 @@ __all__ = [
     "to_dict",
     "to_json",
     "to_toml",
+    "write_as",
 ]
 
 S = TypeVar("S")
@@ -76,6 +77,11 @@ def one_of(*choices: Any) -> Validator:
 
 
 _converter = cattrs.Converter(forbid_extra_keys=True)
+
+
+def write_as(cls: type[Any], write: Callable[[Any], Any]) -> None:
+    """Fields whose values are of class ``cls`` are written as the plain data that ``write`` makes of them."""
+    _converter.register_unstructure_hook(cls, write)
 
 
 def to_dict(spec: Any) -> dict[str, Any]:

@@ -170,10 +170,21 @@ class HashTables:
         self._install(self._first_family if self._state is None else self._state.family, vectors)
         return self
 
-    def rebuild(self, vectors: Any) -> Self:
-        """Build again with the same functions, from rows that have changed; as :meth:`build`."""
-        self.state  # noqa: B018 - raises if there is nothing to build again
-        return self.build(vectors)
+    def rebuild(self, vectors: Any, family: HashFamily | None = None) -> Self:
+        """Build again, from rows that have changed; as :meth:`build`.
+
+        Parameters
+        ----------
+        vectors : (n, dim) array or scipy.sparse matrix
+            The rows.
+        family : HashFamily, optional
+            Other functions from now on (a learned family that was trained again); else those that are there.
+        """
+        now = self.state.family
+        if family is not None and not isinstance(family, HashFamily):
+            raise ArgumentError("family", type(family).__name__, "a HashFamily, or None for the present one")
+        self._install(now if family is None else family, vectors)
+        return self
 
     def rehash(self, vectors: Any, seed: int) -> Self:
         """Build again with new functions, ``family.with_seed(seed)``; else as :meth:`build`.
@@ -193,6 +204,7 @@ class HashTables:
         rows = door.checked_rows(family, vectors, "vectors")
         n_items, threads = rows.shape[0], core.threads_or_default(self._threads)
         _check_items(n_items, "vectors")
+        family = door.prepared(family, rows)
         need = memory_need(n_items, family.n_tables, family.code_bits, threads)
         memory.require_bytes(need.peak, f"building {family.n_tables} tables of {n_items:,} ids")
 
@@ -240,15 +252,16 @@ class HashTables:
         """Bytes of the tables, without the rows."""
         return self.state.packed.nbytes
 
-    def query(self, queries: Any, n_probes: int = 1, *, threads: int | None = None) -> Candidates:
+    def query(self, queries: Any, n_probes: int | None = None, *, threads: int | None = None) -> Candidates:
         """All ids that share a probed bucket with each query.
 
         Parameters
         ----------
         queries : (m, dim) array or scipy.sparse matrix
             Finite rows; m may be 0.
-        n_probes : int
-            Buckets to look into per table, where the family can probe.
+        n_probes : int, optional
+            Buckets to look into per table, where the family can probe; by default the family's own number,
+            which is 1 unless it says otherwise.
         threads : int, optional
             At most so many threads.
 
@@ -265,7 +278,8 @@ class HashTables:
         """
         state = self.state
         count = core.threads_or_default(self._threads if threads is None else threads)
-        codes = door.probe_rows(state.family, queries, n_probes, threads=count)
+        probes = state.family.default_probes if n_probes is None else n_probes
+        codes = door.probe_rows(state.family, queries, probes, threads=count)
         call = StageCall(op="RETRIEVE", place=0, tables=state.packed, codes=np.ascontiguousarray(codes))
         workspaces = self._workspaces
         if workspaces is None or workspaces.n_items != state.packed.n_items:

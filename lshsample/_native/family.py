@@ -20,7 +20,15 @@ from lshsample.errors import ArgumentError, LshsampleError, PluginError, Unsuppo
 if TYPE_CHECKING:
     from lshsample.plugin import HashFamily, NativeKernel
 
-__all__ = ["KernelStruct", "checked_rows", "family_label", "hash_rows", "kernel_struct", "probe_rows"]
+__all__ = [
+    "KernelStruct",
+    "checked_rows",
+    "family_label",
+    "hash_rows",
+    "kernel_struct",
+    "prepared",
+    "probe_rows",
+]
 
 Codes = npt.NDArray[np.uint32]
 Rows = npt.NDArray[np.float32] | sp.csr_array
@@ -107,6 +115,24 @@ def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int |
     method = "hash_query" if query else "hash"
     codes = _call_python(family, method, rows)
     return _checked_codes(family, method, codes, (rows.shape[0], family.n_tables))
+
+
+def prepared(family: HashFamily, rows: Rows) -> HashFamily:
+    """What the family's ``prepare`` makes of rows that were checked: a family of the same class and shape.
+
+    Raises
+    ------
+    PluginError
+        It returned something else, or failed.
+    """
+    new = _call_python(family, "prepare", rows)
+    shape = ("dim", "n_hashes", "n_tables", "seed")
+    if type(new) is not type(family) or any(getattr(new, a) != getattr(family, a) for a in shape):
+        raise PluginError(
+            f"{family_label(family)}.prepare: returned {new!r}; wanted the same class, dim, n_hashes, "
+            "n_tables and seed"
+        )
+    return new
 
 
 def probe_rows(family: HashFamily, q: Any, n_probes: int, *, threads: int | None = None) -> Codes:
@@ -203,6 +229,7 @@ def _check_kernel(where: str, kernel: NativeKernel) -> None:
 def _run_native(
     family: HashFamily, kernel: KernelStruct, rows: Rows, argument: str, n_probes: int, threads: int
 ) -> Codes:
+    method = "probe" if n_probes else "hash_query" if argument == "queries" else "hash"
     shape = (rows.shape[0], family.n_tables) + ((n_probes,) if n_probes else ())
     codes = np.empty(shape, np.uint32)
     out = core.pointer("uint32_t *", codes)
@@ -215,6 +242,9 @@ def _run_native(
         core.check_finite(rows if isinstance(rows, np.ndarray) else rows.data, argument)
     if status == lib.LSH_OUT_OF_RANGE:
         raise PluginError(f"{label}: the native kernel returned a code beyond {family.code_bits} bits")
+    if status == lib.LSH_PLUGIN_FAILED:
+        # The reference refuses the same rows, and says why.
+        _call_python(family, method, *((rows, n_probes) if n_probes else (rows,)))
     core.check(status, f"{label}: the native kernel")
     return codes
 

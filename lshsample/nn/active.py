@@ -158,7 +158,8 @@ class ActiveUnits:
         """
         if self._serving is None:
             self._serving = self._built(weights, self._builds, threads)
-        probes = max(stage.probes for stage in self.pipeline.stages if isinstance(stage, Retrieve))
+        state = self._serving.state
+        probes = max(stage.probes_of(state) for stage in self.pipeline.stages if isinstance(stage, Retrieve))
         return self._serving.query(queries, n_probes=probes, threads=threads)
 
     def state(self) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,21 +31,43 @@ _BLOCK = 65536
 Floats = npt.NDArray[np.float64]
 
 
-def _code_probabilities(
-    stage: Retrieve, batch: Batch, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32]
+def _retrieval(
+    stage: Retrieve, batch: Batch, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32], least: int
 ) -> Floats:
-    """q of each pair of the set, through the vectors that the tables were built from."""
+    """Probability of each pair of the set to be retrieved by at least so many tables.
+
+    It comes from the vectors that the tables were built from: through the law of a code where one bucket a
+    table is looked into, else through the law of the probes given the query.
+    """
     state = stage.state(batch)
     if state.vectors is None:
         raise UnsupportedError("the tables were opened without the vectors that they were built from")
-    queries = batch.queries
+    queries, probes, n_tables = batch.queries, stage.probes_of(state), state.packed.n_tables
     assert queries is not None
     out = np.empty(len(ids))
-    for begin in range(0, len(ids), _BLOCK):
-        part = slice(begin, begin + _BLOCK)
-        similarity = state.family.similarity_of(queries[rows[part]], state.vectors[ids[part]])
-        out[part] = state.family.code_probability(similarity)
+    block = _BLOCK if probes == 1 else max(1, _BLOCK // n_tables)
+    for part in _parts(rows, block, probes > 1):
+        vectors = state.vectors[ids[part]]
+        if probes == 1:
+            q = state.family.pair_code_probability(queries[rows[part]], vectors)
+            out[part] = laws.at_least_inclusion(q, n_tables, least) if least > 1 else (
+                laws.union_inclusion(q, n_tables)
+            )  # fmt: skip
+        else:
+            query = queries[rows[part.start] : rows[part.start] + 1]
+            tables = state.family.probe_probability(query, vectors, probes)
+            out[part] = laws.tables_inclusion(tables, least)
     return out
+
+
+def _parts(rows: npt.NDArray[np.int64], block: int, by_query: bool) -> Iterator[slice]:
+    """Spans of at most ``block`` pairs, each of one query where they are wanted so (rows ascend)."""
+    ends = np.append(np.flatnonzero(np.diff(rows)) + 1, len(rows)) if by_query else [len(rows)]
+    begin = 0
+    for end in ends:
+        for start in range(begin, end, block):
+            yield slice(start, min(start + block, end))
+        begin = end
 
 
 def _forced(batch: Batch, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
@@ -71,8 +93,6 @@ def _why_biased(stages: Sequence[Stage], pooled: bool, drawn: Drawn) -> str | No
                 return f"{stage}: pooled queries share the functions; their union has no simple law"
             if stage.budget is not None:
                 return f"{stage}: a budget stops where earlier tables say, which has no simple law"
-            if stage.probes > 1:
-                return f"{stage}: the family gives no law for more than one probe"
             if any(isinstance(other, Retrieve) for other in met):
                 return f"{stage}: a second retrieval may share its functions with the first"
         elif isinstance(stage, AtLeast):
@@ -100,28 +120,25 @@ def inclusion_over_functions(
     Notes
     -----
     Retrieval adds an independent chance r = 1 - (1 - q)^L; AtLeast(m) straight after it makes it the
-    binomial tail; a cap multiplies by what it kept in that row; draws mix in as 1 - (1 - pi)(1 - u); forced
-    ids have 1. Items whose q is 0 are never retrieved: the estimate is of the sum over the others, unless a
-    uniform draw is mixed in.
+    binomial tail. Where it probes, the chance of each table is that of its probes given the query, and they
+    make r as 1 - prod_l (1 - P_l), or a Poisson binomial tail. A cap multiplies by what it kept in that
+    row; draws mix in as 1 - (1 - pi)(1 - u); forced ids have 1. Items whose q is 0 are never retrieved:
+    the estimate is of the sum over the others, unless a uniform draw is mixed in.
     """
     reason = _why_biased(stages, batch.pooled, drawn)
     if reason is not None:
         return None, f"{reason}; law='tables' has the law given the tables"
     rows = np.repeat(np.arange(len(drawn.indptr) - 1), np.diff(drawn.indptr))
     pi = np.zeros(len(drawn.ids))
-    q: Floats | None = None
-    n_tables = 0
-    for stage in stages:
+    for place, stage in enumerate(stages):
         if isinstance(stage, Retrieve):
+            after = stages[place + 1] if place + 1 < len(stages) else None
+            least = after.m if isinstance(after, AtLeast) else 1
             try:
-                q = _code_probabilities(stage, batch, rows, drawn.ids)
+                found = _retrieval(stage, batch, rows, drawn.ids, least)
             except UnsupportedError as error:
                 return None, f"{stage}: {error}"
-            n_tables = stage.state(batch).packed.n_tables
-            pi = laws.mixture_inclusion(pi, laws.union_inclusion(q, n_tables))
-        elif isinstance(stage, AtLeast):
-            assert q is not None
-            pi = laws.at_least_inclusion(q, n_tables, stage.m)
+            pi = laws.mixture_inclusion(pi, found)
         elif isinstance(stage, Uniform):
             pi = laws.mixture_inclusion(pi, laws.uniform_inclusion(stage.n, batch.n_items))
         elif isinstance(stage, Frequency) and batch.frequencies is not None:

@@ -30,8 +30,8 @@ class Retrieve(BuiltinStage):
     ----------
     tables : HashTables, optional
         The tables; without them, those that the sampler is bound to.
-    probes : int
-        Buckets per table, best first, where the family can probe.
+    probes : int, optional
+        Buckets per table, best first, where the family can probe; by default the family's own number.
     budget : int, optional
         SLIDE's vanilla strategy: look into tables in random order, and stop after the table with which the
         set holds so many ids. Without it, all tables are looked into.
@@ -45,7 +45,9 @@ class Retrieve(BuiltinStage):
     """
 
     tables: HashTables | None = attrs.field(default=None, validator=_tables_or_none)
-    probes: int = attrs.field(default=1, validator=specs.integer(1, 65536))
+    probes: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(specs.integer(1, 65536))
+    )
     budget: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(specs.integer(1, 2**31 - 2))
     )
@@ -54,7 +56,7 @@ class Retrieve(BuiltinStage):
         """The stage for the C core: hashes the queries."""
         state = self.state(batch)
         queries = required(batch.queries, "queries", self)
-        codes = door.probe_rows(state.family, queries, self.probes, threads=batch.threads)
+        codes = door.probe_rows(state.family, queries, self.probes_of(state), threads=batch.threads)
         return StageCall(
             op="RETRIEVE",
             place=place,
@@ -72,6 +74,10 @@ class Retrieve(BuiltinStage):
         if state.packed.n_items != batch.n_items:
             raise ArgumentError("tables", f"{state.packed.n_items} items", f"{batch.n_items} items, as bound")
         return state
+
+    def probes_of(self, state: TableState) -> int:
+        """Buckets that it looks into in each table of a state."""
+        return state.family.default_probes if self.probes is None else self.probes
 
     def needs(self) -> frozenset[str]:
         """Queries, and tables unless it holds its own."""

@@ -99,6 +99,20 @@ typedef struct {
     const lsh_lists_state *lists;
 } lsh_vertex_state;
 
+/* A wrapper for inner products: rows are scaled, get `tail` further columns, and go to the wrapped family's kernel. */
+typedef struct {
+    int64_t dim;              /* columns of the rows that come in */
+    int32_t n_tables;
+    int32_t tail;             /* columns appended */
+    int32_t query;            /* 1: rows get norm 1 and constants; 0: rows get norms of at most `limit` */
+    int32_t root;             /* the tail of data: 1: sqrt(1 - t); 0: offset + sign * t^(2^i), t the squared norm */
+    int32_t n_bounds, reserved;
+    const double *bounds;     /* (n_bounds) ascending: a row is scaled by limit / the first that is not below its norm */
+    double limit, offset, sign, query_tail;
+    intptr_t hash, probe;     /* the wrapped family's functions; probe may be 0 */
+    const void *state;        /* and their state */
+} lsh_mips_state;
+
 /* Scratch per thread that a kernel needs on every instruction set, in bytes; n_probes does not matter. */
 int64_t lsh_hadamard_scratch(const lsh_hadamard_state *state);
 int64_t lsh_margins_scratch(const lsh_simhash_shape *shape);
@@ -122,5 +136,7 @@ intptr_t lsh_icws_function(int32_t isa);
 /* Through the projection that the state has. */
 intptr_t lsh_e2lsh_function(int32_t isa, const lsh_e2lsh_state *state);
 intptr_t lsh_vertex_function(int32_t isa, const lsh_vertex_state *state);
+/* Address of an lsh_hash_fn or lsh_probe_fn over an lsh_mips_state; scratch is the wrapped kernel's. */
+intptr_t lsh_mips_function(int32_t probing);
 
 #endif

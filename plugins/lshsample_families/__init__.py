@@ -4,12 +4,35 @@ from lshsample.plugin import HashFamily, hookimpl
 from lshsample_families.dwta import DWTA
 from lshsample_families.icws import ICWS
 from lshsample_families.minhash import MinHash
+from lshsample_families.multiprobe import MultiProbe
+from lshsample_families.norm_ranging import NormRanging
+from lshsample_families.sign_alsh import SignALSH
 from lshsample_families.simhash import SimHash
+from lshsample_families.simple_lsh import SimpleLSH
 
-__all__ = ["DWTA", "ICWS", "MinHash", "SimHash", "lshsample_hash_families"]
+__all__ = [
+    "DWTA",
+    "ICWS",
+    "MinHash",
+    "MultiProbe",
+    "NormRanging",
+    "SignALSH",
+    "SimHash",
+    "SimpleLSH",
+    "lshsample_hash_families",
+]
 
 
 @hookimpl
 def lshsample_hash_families() -> dict[str, type[HashFamily]]:
     """The families of this package, by name."""
-    return {"dwta": DWTA, "icws": ICWS, "minhash": MinHash, "simhash": SimHash}
+    return {
+        "dwta": DWTA,
+        "icws": ICWS,
+        "minhash": MinHash,
+        "multiprobe": MultiProbe,
+        "norm-ranging": NormRanging,
+        "sign-alsh": SignALSH,
+        "simhash": SimHash,
+        "simple-lsh": SimpleLSH,
+    }

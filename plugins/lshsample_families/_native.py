@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy.typing as npt
 
 from lshsample.plugin import FamilySpec, NativeKernel, isa
@@ -11,9 +12,10 @@ from lshsample_families._kernels import ffi, lib
 from lshsample_families._projections import DenseMatrix, Hadamard, Projection, SparseMatrix
 
 if TYPE_CHECKING:
+    from lshsample_families._mips import Tail
     from lshsample_families.dwta import DWTASpec, Windows
 
-__all__ = ["dwta_kernel", "simhash_kernel"]
+__all__ = ["dwta_kernel", "mips_kernel", "simhash_kernel"]
 
 _ISAS = ("baseline", "avx2", "avx512")
 
@@ -62,6 +64,21 @@ def dwta_kernel(spec: DWTASpec, windows: Windows) -> NativeKernel:
         )
     address = lib.lsh_dwta_function(_isa_number(), by_column is not None)
     return _kernel(state, address, 0, lib.lsh_dwta_scratch(state), windows, by_column)
+
+
+def mips_kernel(
+    spec: FamilySpec, tail: Tail, bounds: npt.NDArray[Any], inner: NativeKernel, *, query: bool
+) -> NativeKernel:
+    """The kernel of a wrapper for inner products, over the wrapped family's kernel."""
+    state = ffi.new("lsh_mips_state *")
+    state.dim, state.n_tables, state.tail, state.query = spec.dim, spec.n_tables, tail.count, query
+    state.root, state.offset, state.sign, state.query_tail = tail.root, tail.offset, tail.sign, tail.query
+    state.limit, state.n_bounds, state.bounds = tail.limit, len(bounds), _pointer("double *", bounds)
+    state.hash, state.probe, state.state = inner.hash, inner.probe, ffi.cast("void *", inner.state)
+    probe = lib.lsh_mips_function(1) if inner.probe else 0
+    kernel = _kernel(state, lib.lsh_mips_function(0), probe, inner.scratch_bytes, bounds, inner)
+    # The wrapped kernel may come from another plugin, compiled against another header.
+    return attrs.evolve(kernel, abi_version=inner.abi_version)
 
 
 def simhash_kernel(spec: FamilySpec, projection: Projection) -> NativeKernel:

@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.plugin import Rows
 from lshsample_families import _draws
 
 __all__ = ["DenseMatrix", "Hadamard", "Projection", "SparseMatrix", "row_scales"]
 
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
 
 #: Streams of a seed, one a purpose.
 _FIRST_SIGNS, _SECOND_SIGNS, _GAUSSIANS, _PERMUTATIONS, _GAPS, _ENTRY_SIGNS = range(1, 7)
@@ -33,6 +34,9 @@ class Projection(Protocol):
 
     def margins(self, x: Rows) -> Float32:
         """Margins (n, K, L) of rows."""
+
+    def deviation(self, norms: Float64) -> Float64:
+        """Standard deviation of the margins of rows of these norms, over the draw of the directions."""
 
 
 def row_scales(x: Rows) -> Float32:
@@ -96,6 +100,10 @@ class Hadamard:
             tables[:] = _transform(self._fold(spread * diagonal))[:, order[: tables.shape[1]]]
         return out
 
+    def deviation(self, norms: Float64) -> Float64:
+        """Each of the two unnormalised transforms that spread a row makes it sqrt(D) times as long."""
+        return self.size * norms
+
     def _fold(self, scaled: Float32) -> Float32:
         """Columns i, i + M, i + 2M, ... added in this order: what the first M rows of H see."""
         folded = scaled[:, : self.outputs].copy()
@@ -138,6 +146,10 @@ class DenseMatrix:
             out[rows] += (values * scales[rows])[:, None] * self.matrix[columns]
         return out.reshape(-1, self.n_hashes, self.n_tables)
 
+    def deviation(self, norms: Float64) -> Float64:
+        """A sum of normal numbers times coordinates."""
+        return norms
+
 
 class SparseMatrix:
     """Directions with entries +1, -1 and 0, each with a sign of its own (Li, Hastie & Church, KDD 2006).
@@ -177,6 +189,10 @@ class SparseMatrix:
             )
             out[np.repeat(rows, counts), entries >> 1] += signed
         return out.reshape(-1, self.n_hashes, self.n_tables)
+
+    def deviation(self, norms: Float64) -> Float64:
+        """Margins are not normal numbers: what the query's say of another row's has no simple law."""
+        raise UnsupportedError('projection "sparse" has no law of its probes; "hadamard" and "gaussian" have')
 
 
 def _columns_in_order(x: Rows) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], Float32]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import ClassVar
 
 import attrs
 import numpy as np
@@ -117,7 +116,7 @@ class DWTA(HashFamily):
     """
 
     Spec = DWTASpec
-    similarity: ClassVar[str] = "rank"
+    similarity = "rank"
     spec: DWTASpec
 
     def __init__(self, spec: DWTASpec) -> None:

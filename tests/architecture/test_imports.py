@@ -25,7 +25,7 @@ LAYERS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 #: What a plugin may import of lshsample.
-PUBLIC = {"lshsample.plugin", "lshsample.laws", "lshsample.errors"}
+PUBLIC = {"lshsample.plugin", "lshsample.laws", "lshsample.errors", "lshsample.registry"}
 
 
 def imports(path):

@@ -2,6 +2,7 @@
 
 import functools
 
+import numpy as np
 import pytest
 
 from lshsample.registry import families, make_family
@@ -19,6 +20,11 @@ CASES = {
     "minhash-doph": ("minhash", {"method": "doph"}, {}),
     "minhash-threshold": ("minhash", {"method": "doph", "sets": "threshold", "threshold": 0.3}, {}),
     "minhash-top": ("minhash", {"sets": "top", "set_size": 5, "bits": 1}, {}),
+    "multiprobe": ("multiprobe", {"probes": 2, "inner": {"family": "simhash", "projection": "gaussian"}}, {}),
+    "multiprobe-mips": ("multiprobe", {"probes": 1, "inner": {"family": "sign-alsh", "bound": 4.0}}, {}),
+    "norm-ranging": ("norm-ranging", {"edges": (0.5, 1.0, 2.0, 4.0)}, {}),
+    "sign-alsh": ("sign-alsh", {"bound": 4.0}, {}),
+    "simple-lsh": ("simple-lsh", {"bound": 4.0}, {}),
     "simhash-gaussian": ("simhash", {"projection": "gaussian"}, {}),
     "simhash-hadamard": ("simhash", {"projection": "hadamard"}, {}),
     "simhash-sparse": (
@@ -33,6 +39,23 @@ CASES = {
 }
 
 
+#: Norms are at most this in the cases of the wrappers for inner products.
+BOUND = 4.0
+
+
+def bounded(rows):
+    norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    return (rows * np.minimum(1, BOUND / np.maximum(norms, 1e-300) * (1 - 1e-6))).astype(np.float32)
+
+
+#: How a case's rows are brought into its domain.
+PREPARE = {
+    name: bounded
+    for name in CASES
+    if "alsh" in name or "mips" in name or "simple" in name or "norm-ranging" in name
+}
+
+
 def test_every_installed_family_has_a_case():
     assert {name for name, _, _ in CASES.values()} == set(families())
 
@@ -43,7 +66,10 @@ def pytest_generate_tests(metafunc):
             ("case", "check"),
             [
                 pytest.param(
-                    FamilyCase(functools.partial(make_family, name, **options)),
+                    FamilyCase(
+                        functools.partial(make_family, name, **options),
+                        PREPARE.get(label, lambda rows: rows),
+                    ),
                     *param.values,
                     id=f"{label}-{param.id}",
                     marks=param.marks,

@@ -127,7 +127,7 @@ def test_a_broken_installed_plugin_is_reported_and_can_be_repaired(monkeypatch):
 
 def test_unknown_names_and_options():
     with pytest.raises(
-        ArgumentError, match=r"name: given 'simhahs'; wanted the name of a family \(dwta, simhash"
+        ArgumentError, match=r"name: given 'simhahs'; wanted the name of a family \(.*dwta, .*simhash"
     ):
         make_family("simhahs", dim=3)
     with pytest.raises(ArgumentError, match=r"SimHashSpec\.dims"):

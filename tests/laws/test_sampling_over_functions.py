@@ -82,7 +82,6 @@ BIASED = {
     "Retrieve(budget=5)": r"^Retrieve\(budget=5\): a budget",
     "Retrieve() | Fill(30)": r"^Fill\(30\)",
     "Retrieve() | Cap(5) | Uniform(9)": r"^Cap\(5\)",
-    "Retrieve(probes=2) | Uniform(9)": r"^Retrieve\(probes=2\): the family",
     "Uniform(5) | Retrieve() | AtLeast(1)": r"^AtLeast\(1\)",
     "Retrieve() | Retrieve()": r"^Retrieve\(\): a second",
     "Include()": r"^Include\(\)",

@@ -1,0 +1,371 @@
+"""What the wrappers for maximum inner product search share: bounded norms, and rows made longer on two sides.
+
+Each wraps a family of another similarity. A data row is scaled so that its norm is below a limit and gets
+further columns that are functions of its norm; a query is scaled to norm 1 and gets constants. The inner
+product then decides the similarity of the two longer rows.
+
+Norms are sums in float64 of eight partial sums, over columns of equal number modulo 8 in ascending order, so
+that dense rows, sparse rows and the compiled kernel agree bit for bit.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lshsample.errors import ArgumentError, UnsupportedError
+from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, integer, number
+from lshsample.registry import family_option
+from lshsample_families._native import mips_kernel
+
+__all__ = [
+    "BoundedFamily",
+    "BoundedSpec",
+    "MIPSFamily",
+    "MIPSSpec",
+    "Tail",
+    "distance_or_cosine",
+    "powers_option",
+    "row_norms",
+]
+
+Float32 = npt.NDArray[np.float32]
+
+_LANES = 8
+_BLOCK = 1024
+#: The bound of rows that are all zero: below every other one, so that the first real row outgrows it.
+_LEAST = float(np.finfo(np.float32).tiny)
+#: Bytes of a dense block that the norms are computed from.
+_BLOCK_CELLS = 1 << 21
+
+
+@attrs.frozen
+class Tail:
+    """How rows are scaled, and what is put behind their columns.
+
+    Attributes
+    ----------
+    count : int
+        Columns that are appended.
+    limit : float
+        The norm that a data row at the bound is scaled to.
+    root : bool
+        The one column is sqrt(1 - t), where t is the squared norm of the scaled row; else column i is
+        ``offset + sign * t**(2**i)``, i from 0.
+    offset, sign : float
+        As said.
+    query : float
+        What each column of a query is.
+    """
+
+    count: int
+    limit: float
+    root: bool = False
+    offset: float = 0.0
+    sign: float = 0.0
+    query: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class MIPSSpec(FamilySpec):
+    """Options of every wrapper for inner products.
+
+    Attributes
+    ----------
+    inner : HashFamily
+        The family that hashes the longer rows: itself or its plain data, as ``{"family": "simhash"}``.
+    headroom : float
+        A norm bound that is taken from data is the largest norm times so much, at least 1: room for rows that
+        grow before the next build.
+    """
+
+    inner: HashFamily = family_option("simhash")  # noqa: RUF009 - gives a field
+    headroom: float = attrs.field(default=1.0, validator=number(1, 1e6))
+
+
+@attrs.frozen(kw_only=True)
+class BoundedSpec(MIPSSpec):
+    """Options of a wrapper with one bound of the norms.
+
+    Attributes
+    ----------
+    bound : float, optional
+        The largest norm of a data row. Without it, it is taken from the rows when tables are built.
+    """
+
+    bound: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(number(0, 1e300, open_low=True))
+    )
+
+
+class MIPSFamily(HashFamily):
+    """A family of inner products over a family of another similarity: the base of the four wrappers.
+
+    Parameters
+    ----------
+    spec : MIPSSpec or HashFamily
+        The spec; or the family to wrap, whose dim, n_hashes, n_tables and seed become the wrapper's.
+    **options
+        The wrapper's own options, with a family.
+    """
+
+    similarity = "inner_product"
+    #: Similarities of families that it can wrap, and why no others.
+    wraps: ClassVar[tuple[str, ...]]
+    why: ClassVar[str]
+    spec: Any
+
+    def __init__(self, spec: MIPSSpec | HashFamily, **options: Any) -> None:
+        if isinstance(spec, HashFamily):
+            shape = {a: getattr(spec, a) for a in ("dim", "n_hashes", "n_tables", "seed")}
+            spec = self.Spec(**shape, inner=spec, **options)  # type: ignore[call-arg, assignment]
+        elif options:
+            raise ArgumentError("options", ", ".join(options), "none beside a spec")
+        assert isinstance(spec, MIPSSpec)
+        template = spec.inner
+        if template.similarity not in self.wraps:
+            raise ArgumentError(
+                "inner",
+                f"{type(template).__name__}, a family of similarity {template.similarity!r}",
+                f"a family of {' or '.join(self.wraps)} similarity: {self.why}",
+            )
+        self.bits_per_hash = template.bits_per_hash
+        self.independent_hashes = template.independent_hashes
+        self.default_probes = template.default_probes
+        self.spec = spec
+        self._tail = self._make_tail()
+        wide = attrs.evolve(template.spec, dim=spec.dim + self._tail.count)
+        #: The wrapped family, over the longer rows.
+        self.inner = type(template)(wide)
+        super().__init__(spec)
+
+    @abstractmethod
+    def _make_tail(self) -> Tail:
+        """What is put behind the columns."""
+
+    @property
+    @abstractmethod
+    def edges(self) -> tuple[float, ...]:
+        """Bounds of the norms, ascending; a row is scaled by the first that it does not exceed."""
+
+    @abstractmethod
+    def _inner_similarity(self, similarity: Floats, norms: Floats | None) -> Floats:
+        """The wrapped family's similarity, of the inner product with the unit query, and the data's norm."""
+
+    @cached_property
+    def _bounds(self) -> Floats:
+        if not self.edges:
+            raise ArgumentError(
+                "bound",
+                "nothing",
+                f"a bound of the norms: {type(self).__name__}.prepare(vectors) takes it from the data, and "
+                "building tables does",
+            )
+        return np.array(self.edges, np.float64)
+
+    def _scales(self, norms: Floats) -> Floats:
+        """What data rows are multiplied with; a norm beyond the bound is refused."""
+        if norms.size and norms.max() > self._bounds[-1]:
+            row = int(norms.argmax())
+            raise ArgumentError(
+                "x",
+                f"a row of norm {norms[row]:.9g} (row {row})",
+                f"norms of at most the bound {self._bounds[-1]:.9g}; "
+                "a new build takes the bound from its rows",
+            )
+        return np.asarray(self._tail.limit / self._bounds[np.searchsorted(self._bounds, norms, side="left")])
+
+    def longer(self, x: Rows) -> Rows:
+        """Data rows as the wrapped family hashes them, (n, dim + count)."""
+        norms = row_norms(x)
+        scales = self._scales(norms)
+        scaled = norms * scales
+        squares, tail = scaled * scaled, np.empty((x.shape[0], self._tail.count))
+        if self._tail.root:
+            tail[:, 0] = np.sqrt(np.maximum(1 - squares, 0))
+        else:
+            for column in tail.T:
+                column[:] = self._tail.offset + self._tail.sign * squares
+                squares = squares * squares
+        return _joined(x, scales, tail.astype(np.float32))
+
+    def longer_query(self, q: Rows) -> Rows:
+        """Queries as the wrapped family hashes them, (n, dim + count)."""
+        norms = row_norms(q)
+        scales = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+        return _joined(q, scales, np.full((q.shape[0], self._tail.count), self._tail.query, np.float32))
+
+    def hash(self, x: Rows) -> Codes:
+        """Codes (n, n_tables) of data rows; one beyond the bound is refused."""
+        self._scales(row_norms(x))
+        return self._by_blocks(x, lambda rows: self.inner.hash(self.longer(rows)))
+
+    def hash_query(self, q: Rows) -> Codes:
+        """Codes (n, n_tables) of queries."""
+        return self._by_blocks(q, lambda rows: self.inner.hash_query(self.longer_query(rows)))
+
+    def _by_blocks(self, rows: Rows, codes: Any) -> Codes:
+        out = [codes(rows[start : start + _BLOCK]) for start in range(0, rows.shape[0], _BLOCK)]
+        return np.concatenate(out) if out else np.empty((0, self.n_tables), np.uint32)
+
+    @property
+    def can_probe(self) -> bool:
+        """Whether the wrapped family can."""
+        return self.inner.can_probe
+
+    def probe(self, q: Rows, n_probes: int) -> Codes:
+        """Codes (n, n_tables, n_probes): those that the wrapped family probes."""
+        return self.inner.probe(self.longer_query(q), n_probes)
+
+    def native(self) -> NativeKernel | None:
+        """The compiled kernel: rows are made longer in blocks and go to the wrapped family's kernel."""
+        kernel = self.inner.native()
+        return kernel and mips_kernel(self.spec, self._tail, self._bounds, kernel, query=False)
+
+    def native_query(self) -> NativeKernel | None:
+        """The compiled kernel of the query side."""
+        kernel = self.inner.native_query()
+        no_bounds = np.empty(0, np.float64)
+        return kernel and mips_kernel(self.spec, self._tail, no_bounds, kernel, query=True)
+
+    def similarity_of(self, q: Rows, x: Rows) -> Floats:
+        """Inner products (n,) of ``q[i]`` scaled to norm 1 with ``x[i]``; 0 for a query of zeros.
+
+        The order of data rows under a query is the same as by the plain inner product.
+        """
+        inner, norms = super().similarity_of(q, x), row_norms(q)
+        return np.divide(inner, norms, out=np.zeros_like(inner), where=norms > 0)
+
+    def collision_probability(self, similarity: npt.ArrayLike, norms: npt.ArrayLike | None = None) -> Floats:
+        """Probability that one hash agrees, by the inner product with the unit query.
+
+        Parameters
+        ----------
+        similarity : array
+            Inner products of the query, scaled to norm 1, with data rows.
+        norms : array, optional
+            Norms of the data rows, which the law of some wrappers needs.
+
+        Returns
+        -------
+        float64 array
+
+        Raises
+        ------
+        ArgumentError
+            The law needs norms, or there is no bound yet.
+        UnsupportedError
+            The wrapped family has no law.
+        """
+        return self.inner.collision_probability(self._law_argument(similarity, norms))
+
+    def code_probability(self, similarity: npt.ArrayLike, norms: npt.ArrayLike | None = None) -> Floats:
+        """Probability that a whole code agrees; as :meth:`collision_probability`."""
+        return self.inner.code_probability(self._law_argument(similarity, norms))
+
+    def _law_argument(self, similarity: npt.ArrayLike, norms: npt.ArrayLike | None) -> Floats:
+        if self.law_of_norms and norms is None:
+            raise ArgumentError("norms", "nothing", "the norms of the data rows: the law is one of both")
+        lengths = None if norms is None else np.asarray(norms, np.float64)
+        return self._inner_similarity(np.asarray(similarity, np.float64), lengths)
+
+    def pair_probability(self, q: Rows, x: Rows) -> Floats:
+        """Probability (n,) that one hash agrees: the wrapped family's, of the longer rows."""
+        return self.inner.pair_probability(self.longer_query(q), self.longer(x))
+
+    def pair_code_probability(self, q: Rows, x: Rows) -> Floats:
+        """Probability (n,) that a whole code agrees: the wrapped family's, of the longer rows."""
+        return self.inner.pair_code_probability(self.longer_query(q), self.longer(x))
+
+    def probe_probability(self, q: Rows, x: Rows, n_probes: int) -> Floats:
+        """Probability (n, n_tables) that probes find rows, given the query: the wrapped family's."""
+        return self.inner.probe_probability(self.longer_query(q), self.longer(x), n_probes)
+
+    def _outgrown(self, norms: Floats) -> bool:
+        return not self.edges or bool(norms.max(initial=0) > self.edges[-1])
+
+    def _bound_of(self, norms: Floats) -> float:
+        headroom: float = self.spec.headroom
+        return max(float(norms.max(initial=0)) * headroom, _LEAST)
+
+    def prepare(self, vectors: Rows) -> Self:
+        """The family with a bound that holds for these rows: itself where the one that it has does."""
+        norms = row_norms(vectors)
+        return type(self)(self._refitted(norms)) if self._outgrown(norms) else self
+
+    @abstractmethod
+    def _refitted(self, norms: Floats) -> MIPSSpec:
+        """The spec with bounds for rows of these norms."""
+
+
+class BoundedFamily(MIPSFamily):
+    """A wrapper with one bound of the norms."""
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """The bound, if there is one."""
+        return () if self.spec.bound is None else (self.spec.bound,)
+
+    def _refitted(self, norms: Floats) -> MIPSSpec:
+        spec: MIPSSpec = attrs.evolve(self.spec, bound=self._bound_of(norms))
+        return spec
+
+
+def powers_option(default: int) -> Any:
+    """The attrs field of how many powers of the norm are appended."""
+    return attrs.field(default=default, validator=integer(1, 16))
+
+
+def distance_or_cosine(family: HashFamily, cosine: Floats) -> Floats:
+    """A wrapped family's similarity of two rows of norm 1."""
+    if family.similarity == "cosine":
+        return cosine
+    if family.similarity != "euclidean":
+        raise UnsupportedError(f"no law over the similarity {family.similarity!r}")
+    return np.asarray(np.sqrt(np.maximum(2 - 2 * cosine, 0)))
+
+
+def row_norms(x: Rows) -> Floats:
+    """Norms (n,) of rows in float64, summed in a fixed order."""
+    lanes = np.zeros((x.shape[0], _LANES))
+    if isinstance(x, np.ndarray):
+        block = max(1, _BLOCK_CELLS // max(1, x.shape[1]))
+        for start in range(0, x.shape[0], block):
+            _add_dense(x[start : start + block], lanes[start : start + block])
+    else:
+        rows = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))
+        values = x.data.astype(np.float64)
+        np.add.at(lanes, (rows, x.indices % _LANES), values * values)
+    for half in (4, 2, 1):
+        lanes = lanes[:, :half] + lanes[:, half:]
+    return np.sqrt(lanes[:, 0])
+
+
+def _add_dense(x: Float32, lanes: Floats) -> None:
+    for begin in range(0, x.shape[1], _LANES):
+        part = x[:, begin : begin + _LANES].astype(np.float64)
+        lanes[:, : part.shape[1]] += part * part
+
+
+def _joined(x: Rows, scales: Floats, tail: Float32) -> Rows:
+    """Rows times their scales, with further columns."""
+    if isinstance(x, np.ndarray):
+        return np.concatenate([(x * scales[:, None]).astype(np.float32), tail], axis=1)
+    counts, width = np.diff(x.indptr), tail.shape[1]
+    indptr = x.indptr + width * np.arange(x.shape[0] + 1)
+    out = sp.csr_array((x.shape[0], x.shape[1] + width), dtype=np.float32)
+    ours = np.ones(int(indptr[-1]), bool)
+    places = (indptr[1:, None] - width + np.arange(width)).ravel()
+    ours[places] = False
+    out.indptr, out.indices, out.data = indptr, np.empty(len(ours), np.int32), np.empty(len(ours), np.float32)
+    out.indices[ours], out.data[ours] = x.indices, x.data * np.repeat(scales, counts)
+    out.indices[places] = np.tile(np.arange(x.shape[1], x.shape[1] + width, dtype=np.int32), x.shape[0])
+    out.data[places] = tail.ravel()
+    out.has_canonical_format = True
+    return out

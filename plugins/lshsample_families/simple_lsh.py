@@ -1,0 +1,63 @@
+"""Simple-LSH: inner products through one further column that makes every data row's norm 1."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lshsample.plugin import Floats
+from lshsample_families._mips import BoundedFamily, BoundedSpec, Tail, distance_or_cosine
+
+__all__ = ["SimpleLSH"]
+
+
+class SimpleLSH(BoundedFamily):
+    """Simple-LSH (Neyshabur & Srebro, ICML 2015, arXiv 1410.5518): inner products as cosines.
+
+    With a bound U of the data's norms, a data row x becomes P(x) = [x / U; sqrt(1 - |x / U|^2)] and a query q
+    becomes Q(q) = [q / |q|; 0]. Both have norm 1, and their cosine is s / U, where s = q x / |q| is the inner
+    product with the unit query. Any family of cosines, or of distances, hashes them.
+
+    Parameters
+    ----------
+    spec : BoundedSpec or HashFamily
+        The spec: dim, n_hashes, n_tables, seed, ``inner`` (the wrapped family: itself or its plain data),
+        ``bound`` (U; without it, taken from the data when tables are built), ``headroom``. Or the family to
+        wrap, with the other options by name.
+
+    Notes
+    -----
+    The law is the wrapped family's at the cosine s / U: over SimHash, p = 1 - arccos(s / U) / pi. It
+    holds for every pair of rows for which the wrapped family's does. It is a function of s alone, so that
+    a larger inner product is always more likely to collide; but where U is far above most norms, cosines
+    crowd around 0 (:class:`~lshsample_families.norm_ranging.NormRanging` has a bound for each range of
+    norms).
+
+    A row longer than U is refused. Tables take U from the rows that they are built from, unless the bound
+    that they have still holds; so a bound that was outgrown is replaced by the next build.
+
+    Cost: the wrapped family's at dim + 1 columns, and two passes over the row. (Over Hadamard SimHash, 2^n
+    columns cost as much as 2^(n + 1).)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lshsample_families.simhash import SimHash, SimHashSpec
+    >>> family = SimpleLSH(SimHash(SimHashSpec(dim=8, n_hashes=4, n_tables=2)), bound=2.0)
+    >>> family.collision_probability([2.0, 0.0, -2.0])
+    array([1. , 0.5, 0. ])
+    >>> family.hash(np.full((1, 8), 9, np.float32))
+    Traceback (most recent call last):
+        ...
+    lshsample.errors.ArgumentError: x: given a row of norm 25.4558441 (row 0); wanted norms of at most the
+    bound 2; a new build takes the bound from its rows
+    """
+
+    Spec = BoundedSpec
+    wraps = ("cosine", "euclidean")
+    why = "the longer rows have norm 1, and only their angle says what the inner product was"
+
+    def _make_tail(self) -> Tail:
+        return Tail(1, 1.0, root=True)
+
+    def _inner_similarity(self, similarity: Floats, norms: Floats | None) -> Floats:
+        return distance_or_cosine(self.inner, np.clip(similarity / self._bounds[0], -1, 1))
