@@ -1,10 +1,10 @@
-"""The command line: ``lshsample demo | train | evaluate | predict | families | stages | info``."""
+"""The command line: ``lshsample train``, ``lshsample predict`` and the rest; see ``lshsample --help``."""
 
 from __future__ import annotations
 
 import sys
 
-from lshsample.cli import demo, model, show, train
+from lshsample.cli import demo, model, new_family, show, train
 from lshsample.cli.app import app, console
 from lshsample.errors import LshsampleError
 
@@ -17,6 +17,7 @@ app.command()(model.predict)
 app.command()(show.families)
 app.command()(show.stages)
 app.command()(show.info)
+app.command()(new_family.new_family)
 
 
 def main() -> None:

@@ -1,0 +1,182 @@
+"""A plugin package from the templates of this folder.
+
+A template is a file ``*.in`` under ``templates/``, in a folder for the kinds of package that it belongs to.
+Words between @ signs, in names of files too, are replaced.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import attrs
+
+from lshsample.errors import ArgumentError
+from lshsample.registry import families
+
+__all__ = ["KINDS", "Kind", "write_package"]
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
+_LONGEST = 40
+
+
+@attrs.frozen
+class Kind:
+    """A kind of package.
+
+    Attributes
+    ----------
+    folders : tuple of str
+        Folders of templates, the later ones over the earlier ones.
+    requires : tuple of str
+        What the package needs at run time, beside lshsample and NumPy.
+    files : tuple of (str, str)
+        Files of its kernel, with what is in them, for the README; none where it has no kernel.
+    """
+
+    folders: tuple[str, ...]
+    requires: tuple[str, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+
+
+_KERNEL = "src/@module@/kernel.py"
+_SOURCES = ("csrc/kernel.h", "the kernel, compiled once per instruction set")
+#: Kinds of package by name.
+KINDS: Mapping[str, Kind] = {
+    "python": Kind(("any", "python")),
+    "numba": Kind(("any", "numba"), ("numba>=0.59",), ((_KERNEL, "the kernel, which numba compiles"),)),
+    "c": Kind(("any", "compiled", "c"), (), (_SOURCES, (_KERNEL, "the kernel's state, through ctypes"))),
+    "cffi": Kind(
+        ("any", "compiled", "cffi"),
+        ("cffi>=1.17",),
+        (_SOURCES, (_KERNEL, "the kernel's state, through cffi")),
+    ),
+}
+
+_PROJECT = """\
+[project]
+name = "lshsample-@name@"
+version = "0.1.0"
+description = "A hash family for lshsample: @name@"
+readme = "README.md"
+requires-python = ">=3.11"
+dependencies = [@requires@]
+
+[project.optional-dependencies]
+test = ["pytest>=8"]
+bench = ["pytest>=8", "pytest-benchmark>=4"]
+
+[project.entry-points.lshsample]
+@name@ = "@module@"
+
+[tool.setuptools.packages.find]
+where = ["src"]
+
+[tool.pytest.ini_options]
+addopts = "--import-mode=importlib"
+python_files = ["test_*.py", "bench_*.py"]
+filterwarnings = ["error"]
+"""
+
+_NATIVE = '''
+    def native(self) -> NativeKernel:
+        """The compiled kernel, which gives the reference's codes bit for bit."""
+        return native_kernel(self.n_hashes, self.n_tables, self.directions)
+'''
+
+
+def write_package(name: str, kind: str, folder: Path) -> list[Path]:
+    """Write a package with a hash family called ``name``, and tell its files.
+
+    Parameters
+    ----------
+    name : str
+        The family's name: words of lower-case letters and digits, joined with ``-``, that no family has.
+    kind : str
+        A key of :data:`KINDS`.
+    folder : path
+        The package's folder, which must not be there or be empty.
+
+    Returns
+    -------
+    list of Path
+        The files, relative to the folder.
+
+    Raises
+    ------
+    ArgumentError
+        A name that does not do or is taken, no such kind, a folder with something in it. Nothing is written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     files = write_package("my-signs", "python", Path(place, "my-signs"))
+    >>> [str(path) for path in files if path.suffix == ".toml"]
+    ['pyproject.toml']
+    """
+    _check(name, kind, folder)
+    words, files = _words(name, KINDS[kind]), {}
+    root = resources.files("lshsample.scaffold") / "templates"
+    for part in KINDS[kind].folders:
+        for path, text in _templates(root / part, Path()):
+            files[Path(_filled(str(path), words))] = _filled(text, words)
+    for path, text in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    return sorted(files)
+
+
+def _check(name: str, kind: str, folder: Path) -> None:
+    if kind not in KINDS:
+        raise ArgumentError("kind", repr(kind), f"one of {', '.join(KINDS)}")
+    if len(name) > _LONGEST or not _NAME.match(name) or keyword.iskeyword(name):
+        wanted = f"words of lower-case letters and digits, joined with -, at most {_LONGEST} characters"
+        raise ArgumentError("NAME", repr(name), wanted)
+    if name in families():
+        raise ArgumentError(
+            "NAME", repr(name), f"a name that no family has (there are {', '.join(families())})"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ArgumentError("dest", str(folder), "a folder that is not there or is empty")
+
+
+def _words(name: str, kind: Kind) -> dict[str, str]:
+    """What stands between the @ signs."""
+    module = "lshsample_" + name.replace("-", "_")
+    requires = ["attrs>=24.2", "lshsample", "numpy>=1.26", *kind.requires]
+    words = {
+        "name": name,
+        "module": module,
+        "MODULE": module.upper(),
+        "Class": "".join(part.capitalize() for part in name.split("-")),
+        "requires": ", ".join(f'"{what}"' for what in requires),
+        "api": "NativeKernel, " if kind.files else "",
+        "import": f"\nfrom {module}.kernel import native_kernel\n" if kind.files else "",
+        "native": _NATIVE if kind.files else "",
+    }
+    words["project"] = _filled(_PROJECT, words)
+    words["rows"] = "".join(f"| `{_filled(path, words)}` | {what} |\n" for path, what in kind.files)
+    return words
+
+
+def _filled(text: str, words: Mapping[str, str]) -> str:
+    # A word that stands alone on its line takes the line with it.
+    text = re.sub(r"^@(\w+)@\n", lambda match: words[match[1]], text, flags=re.MULTILINE)
+    return re.sub(r"@(\w+)@", lambda match: words[match[1]], text)
+
+
+def _templates(folder: Traversable, place: Path) -> list[tuple[Path, str]]:
+    """Paths, without the suffix ``.in``, and texts of all templates below a folder."""
+    found: list[tuple[Path, str]] = []
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            found += _templates(entry, place / entry.name)
+        elif entry.name.endswith(".in"):
+            found.append((place / entry.name.removesuffix(".in"), entry.read_text(encoding="utf-8")))
+    return found
