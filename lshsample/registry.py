@@ -114,7 +114,15 @@ class FamilyRegistry:
 
     def to_dict(self, family: HashFamily) -> dict[str, Any]:
         """A family as plain data, with its name under ``"family"``."""
-        return {"family": self.name_of(family), **specs.to_dict(family.spec)}
+        data = {"family": self.name_of(family), **specs.to_dict(family.spec)}
+        for key, value in data.items():
+            if not isinstance(value, (str, int, float, list, tuple, dict)):
+                raise ArgumentError(
+                    f"{type(family.spec).__name__}.{key}",
+                    f"{value!r}",
+                    "plain data, to be stored (a function that can be imported has a path)",
+                )
+        return data
 
     def from_dict(self, data: Mapping[str, Any]) -> HashFamily:
         """A family from what :meth:`to_dict` gave."""

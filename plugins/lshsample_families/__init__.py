@@ -2,6 +2,7 @@
 
 from lshsample.plugin import HashFamily, hookimpl
 from lshsample_families.dwta import DWTA
+from lshsample_families.function import FunctionFamily, NativeFunction
 from lshsample_families.icws import ICWS
 from lshsample_families.minhash import MinHash
 from lshsample_families.multiprobe import MultiProbe
@@ -13,8 +14,10 @@ from lshsample_families.simple_lsh import SimpleLSH
 __all__ = [
     "DWTA",
     "ICWS",
+    "FunctionFamily",
     "MinHash",
     "MultiProbe",
+    "NativeFunction",
     "NormRanging",
     "SignALSH",
     "SimHash",
@@ -28,6 +31,7 @@ def lshsample_hash_families() -> dict[str, type[HashFamily]]:
     """The families of this package, by name."""
     return {
         "dwta": DWTA,
+        "function": FunctionFamily,
         "icws": ICWS,
         "minhash": MinHash,
         "multiprobe": MultiProbe,

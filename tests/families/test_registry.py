@@ -153,7 +153,7 @@ def test_a_family_that_cannot_be_made_is_named():
         found.make("exploding", dim=3)
 
 
-@pytest.mark.parametrize("name", sorted(families()))
+@pytest.mark.parametrize("name", sorted(set(families()) - {"function"}))
 def test_round_trip_with_the_name(name):
     family = make_family(name, dim=20, n_hashes=3, n_tables=7, seed=5)
     data = registry.family_to_dict(family)
