@@ -121,7 +121,7 @@ def test_what_a_function_gets_wrong_is_named(returned, message):
 
 
 def parity(x, spec):
-    """What the compiled functions below compute: the number of positive entries plus the table, modulo 256."""
+    """What the compiled functions compute: the number of positive entries plus the table, modulo 256."""
     rows = x if isinstance(x, np.ndarray) else x.toarray()
     return ((rows > 0).sum(axis=1)[:, None] + np.arange(spec.n_tables) & 255).astype(np.uint32)
 
