@@ -81,11 +81,11 @@ class ActiveUnits:
             raise UnsupportedError(f"layer {self.index}: its sampler retrieves from no tables of its own")
         return self._tables
 
-    def memory_needed(self) -> int:
-        """Bytes of the tables."""
+    def memory_needed(self, threads: int | None = None) -> int:
+        """Bytes of the tables at the peak of a build on so many threads."""
         if not self.has_tables:
             return 0
-        return int(HashTables.memory_needed(self._family(0), self.spec.units).peak)
+        return int(HashTables.memory_needed(self._family(0), self.spec.units, threads).peak)
 
     def expected(self, batch_size: int) -> int:
         """About how many units a row computes, for the memory estimate: the pipeline's budget, or all of

@@ -128,7 +128,9 @@ class Network:
         """The layers that sample."""
         return [layer for layer in self.layers if isinstance(layer, SampledLayer)]
 
-    def memory_needed(self, slots: int = 1, batch_size: int = 0) -> dict[str, int]:
+    def memory_needed(
+        self, slots: int = 1, batch_size: int = 0, threads: int | None = None
+    ) -> dict[str, int]:
         """Bytes by purpose: parameters with their optimizer state, tables, and the work space of a step.
 
         Parameters
@@ -137,10 +139,12 @@ class Network:
             Values kept for each weight: 1 to predict or to train by SGD, 2 for Adagrad, 3 for Adam.
         batch_size : int
             Rows of a training step; 0 for none.
+        threads : int, optional
+            Threads that build the tables; each has scratch of its own.
         """
         return {
             "parameters": sum(p.memory_needed(slots if p.trained else 1) for p in self.parameters),
-            "tables": sum(layer.active.memory_needed() for layer in self.sampled_layers),
+            "tables": sum(layer.active.memory_needed(threads) for layer in self.sampled_layers),
             "step": sum(layer.workspace_needed(batch_size) for layer in self.layers) if batch_size else 0,
         }
 

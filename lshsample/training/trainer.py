@@ -177,7 +177,7 @@ class Trainer:
     def memory_needed(self) -> dict[str, int]:
         """Bytes by purpose that a run takes beside the data; what is allocated is not counted again."""
         slots = self.settings.optimizer.slots
-        needed = self.network.memory_needed(slots, self.settings.batch_size)
+        needed = self.network.memory_needed(slots, self.settings.batch_size, self.threads)
         if all(p.allocated and p.store.shape[1] == slots for p in self.network.parameters if p.trained):
             needed["parameters"] = 0
         if self.checkpoint is not None:

@@ -281,6 +281,13 @@ def test_a_run_that_does_not_fit_is_refused_with_the_figure():
         Trainer(make_network(), memory_limit=1000, threads=1).fit(*make_data())
 
 
+def test_the_estimate_counts_the_threads_that_build_tables():
+    """Codes too wide for a directory are sorted by radix, with scratch for each thread."""
+    network = Network([Sparse(10), Dense(4), Sampled(50_000, n_hashes=28, n_tables=4)])
+    one, four = (Trainer(network, threads=n).memory_needed()["tables"] for n in (1, 4))
+    assert one < four
+
+
 def test_divergence_is_told():
     """A loss that is not finite ends the run with an error, not with NaN weights all over."""
     network = make_network(hidden=[Dense(8, "linear")])
