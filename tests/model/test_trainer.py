@@ -283,7 +283,7 @@ def test_a_run_that_does_not_fit_is_refused_with_the_figure():
 
 def test_the_estimate_counts_the_threads_that_build_tables():
     """Codes too wide for a directory are sorted by radix, with scratch for each thread."""
-    network = Network([Sparse(10), Dense(4), Sampled(50_000, n_hashes=28, n_tables=4)])
+    network = Network([Sparse(10), Dense(4), Sampled(670_091, n_hashes=28, n_tables=16)])
     one, four = (Trainer(network, threads=n).memory_needed()["tables"] for n in (1, 4))
     assert one < four
 
