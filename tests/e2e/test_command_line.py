@@ -107,7 +107,7 @@ def test_every_sampler_trains(files: Files, tmp_path: Path, sampler: str, active
 
 
 def test_libsvm_files_take_their_shape_from_the_training_data(files: Files, tmp_path: Path) -> None:
-    """Such a file does not say how many features and labels there are; a test file seldom has the last ones."""
+    """Such a file does not say how many features there are; a test file seldom has the last one."""
     paths = []
     for source in files:
         data = read_xc(source)
