@@ -1,7 +1,9 @@
 """The built-in hash families, a plugin like any other: one family a file."""
 
 from lshsample.plugin import HashFamily, hookimpl
+from lshsample_families.cross_polytope import CrossPolytope
 from lshsample_families.dwta import DWTA
+from lshsample_families.e2lsh import E2LSH
 from lshsample_families.function import FunctionFamily, NativeFunction
 from lshsample_families.icws import ICWS
 from lshsample_families.minhash import MinHash
@@ -10,10 +12,14 @@ from lshsample_families.norm_ranging import NormRanging
 from lshsample_families.sign_alsh import SignALSH
 from lshsample_families.simhash import SimHash
 from lshsample_families.simple_lsh import SimpleLSH
+from lshsample_families.wta import WTA
 
 __all__ = [
     "DWTA",
+    "E2LSH",
     "ICWS",
+    "WTA",
+    "CrossPolytope",
     "FunctionFamily",
     "MinHash",
     "MultiProbe",
@@ -30,8 +36,10 @@ __all__ = [
 def lshsample_hash_families() -> dict[str, type[HashFamily]]:
     """The families of this package, by name."""
     return {
+        "cross-polytope": CrossPolytope,
         "dwta": DWTA,
         "function": FunctionFamily,
+        "e2lsh": E2LSH,
         "icws": ICWS,
         "minhash": MinHash,
         "multiprobe": MultiProbe,
@@ -39,4 +47,5 @@ def lshsample_hash_families() -> dict[str, type[HashFamily]]:
         "sign-alsh": SignALSH,
         "simhash": SimHash,
         "simple-lsh": SimpleLSH,
+        "wta": WTA,
     }

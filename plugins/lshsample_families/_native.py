@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lshsample_families._mips import Tail
     from lshsample_families.dwta import DWTASpec, Windows
 
-__all__ = ["dwta_kernel", "mips_kernel", "simhash_kernel"]
+__all__ = ["dwta_kernel", "mips_kernel", "simhash_kernel", "wta_kernel"]
 
 _ISAS = ("baseline", "avx2", "avx512")
 
@@ -46,8 +46,8 @@ def _probing_kernel(state: Any, functions: Any, scratch: int, *keepalive: object
     return _kernel(state, functions(number, 0), functions(number, 1), scratch, *keepalive)
 
 
-def dwta_kernel(spec: DWTASpec, windows: Windows) -> NativeKernel:
-    """The kernel of DWTA: windows in turn for few columns, lists of windows by column for many."""
+def _window_kernel(spec: DWTASpec, windows: Windows, functions: Any) -> NativeKernel:
+    """Windows in turn for few columns, lists of windows by column for many."""
     state = ffi.new("lsh_dwta_state *")
     state.dim, state.n_hashes, state.n_tables, state.window = (
         spec.dim,
@@ -62,7 +62,7 @@ def dwta_kernel(spec: DWTASpec, windows: Windows) -> NativeKernel:
             _pointer("int64_t *", by_column[0]),
             _pointer("uint32_t *", by_column[1]),
         )
-    address = lib.lsh_dwta_function(_isa_number(), by_column is not None)
+    address = functions(_isa_number(), by_column is not None)
     return _kernel(state, address, 0, lib.lsh_dwta_scratch(state), windows, by_column)
 
 
@@ -79,6 +79,16 @@ def mips_kernel(
     kernel = _kernel(state, lib.lsh_mips_function(0), probe, inner.scratch_bytes, bounds, inner)
     # The wrapped kernel may come from another plugin, compiled against another header.
     return attrs.evolve(kernel, abi_version=inner.abi_version)
+
+
+def dwta_kernel(spec: DWTASpec, windows: Windows) -> NativeKernel:
+    """The kernel of DWTA."""
+    return _window_kernel(spec, windows, lib.lsh_dwta_function)
+
+
+def wta_kernel(spec: DWTASpec, windows: Windows) -> NativeKernel:
+    """The kernel of WTA, where zeros are values."""
+    return _window_kernel(spec, windows, lib.lsh_wta_function)
 
 
 def simhash_kernel(spec: FamilySpec, projection: Projection) -> NativeKernel:

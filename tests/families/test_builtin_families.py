@@ -11,10 +11,20 @@ from lshsample.testing import FamilyCase, family_checks
 FEW_ENTRIES = (
     "a sparse direction meets a handful of a row's large entries, or none: its margin is not nearly normal"
 )
+FAILURES_OF_SPARSE = {
+    f"law_{what}[{kind}]": FEW_ENTRIES
+    for what in ("one_hash", "code")
+    for kind in ("very_sparse", "heavy_tailed")
+}
 #: Every built-in family and projection, with the failures that its page states.
 CASES = {
     "dwta": ("dwta", {}, {}),
     "dwta-pairs": ("dwta", {"window": 2}, {}),
+    "cross-polytope": ("cross-polytope", {}, {}),
+    "cross-polytope-gaussian": ("cross-polytope", {"projection": "gaussian", "dimension": 2}, {}),
+    "e2lsh-gaussian": ("e2lsh", {"projection": "gaussian"}, {}),
+    "e2lsh-hadamard": ("e2lsh", {"bits": 8}, {}),
+    "e2lsh-sparse": ("e2lsh", {"projection": "sparse"}, FAILURES_OF_SPARSE),
     "icws": ("icws", {}, {}),
     "minhash": ("minhash", {}, {}),
     "minhash-doph": ("minhash", {"method": "doph"}, {}),
@@ -27,15 +37,9 @@ CASES = {
     "simple-lsh": ("simple-lsh", {"bound": 4.0}, {}),
     "simhash-gaussian": ("simhash", {"projection": "gaussian"}, {}),
     "simhash-hadamard": ("simhash", {"projection": "hadamard"}, {}),
-    "simhash-sparse": (
-        "simhash",
-        {"projection": "sparse"},
-        {
-            f"law_{what}[{kind}]": FEW_ENTRIES
-            for what in ("one_hash", "code")
-            for kind in ("very_sparse", "heavy_tailed")
-        },
-    ),
+    "simhash-sparse": ("simhash", {"projection": "sparse"}, FAILURES_OF_SPARSE),
+    "wta": ("wta", {}, {}),
+    "wta-pairs": ("wta", {"window": 2}, {}),
 }
 
 

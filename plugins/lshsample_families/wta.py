@@ -1,0 +1,127 @@
+"""WTA, winner-take-all: which of a few random coordinates is the largest, zeros included."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows
+from lshsample_families._native import wta_kernel
+from lshsample_families._sets import entries
+from lshsample_families.dwta import DWTASpec, Windows, _log_choose
+
+__all__ = ["WTA", "concordance"]
+
+Entries = tuple[npt.NDArray[np.integer], npt.NDArray[np.float32]]
+
+
+class WTA(HashFamily):
+    """Winner-take-all (Yagnik, Strelow, Ross & Lin, ICCV 2011).
+
+    A hash draws a window of m distinct coordinates in random order, and gives the position, log2 m bits, of
+    the largest value in it; of equal values the first in the window wins. Zeros are values like others, so a
+    row that is mostly zeros has position 0 in most windows; DWTA passes over zeros instead. Nothing but the
+    order of a row's values matters.
+
+    Parameters
+    ----------
+    spec : DWTASpec
+        dim, n_hashes (K), n_tables (L), seed, window (m); K log2 m is at most 32.
+
+    Notes
+    -----
+    Every hash has a window and an order of its own, so the hashes of a code are independent, tables too, and
+    p^K is exact for every pair of rows. The law is a function of the ranks of the pair's coordinates:
+    :meth:`similarity_of` computes the probability of one hash from them, see :func:`concordance`, and
+    :meth:`collision_probability` is the identity.
+
+    Cost of a row with n entries of d columns: K L m comparisons (up to 1,024 columns), or about n K L m / d +
+    K L log n lookups (more).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> family = WTA(DWTASpec(dim=16, n_hashes=2, n_tables=3, window=4))
+    >>> x = np.arange(16, dtype=np.float32).reshape(1, 16)
+    >>> bool((family.hash(x) == family.hash(2 * x - 9)).all()), family.code_bits
+    (True, 4)
+    """
+
+    Spec = DWTASpec
+    similarity: ClassVar[str] = "rank"
+    spec: DWTASpec
+
+    def __init__(self, spec: DWTASpec) -> None:
+        self.bits_per_hash = spec.window.bit_length() - 1
+        super().__init__(spec)
+
+    @cached_property
+    def _windows(self) -> Windows:
+        return Windows(self.spec)
+
+    def hash(self, x: Rows) -> Codes:
+        """Codes (n, n_tables) of rows."""
+        codes = np.zeros((x.shape[0], self.n_tables), np.uint32)
+        block = max(1, (1 << 22) // self.dim)
+        for start in range(0, x.shape[0], block):
+            rows = x[start : start + block]
+            dense = rows if isinstance(rows, np.ndarray) else rows.toarray()
+            for number, window in enumerate(self._windows.columns):
+                table, k = divmod(number, self.n_hashes)
+                positions = dense[:, window].argmax(axis=1).astype(np.uint32)
+                codes[start : start + block, table] |= positions << np.uint32(k * self.bits_per_hash)
+        return codes
+
+    def native(self) -> NativeKernel:
+        """The compiled kernel, for the instruction set in use."""
+        return wta_kernel(self.spec, self._windows)
+
+    def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
+        """The similarity itself, from 0 to 1: :meth:`similarity_of` gives the probability of one hash."""
+        return np.clip(np.asarray(similarity, np.float64), 0, 1)
+
+    def similarity_of(self, q: Rows, x: Rows) -> Floats:
+        """:func:`concordance` of pairs of rows, ``q[i]`` with ``x[i]``: (n,) float64."""
+        pairs = zip(entries(q), entries(x), strict=True)
+        return np.array([concordance(a, b, self.dim, self.spec.window) for a, b in pairs], np.float64)
+
+
+def concordance(q_entries: Entries, x_entries: Entries, dim: int, window: int) -> float:
+    """Probability that one WTA hash agrees on two rows, from the ranks of their coordinates.
+
+    Parameters
+    ----------
+    q_entries, x_entries : (columns, values)
+        The nonzero entries of the two rows, columns ascending.
+    dim, window : int
+        Columns, d, and the window's size, m.
+
+    Returns
+    -------
+    float
+        The chance that a coordinate i is in the window and wins in both rows, added over all i: sum_t C(R_i,
+        m-1-t) C(T_i, t) / ((t + 1) C(d, m)), where R_i coordinates are smaller than i in both rows, and T_i
+        more are not larger in either (they must come after i). Without ties this is the formula of Yagnik et
+        al.
+
+    Notes
+    -----
+    Coordinates that are zero in both rows are alike, and counted together. Cost: O(s^2) for s others.
+    """
+    (q_columns, q_values), (x_columns, x_values) = q_entries, x_entries
+    union, places = np.unique(np.concatenate([q_columns, x_columns]), return_inverse=True)
+    # One coordinate more stands for all that are zero in both rows.
+    q, x = np.zeros(len(union) + 1), np.zeros(len(union) + 1)
+    q[places[: len(q_columns)]], x[places[len(q_columns) :]] = q_values, x_values
+    counts = np.ones(len(union) + 1)
+    counts[-1] = dim - len(union)
+    lower = ((q[:, None] < q) & (x[:, None] < x)).T @ counts
+    tied = ((q[:, None] <= q) & (x[:, None] <= x)).T @ counts - lower - 1
+    kept = counts > 0
+    lower, tied, counts = lower[kept], tied[kept], counts[kept]
+    t = np.arange(window)[:, None]
+    wins = _log_choose(lower, window - 1 - t) + _log_choose(tied, t) - np.log(t + 1)
+    return float((np.exp(wins - _log_choose(dim, window)) @ counts).sum())
