@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +50,7 @@ class WTA(HashFamily):
     """
 
     Spec = DWTASpec
-    similarity: ClassVar[str] = "rank"
+    similarity = "rank"
     spec: DWTASpec
 
     def __init__(self, spec: DWTASpec) -> None:
