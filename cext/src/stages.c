@@ -123,6 +123,14 @@ static void shuffle_tables(const lsh_row *row, const lsh_stage *stage, uint32_t 
     }
 }
 
+void lsh_sample_table_order(uint64_t seed, uint64_t step, int64_t row, int32_t ordinal, int32_t n_tables,
+                            uint32_t *order) {
+    lsh_plan plan = {.seed = seed, .step = step};
+    lsh_row where = {&plan, row, row, row + 1, 1};
+    lsh_stage stage = {.op = LSH_STAGE_RETRIEVE, .ordinal = ordinal};
+    shuffle_tables(&where, &stage, order, n_tables);
+}
+
 static int64_t total_length(const bucket *buckets, int64_t n) {
     int64_t total = 0;
     for (int64_t b = 0; b < n; b++) total += buckets[b].length;

@@ -13,7 +13,7 @@ from lshsample._native import core
 from lshsample._native.core import ffi, lib
 from lshsample._native.tables import PackedTables
 
-__all__ = ["AliasTable", "Drawn", "StageCall", "Workspaces", "alias_table", "run_plan"]
+__all__ = ["AliasTable", "Drawn", "StageCall", "Workspaces", "alias_table", "run_plan", "table_order"]
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -119,6 +119,13 @@ def alias_table(frequencies: npt.NDArray[np.float64]) -> AliasTable:
     )
     core.check(status, "alias table")
     return AliasTable(frequencies, accept, alias, bool(frequencies.min() > 0))
+
+
+def table_order(n_tables: int, *, seed: int, step: int, row: int, ordinal: int) -> npt.NDArray[np.uint32]:
+    """The order (n_tables,) in which a retrieval with a budget visits tables in a row."""
+    order = np.empty(n_tables, np.uint32)
+    lib.lsh_sample_table_order(seed, step, row, ordinal, n_tables, core.pointer("uint32_t *", order))
+    return order
 
 
 def _fill_pattern(pattern: Pattern | None) -> tuple[Any, Any]:

@@ -41,7 +41,10 @@ class ActiveSet:
     Notes
     -----
     With pi the inclusion probabilities, ``sum(f(ids) / pi)`` is an unbiased estimate of the sum of f over
-    all items (Horvitz & Thompson 1952), the mean being over what ``law`` says. A set in which some item had
+    all items (Horvitz & Thompson 1952), the mean being over what ``law`` says. After a stage that acts on a
+    set of random size (a cap, a budget of tables) there is no closed inclusion probability; ``log_inclusion``
+    is then minus the log of an unbiased weight (its mean is 1 for every item), which serves the same sums.
+    Such a weight may be 0, and its entry infinite: the id adds nothing to a sum. A set in which some item had
     probability 0 is no sample of all items: it is typed as biased, and asking for ``log_inclusion`` raises.
     """
 

@@ -7,7 +7,7 @@ name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,9 @@ import numpy.typing as npt
 from lshsample import laws
 from lshsample._native.sample import Drawn
 from lshsample.errors import UnsupportedError
+from lshsample.sampling.budget import budget_weights
 from lshsample.sampling.filters import AtLeast, Cap
+from lshsample.sampling.membership import table_probabilities
 from lshsample.sampling.retrieve import Retrieve
 from lshsample.sampling.sources import Frequency, Full, Include, Uniform
 
@@ -25,10 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["inclusion_over_functions"]
 
-#: Pairs whose similarities are computed at a time.
-_BLOCK = 65536
-
 Floats = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
 
 
 def _retrieval(
@@ -40,34 +40,13 @@ def _retrieval(
     table is looked into, else through the law of the probes given the query.
     """
     state = stage.state(batch)
-    if state.vectors is None:
-        raise UnsupportedError("the tables were opened without the vectors that they were built from")
     queries, probes, n_tables = batch.queries, stage.probes_of(state), state.packed.n_tables
-    assert queries is not None
-    out = np.empty(len(ids))
-    block = _BLOCK if probes == 1 else max(1, _BLOCK // n_tables)
-    for part in _parts(rows, block, probes > 1):
-        vectors = state.vectors[ids[part]]
-        if probes == 1:
-            q = state.family.pair_code_probability(queries[rows[part]], vectors)
-            out[part] = laws.at_least_inclusion(q, n_tables, least) if least > 1 else (
-                laws.union_inclusion(q, n_tables)
-            )  # fmt: skip
-        else:
-            query = queries[rows[part.start] : rows[part.start] + 1]
-            tables = state.family.probe_probability(query, vectors, probes)
-            out[part] = laws.tables_inclusion(tables, least)
-    return out
-
-
-def _parts(rows: npt.NDArray[np.int64], block: int, by_query: bool) -> Iterator[slice]:
-    """Spans of at most ``block`` pairs, each of one query where they are wanted so (rows ascend)."""
-    ends = np.append(np.flatnonzero(np.diff(rows)) + 1, len(rows)) if by_query else [len(rows)]
-    begin = 0
-    for end in ends:
-        for start in range(begin, end, block):
-            yield slice(start, min(start + block, end))
-        begin = end
+    chances = table_probabilities(state, queries, rows, ids, probes)
+    if probes > 1:
+        return laws.tables_inclusion(chances, least)
+    if least > 1:
+        return laws.at_least_inclusion(chances[:, 0], n_tables, least)
+    return laws.union_inclusion(chances[:, 0], n_tables)
 
 
 def _forced(batch: Batch, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
@@ -85,66 +64,111 @@ def _forced(batch: Batch, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32
 
 def _why_biased(stages: Sequence[Stage], pooled: bool, drawn: Drawn) -> str | None:
     """The first reason why the pipeline has no law over the draw of the functions; None if it has one."""
-    capped: Stage | None = None
+    held: Stage | None = None  # after it, weights are no probabilities that one could mix with others
     met: list[Stage] = []
     for stage in stages:
         if isinstance(stage, Retrieve):
             if pooled:
                 return f"{stage}: pooled queries share the functions; their union has no simple law"
-            if stage.budget is not None:
-                return f"{stage}: a budget stops where earlier tables say, which has no simple law"
+            if stage.budget is not None and met:
+                return f"{stage}: the weights of a budget hold only for the first stage"
             if any(isinstance(other, Retrieve) for other in met):
                 return f"{stage}: a second retrieval may share its functions with the first"
+            if stage.budget is not None:
+                held = stage
         elif isinstance(stage, AtLeast):
-            if len(met) != 1 or not isinstance(met[0], Retrieve):
+            if len(met) != 1 or not isinstance(met[0], Retrieve) or held is not None:
                 return f"{stage}: its law, the binomial tail, holds only straight after a first Retrieve()"
         elif isinstance(stage, Cap):
-            capped = stage
+            held = stage
             if float(drawn.kept.min(initial=1.0)) == 0:
                 return f"{stage}: forced ids take all of its room"
         elif not isinstance(stage, Include | Uniform | Frequency | Full):
             return f"{stage}: no law over the draw of the hash functions"
-        if capped is not None and isinstance(stage, Uniform | Frequency | Retrieve | Full):
-            return f"{capped}: what it keeps depends on the functions, so nothing can be mixed in after it"
+        mixes = isinstance(stage, Uniform | Frequency | Retrieve | Full)
+        if mixes and held is not None and held is not stage:
+            return f"{held}: what it keeps depends on the functions, so nothing can be mixed in after it"
         met.append(stage)
     if not any(isinstance(stage, Retrieve | Uniform | Frequency | Full) for stage in met):
         return f"{met[-1]}: only named ids can be in the set"
     return None
 
 
+def _marginal(stages: Sequence[Stage], batch: Batch, ids: npt.NDArray[np.int32], rows: Int64) -> Floats:
+    """Inclusion probabilities before caps and forced ids, by folding the stages."""
+    pi = np.zeros(len(ids))
+    for place, stage in enumerate(stages):
+        if isinstance(stage, Retrieve):
+            after = stages[place + 1] if place + 1 < len(stages) else None
+            least = after.m if isinstance(after, AtLeast) else 1
+            pi = laws.mixture_inclusion(pi, _retrieval(stage, batch, rows, ids, least))
+        elif isinstance(stage, Uniform):
+            pi = laws.mixture_inclusion(pi, laws.uniform_inclusion(stage.n, batch.n_items))
+        elif isinstance(stage, Frequency) and batch.frequencies is not None:
+            pi = laws.mixture_inclusion(pi, laws.frequency_inclusion(batch.frequencies[ids], stage.n))
+        elif isinstance(stage, Full):
+            pi = np.ones_like(pi)
+    return pi
+
+
+def _budgeted(
+    stage: Retrieve, batch: Batch, ids: npt.NDArray[np.int32], rows: Int64, first: Callable[[], Drawn]
+) -> Floats:
+    """What stands for the probability after a budget: the reciprocal of the unbiased weight of each id."""
+    retrieved = first()
+    weights = budget_weights(stage, batch, retrieved)
+    row = np.repeat(np.arange(len(retrieved.indptr) - 1), np.diff(retrieved.indptr))
+    place = np.searchsorted(row * batch.n_items + retrieved.ids, rows * batch.n_items + ids)
+    # Ids beyond those retrieved are forced ones, which get their probability later.
+    found = weights[np.minimum(place, len(weights) - 1)] if len(weights) else np.ones(len(ids))
+    with np.errstate(divide="ignore"):
+        return np.asarray(1 / found)
+
+
 def inclusion_over_functions(
-    stages: Sequence[Stage], batch: Batch, drawn: Drawn
+    stages: Sequence[Stage], batch: Batch, drawn: Drawn, first: Callable[[], Drawn]
 ) -> tuple[npt.NDArray[np.float32] | None, str | None]:
     """Log inclusion probabilities over the draw of the hash functions, or None with the reason.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+        The pipeline.
+    batch : Batch
+        What it ran on.
+    drawn : Drawn
+        What it drew.
+    first : callable
+        Draws the first stage alone, again.
 
     Notes
     -----
     Retrieval adds an independent chance r = 1 - (1 - q)^L; AtLeast(m) straight after it makes it the
     binomial tail. Where it probes, the chance of each table is that of its probes given the query, and they
-    make r as 1 - prod_l (1 - P_l), or a Poisson binomial tail. A cap multiplies by what it kept in that
-    row; draws mix in as 1 - (1 - pi)(1 - u); forced ids have 1. Items whose q is 0 are never retrieved:
-    the estimate is of the sum over the others, unless a uniform draw is mixed in.
+    make r as 1 - prod_l (1 - P_l), or a Poisson binomial tail. A budget has the weights of
+    :func:`~lshsample.sampling.budget.budget_weights`. A cap multiplies by what it kept in that row; draws
+    mix in as 1 - (1 - pi)(1 - u); forced ids have 1. Items whose q is 0 are never retrieved: the estimate is
+    of the sum over the others, unless a uniform draw is mixed in.
+
+    A pipeline without such a law, in which every item is possible given the tables (Fill, a draw after a cap
+    or a Top, pooled queries with a Uniform), has the weights of the law given the tables: the mean of the
+    estimate is the sum for every tables, and so it is over their draw (the law of total expectation).
     """
     reason = _why_biased(stages, batch.pooled, drawn)
-    if reason is not None:
-        return None, f"{reason}; law='tables' has the law given the tables"
     rows = np.repeat(np.arange(len(drawn.indptr) - 1), np.diff(drawn.indptr))
-    pi = np.zeros(len(drawn.ids))
-    for place, stage in enumerate(stages):
-        if isinstance(stage, Retrieve):
-            after = stages[place + 1] if place + 1 < len(stages) else None
-            least = after.m if isinstance(after, AtLeast) else 1
-            try:
-                found = _retrieval(stage, batch, rows, drawn.ids, least)
-            except UnsupportedError as error:
-                return None, f"{stage}: {error}"
-            pi = laws.mixture_inclusion(pi, found)
-        elif isinstance(stage, Uniform):
-            pi = laws.mixture_inclusion(pi, laws.uniform_inclusion(stage.n, batch.n_items))
-        elif isinstance(stage, Frequency) and batch.frequencies is not None:
-            pi = laws.mixture_inclusion(pi, laws.frequency_inclusion(batch.frequencies[drawn.ids], stage.n))
-        elif isinstance(stage, Full):
-            pi = np.ones_like(pi)
+    if reason is None:
+        try:
+            budgeted = next((s for s in stages if isinstance(s, Retrieve) and s.budget is not None), None)
+            if budgeted is None:
+                pi = _marginal(stages, batch, drawn.ids, rows)
+            else:
+                pi = _budgeted(budgeted, batch, drawn.ids, rows, first)
+        except UnsupportedError as error:
+            reason = f"{next(stage for stage in stages if isinstance(stage, Retrieve))}: {error}"
+    if reason is not None:
+        if np.all(drawn.lawless < 0):
+            return drawn.log_inclusion, None
+        return None, f"{reason}; a Uniform(n) at the end makes every item possible given the tables"
     pi = pi * drawn.kept[rows]
     if any(isinstance(stage, Include) for stage in stages):
         pi[_forced(batch, rows, drawn.ids)] = 1.0

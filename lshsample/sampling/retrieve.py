@@ -39,9 +39,10 @@ class Retrieve(BuiltinStage):
     Notes
     -----
     Over the draw of the hash functions an id of code probability p^K is joined with probability 1 - (1 -
-    p^K)^L (Spring & Shrivastava 2017, arXiv 1703.05160); a budget stops where earlier tables say, which has
-    no simple law. Given the tables, what they returned is certain and the rest has probability 0. Pooled,
-    the batch is one query with all its codes: counts add up over the queries.
+    p^K)^L (Spring & Shrivastava 2017, arXiv 1703.05160); a budget stops where earlier tables say: its ids
+    have unbiased weights instead (:func:`~lshsample.sampling.budget.visited_shares`). Given the tables, what
+    they returned is certain and the rest has probability 0. Pooled, the batch is one query with all its
+    codes: counts add up over the queries.
     """
 
     tables: HashTables | None = attrs.field(default=None, validator=_tables_or_none)

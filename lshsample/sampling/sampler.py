@@ -103,7 +103,9 @@ class Sampler:
         values: npt.NDArray[np.float32] | None = drawn.log_inclusion
         biased_by = self._why_lawless(drawn)
         if law == "functions":
-            values, biased_by = inclusion_over_functions(self.pipeline.stages, batch, drawn)
+            values, biased_by = inclusion_over_functions(
+                self.pipeline.stages, batch, drawn, lambda: self._run(batch, 1)
+            )
         return ActiveSet(
             indptr=drawn.indptr,
             ids=drawn.ids,
@@ -172,11 +174,14 @@ class Sampler:
             raise ArgumentError("include", "column indices out of range", f"ids from 0 to {self.n_items - 1}")
         return np.ascontiguousarray(csr.indptr, np.int64), np.ascontiguousarray(csr.indices, np.int32)
 
-    def _run(self, batch: Batch) -> Drawn:
-        """Runs of built-in stages in C, with Python stages between them."""
+    def _run(self, batch: Batch, n_stages: int | None = None) -> Drawn:
+        """Runs of built-in stages in C, with Python stages between them; of the first stages only, if told.
+
+        The draws of a stage depend on those before it alone, so that a part's outcome is what the whole met.
+        """
         calls: list[StageCall] = []
         seen: dict[str, int] = {}
-        for place, stage in enumerate(self.pipeline.stages):
+        for place, stage in enumerate(self.pipeline.stages[:n_stages]):
             if isinstance(stage, BuiltinStage):
                 ordinal = seen.get(stage.name, 0)
                 seen[stage.name] = ordinal + 1

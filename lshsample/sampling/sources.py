@@ -45,8 +45,8 @@ class Fill(BuiltinStage):
     Notes
     -----
     With U ids in the set, U fixed given the tables, each of the N - U outside joins with probability u = (k
-    - U) / (N - U), so pi becomes pi + (1 - pi) u. Over the draw of the hash functions U is random and
-    depends on the very ids: no law, typed as biased.
+    - U) / (N - U), so pi becomes pi + (1 - pi) u. That makes sums unbiased for every tables, hence also over
+    the draw of the hash functions, where these weights are taken.
     """
 
     k: int = attrs.field(validator=_AMOUNT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -11,6 +13,7 @@ from lshsample import laws
 from lshsample.errors import ArgumentError, BiasedSampleError
 from lshsample.registry import make_family
 from lshsample.sampling import parse_pipeline
+from lshsample.sampling.budget import visited_shares
 from lshsample.tables import HashTables
 
 N, DIM, SEEDS = 120, 6, 1500
@@ -37,6 +40,17 @@ LAWFUL = [
     "Retrieve() | Frequency(20)",
     "Uniform(9)",
     "Include() | Full()",
+    "Retrieve(budget=25)",
+    "Retrieve(budget=60) | Include() | Cap(30)",
+    "Retrieve(budget=1000)",
+    "Retrieve(budget=25) | Uniform(12)",
+    "Retrieve() | Cap(5) | Uniform(9)",
+    "Retrieve() | Top(9) | Uniform(12)",
+    "Retrieve() | AtLeast(2) | Fill(110)",
+    "Retrieve() | Retrieve() | Frequency(30)",
+    "Retrieve(probes=2) | AtLeast(2) | Cap(30)",
+    "Retrieve(probes=2, budget=30)",
+    "ExactTop(4) | Include() | Uniform(12)",
 ]
 
 
@@ -79,13 +93,14 @@ def test_observed_rates_follow_the_law_in_every_bin_of_similarity(text, drawn_ta
 
 BIASED = {
     "Retrieve() | Top(5)": r"^Top\(5\)",
-    "Retrieve(budget=5)": r"^Retrieve\(budget=5\): a budget",
-    "Retrieve() | Fill(30)": r"^Fill\(30\)",
-    "Retrieve() | Cap(5) | Uniform(9)": r"^Cap\(5\)",
+    "Include() | Retrieve(budget=5)": r"^Retrieve\(budget=5\): the weights of a budget hold only",
+    "Retrieve(budget=30) | AtLeast(2)": r"^AtLeast\(2\)",
+    "Retrieve() | Fill(2)": r"^Fill\(2\)",
+    "Retrieve() | Cap(5) | Retrieve()": r"^Retrieve\(\): a second",
     "Uniform(5) | Retrieve() | AtLeast(1)": r"^AtLeast\(1\)",
     "Retrieve() | Retrieve()": r"^Retrieve\(\): a second",
     "Include()": r"^Include\(\)",
-    "ExactTop(4) | Uniform(3)": r"^ExactTop\(4\)",
+    "ExactTop(4)": r"^ExactTop\(4\)",
     "Retrieve() | Include() | Cap(1)": r"^Cap\(1\): forced",
 }
 
@@ -108,6 +123,44 @@ def test_a_pooled_retrieval_has_no_law_over_the_functions(drawn_tables):
         _ = active.log_inclusion
 
 
+def test_a_pooled_retrieval_with_a_draw_has_the_law_given_the_tables(drawn_tables):
+    items, queries, tables = drawn_tables
+    values, sums = np.linalg.norm(items, axis=1), []
+    for seed, table in enumerate(tables[:400]):
+        sampler = parse_pipeline("Retrieve() | Uniform(20)").bind(tables=table)
+        active = sampler.sample(queries, pool=True, seed=seed, law="functions", threads=1)
+        sums.append((values[active.ids] / np.exp(active.log_inclusion)).sum())
+    assert abs(np.mean(sums) - values.sum()) < 4 * np.std(sums) / 20
+
+
+@pytest.mark.parametrize("budget", [1, 3, 5, 7, 50])
+def test_shares_of_visited_tables_are_those_of_all_orders(budget):
+    """Every order of five tables, by the set of tables that it visits: how often each came first."""
+    hits = np.random.default_rng(budget).random((9, 5)) < 0.35
+    first = {}
+    for order in itertools.permutations(range(5)):
+        sizes = [hits[:, order[: t + 1]].any(axis=1).sum() for t in range(5)]
+        n_visited = next((t + 1 for t in range(5) if sizes[t] >= budget), 5)
+        first.setdefault(frozenset(order[:n_visited]), []).append(order)
+    for visited, orders in first.items():
+        expected = np.bincount([order[0] for order in orders], minlength=5) / len(orders)
+        for order in orders[:6]:
+            shares = np.zeros(5)
+            shares[list(order)] = visited_shares(hits[:, order], budget)
+            np.testing.assert_allclose(shares, expected, atol=1e-12)
+            assert set(np.flatnonzero(shares)) <= visited
+
+
+def test_rows_that_changed_since_the_build_have_no_weights_of_a_budget(drawn_tables):
+    items, queries, tables = drawn_tables
+    moving = items.copy()
+    table = HashTables(tables[0].family, threads=1).build(moving)
+    moving[:] = -moving
+    active = parse_pipeline("Retrieve(budget=20)").bind(tables=table).sample(queries, law="functions")
+    with pytest.raises(BiasedSampleError, match="rebuild the tables"):
+        _ = active.log_inclusion
+
+
 def test_a_family_with_dependent_hashes_is_refused_by_name(drawn_tables):
     items, queries, _ = drawn_tables
 
@@ -118,7 +171,7 @@ def test_a_family_with_dependent_hashes_is_refused_by_name(drawn_tables):
         independent_hashes = False
 
         def hash(self, x):
-            return np.zeros((x.shape[0], self.n_tables), np.uint32)
+            return np.tile(np.arange(x.shape[0], dtype=np.uint32)[:, None] % 4, self.n_tables)
 
         def collision_probability(self, similarity):
             return np.asarray(similarity, float)

@@ -83,6 +83,11 @@ lsh_status lsh_sample_collect(const lsh_drawn *drawn, int32_t threads, int64_t *
                               float *log_inclusion, int32_t *lawless, float *kept);
 void lsh_sample_free(lsh_drawn *drawn);
 
+/* The order (n_tables) in which a RETRIEVE stage with a budget, the `ordinal`-th of its pipeline, visits tables in a row:
+ * a uniform permutation, a function of (seed, step, row, ordinal) alone. Thread-safe. */
+void lsh_sample_table_order(uint64_t seed, uint64_t step, int64_t row, int32_t ordinal, int32_t n_tables,
+                            uint32_t *order);
+
 /* Walker's alias table (Vose 1991) of n frequencies that sum to 1: draw i uniformly, keep it with probability
  * accept[i], else take alias[i]. O(n). LSH_NO_MEMORY. */
 lsh_status lsh_alias_build(const double *frequency, int64_t n, double *accept, int32_t *alias);
