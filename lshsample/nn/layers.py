@@ -121,7 +121,9 @@ class DenseLayer:
     ) -> None:
         self.spec, self.index, self.units = spec, index, spec.units
         self._needs_input_gradient = needs_input_gradient
-        scale = initial_scale(spec.init_scale, spec.units if sparse else inputs, spec.activation)
+        # Half the deviation over sparse rows: what the layer learns then soon outweighs its random start.
+        fan = 4 * spec.units if sparse else inputs
+        scale = initial_scale(spec.init_scale, fan, spec.activation)
         self.weights = Parameter(f"{index}.weights", inputs, spec.units, scale, (seed, 2 * index))
         self.bias = (
             Parameter(f"{index}.bias", 1, spec.units, 0.0, (seed, 2 * index + 1)) if spec.bias else None

@@ -105,8 +105,9 @@ class Dense:
         Share of its outputs that are dropped in training.
     init_scale : float, optional
         Standard deviation of the initial weights; by default ``sqrt(2 / fan)`` before a relu and
-        ``sqrt(1 / fan)`` elsewhere. The fan is the width of the input, or of the layer itself where the input
-        is sparse (rows of about unit length, of which few columns are used).
+        ``sqrt(1 / fan)`` elsewhere. The fan is the width of the input, or four times the layer's own where
+        the input is sparse: of rows of unit length the layer's width alone would keep the length, and half
+        of that ranks better, since what is learned then outweighs the random start.
     """
 
     units: int = attrs.field(validator=_WIDTH)

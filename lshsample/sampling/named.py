@@ -16,9 +16,12 @@ __all__ = ["NAMED_PIPELINES", "make_pipeline", "named_pipeline"]
 
 
 def _share(n: int) -> tuple[int, int]:
-    """Ids found and ids drawn uniformly: a quarter of the budget keeps the importance weights in bounds."""
-    drawn = max(n // 4, 1)
-    return max(n - drawn, 1), drawn
+    """Ids found and ids drawn uniformly: a quarter is found. More of them cost accuracy: of the labels that
+    look most like a row, many would be right for it, and training them as wrong takes ordinary ones to
+    balance.
+    """
+    found = max(n // 4, 1)
+    return found, max(n - found, 1)
 
 
 def _lsh(n: int) -> Pipeline:
@@ -69,7 +72,7 @@ def named_pipeline(name: str, *, n_active: int, n_items: int) -> Pipeline:
     Parameters
     ----------
     name : str
-        ``lsh``: the ids that collided most, the true labels, and uniform draws for a quarter of the budget:
+        ``lsh``: the ids that collided most for a quarter of the budget, the true labels, and uniform draws:
         lawful given the tables, whatever they found. ``uniform``: true labels and uniform draws.
         ``exact-top``: as ``lsh``, with the oracle in place of the tables. ``full``: every item.
         ``slide-vanilla``, ``slide-topk``, ``slide-threshold``: SLIDE's three strategies (Chen et al., MLSys
@@ -88,7 +91,7 @@ def named_pipeline(name: str, *, n_active: int, n_items: int) -> Pipeline:
     Examples
     --------
     >>> named_pipeline("lsh", n_active=4096, n_items=670_091)
-    Retrieve() | Top(3072) | Include() | Uniform(1024)
+    Retrieve() | Top(1024) | Include() | Uniform(3072)
     """
     if name not in NAMED_PIPELINES:
         raise ArgumentError(
