@@ -339,7 +339,7 @@ def _inner_family(value: Any, outer: Any, field: attrs.Attribute[Any]) -> HashFa
     return family_from_dict({**value, **shape})
 
 
-def family_option(default: str) -> Any:
+def family_option(default: str, **options: Any) -> Any:
     """An attrs field that holds a family, for the spec of a family that wraps one.
 
     It takes a family, or its plain data: ``{"family": name}`` and the family's own options. Its dim,
@@ -350,13 +350,15 @@ def family_option(default: str) -> Any:
     ----------
     default : str
         Name of the family where none is given.
+    **options
+        Its own options.
 
     Returns
     -------
     attrs field
     """
     converter = attrs.Converter(_inner_family, takes_self=True, takes_field=True)
-    return attrs.field(factory=lambda: {"family": default}, converter=converter)
+    return attrs.field(default={"family": default, **options}, converter=converter)
 
 
 specs.write_as(HashFamily, _inner_to_dict)

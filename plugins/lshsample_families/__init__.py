@@ -6,6 +6,9 @@ from lshsample_families.dwta import DWTA
 from lshsample_families.e2lsh import E2LSH
 from lshsample_families.function import FunctionFamily, NativeFunction
 from lshsample_families.icws import ICWS
+from lshsample_families.itq import ITQ
+from lshsample_families.l2_alsh import L2ALSH
+from lshsample_families.learned_simhash import LearnedSimHash
 from lshsample_families.minhash import MinHash
 from lshsample_families.multiprobe import MultiProbe
 from lshsample_families.norm_ranging import NormRanging
@@ -18,9 +21,12 @@ __all__ = [
     "DWTA",
     "E2LSH",
     "ICWS",
+    "ITQ",
+    "L2ALSH",
     "WTA",
     "CrossPolytope",
     "FunctionFamily",
+    "LearnedSimHash",
     "MinHash",
     "MultiProbe",
     "NativeFunction",
@@ -41,6 +47,9 @@ def lshsample_hash_families() -> dict[str, type[HashFamily]]:
         "function": FunctionFamily,
         "e2lsh": E2LSH,
         "icws": ICWS,
+        "itq": ITQ,
+        "l2-alsh": L2ALSH,
+        "learned-simhash": LearnedSimHash,
         "minhash": MinHash,
         "multiprobe": MultiProbe,
         "norm-ranging": NormRanging,

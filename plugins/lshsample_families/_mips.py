@@ -31,6 +31,7 @@ __all__ = [
     "MIPSSpec",
     "Tail",
     "distance_or_cosine",
+    "joined",
     "powers_option",
     "row_norms",
 ]
@@ -193,13 +194,13 @@ class MIPSFamily(HashFamily):
             for column in tail.T:
                 column[:] = self._tail.offset + self._tail.sign * squares
                 squares = squares * squares
-        return _joined(x, scales, tail.astype(np.float32))
+        return joined(x, scales, tail.astype(np.float32))
 
     def longer_query(self, q: Rows) -> Rows:
         """Queries as the wrapped family hashes them, (n, dim + count)."""
         norms = row_norms(q)
         scales = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
-        return _joined(q, scales, np.full((q.shape[0], self._tail.count), self._tail.query, np.float32))
+        return joined(q, scales, np.full((q.shape[0], self._tail.count), self._tail.query, np.float32))
 
     def hash(self, x: Rows) -> Codes:
         """Codes (n, n_tables) of data rows; one beyond the bound is refused."""
@@ -353,7 +354,7 @@ def _add_dense(x: Float32, lanes: Floats) -> None:
         lanes[:, : part.shape[1]] += part * part
 
 
-def _joined(x: Rows, scales: Floats, tail: Float32) -> Rows:
+def joined(x: Rows, scales: Floats, tail: Float32) -> Rows:
     """Rows times their scales, with further columns."""
     if isinstance(x, np.ndarray):
         return np.concatenate([(x * scales[:, None]).astype(np.float32), tail], axis=1)

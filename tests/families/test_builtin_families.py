@@ -26,6 +26,9 @@ CASES = {
     "e2lsh-hadamard": ("e2lsh", {"bits": 8}, {}),
     "e2lsh-sparse": ("e2lsh", {"projection": "sparse"}, FAILURES_OF_SPARSE),
     "icws": ("icws", {}, {}),
+    "itq": ("itq", {}, {"seeds": "another seed forgets what was learned, until the next build learns again"}),
+    "l2-alsh": ("l2-alsh", {"bound": 4.0}, {}),
+    "learned-simhash": ("learned-simhash", {}, {}),
     "minhash": ("minhash", {}, {}),
     "minhash-doph": ("minhash", {"method": "doph"}, {}),
     "minhash-threshold": ("minhash", {"method": "doph", "sets": "threshold", "threshold": 0.3}, {}),
@@ -60,6 +63,15 @@ PREPARE = {
 }
 
 
+def maker(name, options):
+    """Makes a case's families; ITQ has codes only once it was fitted."""
+    if name != "itq":
+        return functools.partial(make_family, name, **options)
+    return lambda **shape: make_family(name, **options, **shape).fit(
+        np.random.default_rng(0).standard_normal((90, shape["dim"])).astype(np.float32)
+    )
+
+
 def test_every_installed_family_has_a_case():
     # A function is a family's only with the function: it has a file of its own.
     assert {name for name, _, _ in CASES.values()} == set(families()) - {"function"}
@@ -72,7 +84,7 @@ def pytest_generate_tests(metafunc):
             [
                 pytest.param(
                     FamilyCase(
-                        functools.partial(make_family, name, **options),
+                        maker(name, options),
                         PREPARE.get(label, lambda rows: rows),
                     ),
                     *param.values,

@@ -1,0 +1,151 @@
+"""What learned families share: hyperplanes that were fitted to data and are kept, as text, in the spec.
+
+A spec is plain data, so fitted float32 numbers are kept in it as base64 of their little-endian bytes:
+JSON, TOML, pickle and the headers of saved tables carry them as they carry everything else, at 4/3 of
+their size.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from functools import cached_property
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from lshsample.errors import ArgumentError, UnsupportedError
+from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows
+from lshsample_families._native import simhash_kernel
+from lshsample_families._projections import DenseMatrix
+
+__all__ = ["Float32", "Hyperplanes", "LearnedFamily", "LearnedSpec", "as_text", "to_unit"]
+
+Float32 = npt.NDArray[np.float32]
+_BLOCK = 1024
+
+
+def as_text(numbers: npt.NDArray[Any]) -> str:
+    """Numbers, as float32, in base64."""
+    return base64.b64encode(np.ascontiguousarray(numbers, dtype="<f4").tobytes()).decode("ascii")
+
+
+def _as_numbers(text: str, shape: tuple[int, int]) -> Float32:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ArgumentError("planes", f"text that is not base64 ({error})", "what a fit wrote") from error
+    if len(raw) != 4 * shape[0] * shape[1]:
+        raise ArgumentError(
+            "planes",
+            f"{len(raw)} bytes",
+            f"{4 * shape[0] * shape[1]} bytes, for {shape[0]} x {shape[1]} numbers: "
+            "learned hyperplanes fit the dim, n_hashes and n_tables that they were learned with",
+        )
+    numbers: Float32 = np.frombuffer(raw, "<f4").astype(np.float32).reshape(shape)
+    if not np.isfinite(numbers).all():
+        raise ArgumentError("planes", "NaN or infinite numbers", "finite ones")
+    return numbers
+
+
+def _short(text: str) -> str:
+    return f"<{len(text)} characters>" if text else "''"
+
+
+@attrs.frozen(kw_only=True)
+class LearnedSpec(FamilySpec):
+    """Options of every learned family.
+
+    Attributes
+    ----------
+    planes : str
+        The fitted hyperplanes, in base64; empty before a fit.
+    """
+
+    planes: str = attrs.field(default="", validator=attrs.validators.instance_of(str), repr=_short)
+
+
+class Hyperplanes(DenseMatrix):
+    """Given directions, (columns, K L)."""
+
+    def __init__(self, matrix: Float32, n_hashes: int, n_tables: int) -> None:
+        self.matrix, self.n_hashes, self.n_tables = np.ascontiguousarray(matrix), n_hashes, n_tables
+
+
+class LearnedFamily(HashFamily):
+    """Signs of margins to hyperplanes that were learned: no collision law."""
+
+    similarity = "learned"
+    independent_hashes = False
+    #: Whether each hyperplane has an offset: the last row of the matrix, met by a column of ones.
+    offsets: bool = False
+    spec: Any
+
+    def __init__(self, spec: LearnedSpec) -> None:
+        super().__init__(spec)
+        if spec.planes:
+            self._matrix = _as_numbers(spec.planes, self._shape)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.dim + self.offsets, self.n_hashes * self.n_tables
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether hyperplanes were learned."""
+        return bool(self.spec.planes)
+
+    def _initial(self) -> Float32:
+        """The hyperplanes before a fit."""
+        raise ArgumentError(
+            "planes",
+            "nothing",
+            f"learned hyperplanes: {type(self).__name__}.fit(...) gives a family with them",
+        )
+
+    @cached_property
+    def _projection(self) -> Hyperplanes:
+        matrix = self._matrix if self.is_fitted else self._initial()
+        return Hyperplanes(matrix, self.n_hashes, self.n_tables)
+
+    def _rows(self, x: Rows) -> Rows:
+        return x
+
+    def hash(self, x: Rows) -> Codes:
+        """Codes (n, n_tables) of rows."""
+        codes = np.zeros((x.shape[0], self.n_tables), np.uint32)
+        for start in range(0, x.shape[0], _BLOCK):
+            bits = self._projection.margins(self._rows(x[start : start + _BLOCK])) >= 0
+            for k in range(self.n_hashes):
+                codes[start : start + _BLOCK] |= bits[:, k].astype(np.uint32) << np.uint32(k)
+        return codes
+
+    def native(self) -> NativeKernel | None:
+        """SimHash's kernel over the learned directions."""
+        return simhash_kernel(attrs.evolve(self.spec, dim=self._shape[0], planes=""), self._projection)
+
+    def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
+        """There is none: what is learned from data has no law over the draw of the functions."""
+        raise UnsupportedError(
+            f"family {type(self).__name__}: learned functions have no law over their draw; the law given the "
+            "tables holds"
+        )
+
+    def similarity_of(self, q: Rows, x: Rows) -> Floats:
+        """There is none, as there is no law."""
+        return self.collision_probability(0.0)
+
+
+def to_unit(x: Rows) -> Any:
+    """Rows scaled to norm 1 in float64; rows of zeros stay."""
+    if isinstance(x, np.ndarray):
+        rows = x.astype(np.float64)
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    sparse: Any = x.astype(np.float64)
+    norms = np.sqrt(np.asarray(sparse.multiply(sparse).sum(axis=1)).reshape(-1))
+    inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+    sparse.data *= np.repeat(inverse, np.diff(sparse.indptr))
+    return sparse

@@ -1,0 +1,78 @@
+"""L2-ALSH: inner products as distances, by powers of the norm."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from lshsample.plugin import Floats, HashFamily, number
+from lshsample.registry import family_option
+from lshsample_families._mips import BoundedFamily, BoundedSpec, Tail, powers_option
+
+__all__ = ["L2ALSH", "L2ALSHSpec"]
+
+
+@attrs.frozen(kw_only=True)
+class L2ALSHSpec(BoundedSpec):
+    """Options of :class:`L2ALSH`.
+
+    Attributes
+    ----------
+    inner : HashFamily
+        A family of Euclidean distances; published: "e2lsh" of width 2.5.
+    n_powers : int
+        Powers of the norm that are appended, m; published: 3.
+    shrink : float
+        The norm that ``bound`` is scaled to, U0, below 1; published: 0.83.
+    """
+
+    inner: HashFamily = family_option("e2lsh", width=2.5)  # noqa: RUF009 - gives a field
+    n_powers: int = powers_option(3)
+    shrink: float = attrs.field(default=0.83, validator=number(0, 1, open_low=True, open_high=True))
+
+
+class L2ALSH(BoundedFamily):
+    """L2-ALSH (Shrivastava & Li, NIPS 2014, arXiv 1405.5869): inner products as Euclidean distances.
+
+    With a bound U of the data's norms, x' = U0 x / U becomes P(x) = [x'; |x'|^2; |x'|^4; ...; |x'|^(2^m)],
+    and a query becomes Q(q) = [q / |q|; 1/2; ...; 1/2]. Then |P - Q|^2 = 1 + m / 4 - 2 U0 s / U +
+    |x'|^(2^(m + 1)), where s = q x / |q|, and the last term vanishes as m grows.
+
+    Parameters
+    ----------
+    spec : L2ALSHSpec or HashFamily
+        The spec: dim, n_hashes, n_tables, seed, ``inner`` (a family of Euclidean distances), ``bound`` (U;
+        without it, taken from the data when tables are built), ``headroom``, ``n_powers`` (m), ``shrink``
+        (U0). Or the family to wrap, with the other options by name.
+
+    Notes
+    -----
+    The law is the wrapped family's at the distance |P - Q|: exact, as a function of the inner product and the
+    data row's norm. A row longer than U is refused; a build replaces a bound that its rows outgrew.
+
+    Cost: the wrapped family's at dim + m columns, and two passes over the row.
+
+    Examples
+    --------
+    >>> from lshsample.registry import make_family
+    >>> family = make_family("l2-alsh", dim=8, n_hashes=4, n_tables=2, bound=1.0)
+    >>> p = family.collision_probability([0.9, 0.0], norms=[1.0, 1.0])
+    >>> bool(p[0] > p[1])
+    True
+    """
+
+    Spec = L2ALSHSpec
+    wraps = ("euclidean",)
+    why = "the inner product is told by the distance of the longer rows"
+    law_of_norms = True
+
+    def _make_tail(self) -> Tail:
+        spec = self.spec
+        return Tail(spec.n_powers, spec.shrink, root=False, offset=0, sign=1, query=0.5)
+
+    def _inner_similarity(self, similarity: Floats, norms: Floats | None) -> Floats:
+        assert norms is not None
+        scale = self._scales(norms)
+        last = (norms * scale) ** (2.0 ** (self._tail.count + 1))
+        squared = 1 + self._tail.count / 4 - 2 * similarity * scale + last
+        return np.asarray(np.sqrt(np.maximum(squared, 0)))

@@ -1,0 +1,222 @@
+"""SimHash whose directions are learned from queries and what they should find."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Self
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lshsample.errors import ArgumentError, UnsupportedError
+from lshsample.plugin import Codes, Rows
+from lshsample_families import _draws
+from lshsample_families._learned import Float32, LearnedFamily, LearnedSpec, as_text, to_unit
+from lshsample_families.simhash import probe_flips
+
+__all__ = ["LearnedSimHash"]
+
+_GAUSSIANS = 3
+Float64 = npt.NDArray[np.float64]
+
+
+class LearnedSimHash(LearnedFamily):
+    """SimHash with learned directions, in the way of MONGOOSE (Chen et al., ICLR 2021).
+
+    Directions begin as SimHash's random ones, named by the seed; :meth:`fit` turns them so that a query
+    and its positives fall on the same sides more often than the query and others do. Before a fit it
+    hashes as SimHash with the projection "gaussian" does.
+
+    Parameters
+    ----------
+    spec : LearnedSpec
+        dim, n_hashes (K), n_tables (L), seed, and ``planes``, which :meth:`fit` fills.
+
+    Notes
+    -----
+    The loss is the triplet loss of MONGOOSE with signs relaxed to tanh: with h the K relaxed signs of a
+    table, it is max(0, margin + h(q) h(n) / K - h(q) h(p) / K) for a positive p and a negative n, summed
+    over tables, where n is the one of a few random items that collides with q most. There is no collision
+    law: samplers type their sets as biased over the draw of the functions, and exact given the tables.
+
+    Learned directions do not come from a seed, so a fitted family cannot be rehashed; fit one of another
+    seed and build again: ``tables.rebuild(vectors, family)``.
+
+    Examples
+    --------
+    >>> import numpy as np, scipy.sparse as sp
+    >>> rng = np.random.default_rng(0)
+    >>> items = rng.standard_normal((50, 12)).astype(np.float32)
+    >>> queries = items + rng.standard_normal(items.shape).astype(np.float32)
+    >>> family = LearnedSimHash(LearnedSpec(dim=12, n_hashes=4, n_tables=3))
+    >>> fitted = family.fit(queries, sp.eye_array(50, format="csr"), items, epochs=2)
+    >>> fitted.is_fitted, family.is_fitted, fitted.hash(items).shape
+    (True, False, (50, 3))
+    """
+
+    Spec = LearnedSpec
+
+    def _initial(self) -> Float32:
+        count = self.dim * self.n_hashes * self.n_tables
+        return _draws.gaussians(self.seed, _GAUSSIANS, count).reshape(self._shape)
+
+    def probe(self, q: Rows, n_probes: int) -> Codes:
+        """Codes (n, n_tables, n_probes) of the buckets around each row's own, as SimHash orders them."""
+        margins = self._projection.margins(q)
+        codes = [[probe_flips(row[:, t], n_probes) for t in range(self.n_tables)] for row in margins]
+        return np.array(codes, np.uint32).reshape(q.shape[0], self.n_tables, n_probes)
+
+    def with_seed(self, seed: int) -> Self:
+        """The family of another seed; a fitted one has no seed to come from."""
+        if self.is_fitted and seed != self.seed:
+            raise UnsupportedError(
+                "family LearnedSimHash: learned directions are not drawn by a seed; fit a family of the new "
+                "seed, and build with it"
+            )
+        return super().with_seed(seed)
+
+    def fit(
+        self,
+        queries: Rows,
+        positives: sp.csr_array,
+        vectors: Rows,
+        *,
+        epochs: int = 5,
+        batch_size: int = 64,
+        learning_rate: float = 0.2,
+        margin: float = 0.5,
+        n_negatives: int = 4,
+    ) -> Self:
+        """A family whose directions were trained further, from those that this one has.
+
+        Parameters
+        ----------
+        queries : (n, dim) rows
+            Finite float32 rows, dense or CSR.
+        positives : (n, n_items) csr_array
+            Where an entry is stored, the item should collide with the query.
+        vectors : (n_items, dim) rows
+            The items.
+        epochs, batch_size : int
+            Passes over the queries, and queries in a step; each query gets one of its positives a pass.
+        learning_rate : float
+            Of Adagrad, for directions of norm sqrt(dim).
+        margin : float
+            By how much of the K signs a positive should agree more than a negative.
+        n_negatives : int
+            Random items among which the hardest one is taken.
+
+        Returns
+        -------
+        LearnedSimHash
+            A new family; this one stays as it is. The same seed and data give the same directions.
+
+        Raises
+        ------
+        ArgumentError
+            Shapes that do not belong together, no positives at all, values out of range.
+        """
+        numbers = {"epochs": epochs, "batch_size": batch_size, "n_negatives": n_negatives}
+        for name, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ArgumentError(name, repr(value), "an integer >= 1")
+        for name, rate in {"learning_rate": learning_rate, "margin": margin}.items():
+            if not 0 < rate < np.inf:
+                raise ArgumentError(name, repr(rate), "a positive number")
+        pattern = _checked(queries, positives, vectors, self.dim)
+        trainer = _Training(self, to_unit(queries), pattern, to_unit(vectors), margin, n_negatives)
+        for _ in range(epochs):
+            order = trainer.rng.permutation(np.flatnonzero(np.diff(pattern.indptr)))
+            for start in range(0, len(order), batch_size):
+                trainer.step(order[start : start + batch_size], learning_rate)
+        return type(self)(attrs.evolve(self.spec, planes=as_text(trainer.directions)))
+
+
+def _checked(queries: Rows, positives: sp.csr_array, vectors: Rows, dim: int) -> Any:
+    for name, rows in {"queries": queries, "vectors": vectors}.items():
+        if getattr(rows, "ndim", 0) != 2 or rows.shape[1] != dim:
+            raise ArgumentError(name, f"shape {getattr(rows, 'shape', None)}", f"rows of {dim} columns")
+        if not np.isfinite(rows if isinstance(rows, np.ndarray) else rows.data).all():
+            raise ArgumentError(name, "NaN or infinite values", "finite rows")
+    wanted = (queries.shape[0], vectors.shape[0])
+    if not sp.issparse(positives) or positives.shape != wanted:
+        raise ArgumentError(
+            "positives", f"{type(positives).__name__} of shape {getattr(positives, 'shape', None)}",
+            f"a sparse array of shape {wanted}",
+        )  # fmt: skip
+    pattern = sp.csr_array(positives)
+    pattern.sum_duplicates()
+    if pattern.nnz == 0:
+        raise ArgumentError("positives", "no entry", "at least one")
+    return pattern
+
+
+class _Training:
+    """Directions on their way, with Adagrad's sums."""
+
+    def __init__(
+        self,
+        family: LearnedSimHash,
+        queries: Any,
+        positives: Any,
+        vectors: Any,
+        margin: float,
+        negatives: int,
+    ) -> None:
+        self.queries, self.positives, self.vectors = queries, positives, vectors
+        self.margin, self.negatives = margin, negatives
+        self.shape = (family.n_hashes, family.n_tables)
+        self.rng = np.random.Generator(np.random.Philox(key=np.array([family.seed, 21], np.uint64)))
+        self.directions = self._scaled(family._projection.matrix.astype(np.float64))
+        self.squares = np.full_like(self.directions, 1e-10)
+
+    def _scaled(self, directions: Float64) -> Float64:
+        norms = np.linalg.norm(directions, axis=0)
+        return np.asarray(directions * (np.sqrt(len(directions)) / np.maximum(norms, 1e-30)))
+
+    def _signs(self, rows: Any) -> Float64:
+        """Relaxed signs (n, K, L) of rows of norm 1."""
+        return np.asarray(np.tanh(rows @ self.directions)).reshape(-1, *self.shape)
+
+    def step(self, batch: npt.NDArray[np.int64], rate: float) -> None:
+        """One step on a batch of queries."""
+        starts, counts = self.positives.indptr[batch], np.diff(self.positives.indptr)[batch]
+        chosen = self.positives.indices[starts + self.rng.integers(counts)]
+        q, p = self.queries[batch], self.vectors[chosen]
+        hq, hp = self._signs(q), self._signs(p)
+        items = self._hardest(batch, hq)
+        n = self.vectors[items]
+        hn = self._signs(n)
+        wrong = self.margin + (hq * (hn - hp)).mean(axis=1) > 0
+        # A negative that is a positive of the query teaches nothing.
+        wrong &= ~self._named(batch, items)[:, None]
+        share = wrong[:, None, :] / (len(batch) * self.shape[0])
+        gradient = np.zeros_like(self.directions)
+        for rows, signs, slope in ((q, hq, hn - hp), (p, hp, -hq), (n, hn, hq)):
+            flat = (share * slope * (1 - signs**2)).reshape(len(batch), -1)
+            gradient += np.asarray(rows.T @ flat)
+        self.squares += gradient**2
+        self.directions = self._scaled(self.directions - rate * gradient / np.sqrt(self.squares))
+
+    def _hardest(self, batch: npt.NDArray[np.int64], hq: Float64) -> npt.NDArray[np.int64]:
+        """For each query the random item whose relaxed signs agree most, of those that are not positives."""
+        drawn = self.rng.integers(self.vectors.shape[0], size=(self.negatives, len(batch)))
+        agreement = np.stack([(hq * self._signs(self.vectors[items])).sum(axis=(1, 2)) for items in drawn])
+        for row, items in zip(agreement, drawn, strict=True):
+            row[self._named(batch, items)] = -np.inf
+        best: npt.NDArray[np.int64] = drawn[agreement.argmax(axis=0), np.arange(len(batch))]
+        return best
+
+    def _named(self, batch: npt.NDArray[np.int64], items: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        keys = self._keys
+        wanted = batch * np.int64(self.vectors.shape[0]) + items
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return np.asarray(keys[at] == wanted)
+
+    @cached_property
+    def _keys(self) -> npt.NDArray[np.int64]:
+        """One number for each (query, positive), ascending."""
+        rows = np.repeat(np.arange(self.positives.shape[0]), np.diff(self.positives.indptr))
+        return np.asarray(rows * np.int64(self.vectors.shape[0]) + self.positives.indices)
