@@ -65,22 +65,23 @@ static int32_t LSH_NAME(minhash_functions)(const void *state, int64_t n_rows, in
 
 /* One permutation's bins: (n) values, UINT32_MAX where empty; `tries` has LSH_BIN_TRIES bins for each. */
 typedef struct {
-    const uint32_t *values, *tries;
-    uint32_t n, seed;
+    const uint32_t *values, *tries, *filled; /* filled: (n_filled) bins that are not empty */
+    uint32_t n, n_filled, seed;
 } LSH_NAME(bin_row);
 
-/* What stands in where the tries find nothing: the filled bin of least random rank. */
+/* What stands in where the tries find nothing: the filled bin of least random rank. Ranks differ, so one bin alone has
+ * the least; found in two sweeps without branches, which compilers make vectors of. */
 static uint32_t LSH_NAME(least_rank)(const LSH_NAME(bin_row) *bins, uint32_t t) {
-    uint32_t word = LSH_NAME(mix)(t * 0x9e3779b1u ^ bins->seed), least = UINT32_MAX, value = UINT32_MAX;
-    for (uint32_t i = 0; i < bins->n; i++) {
-        if (bins->values[i] == UINT32_MAX) continue;
-        uint32_t rank = LSH_NAME(mix)(i * 0x9e3779b1u ^ word);
-        if (value == UINT32_MAX || rank < least) {
-            least = rank;
-            value = bins->values[i];
-        }
+    uint32_t word = LSH_NAME(mix)(t * 0x9e3779b1u ^ bins->seed), least = UINT32_MAX, bin = 0;
+    for (uint32_t i = 0; i < bins->n_filled; i++) {
+        uint32_t rank = LSH_NAME(mix)(bins->filled[i] * 0x9e3779b1u ^ word);
+        least = rank < least ? rank : least;
     }
-    return value;
+    for (uint32_t i = 0; i < bins->n_filled; i++) {
+        uint32_t rank = LSH_NAME(mix)(bins->filled[i] * 0x9e3779b1u ^ word);
+        bin |= rank == least ? bins->filled[i] : 0;
+    }
+    return bins->values[bin];
 }
 
 /* The value of the bin that stands in for empty bin t: the first filled one of its tries. The first four are looked at
@@ -90,21 +91,29 @@ LSH_INLINE uint32_t LSH_NAME(stand_in)(const LSH_NAME(bin_row) *bins, uint32_t t
     uint32_t value = bins->values[tries[3]];
     for (int i = 2; i >= 0; i--) {
         uint32_t sooner = bins->values[tries[i]];
-        value = sooner != UINT32_MAX ? sooner : value;
+        uint32_t later = -(uint32_t)(sooner == UINT32_MAX);
+        value = (value & later) | (sooner & ~later);
     }
     for (int i = 4; i < LSH_BIN_TRIES && value == UINT32_MAX; i++) value = bins->values[tries[i]];
     return value != UINT32_MAX ? value : LSH_NAME(least_rank)(bins, t);
 }
 
-/* Values of all bins into `out`, empty ones filled; returns 0 where all are empty. `empty` is scratch. */
-static int LSH_NAME(densify)(const LSH_NAME(bin_row) *bins, uint32_t *empty, uint32_t *out) {
-    uint32_t n_empty = 0;
+/* Values of all bins into `out`, empty ones filled; returns 0 where all are empty. `lists` is scratch of (n + 1). */
+static int LSH_NAME(densify)(LSH_NAME(bin_row) *bins, uint32_t *lists, uint32_t *out) {
+    uint32_t n_filled = 0, n_empty = 0;
+    for (uint32_t t = 0; t < bins->n; t++) {
+        lists[n_filled] = t;
+        n_filled += bins->values[t] != UINT32_MAX;
+        out[t] = bins->values[t];
+    }
+    if (n_filled == 0) return 0;
+    bins->filled = lists;
+    bins->n_filled = n_filled;
+    uint32_t *empty = lists + n_filled;
     for (uint32_t t = 0; t < bins->n; t++) {
         empty[n_empty] = t;
         n_empty += bins->values[t] == UINT32_MAX;
-        out[t] = bins->values[t];
     }
-    if (n_empty == bins->n) return 0;
     for (uint32_t i = 0; i < n_empty; i++) out[empty[i]] = LSH_NAME(stand_in)(bins, empty[i]);
     return 1;
 }
@@ -116,7 +125,7 @@ static int32_t LSH_NAME(minhash_bins)(const void *state, int64_t n_rows, int64_t
     const lsh_minhash_state *s = state;
     uint64_t *largest = scratch;
     uint32_t *words = (uint32_t *)(largest + s->rule.size), *mixed = words + LSH_SET_CHUNK;
-    uint32_t n_bins = (uint32_t)s->n_tables, *empty = mixed + LSH_SET_CHUNK, *out = empty + n_bins + 1;
+    uint32_t n_bins = (uint32_t)s->n_tables, *lists = mixed + LSH_SET_CHUNK, *out = lists + n_bins + 1;
     uint32_t *bins = out + (int64_t)s->n_hashes * n_bins;
     for (int64_t r = 0; r < n_rows; r++, codes += s->n_tables) {
         LSH_NAME(set_reader) row = LSH_NAME(read_set)(&s->rule, r, dim, values, stride, indptr, indices, largest);
@@ -132,8 +141,9 @@ static int32_t LSH_NAME(minhash_bins)(const void *state, int64_t n_rows, int64_t
                 }
             }
         for (int64_t k = 0; k < s->n_hashes; k++) {
-            LSH_NAME(bin_row) own = {bins + k * n_bins, s->tries + k * n_bins * LSH_BIN_TRIES, n_bins, s->offsets[k]};
-            some &= LSH_NAME(densify)(&own, empty, out + k * n_bins);
+            LSH_NAME(bin_row) own = {.values = bins + k * n_bins, .tries = s->tries + k * n_bins * LSH_BIN_TRIES,
+                                     .n = n_bins, .seed = s->offsets[k]};
+            some &= LSH_NAME(densify)(&own, lists, out + k * n_bins);
         }
         if (some) LSH_NAME(pack_minima)(s, out, 0x9e3779b1u, codes);
         else memset(codes, 0, (size_t)s->n_tables * sizeof *codes);

@@ -1,0 +1,77 @@
+"""Hashing of sets: MinHash's methods and consistent weighted sampling, beside rensa and datasketch.
+
+``RAYON_NUM_THREADS=2 pytest benchmarks/bench_sets.py --benchmark-only`` compares 100,000 sets of 100 elements
+at 128, 256 and 512 hashes; the peers are skipped where they are not installed. ``extra_info`` holds sets per
+second. datasketch is measured on fewer sets, with hashes of elements made before, as for the others.
+"""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from lshsample._native import core
+from lshsample._native.family import hash_rows
+from lshsample.registry import make_family
+
+SETS, EACH, DIM, THREADS = 100_000, 100, 1_000_000, 2
+HASHES = [128, 256, 512]
+
+
+@pytest.fixture(scope="module")
+def columns():
+    step = DIM // EACH
+    return np.sort(np.random.default_rng(0).integers(0, step, (SETS, EACH)) + np.arange(EACH) * step, axis=1)
+
+
+@pytest.fixture(scope="module")
+def rows(columns):
+    indptr, values = np.arange(SETS + 1) * EACH, np.ones(columns.size, np.float32)
+    return core.csr_rows(sp.csr_array((values, columns.ravel(), indptr), shape=(SETS, DIM)), "x")
+
+
+def note(benchmark, n):
+    benchmark.extra_info["sets_per_second"] = round(n / benchmark.stats["median"])
+
+
+@pytest.mark.benchmark(group="hash sets")
+@pytest.mark.parametrize("hashes", HASHES)
+@pytest.mark.parametrize("method", ["permutation-free", "doph"])
+@pytest.mark.parametrize("n_hashes", [1, 4])
+def test_minhash(benchmark, rows, method, hashes, n_hashes):
+    family = make_family("minhash", dim=DIM, n_hashes=n_hashes, n_tables=hashes // n_hashes, method=method)
+    benchmark.pedantic(hash_rows, (family, rows), {"threads": THREADS}, rounds=7, warmup_rounds=1)
+    note(benchmark, SETS)
+
+
+@pytest.mark.benchmark(group="hash sets")
+def test_icws(benchmark, rows):
+    family = make_family("icws", dim=DIM, n_hashes=4, n_tables=32)
+    benchmark.pedantic(hash_rows, (family, rows[:2000]), {"threads": THREADS}, rounds=5, warmup_rounds=1)
+    note(benchmark, 2000)
+
+
+@pytest.mark.benchmark(group="hash sets")
+@pytest.mark.parametrize("hashes", HASHES)
+@pytest.mark.parametrize("sketch", ["", "_rho"])
+def test_peer_rensa(benchmark, columns, hashes, sketch):
+    rensa = pytest.importorskip("rensa")
+    digest = getattr(rensa.RMinHash, f"digest_matrix_from_flat_token_hashes{sketch}")
+    tokens = columns.ravel().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    offsets = np.arange(SETS + 1, dtype=np.uint64) * EACH
+    benchmark.pedantic(digest, (tokens, offsets, hashes, 42), rounds=7, warmup_rounds=1)
+    note(benchmark, SETS)
+
+
+@pytest.mark.benchmark(group="hash sets")
+def test_peer_datasketch(benchmark, columns):
+    datasketch = pytest.importorskip("datasketch")
+    sets, first = columns[:500].tolist(), datasketch.MinHash(num_perm=128)
+
+    def sketch():
+        for elements in sets:
+            own = datasketch.MinHash(num_perm=128, permutations=first.permutations, scheme=first.scheme,
+                                     hashfunc=int)  # fmt: skip
+            own.update_batch(elements)
+
+    benchmark.pedantic(sketch, rounds=3, warmup_rounds=1)
+    note(benchmark, 500)
