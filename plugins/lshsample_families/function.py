@@ -138,8 +138,8 @@ class FunctionFamily(HashFamily):
     comes back is checked: shape, dtype, range. It must be a function of the row and the spec alone; the
     conformance kit (``lshsample.testing``) checks that, and the law if there is one.
 
-    The law is what the user says it is, and ``UnsupportedError`` where nothing is said; then samplers type
-    their sets as biased over the draw of the functions, and exact given the tables.
+    The law is what the user says it is, and ``UnsupportedError`` where nothing is said; then samplers
+    go by the law given the tables, which is exact.
 
     A family whose functions can be imported is saved by their import paths. One over a lambda, a closure or a
     compiled function lives in its process.

@@ -34,7 +34,6 @@ CASES = {
     "minhash-threshold": ("minhash", {"method": "doph", "sets": "threshold", "threshold": 0.3}, {}),
     "minhash-top": ("minhash", {"sets": "top", "set_size": 5, "bits": 1}, {}),
     "multiprobe": ("multiprobe", {"probes": 2, "inner": {"family": "simhash", "projection": "gaussian"}}, {}),
-    "multiprobe-mips": ("multiprobe", {"probes": 1, "inner": {"family": "sign-alsh", "bound": 4.0}}, {}),
     "norm-ranging": ("norm-ranging", {"edges": (0.5, 1.0, 2.0, 4.0)}, {}),
     "sign-alsh": ("sign-alsh", {"bound": 4.0}, {}),
     "simple-lsh": ("simple-lsh", {"bound": 4.0}, {}),
@@ -56,11 +55,7 @@ def bounded(rows):
 
 
 #: How a case's rows are brought into its domain.
-PREPARE = {
-    name: bounded
-    for name in CASES
-    if "alsh" in name or "mips" in name or "simple" in name or "norm-ranging" in name
-}
+PREPARE = {name: bounded for name in CASES if "alsh" in name or "simple" in name or "norm-ranging" in name}
 
 
 def maker(name, options):

@@ -171,7 +171,7 @@ def test_inclusion_over_the_functions_gives_unbiased_sums(name):
     x, q = rows(60), rows(1, seed=5)
     values = np.random.default_rng(3).random(60)
     totals = []
-    for seed in range(300):
+    for seed in range(150):
         tables = HashTables(plain(name, seed=seed), threads=1).build(x)
         active = (
             (Retrieve(tables) | Uniform(3)).bind(n_items=60).sample(q, law="functions", seed=seed, threads=1)
@@ -179,4 +179,4 @@ def test_inclusion_over_the_functions_gives_unbiased_sums(name):
         totals.append((values[active.ids] / np.exp(active.log_inclusion)).sum())
     error = np.std(totals) / len(totals) ** 0.5
     assert np.mean(totals) == pytest.approx(values.sum(), abs=4 * error)
-    assert error < 0.05 * values.sum()
+    assert error < 0.07 * values.sum()

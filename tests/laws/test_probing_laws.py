@@ -104,7 +104,7 @@ def test_sums_are_unbiased_with_probes(text, projection):
     x = np.concatenate([pairs_around(q[0], np.linspace(-0.3, 0.95, 30)), queries(20, seed=9)])
     values = np.random.default_rng(3).random(len(x))
     totals = []
-    for seed in range(250):
+    for seed in range(120):
         family = make_family("simhash", dim=DIM, n_hashes=5, n_tables=8, seed=seed, projection=projection)
         stages = Retrieve(HashTables(family, threads=1).build(x), probes=4)
         if text == "at-least":
@@ -115,7 +115,7 @@ def test_sums_are_unbiased_with_probes(text, projection):
         totals.append([weights[: active.indptr[1]].sum(), weights[active.indptr[1] :].sum()])
     error = np.std(totals, axis=0) / len(totals) ** 0.5
     assert (np.abs(np.mean(totals, axis=0) - values.sum()) < 4 * error).all()
-    assert (error < 0.06 * values.sum()).all()
+    assert (error < 0.08 * values.sum()).all()
 
 
 def test_four_tables_with_four_probes_do_the_work_of_twelve():
