@@ -64,8 +64,8 @@ class ITQ(LearnedFamily):
     -----
     Building tables fits a family that is not fitted yet (:meth:`prepare`), and keeps one that is; another
     seed (a rehash) forgets what was learned, and the build learns again from its rows. There is no
-    collision law: samplers type their sets as biased over the draw of the functions, and exact given the
-    tables.
+    collision law;
+    samplers go by the law given the tables, which is exact.
 
     Cost of a fit: the covariances, O(sample dim^2), once, and O(iterations sample K^2) for each table.
 

@@ -39,7 +39,8 @@ class LearnedSimHash(LearnedFamily):
     The loss is the triplet loss of MONGOOSE with signs relaxed to tanh: with h the K relaxed signs of a
     table, it is max(0, margin + h(q) h(n) / K - h(q) h(p) / K) for a positive p and a negative n, summed
     over tables, where n is the one of a few random items that collides with q most. There is no collision
-    law: samplers type their sets as biased over the draw of the functions, and exact given the tables.
+    law;
+    samplers go by the law given the tables, which is exact.
 
     Learned directions do not come from a seed, so a fitted family cannot be rehashed; fit one of another
     seed and build again: ``tables.rebuild(vectors, family)``.
