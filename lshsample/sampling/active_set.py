@@ -37,6 +37,9 @@ class ActiveSet:
         returned is certain), or the draw of the hash functions as well.
     biased_by : str or None
         Why the set has no such law, naming the stage; None where it has one.
+    draws : (rows,) int64 array or None
+        Where all ids that are not certain come from one simple random sample: its size in each row, for
+        exact variances. None for other designs.
 
     Notes
     -----
@@ -55,6 +58,7 @@ class ActiveSet:
     pooled: bool = False
     law: Law = "tables"
     biased_by: str | None = None
+    draws: npt.NDArray[np.int64] | None = attrs.field(default=None, repr=False)
     _log_inclusion: npt.NDArray[np.float32] | None = attrs.field(default=None, repr=False)
 
     @property
@@ -119,6 +123,7 @@ class ActiveSet:
             counts=self.counts[chosen],
             log_inclusion=None,
             biased_by=None,
+            draws=None,
         )
 
     def join(self, ids: npt.ArrayLike) -> Self:
@@ -151,5 +156,5 @@ class ActiveSet:
         indptr = np.searchsorted(keys, np.arange(self.n_rows + 1) * self.n_items).astype(np.int64)
         merged = (keys % self.n_items).astype(np.int32)
         return attrs.evolve(
-            self, indptr=indptr, ids=merged, counts=counts, log_inclusion=None, biased_by=None
+            self, indptr=indptr, ids=merged, counts=counts, log_inclusion=None, biased_by=None, draws=None
         )

@@ -16,6 +16,7 @@ from lshsample.errors import ArgumentError, LshsampleError, PluginError
 from lshsample.plugin import Rows
 from lshsample.sampling.active_set import LAWS, ActiveSet, Law
 from lshsample.sampling.over_functions import inclusion_over_functions
+from lshsample.sampling.simple_draw import simple_draws
 from lshsample.sampling.stage import Batch, BuiltinStage, SamplerStage, Stage
 from lshsample.tables import HashTables
 
@@ -114,6 +115,7 @@ class Sampler:
             pooled=batch.pooled,
             law=law,
             biased_by=biased_by,
+            draws=simple_draws(self.pipeline.stages, drawn) if values is drawn.log_inclusion else None,
             log_inclusion=values,
         )
 
