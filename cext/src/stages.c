@@ -16,13 +16,18 @@ static int held(uint8_t state) { return state == IN || state == FORCED; }
 typedef struct {
     const lsh_row *row;
     const lsh_stage *stage;
-    bucket *buckets; /* by table, then query, then probe */
+    bucket *buckets; /* of the base, then of each overlay: by table, then query, then probe */
 } lookup_job;
 
 static void prefetch_directory(const lsh_packed *p, int32_t table, uint32_t code) {
-    int64_t width = ((int64_t)1 << p->directory_bits) + 1;
+    int64_t width = ((int64_t)1 << p->directory_bits) + (p->bucket_size == 0);
     uint64_t top = (uint64_t)code >> (p->code_bits - p->directory_bits);
     __builtin_prefetch(p->directory + table * width + (top < (uint64_t)width ? top : 0));
+}
+
+static void prefetch_overlay(const lsh_overlay *o, int32_t table, uint32_t code) {
+    uint64_t top = (uint64_t)code >> (o->code_bits - o->directory_bits), width = ((uint64_t)1 << o->directory_bits) + 1;
+    __builtin_prefetch(o->directory + table * (int64_t)width + (top < width ? top : 0));
 }
 
 /* Finds the buckets of queries [begin, end) of the row, with the directory lines of the next query under way. */
@@ -40,6 +45,44 @@ static lsh_status find_buckets(void *context, int64_t begin, int64_t end, int32_
             bucket *found = job->buckets + (t * n_queries + query) * probes;
             for (int64_t k = 0; k < probes; k++)
                 found[k].length = lsh_packed_bucket(p, (int32_t)t, codes[t * probes + k], &found[k].begin);
+        }
+    }
+    return LSH_OK;
+}
+
+/* The same in arrays that nobody has checked. */
+static lsh_status find_buckets_checked(void *context, int64_t begin, int64_t end, int32_t worker) {
+    const lookup_job *job = context;
+    const lsh_packed *p = job->stage->tables;
+    (void)worker;
+    int64_t probes = job->stage->n_probes, n_queries = job->row->last - job->row->first;
+    for (int64_t query = begin; query < end; query++)
+        for (int64_t i = 0; i < p->n_tables * probes; i++) {
+            bucket *found = job->buckets + (i / probes * n_queries + query) * probes + i % probes;
+            uint32_t code = job->stage->codes[(job->row->first + query) * p->n_tables * probes + i];
+            found->length = lsh_packed_bucket_checked(p, (int32_t)(i / probes), code, &found->begin);
+            if (found->length < 0) return LSH_OUT_OF_RANGE;
+        }
+    return LSH_OK;
+}
+
+/* Finds what the overlays hold of the same buckets. */
+static lsh_status find_changes(void *context, int64_t begin, int64_t end, int32_t worker) {
+    const lookup_job *job = context;
+    const lsh_stage *stage = job->stage;
+    (void)worker;
+    int64_t probes = stage->n_probes, n_queries = job->row->last - job->row->first;
+    int64_t per_query = stage->tables->n_tables * probes;
+    for (int64_t o = 0; o < stage->n_overlays; o++) {
+        bucket *buckets = job->buckets + (o + 1) * n_queries * per_query;
+        const lsh_overlay *overlay = &stage->overlays[o];
+        for (int64_t query = begin; query < end; query++) {
+            const uint32_t *codes = stage->codes + (job->row->first + query) * per_query;
+            for (int64_t i = 0; i < per_query; i++) prefetch_overlay(overlay, (int32_t)(i / probes), codes[i]);
+            for (int64_t i = 0; i < per_query; i++) {
+                bucket *found = buckets + (i / probes * n_queries + query) * probes + i % probes;
+                found->length = lsh_overlay_bucket(overlay, (int32_t)(i / probes), codes[i], &found->begin);
+            }
         }
     }
     return LSH_OK;
@@ -93,6 +136,66 @@ static void join_more(lsh_active *a, const int32_t *ids, const bucket *buckets, 
     a->size = size;
 }
 
+static int64_t total_length(const bucket *buckets, int64_t n) {
+    int64_t total = 0;
+    for (int64_t b = 0; b < n; b++) total += buckets[b].length;
+    return total;
+}
+
+/* Joins what an overlay adds to n buckets. */
+static void join_changes(lsh_active *a, const int32_t *ids, const bucket *buckets, int64_t n) {
+    for (int64_t b = 0; b < n; b++) {
+        if (b + LOOK_AHEAD < n) __builtin_prefetch(ids + buckets[b + LOOK_AHEAD].begin);
+        const int32_t *run = ids + buckets[b].begin;
+        for (int64_t i = 0; i < buckets[b].length; i++) {
+            if (run[i] < 0) continue;
+            int64_t place = a->slot[run[i]] ? (int64_t)a->slot[run[i]] - 1 : a->size++;
+            a->counts[place] = a->slot[run[i]] ? a->counts[place] + 1 : 1;
+            a->slot[run[i]] = (uint32_t)place + 1;
+            a->ids[place] = run[i];
+        }
+    }
+}
+
+/* Takes back what left n buckets; everything that joined them has been joined. */
+static void leave_changes(lsh_active *a, const int32_t *ids, const bucket *buckets, int64_t n) {
+    for (int64_t b = 0; b < n; b++)
+        for (int64_t i = 0; i < buckets[b].length; i++) {
+            int32_t entry = ids[buckets[b].begin + i];
+            if (entry < 0) a->counts[a->slot[~entry] - 1]--;
+        }
+}
+
+/* Forgets ids from place `met` on whose buckets they all left. */
+static void forget_gone(lsh_active *a, int64_t met) {
+    int64_t kept = met;
+    for (int64_t i = met, size = a->size; i < size; i++) {
+        int32_t id = a->ids[i];
+        a->slot[id] = a->counts[i] ? (uint32_t)kept + 1 : 0;
+        a->ids[kept] = id;
+        a->counts[kept] = a->counts[i];
+        kept += a->counts[i] != 0;
+    }
+    a->size = kept;
+}
+
+/* Brings the ids of n buckets of the base, which begin at place `first`, up to date. */
+static void join_overlays(lsh_active *a, const lsh_stage *stage, int64_t met, int64_t first, int64_t n, int64_t all) {
+    if (stage->n_overlays == 0) return;
+    for (int64_t o = 0; o < stage->n_overlays; o++)
+        join_changes(a, stage->overlays[o].ids, a->buckets + (o + 1) * all + first, n);
+    for (int64_t o = 0; o < stage->n_overlays; o++)
+        leave_changes(a, stage->overlays[o].ids, a->buckets + (o + 1) * all + first, n);
+    forget_gone(a, met);
+}
+
+/* Room for everything that n buckets, from place `first` on, and their overlays hold. */
+static lsh_status reserve_buckets(lsh_active *a, const lsh_stage *stage, int64_t first, int64_t n, int64_t all) {
+    int64_t total = 0;
+    for (int64_t o = 0; o <= stage->n_overlays; o++) total += total_length(a->buckets + o * all + first, n);
+    return active_reserve(a, total);
+}
+
 /* Gives ids that this stage retrieved their state: the new ones, and of those met before the ones whose count is no
  * longer what `before` remembers. */
 static void settle_retrieved(lsh_active *a, int64_t met, const uint32_t *before) {
@@ -131,22 +234,17 @@ void lsh_sample_table_order(uint64_t seed, uint64_t step, int64_t row, int32_t o
     shuffle_tables(&where, &stage, order, n_tables);
 }
 
-static int64_t total_length(const bucket *buckets, int64_t n) {
-    int64_t total = 0;
-    for (int64_t b = 0; b < n; b++) total += buckets[b].length;
-    return total;
-}
-
 /* Table after table in random order, until the set holds the budget. */
 static lsh_status join_budget(lsh_active *a, const lsh_row *row, const lsh_stage *stage, int64_t met,
                               const uint32_t *before, uint32_t *order) {
     const lsh_packed *p = stage->tables;
-    int64_t per_table = (row->last - row->first) * stage->n_probes;
+    int64_t per_table = (row->last - row->first) * stage->n_probes, all = per_table * p->n_tables;
     shuffle_tables(row, stage, order, p->n_tables);
     for (int32_t t = 0; t < p->n_tables; t++) {
-        const bucket *buckets = a->buckets + order[t] * per_table;
-        if (active_reserve(a, total_length(buckets, per_table)) != LSH_OK) return LSH_NO_MEMORY;
-        join_more(a, p->ids, buckets, per_table);
+        int64_t first = order[t] * per_table;
+        if (reserve_buckets(a, stage, first, per_table, all) != LSH_OK) return LSH_NO_MEMORY;
+        join_more(a, p->ids, a->buckets + first, per_table);
+        join_overlays(a, stage, met, first, per_table, all);
         settle_retrieved(a, met, before);
         if (kept_count(a) >= stage->amount) break;
     }
@@ -157,8 +255,9 @@ static lsh_status join_tables(lsh_active *a, const lsh_row *row, const lsh_stage
     const lsh_packed *p = stage->tables;
     int64_t met = a->size;
     if (met == 0 && stage->amount == 0) {
-        if (active_reserve(a, total_length(a->buckets, n_buckets)) != LSH_OK) return LSH_NO_MEMORY;
+        if (reserve_buckets(a, stage, 0, n_buckets, n_buckets) != LSH_OK) return LSH_NO_MEMORY;
         join_first(a, p->ids, a->buckets, n_buckets);
+        join_overlays(a, stage, 0, 0, n_buckets, n_buckets);
         settle_retrieved(a, 0, NULL);
         return LSH_OK;
     }
@@ -167,8 +266,9 @@ static lsh_status join_tables(lsh_active *a, const lsh_row *row, const lsh_stage
     if (met) memcpy(before, a->counts, (size_t)met * sizeof *before);
     lsh_status status = LSH_OK;
     if (stage->amount > 0) status = join_budget(a, row, stage, met, before, before + met);
-    else if ((status = active_reserve(a, total_length(a->buckets, n_buckets))) == LSH_OK) {
+    else if ((status = reserve_buckets(a, stage, 0, n_buckets, n_buckets)) == LSH_OK) {
         join_more(a, p->ids, a->buckets, n_buckets);
+        join_overlays(a, stage, met, 0, n_buckets, n_buckets);
         settle_retrieved(a, met, before);
     }
     free(before);
@@ -178,13 +278,16 @@ static lsh_status join_tables(lsh_active *a, const lsh_row *row, const lsh_stage
 lsh_status stage_retrieve(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
     const lsh_packed *p = stage->tables;
     int64_t n_queries = row->last - row->first, n_buckets = n_queries * p->n_tables * stage->n_probes;
-    if (p->n_items != row->plan->n_items || stage->n_probes < 1) return LSH_INVALID;
+    if (p->n_ids > row->plan->n_items || stage->n_probes < 1 || stage->n_overlays < 0) return LSH_INVALID;
     active_leave_product(a);
     a->random_size |= a->random_members;
     a->culprit = stage->place;
-    if (active_reserve_buckets(a, n_buckets) != LSH_OK) return LSH_NO_MEMORY;
+    if (active_reserve_buckets(a, n_buckets * (1 + stage->n_overlays)) != LSH_OK) return LSH_NO_MEMORY;
     lookup_job job = {row, stage, a->buckets};
-    lsh_status status = lsh_parallel_for(n_queries, LOOKUP_QUERIES, row->threads, find_buckets, &job);
+    lsh_chunk_fn find = p->untrusted ? find_buckets_checked : find_buckets;
+    lsh_status status = lsh_parallel_for(n_queries, LOOKUP_QUERIES, row->threads, find, &job);
+    if (status == LSH_OK && stage->n_overlays > 0)
+        status = lsh_parallel_for(n_queries, LOOKUP_QUERIES, row->threads, find_changes, &job);
     return status == LSH_OK ? join_tables(a, row, stage, n_buckets) : status;
 }
 

@@ -27,7 +27,7 @@ int64_t lsh_packed_build_scratch(int64_t n_items, int32_t n_tables, int32_t code
 }
 
 static int valid(const lsh_packed *p) {
-    return p && p->n_items >= 0 && p->n_items < INT32_MAX && p->n_tables >= 1 && p->code_bits >= 1 &&
+    return p && p->n_items >= 0 && p->n_items < INT32_MAX && p->n_ids >= 0 && p->n_ids < INT32_MAX && p->n_tables >= 1 && p->code_bits >= 1 &&
            p->code_bits <= 32 && p->directory_bits >= 0 && p->directory_bits <= p->code_bits &&
            p->directory_bits < 31 && p->directory && (p->ids || p->n_items == 0) &&
            (p->codes || p->directory_bits == p->code_bits || p->n_items == 0);
@@ -160,7 +160,7 @@ static lsh_status build_tables(void *context, int64_t begin, int64_t end, int32_
 }
 
 lsh_status lsh_packed_build(const lsh_packed *tables, uint32_t *columns, int32_t threads) {
-    if (!valid(tables) || threads < 1) return LSH_INVALID;
+    if (!valid(tables) || threads < 1 || tables->bucket_size != 0) return LSH_INVALID;
     build_job job = {tables, columns, NULL, NULL};
     int64_t scratch = lsh_packed_build_scratch(tables->n_items, tables->n_tables, tables->code_bits, threads);
     if (tables->directory_bits != tables->code_bits && scratch > 0) {
@@ -177,24 +177,43 @@ lsh_status lsh_packed_build(const lsh_packed *tables, uint32_t *columns, int32_t
 
 /* ---- check and lookup ---- */
 
+static int ids_in_range(const int32_t *ids, int64_t n, int64_t n_ids) {
+    int bad = 0;
+    for (int64_t i = 0; i < n; i++) bad |= (uint32_t)ids[i] >= (uint32_t)n_ids;
+    return !bad;
+}
+
+static int bounded_table_sound(const lsh_packed *p, int64_t t) {
+    int64_t buckets = directory_size(p) - 1, room = p->bucket_size;
+    const int32_t *sizes = p->directory + t * buckets, *ids = p->ids + t * buckets * room;
+    int64_t total = 0;
+    for (int64_t c = 0; c < buckets; c++) {
+        if (sizes[c] < 0 || !ids_in_range(ids + c * room, sizes[c] < room ? sizes[c] : room, p->n_ids)) return 0;
+        total += sizes[c];
+    }
+    return total == p->n_items;
+}
+
+static int table_sound(const lsh_packed *p, int64_t t) {
+    int64_t n = p->n_items, buckets = directory_size(p) - 1;
+    const int32_t *directory = p->directory + t * (buckets + 1);
+    int bad = directory[0] != 0 || directory[buckets] != n;
+    for (int64_t c = 0; c < buckets; c++) bad |= directory[c + 1] < directory[c];
+    if (bad || !ids_in_range(p->ids + t * n, n, p->n_ids)) return 0;
+    if (p->directory_bits == p->code_bits) return 1;
+    const uint32_t *codes = p->codes + t * n;
+    int32_t shift = p->code_bits - p->directory_bits;
+    for (int64_t c = 0; c < buckets; c++)
+        for (int64_t i = directory[c]; i < directory[c + 1]; i++)
+            bad |= ((uint64_t)codes[i] >> shift) != (uint64_t)c || (i > 0 && codes[i] < codes[i - 1]);
+    return !bad;
+}
+
 static lsh_status check_tables(void *context, int64_t begin, int64_t end, int32_t worker) {
     const lsh_packed *p = context;
     (void)worker;
-    int64_t n = p->n_items, buckets = directory_size(p) - 1;
-    for (int64_t t = begin; t < end; t++) {
-        const int32_t *directory = p->directory + t * (buckets + 1), *ids = p->ids + t * n;
-        int bad = directory[0] != 0 || directory[buckets] != n;
-        for (int64_t c = 0; c < buckets; c++) bad |= directory[c + 1] < directory[c];
-        for (int64_t i = 0; i < n; i++) bad |= ids[i] < 0 || ids[i] >= n;
-        if (bad) return LSH_OUT_OF_RANGE;
-        if (p->directory_bits == p->code_bits) continue;
-        const uint32_t *codes = p->codes + t * n;
-        int32_t shift = p->code_bits - p->directory_bits;
-        for (int64_t c = 0; c < buckets; c++)
-            for (int64_t i = directory[c]; i < directory[c + 1]; i++)
-                bad |= ((uint64_t)codes[i] >> shift) != (uint64_t)c || (i > 0 && codes[i] < codes[i - 1]);
-        if (bad) return LSH_OUT_OF_RANGE;
-    }
+    for (int64_t t = begin; t < end; t++)
+        if (!(p->bucket_size ? bounded_table_sound(p, t) : table_sound(p, t))) return LSH_OUT_OF_RANGE;
     return LSH_OK;
 }
 
@@ -219,6 +238,11 @@ int64_t lsh_packed_bucket(const lsh_packed *tables, int32_t table, uint32_t code
     uint64_t top = (uint64_t)code >> shift;
     *begin = table * n;
     if (top >= (uint64_t)buckets) return 0;
+    if (tables->bucket_size) {
+        *begin = (table * buckets + code) * tables->bucket_size;
+        int64_t size = tables->directory[table * buckets + code];
+        return size < tables->bucket_size ? size : tables->bucket_size;
+    }
     const int32_t *directory = tables->directory + table * (buckets + 1) + top;
     int64_t first = directory[0], last = directory[1];
     *begin = table * n + first;
@@ -228,4 +252,47 @@ int64_t lsh_packed_bucket(const lsh_packed *tables, int32_t table, uint32_t code
     int64_t high = code == UINT32_MAX ? last : lower_bound(codes, low, last, code + 1);
     *begin = table * n + low;
     return high - low;
+}
+
+int64_t lsh_packed_bucket_checked(const lsh_packed *tables, int32_t table, uint32_t code, int64_t *begin) {
+    int64_t n = tables->n_items, buckets = directory_size(tables) - 1;
+    int64_t top = (int64_t)((uint64_t)code >> (tables->code_bits - tables->directory_bits));
+    *begin = 0;
+    if (top >= buckets) return 0;
+    if (tables->bucket_size) {
+        if (tables->directory[table * buckets + top] < 0) return -1;
+    } else {
+        const int32_t *directory = tables->directory + table * (buckets + 1) + top;
+        if (directory[0] < 0 || directory[0] > directory[1] || directory[1] > n) return -1;
+    }
+    int64_t length = lsh_packed_bucket(tables, table, code, begin);
+    return length >= 0 && ids_in_range(tables->ids + *begin, length, tables->n_ids) ? length : -1;
+}
+
+/* ---- codes by id ---- */
+
+typedef struct {
+    const lsh_packed *tables;
+    uint32_t *codes;
+} forward_job;
+
+static lsh_status forward_tables(void *context, int64_t begin, int64_t end, int32_t worker) {
+    const forward_job *job = context;
+    const lsh_packed *p = job->tables;
+    int64_t n = p->n_items, width = directory_size(p);
+    (void)worker;
+    for (int64_t t = begin; t < end; t++) {
+        const int32_t *ids = p->ids + t * n, *directory = p->directory + t * width;
+        uint32_t *out = job->codes + t;
+        for (int64_t c = 0; c + 1 < width; c++)
+            for (int64_t i = directory[c]; i < directory[c + 1]; i++)
+                out[ids[i] * (int64_t)p->n_tables] = p->codes ? p->codes[t * n + i] : (uint32_t)c;
+    }
+    return LSH_OK;
+}
+
+lsh_status lsh_packed_forward(const lsh_packed *tables, uint32_t *codes, int32_t threads) {
+    if (!valid(tables) || tables->bucket_size) return LSH_INVALID;
+    forward_job job = {tables, codes};
+    return lsh_parallel_for(tables->n_tables, 1, threads, forward_tables, &job);
 }

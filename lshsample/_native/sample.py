@@ -11,9 +11,12 @@ import numpy.typing as npt
 
 from lshsample._native import core
 from lshsample._native.core import ffi, lib
+from lshsample._native.overlay import Overlay
 from lshsample._native.tables import PackedTables
+from lshsample.errors import CheckpointError
 
-__all__ = ["AliasTable", "Drawn", "StageCall", "Workspaces", "alias_table", "run_plan", "table_order"]
+__all__ = ["AliasTable", "Drawn", "StageCall", "Workspaces", "alias_table", "check_read", "run_plan"]
+__all__ += ["table_order"]
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -42,6 +45,7 @@ class StageCall:
     ordinal: int = 0
     amount: int = 0
     tables: PackedTables | None = None
+    overlays: tuple[Overlay, ...] = ()
     codes: npt.NDArray[np.uint32] | None = None
     pattern: Pattern | None = None
     counts: Int32 | None = None
@@ -128,6 +132,22 @@ def table_order(n_tables: int, *, seed: int, step: int, row: int, ordinal: int) 
     return order
 
 
+def check_read(status: int, what: str, untrusted: bool) -> None:
+    """As :func:`core.check`, for a call that may have met damaged arrays of an opened file.
+
+    Raises
+    ------
+    CheckpointError
+        It did.
+    """
+    if untrusted and status == lib.LSH_OUT_OF_RANGE:
+        raise CheckpointError(
+            f"{what}: the opened tables are corrupted: a bucket lies outside of its table, or holds an id "
+            "that is none; verify() compares them with their checksums"
+        )
+    core.check(status, what)
+
+
 def _fill_pattern(pattern: Pattern | None) -> tuple[Any, Any]:
     if pattern is None:
         return ffi.NULL, ffi.NULL
@@ -145,6 +165,11 @@ def _fill_stage(stage: Any, call: StageCall, keep: list[Any]) -> None:
         stage.tables = keep[-1]
         stage.codes = core.pointer("uint32_t *", call.codes)
         stage.n_probes = call.codes.shape[2]
+        overlays = ffi.new("lsh_overlay[]", max(len(call.overlays), 1))
+        for i, overlay in enumerate(call.overlays):
+            overlay.fill(overlays[i])
+        keep.append(overlays)
+        stage.overlays, stage.n_overlays = overlays, len(call.overlays)
     if call.frequencies is not None:
         table = call.frequencies
         stage.frequency = core.pointer("double *", table.frequency)
@@ -179,7 +204,8 @@ def run_plan(
     drawn, total = ffi.new("lsh_drawn **"), ffi.new("int64_t *")
     workspace = workspaces.take(threads)
     try:
-        core.check(lib.lsh_sample_run(plan, workspace[1], threads, drawn, total), "sampling")
+        status = lib.lsh_sample_run(plan, workspace[1], threads, drawn, total)
+        check_read(status, "sampling", any(call.tables.untrusted for call in calls if call.tables))
     finally:
         workspaces.give(workspace)
     return _collect(ffi.gc(drawn[0], lib.lsh_sample_free), 1 if pooled else n_queries, int(total[0]), threads)

@@ -31,10 +31,16 @@ class MemoryNeed:
         Bytes of the tables when they are done.
     peak : int
         Bytes at the highest point of the build, the tables included; rows and old tables are not.
+    per_table : int
+        Bytes of one table.
+    writer : int
+        Bytes that are held besides from the first update, insertion or deletion on: each id's codes.
     """
 
     tables: int
     peak: int
+    per_table: int
+    writer: int
 
 
 @attrs.frozen(eq=False)
@@ -46,11 +52,19 @@ class PackedTables:
     n_items, code_bits : int
         Ids per table, bits of a code.
     ids : (n_tables, n_items) int32 array
-        A permutation of the ids per table.
+        A permutation of the ids per table; of bounded tables (n_tables, 2**code_bits * bucket_size), the
+        places of the buckets.
     codes : (n_tables, n_items) uint32 array or None
         The sorted codes; None where the directory names each bucket.
     directory : (n_tables, 2**directory_bits + 1) int32 array
-        Where the run of each value of the top bits begins.
+        Where the run of each value of the top bits begins; of bounded tables (n_tables, 2**code_bits), how
+        many ids each bucket has had.
+    n_ids : int
+        Ids are below it; by default n_items.
+    bucket_size : int
+        The most ids that a bucket keeps; 0 for all of them.
+    untrusted : bool
+        The arrays were not checked, so that lookups check what they read.
     """
 
     n_items: int
@@ -58,6 +72,9 @@ class PackedTables:
     ids: npt.NDArray[np.int32]
     codes: Codes | None
     directory: npt.NDArray[np.int32]
+    n_ids: int = attrs.field(default=attrs.Factory(lambda self: self.n_items, takes_self=True))
+    bucket_size: int = 0
+    untrusted: bool = False
 
     @property
     def n_tables(self) -> int:
@@ -69,11 +86,23 @@ class PackedTables:
         """Bytes of the arrays."""
         return self.ids.nbytes + self.directory.nbytes + (0 if self.codes is None else self.codes.nbytes)
 
+    @property
+    def directory_bits(self) -> int:
+        """Bits of a code that the directory names."""
+        return directory_bits(self.n_items, self.code_bits, self.bucket_size)
+
+    def renamed(self, names: npt.NDArray[np.int32]) -> PackedTables:
+        """The same with ``names[i]`` in the place of id i; names ascend, so that the order stays."""
+        for row in self.ids:
+            row[:] = names[row]
+        return attrs.evolve(self, n_ids=int(names[-1]) + 1)
+
     def struct(self) -> Any:
         """A ``lsh_packed *`` over the arrays, which must outlive its use."""
         packed = ffi.new("lsh_packed *")
         packed.n_items, packed.n_tables, packed.code_bits = self.n_items, self.n_tables, self.code_bits
-        packed.directory_bits = int(lib.lsh_packed_directory_bits(self.n_items, self.code_bits))
+        packed.directory_bits, packed.n_ids = self.directory_bits, self.n_ids
+        packed.bucket_size, packed.untrusted = self.bucket_size, self.untrusted
         packed.ids = core.pointer("int32_t *", self.ids)
         packed.codes = core.pointer("uint32_t *", self.codes)
         packed.directory = core.pointer("int32_t *", self.directory)
@@ -81,13 +110,43 @@ class PackedTables:
 
     def is_sound(self, threads: int) -> bool:
         """Whether arrays from outside keep every promise of the layout, so that no lookup can leave them."""
-        shape = (self.n_tables, self.n_items)
-        bits = int(lib.lsh_packed_directory_bits(self.n_items, self.code_bits))
-        kept = None if bits == self.code_bits else shape
+        wanted = array_shapes(self.n_items, self.n_tables, self.code_bits, self.bucket_size)
         shapes = (self.ids.shape, None if self.codes is None else self.codes.shape, self.directory.shape)
-        if shapes != (shape, kept, (self.n_tables, 2**bits + 1)):
+        if shapes != wanted:
             return False
         return bool(lib.lsh_packed_check(self.struct(), threads) == lib.LSH_OK)
+
+
+def directory_bits(n_items: int, code_bits: int, bucket_size: int = 0) -> int:
+    """Bits of the directory over n_items codes."""
+    return code_bits if bucket_size else int(lib.lsh_packed_directory_bits(n_items, code_bits))
+
+
+Shape = tuple[int, ...]
+
+
+def array_shapes(
+    n_items: int, n_tables: int, code_bits: int, bucket_size: int = 0
+) -> tuple[Shape, Shape | None, Shape]:
+    """The shapes of ids, codes and directory."""
+    if bucket_size:
+        return (n_tables, bucket_size << code_bits), None, (n_tables, 1 << code_bits)
+    bits = directory_bits(n_items, code_bits)
+    shape = (n_tables, n_items)
+    return shape, None if bits == code_bits else shape, (n_tables, 2**bits + 1)
+
+
+def empty_packed(n_items: int, n_tables: int, code_bits: int, n_ids: int) -> PackedTables:
+    """Tables whose arrays are still to be written."""
+    ids, codes, directory = array_shapes(n_items, n_tables, code_bits)
+    return PackedTables(
+        n_items=n_items,
+        code_bits=code_bits,
+        ids=np.empty(ids, np.int32),
+        codes=None if codes is None else np.empty(codes, np.uint32),
+        directory=np.empty(directory, np.int32),
+        n_ids=n_ids,
+    )
 
 
 def memory_need(n_items: int, n_tables: int, code_bits: int, threads: int) -> MemoryNeed:
@@ -98,7 +157,9 @@ def memory_need(n_items: int, n_tables: int, code_bits: int, threads: int) -> Me
     kept = column if bits < code_bits else 0
     scratch = int(lib.lsh_packed_build_scratch(n_items, n_tables, code_bits, threads))
     block = 2 * block_rows(n_tables) * n_tables * 4
-    return MemoryNeed(column + directory + kept, 2 * column + directory + max(scratch, block))
+    tables = column + directory + kept
+    peak = 2 * column + directory + max(scratch, block)
+    return MemoryNeed(tables, peak, tables // n_tables, column + n_items)
 
 
 def block_rows(n_tables: int) -> int:

@@ -1,6 +1,5 @@
 """Data: readers and writers of sparse multi-label samples, streams of batches, a demo set, and a baseline."""
 
-from lshsample.data.atomic import atomic_file
 from lshsample.data.baselines import cosine_knn
 from lshsample.data.dataset import Dataset
 from lshsample.data.demo import Demo, load_demo
@@ -11,6 +10,7 @@ from lshsample.data.stream import stream_xc
 from lshsample.data.tfidf import Tfidf
 from lshsample.data.write import write_predictions, write_xc
 from lshsample.data.xc import read_xc
+from lshsample.files import atomic_file
 
 __all__ = [
     "Dataset",

@@ -20,9 +20,9 @@ import scipy.sparse as sp
 
 from lshsample._native import core
 from lshsample._native.text import MAX_ID
-from lshsample.data.atomic import atomic_file
 from lshsample.data.dataset import Dataset
 from lshsample.errors import DataFormatError
+from lshsample.files import atomic_file
 
 __all__ = ["FORMAT", "read_npz", "write_npz"]
 

@@ -12,9 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from lshsample.data.atomic import atomic_file
 from lshsample.data.dataset import Dataset
 from lshsample.errors import ArgumentError
+from lshsample.files import atomic_file
 
 __all__ = ["write_predictions", "write_xc"]
 

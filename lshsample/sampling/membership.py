@@ -26,7 +26,7 @@ Int32 = npt.NDArray[np.int32]
 def rows_of(state: TableState) -> Any:
     """The vectors that the tables were built from, or an error that says that they are not there."""
     if state.vectors is None:
-        raise UnsupportedError("the tables were opened without the vectors that they were built from")
+        raise UnsupportedError("the tables were opened, or changed, without the vectors of their ids")
     return state.vectors
 
 

@@ -119,7 +119,7 @@ class Pipeline:
             raise ArgumentError(
                 "sampler", str(self), "stages with tables, or .bind(n_items=..., tables=...) before .sample"
             )
-        n_items = own[0].n_items
+        n_items = max(tables.n_ids for tables in own)
         if n_items not in self._bound:
             self._bound.clear()
             self._bound[n_items] = self.bind(n_items=n_items)

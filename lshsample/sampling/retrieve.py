@@ -64,6 +64,7 @@ class Retrieve(BuiltinStage):
             ordinal=ordinal,
             amount=self.budget or 0,
             tables=state.packed,
+            overlays=state.overlays,
             codes=np.ascontiguousarray(codes),
         )
 
@@ -72,8 +73,8 @@ class Retrieve(BuiltinStage):
         state: TableState = (
             self.tables.state if self.tables is not None else required(batch.state, "tables", self)
         )
-        if state.packed.n_items != batch.n_items:
-            raise ArgumentError("tables", f"{state.packed.n_items} items", f"{batch.n_items} items, as bound")
+        if state.n_ids > batch.n_items:
+            raise ArgumentError("tables", f"ids up to {state.n_ids - 1}", f"{batch.n_items} items, as bound")
         return state
 
     def probes_of(self, state: TableState) -> int:

@@ -307,7 +307,7 @@ def _bound_size(stages: Sequence[Stage], places: dict[str, int | None]) -> int:
     for stage in stages:
         tables = stage.tables_of()
         if tables is not None and tables.is_built:
-            places[f"the tables of {stage}"] = tables.n_items
+            places[f"the tables of {stage}"] = tables.n_ids
     known = {name: size for name, size in places.items() if size is not None}
     if not known:
         raise ArgumentError("n_items", "nothing", "the number of items, or tables that are built")
@@ -315,7 +315,8 @@ def _bound_size(stages: Sequence[Stage], places: dict[str, int | None]) -> int:
     for name, size in known.items():
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 1 <= size < 2**31 - 1:
             raise ArgumentError(name, repr(size), "an integer from 1 to 2**31 - 2")
-        if size != n_items:
+        may_grow = "tables" in name and size < n_items
+        if size != n_items and not may_grow:
             raise ArgumentError(name, f"{size} items", f"{n_items} items, as {first} has")
     return int(n_items)
 
@@ -333,7 +334,7 @@ def bind_sampler(
         raise ArgumentError("tables", type(tables).__name__, "HashTables")
     places = {
         "n_items": n_items,
-        "tables": tables.n_items if tables is not None and tables.is_built else None,
+        "tables": tables.n_ids if tables is not None and tables.is_built else None,
         "vectors": None if vectors is None else vectors.shape[0],
         "frequencies": None
         if frequencies is None

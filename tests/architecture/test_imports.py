@@ -13,7 +13,7 @@ PLUGINS = Path(lshsample_families.__file__).parent
 
 #: Lowest first. A module may import from its own layer and from lower ones.
 LAYERS = [
-    ["errors", "_core"],
+    ["errors", "_core", "files"],
     ["specs", "_native"],
     ["plugin", "laws"],
     ["registry", "tables"],

@@ -207,8 +207,10 @@ def test_a_bound_sampler_sees_a_rebuild(rows):
     before = sampler.sample(rows[:4]).ids.tolist()
     own.rehash(rows, seed=8)
     assert sampler.sample(rows[:4]).ids.tolist() != before
-    own.rebuild(rows[:100])
-    with pytest.raises(ArgumentError, match="100 items"):
+    own.rebuild(rows[:100])  # fewer ids than it is bound to have no law of their own, but are no fault
+    assert sampler.sample(rows[:4]).ids.max() < 100
+    own.rebuild(np.concatenate([rows, rows]))
+    with pytest.raises(ArgumentError, match="items, as bound"):
         sampler.sample(rows[:4])
 
 

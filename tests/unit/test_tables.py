@@ -1,4 +1,4 @@
-"""HashTables: state, bad input, memory, files."""
+"""HashTables: state, bad input, memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 
 from lshsample._native import memory
-from lshsample.errors import ArgumentError, CheckpointError, MemoryBudgetError, PluginError, UnsupportedError
+from lshsample.errors import ArgumentError, MemoryBudgetError, PluginError, UnsupportedError
 from lshsample.plugin import FamilySpec, HashFamily
 from lshsample.registry import make_family
 from lshsample.tables import HashTables
@@ -160,73 +160,6 @@ def test_available_memory_is_a_plausible_figure(tmp_path):
     assert memory._cgroup(tmp_path) == 600
     (tmp_path / "memory.max").write_text("max\n")
     assert memory._cgroup(tmp_path) is None
-
-
-@pytest.mark.parametrize("n_hashes", [5, 30])
-def test_files_round_trip(rows, n_hashes, tmp_path):
-    family = make_family("simhash", dim=12, n_hashes=n_hashes, n_tables=6, seed=1)
-    tables = HashTables(family).build(rows)
-    tables.save(tmp_path / "t.safetensors", vectors=True)
-    again = HashTables.open(tmp_path / "t.safetensors")
-    assert again.family == family
-    np.testing.assert_array_equal(again.vectors, rows)
-    np.testing.assert_array_equal(again.query(rows[:9], 3).ids, tables.query(rows[:9], 3).ids)
-    tables.save(tmp_path / "t.safetensors")
-    assert HashTables.open(tmp_path / "t.safetensors").vectors is None
-    assert [p.name for p in tmp_path.iterdir()] == ["t.safetensors"]
-
-
-def test_a_foreign_or_cut_file_is_refused(rows, family, tmp_path):
-    path = tmp_path / "t.safetensors"
-    HashTables(family).build(rows).save(path)
-    whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], whole[:4], b"", b"text" * 100):
-        path.write_bytes(content)
-        with pytest.raises(CheckpointError, match=r"t\.safetensors"):
-            HashTables.open(path)
-    with pytest.raises(FileNotFoundError):
-        HashTables.open(tmp_path / "none")
-
-
-def test_a_file_whose_arrays_lie_is_refused(rows, family, tmp_path):
-    from safetensors.numpy import save_file
-
-    from lshsample.registry import family_to_json
-
-    packed = HashTables(family).build(rows).state.packed
-    good = {"ids": packed.ids, "directory": packed.directory}
-    metadata = {"format": "lshsample.tables/1", "family": family_to_json(family)}
-    lies = [
-        ({**good, "ids": packed.ids + 1}, metadata),
-        ({**good, "ids": packed.ids.astype(np.int64)}, metadata),
-        ({**good, "directory": packed.directory[:, :-1].copy()}, metadata),
-        ({**good, "vectors": rows[:5]}, metadata),
-        ({"ids": packed.ids}, metadata),
-        (good, {**metadata, "format": "lshsample.tables/99"}),
-        (good, {**metadata, "family": "{}"}),
-    ]
-    for arrays, told in lies:
-        save_file(arrays, tmp_path / "t", told)
-        with pytest.raises(CheckpointError):
-            HashTables.open(tmp_path / "t")
-
-
-def test_a_file_that_cannot_be_written_leaves_the_old_one(rows, family, tmp_path, monkeypatch):
-    tables = HashTables(family).build(rows)
-    path = tmp_path / "t"
-    tables.save(path)
-    before = path.read_bytes()
-
-    def full_disk(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("lshsample.tables.save_file", full_disk)
-    with pytest.raises(OSError, match="space"):
-        tables.save(path)
-    assert path.read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 1
-    with pytest.raises(ArgumentError, match="vectors"):
-        HashTables(family).build(sp.csr_array(rows)).save(path, vectors=True)
 
 
 def test_queries_during_rebuilds_see_one_state_or_the_other(rows, family):

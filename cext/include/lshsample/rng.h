@@ -13,7 +13,9 @@ enum {
     LSH_DRAW_UNIFORM = 4,   /* the uniform source: stream = row, index = attempt */
     LSH_DRAW_FREQUENCY = 5, /* the frequency source: stream = row, index = draw */
     LSH_DRAW_TABLES = 6,    /* the order in which tables are visited: stream = row, index = position */
-    LSH_DRAW_DROPOUT = 7    /* dropout masks: stream = layer, index = unit/4 */
+    LSH_DRAW_DROPOUT = 7,   /* dropout masks: stream = layer, index = unit/4 */
+    LSH_DRAW_BUCKET = 8,    /* bounded buckets: stream = table, step = code, index = the id's number in the bucket */
+    LSH_DRAW_MERGE = 9      /* merging bounded buckets: stream = table, step = code, index = draw */
 };
 
 /* Four words of 32 random bits. Thread-safe; cost: about 40 integer operations. */

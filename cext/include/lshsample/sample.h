@@ -15,6 +15,7 @@
 
 #include <stdint.h>
 #include "lshsample/status.h"
+#include "lshsample/overlay.h"
 #include "lshsample/tables.h"
 
 enum {
@@ -39,6 +40,8 @@ typedef struct {
     int32_t reserved;        /* 0 */
     int64_t amount;
     const lsh_packed *tables;   /* RETRIEVE */
+    const lsh_overlay *overlays;   /* RETRIEVE: what changed since, (n_overlays) */
+    int64_t n_overlays;
     const uint32_t *codes;      /* RETRIEVE: (n_queries, n_tables, n_probes) */
     const int64_t *indptr;      /* INCLUDE, GIVEN: a pattern over the queries (GIVEN: over the output rows) */
     const int32_t *indices;     /* each in 0..n_items-1 */

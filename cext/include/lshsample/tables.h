@@ -6,7 +6,11 @@
  * directory never adds a collision. No bucket loses an id.
  *
  * This struct is the immutable packed base: readers may share it freely. Whatever changes between builds is laid over
- * it, never written into it. */
+ * it (overlay.h), never written into it. After deletions ids have holes: n_items entries in each table, ids below n_ids.
+ *
+ * Bounded tables keep at most R ids of a bucket, each subset of R equally likely (a reservoir, bounded.h). Bucket c of
+ * table t has the R places from (t * 2^code_bits + c) * R on, and directory (n_tables, 2^code_bits) holds how many ids it
+ * has had, of which the first min(n, R) places are taken. */
 #ifndef LSHSAMPLE_TABLES_H
 #define LSHSAMPLE_TABLES_H
 
@@ -14,11 +18,13 @@
 #include "lshsample/status.h"
 
 typedef struct {
-    int64_t n_items;
+    int64_t n_items;        /* entries of each table */
+    int64_t n_ids;          /* ids are below it */
     int32_t n_tables;
     int32_t code_bits;      /* 1 to 32 */
     int32_t directory_bits; /* 0 to code_bits */
-    int32_t reserved;       /* 0 */
+    int32_t untrusted;      /* 1: arrays that nobody has checked, so that lookups must check what they read */
+    int64_t bucket_size;    /* R of bounded tables, 0 for tables that keep every id */
     int32_t *ids;           /* (n_tables, n_items) */
     uint32_t *codes;        /* (n_tables, n_items), ascending in a table; NULL if directory_bits == code_bits */
     int32_t *directory;     /* (n_tables, 2^directory_bits + 1), from 0 to n_items */
@@ -38,15 +44,22 @@ lsh_status lsh_codes_transpose(const uint32_t *block, int64_t rows, int32_t n_ta
 
 /* Sorts columns (n_tables, n_items) into the arrays of `tables`, which the caller allocated and owns. Where codes are
  * kept, tables->codes may be columns itself and holds the sorted codes afterwards; columns is scratch in any case.
+ * The ids are 0 to n_items - 1.
  * Parallel over tables. LSH_OUT_OF_RANGE for a code not below 2^code_bits, LSH_NO_MEMORY; the arrays are then undefined. */
 lsh_status lsh_packed_build(const lsh_packed *tables, uint32_t *columns, int32_t threads);
 
-/* Checks arrays that come from outside: directories ascend from 0 to n_items, ids lie in 0..n_items-1, codes ascend
+/* Checks arrays that come from outside: directories ascend from 0 to n_items, ids lie in 0..n_ids-1, codes ascend
  * and agree with the directory. LSH_OUT_OF_RANGE where they do not. After it, no lookup can leave the arrays. */
 lsh_status lsh_packed_check(const lsh_packed *tables, int32_t threads);
 
 /* The bucket of a code: ids[*begin] .. ids[*begin + length - 1] of the whole ids array; returns the length.
  * A code out of range has an empty bucket. Thread-safe. */
 int64_t lsh_packed_bucket(const lsh_packed *tables, int32_t table, uint32_t code, int64_t *begin);
+
+/* The same for untrusted arrays: -1 where the bucket lies outside of them or holds an id that is none. */
+int64_t lsh_packed_bucket_checked(const lsh_packed *tables, int32_t table, uint32_t code, int64_t *begin);
+
+/* codes[id * n_tables + t] = the code of each id in each table; rows of ids that the tables lack are left alone. */
+lsh_status lsh_packed_forward(const lsh_packed *tables, uint32_t *codes, int32_t threads);
 
 #endif

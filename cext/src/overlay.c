@@ -1,0 +1,288 @@
+#include "lshsample/overlay.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lshsample/parallel.h"
+
+enum { DIGIT_BITS = 8, DIGITS = 1 << DIGIT_BITS, SORT_PLAINLY = 48, INSIDE_LINEAR = 16 };
+
+static int32_t id_of(int32_t entry) { return entry < 0 ? ~entry : entry; }
+
+/* ---- collecting the moves of a batch ---- */
+
+typedef struct {
+    const int32_t *ids;
+    const uint32_t *from, *to;
+    int64_t n;
+    int32_t n_tables, code_bits;
+    const int64_t *begin;
+    int64_t *counts;
+    uint32_t *codes_out;
+    int32_t *ids_out;
+} move_job;
+
+static lsh_status count_moves(void *context, int64_t begin, int64_t end, int32_t worker) {
+    const move_job *job = context;
+    (void)worker;
+    for (int64_t t = begin; t < end; t++) {
+        int64_t moved = 0;
+        if (!job->from || !job->to) moved = job->n;
+        else
+            for (int64_t i = 0; i < job->n; i++)
+                moved += 2 * (job->from[i * job->n_tables + t] != job->to[i * job->n_tables + t]);
+        job->counts[t] = moved;
+    }
+    return LSH_OK;
+}
+
+lsh_status lsh_overlay_count(const uint32_t *from, const uint32_t *to, int64_t n, int32_t n_tables, int32_t threads,
+                             int64_t *counts) {
+    if (n < 0 || n_tables < 1 || (!from && !to)) return LSH_INVALID;
+    move_job job = {.from = from, .to = to, .n = n, .n_tables = n_tables, .counts = counts};
+    return lsh_parallel_for(n_tables, 1, threads, count_moves, &job);
+}
+
+static int64_t list_moves(const move_job *job, int64_t t, uint32_t *codes, int32_t *ids) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < job->n; i++) {
+        int64_t at = i * job->n_tables + t;
+        if (job->from && job->to && job->from[at] == job->to[at]) continue;
+        if (job->from) {
+            codes[n] = job->from[at];
+            ids[n++] = ~job->ids[i];
+        }
+        if (job->to) {
+            codes[n] = job->to[at];
+            ids[n++] = job->ids[i];
+        }
+    }
+    return n;
+}
+
+static void sort_plainly(int64_t n, uint32_t *codes, int32_t *ids) {
+    for (int64_t i = 1; i < n; i++) {
+        uint32_t code = codes[i];
+        int32_t id = ids[i];
+        int64_t j = i;
+        for (; j > 0 && codes[j - 1] > code; j--) {
+            codes[j] = codes[j - 1];
+            ids[j] = ids[j - 1];
+        }
+        codes[j] = code;
+        ids[j] = id;
+    }
+}
+
+/* Stable sort by code, which leaves ids ascending inside a code: each id was listed once per code, ids ascending. */
+static void sort_entries(int64_t n, int32_t code_bits, uint32_t *codes, int32_t *ids, uint32_t *spare_codes,
+                         int32_t *spare_ids) {
+    if (n <= SORT_PLAINLY) {
+        sort_plainly(n, codes, ids);
+        return;
+    }
+    for (int32_t shift = 0; shift < code_bits; shift += DIGIT_BITS) {
+        int64_t start[DIGITS + 1] = {0};
+        for (int64_t i = 0; i < n; i++) start[((codes[i] >> shift) & (DIGITS - 1)) + 1]++;
+        for (int32_t d = 0; d < DIGITS; d++) start[d + 1] += start[d];
+        for (int64_t i = 0; i < n; i++) {
+            int64_t place = start[(codes[i] >> shift) & (DIGITS - 1)]++;
+            spare_codes[place] = codes[i];
+            spare_ids[place] = ids[i];
+        }
+        memcpy(codes, spare_codes, (size_t)n * sizeof *codes);
+        memcpy(ids, spare_ids, (size_t)n * sizeof *ids);
+    }
+}
+
+static lsh_status fill_moves(void *context, int64_t begin, int64_t end, int32_t worker) {
+    const move_job *job = context;
+    (void)worker;
+    size_t room = (size_t)(2 * job->n + 1);
+    uint32_t *spare_codes = malloc(room * sizeof *spare_codes);
+    int32_t *spare_ids = malloc(room * sizeof *spare_ids);
+    int done = spare_codes && spare_ids;
+    for (int64_t t = begin; t < end && done; t++) {
+        uint32_t *codes = job->codes_out + job->begin[t];
+        int32_t *ids = job->ids_out + job->begin[t];
+        sort_entries(list_moves(job, t, codes, ids), job->code_bits, codes, ids, spare_codes, spare_ids);
+    }
+    free(spare_codes);
+    free(spare_ids);
+    return done ? LSH_OK : LSH_NO_MEMORY;
+}
+
+lsh_status lsh_overlay_fill(const int32_t *ids, const uint32_t *from, const uint32_t *to, int64_t n, int32_t n_tables,
+                            int32_t code_bits, const int64_t *begin, int32_t threads, uint32_t *codes_out,
+                            int32_t *ids_out) {
+    if (n < 0 || n_tables < 1 || (!from && !to)) return LSH_INVALID;
+    move_job job = {ids, from, to, n, n_tables, code_bits, begin, NULL, codes_out, ids_out};
+    return lsh_parallel_for(n_tables, 1, threads, fill_moves, &job);
+}
+
+/* ---- merging two overlays ---- */
+
+typedef struct {
+    const lsh_overlay *a, *b;
+    const int64_t *begin;
+    int64_t *end;
+    uint32_t *codes;
+    int32_t *ids;
+} merge_job;
+
+/* The order of two entries by (code, id). */
+static int compare(uint32_t code_a, int32_t id_a, uint32_t code_b, int32_t id_b) {
+    if (code_a != code_b) return code_a < code_b ? -1 : 1;
+    return (id_a > id_b) - (id_a < id_b);
+}
+
+static int64_t merge_table(const merge_job *job, int64_t t, int64_t out) {
+    const lsh_overlay *a = job->a, *b = job->b;
+    int64_t i = a->begin[t], j = b->begin[t];
+    while (i < a->end[t] || j < b->end[t]) {
+        int order = i == a->end[t] ? 1 : j == b->end[t] ? -1
+                                   : compare(a->codes[i], id_of(a->ids[i]), b->codes[j], id_of(b->ids[j]));
+        if (order == 0 && a->ids[i] != b->ids[j]) { /* one joins what the other leaves */
+            i++;
+            j++;
+            continue;
+        }
+        job->codes[out] = order <= 0 ? a->codes[i] : b->codes[j];
+        job->ids[out++] = order <= 0 ? a->ids[i++] : b->ids[j++];
+    }
+    return out;
+}
+
+static lsh_status merge_tables(void *context, int64_t begin, int64_t end, int32_t worker) {
+    const merge_job *job = context;
+    (void)worker;
+    for (int64_t t = begin; t < end; t++) job->end[t] = merge_table(job, t, job->begin[t]);
+    return LSH_OK;
+}
+
+lsh_status lsh_overlay_merge(const lsh_overlay *a, const lsh_overlay *b, const int64_t *begin, int32_t threads,
+                             int64_t *end, uint32_t *codes_out, int32_t *ids_out) {
+    if (a->n_tables != b->n_tables || a->code_bits != b->code_bits) return LSH_INVALID;
+    merge_job job = {a, b, begin, end, codes_out, ids_out};
+    return lsh_parallel_for(a->n_tables, 1, threads, merge_tables, &job);
+}
+
+/* ---- directory and lookup ---- */
+
+static lsh_status index_tables(void *context, int64_t begin, int64_t end, int32_t worker) {
+    const lsh_overlay *o = context;
+    (void)worker;
+    int64_t width = ((int64_t)1 << o->directory_bits) + 1;
+    int32_t shift = o->code_bits - o->directory_bits;
+    for (int64_t t = begin; t < end; t++) {
+        int32_t *directory = o->directory + t * width;
+        int64_t next = 0, n = o->end[t] - o->begin[t];
+        for (int64_t i = 0; i < n; i++) {
+            int64_t top = (int64_t)((uint64_t)o->codes[o->begin[t] + i] >> shift);
+            if (top >= width - 1) return LSH_OUT_OF_RANGE;
+            for (; next <= top; next++) directory[next] = (int32_t)i;
+        }
+        for (; next < width; next++) directory[next] = (int32_t)n;
+    }
+    return LSH_OK;
+}
+
+lsh_status lsh_overlay_index(const lsh_overlay *overlay, int32_t threads) {
+    if (overlay->directory_bits < 0 || overlay->directory_bits > 30 || overlay->directory_bits > overlay->code_bits)
+        return LSH_INVALID;
+    return lsh_parallel_for(overlay->n_tables, 1, threads, index_tables, (void *)(uintptr_t)overlay);
+}
+
+static int64_t lower_bound(const uint32_t *codes, int64_t begin, int64_t end, uint32_t code) {
+    while (end - begin > INSIDE_LINEAR) {
+        int64_t middle = begin + (end - begin) / 2;
+        if (codes[middle] < code) begin = middle + 1;
+        else end = middle;
+    }
+    while (begin < end && codes[begin] < code) begin++;
+    return begin;
+}
+
+int64_t lsh_overlay_bucket(const lsh_overlay *overlay, int32_t table, uint32_t code, int64_t *begin) {
+    int64_t buckets = (int64_t)1 << overlay->directory_bits, base = overlay->begin[table];
+    int64_t top = (int64_t)((uint64_t)code >> (overlay->code_bits - overlay->directory_bits));
+    *begin = base;
+    if (top >= buckets) return 0;
+    const int32_t *directory = overlay->directory + table * (buckets + 1) + top;
+    if (directory[0] == directory[1]) return 0;
+    int64_t last = base + directory[1], end = last;
+    *begin = lower_bound(overlay->codes, base + directory[0], last, code);
+    if (code != UINT32_MAX) end = lower_bound(overlay->codes, *begin, last, code + 1);
+    return end - *begin;
+}
+
+/* ---- base and overlay become one ---- */
+
+typedef struct {
+    const lsh_packed *base, *out;
+    const lsh_overlay *overlay;
+} apply_job;
+
+typedef struct {
+    const lsh_packed *out;
+    int32_t *ids, *directory;
+    uint32_t *codes;
+    int64_t n, next;
+} sink;
+
+static void emit(sink *s, uint32_t code, int32_t id) {
+    int64_t top = (int64_t)((uint64_t)code >> (s->out->code_bits - s->out->directory_bits));
+    for (; s->next <= top; s->next++) s->directory[s->next] = (int32_t)s->n;
+    if (s->n < s->out->n_items) {
+        s->ids[s->n] = id;
+        if (s->codes) s->codes[s->n] = code;
+    }
+    s->n++;
+}
+
+static lsh_status apply_table(const apply_job *job, int64_t t) {
+    const lsh_packed *p = job->base, *out = job->out;
+    const lsh_overlay *o = job->overlay;
+    int64_t width = ((int64_t)1 << p->directory_bits) + 1, width_out = ((int64_t)1 << out->directory_bits) + 1;
+    const int32_t *ids = p->ids + t * p->n_items, *directory = p->directory + t * width;
+    sink s = {out, out->ids + t * out->n_items, out->directory + t * width_out,
+              out->codes ? out->codes + t * out->n_items : NULL, 0, 0};
+    int64_t j = o->begin[t], end = o->end[t];
+    for (int64_t c = 0; c + 1 < width; c++) {
+        for (int64_t i = directory[c]; i < directory[c + 1]; i++) {
+            uint32_t code = p->codes ? p->codes[t * p->n_items + i] : (uint32_t)c;
+            int order = 1;
+            while (j < end && (order = compare(o->codes[j], id_of(o->ids[j]), code, ids[i])) < 0) {
+                if (o->ids[j] < 0) return LSH_INVALID; /* it leaves a bucket that it is not in */
+                emit(&s, o->codes[j], o->ids[j]);
+                j++;
+            }
+            if (j < end && order == 0) {
+                if (o->ids[j++] >= 0) return LSH_INVALID; /* it joins a bucket that it is in */
+                continue;
+            }
+            emit(&s, code, ids[i]);
+        }
+    }
+    for (; j < end; j++) {
+        if (o->ids[j] < 0) return LSH_INVALID;
+        emit(&s, o->codes[j], o->ids[j]);
+    }
+    for (; s.next < width_out; s.next++) s.directory[s.next] = (int32_t)s.n;
+    return s.n == out->n_items ? LSH_OK : LSH_INVALID;
+}
+
+static lsh_status apply_tables(void *context, int64_t begin, int64_t end, int32_t worker) {
+    lsh_status status = LSH_OK;
+    (void)worker;
+    for (int64_t t = begin; t < end && status == LSH_OK; t++) status = apply_table(context, t);
+    return status;
+}
+
+lsh_status lsh_packed_apply(const lsh_packed *base, const lsh_overlay *overlay, const lsh_packed *out, int32_t threads) {
+    if (base->n_tables != out->n_tables || base->n_tables != overlay->n_tables || base->code_bits != out->code_bits ||
+        base->code_bits != overlay->code_bits || base->bucket_size || out->bucket_size)
+        return LSH_INVALID;
+    apply_job job = {base, out, overlay};
+    return lsh_parallel_for(base->n_tables, 1, threads, apply_tables, &job);
+}

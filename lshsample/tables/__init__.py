@@ -1,0 +1,8 @@
+"""Hash tables: L tables over the codes of one family, built, changed by id, and queried in batches."""
+
+from __future__ import annotations
+
+from lshsample.tables.hash_tables import HashTables
+from lshsample.tables.state import Buckets, Candidates, TableState
+
+__all__ = ["Buckets", "Candidates", "HashTables", "TableState"]

@@ -1,0 +1,182 @@
+"""The file of tables: a header that names everything, and the arrays as they lie in memory.
+
+::
+
+    bytes 0-7     "LSHTABLE"
+    bytes 8-11    version, little-endian
+    bytes 12-15   length of the header
+    bytes 16-47   SHA-256 of the header
+    bytes 48-     header in JSON: family, sizes, length of the file, and of each array its name, dtype, shape,
+                  offset and SHA-256
+    ...           the arrays, each from a multiple of 4,096 on, little-endian
+
+Opening maps the arrays and reads none of them, so that it takes the same time at any size and all processes
+that open a file share one copy. Whoever looks into an array that was not verified checks what it reads
+(``untrusted``), so that a damaged file cannot lead out of the arrays. Nothing in a file is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import struct
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lshsample import registry
+from lshsample._native.tables import PackedTables, array_shapes
+from lshsample.errors import ArgumentError, CheckpointError, LshsampleError
+from lshsample.files import atomic_file
+from lshsample.plugin import Rows
+from lshsample.tables.state import TableState
+from lshsample.tables.writer import MAX_ITEMS
+
+__all__ = ["check_blocks", "read_state", "write_state"]
+
+Array = npt.NDArray[Any]
+
+_MAGIC = b"LSHTABLE"
+_VERSION = 1
+_PREFIX = struct.Struct("<8sII32s")
+_PAGE = 4096
+_MAX_HEADER = 1 << 24
+_DTYPES = {"ids": "<i4", "codes": "<u4", "directory": "<i4", "vectors": "<f4"}
+
+
+def _bytes(array: Array) -> memoryview:
+    """The array's bytes, without a copy."""
+    return array.reshape(-1).view(np.uint8).data
+
+
+def _digest(array: Array) -> str:
+    return hashlib.sha256(_bytes(array)).hexdigest()
+
+
+def _page(at: int) -> int:
+    return -(-at // _PAGE) * _PAGE
+
+
+def _header_of(state: TableState, arrays: dict[str, Array]) -> bytes:
+    header: dict[str, Any] = {
+        "family": registry.family_to_json(state.family),
+        "n_items": state.n_items,
+        "n_ids": state.n_ids,
+        "bucket_size": state.packed.bucket_size,
+        "arrays": {
+            name: {"dtype": _DTYPES[name], "shape": list(a.shape), "sha256": _digest(a)}
+            for name, a in arrays.items()
+        },
+    }
+    # Offsets depend on the header's length, which depends on their digits: they are counted from its end.
+    at = 0
+    for name, array in arrays.items():
+        header["arrays"][name]["offset"] = at
+        at = _page(at + array.nbytes)
+    header["bytes"] = at
+    return json.dumps(header).encode()
+
+
+def write_state(path: str | PathLike[str], state: TableState, vectors: Rows | None) -> None:
+    """Write a state with nothing laid over it, whole or not at all."""
+    packed = state.packed
+    arrays: dict[str, Array] = {"ids": packed.ids, "directory": packed.directory}
+    if packed.codes is not None:
+        arrays["codes"] = packed.codes
+    if isinstance(vectors, np.ndarray):
+        arrays["vectors"] = np.ascontiguousarray(vectors)
+    header = _header_of(state, arrays)
+    begin = _page(_PREFIX.size + len(header))
+    with atomic_file(path) as file:
+        file.write(_PREFIX.pack(_MAGIC, _VERSION, len(header), hashlib.sha256(header).digest()))
+        file.write(header.ljust(begin - _PREFIX.size, b"\0"))
+        for array in arrays.values():
+            file.write(_bytes(array))
+            file.write(b"\0" * (_page(array.nbytes) - array.nbytes))
+
+
+def _read_header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
+    if len(data) < _PREFIX.size or data[:8] != _MAGIC:
+        raise CheckpointError(f"{path}: not a file of lshsample tables (it begins otherwise)")
+    _, version, length, digest = _PREFIX.unpack_from(data)
+    if version > _VERSION:
+        raise CheckpointError(f"{path}: version {version} is newer; this lshsample reads up to {_VERSION}")
+    if length > _MAX_HEADER or _PREFIX.size + length > len(data):
+        raise CheckpointError(f"{path}: truncated in its header, or corrupted")
+    text = data[_PREFIX.size : _PREFIX.size + length]
+    if version != _VERSION or hashlib.sha256(text).digest() != digest:
+        raise CheckpointError(f"{path}: corrupted: its header does not fit its checksum")
+    return json.loads(text), _page(_PREFIX.size + length)
+
+
+def _map(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        try:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: not a file of lshsample tables (it is empty)") from error
+
+
+def _array(data: mmap.mmap, begin: int, name: str, entry: dict[str, Any]) -> Array:
+    dtype = np.dtype(_DTYPES[name])
+    if entry["dtype"] != _DTYPES[name] or entry["offset"] % _PAGE or entry["offset"] < 0:
+        raise ValueError(f"array {name!r} is {entry['dtype']} at {entry['offset']}")
+    count = int(np.prod(entry["shape"], dtype=np.int64))
+    return np.frombuffer(data, dtype, count, begin + entry["offset"]).reshape(entry["shape"])
+
+
+def _state_of(data: mmap.mmap, header: dict[str, Any], begin: int) -> TableState:
+    if len(data) != begin + header["bytes"]:
+        raise ValueError(f"{len(data)} bytes; its header says {begin + header['bytes']} (truncated?)")
+    family = registry.family_from_json(header["family"])
+    arrays = {name: _array(data, begin, name, entry) for name, entry in header["arrays"].items()}
+    n_items, n_ids, room = (int(header[name]) for name in ("n_items", "n_ids", "bucket_size"))
+    if not 0 <= n_items <= n_ids <= MAX_ITEMS or room < 0:
+        raise ValueError(f"{n_items} items, ids below {n_ids}, buckets of {room}")
+    codes, vectors = arrays.get("codes"), arrays.get("vectors")
+    given = (arrays["ids"].shape, None if codes is None else codes.shape, arrays["directory"].shape)
+    if given != array_shapes(n_items, family.n_tables, family.code_bits, room):
+        raise ValueError(f"arrays of shapes {given} are no tables of this family")
+    if vectors is not None and vectors.shape != (n_ids, family.dim):
+        raise ValueError(f"vectors of shape {vectors.shape}")
+    packed = PackedTables(
+        n_items, family.code_bits, arrays["ids"], codes, arrays["directory"], n_ids, room, untrusted=True
+    )
+    checksums = {name: str(entry["sha256"]) for name, entry in header["arrays"].items()}
+    return TableState(family, packed, vectors, checksums=checksums)
+
+
+def read_state(path: str | PathLike[str]) -> TableState:
+    """Map a file; its header is verified, its arrays are not.
+
+    Raises
+    ------
+    CheckpointError
+        Not such a file, truncated, of a newer version, or with a header that is corrupted or does not fit.
+    """
+    where = Path(path)
+    data = _map(where)
+    header, begin = _read_header(where, data)
+    try:
+        return _state_of(data, header, begin)
+    except (KeyError, TypeError, ValueError, AttributeError, ArgumentError, LshsampleError) as error:
+        raise CheckpointError(f"{where}: {error}") from error
+
+
+def check_blocks(state: TableState) -> None:
+    """Compare each array with its checksum.
+
+    Raises
+    ------
+    CheckpointError
+        An array is corrupted; the message names it.
+    """
+    arrays = {"ids": state.packed.ids, "codes": state.packed.codes, "directory": state.packed.directory}
+    for name, wanted in (state.checksums or {}).items():
+        array = state.vectors if name == "vectors" else arrays[name]
+        if not isinstance(array, np.ndarray) or _digest(array) != wanted:
+            raise CheckpointError(f"corrupted: {name} does not fit the checksum in the file")

@@ -1,0 +1,104 @@
+"""The one writer of tables: what it must know of them that readers need not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lshsample._native.overlay import codes_by_id, moves
+from lshsample.errors import ArgumentError
+from lshsample.tables.state import TableState
+
+__all__ = ["MAX_ITEMS", "Writer", "checked_ids"]
+
+Codes = npt.NDArray[np.uint32]
+Int32 = npt.NDArray[np.int32]
+
+MAX_ITEMS = 2**31 - 2
+
+
+def checked_ids(ids: Any, argument: str = "ids") -> tuple[Int32, npt.NDArray[np.int64] | None]:
+    """Ids ascending, and the order that makes them so; None where they are in it already.
+
+    Raises
+    ------
+    ArgumentError
+        Not 1-D integers from 0 to 2**31 - 3, or an id twice.
+    """
+    array = np.asarray(ids)
+    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+        raise ArgumentError(argument, f"{array.dtype} of shape {array.shape}", "a 1-D array of integers")
+    order = None
+    if array.size and np.any(array[1:] <= array[:-1]):
+        order = np.argsort(array, kind="stable")
+        array = array[order]
+        twice = np.flatnonzero(array[1:] == array[:-1])
+        if len(twice):
+            raise ArgumentError(argument, f"{array[twice[0]]} twice", "each id once")
+    if array.size and (array[0] < 0 or array[-1] >= MAX_ITEMS):
+        wrong = array[0] if array[0] < 0 else array[-1]
+        raise ArgumentError(argument, wrong, f"ids from 0 to {MAX_ITEMS - 1}")
+    return np.ascontiguousarray(array, np.int32), order
+
+
+class Writer:
+    """The codes of each id, from which what a change takes out of the tables is known.
+
+    Parameters
+    ----------
+    state : TableState
+        Checked tables.
+    threads : int
+        Threads of reading them.
+    """
+
+    def __init__(self, state: TableState, threads: int) -> None:
+        merged = state.merged(threads)
+        self.state = state
+        self.codes: Codes = codes_by_id(merged.packed, state.n_ids, threads)
+        self.alive = np.zeros(state.n_ids, bool)
+        self.alive[merged.packed.ids[0]] = True
+
+    @staticmethod
+    def bytes_needed(n_ids: int, n_tables: int) -> int:
+        """Bytes that a writer holds."""
+        return n_ids * (4 * n_tables + 1)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        return self.codes.nbytes + self.alive.nbytes
+
+    def require(self, ids: Int32, present: bool) -> None:
+        """Refuse ids that are not there, or those that are."""
+        inside = ids < len(self.alive)
+        found = np.zeros(len(ids), bool)
+        found[inside] = self.alive[ids[inside]]
+        wrong = ids[found != present]
+        if len(wrong):
+            have = "is not in the tables" if present else "is in the tables"
+            wanted = "ids that are (insert adds new ones)" if present else "new ids (update moves others)"
+            raise ArgumentError("ids", f"{wrong[0]}, which {have}", wanted)
+
+    def change(self, ids: Int32, old: Codes | None, new: Codes | None, threads: int) -> TableState:
+        """The state after ids took new codes; readers do not see it yet."""
+        state = self.state
+        n_ids = max(state.n_ids, int(ids[-1]) + 1) if len(ids) else state.n_ids
+        overlay = moves(ids, old, new, state.packed.code_bits, threads)
+        n_items = state.n_items + len(ids) * (int(new is not None) - int(old is not None))
+        return state.changed(overlay, n_items, n_ids, threads)
+
+    def remember(self, state: TableState, ids: Int32, new: Codes | None) -> None:
+        """Take note that readers see this state now."""
+        if state.n_ids > len(self.alive):
+            room = min(max(state.n_ids, len(self.alive) * 5 // 4), MAX_ITEMS)
+            codes = np.zeros((room, self.codes.shape[1]), np.uint32)
+            codes[: len(self.codes)] = self.codes
+            self.codes = codes
+            self.alive = np.concatenate([self.alive, np.zeros(room - len(self.alive), bool)])
+        if new is not None:
+            self.codes[ids] = new
+        self.alive[ids] = new is not None
+        self.state = state

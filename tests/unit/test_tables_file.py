@@ -1,0 +1,285 @@
+"""Files of tables: round trips, damage of every kind, and crashes while one is written."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import os
+import struct
+
+import attrs
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lshsample import Retrieve
+from lshsample.errors import ArgumentError, CheckpointError, LshsampleError
+from lshsample.registry import make_family
+from lshsample.tables import HashTables
+
+PREFIX = struct.Struct("<8sII32s")
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return np.random.default_rng(0).standard_normal((300, 12), dtype=np.float32)
+
+
+def family_of(n_hashes=5):
+    return make_family("simhash", dim=12, n_hashes=n_hashes, n_tables=6, seed=1)
+
+
+def with_header(data, change):
+    """The file with another header, whose checksum fits."""
+    magic, version, length, _ = PREFIX.unpack_from(data)
+    header = json.loads(data[PREFIX.size : PREFIX.size + length])
+    text = change(header)
+    text = json.dumps(header if text is None else text).encode()
+    begin, new_begin = (-(-(PREFIX.size + n) // 4096) * 4096 for n in (length, len(text)))
+    prefix = PREFIX.pack(magic, version, len(text), hashlib.sha256(text).digest())
+    return (prefix + text).ljust(new_begin, b"\0") + data[begin:]
+
+
+@pytest.mark.parametrize("n_hashes", [5, 30])
+@pytest.mark.parametrize("verify", [False, True])
+def test_files_round_trip(rows, n_hashes, verify, tmp_path):
+    tables = HashTables(family_of(n_hashes)).build(rows)
+    tables.save(tmp_path / "t", vectors=True)
+    again = HashTables.open(tmp_path / "t", verify=verify)
+    assert again.family == tables.family
+    assert (again.n_items, again.n_ids, again.memory_bytes) == (300, 300, tables.memory_bytes)
+    assert again.state.packed.untrusted is not verify
+    np.testing.assert_array_equal(again.vectors, rows)
+    np.testing.assert_array_equal(again.query(rows[:9], 3).ids, tables.query(rows[:9], 3).ids)
+    np.testing.assert_array_equal(again.buckets(rows[:9]).ids, tables.buckets(rows[:9]).ids)
+    assert not again.verify().state.packed.untrusted
+    tables.save(tmp_path / "t")
+    assert HashTables.open(tmp_path / "t").vectors is None
+    assert [p.name for p in tmp_path.iterdir()] == ["t"]
+
+
+def test_changed_and_bounded_tables_are_saved_as_they_are(rows, tmp_path):
+    tables = HashTables(family_of()).build(rows)
+    tables.delete(range(0, 300, 3)).insert([400], rows[:1]).save(tmp_path / "t")
+    again = HashTables.open(tmp_path / "t")
+    assert (again.n_items, again.n_ids) == (201, 401)
+    np.testing.assert_array_equal(again.query(rows).ids, tables.query(rows).ids)
+    again.update([1], rows[2:3]).delete([400])  # an opened file may change; the file does not
+    assert HashTables.open(tmp_path / "t").n_items == 201
+    bounded = HashTables(family_of(), bucket_size=4).build(rows)
+    bounded.save(tmp_path / "b")
+    again = HashTables.open(tmp_path / "b", verify=True)
+    assert again.bucket_size == 4
+    np.testing.assert_array_equal(again.query(rows).ids, bounded.query(rows).ids)
+
+
+def test_foreign_cut_and_newer_files_are_refused_with_the_reason(rows, tmp_path):
+    path = tmp_path / "t"
+    HashTables(family_of()).build(rows).save(path)
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[60] ^= 1
+    for content, reason in [
+        (whole[: len(whole) // 2], "truncated"),
+        (whole[:60], "truncated"),
+        (whole[:-1], "truncated"),
+        (whole + b"\0", "its header says"),
+        (whole[:4], "not a file of lshsample tables"),
+        (b"", "empty"),
+        (b"text" * 100, "not a file of lshsample tables"),
+        (bytes(flipped), "corrupted: its header"),
+        (whole[:8] + struct.pack("<I", 2) + whole[12:], "newer"),
+        (whole[:8] + struct.pack("<I", 0) + whole[12:], "corrupted"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=reason):
+            HashTables.open(path)
+    with pytest.raises(FileNotFoundError):
+        HashTables.open(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda h: h.update(family="{}"),
+        lambda h: h.update(n_items=299),
+        lambda h: h.update(n_ids=10),
+        lambda h: h.update(bucket_size=3),
+        lambda h: h.update(bucket_size=-1),
+        lambda h: h["arrays"].pop("ids"),
+        lambda h: h["arrays"].update(extra=h["arrays"]["ids"]),
+        lambda h: h["arrays"]["ids"].update(offset=2**40),
+        lambda h: h["arrays"]["ids"].update(offset=-4096),
+        lambda h: h["arrays"]["ids"].update(dtype="|O"),
+        lambda h: h["arrays"]["ids"].update(shape=[6, -300]),
+        lambda h: h["arrays"]["directory"].update(shape=[6, 8]),
+        lambda h: {"bytes": h["bytes"]},
+        lambda h: [1],
+    ],
+)
+def test_a_header_that_lies_is_refused(change, rows, tmp_path):
+    path = tmp_path / "t"
+    HashTables(family_of()).build(rows).save(path)
+    path.write_bytes(with_header(path.read_bytes(), change))
+    with pytest.raises(CheckpointError):
+        HashTables.open(path)
+
+
+@pytest.mark.parametrize("name", ["ids", "codes", "directory", "vectors"])
+def test_damage_is_found_by_verify_and_never_leads_out_of_the_arrays(name, rows, tmp_path):
+    path = tmp_path / "t"
+    tables = HashTables(family_of(30)).build(rows)
+    tables.save(path, vectors=True)
+    data = bytearray(path.read_bytes())
+    length = PREFIX.unpack_from(data)[2]
+    header = json.loads(data[PREFIX.size : PREFIX.size + length])
+    begin = -(-(PREFIX.size + length) // 4096) * 4096 + header["arrays"][name]["offset"]
+    size = int(np.prod(header["arrays"][name]["shape"])) * 4
+    data[begin : begin + size] = np.random.default_rng(0).bytes(size)
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=f"{path}.*{name}"):
+        HashTables.open(path, verify=True)
+    damaged = HashTables.open(path)
+    for call in (
+        lambda: damaged.query(rows),
+        lambda: damaged.buckets(rows),
+        lambda: Retrieve(damaged).sample(rows),
+        lambda: damaged.delete([1]),
+        lambda: damaged.save(tmp_path / "u"),
+        lambda: damaged.split([100]),
+    ):
+        with contextlib.suppress(CheckpointError):
+            call()
+    with pytest.raises(CheckpointError, match=name):
+        HashTables.open(path).verify()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(0, 2**20), st.integers(1, 255)), min_size=1, max_size=8),
+    st.sampled_from([5, 30]),
+    st.one_of(st.none(), st.integers(0, 2**20)),
+)
+def test_any_flipped_or_cut_bytes_give_an_error_or_ids(tmp_path_factory, flips, n_hashes, cut):
+    rows = np.random.default_rng(0).standard_normal((40, 12), dtype=np.float32)
+    path = tmp_path_factory.mktemp("flips") / "t"
+    HashTables(family_of(n_hashes)).build(rows).save(path)
+    data = bytearray(path.read_bytes())
+    for at, bits in flips:
+        data[at % len(data)] ^= bits
+    path.write_bytes(data if cut is None else data[: cut % len(data)])
+    try:
+        tables = HashTables.open(path)
+        found = tables.query(rows)
+        assert found.ids.min(initial=0) >= 0
+        assert found.ids.max(initial=0) < tables.n_ids
+    except LshsampleError:
+        pass
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+class Dying:
+    """A file that dies after so many writes, having written a part of the last one."""
+
+    def __init__(self, file, left):
+        self.file, self.left = file, left
+
+    def write(self, data):
+        self.left -= 1
+        if self.left < 0:
+            self.file.write(bytes(data)[: len(data) // 2])
+            raise Crash
+        self.file.write(data)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+@pytest.mark.parametrize("writes", range(9))
+def test_a_crash_at_any_write_leaves_the_old_file(writes, rows, tmp_path, monkeypatch):
+    from pathlib import Path
+
+    tables, path = HashTables(family_of(30)).build(rows), tmp_path / "t"
+    tables.save(path)
+    before = path.read_bytes()
+    opened = Path.open
+
+    def dying(self, mode="r", *rest, **named):
+        file = opened(self, mode, *rest, **named)
+        return Dying(file, writes) if "x" in mode else file
+
+    monkeypatch.setattr(Path, "open", dying)
+    monkeypatch.setattr(Dying, "__enter__", lambda self: self, raising=False)
+    monkeypatch.setattr(Dying, "__exit__", lambda self, *_: self.file.close(), raising=False)
+    try:
+        tables.delete([3]).save(path)
+    except Crash:
+        monkeypatch.undo()
+        assert path.read_bytes() == before
+        assert HashTables.open(path, verify=True).n_items == 300
+    else:
+        monkeypatch.undo()
+        assert writes == 8, "the file is written in 8 writes"
+        assert HashTables.open(path, verify=True).n_items == 299
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_and_missing_vectors(rows, tmp_path, monkeypatch):
+    tables, path = HashTables(family_of()).build(rows), tmp_path / "t"
+    tables.save(path)
+    before = path.read_bytes()
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="space"):
+        tables.save(path)
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(ArgumentError, match="vectors"):
+        HashTables(family_of()).build(sp.csr_array(rows)).save(path, vectors=True)
+
+
+def test_readers_keep_a_file_that_is_replaced(rows, tmp_path):
+    tables, path = HashTables(family_of()).build(rows), tmp_path / "t"
+    tables.save(path)
+    again = HashTables.open(path)
+    expected = again.query(rows).ids
+    HashTables(family_of(4)).build(rows[:7]).save(path)
+    np.testing.assert_array_equal(again.query(rows).ids, expected)
+    assert HashTables.open(path).n_items == 7
+
+
+def _count(path, rows, out):
+    tables = HashTables.open(path)
+    out.put((len(tables.query(rows).ids), tables.state.packed.ids.flags.owndata))
+
+
+def test_processes_share_a_file(rows, tmp_path):
+    tables, path = HashTables(family_of()).build(rows), tmp_path / "t"
+    tables.save(path)
+    context = multiprocessing.get_context("spawn")
+    out = context.Queue()
+    workers = [context.Process(target=_count, args=(path, rows, out)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    assert [out.get(timeout=60) for _ in workers] == [(len(tables.query(rows).ids), False)] * 2
+    for worker in workers:
+        worker.join()
+
+
+def test_nothing_of_a_file_is_executed_or_left_untyped(rows, tmp_path):
+    path = tmp_path / "t"
+    HashTables(family_of()).build(rows).save(path)
+    state = HashTables.open(path).state
+    assert b"pickle" not in path.read_bytes()
+    assert not state.packed.ids.flags.writeable
+    assert attrs.evolve(state, checksums=None).merged(1) is not None
