@@ -27,6 +27,8 @@ def rows_of(state: TableState) -> Any:
     """The vectors that the tables were built from, or an error that says that they are not there."""
     if state.vectors is None:
         raise UnsupportedError("the tables were opened, or changed, without the vectors of their ids")
+    if state.packed.bucket_size:
+        raise UnsupportedError("bounded buckets have a law one table at a time: HashTables.buckets()")
     return state.vectors
 
 

@@ -40,8 +40,6 @@ def _retrieval(
     table is looked into, else through the law of the probes given the query.
     """
     state = stage.state(batch)
-    if state.packed.bucket_size:
-        raise UnsupportedError("bounded buckets have a law one table at a time: HashTables.buckets()")
     queries, probes, n_tables = batch.queries, stage.probes_of(state), state.packed.n_tables
     chances = table_probabilities(state, queries, rows, ids, probes)
     if probes > 1:
