@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from lshsample.cli import demo, model, new_family, show, train
+from lshsample.cli import compare, demo, model, new_family, show, train
 from lshsample.cli.app import app, console
 from lshsample.errors import LshsampleError
 
@@ -14,6 +14,7 @@ app.command()(demo.demo)
 app.command()(train.train)
 app.command()(model.evaluate)
 app.command()(model.predict)
+app.command()(compare.compare)
 app.command()(show.families)
 app.command()(show.stages)
 app.command()(show.info)

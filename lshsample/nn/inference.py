@@ -20,7 +20,7 @@ from lshsample.nn.signals import Block, Run, Signal, as_dense, indptr_of
 if TYPE_CHECKING:
     from lshsample.nn.network import Network
 
-__all__ = ["batch_hits", "evaluate", "predict"]
+__all__ = ["batch_hits", "evaluate", "hidden", "predict"]
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -75,6 +75,13 @@ def _hidden(network: Network, rows: Rows, batch_size: int, threads: int) -> Iter
         for layer in network.layers[:-1]:
             signal, _ = layer.forward(signal, run)
         yield start, as_dense(signal)
+
+
+def hidden(network: Network, rows: Rows, batch_size: int, threads: int) -> Float32:
+    """The last layer's input for checked rows; see :meth:`Network.hidden`."""
+    network.allocate_for_prediction(threads)
+    # Copies: a layer may give its scratch, which the next block writes over.
+    return np.concatenate([np.array(h) for _, h in _hidden(network, rows, batch_size, threads)])
 
 
 def evaluate(

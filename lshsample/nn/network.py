@@ -240,6 +240,21 @@ class Network:
         rows = batches.checked_features(X, self.input.spec)
         return inference.predict(self, rows, top, mode, batch_size, core.threads_or_default(threads))
 
+    def hidden(self, X: Any, *, batch_size: int = 1024, threads: int | None = None) -> Float32:
+        """What the last layer sees of each row: the queries that its tables are asked.
+
+        Parameters
+        ----------
+        X, batch_size, threads
+            As :meth:`predict`'s.
+
+        Returns
+        -------
+        ndarray of float32, shape (rows, inputs of the last layer)
+        """
+        rows = batches.checked_features(X, self.input.spec)
+        return inference.hidden(self, rows, batch_size, core.threads_or_default(threads))
+
     def evaluate(
         self,
         X: Any,

@@ -1,0 +1,9 @@
+"""Times of hashing, building and querying, with recall and estimator error, beside the built-in families.
+
+``pytest benchmarks --benchmark-only``; ``--lshsample-data FILE`` takes rows of your own, ``--lshsample-families a,b`` other
+families, ``--lshsample-items N`` another number of rows.
+"""
+
+from lshsample.testing.benchmarks import test_build, test_hash, test_query  # noqa: F401
+
+LSHSAMPLE_FAMILIES = ["bit-sampling", "simhash", "dwta"]

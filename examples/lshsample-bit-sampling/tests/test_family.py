@@ -1,0 +1,21 @@
+"""BitSampling under the conformance kit: exact rules, and its law on pairs on which broken families betray themselves."""
+
+import functools
+
+import pytest
+from lshsample_bit_sampling import BitSampling
+
+from lshsample.registry import families, make_family
+from lshsample.testing import FamilyCase, family_checks
+
+#: Checks that the family is known to fail, by name, each with the reason; they must then fail.
+EXPECTED_FAILURES: dict[str, str] = {}
+
+
+def test_it_is_installed():
+    assert families()["bit-sampling"] is BitSampling
+
+
+@pytest.mark.parametrize("check", family_checks(EXPECTED_FAILURES))
+def test_conformance(check):
+    check(FamilyCase(functools.partial(make_family, "bit-sampling")))

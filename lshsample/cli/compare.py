@@ -1,0 +1,118 @@
+"""The compare command: hash families side by side on a data file's rows, or on a trained layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import attrs
+import typer
+
+from lshsample.cli.app import (
+    Threads,
+    TrustRows,
+    console,
+    environment,
+    load_data,
+    load_model,
+    output,
+    write_json,
+)
+from lshsample.errors import ArgumentError
+from lshsample.registry import families
+from lshsample.testing.comparison import Contender, Settings
+from lshsample.testing.comparison import compare as run
+from lshsample.testing.report import comparison_table, plain, write_plots
+from lshsample.testing.workloads import Workload
+
+__all__ = ["compare"]
+
+
+def compare(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="Data: XC text or libsvm (plain or gzip), or npz; its rows are "
+            "items and queries. With --model, its rows go through the network.",
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a trained model: items are the units of its last layer.")
+    ] = None,
+    family: Annotated[
+        list[str] | None,
+        typer.Option(help="A family, or family:option=value,option=value; repeat it. [default: all]"),
+    ] = None,
+    budgets: Annotated[
+        str, typer.Option(help="Candidates at which recall is compared.")
+    ] = "100,300,1000,3000",
+    bits: Annotated[
+        str, typer.Option(help="Lengths of codes that each family is tried with.")
+    ] = "4,6,8,10,12",
+    n_tables: Annotated[int, typer.Option(min=1, help="Tables, L.")] = 50,
+    items: Annotated[int | None, typer.Option(min=100, help="At most so many items.")] = None,
+    queries: Annotated[int, typer.Option(min=1, help="Queries.")] = 200,
+    seed: Annotated[int, typer.Option(help="Names every random choice.")] = 0,
+    threads: Threads = None,
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Write plots into this folder.")] = None,
+    trust_rows: TrustRows = False,
+) -> None:
+    """Compare hash families: time, memory, recall of the true top 10 at equal candidates, estimator error."""
+    contenders = [Contender.parse(text) for text in family or families()]
+    settings = Settings(
+        budgets=_integers(budgets, "--budgets"),
+        bits=_integers(bits, "--bits"),
+        n_tables=n_tables,
+        threads=threads,
+        seed=seed,
+    )
+    workload = _workload(file, model, items, queries, seed, trust_rows, threads)
+    console.print(
+        f"{workload.name}: {workload.n_items:,} items of {workload.dim:,} columns, "
+        f"{workload.queries.shape[0]} queries",
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
+    with console.status("") as status:
+        figures, refused = run(contenders, workload, settings, status.update)
+    output.print(comparison_table(figures))
+    for label, reason in refused.items():
+        output.print(f"{label}: {reason}", markup=False, highlight=False, soft_wrap=True)
+    about = {"name": workload.name, "items": workload.n_items, "dim": workload.dim}
+    result = {"workload": about, "settings": attrs.asdict(settings), **environment(threads)}
+    write_json(json, {**result, "figures": plain(figures), "refused": refused})
+    if plots is not None:
+        for path in write_plots(figures, plots):
+            console.print(str(path), highlight=False, markup=False, soft_wrap=True)
+
+
+def _integers(text: str, option: str) -> tuple[int, ...]:
+    try:
+        values = tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        values = ()
+    if not values or values[0] < 1:
+        raise ArgumentError(option, repr(text), "positive integers such as 100,1000")
+    return values
+
+
+def _workload(
+    file: Path | None,
+    model: Path | None,
+    items: int | None,
+    queries: int,
+    seed: int,
+    trust_rows: bool,
+    threads: int | None,
+) -> Workload:
+    """What the arguments name: a trained layer, a data file's rows, or without any, synthetic rows."""
+    if file is None:
+        if model is not None:
+            raise ArgumentError("FILE", "nothing", "a data file whose rows go through the model")
+        return Workload.synthetic(items or 20_000, n_queries=queries, seed=seed)
+    sizes: dict[str, Any] = {"n_items": items, "n_queries": queries, "seed": seed}
+    if model is None:
+        return Workload.of_rows(f"rows of {file.name}", load_data(file, trust_rows, threads).x, **sizes)
+    network = load_model(model)
+    return Workload.of_layer(network, load_data(file, trust_rows, threads).x, **sizes)
