@@ -32,6 +32,7 @@ __all__ = [
     "family_from_dict",
     "family_from_json",
     "family_from_toml",
+    "family_of_bits",
     "family_option",
     "family_to_dict",
     "family_to_json",
@@ -278,6 +279,34 @@ def make_family(name: str, **options: Any) -> HashFamily:
     6
     """
     return default_registry().make(name, **options)
+
+
+def family_of_bits(name: str, code_bits: int, **options: Any) -> HashFamily:
+    """A family with as many hashes as fit into codes of so many bits, and at least one.
+
+    Parameters
+    ----------
+    name : str
+        A name from :func:`families`.
+    code_bits : int
+        Bits of a code, from 1 to 32.
+    **options
+        As for :func:`make_family`, without ``n_hashes``.
+
+    Examples
+    --------
+    >>> family_of_bits("dwta", 10, dim=32, window=8).n_hashes
+    3
+    """
+    # Four hashes first: one alone may have fewer codes than the family probes by itself.
+    for n_hashes in (4, 1):
+        try:
+            bits = make_family(name, n_hashes=n_hashes, **options).code_bits // n_hashes
+            break
+        except ArgumentError:
+            if n_hashes == 1:
+                raise
+    return make_family(name, n_hashes=max(1, code_bits // bits), **options)
 
 
 def family_to_dict(family: HashFamily) -> dict[str, Any]:

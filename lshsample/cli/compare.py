@@ -19,8 +19,7 @@ from lshsample.cli.app import (
     write_json,
 )
 from lshsample.errors import ArgumentError
-from lshsample.registry import families
-from lshsample.testing.comparison import Contender, Settings
+from lshsample.testing.comparison import Contender, Settings, all_contenders
 from lshsample.testing.comparison import compare as run
 from lshsample.testing.report import comparison_table, plain, write_plots
 from lshsample.testing.workloads import Workload
@@ -60,7 +59,7 @@ def compare(
     trust_rows: TrustRows = False,
 ) -> None:
     """Compare hash families: time, memory, recall of the true top 10 at equal candidates, estimator error."""
-    contenders = [Contender.parse(text) for text in family or families()]
+    contenders = [Contender.parse(text) for text in family] if family else all_contenders()
     settings = Settings(
         budgets=_integers(budgets, "--budgets"),
         bits=_integers(bits, "--bits"),

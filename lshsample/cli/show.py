@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
+from typing import Any
 
 import attrs
-from rich.table import Table
+from rich.table import Column, Table
 
 import lshsample
 from lshsample._native import core
@@ -27,13 +28,21 @@ def _options(spec: type[FamilySpec]) -> str:
     """A family's own options with their defaults."""
     common = {field.name for field in attrs.fields(FamilySpec)}
     own = [field for field in attrs.fields(spec) if field.name not in common]
-    return ", ".join(f"{field.name}={field.default!r}" for field in own)
+    return ", ".join(f"{field.name}{_default(field)}" for field in own)
+
+
+def _default(field: attrs.Attribute[Any]) -> str:
+    """``=value``; nothing for an option that must be given."""
+    default: Any = field.default
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        default = default.factory()
+    return "" if default is attrs.NOTHING else f"={default!r}"
 
 
 def families() -> None:
     """List the hash families that are installed, built-in or from plugins."""
     registry = default_registry()
-    table = Table("name", "similarity", "own options", "what it is", "plugin")
+    table = Table(Column("name", no_wrap=True), "similarity", "own options", "what it is", "plugin")
     for name, cls in registry.families().items():
         assert issubclass(cls, HashFamily)
         table.add_row(name, cls.similarity, _options(cls.Spec), _first_line(cls), registry.owner(name))

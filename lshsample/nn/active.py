@@ -14,7 +14,7 @@ from lshsample.errors import ArgumentError, BiasedSampleError, CheckpointError, 
 from lshsample.nn.signals import Run
 from lshsample.nn.specs import LOSSES, Sampled
 from lshsample.plugin import HashFamily
-from lshsample.registry import families, make_family
+from lshsample.registry import families, family_of_bits, make_family
 from lshsample.sampling import ActiveSet, Full, Include, Pipeline, Retrieve, Sampler, make_pipeline
 from lshsample.tables import Candidates, HashTables
 
@@ -68,11 +68,9 @@ class ActiveUnits:
         spec = self.spec
         options = {"dim": self.inputs, "n_tables": spec.n_tables or _DEFAULT_TABLES, **spec.family_options}
         seed = _stream(self._seed, self.index, build)
-        n_hashes = spec.n_hashes
-        if n_hashes is None:
-            bits = make_family(spec.family, n_hashes=1, seed=seed, **options).code_bits
-            n_hashes = max(1, _default_bits(spec.units) // bits)
-        return make_family(spec.family, n_hashes=n_hashes, seed=seed, **options)
+        if spec.n_hashes is None:
+            return family_of_bits(spec.family, _default_bits(spec.units), seed=seed, **options)
+        return make_family(spec.family, n_hashes=spec.n_hashes, seed=seed, **options)
 
     @property
     def tables(self) -> HashTables:

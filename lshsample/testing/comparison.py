@@ -20,13 +20,22 @@ from lshsample._native import family as door
 from lshsample._native import layers as kernels
 from lshsample.errors import ArgumentError, LshsampleError
 from lshsample.metrics import sampler_recall
-from lshsample.plugin import HashFamily
-from lshsample.registry import families, family_to_dict, make_family
+from lshsample.plugin import FamilySpec, HashFamily
+from lshsample.registry import families, family_of_bits, family_to_dict
 from lshsample.sampling import ExactTop, Pipeline, Retrieve, Top, Uniform
 from lshsample.tables import HashTables
 from lshsample.testing.workloads import Workload
 
-__all__ = ["Contender", "Figures", "Point", "Settings", "compare", "estimator_error", "measure"]
+__all__ = [
+    "Contender",
+    "Figures",
+    "Point",
+    "Settings",
+    "all_contenders",
+    "compare",
+    "estimator_error",
+    "measure",
+]
 
 #: Draws that the estimator's error is measured over.
 _STEPS = 20
@@ -103,14 +112,17 @@ class Contender:
     def make(self, dim: int, bits: int, n_tables: int, seed: int = 0) -> HashFamily:
         """The family with codes of at most so many bits (at least one hash)."""
         shape = {"dim": dim, "n_tables": n_tables, "seed": seed, **dict(self.options)}
-        return make_family(self.family, n_hashes=max(1, bits // self._bits_per_hash(shape)), **shape)
+        return family_of_bits(self.family, bits, **shape)
 
-    def _bits_per_hash(self, shape: Mapping[str, Any]) -> int:
-        # Four hashes first: one alone may have fewer codes than the family wants to probe.
-        try:
-            return make_family(self.family, n_hashes=4, **shape).code_bits // 4
-        except ArgumentError:
-            return make_family(self.family, n_hashes=1, **shape).code_bits
+
+def all_contenders() -> list[Contender]:
+    """Every installed family that needs no options."""
+    common = {field.name for field in attrs.fields(FamilySpec)}
+    return [
+        Contender.parse(name)
+        for name, cls in families().items()
+        if not any(f.default is attrs.NOTHING for f in attrs.fields(cls.Spec) if f.name not in common)
+    ]
 
 
 def _value(text: str) -> Any:
@@ -158,6 +170,8 @@ class Figures:
         Hashing all items; building the tables, hashing included.
     memory_bytes : int
         Bytes of the tables.
+    retrieved : float
+        Ids that the tables give a query before the budget cuts them, on average: what ranking has to count.
     estimator_error : float
         Relative root mean square error of softmax normalisers estimated at the middle budget, a quarter of it
         drawn uniformly, given the tables.
@@ -171,6 +185,7 @@ class Figures:
     hash_seconds: float
     build_seconds: float
     memory_bytes: int
+    retrieved: float
     estimator_error: float
     points: tuple[Point, ...]
 
@@ -260,6 +275,7 @@ def measure(contender: Contender, workload: Workload, settings: Settings, bits: 
         hash_seconds=hash_seconds,
         build_seconds=build_seconds,
         memory_bytes=tables.memory_bytes,
+        retrieved=len(tables.query(workload.queries).ids) / workload.queries.shape[0],
         estimator_error=estimator_error(lawful, workload, settings, tables=tables),
         points=_points(workload, settings, ((b, Retrieve() | Top(b)) for b in budgets), tables=tables),
     )
@@ -270,7 +286,13 @@ def ends(workload: Workload, settings: Settings) -> list[Figures]:
     budgets = budgets_of(workload, settings)
     middle = budgets[len(budgets) // 2]
     blank = functools.partial(
-        Figures, n_items=workload.n_items, spec={}, hash_seconds=0.0, build_seconds=0.0, memory_bytes=0
+        Figures,
+        n_items=workload.n_items,
+        spec={},
+        hash_seconds=0.0,
+        build_seconds=0.0,
+        memory_bytes=0,
+        retrieved=0.0,
     )
     found = max(1, middle - middle // 4)
     exact = ExactTop(found) | Uniform(max(1, middle // 4))

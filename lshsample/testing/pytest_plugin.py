@@ -39,9 +39,9 @@ def _names(metafunc: pytest.Metafunc) -> list[str]:
     named = getattr(metafunc.module, "LSHSAMPLE_FAMILIES", None)
     if named is not None:
         return list(named)
-    from lshsample.registry import families
+    from lshsample.testing.comparison import all_contenders
 
-    return list(families())
+    return [contender.label for contender in all_contenders()]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

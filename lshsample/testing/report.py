@@ -42,7 +42,7 @@ def comparison_table(figures: Sequence[Figures]) -> Table:
     table = Table(title=title)
     for heading in ("family", *(f"{budget:,}" for budget in budgets)):
         table.add_column(heading, no_wrap=True)
-    for heading in ("us/query", "us/hash", "build s", "MB", "error"):
+    for heading in ("found", "us/query", "us/hash", "build s", "MB", "error"):
         table.add_column(heading, justify="right", no_wrap=True)
     order = sorted(best[middle].values(), key=lambda one: -one.middle.recall)
     for one in order:
@@ -58,8 +58,9 @@ def comparison_table(figures: Sequence[Figures]) -> Table:
 def _costs(one: Figures) -> list[str]:
     seconds = f"{one.middle.query_seconds * 1e6:,.0f}"
     if not one.spec:
-        return [seconds, "", "", "", f"{one.estimator_error:.3f}"]
+        return ["", seconds, "", "", "", f"{one.estimator_error:.3f}"]
     return [
+        f"{one.retrieved:,.0f}",
         seconds,
         f"{one.hash_seconds * 1e6 / one.n_items:,.2f}",
         f"{one.build_seconds:.3f}",
