@@ -21,7 +21,7 @@ from lshsample.cli.app import (
 from lshsample.errors import ArgumentError
 from lshsample.testing.comparison import Contender, Settings, all_contenders
 from lshsample.testing.comparison import compare as run
-from lshsample.testing.report import comparison_table, plain, write_plots
+from lshsample.testing.report import comparison_table, plain, retrieval_table, write_plots
 from lshsample.testing.workloads import Workload
 
 __all__ = ["compare"]
@@ -76,6 +76,7 @@ def compare(
     with console.status("") as status:
         figures, refused = run(contenders, workload, settings, status.update)
     output.print(comparison_table(figures))
+    output.print(retrieval_table(figures))
     for label, reason in refused.items():
         output.print(f"{label}: {reason}", markup=False, highlight=False, soft_wrap=True)
     about = {"name": workload.name, "items": workload.n_items, "dim": workload.dim}

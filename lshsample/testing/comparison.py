@@ -170,8 +170,11 @@ class Figures:
         Hashing all items; building the tables, hashing included.
     memory_bytes : int
         Bytes of the tables.
-    retrieved : float
-        Ids that the tables give a query before the budget cuts them, on average: what ranking has to count.
+    code_bits : int
+        Length of a code.
+    retrieved, retrieved_recall : float
+        Ids that the tables give a query before the budget cuts them, on average: what ranking has to count; and
+        the share of the true nearest among them.
     estimator_error : float
         Relative root mean square error of softmax normalisers estimated at the middle budget, a quarter of it
         drawn uniformly, given the tables.
@@ -185,7 +188,9 @@ class Figures:
     hash_seconds: float
     build_seconds: float
     memory_bytes: int
+    code_bits: int
     retrieved: float
+    retrieved_recall: float
     estimator_error: float
     points: tuple[Point, ...]
 
@@ -265,6 +270,7 @@ def measure(contender: Contender, workload: Workload, settings: Settings, bits: 
     # Tables may have fitted the family to the items, so hashing is timed with theirs.
     hashing = functools.partial(door.hash_rows, tables.family, workload.items, threads=settings.threads)
     hash_seconds, _ = best_time(hashing, settings.rounds)
+    found = tables.query(workload.queries, threads=settings.threads)
     budgets = budgets_of(workload, settings)
     middle = budgets[len(budgets) // 2]
     lawful = Retrieve() | Top(max(1, middle - middle // 4)) | Uniform(max(1, middle // 4))
@@ -275,7 +281,9 @@ def measure(contender: Contender, workload: Workload, settings: Settings, bits: 
         hash_seconds=hash_seconds,
         build_seconds=build_seconds,
         memory_bytes=tables.memory_bytes,
-        retrieved=len(tables.query(workload.queries).ids) / workload.queries.shape[0],
+        code_bits=family.code_bits,
+        retrieved=len(found.ids) / workload.queries.shape[0],
+        retrieved_recall=sampler_recall(found, workload.truth),
         estimator_error=estimator_error(lawful, workload, settings, tables=tables),
         points=_points(workload, settings, ((b, Retrieve() | Top(b)) for b in budgets), tables=tables),
     )
@@ -285,15 +293,9 @@ def ends(workload: Workload, settings: Settings) -> list[Figures]:
     """The two ends: exact search over all items, and as many candidates drawn uniformly."""
     budgets = budgets_of(workload, settings)
     middle = budgets[len(budgets) // 2]
-    blank = functools.partial(
-        Figures,
-        n_items=workload.n_items,
-        spec={},
-        hash_seconds=0.0,
-        build_seconds=0.0,
-        memory_bytes=0,
-        retrieved=0.0,
-    )
+    nothing = {"hash_seconds": 0.0, "build_seconds": 0.0, "memory_bytes": 0, "code_bits": 0}
+    nothing |= {"retrieved": 0.0, "retrieved_recall": 0.0}
+    blank = functools.partial(Figures, n_items=workload.n_items, spec={}, **nothing)
     found = max(1, middle - middle // 4)
     exact = ExactTop(found) | Uniform(max(1, middle // 4))
     points = _points(workload, settings, ((b, Pipeline((ExactTop(b),))) for b in budgets))

@@ -12,7 +12,7 @@ from rich.table import Table
 from lshsample.errors import UnsupportedError
 from lshsample.testing.comparison import Figures
 
-__all__ = ["best_by_label", "comparison_table", "plain", "write_plots"]
+__all__ = ["best_by_label", "comparison_table", "plain", "retrieval_table", "write_plots"]
 
 
 def best_by_label(figures: Sequence[Figures], budget: int) -> dict[str, Figures]:
@@ -52,6 +52,21 @@ def comparison_table(figures: Sequence[Figures]) -> Table:
             recall = next(point.recall for point in chosen.points if point.budget == budget)
             cells.append(f"{recall:.3f}" + (f" ({chosen.spec['n_hashes']})" if chosen.spec else ""))
         table.add_row(one.label, *cells, *_costs(one))
+    return table
+
+
+def retrieval_table(figures: Sequence[Figures]) -> Table:
+    """What the tables find without ranking: recall, and how many ids it took, for each length of codes."""
+    lengths = sorted({one.code_bits for one in figures if one.spec})
+    table = Table(title="recall of all that the tables find (ids found), by bits of a code")
+    for heading in ("family", *map(str, lengths)):
+        table.add_column(heading, no_wrap=True)
+    for label in dict.fromkeys(one.label for one in figures if one.spec):
+        mine = {one.code_bits: one for one in figures if one.label == label}
+        cells = [
+            f"{mine[n].retrieved_recall:.3f} ({mine[n].retrieved:,.0f})" if n in mine else "" for n in lengths
+        ]
+        table.add_row(label, *cells)
     return table
 
 
@@ -121,12 +136,14 @@ def _recall_against_time(axes: Any, figures: Sequence[Figures]) -> None:
 
 
 def _recall_against_candidates(axes: Any, figures: Sequence[Figures]) -> None:
-    """At each budget the best length of codes."""
+    """At each budget the best length of codes; crosses are what tables find without ranking."""
     budgets = [point.budget for point in figures[0].points]
-    for label in _labels(figures):
+    for number, label in enumerate(_labels(figures)):
         points = [point for one in figures if one.label == label for point in one.points]
         best = [max(point.recall for point in points if point.budget == budget) for budget in budgets]
-        axes.plot(budgets, best, "o-", label=label, markersize=4)
+        axes.plot(budgets, best, "o-", color=f"C{number % 10}", label=label, markersize=4)
+        for one in (one for one in figures if one.label == label and one.spec):
+            axes.plot(max(one.retrieved, 1), one.retrieved_recall, "x", color=f"C{number % 10}", markersize=4)
     axes.set(xscale="log", xlabel="candidates a query", ylabel="recall of the true top 10")
     axes.legend(fontsize="small")
 

@@ -17,7 +17,7 @@ from lshsample.nn import Dense, Network, Sampled, Sparse
 from lshsample.registry import families
 from lshsample.testing import Contender, Figures, Settings, Workload, compare
 from lshsample.testing.comparison import Point
-from lshsample.testing.report import best_by_label, comparison_table, plain, write_plots
+from lshsample.testing.report import best_by_label, comparison_table, plain, retrieval_table, write_plots
 
 SMALL = Settings(budgets=(20, 60, 5000), bits=(3, 6), n_tables=12, threads=1, rounds=1)
 
@@ -55,9 +55,12 @@ def test_the_ends_bound_every_family():
         assert mine.hash_seconds < mine.build_seconds
         assert mine.memory_bytes > 12 * 4 * 600
         assert all(point.candidates <= point.budget for point in mine.points)
+        assert all(point.recall <= mine.retrieved_recall for point in mine.points)
+        assert mine.middle.candidates <= mine.retrieved <= 600
     assert [point.budget for point in figures[0].points] == [20, 60]  # more than there are items is left out
     assert json.loads(json.dumps(plain(figures)))[2]["spec"]["family"] == "simhash"
     assert comparison_table(figures).row_count == 5
+    assert retrieval_table(figures).row_count == 3
 
 
 def test_estimates_get_worse_with_fewer_draws():
@@ -134,7 +137,8 @@ def test_plots_without_matplotlib(monkeypatch, tmp_path):
 
     point = Point(budget=10, candidates=10, recall=1.0, query_seconds=1e-6)
     one = Figures(
-        label="a", n_items=9, spec={}, hash_seconds=0, build_seconds=0, memory_bytes=0, retrieved=0, estimator_error=0,
+        label="a", n_items=9, spec={}, hash_seconds=0, build_seconds=0, memory_bytes=0,
+        code_bits=0, retrieved=0, retrieved_recall=0, estimator_error=0,
         points=(point,),
     )  # fmt: skip
     with pytest.raises(UnsupportedError, match=r"lshsample\[plots\]"):
