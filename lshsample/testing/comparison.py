@@ -173,8 +173,8 @@ class Figures:
     code_bits : int
         Length of a code.
     retrieved, retrieved_recall : float
-        Ids that the tables give a query before the budget cuts them, on average: what ranking has to count; and
-        the share of the true nearest among them.
+        Ids that the tables give a query before the budget cuts them, on average: what ranking has to count;
+        and the share of the true nearest among them.
     estimator_error : float
         Relative root mean square error of softmax normalisers estimated at the middle budget, a quarter of it
         drawn uniformly, given the tables.
@@ -293,7 +293,7 @@ def ends(workload: Workload, settings: Settings) -> list[Figures]:
     """The two ends: exact search over all items, and as many candidates drawn uniformly."""
     budgets = budgets_of(workload, settings)
     middle = budgets[len(budgets) // 2]
-    nothing = {"hash_seconds": 0.0, "build_seconds": 0.0, "memory_bytes": 0, "code_bits": 0}
+    nothing: dict[str, Any] = {"hash_seconds": 0.0, "build_seconds": 0.0, "memory_bytes": 0, "code_bits": 0}
     nothing |= {"retrieved": 0.0, "retrieved_recall": 0.0}
     blank = functools.partial(Figures, n_items=workload.n_items, spec={}, **nothing)
     found = max(1, middle - middle // 4)

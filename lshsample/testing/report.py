@@ -63,11 +63,13 @@ def retrieval_table(figures: Sequence[Figures]) -> Table:
         table.add_column(heading, no_wrap=True)
     for label in dict.fromkeys(one.label for one in figures if one.spec):
         mine = {one.code_bits: one for one in figures if one.label == label}
-        cells = [
-            f"{mine[n].retrieved_recall:.3f} ({mine[n].retrieved:,.0f})" if n in mine else "" for n in lengths
-        ]
-        table.add_row(label, *cells)
+        table.add_row(label, *(_found(mine[n]) if n in mine else "" for n in lengths))
     return table
+
+
+def _found(one: Figures) -> str:
+    count = f"{one.retrieved:.0f}" if one.retrieved < 1000 else f"{one.retrieved / 1000:.1f}k"
+    return f"{one.retrieved_recall:.3f} ({count})"
 
 
 def _costs(one: Figures) -> list[str]:
