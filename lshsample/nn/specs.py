@@ -106,8 +106,8 @@ class Dense:
     init_scale : float, optional
         Standard deviation of the initial weights; by default ``sqrt(2 / fan)`` before a relu and
         ``sqrt(1 / fan)`` elsewhere. The fan is the width of the input, or four times the layer's own where
-        the input is sparse: of rows of unit length the layer's width alone would keep the length, and half
-        of that ranks better, since what is learned then outweighs the random start.
+        the input is sparse: for rows of unit length the layer's width alone would keep the length, and half
+        of that deviation ranked better where it was compared.
     """
 
     units: int = attrs.field(validator=_WIDTH)
