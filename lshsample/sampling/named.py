@@ -16,8 +16,8 @@ __all__ = ["NAMED_PIPELINES", "make_pipeline", "named_pipeline"]
 
 
 def _share(n: int) -> tuple[int, int]:
-    """Ids found and ids drawn uniformly: a quarter is found. Trained without correction, this ranked the first
-    label as well as three quarters did, or better; uniform draws also bound the importance weights.
+    """Ids found and ids drawn uniformly: a quarter is found. Trained without correction, this ranked the
+    first label as well as three quarters did, or better; uniform draws also bound the importance weights.
     """
     found = max(n // 4, 1)
     return found, max(n - found, 1)
