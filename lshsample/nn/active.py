@@ -138,6 +138,15 @@ class ActiveUnits:
             queries, include=include, seed=seed, step=run.step, pool=pool, threads=run.threads
         )
 
+    def sampler(self, weights: Float32) -> Sampler:
+        """The pipeline over the tables; before a first step, over tables built from the weights."""
+        if self.has_tables and self._tables is None:
+            tables = self._built(weights, max(self._builds, 1), 1)
+            return self.pipeline.bind(
+                n_items=self.spec.units, tables=tables, vectors=weights, frequencies=self._frequencies
+            )
+        return self._bound(weights)
+
     def correction(self, active: ActiveSet) -> Float32 | None:
         """Log inclusion probabilities to correct the loss by, as the spec wants; None for no correction."""
         if self.spec.importance == "off" or self.spec.activation not in LOSSES:

@@ -20,7 +20,7 @@ from lshsample.nn.signals import Block, Run, Signal, as_dense, indptr_of
 if TYPE_CHECKING:
     from lshsample.nn.network import Network
 
-__all__ = ["batch_hits", "evaluate", "hidden", "predict"]
+__all__ = ["batch_hits", "evaluate", "hidden", "layer_input", "predict"]
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -82,6 +82,15 @@ def hidden(network: Network, rows: Rows, batch_size: int, threads: int) -> Float
     network.allocate_for_prediction(threads)
     # Copies: a layer may give its scratch, which the next block writes over.
     return np.concatenate([np.array(h) for _, h in _hidden(network, rows, batch_size, threads)])
+
+
+def layer_input(network: Network, rows: Rows, index: int, threads: int) -> Float32:
+    """What layer ``index`` gets for checked rows; every layer below computes all of its units."""
+    network.allocate_for_prediction(threads)
+    signal: Signal = rows.slice(0, len(rows))
+    for layer in network.layers[:index]:
+        signal, _ = layer.forward(signal, Run(threads=threads))
+    return as_dense(signal)
 
 
 def evaluate(

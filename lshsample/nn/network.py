@@ -255,6 +255,32 @@ class Network:
         rows = batches.checked_features(X, self.input.spec)
         return inference.hidden(self, rows, batch_size, core.threads_or_default(threads))
 
+    def layer_input(self, X: Any, index: int, *, threads: int | None = None) -> Float32:
+        """What a layer gets for feature rows: the queries of a sampled layer.
+
+        Parameters
+        ----------
+        X : csr_array or array, shape (rows, n_features)
+            Feature rows, computed together.
+        index : int
+            The layer's place among those with parameters, from 0.
+        threads : int, optional
+            Threads; the result does not depend on it.
+
+        Returns
+        -------
+        ndarray of float32, shape (rows, inputs of the layer)
+
+        Raises
+        ------
+        ArgumentError
+            Rows of another width, or no such layer.
+        """
+        rows = batches.checked_features(X, self.input.spec)
+        if not 0 <= index < len(self.layers):
+            raise ArgumentError("index", index, f"a layer below {len(self.layers)}")
+        return inference.layer_input(self, rows, index, core.threads_or_default(threads))
+
     def evaluate(
         self,
         X: Any,

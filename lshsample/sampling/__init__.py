@@ -1,7 +1,9 @@
 """Samplers as pipelines of small frozen stages; see :class:`Pipeline` and :class:`ActiveSet`."""
 
 from lshsample.sampling.active_set import ActiveSet
+from lshsample.sampling.describe import Description
 from lshsample.sampling.exact_top import ExactTop
+from lshsample.sampling.explain import Explanation, StageReport
 from lshsample.sampling.filters import AtLeast, Cap, Top
 from lshsample.sampling.named import NAMED_PIPELINES, make_pipeline, named_pipeline
 from lshsample.sampling.pipeline import Pipeline, parse_pipeline
@@ -17,7 +19,9 @@ __all__ = [
     "AtLeast",
     "Batch",
     "Cap",
+    "Description",
     "ExactTop",
+    "Explanation",
     "Fill",
     "Frequency",
     "Full",
@@ -27,6 +31,7 @@ __all__ = [
     "Sampler",
     "SamplerStage",
     "Stage",
+    "StageReport",
     "Top",
     "Uniform",
     "builtin_stages",

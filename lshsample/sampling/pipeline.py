@@ -13,7 +13,8 @@ import tomli_w
 from lshsample.errors import ArgumentError
 from lshsample.plugin import Rows
 from lshsample.sampling.active_set import ActiveSet
-from lshsample.sampling.sampler import Sampler, bind_sampler
+from lshsample.sampling.binding import bind_sampler
+from lshsample.sampling.sampler import Sampler
 from lshsample.sampling.sources import Full, Include
 from lshsample.sampling.stage import Stage
 from lshsample.sampling.text import parse_stages, stage_from_dict, stage_to_dict

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,10 +10,12 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import core
-from lshsample._native.sample import AliasTable, Drawn, Pattern, StageCall, Workspaces, alias_table, run_plan
+from lshsample._native.sample import AliasTable, Drawn, Pattern, StageCall, Workspaces, run_plan
 from lshsample.errors import ArgumentError, LshsampleError, PluginError
 from lshsample.plugin import Rows
 from lshsample.sampling.active_set import LAWS, ActiveSet, Law
+from lshsample.sampling.describe import Description, describe_pipeline
+from lshsample.sampling.explain import Explanation, explain_stages
 from lshsample.sampling.over_functions import inclusion_over_functions
 from lshsample.sampling.simple_draw import simple_draws
 from lshsample.sampling.stage import Batch, BuiltinStage, SamplerStage, Stage
@@ -23,9 +24,7 @@ from lshsample.tables import HashTables
 if TYPE_CHECKING:
     from lshsample.sampling.pipeline import Pipeline
 
-__all__ = ["Sampler", "bind_sampler"]
-
-_MAX_SAME = 16
+__all__ = ["Sampler"]
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -118,6 +117,68 @@ class Sampler:
             draws=simple_draws(self.pipeline.stages, drawn) if values is drawn.log_inclusion else None,
             log_inclusion=values,
         )
+
+    def explain(self, query: Any = None, *, include: Any = None, seed: int = 0, step: int = 0) -> Explanation:
+        """What each stage does to one query's set: ids that came and went, why, at which probability.
+
+        Parameters
+        ----------
+        query : (1, dim) row, optional
+            The query, where a stage looks at it.
+        include : (1, n_items) sparse pattern, optional
+            The ids that ``Include`` joins.
+        seed, step : int
+            They name the draws: those of :meth:`sample` with the same.
+
+        Notes
+        -----
+        The first 1, 2, ... stages are run again for each report; probabilities are given the tables.
+
+        Examples
+        --------
+        >>> from lshsample.sampling import Cap, Full, Uniform
+        >>> told = (Full() | Cap(30) | Uniform(5)).bind(n_items=100).explain()
+        >>> [(report.came, report.went) for report in told.stages[:2]]
+        [(100, 0), (0, 70)]
+        """
+        n_queries = 1 if query is None and include is None else None
+        batch = self._batch(query, include, n_queries, seed, step, False, 1)
+        if batch.n_queries != 1:
+            raise ArgumentError("query", f"{batch.n_queries} rows", "one row")
+        stages = self.pipeline.stages
+        parts = [self._run(batch, k + 1) for k in range(len(stages))]
+        active = self.sample(query, include=include, n_queries=n_queries, seed=seed, step=step, threads=1)
+        return Explanation(stages=explain_stages(stages, batch, parts), active=active)
+
+    def describe(self, *, queries: Any = None, vectors: Any = None, seed: int = 0) -> Description:
+        """What to expect, from the laws alone: sizes stage by stage, recall by similarity, memory.
+
+        Parameters
+        ----------
+        queries, vectors : rows, optional
+            A sample of the queries and of the items to measure similarities on; by default the items that
+            the tables were built from, or the sampler was bound to. Without any, and with a law of the
+            cosine, pairs of independent directions: what unrelated items do.
+        seed : int
+            Names the random pairs.
+
+        Raises
+        ------
+        ArgumentError
+            The family's law needs rows that are not there.
+
+        Examples
+        --------
+        >>> from lshsample import HashTables, Retrieve, Uniform, make_family
+        >>> tables = HashTables(make_family("simhash", dim=64, n_hashes=10, n_tables=20))  # not built
+        >>> told = (Retrieve() | Uniform(50)).bind(tables=tables, n_items=100_000).describe()
+        >>> 1500 < told.expected_size < 4000, told.memory_bytes // 2**20
+        (True, 7)
+        """
+        own = next((t for stage in self.pipeline.stages if (t := stage.tables_of()) is not None), self.tables)
+        if vectors is None:
+            vectors = self.vectors if own is None or not own.is_built else own.vectors
+        return describe_pipeline(self.pipeline, self.n_items, own, queries, vectors, seed)
 
     def _batch(
         self,
@@ -290,77 +351,3 @@ def _check_result(result: Any, n_rows: int, n_items: int, label: str) -> None:
     keys = np.repeat(np.arange(n_rows), np.diff(indptr)) * n_items + ids
     if np.any(np.diff(keys) <= 0):
         raise PluginError(f"{label}: ids are not ascending and unique in each row")
-
-
-def _checked_frequencies(frequencies: npt.ArrayLike, n_items: int) -> AliasTable:
-    values = np.array(frequencies, dtype=np.float64)
-    if values.shape != (n_items,):
-        raise ArgumentError("frequencies", f"shape {values.shape}", f"one number per item, {n_items}")
-    if not np.all(np.isfinite(values)) or values.min() < 0 or values.sum() <= 0:
-        raise ArgumentError(
-            "frequencies", "negative, NaN, infinite or all zero", "finite numbers >= 0, not all 0"
-        )
-    return alias_table(values / values.sum())
-
-
-def _bound_size(stages: Sequence[Stage], places: dict[str, int | None]) -> int:
-    for stage in stages:
-        tables = stage.tables_of()
-        if tables is not None and tables.is_built:
-            places[f"the tables of {stage}"] = tables.n_ids
-    known = {name: size for name, size in places.items() if size is not None}
-    if not known:
-        raise ArgumentError("n_items", "nothing", "the number of items, or tables that are built")
-    first, n_items = next(iter(known.items()))
-    for name, size in known.items():
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 1 <= size < 2**31 - 1:
-            raise ArgumentError(name, repr(size), "an integer from 1 to 2**31 - 2")
-        may_grow = "tables" in name and size < n_items
-        if size != n_items and not may_grow:
-            raise ArgumentError(name, f"{size} items", f"{n_items} items, as {first} has")
-    return int(n_items)
-
-
-def bind_sampler(
-    pipeline: Pipeline,
-    *,
-    n_items: int | None,
-    tables: HashTables | None,
-    vectors: Rows | None,
-    frequencies: npt.ArrayLike | None,
-) -> Sampler:
-    """As :meth:`Pipeline.bind`."""
-    if tables is not None and not isinstance(tables, HashTables):
-        raise ArgumentError("tables", type(tables).__name__, "HashTables")
-    places = {
-        "n_items": n_items,
-        "tables": tables.n_ids if tables is not None and tables.is_built else None,
-        "vectors": None if vectors is None else vectors.shape[0],
-        "frequencies": None
-        if frequencies is None
-        else np.shape(frequencies)[0]
-        if np.ndim(frequencies)
-        else 0,
-    }
-    size = _bound_size(pipeline.stages, places)
-    given = {"tables": tables, "frequencies": frequencies}
-    seen: dict[str, int] = {}
-    for stage in pipeline.stages:
-        stage.check(size)
-        seen[stage.name] = seen.get(stage.name, 0) + 1
-        if seen[stage.name] > _MAX_SAME:
-            raise ArgumentError(
-                str(stage), f"{seen[stage.name]} times", f"at most {_MAX_SAME} stages of one kind"
-            )
-        for need in sorted(stage.needs() - {"queries"}):
-            if given[need] is None:
-                raise ArgumentError(need, "nothing", f"a value for {stage}: bind(..., {need}=...)")
-    alias = None if frequencies is None else _checked_frequencies(frequencies, size)
-    return Sampler(
-        pipeline=pipeline,
-        n_items=size,
-        tables=tables,
-        vectors=vectors,
-        alias=alias,
-        workspaces=Workspaces(size),
-    )

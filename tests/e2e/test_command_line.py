@@ -91,6 +91,15 @@ def test_train_evaluate_predict(files: Files, tmp_path: Path) -> None:
     assert sampled.returncode == 0, sampled.stderr
     assert len(sampled.stdout.splitlines()) == 100
 
+    told = lshsample("explain", run, test, "--row", 3, "--json", tmp_path / "explain.json")
+    assert told.returncode == 0, told.stderr
+    assert "Retrieve()" in told.stdout
+    stages = json.loads((tmp_path / "explain.json").read_text())["stages"]
+    assert sum(stage["came"] - stage["went"] for stage in stages) == stages[-1]["left"] > 0
+    beyond = lshsample("explain", run, test, "--row", 100)
+    assert beyond.returncode == 2
+    assert "--row" in beyond.stderr
+
 
 SAMPLERS = ["lsh", "uniform", "exact-top", "full", "slide-vanilla", "slide-topk", "slide-threshold"]
 

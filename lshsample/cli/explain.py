@@ -1,0 +1,55 @@
+"""The command that shows how a row's active set comes about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import scipy.sparse as sp
+import typer
+
+from lshsample.cli.app import (
+    Threads,
+    TrustRows,
+    check_shape,
+    console,
+    load_data,
+    load_model,
+    output,
+    write_json,
+)
+from lshsample.cli.model import DataPath, ModelPath
+from lshsample.errors import ArgumentError
+
+__all__ = ["explain"]
+
+
+def explain(
+    model: ModelPath,
+    file: DataPath,
+    row: Annotated[int, typer.Option(min=0, help="Which row of the file, from 0.")] = 0,
+    layer: Annotated[int, typer.Option(min=0, help="Which sampled layer, from 0.")] = 0,
+    threads: Threads = None,
+    trust_rows: TrustRows = False,
+    json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+) -> None:
+    """Show, stage by stage, how a row's active units are picked: how many came, went, and why."""
+    network, data = load_model(model), load_data(file, trust_rows, threads)
+    check_shape(network, data, "FILE")
+    sampled = network.sampled_layers
+    if layer >= len(sampled):
+        raise ArgumentError("--layer", layer, f"a layer below the {len(sampled)} that sample")
+    if row >= data.n_rows:
+        raise ArgumentError("--row", row, f"a row below the {data.n_rows} of {file}")
+    chosen = sampled[layer]
+    if chosen.active.wants_frequencies:
+        chosen.active.observe(data.y)
+    query = network.layer_input(data.x[[row]], network.layers.index(chosen), threads=threads)
+    sampler = chosen.active.sampler(chosen.weights.weights)
+    last = chosen is network.output and sampler.pipeline.takes_include
+    named = sp.csr_array(data.y[[row]]) if last else None
+    told = sampler.explain(np.asarray(query), include=named)
+    console.print(f"row {row}, layer {chosen.index}: {sampler.pipeline} over {sampler.n_items:,} units")
+    output.print(told.table())
+    write_json(json, {"row": row, "layer": chosen.index, **told.to_dict()})

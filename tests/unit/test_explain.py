@@ -1,0 +1,88 @@
+"""Explanations agree with the sets that they explain; descriptions with what tables then do."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from lshsample import HashTables, make_family, parse_pipeline
+from lshsample.errors import ArgumentError
+
+N, DIM = 3000, 16
+PIPELINES = [
+    "Retrieve() | Top(60) | Include() | Uniform(30)",
+    "Retrieve() | AtLeast(2) | Cap(20) | Fill(50)",
+    "Retrieve(budget=40) | Frequency(20)",
+    "ExactTop(9) | Uniform(7) | Full() | Cap(3)",
+]
+
+
+@pytest.fixture(scope="module")
+def items():
+    return np.random.default_rng(0).standard_normal((N, DIM), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def tables(items):
+    return HashTables(make_family("simhash", dim=DIM, n_hashes=8, n_tables=12), threads=1).build(items)
+
+
+@pytest.mark.parametrize("text", PIPELINES)
+def test_an_explanation_is_of_the_set_that_is_drawn(text, items, tables):
+    sampler = parse_pipeline(text).bind(tables=tables, frequencies=np.arange(N) + 1.0)
+    include = sp.csr_array((np.ones(2), ([0, 0], [7, 9])), shape=(1, N)) if "Include" in text else None
+    told = sampler.explain(items[:1], include=include, seed=3, step=4)
+    active = sampler.sample(items[:1], include=include, seed=3, step=4, threads=1)
+    assert np.array_equal(told.active.ids, active.ids)
+    assert [report.stage for report in told.stages] == text.split(" | ")
+    left = 0
+    for report in told.stages:
+        left += report.came - report.went
+        assert left == report.left
+        assert report.reason
+    assert left == len(active.ids)
+    assert told.stages[-1].lawful is (not active.is_biased)
+    if not active.is_biased:
+        ends = np.exp(active.log_inclusion[[active.log_inclusion.argmin(), active.log_inclusion.argmax()]])
+        assert ends == pytest.approx([told.stages[-1].lowest, told.stages[-1].highest], rel=1e-6)
+    assert told.stages[0].stage.split("(")[0] in str(told)
+    assert told.to_dict()["stages"][0]["came"] == told.stages[0].came
+
+
+def test_an_explanation_is_of_one_query(items, tables):
+    with pytest.raises(ArgumentError, match="one row"):
+        parse_pipeline("Retrieve()").bind(tables=tables).explain(items[:2])
+
+
+@pytest.mark.parametrize("measured", [False, True])
+@pytest.mark.parametrize(
+    "text",
+    ["Retrieve()", "Retrieve() | AtLeast(2) | Uniform(30)", "Retrieve() | Cap(40)", "Retrieve() | Fill(500)"],
+)
+def test_expected_sizes_are_met(text, measured, items):
+    unrelated = np.random.default_rng(1).standard_normal((300, DIM), dtype=np.float32)
+    family = make_family("simhash", dim=DIM, n_hashes=6, n_tables=8, projection="gaussian")
+    pipeline = parse_pipeline(text)
+    given = {"queries": unrelated, "vectors": items} if measured else {}
+    told = pipeline.bind(tables=HashTables(family), n_items=N).describe(**given)
+    sizes = []
+    for seed in range(6):
+        built = HashTables(family.with_seed(seed), threads=2).build(items)
+        sizes.append(len(pipeline.bind(tables=built).sample(unrelated, threads=2).ids) / 300)
+    assert told.expected_size == pytest.approx(np.mean(sizes), rel=0.15)
+    assert told.memory_bytes == built.memory_bytes
+    assert np.all(np.diff(told.recall) >= -1e-9)
+    assert pipeline.stages[0].name in str(told)
+
+
+def test_descriptions_with_probes_and_without_rows(items):
+    family = make_family("simhash", dim=DIM, n_hashes=8, n_tables=6, projection="gaussian")
+    sampler = parse_pipeline("Retrieve(probes=4)").bind(tables=HashTables(family), n_items=N)
+    with pytest.raises(ArgumentError, match="rows to measure"):
+        sampler.describe()
+    told = sampler.describe(queries=items[:200], vectors=items)
+    built = HashTables(family, threads=2).build(items)
+    found = len(parse_pipeline("Retrieve(probes=4)").bind(tables=built).sample(items[:200]).ids) / 200
+    assert told.expected_size == pytest.approx(found, rel=0.25)
+    distances = HashTables(make_family("e2lsh", dim=DIM))
+    with pytest.raises(ArgumentError, match="euclidean"):
+        parse_pipeline("Retrieve()").bind(tables=distances, n_items=N).describe()
