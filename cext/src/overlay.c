@@ -272,10 +272,54 @@ static lsh_status apply_table(const apply_job *job, int64_t t) {
     return s.n == out->n_items ? LSH_OK : LSH_INVALID;
 }
 
+/* One bucket of ids alone: base ids [i, end) and the entries [j, last) of the same code, both ascending by id. Returns
+ * how many ids were written, at most `room`; -1 if entries and base do not fit. */
+static int64_t apply_bucket(const int32_t *ids, int64_t i, int64_t end, const int32_t *entries, int64_t j, int64_t last,
+                            int32_t *out, int64_t room) {
+    int64_t n = 0, size = end - i;
+    for (int64_t k = j; k < last; k++) size += entries[k] < 0 ? -1 : 1;
+    if (size < 0 || size > room) return -1;
+    for (; j < last; j++) {
+        int32_t id = id_of(entries[j]);
+        while (i < end && ids[i] < id) out[n++] = ids[i++];
+        int there = i < end && ids[i] == id;
+        if (there != (entries[j] < 0)) return -1;
+        if (there) i++;
+        else out[n++] = id;
+    }
+    if (end > i) memcpy(out + n, ids + i, (size_t)(end - i) * sizeof *out);
+    return size;
+}
+
+/* The usual case: directories that name every bucket, before and after, so that no code is looked at. */
+static lsh_status apply_named(const apply_job *job, int64_t t) {
+    const lsh_packed *p = job->base, *out = job->out;
+    const lsh_overlay *o = job->overlay;
+    int64_t buckets = (int64_t)1 << p->code_bits, n = 0;
+    const int32_t *ids = p->ids + t * p->n_items, *from = p->directory + t * (buckets + 1);
+    int32_t *to = out->ids + t * out->n_items, *directory = out->directory + t * (buckets + 1);
+    int64_t j = o->begin[t], end = o->end[t];
+    for (int64_t c = 0; c < buckets; c++) {
+        int64_t last = j;
+        while (last < end && o->codes[last] == (uint32_t)c) last++;
+        directory[c] = (int32_t)n;
+        int64_t written = apply_bucket(ids, from[c], from[c + 1], o->ids, j, last, to + n, out->n_items - n);
+        if (written < 0) return LSH_INVALID;
+        n += written;
+        j = last;
+    }
+    directory[buckets] = (int32_t)n;
+    return n == out->n_items && j == end ? LSH_OK : LSH_INVALID;
+}
+
 static lsh_status apply_tables(void *context, int64_t begin, int64_t end, int32_t worker) {
+    const apply_job *job = context;
     lsh_status status = LSH_OK;
     (void)worker;
-    for (int64_t t = begin; t < end && status == LSH_OK; t++) status = apply_table(context, t);
+    int named = !job->base->codes && !job->out->codes && job->base->directory_bits == job->out->directory_bits &&
+                job->base->directory_bits == job->base->code_bits;
+    for (int64_t t = begin; t < end && status == LSH_OK; t++)
+        status = named ? apply_named(job, t) : apply_table(job, t);
     return status;
 }
 
