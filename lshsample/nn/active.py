@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample.errors import ArgumentError, BiasedSampleError, CheckpointError, UnsupportedError
+from lshsample.nn.background import BackgroundBuild
 from lshsample.nn.signals import Run
 from lshsample.nn.specs import LOSSES, Sampled
 from lshsample.plugin import HashFamily
@@ -25,6 +27,8 @@ Float32 = npt.NDArray[np.float32]
 _DEFAULT_TABLES = 16
 _ACTIVE_OF_BATCH = 4096
 _ACTIVE_OF_SAMPLE = 512
+#: Units that are hashed at a time when they move: their rows are copied.
+_MOVED_AT_ONCE = 16384
 
 
 class ActiveUnits:
@@ -62,6 +66,15 @@ class ActiveUnits:
         self._tables: HashTables | None = None
         self._serving: HashTables | None = None
         self._sampler: Sampler | None = None
+        self._pending: BackgroundBuild | None = None
+        # The units whose weights have moved since the tables looked at them, for the drift strategy.
+        self._touched: npt.NDArray[np.bool_] | None = None
+        if self.has_tables and spec.rehash.strategy == "drift":
+            self._touched = np.zeros(spec.units, bool)
+        self.last_drift = 0.0  #: share of the sketch's codes that had changed at the last look
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pending": None}  # a thread stays where it is
 
     def _family(self, build: int) -> HashFamily:
         """The family of the build-th tables."""
@@ -83,7 +96,9 @@ class ActiveUnits:
         """Bytes of the tables at the peak of a build on so many threads."""
         if not self.has_tables:
             return 0
-        return int(HashTables.memory_needed(self._family(0), self.spec.units, threads).peak)
+        need = HashTables.memory_needed(self._family(0), self.spec.units, threads)
+        copies = 4 * self.spec.units * self.inputs + need.tables if self.spec.rehash.is_asynchronous else 0
+        return need.peak + (need.writer if self._touched is not None else 0) + copies
 
     def expected(self, batch_size: int) -> int:
         """About how many units a row computes, for the memory estimate: the pipeline's budget, or all of
@@ -107,20 +122,75 @@ class ActiveUnits:
     def forget(self) -> None:
         """Begin anew: the next refresh builds the first tables."""
         self._builds, self._tables, self._sampler, self._serving = 0, None, None, None
+        self._pending = None
+        if self._touched is not None:
+            self._touched[:] = False
 
     def refresh(self, weights: Float32, done: int, threads: int) -> None:
-        """Build the tables that are due after ``done`` steps."""
+        """Bring the tables up to date as the schedule says, after ``done`` steps."""
         due = 1 + self.spec.rehash.count(done)
         self._serving = None
-        if self.has_tables and self._builds < due:
+        if not self.has_tables:
+            return
+        if self._pending is not None:
+            self._take_pending()
+        if self._builds >= due:
+            return
+        if self._tables is not None and self._touched is not None:
+            self._follow_drift(self._tables, weights, due)
+        elif self._tables is not None and self.spec.rehash.is_asynchronous:
+            if self._pending is None:
+                self._pending = BackgroundBuild(self._functions(due), weights, due)
+            return
+        else:
             self._tables = self._sampler = None  # before the new ones, for their memory
             self._tables = self._built(weights, due, threads)
-            self._builds = due
+        self._builds = due
+
+    def _take_pending(self) -> None:
+        """Change over to tables that were built in the background, if they are done."""
+        assert self._pending is not None
+        try:
+            tables = self._pending.result()
+        except BaseException:
+            self._pending = None
+            raise
+        if tables is not None:
+            self._tables, self._builds, self._sampler, self._pending = (
+                tables,
+                self._pending.number,
+                None,
+                None,
+            )
+
+    def _follow_drift(self, tables: HashTables, weights: Float32, due: int) -> None:
+        """Move the touched units whose codes changed, if a sketch of them says that enough have."""
+        assert self._touched is not None
+        touched = np.flatnonzero(self._touched)
+        if not len(touched):
+            return
+        if type(tables.family).prepare is not HashFamily.prepare:
+            tables.rebuild(weights)  # such functions fit all rows: rows that moved may need others
+            self._touched[:] = False
+            return
+        generator = np.random.Generator(np.random.Philox(_stream(self._seed, self.index, due)))
+        size = min(self.spec.rehash.sketch, len(touched))
+        sketch = np.sort(generator.choice(touched, size, replace=False))
+        self.last_drift = float(tables.changed(sketch, weights[sketch]).mean())
+        if self.last_drift < self.spec.rehash.threshold:
+            return
+        for begin in range(0, len(touched), _MOVED_AT_ONCE):
+            part = touched[begin : begin + _MOVED_AT_ONCE]
+            tables.update(part, weights[part])
+        self._touched[:] = False
 
     def _built(self, weights: Float32, build: int, threads: int) -> HashTables:
         """Tables of a build's functions, counted from 1, over the weights as they are."""
-        functions = max(build - 1, 0) if self.spec.rehash.new_functions else 0
-        return HashTables(self._family(functions), threads=threads).build(weights)
+        return HashTables(self._functions(build), threads=threads).build(weights)
+
+    def _functions(self, build: int) -> HashFamily:
+        keeps = not self.spec.rehash.new_functions or self._touched is not None
+        return self._family(0 if keeps else max(build - 1, 0))
 
     def _bound(self, weights: Float32) -> Sampler:
         if self._sampler is None:
@@ -134,9 +204,12 @@ class ActiveUnits:
         include = run.targets if self.spec.activation in LOSSES else None
         seed = _stream(run.seed, self.index)
         pool = self.spec.active_set == "batch"
-        return self._bound(weights).sample(
+        active = self._bound(weights).sample(
             queries, include=include, seed=seed, step=run.step, pool=pool, threads=run.threads
         )
+        if self._touched is not None and run.training:
+            self._touched[active.ids] = True
+        return active
 
     def sampler(self, weights: Float32) -> Sampler:
         """The pipeline over the tables; before a first step, over tables built from the weights."""
@@ -171,7 +244,12 @@ class ActiveUnits:
 
     def state(self) -> dict[str, Any] | None:
         """What a checkpoint's manifest says of the tables; None if there are none yet."""
-        return {"builds": self._builds} if self.has_tables and self._builds else None
+        if not self.has_tables or not self._builds:
+            return None
+        state: dict[str, Any] = {"builds": self._builds, "asynchronous": self.spec.rehash.is_asynchronous}
+        if self._touched is not None:
+            state["touched"] = base64.b64encode(np.packbits(self._touched).tobytes()).decode()
+        return state
 
     def save_tables(self, path: Path) -> None:
         """Write the tables."""
@@ -179,10 +257,13 @@ class ActiveUnits:
 
     def restore(self, state: dict[str, Any], path: Path, weights: Float32) -> None:
         """Take tables back as they were; they were built from older weights."""
-        tables = HashTables.open(path)
+        tables = HashTables.open(path, verify=True)
         if tables.n_items != self.spec.units:
             raise CheckpointError(f"{path}: tables of {tables.n_items} items; wanted {self.spec.units}")
-        self._tables, self._builds, self._sampler = tables, state["builds"], None
+        if self._touched is not None:
+            bits = np.frombuffer(base64.b64decode(state["touched"]), np.uint8)
+            self._touched[:] = np.unpackbits(bits, count=self.spec.units).astype(bool)
+        self._tables, self._builds, self._sampler, self._pending = tables, state["builds"], None, None
 
 
 def _stream(*key: int) -> int:

@@ -60,7 +60,7 @@ def write_checkpoint(
         saved = layer.active.state()
         if saved is not None:
             tables[str(layer.index)] = saved
-            writers[f"tables{layer.index}.safetensors"] = layer.active.save_tables
+            writers[f"tables{layer.index}.lsh"] = layer.active.save_tables
     payload = {
         "network": network.spec.to_dict(),
         "settings": settings.to_dict(),
@@ -99,7 +99,7 @@ def _read_arrays(bundle: Bundle, network: Network, settings: Settings, state: Ru
     saved: dict[str, Any] = bundle.payload["tables"]
     for layer in network.sampled_layers:
         if str(layer.index) in saved:
-            tables = bundle.files[f"tables{layer.index}.safetensors"]
+            tables = bundle.files[f"tables{layer.index}.lsh"]
             layer.active.restore(saved[str(layer.index)], tables, layer.weights.weights)
 
 
