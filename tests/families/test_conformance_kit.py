@@ -133,7 +133,16 @@ class StoredZerosMatter(PlainSimHash):
         return codes
 
 
+class NeighboursMatter(PlainSimHash):
+    """Centres the rows that come together: a row's code depends on its block."""
+
+    def hash(self, x):
+        rows = x if isinstance(x, np.ndarray) else x.toarray()
+        return super().hash(rows - rows.mean(axis=0)) if len(rows) else super().hash(rows)
+
+
 BROKEN = [
+    (NeighboursMatter, FamilySpec, {"blocks_and_threads"}),
     (SignPerBin, FamilySpec, {"law_one_hash[non_negative]", "law_code[non_negative]"}),
     (ClaimedIndependent, FamilySpec, {"law_code[rotated]"}),
     (Unseeded, FamilySpec, {"determinism"}),
