@@ -14,7 +14,7 @@ from lshsample.errors import ArgumentError
 from lshsample.estimators.estimate import Estimate
 from lshsample.estimators.samples import Samples, Values
 from lshsample.sampling import ActiveSet
-from lshsample.sampling.membership import table_hits, table_probabilities
+from lshsample.sampling.membership import table_factors, table_probabilities
 from lshsample.tables import HashTables
 
 __all__ = ["horvitz_thompson", "self_normalised", "sum_by_tables"]
@@ -136,7 +136,8 @@ def sum_by_tables(
     tables that is (1/L) sum_l sum_{x in S_l} f / q. The mean over groups is unbiased whatever the joint law
     of the groups; with single tables it needs the law of a code alone. The standard error takes groups as
     independent. Groups of more tables give less variance where near items decide, and fewer degrees of
-    freedom. Items that no table can hold (q = 0) are left out of the sum.
+    freedom. Bounded buckets that keep R of n ids have weights times n / R, averaged over a group's tables.
+    Items that no table can hold (q = 0) are left out of the sum.
 
     Examples
     --------
@@ -163,11 +164,11 @@ def sum_by_tables(
         if hasattr(queries, "tocsr")
         else core.dense_rows(queries, "queries")
     )
-    hits = table_hits(state, checked, rows, held.ids, probes, threads)
+    factors = table_factors(state, checked, rows, held.ids, probes, threads)
     chance = table_probabilities(state, checked, rows, held.ids, probes)
     totals = np.zeros((n_groups, held.n_rows, each.shape[1]))
-    for g, members in enumerate(np.array_split(np.arange(hits.shape[1]), n_groups)):
-        weight = _group_weight(hits, chance, members)
+    for g, members in enumerate(np.array_split(np.arange(factors.shape[1]), n_groups)):
+        weight = _group_weight(factors, chance, members, bool(state.packed.bucket_size))
         for c in range(each.shape[1]):
             totals[g, :, c] = np.bincount(rows, weights=weight * each[:, c], minlength=held.n_rows)
     error = totals.std(axis=0, ddof=1) / np.sqrt(n_groups)
@@ -177,11 +178,16 @@ def sum_by_tables(
     return _like(estimate, values)
 
 
-def _group_weight(hits: npt.NDArray[np.bool_], chance: Floats, members: npt.NDArray[np.intp]) -> Floats:
-    """1 / pi (n,) of ids that any of these tables holds, 0 of others."""
-    if chance.shape[1] == 1:
-        pi = laws.union_inclusion(chance[:, 0], len(members))
-    else:
-        pi = laws.tables_inclusion(chance[:, members])
-    found = hits[:, members].any(axis=1)
-    return np.asarray(found / np.maximum(pi, np.finfo(np.float32).tiny))
+def _group_weight(factors: Floats, chance: Floats, members: npt.NDArray[np.intp], bounded: bool) -> Floats:
+    """The weight (n,) of each id in a group: 1 / pi where its tables hold it; their mean, if bounded."""
+    each = chance if chance.shape[1] == 1 else chance[:, members]
+    tiny = np.finfo(np.float32).tiny
+    if bounded:
+        return np.asarray((factors[:, members] / np.maximum(each, tiny)).mean(axis=1))
+    pi = (
+        laws.union_inclusion(each[:, 0], len(members))
+        if chance.shape[1] == 1
+        else laws.tables_inclusion(each)
+    )
+    found = factors[:, members].any(axis=1)
+    return np.asarray(found / np.maximum(pi, tiny))

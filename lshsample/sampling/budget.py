@@ -1,31 +1,23 @@
-"""Unbiased weights for SLIDE's vanilla strategy: tables in random order until a budget of ids is met."""
+"""Unbiased weights one table at a time: for a budget of ids (SLIDE's vanilla), and for bounded buckets."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from lshsample._native.sample import Drawn, table_order
-from lshsample.errors import UnsupportedError
-from lshsample.sampling.membership import table_hits, table_probabilities
+from lshsample.sampling.membership import table_factors, table_probabilities
 from lshsample.sampling.retrieve import Retrieve
 
 if TYPE_CHECKING:
     from lshsample.sampling.stage import Batch
 
-__all__ = ["budget_weights", "visited_shares"]
+__all__ = ["table_weights", "visited_shares"]
 
 Floats = npt.NDArray[np.float64]
-
-
-def _visited(hits: npt.NDArray[np.bool_], budget: int) -> tuple[int, npt.NDArray[np.int64]]:
-    """How many tables are visited, and how many ids the set holds after each."""
-    # The position at which an id comes first; ids that no table holds do not count.
-    first = hits[hits.any(axis=1)].argmax(axis=1)
-    sizes = np.cumsum(np.bincount(first, minlength=hits.shape[1]))
-    return min(int(np.searchsorted(sizes, budget)) + 1, hits.shape[1]), sizes
 
 
 def visited_shares(hits: npt.NDArray[np.bool_], budget: int) -> Floats:
@@ -57,7 +49,10 @@ def visited_shares(hits: npt.NDArray[np.bool_], budget: int) -> Floats:
     >>> visited_shares(np.array([[1, 1, 0], [1, 0, 1], [0, 1, 0]], bool), budget=3)
     array([0.5, 0.5, 0. ])
     """
-    n_visited, sizes = _visited(hits, budget)
+    # The position at which an id comes first; ids that no table holds do not count.
+    first = hits[hits.any(axis=1)].argmax(axis=1)
+    sizes = np.cumsum(np.bincount(first, minlength=hits.shape[1]))
+    n_visited = min(int(np.searchsorted(sizes, budget)) + 1, hits.shape[1])
     shares = np.zeros(hits.shape[1])
     if n_visited == 1:
         shares[0] = 1.0
@@ -69,33 +64,31 @@ def visited_shares(hits: npt.NDArray[np.bool_], budget: int) -> Floats:
     return shares
 
 
-def budget_weights(stage: Retrieve, batch: Batch, retrieved: Drawn) -> Floats:
-    """The unbiased weight of each id that ``Retrieve(budget=n)``, first of a pipeline, retrieved: (n,).
+def table_weights(stage: Retrieve, batch: Batch, retrieved: Drawn) -> Floats:
+    """Unbiased weights of the ids that a first ``Retrieve`` found, one table at a time: (n,).
 
-    The weight of id i is the sum over the visited tables l that hold it of P(T1 = l) / q_il, with q_il the
-    probability that table l holds it; see :func:`visited_shares`. It may be 0: of an id that only the table
-    that met the budget brought.
+    The weight of id i is the sum over the tables l that hold it of a_l c_l / q_il: with q_il the probability
+    that table l's buckets have had it, c_l = max(1, n / R) for a bucket that keeps R of n ids, and a_l the
+    probability that l was the first table visited (:func:`visited_shares`), or 1 / L where all are. It may be
+    0: of an id that only the table that met the budget brought.
 
     Raises
     ------
     UnsupportedError
-        No law of a table, no vectors, or vectors that changed since the tables were built.
+        No law of a table, or no vectors.
     """
-    assert stage.budget is not None
     assert batch.queries is not None
     state = stage.state(batch)
     rows = np.repeat(np.arange(len(retrieved.indptr) - 1), np.diff(retrieved.indptr))
     probes = stage.probes_of(state)
-    hits = table_hits(state, batch.queries, rows, retrieved.ids, probes, batch.threads)
-    shares = np.zeros((len(retrieved.indptr) - 1, hits.shape[1]))
-    for row, (begin, end) in enumerate(zip(retrieved.indptr, retrieved.indptr[1:], strict=False)):
-        order = table_order(hits.shape[1], seed=batch.seed, step=batch.step, row=row, ordinal=0)
-        part = hits[begin:end][:, order]
-        shares[row, order] = visited_shares(part, stage.budget)
-        n_visited, _ = _visited(part, stage.budget)
-        if not np.array_equal(part[:, :n_visited].sum(axis=1), retrieved.counts[begin:end]):
-            raise UnsupportedError("the vectors are not what the tables were built from: rebuild the tables")
+    factors = table_factors(state, batch.queries, rows, retrieved.ids, probes, batch.threads)
+    n_tables = factors.shape[1]
+    shares = np.full((len(retrieved.indptr) - 1, n_tables), 1 / n_tables)
+    if stage.budget is not None:
+        for row, (begin, end) in enumerate(pairwise(retrieved.indptr)):
+            order = table_order(n_tables, seed=batch.seed, step=batch.step, row=row, ordinal=0)
+            shares[row, order] = visited_shares(factors[begin:end][:, order] > 0, stage.budget)
     chance = table_probabilities(state, batch.queries, rows, retrieved.ids, probes)
     # An id whose computed chance is 0 and that came all the same (rounding of the similarity) stays finite.
-    weights = shares[rows] * hits / np.maximum(chance, np.finfo(np.float32).tiny)
+    weights = shares[rows] * factors / np.maximum(chance, np.finfo(np.float32).tiny)
     return np.asarray(weights.sum(axis=1))

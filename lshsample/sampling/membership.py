@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lshsample._native import core
 from lshsample._native import family as door
+from lshsample._native.buckets import read_buckets
 from lshsample.errors import UnsupportedError
 from lshsample.plugin import Rows
 from lshsample.tables import TableState
 
-__all__ = ["pair_parts", "rows_of", "table_hits", "table_probabilities"]
+__all__ = ["pair_parts", "rows_of", "table_factors", "table_probabilities"]
 
 #: Pairs whose similarities are computed at a time.
 _BLOCK = 65536
@@ -27,8 +29,6 @@ def rows_of(state: TableState) -> Any:
     """The vectors that the tables were built from, or an error that says that they are not there."""
     if state.vectors is None:
         raise UnsupportedError("the tables were opened, or changed, without the vectors of their ids")
-    if state.packed.bucket_size:
-        raise UnsupportedError("bounded buckets have a law one table at a time: HashTables.buckets()")
     return state.vectors
 
 
@@ -42,31 +42,43 @@ def pair_parts(rows: Int64, block: int, by_query: bool) -> Iterator[slice]:
         begin = end
 
 
-def table_hits(
+def table_factors(
     state: TableState, queries: Rows, rows: Int64, ids: Int32, probes: int, threads: int | None
-) -> npt.NDArray[np.bool_]:
-    """Whether each table's probed buckets hold each pair, (n, n_tables).
+) -> Floats:
+    """What each table's probed buckets say of each pair, (n, n_tables): 0 where they do not hold it.
 
     Parameters
     ----------
     state : TableState
-        The tables, with the vectors that they were built from.
+        The tables.
     queries : (m, dim) rows
         Queries.
     rows, ids : (n,) arrays
-        Pairs: a query's row and an item's id.
+        Pairs, ascending: a query's row and an item's id.
     probes : int
         Buckets per table.
     threads : int, optional
         At most so many threads.
+
+    Returns
+    -------
+    (n, n_tables) float64 array
+        1 where a table holds the pair; n / R where it keeps R of the n ids that its bucket has had.
     """
-    vectors, family = rows_of(state), state.family
-    items, place = np.unique(ids, return_inverse=True)
-    data = door.hash_rows(family, vectors[items], threads=threads)
-    looked = door.probe_rows(family, queries, probes, threads=threads)
-    out = np.empty((len(ids), family.n_tables), bool)
-    for part in pair_parts(rows, max(1, _BLOCK // probes), by_query=False):
-        out[part] = (data[place[part]][:, :, None] == looked[rows[part]]).any(axis=2)
+    codes, n_tables = door.probe_rows(state.family, queries, probes, threads=threads), state.family.n_tables
+    keys, out = rows * state.n_ids + ids, np.zeros((len(ids), n_tables))
+    for probe in range(probes if len(ids) else 0):
+        looked = np.ascontiguousarray(codes[:, :, probe])
+        indptr, found, sizes = read_buckets(
+            state.packed, state.overlays, looked, core.threads_or_default(threads)
+        )
+        held = np.diff(indptr)
+        at = np.repeat(np.arange(len(held)), held)
+        wanted = at // n_tables * state.n_ids + found
+        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        met = keys[place] == wanted
+        factor = sizes.ravel() / np.maximum(held, 1)
+        out[place[met], at[met] % n_tables] = factor[at[met]]
     return out
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from lshsample import laws
 from lshsample._native.sample import Drawn
 from lshsample.errors import UnsupportedError
-from lshsample.sampling.budget import budget_weights
+from lshsample.sampling.budget import table_weights
 from lshsample.sampling.filters import AtLeast, Cap
 from lshsample.sampling.membership import table_probabilities
 from lshsample.sampling.retrieve import Retrieve
@@ -62,19 +62,24 @@ def _forced(batch: Batch, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32
     return np.isin(rows * batch.n_items + ids, named)
 
 
-def _why_biased(stages: Sequence[Stage], pooled: bool, drawn: Drawn) -> str | None:
+def _by_tables(stage: Retrieve, batch: Batch) -> bool:
+    """Whether a retrieval has weights one table at a time instead of a probability."""
+    return stage.budget is not None or bool(stage.state(batch).packed.bucket_size)
+
+
+def _why_biased(stages: Sequence[Stage], batch: Batch, drawn: Drawn) -> str | None:
     """The first reason why the pipeline has no law over the draw of the functions; None if it has one."""
     held: Stage | None = None  # after it, weights are no probabilities that one could mix with others
     met: list[Stage] = []
     for stage in stages:
         if isinstance(stage, Retrieve):
-            if pooled:
+            if batch.pooled:
                 return f"{stage}: pooled queries share the functions; their union has no simple law"
-            if stage.budget is not None and met:
-                return f"{stage}: the weights of a budget hold only for the first stage"
+            if met and _by_tables(stage, batch):
+                return f"{stage}: the weights of a budget, or of bounded buckets, hold only for a first stage"
             if any(isinstance(other, Retrieve) for other in met):
                 return f"{stage}: a second retrieval may share its functions with the first"
-            if stage.budget is not None:
+            if _by_tables(stage, batch):
                 held = stage
         elif isinstance(stage, AtLeast):
             if len(met) != 1 or not isinstance(met[0], Retrieve) or held is not None:
@@ -111,12 +116,12 @@ def _marginal(stages: Sequence[Stage], batch: Batch, ids: npt.NDArray[np.int32],
     return pi
 
 
-def _budgeted(
+def _weighted(
     stage: Retrieve, batch: Batch, ids: npt.NDArray[np.int32], rows: Int64, first: Callable[[], Drawn]
 ) -> Floats:
-    """What stands for the probability after a budget: the reciprocal of the unbiased weight of each id."""
+    """The reciprocal of the unbiased weight of each id, where weights are by tables."""
     retrieved = first()
-    weights = budget_weights(stage, batch, retrieved)
+    weights = table_weights(stage, batch, retrieved)
     row = np.repeat(np.arange(len(retrieved.indptr) - 1), np.diff(retrieved.indptr))
     place = np.searchsorted(row * batch.n_items + retrieved.ids, rows * batch.n_items + ids)
     # Ids beyond those retrieved are forced ones, which get their probability later.
@@ -145,8 +150,8 @@ def inclusion_over_functions(
     -----
     Retrieval adds an independent chance r = 1 - (1 - q)^L; AtLeast(m) straight after it makes it the
     binomial tail. Where it probes, the chance of each table is that of its probes given the query, and they
-    make r as 1 - prod_l (1 - P_l), or a Poisson binomial tail. A budget has the weights of
-    :func:`~lshsample.sampling.budget.budget_weights`. A cap multiplies by what it kept in that row; draws
+    make r as 1 - prod_l (1 - P_l), or a Poisson binomial tail. A budget, and bounded buckets, have
+    the weights of :func:`~lshsample.sampling.budget.table_weights`. A cap multiplies by what it kept in that row; draws
     mix in as 1 - (1 - pi)(1 - u); forced ids have 1. Items whose q is 0 are never retrieved: the estimate is
     of the sum over the others, unless a uniform draw is mixed in.
 
@@ -154,15 +159,14 @@ def inclusion_over_functions(
     or a Top, pooled queries with a Uniform), has the weights of the law given the tables: the mean of the
     estimate is the sum for every tables, and so it is over their draw (the law of total expectation).
     """
-    reason = _why_biased(stages, batch.pooled, drawn)
+    reason = _why_biased(stages, batch, drawn)
     rows = np.repeat(np.arange(len(drawn.indptr) - 1), np.diff(drawn.indptr))
     if reason is None:
         try:
-            budgeted = next((s for s in stages if isinstance(s, Retrieve) and s.budget is not None), None)
-            if budgeted is None:
-                pi = _marginal(stages, batch, drawn.ids, rows)
+            if isinstance(stages[0], Retrieve) and _by_tables(stages[0], batch):
+                pi = _weighted(stages[0], batch, drawn.ids, rows, first)
             else:
-                pi = _budgeted(budgeted, batch, drawn.ids, rows, first)
+                pi = _marginal(stages, batch, drawn.ids, rows)
         except UnsupportedError as error:
             reason = f"{next(stage for stage in stages if isinstance(stage, Retrieve))}: {error}"
     if reason is not None:
