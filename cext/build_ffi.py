@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CEXT = ROOT / "cext"
 INCLUDE = CEXT / "include" / "lshsample"
 #: Headers in the order in which they build on each other; simd.h and isa-independent macros are C only.
-HEADERS = ["status", "parallel", "rng", "views", "family", "isa", "hashing", "text"]
+HEADERS = ["status", "parallel", "rng", "views", "check", "family", "isa", "hashing", "text"]
 HEADERS += ["layers", "topk", "loss", "optim"]
 HEADERS += ["tables", "overlay", "bounded", "buckets", "sample"]
 #: -O3 and no -march, no -ffast-math: one binary serves every machine, and a NaN stays a NaN.

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "finite.h"
 #include "lshsample/parallel.h"
 
 typedef struct {
@@ -32,24 +33,12 @@ static lsh_status check_codes(const uint32_t *codes, int64_t n, int32_t code_bit
     return code_bits < 32 && seen >> code_bits ? LSH_OUT_OF_RANGE : LSH_OK;
 }
 
-/* Blind to signs and free of branches, so that compilers make vectors of it. */
-static int all_finite(const float *values, int64_t n) {
-    uint32_t largest = 0;
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, values + i, sizeof bits);
-        bits &= 0x7fffffffu;
-        largest |= (uint32_t)(bits > 0x7f7fffffu);
-    }
-    return !largest;
-}
-
 static lsh_status check_values(const hash_job *job, int64_t begin, int64_t end) {
     if (job->indptr)
-        return all_finite(job->values + job->indptr[begin], job->indptr[end] - job->indptr[begin]) ? LSH_OK
+        return lsh_all_finite(job->values + job->indptr[begin], job->indptr[end] - job->indptr[begin]) ? LSH_OK
                                                                                                    : LSH_NOT_FINITE;
     for (int64_t row = begin; row < end; row++)
-        if (!all_finite(job->values + row * job->stride, job->kernel->dim)) return LSH_NOT_FINITE;
+        if (!lsh_all_finite(job->values + row * job->stride, job->kernel->dim)) return LSH_NOT_FINITE;
     return LSH_OK;
 }
 

@@ -165,10 +165,12 @@ def dense_view(rows: Float32) -> Any:
     return view[0]
 
 
-def csr_rows(x: Any, argument: str, cols: int | None = None, *, finite: bool = True) -> sp.csr_array:
+def csr_rows(
+    x: Any, argument: str, cols: int | None = None, *, finite: bool = True, threads: int | None = None
+) -> sp.csr_array:
     """A canonical, finite CSR array: int64 indptr, int32 indices (ascending, unique, in range), float32 data.
 
-    ``finite=False`` leaves NaN and infinities to the caller.
+    Copies only what it must. ``finite=False`` leaves NaN and infinities to the caller.
     """
     if not sp.issparse(x):
         raise ArgumentError(argument, type(x).__name__, "a scipy.sparse matrix or array")
@@ -180,21 +182,50 @@ def csr_rows(x: Any, argument: str, cols: int | None = None, *, finite: bool = T
         raise ArgumentError(argument, f"shape {csr.shape}", "2 dimensions with fewer than 2**31 columns")
     if cols is not None and csr.shape[1] != cols:
         raise ArgumentError(argument, f"{csr.shape[1]} columns", f"{cols} columns")
-    if csr.nnz and (csr.indices.min() < 0 or csr.indices.max() >= csr.shape[1]):
-        raise ArgumentError(argument, "column indices out of range", f"indices from 0 to {csr.shape[1] - 1}")
-    if not csr.has_canonical_format:
+    count = threads_or_default(threads)
+    out, faults = _checked_csr(csr, argument, finite, count)
+    if faults.order >= 0:
+        # A copy forgets what the array claims of itself, and so is really sorted and summed.
         csr = csr.copy()
         csr.sum_duplicates()
-    with np.errstate(over="ignore"):
-        data = np.ascontiguousarray(csr.data, dtype=np.float32)
-    if finite:
-        check_finite(data, argument)
-    out: Any = sp.csr_array(csr.shape, dtype=np.float32)
-    out.indptr = np.ascontiguousarray(csr.indptr, dtype=np.int64)
-    out.indices = np.ascontiguousarray(csr.indices, dtype=np.int32)
-    out.data = data
+        out, faults = _checked_csr(csr, argument, finite, count)
+    if faults.value >= 0:
+        place = int(faults.value)
+        raise ArgumentError(argument, f"{out.data[place]} at {(place,)}", "finite float32 values")
     out.has_canonical_format = True
     return cast("sp.csr_array", out)
+
+
+def _checked_csr(csr: Any, argument: str, finite: bool, threads: int) -> tuple[Any, Any]:
+    """The array in the dtypes of the core, its columns in range, and what else is wrong with it."""
+    out: Any = sp.csr_array(csr.shape, dtype=np.float32)
+    out.indptr = np.ascontiguousarray(csr.indptr, dtype=np.int64)
+    out.indices = _narrow(csr.indices, threads)
+    with np.errstate(over="ignore"):
+        out.data = np.ascontiguousarray(csr.data, dtype=np.float32)
+    view, faults = csr_view(out), ffi.new("lsh_csr_faults *")
+    if not finite:
+        view.values = ffi.NULL
+    check(lib.lsh_csr_check(view, len(out.indices), threads, faults), argument)
+    if faults.row >= 0:
+        raise ArgumentError(argument, f"row offsets that descend at row {faults.row}", "ascending offsets")
+    if faults.index >= 0:
+        given = f"column indices out of range: {csr.indices[faults.index]} at entry {faults.index}"
+        raise ArgumentError(argument, given, f"indices from 0 to {csr.shape[1] - 1}")
+    return out, faults
+
+
+def _narrow(indices: npt.NDArray[Any], threads: int) -> npt.NDArray[np.int32]:
+    """Indices as int32; those that do not fit become -1."""
+    if indices.dtype.kind != "i" or indices.dtype.itemsize <= 4:
+        return np.ascontiguousarray(indices, dtype=np.int32)
+    wide = np.ascontiguousarray(indices, dtype=np.int64)
+    narrow = np.empty(len(wide), np.int32)
+    check(
+        lib.lsh_indices_narrow(pointer("int64_t *", wide), len(wide), threads, pointer("int32_t *", narrow)),
+        "indices",
+    )
+    return narrow
 
 
 def csr_view(csr: sp.csr_array) -> Any:

@@ -62,13 +62,15 @@ def family_label(family: HashFamily) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def checked_rows(family: HashFamily, x: Any, argument: str = "x", *, finite: bool = True) -> Rows:
+def checked_rows(
+    family: HashFamily, x: Any, argument: str = "x", *, finite: bool = True, threads: int | None = None
+) -> Rows:
     """Rows as families take them: finite, ``family.dim`` columns, dense float32 or canonical CSR.
 
     ``finite=False`` leaves NaN and infinities to the caller.
     """
     if sp.issparse(x):
-        return core.csr_rows(x, argument, family.dim, finite=finite)
+        return core.csr_rows(x, argument, family.dim, finite=finite, threads=threads)
     return core.dense_rows(x, argument, family.dim, finite=finite)
 
 
@@ -109,7 +111,7 @@ def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int |
     """
     argument, count = "queries" if query else "x", core.threads_or_default(threads)
     kernel = kernel_struct(family, query)
-    rows = checked_rows(family, x, argument, finite=kernel is None)
+    rows = checked_rows(family, x, argument, finite=kernel is None, threads=count)
     if kernel is not None:
         return _run_native(family, kernel, rows, argument, 0, count)
     method = "hash_query" if query else "hash"

@@ -268,3 +268,78 @@ def test_csr_rows_refuses_indices_out_of_range():
     broken.indices[0] = 9
     with pytest.raises(ArgumentError, match="column indices out of range"):
         core.csr_rows(broken, "x")
+
+
+def faults_of(indptr, indices, values, cols, threads):
+    view = ffi.new("lsh_csr *")
+    arrays = np.array(indptr, np.int64), np.array(indices, np.int32), values
+    view.indptr, view.indices = (core.pointer(t, a) for t, a in zip(("int64_t *", "int32_t *"), arrays))  # noqa: B905
+    view.values, view.rows, view.cols = core.pointer("float *", values), len(indptr) - 1, cols
+    found = ffi.new("lsh_csr_faults *")
+    core.check(lib.lsh_csr_check(view[0], len(indices), threads, found), "x")
+    return found.row, found.index, found.order, found.value
+
+
+def random_rows(rng, n_rows, cols):
+    """Offsets and ascending columns, with empty rows among them."""
+    lengths = rng.integers(0, 9, n_rows) * (rng.random(n_rows) < 0.8)
+    columns = [np.sort(rng.choice(cols, n, replace=False)) for n in lengths]
+    return np.concatenate([[0], np.cumsum(lengths)]), np.concatenate([np.empty(0, np.int64), *columns])
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 7, 129, 25_000])
+def test_the_first_fault_of_each_kind_is_found(n_rows):
+    rng = np.random.default_rng(n_rows)
+    indptr, indices = random_rows(rng, n_rows, 40)
+    n = len(indices)
+    values = rng.standard_normal(n).astype(np.float32)
+    for threads in (1, 2, 4):
+        assert faults_of(indptr, indices, values, 40, threads) == (-1, -1, -1, -1)
+    for _ in range(20 if n else 0):
+        broken, bad = indices.copy(), values.copy()
+        for place in rng.integers(0, n, 3):
+            broken[place] = rng.choice([-1, 40, 2**31 - 1, -(2**31), 5])
+            bad[place] = rng.choice([np.nan, np.inf, -np.inf, 3e38])
+        outside = np.flatnonzero((broken < 0) | (broken >= 40))
+        later = np.setdiff1d(np.arange(n), indptr)
+        order = later[broken[later] <= broken[later - 1]]
+        value = np.flatnonzero(~np.isfinite(bad))
+        expected = (-1, *(int(p[0]) if len(p) else -1 for p in (outside, order, value)))
+        for threads in (1, 2, 4):
+            assert faults_of(indptr, broken, bad, 40, threads) == expected
+
+
+@pytest.mark.parametrize("indptr", [[0, 2, 1, 3], [0, 9, 3], [0, -1, 3], [-1, 3]])
+def test_offsets_that_do_not_ascend(indptr):
+    row, *others = faults_of(indptr, [0, 1, 2], None, 5, 2)
+    assert row >= 0
+    assert others == [-1, -1, -1]
+    if indptr[0] == 0:
+        broken = sp.csr_array((len(indptr) - 1, 5), dtype=np.float32)
+        broken.indptr, broken.indices, broken.data = np.array(indptr), np.arange(3), np.ones(3)
+        with pytest.raises(ArgumentError, match="x: given row offsets that descend at row"):
+            core.csr_rows(broken, "x")
+
+
+def test_what_sparse_arrays_claim_of_themselves_is_not_believed():
+    twice = sp.csr_array((np.ones(3), np.array([4, 1, 4]), np.array([0, 3])), shape=(1, 5))
+    twice.has_canonical_format = True
+    found = core.csr_rows(twice, "x")
+    assert found.indices.tolist() == [1, 4]
+    assert found.data.tolist() == [1, 2]
+    assert twice.indices.tolist() == [4, 1, 4]
+
+
+def test_duplicates_are_summed_before_they_are_judged():
+    large = sp.csr_array((np.array([1e39, -1e39, 1.0]), np.array([2, 2, 0]), np.array([0, 3])), shape=(1, 5))
+    assert core.csr_rows(large, "x").data.tolist() == [1, 0]
+    large.data[1] = 1e39
+    with pytest.raises(ArgumentError, match=r"x: given inf at \(1,\); wanted finite float32 values"):
+        core.csr_rows(large, "x")
+
+
+def test_long_indices_beyond_int32_are_refused():
+    broken = sp.csr_array((np.ones(1), np.array([1]), np.array([0, 1])), shape=(1, 5))
+    broken.indices = np.array([2**32 + 1])
+    with pytest.raises(ArgumentError, match="column indices out of range"):
+        core.csr_rows(broken, "x")
