@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import operator
+import sys
 from collections.abc import Callable
 from functools import cached_property
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import attrs
@@ -17,6 +17,8 @@ from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel
 from lshsample_families._compiled import call_kernel, checked_address, own_kernel
 
 __all__ = ["FunctionFamily", "FunctionSpec", "NativeFunction"]
+
+_FUNCTIONS = FunctionType, BuiltinFunctionType, type
 
 
 @attrs.frozen(eq=False)
@@ -60,13 +62,27 @@ class NativeFunction:
 
 
 def _by_path(path: str, argument: str) -> Any:
+    """What a path names in a module that is imported already: paths come from files, and run no code."""
     module, colon, name = path.partition(":")
     if not colon or not module or not name:
         raise ArgumentError(argument, repr(path), '"module:function"')
-    try:
-        return operator.attrgetter(name)(importlib.import_module(module))
-    except (ImportError, AttributeError) as error:
-        raise ArgumentError(argument, repr(path), f"something that can be imported ({error})") from error
+    if module not in sys.modules:
+        raise ArgumentError(
+            argument,
+            repr(path),
+            f"a function of a module that is imported already: lshsample never imports code that a file "
+            f"names; if you trust it, import {module} first",
+        )
+    found: Any = sys.modules[module]
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            raise ArgumentError(argument, repr(path), f"a function that is there ({error})") from error
+    home = getattr(found, "__module__", None) if isinstance(found, _FUNCTIONS) else module
+    if any(str(owner).partition(".")[0] in sys.stdlib_module_names for owner in (module, home)):
+        raise ArgumentError(argument, repr(path), "a function of your own, none of Python's library")
+    return found
 
 
 def _path_or_function(value: Any, field: attrs.Attribute[Any]) -> Any:
@@ -81,10 +97,10 @@ def _path_or_function(value: Any, field: attrs.Attribute[Any]) -> Any:
     if not module or module == "__main__" or "<" in name:
         return value
     try:
-        found = operator.attrgetter(name)(importlib.import_module(module))
-    except (ImportError, AttributeError):
+        found = _by_path(path := f"{module}:{name}", field.name)
+    except ArgumentError:
         return value
-    return f"{module}:{name}" if found is value else value
+    return path if found is value else value
 
 
 def _function_field(default: Any = attrs.NOTHING) -> Any:
@@ -98,8 +114,8 @@ class FunctionSpec(FamilySpec):
     Attributes
     ----------
     function : callable, NativeFunction or str
-        Hashes data rows: ``function(x, spec)`` gives (n, n_tables) uint32 codes. As text it is an import
-        path, ``"module:function"``, and importing the module runs its code.
+        Hashes data rows: ``function(x, spec)`` gives (n, n_tables) uint32 codes. As text it is a
+        path, ``"module:function"``, in a module that is imported already: none is imported for it.
     query : callable, NativeFunction or str, optional
         Hashes query rows, where they differ.
     bits : int
@@ -141,8 +157,8 @@ class FunctionFamily(HashFamily):
     The law is what the user says it is, and ``UnsupportedError`` where nothing is said; then samplers
     go by the law given the tables, which is exact.
 
-    A family whose functions can be imported is saved by their import paths. One over a lambda, a closure or a
-    compiled function lives in its process.
+    A family whose functions can be imported is saved by their import paths, and whoever opens it imports
+    their modules first. One over a lambda, a closure or a compiled function lives in its process.
 
     Examples
     --------

@@ -1,5 +1,6 @@
 """The user's own hash function: Python, numba and C; saved by import path; refused where it does not fit."""
 
+import importlib
 import json
 import pickle
 import sys
@@ -12,9 +13,10 @@ from cffi import FFI
 from lshsample_families import FunctionFamily, NativeFunction, SimHash, SimpleLSH
 from lshsample_families._kernels import ffi as kernels_ffi
 
+import lshsample as ls
 from lshsample import HashTables
 from lshsample._native.family import hash_rows
-from lshsample.errors import ArgumentError, PluginError, UnsupportedError
+from lshsample.errors import ArgumentError, CheckpointError, PluginError, UnsupportedError
 from lshsample.plugin import FamilySpec
 from lshsample.registry import family_from_dict, family_from_toml, family_to_dict, family_to_toml, make_family
 from lshsample.testing import FamilyCase, family_checks
@@ -71,6 +73,60 @@ def test_it_is_stored_by_its_path():
     assert given.spec.function == "numpy.linalg:norm"
 
 
+@pytest.fixture
+def unimported(tmp_path, monkeypatch):
+    """A module that could be imported, and would leave a file behind."""
+    path = tmp_path / "leaves_a_trace.py"
+    path.write_text(
+        "from pathlib import Path\nimport numpy as np\n"
+        "Path(__file__).with_suffix('.ran').touch()\n"
+        "def ones(x, spec):\n    return np.ones((x.shape[0], spec.n_tables), np.uint32)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield path
+    sys.modules.pop(path.stem, None)
+
+
+def forget(path):
+    """As in a process that has not imported the module."""
+    del sys.modules[path.stem]
+    path.with_suffix(".ran").unlink()
+
+
+FIRST = "never imports code that a file names; if you trust it, import leaves_a_trace first"
+
+
+def test_opening_tables_imports_nothing(unimported):
+    module = importlib.import_module(unimported.stem)
+    family = FunctionFamily(module.ones, dim=3, n_tables=2)
+    file, data = unimported.parent / "tables", family_to_dict(family)
+    HashTables(family).build(np.ones((4, 3))).save(file)
+    pickled = pickle.dumps(family)
+    forget(unimported)
+    with pytest.raises(CheckpointError, match=f"function: given 'leaves_a_trace:ones'; wanted .*{FIRST}"):
+        HashTables.open(file)
+    for read, given in ((family_from_dict, data), (pickle.loads, pickled)):
+        with pytest.raises(ArgumentError, match=FIRST):
+            read(given)
+    assert not unimported.with_suffix(".ran").exists()
+    importlib.import_module(unimported.stem)
+    assert HashTables.open(file).query(np.ones((1, 3))).ids.tolist() == [0, 1, 2, 3]
+
+
+def test_loading_a_network_imports_nothing(unimported):
+    importlib.import_module(unimported.stem)
+    options = {"function": "leaves_a_trace:ones"}
+    layer = ls.Sampled(50, family="function", family_options=options, sampler="Retrieve() | Uniform(5)")
+    file = unimported.parent / "model"
+    ls.Network([ls.Sparse(9), ls.Dense(4), layer], seed=0).save(file)
+    forget(unimported)
+    with pytest.raises((ArgumentError, CheckpointError), match=FIRST):
+        ls.Network.load(file)
+    assert not unimported.with_suffix(".ran").exists()
+    importlib.import_module(unimported.stem)
+    assert ls.Network.load(file).n_labels == 50
+
+
 def test_a_function_without_a_path_lives_in_its_process():
     family = FunctionFamily(
         lambda x, spec: np.zeros((x.shape[0], spec.n_tables), np.uint32), dim=3, n_tables=2
@@ -94,8 +150,14 @@ def test_query_side_of_its_own():
     ("path", "message"),
     [
         ("no_colon", 'wanted "module:function"'),
-        ("no_such_module_at_all:f", "something that can be imported"),
-        ("a_module_of_hashes:nothing", "something that can be imported"),
+        (
+            "no_such_module_at_all:f",
+            "never imports code that a file names.* import no_such_module_at_all first",
+        ),
+        ("a_module_of_hashes:nothing", "a function that is there"),
+        ("os:system", "none of Python's library"),
+        ("lshsample.plugin:import_module", "none of Python's library"),
+        ("builtins:eval", "none of Python's library"),
         ("a_module_of_hashes:number", "wanted a function"),
         (3, "wanted a function, a NativeFunction or the import path"),
     ],
