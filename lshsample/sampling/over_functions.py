@@ -151,9 +151,9 @@ def inclusion_over_functions(
     Retrieval adds an independent chance r = 1 - (1 - q)^L; AtLeast(m) straight after it makes it the
     binomial tail. Where it probes, the chance of each table is that of its probes given the query, and they
     make r as 1 - prod_l (1 - P_l), or a Poisson binomial tail. A budget, and bounded buckets, have
-    the weights of :func:`~lshsample.sampling.budget.table_weights`. A cap multiplies by what it kept in that row; draws
-    mix in as 1 - (1 - pi)(1 - u); forced ids have 1. Items whose q is 0 are never retrieved: the estimate is
-    of the sum over the others, unless a uniform draw is mixed in.
+    the weights of :func:`~lshsample.sampling.budget.table_weights`. A cap multiplies by what it kept in that
+    row; draws mix in as 1 - (1 - pi)(1 - u); forced ids have 1. Items whose q is 0 are never retrieved: the
+    estimate is of the sum over the others, unless a uniform draw is mixed in.
 
     A pipeline without such a law, in which every item is possible given the tables (Fill, a draw after a cap
     or a Top, pooled queries with a Uniform), has the weights of the law given the tables: the mean of the

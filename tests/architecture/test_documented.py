@@ -24,7 +24,7 @@ PAGES = {page.relative_to(DOCS).as_posix(): page.read_text() for page in sorted(
 EVERYTHING = "\n".join(PAGES.values())
 #: Everything that is public below the package's own names.
 _BELOW = ["data", "errors", "laws", "metrics", "nn", "plugin", "registry", "sampling", "tables"]
-_BELOW += ["estimators", "testing", "training"]
+_BELOW += ["estimators", "testing", "training", "tuning"]
 MODULES = [lshsample, *(importlib.import_module(f"lshsample.{name}") for name in _BELOW)]
 
 
