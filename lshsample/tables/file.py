@@ -30,13 +30,13 @@ import numpy.typing as npt
 
 from lshsample import registry
 from lshsample._native.tables import PackedTables, array_shapes
-from lshsample.errors import ArgumentError, CheckpointError, LshsampleError
+from lshsample.errors import CheckpointError, LshsampleError
 from lshsample.files import atomic_file
 from lshsample.plugin import Rows
 from lshsample.tables.state import TableState
 from lshsample.tables.writer import MAX_ITEMS
 
-__all__ = ["check_blocks", "read_state", "write_state"]
+__all__ = ["check_blocks", "pack_prefix", "read_state", "write_state"]
 
 Array = npt.NDArray[Any]
 
@@ -81,6 +81,11 @@ def _header_of(state: TableState, arrays: dict[str, Array]) -> bytes:
     return json.dumps(header).encode()
 
 
+def pack_prefix(header: bytes) -> bytes:
+    """The 48 bytes before a header."""
+    return _PREFIX.pack(_MAGIC, _VERSION, len(header), hashlib.sha256(header).digest())
+
+
 def write_state(path: str | PathLike[str], state: TableState, vectors: Rows | None) -> None:
     """Write a state with nothing laid over it, whole or not at all."""
     packed = state.packed
@@ -92,7 +97,7 @@ def write_state(path: str | PathLike[str], state: TableState, vectors: Rows | No
     header = _header_of(state, arrays)
     begin = _page(_PREFIX.size + len(header))
     with atomic_file(path) as file:
-        file.write(_PREFIX.pack(_MAGIC, _VERSION, len(header), hashlib.sha256(header).digest()))
+        file.write(pack_prefix(header))
         file.write(header.ljust(begin - _PREFIX.size, b"\0"))
         for array in arrays.values():
             file.write(_bytes(array))
@@ -110,7 +115,11 @@ def _read_header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
     text = data[_PREFIX.size : _PREFIX.size + length]
     if version != _VERSION or hashlib.sha256(text).digest() != digest:
         raise CheckpointError(f"{path}: corrupted: its header does not fit its checksum")
-    return json.loads(text), _page(_PREFIX.size + length)
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: corrupted: its header is no JSON ({error})") from error
+    return header, _page(_PREFIX.size + length)
 
 
 def _map(path: Path) -> mmap.mmap:
@@ -163,7 +172,7 @@ def read_state(path: str | PathLike[str]) -> TableState:
     header, begin = _read_header(where, data)
     try:
         return _state_of(data, header, begin)
-    except (KeyError, TypeError, ValueError, AttributeError, ArgumentError, LshsampleError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, LshsampleError) as error:
         raise CheckpointError(f"{where}: {error}") from error
 
 

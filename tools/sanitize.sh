@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Builds the C core with sanitizers in a copy of the tree and runs the native tests under them.
+#
+#   tools/sanitize.sh [address|thread]...     both by default
+#
+# "address" is AddressSanitizer with UndefinedBehaviorSanitizer. Needs gcc with its sanitizer libraries, and a Python
+# environment in which lshsample[test] is installed (its entry points are used; its code is not).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+tests=(tests/native tests/unit/test_tables.py tests/unit/test_tables_living.py tests/unit/test_tables_file.py)
+tests+=(tests/unit/test_sampling_pipeline.py tests/unit/test_data_xc.py)
+
+build() { # name, flags: an in-place build in a copy of the tree
+    mkdir "$work/$1"
+    git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$work/$1"
+    (cd "$work/$1" && LSHSAMPLE_CFLAGS="-g -O1 -fno-omit-frame-pointer $2" CC=gcc \
+        python setup.py --quiet build_ext --inplace >"$work/$1.log" 2>&1) || { tail -n 40 "$work/$1.log"; return 1; }
+}
+
+run() { # name, library, options...: the tests in that copy, with the sanitizer loaded before everything
+    local name=$1 library
+    library=$(gcc -print-file-name="$2")
+    shift 2
+    (cd "$work/$name" && env "$@" LD_PRELOAD="$library" PYTHONPATH="$work/$name:$work/$name/plugins" \
+        PYTHONMALLOC=malloc OMP_NUM_THREADS=4 setarch -R python -m pytest -q --capture=sys -p no:cacheprovider \
+        -W "ignore::DeprecationWarning" -k "$deselect" "${tests[@]}")
+}
+
+for kind in "${@:-address thread}"; do
+    for name in $kind; do
+        echo "== $name"
+        case $name in
+        address)
+            # Spawned children and memory limits do not go with a preloaded shadow memory.
+            deselect="not processes and not plausible"
+            build address "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
+            run address libasan.so ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
+            ;;
+        thread)
+            # A child forked from a process with threads is more than ThreadSanitizer follows.
+            deselect="not processes and not plausible and not child and not fork"
+            build thread "-fsanitize=thread"
+            run thread libtsan.so TSAN_OPTIONS=halt_on_error=1:report_signal_unsafe=0
+            ;;
+        *)
+            echo "usage: $0 [address|thread]..." >&2
+            exit 2
+            ;;
+        esac
+    done
+done
+cd "$root"
