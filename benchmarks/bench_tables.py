@@ -95,3 +95,104 @@ def test_query(benchmark, bits):
     places_read = (at[:, None] + np.arange(run)).ravel() % flat.size
     benchmark.extra_info["floor_ms"] = round(best(lambda: flat[places_read]) * 1e3, 2)
     benchmark.extra_info["candidates"] = int(drawn.counts.sum())
+
+
+def open_and_query(path, query):
+    """What a process that serves does first."""
+    return HashTables.open(path, threads=1).query(query)
+
+
+def test_open(benchmark, tmp_path):
+    """Opening a saved set, the first query answered; ``verify_ms`` compares every array with its checksum."""
+    rows = np.random.default_rng(0).standard_normal((N_ITEMS, 64), dtype=np.float32)
+    family = make_family("simhash", dim=64, n_hashes=15, n_tables=N_TABLES)
+    HashTables(family, threads=THREADS).build(rows).save(tmp_path / "tables")
+    benchmark.pedantic(open_and_query, (tmp_path / "tables", rows[:1]), rounds=20)
+    benchmark.extra_info["file_bytes"] = (tmp_path / "tables").stat().st_size
+    opened = HashTables.open(tmp_path / "tables", threads=THREADS)
+    benchmark.extra_info["verify_ms"] = round(best(opened.verify, 1) * 1e3, 1)
+
+
+@pytest.mark.parametrize("batch", [1, 1000, 10_000])
+def test_update(benchmark, batch):
+    """Moving ids by small steps, about a third of their codes; merges are a part where they fall due."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((N_ITEMS, 64), dtype=np.float32)
+    family = make_family("simhash", dim=64, n_hashes=15, n_tables=N_TABLES)
+    tables = HashTables(family, threads=1).build(rows)
+    tables.update([0], rows[:1])
+    order, turn = rng.permutation(N_ITEMS), iter(range(10**9))
+
+    def update():
+        ids = order[(next(turn) * batch) % (N_ITEMS - batch) :][:batch]
+        tables.update(ids, rows[ids] + np.float32(0.1))
+
+    benchmark.pedantic(update, rounds=20, warmup_rounds=2)
+    benchmark.extra_info["ids_per_second"] = round(batch / benchmark.stats.stats.median)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.09])
+def test_query_under_changes(benchmark, share):
+    """A batch of queries while so large a share of the entries lies over the tables, unmerged."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((N_ITEMS, 64), dtype=np.float32)
+    family = make_family("simhash", dim=64, n_hashes=15, n_tables=N_TABLES)
+    tables = HashTables(family, threads=1).build(rows)
+    ids = np.flatnonzero(rng.random(N_ITEMS) < share / 2)
+    for part in np.array_split(ids, 10):
+        tables.update(part, rng.standard_normal((len(part), 64), dtype=np.float32))
+    benchmark.pedantic(tables.query, (rows[:BATCH],), rounds=20, warmup_rounds=3)
+    benchmark.extra_info["overlays"] = [overlay.n_entries for overlay in tables.state.overlays]
+
+
+def readers_rate(tables, queries, seconds):
+    """Batches a second that one thread reads."""
+    done, begin = 0, time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        tables.query(queries, threads=1)
+        done += 1
+    return done / (time.perf_counter() - begin)
+
+
+def test_readers_beside_a_writer(benchmark):
+    """One reader alone, then beside a writer that moves 100,000 ids a second; both on a core of their own.
+
+    ``share`` is what the reader keeps of its rate, in turns one after the other; ``ids_per_second`` is what
+    the writer reached.
+    """
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((N_ITEMS, 64), dtype=np.float32)
+    moved = rows + 0.1 * rng.standard_normal(rows.shape, dtype=np.float32)
+    family = make_family("simhash", dim=64, n_hashes=15, n_tables=N_TABLES)
+    tables, queries, order = (
+        HashTables(family, threads=1).build(rows),
+        rows[:BATCH].copy(),
+        rng.permutation(N_ITEMS),
+    )
+    shares, rates = [], []
+
+    def write(stop, count):
+        begin = time.perf_counter()
+        while not stop.is_set():
+            at, turn = count[0] % (N_ITEMS - 5000), count[0] // N_ITEMS % 2
+            ids = order[at : at + 5000]
+            tables.update(ids, (moved, rows)[turn][ids])
+            count[0] += 5000
+            time.sleep(max(0.0, count[0] / 100_000 - (time.perf_counter() - begin)))
+
+    def turn():
+        alone, stop, count = readers_rate(tables, queries, 1.0), threading.Event(), [0]
+        writer = threading.Thread(target=write, args=(stop, count))
+        writer.start()
+        begin = time.perf_counter()
+        beside = readers_rate(tables, queries, 2.0)
+        rates.append(count[0] / (time.perf_counter() - begin))
+        stop.set()
+        writer.join()
+        tables.compact()
+        shares.append(beside / alone)
+
+    tables.update(order[:1], rows[order[:1]])
+    benchmark.pedantic(turn, rounds=5)
+    benchmark.extra_info["share"] = round(float(np.median(shares)), 2)
+    benchmark.extra_info["ids_per_second"] = round(float(np.median(rates)))
