@@ -249,11 +249,11 @@ def _observe(
     n_items = tables.n_ids
     wanted = np.arange(len(near))[:, None] * n_items + near
     found = np.isin(wanted, active.row_of_ids() * n_items + active.ids)
-    numbers: Floats = np.zeros(len(near))
+    numbers: Any = np.zeros(len(near))
     lawful = sampler.sample(queries, seed=seed, law="functions", threads=1)
     if not lawful.is_biased:
         keys, weights = lawful.row_of_ids() * n_items + lawful.ids, np.exp(-lawful.log_inclusion)
-        numbers = np.bincount(
+        numbers += np.bincount(
             keys[np.isin(keys, wanted)] // n_items, weights[np.isin(keys, wanted)], len(near)
         )
     return Measures(
