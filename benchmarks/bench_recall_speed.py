@@ -8,16 +8,30 @@ exact search by BLAS stands beside them, and HNSW, a graph and no LSH, is the ho
 """
 
 import os
+import time
 
 import numpy as np
 import pytest
-from clustered import clustered
 
 from lshsample import HashTables, make_family
 from lshsample._native import layers
 
 N_ITEMS = int(os.environ.get("LSHSAMPLE_BENCH_ITEMS", "1000000"))
 N_QUERIES, DIM, TOP, WANTED, THREADS = 512, 128, 10, 0.9, 2
+
+
+def clustered(n_items, n_queries, dim=128, per_cluster=100, spread=0.7, seed=0):
+    """Items (n_items, dim) and queries (n_queries, dim), float32 of norm 1, around common centres.
+
+    A vector is its centre plus normal noise of ``spread`` times the centre's norm, so that a query's nearest
+    items are those of its cluster, at cosines around 1 / (1 + spread**2), and all others are near 0.
+    """
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((max(1, n_items // per_cluster), dim), dtype=np.float32)
+    rows = centres[rng.integers(0, len(centres), n_items + n_queries)]
+    rows += np.float32(spread) * rng.standard_normal(rows.shape, dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows[:n_items], rows[n_items:]
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +56,25 @@ def ranked(items, queries, indptr, ids):
 
 
 def make_lshsample(items, queries, truth):
-    """Tables of SimHash, the fewest probes that reach the recall."""
-    bits = max(8, round(np.log2(len(items) / 8)))
-    family = make_family("simhash", dim=DIM, n_hashes=bits, n_tables=32, seed=0)
-    tables = HashTables(family, threads=THREADS).build(items)
+    """Tables of SimHash; of three lengths of codes, each with the fewest probes, the quickest in batches."""
+    best = (np.inf, None, None)
+    for bits in (b := max(8, round(np.log2(len(items) / 8))), b + 2, b + 4):
+        family = make_family("simhash", dim=DIM, n_hashes=bits, n_tables=32, seed=0)
+        tables = HashTables(family, threads=THREADS).build(items)
+        for probes in range(1, 200):
 
-    for probes in range(1, 200):
+            def search(q, tables=tables, probes=probes):
+                found = tables.query(q, n_probes=probes, threads=THREADS)
+                return ranked(items, q, found.indptr, found.ids)
 
-        def search(q, probes=probes):
-            found = tables.query(q, n_probes=probes, threads=THREADS)
-            return ranked(items, q, found.indptr, found.ids)
-
-        if recall(search(queries), truth) >= WANTED:
-            return search, {"probes": probes, "bits": bits, "MiB": tables.memory_bytes >> 20}
-    raise AssertionError("no number of probes reaches the recall")
+            if recall(search(queries), truth) >= WANTED:
+                began = time.perf_counter()
+                search(queries)
+                taken = time.perf_counter() - began
+                how = {"probes": probes, "bits": bits, "MiB": tables.memory_bytes >> 20}
+                best = min(best, (taken, search, how), key=lambda choice: choice[0])
+                break
+    return best[1:]
 
 
 def make_faiss_lsh(items, queries, truth):
@@ -64,7 +83,7 @@ def make_faiss_lsh(items, queries, truth):
     faiss.omp_set_num_threads(THREADS)
     index = faiss.IndexLSH(DIM, 256)
     index.add(items)
-    for n in (10, 20, 40, 80, 160, 320, 640, 1280, 2560):
+    for n in (int(10 * 1.25**i) for i in range(30)):
 
         def search(q, n=n):
             ids = np.sort(index.search(q, n)[1], axis=1).astype(np.int32)
