@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["lshsample_contender", "lshsample_settings", "lshsample_workload"]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the mark of pytest-benchmark where that is not installed: its tests can be collected all the same."""
+    config.addinivalue_line("markers", "benchmark: options of pytest-benchmark")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of comparisons."""
     group = parser.getgroup("lshsample", "comparison of hash families (lshsample)")

@@ -1,4 +1,4 @@
-"""The cases that fuzzers began with or found: readers refuse them with an error of their own, or read them."""
+"""The cases that fuzzers began with or found: readers refuse them with a clear error, or read them right."""
 
 from __future__ import annotations
 
