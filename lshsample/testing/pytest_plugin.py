@@ -22,7 +22,7 @@ __all__ = ["lshsample_contender", "lshsample_settings", "lshsample_workload"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Know the mark of pytest-benchmark where that is not installed: its tests can be collected all the same."""
+    """Know the mark of pytest-benchmark where that is not installed, so that its tests can be collected."""
     config.addinivalue_line("markers", "benchmark: options of pytest-benchmark")
 
 
