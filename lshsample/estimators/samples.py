@@ -106,13 +106,21 @@ class Samples:
         )
 
     def ratio(self, values: Sequence[Floats], base: Sequence[Floats]) -> Estimate:
-        """Ratios (rows, c) of sums of ``values`` to sums of ``base`` (one column), by linearisation."""
+        """Ratios (rows, c) of sums of ``values`` to sums of ``base`` (one column).
+
+        The standard errors are those of the residuals, each divided by 1 - h, h being the id's share of the
+        base: what leaving the id out would change (the jackknife's residuals), since plain linearisation
+        tells too little where a few ids carry the sum.
+        """
         top, bottom = self.totals(values).mean(axis=0), self.totals(base).mean(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = top / bottom
+        n = len(self.sets)
         residuals = [
-            each - ratio[active.row_of_ids()] * below
-            for active, each, below in zip(self.sets, values, base, strict=True)
+            (each - ratio[rows] * below) / _without(weight[:, None] * below / (n * bottom[rows]))
+            for each, below, weight, rows in zip(
+                values, base, self.weights, (active.row_of_ids() for active in self.sets), strict=True
+            )
         ]
         error, degrees, method = self._error(residuals, self.totals(residuals))
         if error is not None:
@@ -133,6 +141,11 @@ class Samples:
             return None, np.array(np.inf), "none"
         error = totals.std(axis=0, ddof=1) / np.sqrt(len(totals))
         return np.asarray(error), np.array(len(totals) - 1.0), "replicates"
+
+
+def _without(share: Floats) -> Floats:
+    """1 - h, away from 0."""
+    return np.asarray(np.maximum(1 - np.nan_to_num(share), 0.1))
 
 
 def _row_sums(active: ActiveSet, values: Floats) -> Floats:
