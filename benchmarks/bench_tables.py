@@ -174,10 +174,10 @@ def test_readers_beside_a_writer(benchmark):
     def write(stop, count):
         begin = time.perf_counter()
         while not stop.is_set():
-            at, turn = count[0] % (N_ITEMS - 5000), count[0] // N_ITEMS % 2
-            ids = order[at : at + 5000]
+            at, turn = count[0] % (N_ITEMS - 2000), count[0] // N_ITEMS % 2
+            ids = order[at : at + 2000]
             tables.update(ids, (moved, rows)[turn][ids])
-            count[0] += 5000
+            count[0] += 2000
             time.sleep(max(0.0, count[0] / 100_000 - (time.perf_counter() - begin)))
 
     def turn():
