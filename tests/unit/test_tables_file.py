@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import multiprocessing
 import os
 import struct
+import subprocess
+import sys
 
 import attrs
 import numpy as np
@@ -258,22 +259,23 @@ def test_readers_keep_a_file_that_is_replaced(rows, tmp_path):
     assert HashTables.open(path).n_items == 7
 
 
-def _count(path, rows, out):
-    tables = HashTables.open(path)
-    out.put((len(tables.query(rows).ids), tables.state.packed.ids.flags.owndata))
+_COUNT = """
+import sys
+import numpy as np
+from lshsample import HashTables
+tables = HashTables.open(sys.argv[1])
+print(len(tables.query(np.load(sys.argv[2])).ids), tables.state.packed.ids.flags.owndata)
+"""
 
 
 def test_processes_share_a_file(rows, tmp_path):
-    tables, path = HashTables(family_of()).build(rows), tmp_path / "t"
+    tables, path, queries = HashTables(family_of()).build(rows), tmp_path / "t", tmp_path / "rows.npy"
     tables.save(path)
-    context = multiprocessing.get_context("spawn")
-    out = context.Queue()
-    workers = [context.Process(target=_count, args=(path, rows, out)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    assert [out.get(timeout=60) for _ in workers] == [(len(tables.query(rows).ids), False)] * 2
-    for worker in workers:
-        worker.join()
+    np.save(queries, rows)
+    command = [sys.executable, "-c", _COUNT, str(path), str(queries)]
+    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [worker.communicate(timeout=60)[0].split() for worker in workers]
+    assert told == [[str(len(tables.query(rows).ids)), "False"]] * 2
 
 
 def test_nothing_of_a_file_is_executed_or_left_untyped(rows, tmp_path):
