@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy.special import ndtr, owens_t
 
 from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows, integer, one_of
+from lshsample_families._probing import best_codes, by_cost, digits
 from lshsample_families._projecting import ProjectingSpec, draw_projection, vertex_kernel
 from lshsample_families._projections import Projection
 
@@ -95,6 +96,26 @@ class CrossPolytope(HashFamily):
             vertices = (2 * nearest + negative)[:, :, 0].astype(np.uint32)
             for k in range(self.n_hashes):
                 codes[start : start + block] |= vertices[:, k] << np.uint32(k * self.bits_per_hash)
+        return codes
+
+    def probe(self, q: Rows, n_probes: int) -> Codes:
+        """Codes (n, n_tables, n_probes) of the vertices around each row's own, the nearest first.
+
+        Near is a code when the differences between the largest projection and those of its vertices have a
+        small sum of squares over its hashes: the next largest coordinates come first (Andoni et al., 2015).
+        The law of the probes, given the query, is not worked out: :meth:`probe_probability` refuses.
+        """
+        codes = np.empty((q.shape[0], self.n_tables, n_probes), np.uint32)
+        values = 2 * self.spec.dimension
+        block = max(1, (1 << 20) // (self.n_hashes * values * self.n_tables))
+        for start in range(0, q.shape[0], block):
+            rows = q[start : start + block]
+            margins = self.margins(rows).transpose(0, 3, 1, 2).astype(np.float64)
+            signed = np.stack([margins, -margins], axis=-1).reshape(-1, self.n_hashes, values)
+            own = digits(self.hash(rows).reshape(-1), self.n_hashes, self.bits_per_hash)
+            costs = np.square(signed.max(axis=2, keepdims=True) - signed)
+            found = best_codes(*by_cost(own, costs, n_probes), self.bits_per_hash, n_probes)
+            codes[start : start + block] = found.reshape(-1, self.n_tables, n_probes)
         return codes
 
     def native(self) -> NativeKernel:

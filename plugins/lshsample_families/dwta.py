@@ -14,8 +14,9 @@ from lshsample.errors import ArgumentError
 from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, integer, one_of
 from lshsample_families import _draws
 from lshsample_families._native import dwta_kernel
+from lshsample_families._probing import best_codes, by_cost, digits
 
-__all__ = ["DWTA", "DWTASpec", "Windows", "rank_agreement"]
+__all__ = ["DWTA", "DWTASpec", "Windows", "probe_windows", "rank_agreement"]
 
 Float32 = npt.NDArray[np.float32]
 Entries = tuple[npt.NDArray[np.integer], Float32]
@@ -157,6 +158,16 @@ class DWTA(HashFamily):
         ranks = _mix(columns.astype(np.uint32) * np.uint32(0x9E3779B1) ^ seed)
         return int(ranks.min()) & (self.spec.window - 1)
 
+    def probe(self, q: Rows, n_probes: int) -> Codes:
+        """Codes (n, n_tables, n_probes) with other winners than each row's own, the closest first.
+
+        Close is a code when the differences between the largest value of a window and that of the winner that
+        the code stands for have a small sum of squares over its hashes: second largest values come first.
+        Zeros, and all of an empty window, come last. There is no law of the probes:
+        :meth:`probe_probability` refuses.
+        """
+        return probe_windows(self, q, self._windows, n_probes, zeros=False)
+
     def native(self) -> NativeKernel:
         """The compiled kernel, for the instruction set in use."""
         return dwta_kernel(self.spec, self._windows)
@@ -169,6 +180,25 @@ class DWTA(HashFamily):
         """:func:`rank_agreement` of pairs of rows, ``q[i]`` with ``x[i]``: (n,) float64."""
         pairs = zip(_nonzero_entries(q), _nonzero_entries(x), strict=True)
         return np.array([rank_agreement(a, b, self.dim, self.spec.window) for a, b in pairs], np.float64)
+
+
+def probe_windows(family: HashFamily, q: Rows, windows: Windows, n_probes: int, *, zeros: bool) -> Codes:
+    """Probes of a family of windows; ``zeros`` says whether zeros are values."""
+    size, n_hashes = windows.columns.shape[1], family.n_hashes
+    codes = np.empty((q.shape[0], family.n_tables, n_probes), np.uint32)
+    block = max(1, (1 << 20) // max(windows.columns.size, family.dim))
+    for start in range(0, q.shape[0], block):
+        rows = q[start : start + block]
+        dense = (rows if isinstance(rows, np.ndarray) else rows.toarray()).astype(np.float64)
+        seen = dense[:, windows.columns].reshape(-1, n_hashes, size)
+        absent = (seen == 0) & (not zeros)
+        largest = np.where(absent, -np.inf, seen).max(axis=2, keepdims=True)
+        costs = np.square(np.where(np.isfinite(largest), largest, 0) - seen)
+        costs[absent] = np.inf
+        own = digits(family.hash_query(rows).reshape(-1), n_hashes, family.bits_per_hash)
+        found = best_codes(*by_cost(own, costs, n_probes), family.bits_per_hash, n_probes)
+        codes[start : start + block] = found.reshape(-1, family.n_tables, n_probes)
+    return codes
 
 
 def _mix(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows
 from lshsample_families._native import wta_kernel
 from lshsample_families._sets import entries
-from lshsample_families.dwta import DWTASpec, Windows, _log_choose
+from lshsample_families.dwta import DWTASpec, Windows, _log_choose, probe_windows
 
 __all__ = ["WTA", "concordance"]
 
@@ -73,6 +73,15 @@ class WTA(HashFamily):
                 positions = dense[:, window].argmax(axis=1).astype(np.uint32)
                 codes[start : start + block, table] |= positions << np.uint32(k * self.bits_per_hash)
         return codes
+
+    def probe(self, q: Rows, n_probes: int) -> Codes:
+        """Codes (n, n_tables, n_probes) with other winners than each row's own, the closest first.
+
+        Close is a code when the differences between the largest value of a window and that of the winner that
+        the code stands for have a small sum of squares over its hashes: second largest values come first.
+        There is no law of the probes: :meth:`probe_probability` refuses.
+        """
+        return probe_windows(self, q, self._windows, n_probes, zeros=True)
 
     def native(self) -> NativeKernel:
         """The compiled kernel, for the instruction set in use."""

@@ -16,7 +16,8 @@ WRAPPERS = ("l2-alsh", "multiprobe", "norm-ranging", "sign-alsh", "simple-lsh")
 #: What may stand inside each; everything else must be refused, with a reason.
 FITS = {
     "l2-alsh": {"e2lsh"},
-    "multiprobe": {"simhash", "learned-simhash", *WRAPPERS} - {"multiprobe", "l2-alsh"},
+    "multiprobe": {"simhash", "learned-simhash", "cross-polytope", "dwta", "e2lsh", "wta", *WRAPPERS}
+    - {"multiprobe"},
     "norm-ranging": {"simhash", "cross-polytope", "e2lsh", "multiprobe"},
     "sign-alsh": {"simhash", "cross-polytope", "multiprobe"},
     "simple-lsh": {"simhash", "cross-polytope", "e2lsh", "multiprobe"},

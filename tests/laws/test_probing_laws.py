@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from lshsample_families.e2lsh import _step_law
 from lshsample_families.simhash import flips_probability
 
 from lshsample import AtLeast, HashTables, Retrieve, Uniform, laws
@@ -146,6 +147,8 @@ def test_families_without_such_a_law_say_so():
     for family in (
         make_family("dwta", dim=DIM, n_hashes=2, window=4),
         make_family("simhash", dim=DIM, projection="sparse"),
+        make_family("e2lsh", dim=DIM, projection="sparse"),
+        make_family("cross-polytope", dim=DIM),
     ):
         with pytest.raises(UnsupportedError, match="no law of its probes"):
             family.probe_probability(q, q, 2)
@@ -155,3 +158,86 @@ def test_a_query_of_zeros():
     q = np.zeros((1, DIM), np.float32)
     family = make_family("simhash", dim=DIM, n_hashes=3, n_tables=2, projection="gaussian")
     assert family.probe_probability(q, queries(4), 2) == pytest.approx(np.full((4, 2), 2 / 8))
+
+
+def at_distances(q, distances, seed=1):
+    """Rows at given distances from q."""
+    way = np.random.default_rng(seed).standard_normal((len(distances), len(q)))
+    way /= np.linalg.norm(way, axis=1, keepdims=True)
+    return (q + np.asarray(distances)[:, None] * way).astype(np.float32)
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS)
+@pytest.mark.parametrize(("bits", "probes"), [(8, 6), (2, 6), (1, 3)])
+def test_rows_are_found_by_distance_as_often_as_the_law_says_in_every_bin(projection, bits, probes):
+    """E2LSH; with few bits, numbers wrap around within the distances."""
+    q = queries(1)
+    x = at_distances(q[0], np.geomspace(0.2, 14, 12))
+    stated, found = [], []
+    for seed in range(160):
+        family = make_family("e2lsh", dim=DIM, n_hashes=3, n_tables=16, bits=bits, width=2.5, seed=seed,
+                             projection=projection)  # fmt: skip
+        looked = probe_rows(family, q, probes, threads=1)[0]
+        stated.append(family.probe_probability(q, x, probes))
+        found.append((hash_rows(family, x, threads=1)[:, :, None] == looked).any(axis=2))
+    stated, found = np.concatenate(stated).ravel(), np.concatenate(found).ravel()
+    bins = np.digitize(stated, np.linspace(0, 1, 11))
+    checked = 0
+    for b in np.unique(bins):
+        p, hit = stated[bins == b], found[bins == b]
+        if len(p) > 300:
+            allowed = 3.2905 * np.sqrt((p * (1 - p)).sum()) + 0.5
+            assert abs(hit.sum() - p.sum()) < 1.25 * allowed, f"bin {b}: {hit.mean()} against {p.mean()}"
+            checked += 1
+    assert checked >= 5
+
+
+def test_steps_of_e2lsh_are_floors_of_normal_numbers():
+    rng, period = np.random.default_rng(0), 8
+    within, normal = np.array([[0.03, 0.5], [0.7, 0.999]]), rng.standard_normal(400_000)
+    ratios = np.array([0.0, 0.05, 0.6, 3.0, 7.9, 8.1, 1e9])
+    law = _step_law(ratios, within, np.arange(8.0), period)
+    assert law.sum(axis=-1) == pytest.approx(np.ones((7, 2, 2)), abs=1e-8)
+    for i, ratio in enumerate(ratios):
+        for place in np.ndindex(2, 2):
+            steps = np.floor(within[place] + ratio * normal).astype(np.int64) % period
+            seen = np.bincount(steps, minlength=8) / len(normal)
+            p = law[(i, *place)]
+            assert (np.abs(seen - p) <= 4.5 * np.sqrt(p * (1 - p) / len(normal)) + 1e-8).all()
+
+
+def test_the_mean_over_fractions_is_the_law_of_a_code_of_e2lsh():
+    q = queries(1)
+    x = at_distances(q[0], [0.5, 2.0, 6.0, 40.0])
+    family = make_family("e2lsh", dim=DIM, n_hashes=2, n_tables=20_000, bits=3, projection="gaussian")
+    given = family.probe_probability(q, x, 1)
+    expected = family.code_probability(family.similarity_of(np.repeat(q, 4, axis=0), x))
+    assert np.abs(given.mean(axis=1) - expected) == pytest.approx(0, abs=4 * given.std() / 20_000**0.5)
+
+
+def test_all_codes_of_e2lsh_are_certain():
+    q = queries(1)
+    x = np.concatenate([q, at_distances(q[0], [0.5, 9.0, 200.0])])
+    family = make_family("e2lsh", dim=DIM, n_hashes=3, n_tables=4, bits=2)
+    assert family.probe_probability(q, x, 64) == pytest.approx(np.ones((4, 4)))
+    assert family.probe_probability(q, x, 1)[0].tolist() == [1] * 4
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS)
+def test_sums_are_unbiased_with_probes_of_e2lsh(projection):
+    q = queries(2)
+    x = np.concatenate([at_distances(q[0], np.geomspace(0.3, 9, 30)), queries(20, seed=9)])
+    values = np.random.default_rng(3).random(len(x))
+    totals = []
+    for seed in range(120):
+        family = make_family(
+            "e2lsh", dim=DIM, n_hashes=3, n_tables=8, bits=4, seed=seed, projection=projection
+        )
+        tables = HashTables(family, threads=1).build(x)
+        sampler = (Retrieve(tables, probes=4) | Uniform(4)).bind(n_items=len(x))
+        active = sampler.sample(q, law="functions", seed=seed, threads=1)
+        weights = values[active.ids] / np.exp(active.log_inclusion)
+        totals.append([weights[: active.indptr[1]].sum(), weights[active.indptr[1] :].sum()])
+    error = np.std(totals, axis=0) / len(totals) ** 0.5
+    assert (np.abs(np.mean(totals, axis=0) - values.sum()) < 4 * error).all()
+    assert (error < 0.08 * values.sum()).all()
