@@ -16,6 +16,7 @@ import pytest
 import scipy.sparse as sp
 
 from lshsample._native import core
+from lshsample.errors import LshsampleError
 from lshsample.nn import Adam, Dense, Network, Sampled, Sparse
 from lshsample.nn.signals import Run
 from lshsample.registry import families
@@ -78,7 +79,7 @@ def test_pipeline(benchmark, sampler):
 def test_family(benchmark, family):
     try:
         steps = Steps(family=family)
-    except Exception as reason:
+    except LshsampleError as reason:
         pytest.skip(f"{family} does not hash a layer's rows without options of its own: {reason}")
     measure(benchmark, steps)
 

@@ -1,0 +1,92 @@
+"""A training step beside PyTorch's on the same batches: the full softmax, and a softmax over sampled units.
+
+``pip install torch; MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=9000000000000000000 pytest
+benchmarks/bench_peers.py --benchmark-only`` takes the steps in turns, 2 threads each. The two settings let
+the C library keep freed memory: without them a large part of a full softmax goes to fresh pages.
+``extra_info`` holds the peer's milliseconds and the quartiles of the ratio, peer over lshsample, by turns.
+The peers are what one would write: an ``EmbeddingBag`` of the features, ReLU, an output layer; dense Adam for
+the full softmax; for the sampled one, as many uniform units as lshsample's active set has, beside the batch's
+labels, looked up from sparse embeddings under ``SparseAdam``.
+"""
+
+import time
+
+import numpy as np
+import pytest
+from bench_step import ACTIVE, HIDDEN, N_FEATURES, N_LABELS, THREADS, Steps
+
+torch = pytest.importorskip("torch")
+TURNS = {"full": 12, "sampled": 60}
+
+
+class Peer:
+    """The same network in PyTorch; ``kind`` is full or sampled."""
+
+    def __init__(self, kind, batches):
+        torch.set_num_threads(THREADS)
+        torch.manual_seed(0)
+        self.batches, self.step, sparse = batches, 0, kind == "sampled"
+        self.features = torch.nn.EmbeddingBag(N_FEATURES, HIDDEN, mode="sum", sparse=True)
+        self.rows = torch.nn.Embedding(N_LABELS, HIDDEN, sparse=sparse)
+        self.bias = torch.nn.Embedding(N_LABELS, 1, sparse=sparse)
+        for table in (self.features, self.rows, self.bias):
+            torch.nn.init.normal_(table.weight, std=HIDDEN**-0.5)
+        output = [*self.rows.parameters(), *self.bias.parameters()]
+        inputs = [*self.features.parameters()]
+        self.optimizers = [torch.optim.SparseAdam(inputs + output if sparse else inputs)]
+        if not sparse:
+            self.optimizers.append(torch.optim.Adam(output, fused=True))
+        self.loss = self.sampled if sparse else self.full
+
+    def __call__(self):
+        self.step += 1
+        x, y = self.batches[self.step % len(self.batches)]
+        indices, offsets = torch.from_numpy(x.indices), torch.from_numpy(x.indptr[:-1].astype(np.int32))
+        hidden = torch.relu(self.features(indices, offsets, per_sample_weights=torch.from_numpy(x.data)))
+        loss = self.loss(hidden, y)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def full(self, hidden, y):
+        logits = torch.nn.functional.linear(hidden, self.rows.weight, self.bias.weight[:, 0])
+        return cross_entropy(logits, y, torch.from_numpy(y.indices).long())
+
+    def sampled(self, hidden, y):
+        labels = np.unique(y.indices)
+        drawn = np.random.default_rng(self.step).integers(0, N_LABELS, ACTIVE - len(labels))
+        units = np.union1d(labels, drawn)
+        active = torch.from_numpy(units).long()
+        logits = torch.nn.functional.linear(hidden, self.rows(active), self.bias(active)[:, 0])
+        return cross_entropy(logits, y, torch.from_numpy(np.searchsorted(units, y.indices)))
+
+
+def cross_entropy(logits, y, columns):
+    """Mean over rows of the softmax cross-entropy with a row's labels, equally weighted."""
+    each = np.diff(y.indptr)
+    rows = torch.from_numpy(np.repeat(np.arange(y.shape[0]), each))
+    weights = torch.from_numpy(np.repeat(1 / each, each).astype(np.float32))
+    chosen = (logits[rows, columns] * weights).sum()
+    return (torch.logsumexp(logits, 1).sum() - chosen) / y.shape[0]
+
+
+@pytest.mark.benchmark(group="peers")
+@pytest.mark.parametrize("kind", ["sampled", "full"])
+@pytest.mark.parametrize("sampler", ["lsh", "uniform"])
+def test_peer(benchmark, kind, sampler):
+    ours = Steps(sampler=sampler)
+    peer, times = Peer(kind, ours.batches), []
+    peer()
+
+    def in_turn():
+        start = time.perf_counter()
+        peer()
+        times.append(time.perf_counter() - start)
+
+    benchmark.pedantic(ours, setup=in_turn, rounds=TURNS[kind], warmup_rounds=2)
+    ratios = np.array(times[-TURNS[kind] :]) / np.array(benchmark.stats.stats.data)
+    benchmark.extra_info["active"] = float(np.median(ours.active))
+    benchmark.extra_info["peer_ms"] = round(1e3 * float(np.median(times)), 1)
+    benchmark.extra_info["ratio_quartiles"] = np.percentile(ratios, [25, 50, 75]).round(2).tolist()
