@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from lshsample import laws
 from lshsample._native import core
+from lshsample._native import family as door
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.plugin import HashFamily, Rows
 from lshsample.registry import make_family
@@ -135,11 +136,11 @@ class _Sample:
     def _of(self, family: HashFamily, ids: npt.NDArray[np.int64], probes: int) -> Floats:
         if probes == 1:
             rows = np.repeat(np.arange(len(ids)), ids.shape[1])
-            chance = family.pair_code_probability(self.queries[rows], self.vectors[ids.ravel()])
-            return np.asarray(chance).reshape(ids.shape)
+            chance = door.pair_chances(family, self.queries[rows], self.vectors[ids.ravel()])
+            return chance.reshape(ids.shape)
         # The mean over tables stands for each: exact for one table, and near for several.
         each = [
-            family.probe_probability(self.queries[i : i + 1], self.vectors[row], probes).mean(axis=1)
+            door.pair_chances(family, self.queries[i : i + 1], self.vectors[row], probes).mean(axis=1)
             for i, row in enumerate(ids[:_PROBED_QUERIES])
         ]
         return np.array(each)

@@ -26,11 +26,14 @@ __all__ = [
     "family_label",
     "hash_rows",
     "kernel_struct",
+    "pair_chances",
     "prepared",
     "probe_rows",
+    "reseeded",
 ]
 
 Codes = npt.NDArray[np.uint32]
+Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32] | sp.csr_array
 
 #: A longer probe sequence is a mistake: it would cost more than to scan the items.
@@ -127,14 +130,73 @@ def prepared(family: HashFamily, rows: Rows) -> HashFamily:
     PluginError
         It returned something else, or failed.
     """
-    new = _call_python(family, "prepare", rows)
-    shape = ("dim", "n_hashes", "n_tables", "seed")
-    if type(new) is not type(family) or any(getattr(new, a) != getattr(family, a) for a in shape):
+    return _same_shape(family, "prepare", _call_python(family, "prepare", rows), family.seed)
+
+
+def reseeded(family: HashFamily, seed: int) -> HashFamily:
+    """The family with other functions: what its ``with_seed`` makes, of the same class and shape.
+
+    Raises
+    ------
+    PluginError
+        It returned something else, or failed.
+    UnsupportedError
+        Its functions are not drawn by a seed.
+    """
+    return _same_shape(family, "with_seed", _call_python(family, "with_seed", seed), seed)
+
+
+def _same_shape(family: HashFamily, method: str, new: Any, seed: int) -> HashFamily:
+    shape = ("dim", "n_hashes", "n_tables")
+    if (
+        type(new) is not type(family)
+        or new.seed != seed
+        or any(getattr(new, a) != getattr(family, a) for a in shape)
+    ):
         raise PluginError(
-            f"{family_label(family)}.prepare: returned {new!r}; wanted the same class, dim, n_hashes, "
-            "n_tables and seed"
+            f"{family_label(family)}.{method}: returned {new!r}; wanted the same class, dim, n_hashes and "
+            f"n_tables, and seed {seed}"
         )
     return new
+
+
+def pair_chances(family: HashFamily, q: Any, x: Any, n_probes: int = 1) -> Floats:
+    """Probabilities that buckets hold pairs, by the family's law.
+
+    Parameters
+    ----------
+    family : HashFamily
+        The hash functions.
+    q, x : rows that were checked
+        Queries and data, pair by pair; with more than one probe, one query and data.
+    n_probes : int
+        Buckets that a query looks into in each table.
+
+    Returns
+    -------
+    (n,) or, with more than one probe, (n, n_tables) float64 array
+
+    Raises
+    ------
+    UnsupportedError
+        The family has no such law.
+    PluginError
+        The law failed, or gave something else than probabilities of that shape.
+    """
+    shape: tuple[int, ...] = (x.shape[0],)
+    if n_probes == 1:
+        method, found = "pair_code_probability", _call_python(family, "pair_code_probability", q, x)
+    else:
+        method, shape = "probe_probability", (*shape, family.n_tables)
+        found = _call_python(family, method, q, x, n_probes)
+    where = f"{family_label(family)}.{method}"
+    if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.shape != shape:
+        given = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
+        raise PluginError(f"{where}: returned {given}; wanted an array of floats of shape {shape}")
+    if not ((found >= 0) & (found <= 1)).all():
+        ends = f"{found.min()} to {found.max()}"
+        raise PluginError(f"{where}: returned values from {ends}; wanted probabilities from 0 to 1")
+    return found.astype(np.float64, copy=False)
 
 
 def probe_rows(family: HashFamily, q: Any, n_probes: int, *, threads: int | None = None) -> Codes:

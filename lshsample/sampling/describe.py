@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from lshsample import laws
+from lshsample._native import family as door
 from lshsample.errors import ArgumentError
 from lshsample.plugin import HashFamily
 from lshsample.sampling.exact_top import ExactTop
@@ -72,13 +73,13 @@ def measured_pairs(
     rng = np.random.default_rng(seed)
     if probes == 1:
         q, x = queries[rng.integers(0, queries.shape[0], n)], vectors[rng.integers(0, vectors.shape[0], n)]
-        return Pairs(similarity=family.similarity_of(q, x), chance=family.pair_code_probability(q, x))
+        return Pairs(similarity=family.similarity_of(q, x), chance=door.pair_chances(family, q, x))
     similarity, chance = [], []
     chosen = rng.permutation(queries.shape[0])[:64]
     for row in chosen:
         x, q = vectors[rng.integers(0, vectors.shape[0], max(1, n // len(chosen)))], queries[row : row + 1]
         similarity.append(family.similarity_of(q[np.zeros(x.shape[0], np.intp)], x))
-        chance.append(family.probe_probability(q, x, probes))
+        chance.append(door.pair_chances(family, q, x, probes))
     return Pairs(similarity=np.concatenate(similarity), chance=np.concatenate(chance))
 
 

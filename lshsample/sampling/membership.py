@@ -99,7 +99,8 @@ def table_probabilities(state: TableState, queries: Any, rows: Int64, ids: Int32
     for part in pair_parts(rows, max(1, _BLOCK // n_tables), by_query=probes > 1):
         x = vectors[ids[part]]
         if probes == 1:
-            out[part, 0] = family.pair_code_probability(queries[rows[part]], x)
+            out[part, 0] = door.pair_chances(family, queries[rows[part]], x)
         else:
-            out[part] = family.probe_probability(queries[rows[part.start] : rows[part.start] + 1], x, probes)
+            query = queries[rows[part.start] : rows[part.start] + 1]
+            out[part] = door.pair_chances(family, query, x, probes)
     return out

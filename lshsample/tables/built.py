@@ -148,7 +148,7 @@ class BuiltTables:
         seed : int
             Names the functions, 0 to 2**63 - 1.
         """
-        family = self.family.with_seed(seed)
+        family = door.reseeded(self.family, seed)
         self._install(family, vectors)
         return self
 

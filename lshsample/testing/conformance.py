@@ -104,7 +104,7 @@ def check_codes(case: FamilyCase) -> None:
 
 
 def check_dense_equals_csr(case: FamilyCase) -> None:
-    """A row's codes do not depend on how it is stored; explicit zeros are zeros."""
+    """A row's codes do not depend on how it is stored; explicit zeros are zeros; float64 is taken too."""
     for family, x in _shapes(case):
         csr = core.csr_rows(sp.csr_array(x), "x")
         explicit: Any = csr.copy()
@@ -117,6 +117,10 @@ def check_dense_equals_csr(case: FamilyCase) -> None:
                 f"{method}: a stored zero matters"
             )
         assert (hash_rows(family, x) == hash_rows(family, csr)).all(), "kernel: dense and CSR rows differ"
+        for query in (False, True):
+            codes = hash_rows(family, x, query=query)
+            for double in (x.astype(np.float64), sp.csr_array(x.astype(np.float64))):
+                assert (hash_rows(family, double, query=query) == codes).all(), "float64 rows differ"
         assert (hash_rows(family, explicit.toarray()) == hash_rows(family, explicit)).all(), (
             "kernel: a stored zero"
         )

@@ -11,11 +11,17 @@ import numpy.typing as npt
 
 __all__ = ["gaussians", "integers", "permutations", "signs", "words"]
 
+#: Pairs of Gaussian numbers that are made at once.
+_BLOCK = 1 << 20
+
 
 def words(seed: int, stream: int, count: int) -> npt.NDArray[np.uint64]:
     """``count`` random 64-bit words of one stream of a seed (Philox4x64, Salmon et al. 2011)."""
-    key = np.array([seed, stream], np.uint64)
-    return np.asarray(np.random.Philox(key=key).random_raw(count), dtype=np.uint64)
+    return np.asarray(_philox(seed, stream).random_raw(count), dtype=np.uint64)
+
+
+def _philox(seed: int, stream: int) -> np.random.Philox:
+    return np.random.Philox(key=np.array([seed, stream], np.uint64))
 
 
 def signs(seed: int, stream: int, count: int) -> npt.NDArray[np.float32]:
@@ -26,11 +32,24 @@ def signs(seed: int, stream: int, count: int) -> npt.NDArray[np.float32]:
 def gaussians(seed: int, stream: int, count: int) -> npt.NDArray[np.float32]:
     """Standard normal numbers, by Box and Muller's transform."""
     half = (count + 1) // 2
-    drawn = words(seed, stream, 2 * half) >> np.uint64(11)
-    uniform = (drawn.astype(np.float64) + 0.5) * 2.0**-53
-    radius, angle = np.sqrt(-2.0 * np.log(uniform[:half])), 2.0 * np.pi * uniform[half:]
-    both = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
-    return both[:count].astype(np.float32)
+    out = np.empty(2 * half, np.float32)
+    # The first half of the words gives radii, the second one angles; by blocks, so that a matrix of 4 GiB takes
+    # little more than itself.
+    radii, angles = _philox(seed, stream), _philox(seed, stream)
+    angles.advance(half // 4)  # counted in blocks of four words
+    angles.random_raw(half % 4)
+    for start in range(0, half, _BLOCK):
+        block = slice(start, min(start + _BLOCK, half))
+        size = block.stop - block.start
+        radius, angle = np.sqrt(-2.0 * np.log(_uniform(radii, size))), 2.0 * np.pi * _uniform(angles, size)
+        out[block], out[half:][block] = radius * np.cos(angle), radius * np.sin(angle)
+    return out[:count]
+
+
+def _uniform(generator: np.random.Philox, count: int) -> npt.NDArray[np.float64]:
+    """Numbers in (0, 1), of 53 bits."""
+    drawn = np.asarray(generator.random_raw(count), dtype=np.uint64) >> np.uint64(11)
+    return np.asarray((drawn.astype(np.float64) + 0.5) * 2.0**-53)
 
 
 def integers(seed: int, stream: int, count: int, bound: int) -> npt.NDArray[np.int64]:

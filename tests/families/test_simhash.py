@@ -1,11 +1,13 @@
 """SimHash: its transforms, edge rows, probing order and options."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
 import scipy.linalg
 import scipy.sparse as sp
+from lshsample_families import _draws
 from lshsample_families._projections import Hadamard, row_scales
 
 from lshsample._native.family import hash_rows, probe_rows
@@ -124,3 +126,22 @@ def test_signs_and_density_of_sparse_directions(density):
     # A sign of its own for each coordinate: a direction has both.
     both = [np.unique(entries[entries >> 1 == margin] & 1).size for margin in range(200) if density > 0.1]
     assert all(size == 2 for size in both)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 10, 101])
+def test_gaussians_do_not_depend_on_the_blocks_that_they_are_made_in(count, monkeypatch):
+    monkeypatch.setattr(_draws, "_BLOCK", 3)
+    half = (count + 1) // 2
+    uniform = ((_draws.words(5, 3, 2 * half) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    radius, angle = np.sqrt(-2 * np.log(uniform[:half])), 2 * np.pi * uniform[half:]
+    expected = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count].astype(np.float32)
+    assert (_draws.gaussians(5, 3, count) == expected).all()
+
+
+def test_drawing_a_matrix_takes_little_more_memory_than_the_matrix():
+    _draws.gaussians(5, 3, 8)
+    tracemalloc.start()
+    matrix = _draws.gaussians(5, 3, 20_000_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * matrix.nbytes

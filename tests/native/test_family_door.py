@@ -6,7 +6,7 @@ import pytest
 import scipy.sparse as sp
 
 from lshsample._native import core
-from lshsample._native.family import hash_rows, kernel_struct, probe_rows
+from lshsample._native.family import hash_rows, kernel_struct, pair_chances, probe_rows, reseeded
 from lshsample.errors import ArgumentError, PluginError, UnsupportedError
 from lshsample.plugin import FamilySpec, HashFamily, NativeKernel
 from lshsample.registry import make_family
@@ -215,3 +215,53 @@ def test_the_core_checks_sizes_itself():
     assert lib.lsh_hash_dense(struct.pointer, view, 0, 1, out) == lib.LSH_BAD_ABI
     struct.pointer.abi_version, struct.pointer.code_bits = 1, 33
     assert lib.lsh_hash_dense(struct.pointer, view, 0, 1, out) == lib.LSH_INVALID
+
+
+LAWS = [
+    (lambda n: 1 // 0, "raised ZeroDivisionError"),
+    (lambda n: np.ones(n + 1), r"returned float64 \(5,\); wanted an array of floats of shape \(4,\)"),
+    (lambda n: np.ones(n, np.int64), "returned int64"),
+    (lambda n: [1.0] * n, "returned list"),
+    (lambda n: np.full(n, np.nan), "returned values from nan to nan; wanted probabilities from 0 to 1"),
+    (lambda n: np.full(n, 1.5), "returned values from 1.5 to 1.5"),
+    (lambda n: np.full(n, -0.5), "returned values from -0.5 to -0.5"),
+]
+
+
+@pytest.mark.parametrize(("answer", "problem"), LAWS)
+def test_bad_laws_are_named(answer, problem):
+    bad = {
+        "pair_code_probability": lambda self, q, x: answer(len(x)),
+        "probe_probability": lambda self, q, x, n_probes: answer(len(x)),
+    }
+    family = type("Unlawful", (Configurable,), bad)(FamilySpec(dim=5, n_hashes=3, n_tables=2))
+    with pytest.raises(PluginError, match=rf"Unlawful.pair_code_probability:? {problem}"):
+        pair_chances(family, X, X)
+    with pytest.raises(PluginError, match=r"Unlawful.probe_probability:? (raised|returned)"):
+        pair_chances(family, X[:1], X, 3)
+
+
+def test_laws_of_float32_and_none_at_all():
+    family = make_family("simhash", dim=5, n_hashes=3, n_tables=2)
+    assert (pair_chances(family, X, X) == family.pair_code_probability(X, X)).all()
+    assert pair_chances(family, X[:1], X, 3).shape == (4, 2)
+    single = {"pair_code_probability": lambda self, q, x: np.ones(len(x), np.float32)}
+    family = type("Single", (Configurable,), single)(FamilySpec(dim=5, n_hashes=3, n_tables=2))
+    assert pair_chances(family, X, X).dtype == np.float64
+    with pytest.raises(UnsupportedError, match="no law of its probes"):
+        pair_chances(family, X[:1], X, 3)
+
+
+@pytest.mark.parametrize(
+    ("made", "problem"),
+    [
+        (lambda family, seed: 1 // 0, "raised ZeroDivisionError"),
+        (lambda family, seed: None, "returned None; wanted the same class"),
+        (lambda family, seed: family, "and seed 7"),
+    ],
+)
+def test_bad_seeds_are_named(made, problem):
+    family = type("Unseeded", (Configurable,), {"with_seed": made})(FamilySpec(dim=5, n_tables=2))
+    with pytest.raises(PluginError, match=f"Unseeded.with_seed:? .*{problem}"):
+        reseeded(family, 7)
+    assert reseeded(make_family("simhash", dim=5), 7).seed == 7
