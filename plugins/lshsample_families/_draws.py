@@ -33,8 +33,8 @@ def gaussians(seed: int, stream: int, count: int) -> npt.NDArray[np.float32]:
     """Standard normal numbers, by Box and Muller's transform."""
     half = (count + 1) // 2
     out = np.empty(2 * half, np.float32)
-    # The first half of the words gives radii, the second one angles; by blocks, so that a matrix of 4 GiB takes
-    # little more than itself.
+    # The first half of the words gives radii, the second one angles; by blocks, so that 4 GiB of numbers take
+    # little more than themselves.
     radii, angles = _philox(seed, stream), _philox(seed, stream)
     angles.advance(half // 4)  # counted in blocks of four words
     angles.random_raw(half % 4)
