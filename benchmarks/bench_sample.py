@@ -1,8 +1,9 @@
 """Fused sampling at the size of a wide output layer, for every named pipeline, pooled and per query.
 
 ``pytest benchmarks/bench_sample.py --benchmark-only`` runs it; ``--benchmark-save`` and ``pytest-benchmark
-compare`` compare two runs. ``extra_info`` holds ``floor_ms``, measured in the same run: one gather of as many
-ids as the batch collides with, in runs as long as its buckets; and ``active``, the ids in the result.
+compare`` compare two runs. ``extra_info`` holds ``ids_ms``, measured in the same run: one gather of as many
+ids as the batch collides with, in runs as long as its buckets; ``floor_ms``, that and the gather of one slot
+an id, without which no union is made; and ``active``, the ids in the result.
 """
 
 import time
@@ -53,17 +54,19 @@ def batches():
     return [(rng.standard_normal((BATCH, DIM), dtype=np.float32), pattern) for pattern in patterns]
 
 
-def gather_floor(tables, n_candidates):
-    """Seconds to gather so many ids, in one run per query and table."""
+def gathers(tables, n_candidates):
+    """Median seconds to gather so many ids, a run per query and table; and with a slot of each besides."""
     flat, length = tables.state.packed.ids.reshape(-1), max(1, n_candidates // (BATCH * N_TABLES))
-    times = []
-    for seed in range(8):
+    slots, times = np.zeros(N_ITEMS, np.uint32), []
+    for seed in range(20):
         at = np.random.default_rng(seed).integers(0, flat.size - length, BATCH * N_TABLES)
         places = (at[:, None] + np.arange(length)).ravel()
         begin = time.perf_counter()
-        np.take(flat, places)
-        times.append(time.perf_counter() - begin)
-    return float(np.median(times))
+        ids = np.take(flat, places)
+        between = time.perf_counter()
+        np.take(slots, ids)
+        times.append((between - begin, time.perf_counter() - begin))
+    return np.median(times[4:], axis=0)
 
 
 def measure(benchmark, tables, pipeline, pool):
@@ -77,7 +80,8 @@ def measure(benchmark, tables, pipeline, pool):
 
     active = benchmark.pedantic(sample, rounds=40, warmup_rounds=8)
     n_candidates = int(tables.query(given[0][0]).counts.sum())
-    benchmark.extra_info["floor_ms"] = round(gather_floor(tables, n_candidates) * 1e3, 3)
+    for name, seconds in zip(("ids_ms", "floor_ms"), gathers(tables, n_candidates), strict=True):
+        benchmark.extra_info[name] = round(seconds * 1e3, 2)
     benchmark.extra_info["candidates"] = n_candidates
     benchmark.extra_info["active"] = len(active.ids)
 
