@@ -7,11 +7,11 @@ The peer is what one would write in NumPy: ``packbits(x @ P >= 0)`` with a matri
 """
 
 import math
-import time
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from turns import in_turns
 
 from lshsample._native import core
 from lshsample._native.family import hash_rows, probe_rows
@@ -79,27 +79,20 @@ def test_hash_dense(benchmark, rows, isa, name, options):
 
 @pytest.mark.benchmark(group="hash dense")
 def test_peer_blas_projection(benchmark, rows):
-    """In turns with the Hadamard SimHash of as many hashes; ``ratio_quartiles`` is BLAS over Hadamard."""
+    """Hadamard SimHash and as many hashes by BLAS, in turns."""
     threadpoolctl = pytest.importorskip("threadpoolctl")
     directions = np.random.default_rng(1).standard_normal((DIM, 6 * N_TABLES), dtype=np.float32)
     family = make_family("simhash", dim=DIM, n_hashes=6, n_tables=N_TABLES)
-    times = []
 
-    def project():
+    def ours():
+        return hash_rows(family, rows, threads=THREADS)
+
+    def peer():
         return np.packbits(rows @ directions >= 0, axis=1)
 
-    def in_turn():
-        begin = time.perf_counter()
-        hash_rows(family, rows, threads=THREADS)
-        times.append(time.perf_counter() - begin)
-
-    in_turn()
     with threadpoolctl.threadpool_limits(THREADS):
-        benchmark.pedantic(project, setup=in_turn, rounds=7)
-    ratios = np.array(benchmark.stats.stats.data) / times[1:]
-    benchmark.extra_info["ratio_quartiles"] = np.percentile(ratios, [25, 50, 75]).round(1).tolist()
-    benchmark.extra_info["flop"] = 2 * ROWS * DIM * 6 * N_TABLES
-    benchmark.extra_info["rows_per_second"] = round(ROWS / benchmark.stats["median"])
+        in_turns(benchmark, ours, peer, rounds=9)
+    benchmark.extra_info["peer_flop"] = 2 * ROWS * DIM * 6 * N_TABLES
 
 
 @pytest.mark.benchmark(group="hash rectified rows")

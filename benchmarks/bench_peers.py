@@ -9,11 +9,10 @@ the full softmax; for the sampled one, as many uniform units as lshsample's acti
 labels, looked up from sparse embeddings under ``SparseAdam``.
 """
 
-import time
-
 import numpy as np
 import pytest
 from bench_step import ACTIVE, HIDDEN, N_FEATURES, N_LABELS, THREADS, Steps
+from turns import in_turns
 
 torch = pytest.importorskip("torch")
 TURNS = {"full": 12, "sampled": 60}
@@ -77,16 +76,5 @@ def cross_entropy(logits, y, columns):
 @pytest.mark.parametrize("sampler", ["lsh", "uniform"])
 def test_peer(benchmark, kind, sampler):
     ours = Steps(sampler=sampler)
-    peer, times = Peer(kind, ours.batches), []
-    peer()
-
-    def in_turn():
-        start = time.perf_counter()
-        peer()
-        times.append(time.perf_counter() - start)
-
-    benchmark.pedantic(ours, setup=in_turn, rounds=TURNS[kind], warmup_rounds=2)
-    ratios = np.array(times[-TURNS[kind] :]) / np.array(benchmark.stats.stats.data)
+    in_turns(benchmark, ours, Peer(kind, ours.batches), TURNS[kind])
     benchmark.extra_info["active"] = float(np.median(ours.active))
-    benchmark.extra_info["peer_ms"] = round(1e3 * float(np.median(times)), 1)
-    benchmark.extra_info["ratio_quartiles"] = np.percentile(ratios, [25, 50, 75]).round(2).tolist()

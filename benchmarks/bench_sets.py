@@ -1,13 +1,15 @@
 """Hashing of sets: MinHash's methods and consistent weighted sampling, beside rensa and datasketch.
 
 ``RAYON_NUM_THREADS=2 pytest benchmarks/bench_sets.py --benchmark-only`` compares 100,000 sets of 100 elements
-at 128, 256 and 512 hashes; the peers are skipped where they are not installed. ``extra_info`` holds sets per
-second. datasketch is measured on fewer sets, with hashes of elements made before, as for the others.
+at 128, 256 and 512 hashes; the peers, in turns with ours, are skipped where they are not installed.
+``extra_info`` holds sets per second. datasketch, which has one thread, is measured on fewer sets; no peer has
+to hash the elements themselves.
 """
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from turns import in_turns
 
 from lshsample._native import core
 from lshsample._native.family import hash_rows
@@ -50,28 +52,34 @@ def test_icws(benchmark, rows):
     note(benchmark, 2000)
 
 
-@pytest.mark.benchmark(group="hash sets")
+def minhash(rows, hashes):
+    family = make_family("minhash", dim=DIM, n_hashes=4, n_tables=hashes // 4)
+    return lambda: hash_rows(family, rows, threads=THREADS)
+
+
+@pytest.mark.benchmark(group="peers of sets")
 @pytest.mark.parametrize("hashes", HASHES)
 @pytest.mark.parametrize("sketch", ["", "_rho"])
-def test_peer_rensa(benchmark, columns, hashes, sketch):
+def test_peer_rensa(benchmark, columns, rows, hashes, sketch):
     rensa = pytest.importorskip("rensa")
     digest = getattr(rensa.RMinHash, f"digest_matrix_from_flat_token_hashes{sketch}")
     tokens = columns.ravel().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     offsets = np.arange(SETS + 1, dtype=np.uint64) * EACH
-    benchmark.pedantic(digest, (tokens, offsets, hashes, 42), rounds=7, warmup_rounds=1)
+    in_turns(benchmark, minhash(rows, hashes), lambda: digest(tokens, offsets, hashes, 42), rounds=15)
     note(benchmark, SETS)
 
 
-@pytest.mark.benchmark(group="hash sets")
-def test_peer_datasketch(benchmark, columns):
+@pytest.mark.benchmark(group="peers of sets")
+@pytest.mark.parametrize("hashes", HASHES)
+def test_peer_datasketch(benchmark, columns, rows, hashes):
     datasketch = pytest.importorskip("datasketch")
-    sets, first = columns[:500].tolist(), datasketch.MinHash(num_perm=128)
+    sets, first = columns[:500].tolist(), datasketch.MinHash(num_perm=hashes)
 
-    def sketch():
+    def peer():
         for elements in sets:
-            own = datasketch.MinHash(num_perm=128, permutations=first.permutations, scheme=first.scheme,
+            own = datasketch.MinHash(num_perm=hashes, permutations=first.permutations, scheme=first.scheme,
                                      hashfunc=int)  # fmt: skip
             own.update_batch(elements)
 
-    benchmark.pedantic(sketch, rounds=3, warmup_rounds=1)
-    note(benchmark, 500)
+    in_turns(benchmark, minhash(rows, hashes), peer, rounds=9, scale=SETS / len(sets))
+    note(benchmark, SETS)
