@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from lshsample_families.dwta import DWTA, DWTASpec
 from lshsample_families.simhash import SimHash, SimHashSpec
+from lshsample_families.wta import WTA
 
 from lshsample.errors import ArgumentError
 from lshsample.plugin import FamilySpec, HashFamily, NativeKernel
 from lshsample.registry import make_family
-from lshsample.testing import CHECKS, FamilyCase, check_family, family_checks
+from lshsample.testing import CHECKS, FamilyCase, check_family, family_checks, laws
 
 
 class PlainSimHash(HashFamily):
@@ -141,34 +142,121 @@ class NeighboursMatter(PlainSimHash):
         return super().hash(rows - rows.mean(axis=0)) if len(rows) else super().hash(rows)
 
 
+class ReadsPastTheEnd(PlainSimHash):
+    """Takes one element more than a row has: in a block, the first one of the next row."""
+
+    def hash(self, x):
+        rows = (x if isinstance(x, np.ndarray) else x.toarray()).copy()
+        rows[:-1, -1] += rows[1:, 0]
+        return super().hash(rows)
+
+
+class TailLeftOut(SimHash):
+    """The kernel leaves out the columns that do not fill a vector of eight."""
+
+    def native(self) -> NativeKernel:
+        cut = SimHash(self.spec)
+        cut._projection.matrix[self.dim // 8 * 8 :] = 0
+        return cut.native()
+
+
+class StoresAnotherElement(WTA):
+    """Compares one element of a window, and remembers the value of another."""
+
+    def hash(self, x):
+        rows = x if isinstance(x, np.ndarray) else x.toarray()
+        codes = np.zeros((len(rows), self.n_tables), np.uint32)
+        for number, window in enumerate(self._windows.columns):
+            largest, position = np.full(len(rows), -np.inf), np.zeros(len(rows), np.uint32)
+            for place, column in enumerate(window):
+                wins = rows[:, column] > largest
+                position[wins], largest[wins] = place, rows[wins, window[place - 1]]
+            codes[:, number // self.n_hashes] |= position << np.uint32(
+                number % self.n_hashes * self.bits_per_hash
+            )
+        return codes
+
+    def native(self):
+        return None
+
+
+class FailsOnNoRows(PlainSimHash):
+    """Asks for the largest of no values."""
+
+    def hash(self, x):
+        rows = x if isinstance(x, np.ndarray) else x.toarray()
+        return super().hash(rows / np.float64(max(rows.max(), 1)))
+
+
+class LambdaInside(PlainSimHash):
+    """Holds what cannot be pickled, and says that it does."""
+
+    def __reduce__(self):
+        return LambdaInside, (self.spec, lambda: None)
+
+
+class ProbesABucketTwice(PlainSimHash):
+    """Flips one random bit after the other."""
+
+    def probe(self, q, n_probes):
+        codes = np.repeat(self.hash_query(q)[:, :, None], n_probes, axis=2)
+        codes[:, :, 1:] ^= np.uint32(1)
+        return codes
+
+
+class ProbesNotItsOwn(PlainSimHash):
+    """Forgets the bucket that the query is in."""
+
+    def probe(self, q, n_probes):
+        return self.hash_query(q)[:, :, None] ^ np.arange(1, n_probes + 1, dtype=np.uint32)
+
+
+RATES = "agree at a rate of .* the law says"
+SPARSE_SPEC = functools.partial(SimHashSpec, projection="sparse")
+#: Each broken family with its spec, and the checks that must catch it, each with what it then says.
 BROKEN = [
-    (NeighboursMatter, FamilySpec, {"blocks_and_threads"}),
-    (SignPerBin, FamilySpec, {"law_one_hash[non_negative]", "law_code[non_negative]"}),
-    (ClaimedIndependent, FamilySpec, {"law_code[rotated]"}),
-    (Unseeded, FamilySpec, {"determinism"}),
-    (SeedIgnored, FamilySpec, {"seeds"}),
-    (
-        LawOffByThreePercent,
-        FamilySpec,
-        {"law_one_hash[rotated]", "law_one_hash[non_negative]", "law_code[rotated]"},
-    ),
-    (UnclampedLaw, FamilySpec, {"law_values"}),
-    (CodesTooLarge, FamilySpec, {"codes"}),
-    (SignedCodes, FamilySpec, {"codes"}),
-    (KernelOfOtherFunctions, SimHashSpec, {"native_equals_reference"}),
-    (NaturalLogPacking, DWTASpec, {"law_one_hash[rotated]"}),
-    (StoredZerosMatter, FamilySpec, {"dense_equals_csr"}),
-]
+    (NeighboursMatter, FamilySpec, {"blocks_and_threads": "blocks of 1 rows differ"}),
+    (ReadsPastTheEnd, FamilySpec, {"blocks_and_threads": "blocks of 1 rows differ"}),
+    (SignPerBin, FamilySpec, {"law_one_hash[non_negative]": RATES, "law_code[non_negative]": RATES,
+                              "law_one_hash[disjoint_support]": RATES}),
+    (ClaimedIndependent, FamilySpec, {"law_code[rotated]": RATES, "law_code[very_sparse]": RATES}),
+    (Unseeded, FamilySpec, {"determinism": "two families of one spec .* unseeded"}),
+    (SeedIgnored, FamilySpec, {"seeds": "another seed leaves 100.0% of the codes"}),
+    (LawOffByThreePercent, FamilySpec, {"law_one_hash[rotated]": RATES, "law_one_hash[non_negative]": RATES,
+                                        "law_code[rotated]": RATES}),
+    (UnclampedLaw, FamilySpec, {"law_values": "not probabilities"}),
+    (CodesTooLarge, FamilySpec, {"codes": r"a code of 2\*\*4 or more"}),
+    (SignedCodes, FamilySpec, {"codes": "returns dtype int64; wanted uint32"}),
+    (KernelOfOtherFunctions, SimHashSpec, {"native_equals_reference": "kernel differs from the reference"}),
+    (TailLeftOut, functools.partial(SimHashSpec, projection="gaussian"),
+     {"native_equals_reference": "kernel differs from the reference"}),
+    (NaturalLogPacking, DWTASpec, {"law_one_hash[rotated]": RATES}),
+    (StoresAnotherElement, DWTASpec, {"law_one_hash[rotated]": RATES}),
+    (SimHash, SPARSE_SPEC, {"law_one_hash[very_sparse]": RATES, "law_one_hash[heavy_tailed]": RATES}),
+    (StoredZerosMatter, FamilySpec, {"dense_equals_csr": "dense and CSR rows get different codes"}),
+    (FailsOnNoRows, FamilySpec, {"edge_rows": "FailsOnNoRows.hash raised ValueError"}),
+    (LambdaInside, FamilySpec, {"spec_round_trip": "cannot be pickled"}),
+    (ProbesABucketTwice, FamilySpec, {"probing": "a bucket is probed twice"}),
+    (ProbesNotItsOwn, FamilySpec, {"probing": "not the row's own code"}),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("cls", "spec", "name"),
-    [pytest.param(c, s, n, id=f"{c.__name__}-{n}") for c, s, names in BROKEN for n in sorted(names)],
+    ("cls", "spec", "name", "says"),
+    [pytest.param(c, s, n, m, id=f"{c.__name__}-{n}") for c, s, names in BROKEN for n, m in names.items()],
 )
-def test_broken_families_are_caught(cls, spec, name):
+def test_broken_families_are_caught(cls, spec, name, says):
     case = FamilyCase(lambda **shape: cls(spec(**shape)))
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match=says):
         CHECKS[name](case)
+
+
+def test_every_check_and_every_kind_of_pairs_catches_something():
+    caught = {name for _, _, names in BROKEN for name in names}
+    assert {name for name in CHECKS if not name.startswith("law_")} | {"law_values"} == {
+        name for name in caught if not name.startswith("law_") or name == "law_values"
+    }
+    assert {name.split("[")[1] for name in caught if "[" in name} == {f"{kind}]" for kind in laws.PAIRS}
 
 
 def test_a_plain_family_without_kernel_passes_everything():
