@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import attrs
 import typer
+from rich.console import Console
+from rich.measure import Measurement
 
 from lshsample.cli.app import (
     Threads,
@@ -75,8 +77,10 @@ def compare(
     )  # fmt: skip
     with console.status("") as status:
         figures, refused = run(contenders, workload, settings, status.update)
-    output.print(comparison_table(figures))
-    output.print(retrieval_table(figures))
+    for table in (comparison_table(figures), retrieval_table(figures)):
+        # As wide as it is: a narrow terminal breaks lines, but no figure is cut off.
+        wide = Measurement.get(output, output.options.update(max_width=10_000), table).maximum
+        Console(width=max(output.width, wide)).print(table)
     for label, reason in refused.items():
         output.print(f"{label}: {reason}", markup=False, highlight=False, soft_wrap=True)
     about = {"name": workload.name, "items": workload.n_items, "dim": workload.dim}

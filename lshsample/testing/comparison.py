@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -37,6 +38,8 @@ __all__ = [
     "measure",
 ]
 
+#: Commas that are not inside of a mapping or a tuple.
+_COMMAS = re.compile(r",(?![^{(\[]*[})\]])")
 #: Draws that the estimator's error is measured over.
 _STEPS = 20
 
@@ -95,6 +98,8 @@ class Contender:
         --------
         >>> Contender.parse("simhash:projection=gaussian").options
         (('projection', 'gaussian'),)
+        >>> Contender.parse("simple-lsh:headroom=2,inner={'family': 'e2lsh', 'width': 2.5}").options[1]
+        ('inner', {'family': 'e2lsh', 'width': 2.5})
         """
         name, _, options = text.partition(":")
         if name not in families():
@@ -102,7 +107,7 @@ class Contender:
                 "family", repr(text), f"one of {', '.join(families())}, perhaps with :option=value"
             )
         pairs = []
-        for part in filter(None, options.split(",")):
+        for part in filter(None, _COMMAS.split(options)):
             key, equals, value = part.partition("=")
             if not equals:
                 raise ArgumentError("family", repr(text), "options as name:option=value,option=value")

@@ -109,14 +109,17 @@ def test_a_trained_layer():
 
 def test_the_command(data, tmp_path):
     pytest.importorskip("matplotlib", reason="plots need matplotlib: pip install 'lshsample[plots]'")
-    words = ["--family", "simhash", "--family", "dwta", "--budgets", "20,50", "--bits", 4, "--n-tables", 8]
+    wrapped = "simple-lsh:inner={'family':'simhash','projection':'gaussian'},headroom=1.5"
+    words = ["--family", "simhash", "--family", wrapped, "--budgets", "20,50", "--bits", 4, "--n-tables", 8]
     done = command(
         "compare", data, *words, "--queries", 20, "--json", tmp_path / "c.json", "--plots", tmp_path / "p"
     )
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "c.json").read_text())
     assert told["workload"] == {"name": "rows of rows.txt", "items": 180, "dim": 30}
-    assert {one["label"] for one in told["figures"]} == {"exact", "uniform", "simhash", "dwta"}
+    assert {one["label"] for one in told["figures"]} == {"exact", "uniform", "simhash", wrapped}
+    assert wrapped in done.stdout
+    assert "…" not in done.stdout, "figures are cut off"
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == [
         "memory.png", "recall-candidates.png", "recall-time.png"
     ]  # fmt: skip
