@@ -18,6 +18,7 @@ import pluggy
 import scipy.sparse as sp
 
 from lshsample._native import core
+from lshsample._native.family import with_checked_rows
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.specs import integer, number, one_of
 
@@ -176,6 +177,13 @@ class HashFamily(ABC):
     #: Bits of one hash; a code has n_hashes times as many.
     bits_per_hash: int = 1
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        # Whoever calls a family's own methods, with whatever rows, they see what the door lets through.
+        super().__init_subclass__(**options)
+        for name, argument in (("hash", "x"), ("hash_query", "queries"), ("probe", "queries")):
+            if name in vars(cls):
+                setattr(cls, name, with_checked_rows(vars(cls)[name], argument))
+
     def __init__(self, spec: FamilySpec) -> None:
         self.spec = spec
         if self.code_bits > 32:
@@ -202,7 +210,8 @@ class HashFamily(ABC):
         Parameters
         ----------
         x : (n, dim) rows
-            Finite; dense float32 or canonical CSR, with the same codes for the same rows. n may be 0.
+            Dense or sparse, n may be 0. A family sees them as finite dense float32 or canonical CSR, whatever its
+            caller gave, and the same rows have the same codes.
 
         Returns
         -------

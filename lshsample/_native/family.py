@@ -6,6 +6,8 @@ Either way the rows are checked before, the codes after, and an error names the 
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -30,6 +32,7 @@ __all__ = [
     "prepared",
     "probe_rows",
     "reseeded",
+    "with_checked_rows",
 ]
 
 Codes = npt.NDArray[np.uint32]
@@ -75,6 +78,17 @@ def checked_rows(
     if sp.issparse(x):
         return core.csr_rows(x, argument, family.dim, finite=finite, threads=threads)
     return core.dense_rows(x, argument, family.dim, finite=finite)
+
+
+def with_checked_rows(method: Callable[..., Codes], argument: str) -> Callable[..., Codes]:
+    """A family's method whose first argument goes through :func:`checked_rows`."""
+
+    @functools.wraps(method)
+    def checked(family: HashFamily, *given: Any, **named: Any) -> Codes:
+        rows = (checked_rows(family, given[0], argument),) if given else ()
+        return method(family, *rows, *given[1:], **named)
+
+    return checked
 
 
 def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int | None = None) -> Codes:

@@ -150,6 +150,21 @@ def test_bad_rows_are_refused_before_the_family_sees_them(rows, argument):
         hash_rows(family_with(never), rows)
     with pytest.raises(ArgumentError, match=r"^queries:"):
         hash_rows(family_with(never), rows, query=True)
+    # The family's own methods refuse them too, whoever calls.
+    with pytest.raises(ArgumentError, match=f"^{argument}:"):
+        family_with(never).hash(rows)
+    family = make_family("multiprobe", dim=5, n_hashes=3, n_tables=2)
+    for call in (family.hash_query, lambda q: family.probe(q, 2)):
+        with pytest.raises(ArgumentError, match=r"^queries:"):
+            call(rows)
+
+
+@pytest.mark.parametrize("name", ["dwta", "icws", "minhash", "simhash", "wta"])
+def test_a_familys_own_methods_take_what_the_door_takes(name):
+    x = np.random.default_rng(0).standard_normal((9, 16)).astype(np.float32)
+    family = make_family(name, dim=16, n_hashes=2, n_tables=3)
+    for rows in (x.astype(np.float64), x.tolist(), sp.coo_array(x), sp.csc_matrix(x.astype(np.float64))):
+        assert (family.hash(rows) == hash_rows(family, x)).all()
 
 
 @pytest.mark.parametrize("row", [0, 63, 64, 200])
