@@ -210,8 +210,8 @@ class HashFamily(ABC):
         Parameters
         ----------
         x : (n, dim) rows
-            Dense or sparse, n may be 0. A family sees them as finite dense float32 or canonical CSR, whatever its
-            caller gave, and the same rows have the same codes.
+            Dense or sparse, n may be 0. A family sees finite dense float32 or canonical CSR, whatever its
+            caller gave; the same rows have the same codes.
 
         Returns
         -------
