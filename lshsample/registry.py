@@ -11,7 +11,6 @@ import functools
 import inspect
 import json
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import Any
@@ -333,7 +332,7 @@ def family_to_json(family: HashFamily) -> str:
 
 def family_from_json(text: str) -> HashFamily:
     """A family from JSON text."""
-    return family_from_dict(json.loads(text))
+    return family_from_dict(specs.parsed_json(text))
 
 
 def family_to_toml(family: HashFamily) -> str:
@@ -343,7 +342,7 @@ def family_to_toml(family: HashFamily) -> str:
 
 def family_from_toml(text: str) -> HashFamily:
     """A family from TOML text."""
-    return family_from_dict(tomllib.loads(text))
+    return family_from_dict(specs.parsed_toml(text))
 
 
 def _inner_to_dict(family: HashFamily) -> dict[str, Any]:

@@ -26,6 +26,8 @@ __all__ = [
     "integer",
     "number",
     "one_of",
+    "parsed_json",
+    "parsed_toml",
     "to_dict",
     "to_json",
     "to_toml",
@@ -109,7 +111,7 @@ def to_json(spec: Any) -> str:
 
 def from_json(cls: type[S], text: str) -> S:
     """A spec from JSON text."""
-    return from_dict(cls, json.loads(text))
+    return from_dict(cls, parsed_json(text))
 
 
 def to_toml(spec: Any) -> str:
@@ -119,4 +121,20 @@ def to_toml(spec: Any) -> str:
 
 def from_toml(cls: type[S], text: str) -> S:
     """A spec from TOML text."""
-    return from_dict(cls, tomllib.loads(text))
+    return from_dict(cls, parsed_toml(text))
+
+
+def parsed_json(text: str) -> Any:
+    """What JSON text says; other text is refused."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ArgumentError("text", f"{text!r:.100} ({error})", "JSON") from error
+
+
+def parsed_toml(text: str) -> dict[str, Any]:
+    """What TOML text says; other text is refused."""
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:
+        raise ArgumentError("text", f"{text!r:.100} ({error})", "TOML") from error

@@ -122,6 +122,11 @@ def _labels(figures: Sequence[Figures]) -> list[str]:
     return list(dict.fromkeys(one.label for one in figures))
 
 
+def _style(number: int) -> dict[str, str]:
+    """A colour and a marker, no two alike among the first forty."""
+    return {"color": f"C{number % 10}", "marker": "osD^"[number // 10 % 4]}
+
+
 def _recall_against_time(axes: Any, figures: Sequence[Figures]) -> None:
     """Every length of codes and budget; the line is what no other point of the contender beats."""
     for number, label in enumerate(_labels(figures)):
@@ -131,7 +136,7 @@ def _recall_against_time(axes: Any, figures: Sequence[Figures]) -> None:
         for point in sorted(points):
             if not front or point[1] > front[-1][1]:
                 front.append(point)
-        axes.plot(*zip(*front, strict=True), "o-", color=f"C{number % 10}", label=label, markersize=4)
+        axes.plot(*zip(*front, strict=True), label=label, markersize=4, **_style(number))
         axes.plot(*zip(*points, strict=True), ".", color=f"C{number % 10}", alpha=0.3)
     axes.set(xscale="log", xlabel="microseconds a query", ylabel="recall of the true top 10")
     axes.legend(fontsize="small")
@@ -143,7 +148,7 @@ def _recall_against_candidates(axes: Any, figures: Sequence[Figures]) -> None:
     for number, label in enumerate(_labels(figures)):
         points = [point for one in figures if one.label == label for point in one.points]
         best = [max(point.recall for point in points if point.budget == budget) for budget in budgets]
-        axes.plot(budgets, best, "o-", color=f"C{number % 10}", label=label, markersize=4)
+        axes.plot(budgets, best, label=label, markersize=4, **_style(number))
         for one in (one for one in figures if one.label == label and one.spec):
             axes.plot(max(one.retrieved, 1), one.retrieved_recall, "x", color=f"C{number % 10}", markersize=4)
     axes.set(xscale="log", xlabel="candidates a query", ylabel="recall of the true top 10")
@@ -153,7 +158,8 @@ def _recall_against_candidates(axes: Any, figures: Sequence[Figures]) -> None:
 def _memory(axes: Any, figures: Sequence[Figures]) -> None:
     """The tables' bytes against recall at the middle budget."""
     middle = figures[0].middle.budget
-    for label, one in best_by_label([one for one in figures if one.spec], middle).items():
-        axes.scatter(one.memory_bytes / 2**20, one.middle.recall, label=label)
+    best = best_by_label([one for one in figures if one.spec], middle)
+    for number, (label, one) in enumerate(best.items()):
+        axes.scatter(one.memory_bytes / 2**20, one.middle.recall, label=label, **_style(number))
     axes.set(xlabel="MB of tables", ylabel=f"recall of the true top 10 within {middle} candidates")
     axes.legend(fontsize="small")

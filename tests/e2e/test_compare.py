@@ -17,7 +17,14 @@ from lshsample.nn import Dense, Network, Sampled, Sparse
 from lshsample.registry import families
 from lshsample.testing import Contender, Figures, Settings, Workload, compare
 from lshsample.testing.comparison import Point
-from lshsample.testing.report import best_by_label, comparison_table, plain, retrieval_table, write_plots
+from lshsample.testing.report import (
+    _style,
+    best_by_label,
+    comparison_table,
+    plain,
+    retrieval_table,
+    write_plots,
+)
 
 SMALL = Settings(budgets=(20, 60, 5000), bits=(3, 6), n_tables=12, threads=1, rounds=1)
 
@@ -133,6 +140,11 @@ def test_bad_options(words):
     done = command("compare", *words)
     assert done.returncode == 2
     assert "given" in done.stderr
+
+
+def test_no_two_contenders_look_alike():
+    looks = [tuple(_style(number).values()) for number in range(40)]
+    assert len(set(looks)) == 40
 
 
 def test_plots_without_matplotlib(monkeypatch, tmp_path):

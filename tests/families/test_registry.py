@@ -172,3 +172,12 @@ def test_data_without_a_name(data):
 def test_a_family_that_is_not_registered_has_no_name():
     with pytest.raises(ArgumentError, match="a registered family"):
         registry.family_to_dict(Toy(FamilySpec(dim=3)))
+
+
+@pytest.mark.parametrize("text", ["{", "= =", ""])
+def test_text_that_is_neither_json_nor_toml(text):
+    for read, form in ((registry.family_from_json, "JSON"), (registry.family_from_toml, "TOML")):
+        with pytest.raises(
+            ArgumentError, match=rf"text: given .*; wanted {form}|data: given \{{\}}; wanted a map"
+        ):
+            read(text)
