@@ -9,6 +9,7 @@
 enum {
     SPARSE_ROWS = 4,    /* samples in one task: about 300 gathered rows at 75 entries each */
     SUMMED_ROWS = 64,   /* distinct columns in one task */
+    DOTS = 512,         /* gathered rows in one task */
     DIGIT_BITS = 11     /* of the radix sort: 2048 counters stay in L1 */
 };
 
@@ -56,14 +57,27 @@ lsh_status lsh_csr_weighted_sums(const int64_t *starts, const int32_t *samples, 
     return lsh_parallel_for(out.rows, SUMMED_ROWS, threads, matmul_chunk, &p);
 }
 
+/* The row that holds entry `at`: the last one that begins at or before it and is not empty. */
+static int64_t row_of(const int64_t *indptr, int64_t rows, int64_t at) {
+    int64_t low = 0, high = rows - 1;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (indptr[middle + 1] > at) high = middle;
+        else low = middle + 1;
+    }
+    return low;
+}
+
+/* Entries, not rows, are the work, so that one long row has several threads too. */
 static lsh_status dots_chunk(void *context, int64_t begin, int64_t end, int32_t worker) {
     (void)worker;
     const sparse_product *p = context;
-    for (int64_t i = begin; i < end; i++) {
-        int64_t from = p->indptr[i], to = p->indptr[i + 1];
-        p->kernels->dots(p->h.data + i * p->h.stride, p->h.cols, p->w.data, p->w.stride, p->indices + from, to - from,
-                         p->values + from);
-        for (int64_t t = from; p->bias && t < to; t++) p->values[t] += p->bias[p->indices[t] * p->bias_stride];
+    for (int64_t i = row_of(p->indptr, p->h.rows, begin); begin < end; i++) {
+        int64_t to = p->indptr[i + 1] < end ? p->indptr[i + 1] : end;
+        p->kernels->dots(p->h.data + i * p->h.stride, p->h.cols, p->w.data, p->w.stride, p->indices + begin, to - begin,
+                         p->values + begin);
+        for (int64_t t = begin; p->bias && t < to; t++) p->values[t] += p->bias[p->indices[t] * p->bias_stride];
+        begin = to;
     }
     return LSH_OK;
 }
@@ -73,7 +87,7 @@ lsh_status lsh_csr_sampled_matmul(lsh_dense h, lsh_dense w, const float *bias, i
     if (h.cols != w.cols) return LSH_INVALID;
     sparse_product p = {.kernels = lsh_kernels_current(), .indptr = indptr, .indices = ids, .values = values, .w = w,
                         .h = h, .bias = bias, .bias_stride = bias_stride};
-    return lsh_parallel_for(h.rows, 1, threads, dots_chunk, &p);
+    return lsh_parallel_for(h.rows ? indptr[h.rows] : 0, DOTS, threads, dots_chunk, &p);
 }
 
 typedef struct {
