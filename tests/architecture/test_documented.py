@@ -68,6 +68,11 @@ def test_every_family_has_a_page_and_an_example(name):
     assert "Notes" in doc, f"{name}'s class does not state its law"
 
 
+def test_every_family_is_in_the_comparison():
+    compared = set(re.findall(r"`([a-z0-9-]+)[`:]", PAGES["benchmarks-recall.md"]))
+    assert set(families()) - {"function"} <= compared
+
+
 @pytest.mark.parametrize("name", sorted(builtin_stages()))
 def test_every_stage_is_described(name):
     for page in ("samplers.md", "probabilities.md"):
