@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include "lshsample/parallel.h"
+#include "sorted.h"
 
-enum { DIGIT_BITS = 8, DIGITS = 1 << DIGIT_BITS, SORT_PLAINLY = 48, INSIDE_LINEAR = 16 };
+enum { DIGIT_BITS = 8, DIGITS = 1 << DIGIT_BITS, SORT_PLAINLY = 48 };
 
 static int32_t id_of(int32_t entry) { return entry < 0 ? ~entry : entry; }
 
@@ -191,16 +192,6 @@ lsh_status lsh_overlay_index(const lsh_overlay *overlay, int32_t threads) {
     if (overlay->directory_bits < 0 || overlay->directory_bits > 30 || overlay->directory_bits > overlay->code_bits)
         return LSH_INVALID;
     return lsh_parallel_for(overlay->n_tables, 1, threads, index_tables, (void *)(uintptr_t)overlay);
-}
-
-static int64_t lower_bound(const uint32_t *codes, int64_t begin, int64_t end, uint32_t code) {
-    while (end - begin > INSIDE_LINEAR) {
-        int64_t middle = begin + (end - begin) / 2;
-        if (codes[middle] < code) begin = middle + 1;
-        else end = middle;
-    }
-    while (begin < end && codes[begin] < code) begin++;
-    return begin;
 }
 
 int64_t lsh_overlay_bucket(const lsh_overlay *overlay, int32_t table, uint32_t code, int64_t *begin) {

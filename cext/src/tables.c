@@ -4,9 +4,10 @@
 #include <string.h>
 
 #include "lshsample/parallel.h"
+#include "sorted.h"
 
 /* Digits of the radix sort: 2^11 counters and write streams stay in the first two cache levels. */
-enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, TRANSPOSE_ROWS = 64, INSIDE_LINEAR = 16 };
+enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, TRANSPOSE_ROWS = 64 };
 
 static int32_t floor_log2(int64_t n) {
     int32_t bits = 0;
@@ -220,16 +221,6 @@ static lsh_status check_tables(void *context, int64_t begin, int64_t end, int32_
 lsh_status lsh_packed_check(const lsh_packed *tables, int32_t threads) {
     if (!valid(tables)) return LSH_INVALID;
     return lsh_parallel_for(tables->n_tables, 1, threads, check_tables, (void *)(uintptr_t)tables);
-}
-
-static int64_t lower_bound(const uint32_t *codes, int64_t begin, int64_t end, uint32_t code) {
-    while (end - begin > INSIDE_LINEAR) {
-        int64_t middle = begin + (end - begin) / 2;
-        if (codes[middle] < code) begin = middle + 1;
-        else end = middle;
-    }
-    while (begin < end && codes[begin] < code) begin++;
-    return begin;
 }
 
 int64_t lsh_packed_bucket(const lsh_packed *tables, int32_t table, uint32_t code, int64_t *begin) {

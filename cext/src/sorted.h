@@ -1,0 +1,19 @@
+/* Searching sorted codes. */
+#ifndef LSHSAMPLE_SORTED_H
+#define LSHSAMPLE_SORTED_H
+
+#include <stdint.h>
+
+/* The first place in codes[begin .. end-1], which ascend, with no smaller code than this one; `end` if there is none.
+ * The last few are looked at one by one, without a branch to mispredict at each halving. */
+static inline int64_t lower_bound(const uint32_t *codes, int64_t begin, int64_t end, uint32_t code) {
+    while (end - begin > 16) {
+        int64_t middle = begin + (end - begin) / 2;
+        if (codes[middle] < code) begin = middle + 1;
+        else end = middle;
+    }
+    while (begin < end && codes[begin] < code) begin++;
+    return begin;
+}
+
+#endif
