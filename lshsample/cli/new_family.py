@@ -39,7 +39,8 @@ def new_family(
     lines = [str(folder / path) for path in write_package(name, kind.value, folder)]
     lines += [
         "",
-        f"pip install --no-build-isolation {folder}",
+        "pip install 'setuptools>=77'",
+        f"pip install --no-build-isolation '{folder.absolute()}[test]'",
         f"pytest {folder / 'tests'}",
         "lshsample families",
     ]
