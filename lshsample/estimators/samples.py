@@ -133,9 +133,8 @@ class Samples:
         """Standard errors of the mean total: exact by design where that is known, else between sets."""
         if all(active.draws is not None for active in self.sets):
             variances = [_design_variance(*pair) for pair in zip(self.sets, values, strict=True)]
-            # Draws that hit certain ids are zeros and say little about the spread: they are not counted.
-            counts = [_row_sums(s, (s.log_inclusion < 0).astype(float)[:, None]) for s in self.sets]
-            degrees = np.maximum(np.sum(counts, axis=0) - len(self.sets), 1.0)
+            degrees = np.sum([_design_degrees(*pair) for pair in zip(self.sets, values, strict=True)], axis=0)
+            degrees = np.maximum(degrees, 1.0)
             return np.sqrt(np.sum(variances, axis=0)) / len(self.sets), degrees, "design"
         if len(self.sets) == 1:
             return None, np.array(np.inf), "none"
@@ -175,6 +174,24 @@ def _design_variance(active: ActiveSet, values: Floats) -> Floats:
         variance = pool**2 * (1 - n / pool) * np.maximum(square, 0) / n
     # One draw tells nothing about its variance, unless nothing is left to chance.
     return np.asarray(np.where(n > 1, variance, np.where(number > 0, np.inf, 0.0)))
+
+
+def _design_degrees(active: ActiveSet, values: Floats) -> Floats:
+    """Degrees of freedom (rows, c) behind the design's variance.
+
+    Draws that hit certain ids are zeros and say little about the spread: they are not counted. k draws with
+    kurtosis g tell their variance as well as 2 k / (g - 1) normal ones do (Satterthwaite 1946), k - 1 at
+    most: where few draws carry the sum, intervals by k alone are too short.
+    """
+    rows, uncertain = active.row_of_ids(), active.log_inclusion < 0
+    number = _row_sums(active, uncertain.astype(np.float64)[:, None])
+    count = np.maximum(number, 1)
+    mean = _row_sums(active, np.where(uncertain[:, None], values, 0.0)) / count
+    square = np.where(uncertain[:, None], values - mean[rows], 0.0) ** 2
+    second, fourth = _row_sums(active, square) / count, _row_sums(active, square**2) / count
+    with np.errstate(divide="ignore", invalid="ignore"):
+        like_normal = 2 * number * second**2 / (fourth - second**2)
+    return np.asarray(np.fmin(number - 1, like_normal))
 
 
 def draw_samples(

@@ -47,13 +47,13 @@ INCLUDE = sp.csr_array((np.ones(2), ([0, 1], [3, 50])), shape=(2, N))
 OPTIONS = {"e2lsh": {"width": 4.0}}
 
 
-def lawful(name):
+def lawful(name, few=3):
     """A family of few hashes, or None where it has no law of a code on these rows."""
     options = OPTIONS.get(name, {})
     try:
-        family = make_family(name, dim=DIM, n_hashes=3, n_tables=6, seed=0, **options)
+        family = make_family(name, dim=DIM, n_hashes=few, n_tables=6, seed=0, **options)
         if family.bits_per_hash > 1:
-            family = make_family(name, dim=DIM, n_hashes=1, n_tables=6, seed=0, **options)
+            family = make_family(name, dim=DIM, n_hashes=few // 3, n_tables=6, seed=0, **options)
         family = HashTables(family, threads=1).build(ITEMS).family
         family.pair_code_probability(QUERIES[:1], ITEMS[:1])
     except (UnsupportedError, ArgumentError):  # no law, or options that only its user can give
@@ -227,6 +227,63 @@ def test_intervals_of_a_simple_draw_cover(name):
     # A ratio of few uneven terms is skewed: its intervals cover 92 to 93 % of the gradients here.
     room = 0.035 if name == "softmax gradient" else 0.02
     assert abs(np.mean(covered) - 0.95) < (room if LONG else 0.05), np.mean(covered)
+
+
+#: Pipelines in which every estimator is run over the functions of every family.
+EVERY = ["Retrieve()", "Retrieve() | AtLeast(2)", "Retrieve(budget=12)", "Retrieve() | Cap(8) | Uniform(20)"]
+
+
+def reached_truths(name, text):
+    """What each linear estimator estimates where some items can never be found: they are not in its sums."""
+    reached = np.ones((2, N), bool) if "Uniform" in text else possible(name)
+    logits = np.where(reached, QUERIES.astype(float) @ ITEMS.T.astype(float) / 3, -np.inf)
+    distance = ((QUERIES[:, None].astype(float) - ITEMS) ** 2).sum(axis=2)
+    hit = (QUERIES @ ITEMS[[5, 60]].T / 3)[[0, 1], [0, 1]]
+    rate = 1 / (1 + np.exp(-logits))
+    return {
+        "sum": reached @ np.stack([VALUES, 1 / (1 + VALUES)], axis=1),
+        "partition": np.exp(logits).sum(axis=1),
+        "density": np.where(reached, np.exp(-distance / 8), 0).sum(axis=1) / N,
+        "sigmoid loss": np.logaddexp(0, logits).sum(axis=1) - hit,
+        "sigmoid gradient": rate @ (ITEMS / 3) - ITEMS[[5, 60]] / 3,
+    }
+
+
+@pytest.mark.parametrize("text", EVERY)
+@pytest.mark.parametrize("name", NAMES if LONG else ["simhash"])
+def test_every_linear_estimator_over_the_functions(name, text):
+    """Every estimator of a sum, in every pipeline, over the functions of every family."""
+    runs, wanted = truths(), reached_truths(name, text)
+    values = {estimator: [] for estimator in wanted}
+    for seed, tables in enumerate(drawn_tables(name)):
+        active = (
+            parse_pipeline(text).bind(tables=tables).sample(QUERIES, seed=seed, law="functions", threads=1)
+        )
+        for estimator in wanted:
+            values[estimator].append(runs[estimator][0](active).value)
+    for estimator, truth in wanted.items():
+        assert_mean(np.array(values[estimator]), truth)
+
+
+@pytest.mark.parametrize("name", NAMES if LONG else ["simple-lsh"])
+def test_every_interval_covers_with_every_family(name):
+    """Every estimator's 95 % intervals, given one set of tables of the family."""
+    chosen = truths(np.sqrt(VALUES))
+    covered = {estimator: [] for estimator in chosen}
+    built = HashTables(lawful(name, 8), threads=1).build(ITEMS)
+    sampler = parse_pipeline("Retrieve() | Uniform(60)").bind(tables=built)
+    found = parse_pipeline("Retrieve()").bind(tables=built).sample(QUERIES, threads=1)
+    certain = np.diff(found.indptr)
+    if certain.max() > N // 3:
+        pytest.skip("the tables find most items: fewer draws matter than a normal interval needs")
+    for step in range(SEEDS):
+        active = sampler.sample(QUERIES, step=step, threads=1)
+        for estimator, (run, truth) in chosen.items():
+            low, high = run(active).interval(0.95)
+            covered[estimator].append(np.mean((low <= truth) & (truth <= high)))
+    for estimator, each in covered.items():
+        room = 0.035 if estimator == "softmax gradient" else 0.02
+        assert abs(np.mean(each) - 0.95) < (room if LONG else 0.06), (estimator, np.mean(each))
 
 
 @pytest.mark.parametrize("text", ["Retrieve() | Cap(12) | Uniform(20)", "Frequency(30)"])
