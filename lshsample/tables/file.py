@@ -33,10 +33,10 @@ from lshsample._native.tables import PackedTables, array_shapes
 from lshsample.errors import CheckpointError, LshsampleError
 from lshsample.files import atomic_file
 from lshsample.plugin import Rows
-from lshsample.tables.state import TableState
+from lshsample.tables.state import TableState, checksum
 from lshsample.tables.writer import MAX_ITEMS
 
-__all__ = ["check_blocks", "pack_prefix", "read_state", "write_state"]
+__all__ = ["pack_prefix", "read_state", "write_state"]
 
 Array = npt.NDArray[Any]
 
@@ -53,10 +53,6 @@ def _bytes(array: Array) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
-def _digest(array: Array) -> str:
-    return hashlib.sha256(_bytes(array)).hexdigest()
-
-
 def _page(at: int) -> int:
     return -(-at // _PAGE) * _PAGE
 
@@ -68,7 +64,7 @@ def _header_of(state: TableState, arrays: dict[str, Array]) -> bytes:
         "n_ids": state.n_ids,
         "bucket_size": state.packed.bucket_size,
         "arrays": {
-            name: {"dtype": _DTYPES[name], "shape": list(a.shape), "sha256": _digest(a)}
+            name: {"dtype": _DTYPES[name], "shape": list(a.shape), "sha256": checksum(a)}
             for name, a in arrays.items()
         },
     }
@@ -174,18 +170,3 @@ def read_state(path: str | PathLike[str]) -> TableState:
         return _state_of(data, header, begin)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, LshsampleError) as error:
         raise CheckpointError(f"{where}: {error}") from error
-
-
-def check_blocks(state: TableState) -> None:
-    """Compare each array with its checksum.
-
-    Raises
-    ------
-    CheckpointError
-        An array is corrupted; the message names it.
-    """
-    arrays = {"ids": state.packed.ids, "codes": state.packed.codes, "directory": state.packed.directory}
-    for name, wanted in (state.checksums or {}).items():
-        array = state.vectors if name == "vectors" else arrays[name]
-        if not isinstance(array, np.ndarray) or _digest(array) != wanted:
-            raise CheckpointError(f"corrupted: {name} does not fit the checksum in the file")

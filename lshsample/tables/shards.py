@@ -54,6 +54,8 @@ def _lowest_id(packed: PackedTables) -> int:
 
 def parts(state: TableState, boundaries: Sequence[int], threads: int) -> Iterator[TableState]:
     """The states of the id ranges between boundaries."""
+    if not isinstance(boundaries, Sequence | np.ndarray) or np.ndim(boundaries) != 1:
+        raise ArgumentError("boundaries", repr(boundaries), "a list of ascending integers")
     cuts = [0, *boundaries, state.n_ids]
     for low, high in itertools.pairwise(cuts):
         if isinstance(high, bool) or not isinstance(high, (int, np.integer)) or low >= high:

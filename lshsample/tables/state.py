@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 import attrs
@@ -13,7 +14,7 @@ from lshsample._native.tables import PackedTables
 from lshsample.errors import CheckpointError
 from lshsample.plugin import HashFamily, Rows
 
-__all__ = ["Buckets", "Candidates", "TableState"]
+__all__ = ["Buckets", "Candidates", "TableState", "checksum"]
 
 #: An overlay is merged into the one before it unless that one is so many times larger: few overlays for
 #: readers to look into, and each entry is moved a few times only.
@@ -140,15 +141,25 @@ class TableState:
         return attrs.evolve(self, packed=packed, overlays=())
 
     def trusted(self, threads: int) -> TableState:
-        """The state with arrays that were checked, so that what is made of them is sound.
+        """The state with arrays that were checked: sound ones, and those that were saved.
 
         Raises
         ------
         CheckpointError
-            The arrays of the file are not sound tables.
+            An array of the file does not fit its checksum, or they are not sound tables.
         """
         if not self.packed.untrusted:
             return self
+        arrays = {"ids": self.packed.ids, "codes": self.packed.codes, "directory": self.packed.directory}
+        for name, wanted in (self.checksums or {}).items():
+            array = self.vectors if name == "vectors" else arrays[name]
+            if not isinstance(array, np.ndarray) or checksum(array) != wanted:
+                raise CheckpointError(f"corrupted: {name} does not fit the checksum in the file")
         if not self.packed.is_sound(threads):
             raise CheckpointError("the arrays of the opened file are not sound tables: it is corrupted")
-        return attrs.evolve(self, packed=attrs.evolve(self.packed, untrusted=False))
+        return attrs.evolve(self, packed=attrs.evolve(self.packed, untrusted=False), checksums=None)
+
+
+def checksum(array: npt.NDArray[np.generic]) -> str:
+    """SHA-256 of an array's bytes, which are not copied."""
+    return hashlib.sha256(array.reshape(-1).view(np.uint8).data).hexdigest()

@@ -71,6 +71,16 @@ class Writer:
         """Bytes of its arrays."""
         return self.codes.nbytes + self.alive.nbytes
 
+    def growth(self, n_ids: int) -> int:
+        """Bytes to take before it can know ids below ``n_ids``; 0 where there is room."""
+        room = self._room(n_ids)
+        return 0 if room == len(self.alive) else self.bytes_needed(room, self.codes.shape[1])
+
+    def _room(self, n_ids: int) -> int:
+        """Ids to have room for: a quarter more than before, so that each is moved a few times only."""
+        room = len(self.alive)
+        return room if n_ids <= room else min(max(n_ids, room * 5 // 4), MAX_ITEMS)
+
     def require(self, ids: Int32, present: bool) -> None:
         """Refuse ids that are not there, or those that are."""
         inside = ids < len(self.alive)
@@ -92,8 +102,8 @@ class Writer:
 
     def remember(self, state: TableState, ids: Int32, new: Codes | None) -> None:
         """Take note that readers see this state now."""
-        if state.n_ids > len(self.alive):
-            room = min(max(state.n_ids, len(self.alive) * 5 // 4), MAX_ITEMS)
+        room = self._room(state.n_ids)
+        if room > len(self.alive):
             codes = np.zeros((room, self.codes.shape[1]), np.uint32)
             codes[: len(self.codes)] = self.codes
             self.codes = codes

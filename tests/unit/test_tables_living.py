@@ -18,7 +18,7 @@ from lshsample.plugin import FamilySpec, HashFamily
 from lshsample.registry import make_family
 from lshsample.sampling import Include
 from lshsample.tables import HashTables
-from lshsample.tables import hash_tables as module
+from lshsample.tables import living as module
 
 DIM, TABLES = 8, 5
 
