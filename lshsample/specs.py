@@ -128,7 +128,7 @@ def parsed_json(text: str) -> Any:
     """What JSON text says; other text is refused."""
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ArgumentError("text", f"{text!r:.100} ({error})", "JSON") from error
 
 
@@ -136,5 +136,5 @@ def parsed_toml(text: str) -> dict[str, Any]:
     """What TOML text says; other text is refused."""
     try:
         return tomllib.loads(text)
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ArgumentError("text", f"{text!r:.100} ({error})", "TOML") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from lshsample.sampling.sampler import Sampler
 from lshsample.sampling.sources import Full, Include
 from lshsample.sampling.stage import Stage
 from lshsample.sampling.text import parse_stages, stage_from_dict, stage_to_dict
+from lshsample.specs import parsed_toml
 from lshsample.tables import HashTables
 
 __all__ = ["Pipeline", "parse_pipeline"]
@@ -133,9 +133,10 @@ class Pipeline:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], stages: Mapping[str, type[Stage]] | None = None) -> Pipeline:
         """A pipeline from plain data; ``stages`` names classes of your own."""
-        rows = data.get("stages")
-        if set(data) != {"stages"} or not isinstance(rows, list):
-            raise ArgumentError("pipeline", dict(data), "a table with the one key 'stages', a list")
+        rows = data.get("stages") if isinstance(data, Mapping) else None
+        if not isinstance(rows, list) or set(data) != {"stages"}:
+            given = f"the keys {list(data)}" if isinstance(data, Mapping) else type(data).__name__
+            raise ArgumentError("pipeline", given, "a table with the one key 'stages', a list")
         return cls([stage_from_dict(row, f"stages[{i}]", stages) for i, row in enumerate(rows)])
 
     def to_toml(self) -> str:
@@ -145,7 +146,7 @@ class Pipeline:
     @classmethod
     def from_toml(cls, text: str, stages: Mapping[str, type[Stage]] | None = None) -> Pipeline:
         """A pipeline from TOML text."""
-        return cls.from_dict(tomllib.loads(text), stages)
+        return cls.from_dict(parsed_toml(text), stages)
 
 
 def parse_pipeline(text: str, stages: Mapping[str, type[Stage]] | None = None) -> Pipeline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,8 +71,10 @@ def _known(own: Mapping[str, type[Stage]] | None) -> dict[str, type[Stage]]:
 
 def _make(cls: type[Stage], where: str, positional: list[Any], named: dict[str, Any]) -> Stage:
     """A stage from plain arguments; errors say where."""
-    if isinstance(named.get("tables"), (str, int, float)) or (cls is Retrieve and positional):
-        raise ArgumentError(f"{where}: tables", "text", "no tables: bind them with .bind(tables=...)")
+    if cls is Retrieve and (positional or "tables" in named):
+        given = positional[0] if positional else named["tables"]
+        wanted = "no tables: bind them with .bind(tables=...); other arguments by name"
+        raise ArgumentError(f"{where}: tables", repr(given), wanted)
     try:
         arguments = inspect.signature(cls).bind(*positional, **named)
     except TypeError as error:
@@ -83,10 +86,17 @@ def _make(cls: type[Stage], where: str, positional: list[Any], named: dict[str, 
         raise ArgumentError(f"{where}: {error.argument}", error.given, error.wanted) from None
 
 
+def _at(node: ast.expr | ast.keyword, source: str) -> str:
+    """Where a node begins, counted from 1 in characters: a line, if there are several, and a column."""
+    line = re.split(r"\r\n|\r|\n", source)[node.lineno - 1]
+    before = len(line.encode()[: node.col_offset].decode())
+    # The text is parsed inside of one bracket, so a 0-based column of its first line is a 1-based one here.
+    return f"column {before}" if node.lineno == 1 else f"line {node.lineno}, column {before + 1}"
+
+
 def _parse_call(node: ast.expr, source: str, known: dict[str, type[Stage]]) -> Stage:
-    # The text is parsed inside of one bracket, so a 0-based column there is a 1-based column here.
     shown = (ast.get_source_segment(source, node) or "").strip()
-    place = f"{shown!r} at column {node.col_offset}"
+    place = f"{shown!r} at {_at(node, source)}"
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
         hint = f"{shown}()" if isinstance(node, ast.Name) and node.id in known else "a stage such as Cap(100)"
         raise ArgumentError("sampler", place, hint)
@@ -101,15 +111,15 @@ def _parse_call(node: ast.expr, source: str, known: dict[str, type[Stage]]) -> S
             literal = ast.literal_eval(value)
         except (ValueError, TypeError, MemoryError, RecursionError):
             text = ast.get_source_segment(source, value)
-            raise ArgumentError(
-                "sampler", f"{text!r} at column {value.col_offset}", "a literal value"
-            ) from None
+            raise ArgumentError("sampler", f"{text!r} at {_at(value, source)}", "a literal value") from None
         if not isinstance(argument, ast.keyword):
             values.append(literal)
-        elif argument.arg is not None:
-            named[argument.arg] = literal
+        elif argument.arg is None:
+            raise ArgumentError("sampler", f"'**' at {_at(value, source)}", "arguments by name")
+        elif argument.arg in named:
+            raise ArgumentError("sampler", f"{argument.arg!r} twice at {_at(argument, source)}", "it once")
         else:
-            raise ArgumentError("sampler", f"'**' at column {value.col_offset}", "arguments by name")
+            named[argument.arg] = literal
     return _make(known[node.func.id], f"sampler, {place}", values, named)
 
 
@@ -118,9 +128,9 @@ def parse_stages(text: str, stages: Mapping[str, type[Stage]] | None = None) -> 
     if not isinstance(text, str) or not text.strip() or len(text) > _MAX_TEXT:
         given = repr(text) if not isinstance(text, str) or len(text) < 80 else f"{len(text)} characters"
         raise ArgumentError("sampler", given, "a pipeline such as 'Retrieve() | Cap(100)'")
-    source = f"({text}\n)"
+    source = f"[{text}\n]"
     try:
-        node = ast.parse(source, mode="eval").body
+        whole = ast.parse(source, mode="eval").body
     except SyntaxError as error:
         column = max((error.offset or 1) - 1, 1) if error.lineno == 1 else len(text)
         raise ArgumentError(
@@ -130,11 +140,23 @@ def parse_stages(text: str, stages: Mapping[str, type[Stage]] | None = None) -> 
         raise ArgumentError(
             "sampler", f"text that does not parse ({error})", "stages joined with |"
         ) from None
-    known, nodes = _known(stages), []
-    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        nodes.append(node.right)
-        node = node.left
-    return [_parse_call(call, source, known) for call in (node, *reversed(nodes))]
+    if not isinstance(whole, ast.List) or len(whole.elts) != 1:
+        raise ArgumentError("sampler", repr(text), "one row of stages joined with |")
+    known = _known(stages)
+    return [_parse_call(call, source, known) for call in _joined(whole.elts[0])]
+
+
+def _joined(node: ast.expr) -> list[ast.expr]:
+    """What ``|`` joins, from left to right, whatever the brackets."""
+    nodes: list[ast.expr] = []
+    open_nodes = [node]
+    while open_nodes:
+        last = open_nodes.pop()
+        if isinstance(last, ast.BinOp) and isinstance(last.op, ast.BitOr):
+            open_nodes += [last.left, last.right]
+        else:
+            nodes.append(last)
+    return nodes[::-1]
 
 
 def stage_to_dict(stage: Stage) -> dict[str, Any]:
@@ -157,7 +179,7 @@ def stage_to_dict(stage: Stage) -> dict[str, Any]:
 def stage_from_dict(data: Any, where: str, stages: Mapping[str, type[Stage]] | None = None) -> Stage:
     """A stage from plain data."""
     known = _known(stages)
-    if not isinstance(data, Mapping) or data.get("stage") not in known:
+    if not isinstance(data, Mapping) or not isinstance(data.get("stage"), str) or data["stage"] not in known:
         raise ArgumentError(where, data, f"a table with 'stage', one of {', '.join(sorted(known))}")
     named = {key: value for key, value in data.items() if key != "stage"}
     return _make(known[data["stage"]], where, [], named)
