@@ -71,7 +71,7 @@ class Retrieve(BuiltinStage):
     def state(self, batch: Batch) -> TableState:
         """The state of the tables that it reads."""
         state: TableState = (
-            self.tables.state if self.tables is not None else required(batch.state, "tables", self)
+            batch.state_of(self.tables) if self.tables is not None else required(batch.state, "tables", self)
         )
         if state.n_ids > batch.n_items:
             raise ArgumentError("tables", f"ids up to {state.n_ids - 1}", f"{batch.n_items} items, as bound")

@@ -98,7 +98,9 @@ class Sampler:
             raise ArgumentError("law", repr(law), f"one of {', '.join(LAWS)}")
         if not isinstance(pool, (bool, np.bool_)):
             raise ArgumentError("pool", repr(pool), "True or False")
-        batch = self._batch(queries, include, n_queries, seed, step, bool(pool), threads)
+        return self._active(self._batch(queries, include, n_queries, seed, step, bool(pool), threads), law)
+
+    def _active(self, batch: Batch, law: Law) -> ActiveSet:
         drawn = self._run(batch)
         values: npt.NDArray[np.float32] | None = drawn.log_inclusion
         biased_by = self._why_lawless(drawn)
@@ -147,8 +149,7 @@ class Sampler:
             raise ArgumentError("query", f"{batch.n_queries} rows", "one row")
         stages = self.pipeline.stages
         parts = [self._run(batch, k + 1) for k in range(len(stages))]
-        active = self.sample(query, include=include, n_queries=n_queries, seed=seed, step=step, threads=1)
-        return Explanation(stages=explain_stages(stages, batch, parts), active=active)
+        return Explanation(stages=explain_stages(stages, batch, parts), active=self._active(batch, "tables"))
 
     def describe(self, *, queries: Any = None, vectors: Any = None, seed: int = 0) -> Description:
         """What to expect, from the laws alone: sizes stage by stage, recall by similarity, memory.
@@ -209,7 +210,11 @@ class Sampler:
             "include": None if pattern is None else len(pattern[0]) - 1,
             "n_queries": n_queries,
         }
-        state = self.tables.state if self.tables is not None and self.tables.is_built else None
+        # One state of each set of tables from beginning to end, whatever a writer does meanwhile.
+        held = [tables for stage in self.pipeline.stages if (tables := stage.tables_of()) is not None]
+        own = {id(tables): tables.state for tables in held if tables.is_built}
+        bound = self.tables
+        state = None if bound is None or not bound.is_built else own.get(id(bound), bound.state)
         return Batch(
             queries=rows,
             n_queries=_agree(sizes, 1 if pool else None),
@@ -222,6 +227,7 @@ class Sampler:
             step=int(step),
             pooled=pool,
             threads=count,
+            own_states=own,
         )
 
     def _pattern(self, include: Any) -> Pattern:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -57,6 +58,12 @@ class Batch:
     step: int
     pooled: bool
     threads: int
+    own_states: Mapping[int, TableState] = attrs.field(factory=dict, repr=False)
+
+    def state_of(self, tables: HashTables) -> TableState:
+        """The state of tables that a stage holds itself (``tables_of``), as it was when the call began."""
+        state = self.own_states.get(id(tables))
+        return tables.state if state is None else state
 
     @property
     def frequencies(self) -> npt.NDArray[np.float64] | None:

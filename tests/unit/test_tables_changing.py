@@ -1,5 +1,8 @@
 """Changing tables: of opened files, beyond memory, with rows that do not fit; and what comes back of it."""
 
+import itertools
+
+import attrs
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -7,6 +10,7 @@ import scipy.sparse as sp
 from lshsample import HashTables, make_family
 from lshsample._native import memory
 from lshsample.errors import ArgumentError, CheckpointError, MemoryBudgetError
+from lshsample.sampling import Retrieve, SamplerStage
 
 DIM, TABLES = 12, 6
 
@@ -112,3 +116,48 @@ def test_wrong_kinds_of_shards_are_refused_by_name(rows):
     for wrong in (5, "12", [[1]], None):
         with pytest.raises(ArgumentError, match="boundaries"):
             tables.split(wrong)
+
+
+@attrs.frozen
+class Rehashing(SamplerStage):
+    """Draws new functions for tables in the middle of a call, as a writer beside it may."""
+
+    tables: HashTables
+    seeds: itertools.count
+
+    def apply(self, active, batch):
+        self.tables.rehash(self.tables.vectors, next(self.seeds))
+        return active
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_a_call_sees_one_state_of_tables_from_beginning_to_end(bound, rows):
+    """Retrieved before and after a rehash: the second retrieval, and the law, are of the first functions."""
+    tables = built(rows[:500])
+    source = Retrieve() if bound else Retrieve(tables)
+    steady = (source | source).bind(tables=tables, n_items=500)
+    moving = (source | Rehashing(tables, itertools.count(7)) | source).bind(tables=tables, n_items=500)
+    wanted = steady.sample(rows[:20])
+    found = moving.sample(rows[:20])
+    np.testing.assert_array_equal(found.ids, wanted.ids)
+    assert tables.family.seed == 7
+    told = moving.explain(rows[:1])
+    assert told.stages[-1].left == len(told.active.ids) == told.stages[0].left
+
+
+def test_the_law_over_the_functions_is_of_those_that_retrieved(rows, monkeypatch):
+    """A writer rehashes after the retrieval and before the law is worked out."""
+    tables = built(rows[:500])
+    sampler = Retrieve(tables, budget=40).bind()
+    wanted = sampler.sample(rows[:5], law="functions")
+    run = type(sampler)._run
+
+    def then_rehash(self, *arguments):
+        drawn = run(self, *arguments)
+        tables.rehash(-rows[:500], 11)
+        return drawn
+
+    monkeypatch.setattr(type(sampler), "_run", then_rehash)
+    found = sampler.sample(rows[:5], law="functions")
+    np.testing.assert_array_equal(found.ids, wanted.ids)
+    np.testing.assert_array_equal(found.log_inclusion, wanted.log_inclusion)
