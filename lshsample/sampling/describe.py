@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,7 +13,7 @@ from scipy import stats
 from lshsample import laws
 from lshsample._native import family as door
 from lshsample.errors import ArgumentError
-from lshsample.plugin import HashFamily
+from lshsample.plugin import HashFamily, Rows
 from lshsample.sampling.exact_top import ExactTop
 from lshsample.sampling.filters import AtLeast, Cap, Top
 from lshsample.sampling.retrieve import Retrieve
@@ -38,81 +38,109 @@ Floats = npt.NDArray[np.float64]
 
 @attrs.frozen(eq=False, kw_only=True)
 class Pairs:
-    """A sample of pairs of a query and an item.
+    """A sample of pairs of a query and an item, the same ones for every retrieval of a pipeline.
 
     Attributes
     ----------
     similarity : (n,) float64 array
-        The family's similarity.
-    chance : (n,) or (n, n_tables) float64 array
-        Probability that a table's buckets hold the pair.
+        The similarity of the first retrieval's family.
+    chances : mapping of int to (n,) or (n, n_tables) float64 array
+        By a retrieval's place in the pipeline, the probability that a table's buckets hold the pair.
     """
 
     similarity: Floats
-    chance: Floats
+    chances: Mapping[int, Floats]
 
 
-def isotropic_pairs(family: HashFamily, n: int = 4096) -> Pairs:
+#: By its place in the pipeline, a retrieval with the tables that it looks into.
+Retrievals = Mapping[int, tuple[Retrieve, HashTables]]
+
+
+def _probes(stage: Retrieve, family: HashFamily) -> int:
+    return family.default_probes if stage.probes is None else stage.probes
+
+
+def isotropic_pairs(retrievals: Retrievals, n: int = 4096) -> Pairs:
     """Pairs of independent directions without a preferred one: quantiles of their cosine.
 
     (cos + 1) / 2 has the Beta distribution with both parameters (dim - 1) / 2 (Cai, Fan & Jiang 2013).
     """
-    if family.similarity != "cosine" or family.law_of_norms:
-        raise ArgumentError(
-            "vectors", "nothing", f"rows to measure {family.similarity!r} on, for {type(family).__name__}"
-        )
-    half = max((family.dim - 1) / 2, 0.5)
-    cosine = 2 * stats.beta.ppf((np.arange(n) + 0.5) / n, half, half) - 1
-    return Pairs(similarity=cosine, chance=family.code_probability(cosine))
+    cosine, chances = np.zeros(1), {}
+    for place, (stage, tables) in retrievals.items():
+        family = tables.family
+        if family.similarity != "cosine" or family.law_of_norms:
+            wanted = f"rows to measure {family.similarity!r} on, for {type(family).__name__}"
+            raise ArgumentError("vectors", "nothing", wanted)
+        if _probes(stage, family) > 1:
+            raise ArgumentError("vectors", "nothing", "rows to measure the law of probes on")
+        half = max((family.dim - 1) / 2, 0.5)
+        cosine = 2 * stats.beta.ppf((np.arange(n) + 0.5) / n, half, half) - 1
+        chances[place] = family.code_probability(cosine)
+    return Pairs(similarity=cosine, chances=chances)
 
 
 def measured_pairs(
-    family: HashFamily, queries: Any, vectors: Any, probes: int = 1, n: int = 20_000, seed: int = 0
+    retrievals: Retrievals, queries: Rows, vectors: Rows, n: int = 20_000, seed: int = 0
 ) -> Pairs:
     """Random pairs of these rows, with the law of a code or of the probes given the query."""
     rng = np.random.default_rng(seed)
-    if probes == 1:
-        q, x = queries[rng.integers(0, queries.shape[0], n)], vectors[rng.integers(0, vectors.shape[0], n)]
-        return Pairs(similarity=family.similarity_of(q, x), chance=door.pair_chances(family, q, x))
-    similarity, chance = [], []
-    chosen = rng.permutation(queries.shape[0])[:64]
-    for row in chosen:
-        x, q = vectors[rng.integers(0, vectors.shape[0], max(1, n // len(chosen)))], queries[row : row + 1]
-        similarity.append(family.similarity_of(q[np.zeros(x.shape[0], np.intp)], x))
-        chance.append(door.pair_chances(family, q, x, probes))
-    return Pairs(similarity=np.concatenate(similarity), chance=np.concatenate(chance))
+    # Probes have a law for one query and many items.
+    probing = any(_probes(stage, tables.family) > 1 for stage, tables in retrievals.values())
+    rows = rng.permutation(queries.shape[0])[:64] if probing else rng.integers(0, queries.shape[0], n)
+    each = max(1, n // len(rows))
+    rows, items = np.repeat(rows, each), rng.integers(0, vectors.shape[0], len(rows) * each)
+    first = next(iter(retrievals.values()))[1].family
+    chances = {}
+    for place, (stage, tables) in retrievals.items():
+        probes = _probes(stage, tables.family)
+        step = len(rows) if probes == 1 else each
+        parts = [
+            door.pair_chances(
+                tables.family,
+                queries[rows[i : i + step]] if probes == 1 else queries[rows[i : i + 1]],
+                vectors[items[i : i + step]],
+                probes,
+            )
+            for i in range(0, len(rows), step)
+        ]
+        chances[place] = np.concatenate(parts)
+    return Pairs(similarity=first.similarity_of(queries[rows], vectors[items]), chances=chances)
 
 
-def _retrieved(stage: Retrieve, chance: Floats, n_tables: int, n_items: int, least: int) -> Floats:
-    """Probability of each pair to be retrieved; with a budget, by as many tables as meet it on average."""
-    if chance.ndim == 2:
-        return laws.tables_inclusion(chance, least)
+def _by_table(stage: Retrieve, tables: HashTables, chance: Floats, n_items: int) -> Floats:
+    """Probability of each pair in each table that is looked into (n, tables): as many as meet a budget."""
+    if tables.bucket_size is not None:
+        held = chance.mean(axis=0) * n_items
+        chance = chance * np.minimum(1, tables.bucket_size / np.maximum(held, 1e-300))
+    if chance.ndim == 1:
+        chance = np.broadcast_to(chance[:, None], (len(chance), tables.n_tables))
     if stage.budget is not None:
-        for visited in range(1, n_tables + 1):
-            found = laws.union_inclusion(chance, visited)
-            if found.mean() * n_items >= stage.budget:
-                return found
-    return laws.at_least_inclusion(chance, n_tables, least)
+        for visited in range(1, tables.n_tables + 1):
+            if laws.tables_inclusion(chance[:, :visited]).mean() * n_items >= stage.budget:
+                return chance[:, :visited]
+    return chance
 
 
 def expected_inclusion(
-    stages: Sequence[Stage], n_items: int, n_tables: int, chance: Floats
+    stages: Sequence[Stage], n_items: int, retrievals: Retrievals, pairs: Pairs
 ) -> tuple[Floats, list[float]]:
     """Inclusion probability of each pair (n,) over everything random, and the expected size after each stage.
 
-    Exact for retrieval, AtLeast after it, and uniform draws; a cap, a top, a fill and a budget are taken at
-    the expected size of the set before them. Ids that Include names and stages of one's own are left out.
+    Exact for retrievals, AtLeast straight after them, and uniform draws; a cap, a top, a fill, a budget and
+    bounded buckets are taken at the expected size of the set before them. Ids that Include names and stages
+    of one's own are left out.
     """
-    pi, sizes = np.zeros(len(chance)), []
+    pi, sizes = np.zeros(len(pairs.similarity)), []
+    looked: list[Floats] = []
     for place, stage in enumerate(stages):
         size = float(pi.mean()) * n_items
         if isinstance(stage, Retrieve):
-            after = stages[place + 1] if place + 1 < len(stages) else None
-            least = after.m if isinstance(after, AtLeast) else 1
-            sizes.append(_retrieved(stage, chance, n_tables, n_items, 1).mean() * n_items)
-            pi = laws.mixture_inclusion(pi, _retrieved(stage, chance, n_tables, n_items, least))
-            continue
-        if isinstance(stage, Cap | Top):
+            looked.append(_by_table(stage, retrievals[place][1], pairs.chances[place], n_items))
+            pi = laws.mixture_inclusion(pi, laws.tables_inclusion(looked[-1]))
+        elif isinstance(stage, AtLeast):
+            # Counts add up over retrievals; ids that came another way have none.
+            pi = np.minimum(pi, laws.tables_inclusion(np.hstack(looked), stage.m)) if looked else pi * 0
+        elif isinstance(stage, Cap | Top):
             pi = pi * min(1.0, stage.k / max(size, 1e-300))
         elif isinstance(stage, Uniform | Frequency):
             pi = laws.mixture_inclusion(pi, min(stage.n / n_items, 1.0))
@@ -184,28 +212,54 @@ def _recall_curve(pairs: Pairs, pi: Floats, levels: int = 20) -> tuple[Floats, F
     return middle, np.interp(middle, middle[filled], mean[filled])
 
 
-def _pairs(stages: Sequence[Stage], family: HashFamily, queries: Any, vectors: Any, seed: int) -> Pairs:
-    retrievals = [stage for stage in stages if isinstance(stage, Retrieve)]
-    probes = max([stage.probes or family.default_probes for stage in retrievals], default=1)
-    if vectors is not None:
-        return measured_pairs(family, vectors if queries is None else queries, vectors, probes, seed=seed)
-    if probes > 1:
-        raise ArgumentError("vectors", "nothing", "rows to measure the law of probes on")
-    return isotropic_pairs(family)
+def _checked_rows(retrievals: Retrievals, rows: Any, argument: str) -> Rows:
+    """Rows that every retrieval's family takes, at least one."""
+    checked: Rows = rows
+    for _, tables in retrievals.values():
+        checked = door.checked_rows(tables.family, rows, argument)
+    if checked.shape[0] == 0:
+        raise ArgumentError(argument, "0 rows", "at least one row")
+    return checked
+
+
+def _pairs(retrievals: Retrievals, queries: Any, vectors: Any, seed: int) -> Pairs:
+    if not retrievals:
+        return Pairs(similarity=np.zeros(1), chances={})
+    if vectors is None:
+        if queries is not None:
+            raise ArgumentError("vectors", "nothing", "rows of items, since there are queries")
+        return isotropic_pairs(retrievals)
+    items = _checked_rows(retrievals, vectors, "vectors")
+    asked = items if queries is None else _checked_rows(retrievals, queries, "queries")
+    return measured_pairs(retrievals, asked, items, seed=seed)
+
+
+def _memory(tables: Iterable[HashTables], n_items: int) -> tuple[int, int]:
+    """Bytes of the tables, and at the peak when they are built one after the other."""
+    needs = [HashTables.memory_needed(t.family, n_items, bucket_size=t.bucket_size) for t in tables]
+    done = sum(need.tables for need in needs)
+    return done, done + max((need.peak - need.tables for need in needs), default=0)
 
 
 def describe_pipeline(
-    pipeline: Pipeline, n_items: int, tables: HashTables | None, queries: Any, vectors: Any, seed: int
+    pipeline: Pipeline, n_items: int, bound: HashTables | None, queries: Any, vectors: Any, seed: int
 ) -> Description:
     """As :meth:`Sampler.describe`, of a pipeline over tables that need not be built."""
-    stages, n_tables, memory, peak = pipeline.stages, 1, 0, 0
-    pairs = Pairs(similarity=np.zeros(1), chance=np.zeros(1))
-    if tables is not None:
-        pairs, n_tables = _pairs(stages, tables.family, queries, vectors, seed), tables.n_tables
-        need = HashTables.memory_needed(tables.family, n_items)
-        memory, peak = need.tables, need.peak
-    pi, sizes = expected_inclusion(stages, n_items, n_tables, pairs.chance)
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
+        raise ArgumentError("seed", repr(seed), "an integer from 0 to 2**63 - 1")
+    retrievals, used = {}, {} if bound is None else {id(bound): bound}
+    for place, stage in enumerate(pipeline.stages):
+        tables = stage.tables_of() or bound
+        if tables is not None:
+            used[id(tables)] = tables
+        if isinstance(stage, Retrieve) and tables is not None:
+            retrievals[place] = (stage, tables)
+    if vectors is None:
+        vectors = next((t.vectors for t in used.values() if t.is_built and t.vectors is not None), None)
+    pairs = _pairs(retrievals, queries, vectors, int(seed))
+    pi, sizes = expected_inclusion(pipeline.stages, n_items, retrievals, pairs)
     similarity, recall = _recall_curve(pairs, pi)
+    memory, peak = _memory(used.values(), n_items)
     return Description(
         pipeline=str(pipeline),
         n_items=n_items,

@@ -176,10 +176,8 @@ class Sampler:
         >>> 1500 < told.expected_size < 4000, told.memory_bytes // 2**20
         (True, 7)
         """
-        own = next((t for stage in self.pipeline.stages if (t := stage.tables_of()) is not None), self.tables)
-        if vectors is None:
-            vectors = self.vectors if own is None or not own.is_built else own.vectors
-        return describe_pipeline(self.pipeline, self.n_items, own, queries, vectors, seed)
+        rows = self.vectors if vectors is None else vectors
+        return describe_pipeline(self.pipeline, self.n_items, self.tables, queries, rows, seed)
 
     def _batch(
         self,

@@ -1,11 +1,13 @@
 """Explanations agree with the sets that they explain; descriptions with what tables then do."""
 
+import attrs
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from lshsample import HashTables, make_family, parse_pipeline
+from lshsample import HashTables, Retrieve, make_family, parse_pipeline
 from lshsample.errors import ArgumentError
+from lshsample.sampling import Pipeline
 
 N, DIM = 3000, 16
 PIPELINES = [
@@ -86,3 +88,54 @@ def test_descriptions_with_probes_and_without_rows(items):
     distances = HashTables(make_family("e2lsh", dim=DIM))
     with pytest.raises(ArgumentError, match="euclidean"):
         parse_pipeline("Retrieve()").bind(tables=distances, n_items=N).describe()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Uniform(400) | Retrieve() | AtLeast(2)",
+        "Retrieve() | Retrieve() | AtLeast(3) | Uniform(9)",
+        "Uniform(9) | AtLeast(1)",
+    ],
+)
+def test_expected_sizes_where_counts_come_of_several_stages(text, items):
+    family = make_family("simhash", dim=DIM, n_hashes=6, n_tables=8, projection="gaussian")
+    parts = parse_pipeline(text).stages
+    sizes = []
+    for seed in range(8):
+        # The first Retrieve() looks into tables of its own, the others into those that are bound.
+        own = HashTables(family.with_seed(100 + seed), threads=2).build(items)
+        stages = [
+            attrs.evolve(s, tables=own) if s == Retrieve() and i == 0 else s for i, s in enumerate(parts)
+        ]
+        bound = HashTables(family.with_seed(seed), threads=2).build(items)
+        sampler = Pipeline(stages).bind(tables=bound)
+        sizes.append(len(sampler.sample(items[:300], threads=2).ids) / 300)
+    told = sampler.describe()
+    assert told.expected_size == pytest.approx(np.mean(sizes), rel=0.15)
+    assert told.memory_bytes == (bound.memory_bytes + own.memory_bytes * (parts[0] == Retrieve()))
+
+
+def test_bounded_tables_are_described_as_bounded(items):
+    family = make_family("simhash", dim=DIM, n_hashes=5, n_tables=8, projection="gaussian")
+    tables = HashTables(family, bucket_size=16, threads=2).build(items)
+    sampler = parse_pipeline("Retrieve()").bind(tables=tables)
+    told = sampler.describe()
+    assert told.memory_bytes == tables.memory_bytes
+    assert told.expected_size == pytest.approx(len(sampler.sample(items[:300]).ids) / 300, rel=0.15)
+
+
+def test_rows_to_measure_on_are_checked(items, tables):
+    sampler = parse_pipeline("Retrieve() | Uniform(5)").bind(tables=tables)
+    for bad in (
+        {"vectors": items[:, :8]},
+        {"vectors": items[:0]},
+        {"queries": items[:2] * np.nan},
+        {"seed": -1},
+    ):
+        with pytest.raises(ArgumentError, match=next(iter(bad))):
+            sampler.describe(**bad)
+    unbuilt = parse_pipeline("Retrieve()").bind(tables=HashTables(tables.family), n_items=N)
+    with pytest.raises(ArgumentError, match="since there are queries"):
+        unbuilt.describe(queries=items[:5])
+    assert sampler.describe(vectors=items.tolist()).expected_size > 5
