@@ -8,10 +8,12 @@ enum { WIDEST = 16 };
 int64_t lsh_hadamard_scratch(const lsh_hadamard_state *state) {
     int64_t codes = state->groups * state->outputs, margins = state->outputs * state->shape.n_hashes;
     int64_t hashing = state->outputs + codes;
-    return (state->size + (hashing > margins ? hashing : margins)) * WIDEST * 4;
+    return (state->size + (hashing > margins ? hashing : margins)) * WIDEST * 4 + 4 * state->shape.n_hashes;
 }
 
-int64_t lsh_margins_scratch(const lsh_simhash_shape *shape) { return 4 * (int64_t)shape->n_hashes * shape->n_tables; }
+int64_t lsh_margins_scratch(const lsh_simhash_shape *shape) {
+    return 4 * (int64_t)shape->n_hashes * (shape->n_tables + 1);
+}
 
 int64_t lsh_dwta_scratch(const lsh_dwta_state *state) {
     int64_t windows = (2 * state->dim + state->n_tables) * WIDEST;
@@ -75,12 +77,14 @@ intptr_t lsh_minhash_function(int32_t isa, int32_t bins) {
 
 intptr_t lsh_icws_function(int32_t isa) { return function(isa, LSH_ICWS_HASH); }
 
-intptr_t lsh_e2lsh_function(int32_t isa, const lsh_e2lsh_state *state) {
-    if (state->hadamard) return function(isa, LSH_E2LSH_HADAMARD);
-    return function(isa, state->matrix ? LSH_E2LSH_MATRIX : LSH_E2LSH_LISTS);
+intptr_t lsh_e2lsh_function(int32_t isa, int32_t probing, const lsh_e2lsh_state *state) {
+    if (state->hadamard) return function(isa, probing ? LSH_E2LSH_HADAMARD_PROBE : LSH_E2LSH_HADAMARD);
+    if (state->matrix) return function(isa, probing ? LSH_E2LSH_MATRIX_PROBE : LSH_E2LSH_MATRIX);
+    return function(isa, probing ? LSH_E2LSH_LISTS_PROBE : LSH_E2LSH_LISTS);
 }
 
-intptr_t lsh_vertex_function(int32_t isa, const lsh_vertex_state *state) {
-    if (state->hadamard) return function(isa, LSH_VERTEX_HADAMARD);
-    return function(isa, state->matrix ? LSH_VERTEX_MATRIX : LSH_VERTEX_LISTS);
+intptr_t lsh_vertex_function(int32_t isa, int32_t probing, const lsh_vertex_state *state) {
+    if (state->hadamard) return function(isa, probing ? LSH_VERTEX_HADAMARD_PROBE : LSH_VERTEX_HADAMARD);
+    if (state->matrix) return function(isa, probing ? LSH_VERTEX_MATRIX_PROBE : LSH_VERTEX_MATRIX);
+    return function(isa, probing ? LSH_VERTEX_LISTS_PROBE : LSH_VERTEX_LISTS);
 }

@@ -133,9 +133,9 @@ intptr_t lsh_wta_function(int32_t isa, int32_t by_column);
 /* Over a function for each hash (bins = 0), or a permutation for each of a code's hashes (1). */
 intptr_t lsh_minhash_function(int32_t isa, int32_t bins);
 intptr_t lsh_icws_function(int32_t isa);
-/* Through the projection that the state has. */
-intptr_t lsh_e2lsh_function(int32_t isa, const lsh_e2lsh_state *state);
-intptr_t lsh_vertex_function(int32_t isa, const lsh_vertex_state *state);
+/* Address of an lsh_hash_fn or lsh_probe_fn, through the projection that the state has. */
+intptr_t lsh_e2lsh_function(int32_t isa, int32_t probing, const lsh_e2lsh_state *state);
+intptr_t lsh_vertex_function(int32_t isa, int32_t probing, const lsh_vertex_state *state);
 /* Address of an lsh_hash_fn or lsh_probe_fn over an lsh_mips_state; scratch is the wrapped kernel's. */
 intptr_t lsh_mips_function(int32_t probing);
 

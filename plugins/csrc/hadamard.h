@@ -206,34 +206,52 @@ static int32_t LSH_NAME(hadamard_hash)(const void *state, int64_t n_rows, int64_
     return 0;
 }
 
-/* Margins of the tables of one group, all K blocks: margins[(k * M + order) * LSH_WIDTH + lane]. */
+/* Finds the n_probes codes of one row of a group, number r, in table t, from the table's margins. */
+typedef int32_t (*LSH_NAME(probe_table))(const void *context, const float *table, int64_t r, int64_t t,
+                                         int32_t n_probes, uint32_t *codes);
+
+/* Codes of every table for n rows, spread as y. `margins` has room for K M vectors, and for K numbers after them. */
+LSH_INLINE int32_t LSH_NAME(probe_group)(const lsh_hadamard_state *s, const float *y, int64_t n, float *margins,
+                                         LSH_NAME(probe_table) probe, const void *context, int32_t n_probes,
+                                         uint32_t *codes) {
+    int64_t n_hashes = s->shape.n_hashes, n_tables = s->shape.n_tables;
+    float *table = margins + n_hashes * s->outputs * LSH_WIDTH;
+    for (int64_t group = 0; group < s->groups; group++) {
+        int64_t first = group * s->outputs;
+        const int32_t *order = s->permutations + first * n_hashes;
+        for (int64_t k = 0; k < n_hashes; k++) {
+            float *v = margins + k * s->outputs * LSH_WIDTH;
+            LSH_NAME(scaled_pass)(y, s->diagonals + (group * n_hashes + k) * s->size, s->size, s->outputs, v);
+            LSH_NAME(later_passes)(v, s->outputs);
+        }
+        for (int64_t t = first; t < first + s->outputs && t < n_tables; t++)
+            for (int64_t r = 0; r < n; r++) {
+                for (int64_t k = 0; k < n_hashes; k++)
+                    table[k] = margins[(k * s->outputs + order[k * s->outputs + t - first]) * LSH_WIDTH + r];
+                int32_t status = probe(context, table, r, t, n_probes, codes + (r * n_tables + t) * n_probes);
+                if (status) return status;
+            }
+    }
+    return 0;
+}
+
+static int32_t LSH_NAME(probe_signs)(const void *shape, const float *table, int64_t r, int64_t t, int32_t n_probes,
+                                     uint32_t *codes) {
+    (void)r, (void)t;
+    return lsh_probe_flips(table, ((const lsh_simhash_shape *)shape)->n_hashes, n_probes, codes);
+}
+
 static int32_t LSH_NAME(hadamard_probe)(const void *state, int64_t n_rows, int64_t dim, const float *values,
                                         int64_t stride, const int64_t *indptr, const int32_t *indices,
                                         int32_t n_probes, uint32_t *codes, void *scratch) {
     const lsh_hadamard_state *s = state;
-    int32_t n_hashes = s->shape.n_hashes;
-    float *y = scratch, *margins = y + s->size * LSH_WIDTH, table[32];
-    for (int64_t begin = 0; begin < n_rows; begin += LSH_WIDTH) {
+    float *y = scratch, *margins = y + s->size * LSH_WIDTH;
+    int32_t status = 0;
+    for (int64_t begin = 0; begin < n_rows && !status; begin += LSH_WIDTH) {
         LSH_NAME(row_group) rows = LSH_NAME(group_at)(begin, n_rows, dim, values, stride, indptr, indices);
         LSH_NAME(spread)(s, &rows, y);
-        for (int64_t group = 0; group < s->groups; group++) {
-            const int32_t *order = s->permutations + group * n_hashes * s->outputs;
-            for (int32_t k = 0; k < n_hashes; k++) {
-                float *v = margins + k * s->outputs * LSH_WIDTH;
-                LSH_NAME(scaled_pass)(y, s->diagonals + (group * n_hashes + k) * s->size, s->size, s->outputs, v);
-                LSH_NAME(later_passes)(v, s->outputs);
-            }
-            for (int64_t t = group * s->outputs; t < (group + 1) * s->outputs && t < s->shape.n_tables; t++)
-                for (int64_t r = 0; r < rows.n; r++) {
-                    for (int64_t k = 0; k < n_hashes; k++) {
-                        int64_t margin = k * s->outputs + order[k * s->outputs + t - group * s->outputs];
-                        table[k] = margins[margin * LSH_WIDTH + r];
-                    }
-                    int64_t place = (begin + r) * s->shape.n_tables + t;
-                    int32_t status = lsh_probe_flips(table, n_hashes, n_probes, codes + place * n_probes);
-                    if (status) return status;
-                }
-        }
+        status = LSH_NAME(probe_group)(s, y, rows.n, margins, LSH_NAME(probe_signs), &s->shape, n_probes,
+                                       codes + begin * s->shape.n_tables * n_probes);
     }
-    return 0;
+    return status;
 }

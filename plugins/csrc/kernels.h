@@ -1,6 +1,7 @@
 /* Every kernel for one instruction set, and the selectors' tables; the including file names the set. */
 #include <math.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "families.h"
 #include "lshsample/simd.h"
@@ -37,11 +38,17 @@ intptr_t LSH_NAME(lsh_family_functions)(int32_t which) {
     case LSH_MINHASH_BINS: return (intptr_t)LSH_NAME(minhash_bins);
     case LSH_ICWS_HASH: return (intptr_t)LSH_NAME(icws_hash);
     case LSH_E2LSH_HADAMARD: return (intptr_t)LSH_NAME(e2lsh_hadamard);
+    case LSH_E2LSH_HADAMARD_PROBE: return (intptr_t)LSH_NAME(e2lsh_hadamard_probe);
     case LSH_E2LSH_MATRIX: return (intptr_t)LSH_NAME(e2lsh_matrix);
+    case LSH_E2LSH_MATRIX_PROBE: return (intptr_t)LSH_NAME(e2lsh_matrix_probe);
     case LSH_E2LSH_LISTS: return (intptr_t)LSH_NAME(e2lsh_lists);
+    case LSH_E2LSH_LISTS_PROBE: return (intptr_t)LSH_NAME(e2lsh_lists_probe);
     case LSH_VERTEX_HADAMARD: return (intptr_t)LSH_NAME(vertex_hadamard);
+    case LSH_VERTEX_HADAMARD_PROBE: return (intptr_t)LSH_NAME(vertex_hadamard_probe);
     case LSH_VERTEX_MATRIX: return (intptr_t)LSH_NAME(vertex_matrix);
+    case LSH_VERTEX_MATRIX_PROBE: return (intptr_t)LSH_NAME(vertex_matrix_probe);
     case LSH_VERTEX_LISTS: return (intptr_t)LSH_NAME(vertex_lists);
+    case LSH_VERTEX_LISTS_PROBE: return (intptr_t)LSH_NAME(vertex_lists_probe);
     default: return 0;
     }
 }

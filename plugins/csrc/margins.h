@@ -64,13 +64,14 @@ LSH_INLINE void LSH_NAME(codes_of_margins)(const lsh_simhash_shape *shape, const
     }
 }
 
-static int32_t LSH_NAME(probes_of_margins)(const lsh_simhash_shape *shape, const float *margins, int32_t n_probes,
-                                           uint32_t *codes) {
-    float table[32];
+/* Codes of every table for one row, from its margins. `table` has room for K numbers. */
+LSH_INLINE int32_t LSH_NAME(probe_row)(const lsh_simhash_shape *shape, const float *margins, float *table,
+                                       LSH_NAME(probe_table) probe, const void *context, int32_t n_probes,
+                                       uint32_t *codes) {
     int32_t status = 0;
     for (int32_t t = 0; t < shape->n_tables && !status; t++) {
         for (int32_t k = 0; k < shape->n_hashes; k++) table[k] = margins[(int64_t)k * shape->n_tables + t];
-        status = lsh_probe_flips(table, shape->n_hashes, n_probes, codes + (int64_t)t * n_probes);
+        status = probe(context, table, 0, t, n_probes, codes + (int64_t)t * n_probes);
     }
     return status;
 }
@@ -94,7 +95,8 @@ static int32_t LSH_NAME(probes_of_margins)(const lsh_simhash_shape *shape, const
             MARGINS(s, &row, LSH_NAME(row_scale)(&row), out);                                                        \
             uint32_t *place = codes + r * shape->n_tables * probes;                                                  \
             if (!n_probes) LSH_NAME(codes_of_margins)(shape, out, place);                                            \
-            else if (LSH_NAME(probes_of_margins)(shape, out, n_probes, place)) return 1;                             \
+            else if (LSH_NAME(probe_row)(shape, out, out + width, LSH_NAME(probe_signs), shape, n_probes, place))    \
+                return 1;                                                                                            \
         }                                                                                                            \
         return 0;                                                                                                    \
     }                                                                                                                \

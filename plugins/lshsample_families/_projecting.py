@@ -87,13 +87,13 @@ def e2lsh_kernel(
     state = ffi.new("lsh_e2lsh_state *", {"n_hashes": spec.n_hashes, "n_tables": spec.n_tables, "bits": bits})
     state.step, state.offsets = step, _pointer("double *", offsets)
     borrowed = _set_projection(state, spec.dim, projection)
-    address = lib.lsh_e2lsh_function(_isa_number(), state)
-    return _kernel(state, address, 0, lib.lsh_e2lsh_scratch(state), offsets, *borrowed)
+    addresses = [lib.lsh_e2lsh_function(_isa_number(), probing, state) for probing in (0, 1)]
+    return _kernel(state, *addresses, lib.lsh_e2lsh_scratch(state), offsets, *borrowed)
 
 
 def vertex_kernel(spec: ProjectingSpec, projection: Projection, dimension: int, bits: int) -> NativeKernel:
     """The kernel of cross-polytope over a projection to n_hashes x dimension margins for each table."""
     state = ffi.new("lsh_vertex_state *", (spec.n_hashes, spec.n_tables, dimension, bits))
     borrowed = _set_projection(state, spec.dim, projection)
-    address = lib.lsh_vertex_function(_isa_number(), state)
-    return _kernel(state, address, 0, lib.lsh_vertex_scratch(state), *borrowed)
+    addresses = [lib.lsh_vertex_function(_isa_number(), probing, state) for probing in (0, 1)]
+    return _kernel(state, *addresses, lib.lsh_vertex_scratch(state), *borrowed)

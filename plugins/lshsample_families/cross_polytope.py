@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.special import ndtr, owens_t
 
 from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows, integer, one_of
-from lshsample_families._probing import best_codes, by_cost, digits
+from lshsample_families._probing import best_codes
 from lshsample_families._projecting import ProjectingSpec, draw_projection, vertex_kernel
 from lshsample_families._projections import Projection
 
@@ -112,9 +112,10 @@ class CrossPolytope(HashFamily):
             rows = q[start : start + block]
             margins = self.margins(rows).transpose(0, 3, 1, 2).astype(np.float64)
             signed = np.stack([margins, -margins], axis=-1).reshape(-1, self.n_hashes, values)
-            own = digits(self.hash(rows).reshape(-1), self.n_hashes, self.bits_per_hash)
-            costs = np.square(signed.max(axis=2, keepdims=True) - signed)
-            found = best_codes(*by_cost(own, costs, n_probes), self.bits_per_hash, n_probes)
+            order = np.argsort(-signed, axis=2, kind="stable")[..., :n_probes]
+            coordinates = np.take_along_axis(signed, order, axis=2)
+            costs = np.square(coordinates[..., :1] - coordinates)
+            found = best_codes(order.astype(np.uint32), costs, self.bits_per_hash, n_probes)
             codes[start : start + block] = found.reshape(-1, self.n_tables, n_probes)
         return codes
 
