@@ -2,16 +2,20 @@
 
 ``pytest benchmarks/bench_recall_speed.py --benchmark-only`` runs it; ``LSHSAMPLE_BENCH_ITEMS`` sets the
 number of items (1,000,000 by default). Each searcher is set so that it just reaches a recall of 0.9 on half
-of the queries, and is timed on the other half, in single queries and in batches of 256, on 2 threads. All
-rank their candidates by exact inner products. faiss and hnswlib are skipped where they are not installed;
-exact search by BLAS stands beside them, and HNSW, a graph and no LSH, is the honest other kind.
+of the queries, and is timed on the other half, in single queries and in batches of 256, on 2 threads, in
+turns with lshsample. All rank their candidates by exact inner products. faiss and hnswlib are skipped where
+they are not installed; exact search by BLAS stands beside them, and HNSW, a graph and no LSH, is the honest
+other kind.
 """
 
 import os
-import time
+import timeit
+from bisect import bisect_left
+from functools import partial
 
 import numpy as np
 import pytest
+from turns import in_turns
 
 from lshsample import HashTables, make_family
 from lshsample._native import layers
@@ -55,43 +59,66 @@ def ranked(items, queries, indptr, ids):
     return layers.top_k_ragged(values, indptr, ids, TOP)[0]
 
 
+def settings(n_items):
+    """Families whose codes have about as many values as there are items."""
+    bits = max(10, round(np.log2(n_items)))
+    yield "simhash", {"n_hashes": bits - 1, "n_tables": 32}
+    for n_hashes in (3, 4):
+        yield (
+            "cross-polytope",
+            {"n_hashes": n_hashes, "dimension": 2 ** (bits // n_hashes - 1), "n_tables": 50},
+        )
+
+
+def fewest_probes(tables, items, queries, truth):
+    """The search through tables with the fewest probes that reach the recall, and their number."""
+
+    def search(q, probes):
+        found = tables.query(q, n_probes=probes, threads=THREADS)
+        return ranked(items, q, found.indptr, found.ids)
+
+    tried = range(1, 257)
+    place = bisect_left(tried, True, key=lambda probes: recall(search(queries, probes), truth) >= WANTED)
+    return partial(search, probes=tried[place]), tried[place]
+
+
+def quickest(choices, queries):
+    """Of (search, how), the one that takes the least time for all queries."""
+
+    def seconds(choice):
+        return min(timeit.repeat(lambda: choice[0](queries), number=1, repeat=3))
+
+    return min(choices, key=seconds)
+
+
 def make_lshsample(items, queries, truth):
-    """Tables of SimHash; of three lengths of codes, each with the fewest probes, the quickest in batches."""
-    best = (np.inf, None, None)
-    for bits in (b := max(8, round(np.log2(len(items) / 8))), b + 2, b + 4):
-        family = make_family("simhash", dim=DIM, n_hashes=bits, n_tables=32, seed=0)
-        tables = HashTables(family, threads=THREADS).build(items)
-        for probes in range(1, 200):
-
-            def search(q, tables=tables, probes=probes):
-                found = tables.query(q, n_probes=probes, threads=THREADS)
-                return ranked(items, q, found.indptr, found.ids)
-
-            if recall(search(queries), truth) >= WANTED:
-                began = time.perf_counter()
-                search(queries)
-                taken = time.perf_counter() - began
-                how = {"probes": probes, "bits": bits, "MiB": tables.memory_bytes >> 20}
-                best = min(best, (taken, search, how), key=lambda choice: choice[0])
-                break
-    return best[1:]
+    """The quickest of three families' tables, in batches."""
+    choices = []
+    for name, options in settings(len(items)):
+        tables = HashTables(make_family(name, dim=DIM, seed=0, **options), threads=THREADS).build(items)
+        search, probes = fewest_probes(tables, items, queries, truth)
+        how = {"family": name, **options, "probes": probes, "MiB": tables.memory_bytes >> 20}
+        choices.append((search, how))
+    return quickest(choices, queries)
 
 
 def make_faiss_lsh(items, queries, truth):
-    """Hamming distances to all codes; the fewest candidates that reach the recall."""
+    """Hamming distances to all codes; the quickest of three lengths, each with the fewest candidates."""
     faiss = pytest.importorskip("faiss")
     faiss.omp_set_num_threads(THREADS)
-    index = faiss.IndexLSH(DIM, 256)
-    index.add(items)
-    for n in (int(10 * 1.25**i) for i in range(30)):
+    choices = []
+    for bits in (128, 256, 512):
+        index = faiss.IndexLSH(DIM, bits)
+        index.add(items)
 
-        def search(q, n=n):
+        def search(q, n, index=index):
             ids = np.sort(index.search(q, n)[1], axis=1).astype(np.int32)
             return ranked(items, q, np.arange(len(q) + 1, dtype=np.int64) * n, ids.ravel())
 
-        if recall(search(queries), truth) >= WANTED:
-            return search, {"candidates": n, "bits": 256}
-    raise AssertionError("no number of candidates reaches the recall")
+        tried = [int(10 * 1.25**i) for i in range(30)]
+        n = next(n for n in tried if recall(search(queries, n), truth) >= WANTED)
+        choices.append((partial(search, n=n), {"candidates": n, "bits": bits}))
+    return quickest(choices, queries)
 
 
 def make_hnsw(items, queries, truth):
@@ -113,28 +140,39 @@ def make_blas(items, queries, truth):
     return lambda q: exact(items, q), {}
 
 
-MAKERS = {"lshsample": make_lshsample, "faiss-lsh": make_faiss_lsh, "hnsw": make_hnsw, "blas": make_blas}
+PEERS = {"faiss-lsh": make_faiss_lsh, "hnsw": make_hnsw, "blas": make_blas}
 
 
-@pytest.fixture(scope="module", params=MAKERS)
-def searcher(request, data):
+@pytest.fixture(scope="module")
+def ours(data):
+    return make_lshsample(*halves(data)[0])
+
+
+@pytest.fixture(scope="module", params=PEERS)
+def peer(request, data):
+    return PEERS[request.param](*halves(data)[0])
+
+
+def halves(data):
+    """(items, queries, truth) to set searchers by, and to time them on."""
     items, queries, truth = data
-    return *MAKERS[request.param](items, queries[: N_QUERIES // 2], truth[: N_QUERIES // 2]), request.param
+    half = N_QUERIES // 2
+    return (items, queries[:half], truth[:half]), (items, queries[half:], truth[half:])
 
 
 @pytest.mark.parametrize("batch", [1, 256])
-def test_queries(benchmark, searcher, data, batch):
-    search, how, _ = searcher
-    _, queries, truth = data
-    asked = queries[N_QUERIES // 2 :]
-    benchmark.extra_info.update(
-        how, items=N_ITEMS, recall=float(recall(search(asked), truth[N_QUERIES // 2 :]))
-    )
-    few = asked[:64] if batch == 1 else asked
+def test_queries(benchmark, ours, peer, data, batch):
+    _, queries, truth = halves(data)[1]
+    asked = queries[:64] if batch == 1 else queries
+    runs = {}
+    for name, (search, how) in {"lshsample": ours, "peer": peer}.items():
+        how = how | {"recall": float(recall(search(queries), truth))}
+        benchmark.extra_info |= {"items": N_ITEMS, name: how}
+        runs[name] = partial(in_batches, search, asked, batch)
+    in_turns(benchmark, runs["lshsample"], runs["peer"], 7)
+    benchmark.extra_info["queries_per_second"] = len(asked) / benchmark.stats.stats.median
 
-    def run():
-        for begin in range(0, len(few), batch):
-            search(few[begin : begin + batch])
 
-    benchmark.pedantic(run, rounds=3, warmup_rounds=1)
-    benchmark.extra_info["queries_per_second"] = len(few) / benchmark.stats.stats.median
+def in_batches(search, queries, batch):
+    for begin in range(0, len(queries), batch):
+        search(queries[begin : begin + batch])
