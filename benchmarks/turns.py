@@ -9,7 +9,8 @@ def in_turns(benchmark, ours, peer, rounds, scale=1.0):
     """Times ``ours`` with the fixture and ``peer`` before each round of it.
 
     ``extra_info`` gets ``peer_ms``, the peer's median, and ``ratio_quartiles``, of the peer over ours,
-    turn by turn, times ``scale`` where the two do different amounts of work.
+    turn by turn, times ``scale`` where the two do different amounts of work. A pause lets threads that the
+    peer leaves spinning, as OpenMP's do, go to sleep.
     """
     times = []
 
@@ -17,6 +18,7 @@ def in_turns(benchmark, ours, peer, rounds, scale=1.0):
         begin = time.perf_counter()
         peer()
         times.append(time.perf_counter() - begin)
+        time.sleep(0.25)
 
     benchmark.pedantic(ours, setup=turn, rounds=rounds, warmup_rounds=2)
     times = np.array(times[-rounds:])

@@ -6,8 +6,9 @@
 #include "lshsample/parallel.h"
 #include "sorted.h"
 
-/* Digits of the radix sort: 2^11 counters and write streams stay in the first two cache levels. */
-enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, TRANSPOSE_ROWS = 64 };
+/* Digits of the radix sort: 2^11 counters and write streams stay in the first two cache levels. A thread transposes rows
+ * in runs that are long enough for the memory, a few at a time, so that what is read once per table stays in the cache. */
+enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, TRANSPOSE_RUN = 512, TRANSPOSE_ROWS = 16 };
 
 static int32_t floor_log2(int64_t n) {
     int32_t bits = 0;
@@ -54,12 +55,15 @@ static lsh_status transpose_rows(void *context, int64_t begin, int64_t end, int3
     const transpose_job *job = context;
     (void)worker;
     uint32_t seen = 0;
-    for (int32_t t = 0; t < job->n_tables; t++) {
-        uint32_t *out = job->columns + t * job->n_items + job->first;
-        for (int64_t r = begin; r < end; r++) {
-            uint32_t code = job->block[r * job->n_tables + t];
-            seen |= code & ~job->mask;
-            out[r] = code;
+    for (int64_t r0 = begin; r0 < end; r0 += TRANSPOSE_ROWS) {
+        int64_t r1 = r0 + TRANSPOSE_ROWS < end ? r0 + TRANSPOSE_ROWS : end;
+        for (int32_t t = 0; t < job->n_tables; t++) {
+            uint32_t *out = job->columns + t * job->n_items + job->first;
+            for (int64_t r = r0; r < r1; r++) {
+                uint32_t code = job->block[r * job->n_tables + t];
+                seen |= code & ~job->mask;
+                out[r] = code;
+            }
         }
     }
     return seen ? LSH_OUT_OF_RANGE : LSH_OK;
@@ -70,7 +74,7 @@ lsh_status lsh_codes_transpose(const uint32_t *block, int64_t rows, int32_t n_ta
     if (rows < 0 || n_tables < 1 || code_bits < 1 || code_bits > 32 || first < 0 || first + rows > n_items)
         return LSH_INVALID;
     transpose_job job = {block, columns, n_items, first, n_tables, code_mask(code_bits)};
-    return lsh_parallel_for(rows, TRANSPOSE_ROWS, threads, transpose_rows, &job);
+    return lsh_parallel_for(rows, TRANSPOSE_RUN, threads, transpose_rows, &job);
 }
 
 /* ---- build ---- */

@@ -21,7 +21,7 @@ _ISAS = ("baseline", "avx2", "avx512")
 
 
 def _pointer(ctype: str, array: npt.NDArray[Any]) -> Any:
-    return ffi.cast(ctype, array.ctypes.data)
+    return ffi.cast(ctype, ffi.from_buffer(array))
 
 
 def _isa_number() -> int:
