@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +20,23 @@ from lshsample.training.defaults import choose_defaults
 __all__ = ["TrainConfig", "build_network", "build_trainer", "from_file"]
 
 _optional = attrs.validators.optional
+_WIDTHS = "one or more widths from 1 to 2147483647, such as 128 or 128,64"
 
 
 def _widths(value: Any) -> tuple[int, ...]:
     """Hidden widths from ``128``, ``"128,64"``, ``[128, 64]``."""
     try:
-        parts = (
-            value.split(",")
-            if isinstance(value, str)
-            else ([value] if isinstance(value, int) else list(value))
-        )
-        return tuple(int(part) for part in parts)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError("hidden", repr(value), "widths such as 128 or 128,64") from error
+        if isinstance(value, str):
+            return tuple(map(int, value.split(",")))
+        return tuple(value) if isinstance(value, Iterable) else (value,)
+    except ValueError as error:
+        raise ArgumentError("hidden", repr(value), _WIDTHS) from error
 
 
-def _check_widths(_: Any, __: Any, value: tuple[int, ...]) -> None:
-    if not value or min(value) < 1:
-        raise ArgumentError("hidden", value, "one or more widths, each at least 1")
+def _check_widths(_: Any, __: Any, value: tuple[Any, ...]) -> None:
+    whole = all(isinstance(width, int) and not isinstance(width, bool) for width in value)
+    if not whole or not value or min(value) < 1 or max(value) >= 2**31:
+        raise ArgumentError("hidden", ",".join(map(str, value)) or "none", _WIDTHS)
 
 
 @attrs.frozen(kw_only=True)
@@ -73,8 +72,8 @@ class TrainConfig:
         validator=_optional(_check_widths),
     )
     loss: str = attrs.field(default="softmax", validator=specs.one_of("softmax", "sigmoid"))
-    sampler: str = "lsh"
-    family: str = "simhash"
+    sampler: str = attrs.field(default="lsh", validator=specs.text)
+    family: str = attrs.field(default="simhash", validator=specs.text)
     n_hashes: int | None = attrs.field(default=None, validator=_optional(specs.integer(1, 32)))
     n_tables: int | None = attrs.field(default=None, validator=_optional(specs.integer(1, 65535)))
     active_set: str = attrs.field(default="batch", validator=specs.one_of("batch", "sample"))

@@ -45,21 +45,33 @@ def atomic_file(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     """
     target = Path(path)
     if target.exists() and not target.is_file():
-        with target.open("wb") as stream:
+        with _named(path, path), target.open("wb") as stream:
             yield stream
         return
     target = Path(os.path.realpath(target))
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        with _named(path, temporary):
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+@contextmanager
+def _named(path: str | PathLike[str], written: str | PathLike[str]) -> Iterator[None]:
+    """Let the system's errors name the file that was asked for: a full disk names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.filename == os.fspath(written):
+            error.filename, error.filename2 = os.fspath(path), None
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

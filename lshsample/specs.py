@@ -28,6 +28,7 @@ __all__ = [
     "one_of",
     "parsed_json",
     "parsed_toml",
+    "text",
     "to_dict",
     "to_json",
     "to_toml",
@@ -76,6 +77,12 @@ def one_of(*choices: Any) -> Validator:
             raise ArgumentError(attribute.name, repr(value), f"one of {', '.join(map(repr, choices))}")
 
     return validate
+
+
+def text(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """A validator: text."""
+    if not isinstance(value, str):
+        raise ArgumentError(attribute.name, repr(value), "text")
 
 
 _converter = cattrs.Converter(forbid_extra_keys=True)

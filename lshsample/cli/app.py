@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,18 +13,22 @@ from rich.console import Console
 import lshsample
 from lshsample._native import core
 from lshsample.data import Dataset, atomic_file, detect_format, load
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.nn import Network
 
 __all__ = [
+    "RESULT",
+    "JsonFile",
     "Threads",
     "TrustRows",
     "app",
+    "check_writable",
     "console",
     "environment",
     "load_data",
     "load_model",
     "output",
+    "run_figures",
     "write_json",
 ]
 
@@ -37,12 +42,27 @@ app = typer.Typer(
 console = Console(stderr=True)
 output = Console()
 
+#: The file in a run's folder that holds what ``train --json`` writes.
+RESULT = "train.json"
+
 Threads = Annotated[
     int | None,
     typer.Option(help="Threads; the result does not depend on it. [default: OMP_NUM_THREADS or all]"),
 ]
 TrustRows = Annotated[
     bool, typer.Option(help="Take the rows that a data file has, whatever number its header claims.")
+]
+
+
+def check_writable(option: typer.CallbackParam, path: Path | None) -> Path | None:
+    """Refuse a place that no file can be written to: before the work, not after it."""
+    if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
+        raise ArgumentError(f"--{option.name}", path, "a file in a folder that can be written to")
+    return path
+
+
+JsonFile = Annotated[
+    Path | None, typer.Option(help="Write the result to this file.", callback=check_writable)
 ]
 
 
@@ -65,6 +85,16 @@ def load_data(
 def load_model(path: Path) -> Network:
     """The model of a run's folder (``train --save``) or of a network's own (``Network.save``)."""
     return Network.load(path / "model" if (path / "model").is_dir() else path)
+
+
+def run_figures(path: Path) -> dict[str, Any]:
+    """What training took, by the result in a run's folder; None each where the folder has none."""
+    file, names = path / RESULT, ("train_seconds", "steps", "step_ms_median", "active_mean", "epochs")
+    try:
+        told = json.loads(file.read_bytes()) if file.exists() else {}
+        return {name: told.get(name) for name in names}
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{file}: not the result of a training run ({error})") from error
 
 
 def check_shape(network: Network, data: Dataset, argument: str) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.measure import Measurement
 
 from lshsample.cli.app import (
+    JsonFile,
     Threads,
     TrustRows,
     console,
@@ -56,7 +57,7 @@ def compare(
     queries: Annotated[int, typer.Option(min=1, help="Queries.")] = 200,
     seed: Annotated[int, typer.Option(help="Names every random choice.")] = 0,
     threads: Threads = None,
-    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    json: JsonFile = None,
     plots: Annotated[Path | None, typer.Option(help="Write plots into this folder.")] = None,
     trust_rows: TrustRows = False,
 ) -> None:

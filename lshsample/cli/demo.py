@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import attrs
 import typer
 from rich.table import Table
 
-from lshsample.cli.app import Threads, console, environment, output, write_json
+from lshsample.cli.app import JsonFile, Threads, console, environment, output, write_json
 from lshsample.config import TrainConfig, build_network, build_trainer
 from lshsample.data import Demo, cosine_knn, load_demo
 from lshsample.metrics import precision_at_k
@@ -26,7 +25,7 @@ N_EXAMPLES = 3
 def demo(
     threads: Threads = None,
     seed: Annotated[int, typer.Option(help="Names every random choice.")] = 0,
-    json: Annotated[Path | None, typer.Option(help="Write the results to this file.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Train and evaluate on ICD-10-CM diagnosis texts, with no download, in about a minute."""
     console.print("[bold]1.[/] Diagnosis texts of ICD-10-CM, and the headings that each falls under.")

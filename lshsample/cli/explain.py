@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -10,6 +9,7 @@ import scipy.sparse as sp
 import typer
 
 from lshsample.cli.app import (
+    JsonFile,
     Threads,
     TrustRows,
     check_shape,
@@ -32,10 +32,11 @@ def explain(
     layer: Annotated[int, typer.Option(min=0, help="Which sampled layer, from 0.")] = 0,
     threads: Threads = None,
     trust_rows: TrustRows = False,
-    json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Show, stage by stage, how a row's active units are picked: how many came, went, and why."""
-    network, data = load_model(model), load_data(file, trust_rows, threads)
+    network = load_model(model)
+    data = load_data(file, trust_rows, threads, (network.n_features, network.n_labels))
     check_shape(network, data, "FILE")
     sampled = network.sampled_layers
     if layer >= len(sampled):

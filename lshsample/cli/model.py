@@ -11,17 +11,21 @@ from typing import Annotated
 import typer
 
 from lshsample.cli.app import (
+    JsonFile,
     Threads,
     TrustRows,
     check_shape,
+    check_writable,
     console,
     environment,
     load_data,
     load_model,
     output,
+    run_figures,
     write_json,
 )
 from lshsample.data import write_predictions
+from lshsample.training.history import peak_rss_mb
 
 __all__ = ["evaluate", "predict"]
 
@@ -48,7 +52,7 @@ def evaluate(
     mode: ModeOption = Mode.exact,
     threads: Threads = None,
     trust_rows: TrustRows = False,
-    json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Measure a model's P@1, P@3 and P@5 on a data file."""
     network = load_model(model)
@@ -65,7 +69,8 @@ def evaluate(
         "evaluate_seconds": seconds,
         "n_parameters": network.n_parameters,
     }
-    write_json(json, {**measures, **result, "seed": network.spec.seed, **environment(threads)})
+    facts = {"seed": network.spec.seed, "peak_rss_mb": peak_rss_mb(), **environment(threads)}
+    write_json(json, {**run_figures(model), **measures, **result, **facts})
 
 
 def predict(
@@ -73,7 +78,10 @@ def predict(
     file: DataPath,
     top: Annotated[int, typer.Option(min=1, help="Labels a row.")] = 5,
     mode: ModeOption = Mode.exact,
-    output: Annotated[Path | None, typer.Option(help="Where to write; standard output by default.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Where to write; standard output by default.", callback=check_writable),
+    ] = None,
     threads: Threads = None,
     trust_rows: TrustRows = False,
 ) -> None:

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from lshsample.cli.app import (
+    RESULT,
+    JsonFile,
     Threads,
     TrustRows,
     check_shape,
@@ -20,6 +22,8 @@ from lshsample.cli.app import (
 from lshsample.config import TrainConfig, build_network, build_trainer, from_file
 from lshsample.data import Dataset
 from lshsample.errors import ArgumentError
+from lshsample.nn.bundle import claim
+from lshsample.nn.storage import MODEL
 from lshsample.training import History, ProgressBar, Trainer
 
 __all__ = ["train"]
@@ -34,7 +38,8 @@ def train(
     ],
     test: Annotated[Path | None, typer.Option(help="Data measured after each epoch and at the end.")] = None,
     config: Annotated[
-        Path | None, typer.Option(help="TOML file with any of the options below; options win.")
+        Path | None,
+        typer.Option(help="TOML file with any of the options from --hidden to --seed; options win."),
     ] = None,
     hidden: Annotated[
         str | None, typer.Option(help=f"Widths of the hidden layers: 128 or 256,128. {FROM_DATA}")
@@ -70,7 +75,7 @@ def train(
         Path | None, typer.Option(help="Folder of an interrupted run, to be continued.")
     ] = None,
     max_seconds: Annotated[float | None, typer.Option(help="End training after so many seconds.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+    json: JsonFile = None,
     trust_rows: TrustRows = False,
 ) -> None:
     """Train a network on TRAIN; Ctrl-C leaves a checkpoint in --save that --resume continues."""
@@ -101,10 +106,14 @@ def train(
     if held_out is not None:
         check_shape(trainer.network, held_out, "--test")
     _tell(trainer, data)
+    if folder is not None:
+        claim(folder / "model", MODEL)  # what cannot be saved is refused before it is trained
     history = trainer.fit(data.x, data.y, validation=None if held_out is None else (held_out.x, held_out.y))
     if folder is not None:
         trainer.network.save(folder / "model")
-    _report(trainer, history, json, threads)
+    result = _report(trainer, history, threads)
+    for path in (json, folder and folder / RESULT):
+        write_json(path, result)
 
 
 def _check_options(
@@ -136,8 +145,8 @@ def _tell(trainer: Trainer, data: Dataset) -> None:
     )
 
 
-def _report(trainer: Trainer, history: History, path: Path | None, threads: int | None) -> None:
-    """Print the figures and write them as JSON."""
+def _report(trainer: Trainer, history: History, threads: int | None) -> dict[str, Any]:
+    """Print the figures; returns them as plain data."""
     measures = history.epochs[-1].validation if history.epochs else {}
     for name, value in measures.items():
         output.print(f"{name.upper()} {value:.2f}")
@@ -150,4 +159,4 @@ def _report(trainer: Trainer, history: History, path: Path | None, threads: int 
         "seed": trainer.settings.seed,
         **environment(threads),
     }
-    write_json(path, {**{f"p@{k}": measures.get(f"p@{k}") for k in (1, 3, 5)}, **history.to_dict(), **facts})
+    return {**{f"p@{k}": measures.get(f"p@{k}") for k in (1, 3, 5)}, **history.to_dict(), **facts}

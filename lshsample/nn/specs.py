@@ -166,7 +166,7 @@ class Sampled:
 
     units: int = attrs.field(validator=_WIDTH)
     activation: str = attrs.field(default="softmax", validator=specs.one_of(*ACTIVATIONS, *LOSSES))
-    family: str = attrs.field(default="simhash", validator=attrs.validators.instance_of(str), kw_only=True)
+    family: str = attrs.field(default="simhash", validator=specs.text, kw_only=True)
     n_hashes: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(specs.integer(1, 32)), kw_only=True
     )

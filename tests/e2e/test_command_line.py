@@ -76,7 +76,10 @@ def test_train_evaluate_predict(files: Files, tmp_path: Path) -> None:
 
     evaluated = tmp_path / "evaluate.json"
     assert lshsample("evaluate", run, test, "--json", evaluated).returncode == 0
-    assert json.loads(evaluated.read_text())["p@1"] == pytest.approx(result["p@1"])
+    measured = json.loads(evaluated.read_text())
+    assert measured["p@1"] == pytest.approx(result["p@1"])
+    assert wanted <= measured.keys()
+    assert measured["epochs"] == result["epochs"]
 
     written = tmp_path / "predicted.txt"
     assert lshsample("predict", run, test, "--top", 3, "--output", written).returncode == 0
@@ -189,11 +192,19 @@ def test_a_terminated_run_resumes_to_the_same_bits(files: Files, tmp_path: Path)
         (["train", "TRAIN", "--resume", "absent"], "absent"),
         (["evaluate", "absent", "TRAIN"], "absent"),
         (["predict", "TRAIN", "TRAIN"], "train.txt"),
+        # Refused before a model is trained that could not be told of, or not be kept.
+        (["train", "TRAIN", "--epochs", "1", "--json", "absent/r.json"], "--json: given absent/r.json"),
+        (["train", "TRAIN", "--epochs", "1", "--save", "FOREIGN"], "holds other files"),
     ],
 )
 def test_mistakes_end_in_one_clear_line(files: Files, words: list[str], named: str) -> None:
-    done = lshsample(*[str(files[0]) if word == "TRAIN" else word for word in words])
+    foreign = files[0].parent / "foreign"
+    (foreign / "model").mkdir(parents=True, exist_ok=True)
+    (foreign / "model" / "mine.txt").touch()
+    places = {"TRAIN": str(files[0]), "FOREIGN": str(foreign)}
+    done = lshsample(*[places.get(word, word) for word in words])
     assert done.returncode == 2
+    assert " steps in " not in done.stdout
     assert named in done.stderr
     assert "Traceback" not in done.stderr
     assert not Path("absent").exists()
