@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from lshsample import laws, make_family
 from lshsample.errors import ArgumentError
-from lshsample.tuning import Goal, tune
+from lshsample.sampling.exact_top import exact_top
+from lshsample.tuning import Goal, Measures, tune
+from lshsample.tuning.foretell import Pairs
 
 DIM = 24
 
@@ -36,17 +39,104 @@ def test_foretold_is_observed(goal, clustered):
     assert observed.memory_bytes == predicted.memory_bytes <= (goal.memory_bytes or 2**62)
     if goal.relative_error:
         assert predicted.relative_error <= goal.relative_error
+        assert observed.relative_error == pytest.approx(predicted.relative_error, rel=0.4)
+    assert predicted.missed(goal) == ()
     assert "predicted" in str(tuned)
 
 
-def test_a_size_adds_a_cap(clustered):
-    tuned = tune(*clustered, Goal(recall=0.5, k=5, size=200), threads=2)
-    assert str(tuned.pipeline).endswith("Cap(200)")
-    assert tuned.observed.size <= 200
+def test_a_size_adds_a_cap_and_leaves_the_recall(clustered):
+    goal = Goal(recall=0.6, k=5, size=120)
+    tuned = tune(*clustered, goal, family="cross-polytope", threads=2)
+    assert str(tuned.pipeline).endswith("Cap(120)")
+    assert np.diff(tuned.pipeline.bind(tables=tuned.tables).sample(clustered[1]).indptr).max() <= 120
+    assert tuned.predicted.missed(goal) == ()
+    assert tuned.observed.recall == pytest.approx(tuned.predicted.recall, abs=0.12)
+    assert tuned.observed.size == pytest.approx(tuned.predicted.size, rel=0.4)
+    assert tuned.observed.relative_error == pytest.approx(tuned.predicted.relative_error, rel=0.35)
+
+
+def test_a_recall_that_a_cap_cannot_leave_is_refused_with_the_best(clustered):
+    with pytest.raises(ArgumentError, match=r"a cap of 20 ids leaves a recall of at most 0\.\d+"):
+        tune(*clustered, Goal(recall=0.9, size=20), family="cross-polytope")
 
 
 def test_bounds_that_cannot_be_kept_are_told(clustered):
     with pytest.raises(ArgumentError, match=r"at least .* bytes"):
-        tune(*clustered, Goal(recall=0.9, memory_bytes=10))
-    with pytest.raises(ArgumentError, match="queries"):
-        tune(clustered[0], clustered[1][:3])
+        tune(*clustered, Goal(recall=0.9, memory_bytes=10), family="cross-polytope")
+    with pytest.raises(ArgumentError, match=r"at least .* seconds"):
+        tune(*clustered, Goal(recall=0.9, seconds=1e-9), family="cross-polytope")
+    with pytest.raises(ArgumentError, match="max_tables"):
+        tune(*clustered, Goal(recall=0.99, relative_error=1e-3), max_tables=2, family="cross-polytope")
+
+
+def test_what_is_missed_is_named():
+    measures = Measures(recall=0.8, size=10.0, relative_error=0.3, memory_bytes=100, seconds=1e-5)
+    assert measures.missed(Goal(recall=0.8)) == ()
+    goal = Goal(recall=0.9, size=9, relative_error=0.1, memory_bytes=99, seconds=1e-6)
+    assert measures.missed(goal) == ("recall", "size", "relative_error", "memory_bytes", "seconds")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"recall": 1.0},
+        {"recall": 0},
+        {"k": 0},
+        {"size": 0},
+        {"relative_error": -1},
+        {"relative_error": "x"},
+        {"memory_bytes": 1.5},
+        {"memory_bytes": -5},
+        {"seconds": float("nan")},
+        {"seconds": 0},
+    ],
+)
+def test_goals_are_checked(bad):
+    with pytest.raises(ArgumentError, match=next(iter(bad))):
+        Goal(**bad)
+
+
+@pytest.mark.parametrize(
+    ("bad", "match"),
+    [
+        ({"goal": 3}, "goal: given int"),
+        ({"seed": -1}, "seed"),
+        ({"max_tables": "a"}, "max_tables"),
+        ({"n_hashes": 3}, "n_hashes"),
+        ({"goal": Goal(k=7000)}, "k = 7000"),
+        ({"queries": np.ones((3, DIM))}, "queries: given 3 rows"),
+        ({"queries": np.ones((9, 5))}, "queries: given 5 columns"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(bad, match, clustered):
+    given = {"queries": clustered[1], **bad}
+    with pytest.raises(ArgumentError, match=match):
+        tune(clustered[0], given.pop("queries"), given.pop("goal", None), **given)
+
+
+def test_equal_codes_everywhere_cost_what_they_cost(clustered):
+    """Dense rows as sets are all the same set: every bucket holds everything, and the fit stays sane."""
+    tuned = tune(*clustered, family="minhash", threads=2)
+    assert tuned.observed.size == len(clustered[0])
+    assert tuned.predicted.seconds < 20 * tuned.observed.seconds
+
+
+@pytest.mark.parametrize(("family", "k"), [("simhash", 8), ("cross-polytope", 2)])
+def test_the_foretold_error_counts_that_near_items_come_together(family, k, clustered):
+    """Over draws of the functions: the error of the number of near items, which independence belittles."""
+    rows, queries = clustered[0], clustered[1][:30]
+    near = exact_top(queries, rows, 10)
+    options = {"projection": "gaussian"} if family == "simhash" else {}
+    tables = make_family(family, dim=DIM, n_hashes=k, n_tables=6, **options)
+    law = Pairs(queries, near, rows, near).foretold(tables, 1)
+    chance = law.near.ravel()
+    numbers = []
+    for seed in range(60):
+        codes = tables.with_seed(seed).hash(rows)
+        own = tables.with_seed(seed).hash_query(queries)
+        found = (codes[near] == own[:, None, :]).any(axis=2)
+        numbers.append((found / laws.union_inclusion(chance, 6).reshape(found.shape)).mean(axis=1))
+    observed = np.sqrt(np.mean((np.array(numbers) - 1) ** 2))
+    alone = np.sqrt(np.mean(1 / laws.union_inclusion(law.near, 6) - 1) / 10)
+    assert law.relative_error(6) == pytest.approx(observed, rel=0.25)
+    assert alone < 0.7 * observed
