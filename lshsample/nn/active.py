@@ -147,11 +147,22 @@ class ActiveUnits:
             self._tables = self._built(weights, due, threads)
         self._builds = due
 
-    def _take_pending(self) -> None:
-        """Change over to tables that were built in the background, if they are done."""
+    def settle(self) -> None:
+        """Wait for tables that are being built in the background, and change over to them.
+
+        Raises
+        ------
+        Exception
+            What the build raised.
+        """
+        if self._pending is not None:
+            self._take_pending(None)
+
+    def _take_pending(self, timeout: float | None = 0.0) -> None:
+        """Change over to tables that were built in the background, if they are done in so many seconds."""
         assert self._pending is not None
         try:
-            tables = self._pending.result()
+            tables = self._pending.result(timeout)
         except BaseException:
             self._pending = None
             raise

@@ -43,8 +43,8 @@ class BackgroundBuild:
         except BaseException as error:  # handed to the thread that asks for the tables
             self._error = error
 
-    def result(self, timeout: float = 0.0) -> HashTables | None:
-        """The tables, or None while they are not done; waits for them so many seconds at most.
+    def result(self, timeout: float | None = 0.0) -> HashTables | None:
+        """The tables, or None while they are not done; waits so many seconds at most, or (None) to the end.
 
         Raises
         ------

@@ -71,7 +71,11 @@ class Loop:
                 callback.on_start(self.trainer, self.state.step, self.total)
             with Interrupts() as interrupts:
                 stopped = self._epochs(interrupts)
-                self._save()
+                try:
+                    for layer in self.network.sampled_layers:
+                        layer.active.settle()
+                finally:
+                    self._save()
             history = self.state.history(stopped)
             for callback in self.trainer.callbacks:
                 callback.on_end(history)

@@ -61,7 +61,9 @@ class Trainer:
     Notes
     -----
     The weights after a run are a function of network, settings and data alone: not of threads, nor of how
-    often the run was interrupted and continued.
+    often the run was interrupted and continued. Only tables that are rehashed in the background
+    (``Rehash.is_asynchronous``) depend on timing; a run waits for the last of them before it ends, and an
+    error of theirs is the run's.
 
     Examples
     --------

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import copy
+import os
+import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
+from lshsample.errors import ArgumentError
+from lshsample.nn import Dense, Network, Sparse
+from lshsample.nn import active as active_module
 from lshsample.nn.active import ActiveUnits
+from lshsample.nn.background import BackgroundBuild
 from lshsample.nn.rehash import Rehash
 from lshsample.nn.signals import Run
 from lshsample.nn.specs import Sampled
 from lshsample.tables import HashTables
+from lshsample.training import Trainer
+from lshsample.training.callbacks import Callback
 
 UNITS, DIM = 200, 10
 
@@ -140,3 +151,81 @@ def test_the_memory_of_a_strategy_is_counted():
     )
     assert drift - plain == UNITS * (4 * 6 + 1)
     assert background - plain > 4 * UNITS * DIM
+
+
+def small_run(rehash, threads, **options):
+    """A short training run; returns its network."""
+    rng = np.random.default_rng(0)
+    x = sp.random_array((300, 40), density=0.2, rng=rng, format="csr")
+    y = sp.csr_array((x @ sp.eye_array(40, 90)).toarray() > 0.6)
+    sampler = {"sampler": "Retrieve() | Uniform(9)", "n_hashes": 4, "n_tables": 6}
+    network = Network([Sparse(40), Dense(16), Sampled(90, rehash=rehash, **sampler)])
+    trainer = Trainer(network, batch_size=20, epochs=2, lr=0.02, threads=threads, **options)
+    trainer.fit(x, y)
+    return network
+
+
+@pytest.mark.parametrize(
+    "rehash",
+    [
+        0,
+        7,
+        Rehash(first=5, growth=0.2),
+        Rehash(first=5, growth=0.0, new_functions=False),
+        Rehash(first=5, growth=0.0, strategy="drift"),
+    ],
+    ids=["off", "fixed", "decaying", "same functions", "drift"],
+)
+def test_synchronous_strategies_give_the_same_bits_for_any_threads(rehash):
+    networks = [small_run(rehash, threads) for threads in (1, 2, 3, 8)]
+    assert not networks[0].sampled_layers[0].spec.rehash.is_asynchronous
+    for other in networks[1:]:
+        for one, same in zip(networks[0].parameters, other.parameters, strict=True):
+            np.testing.assert_array_equal(one.weights, same.weights)
+
+
+class Breaking(BackgroundBuild):
+    """A build that fails, some time after it was begun."""
+
+    def _build(self, family, weights):
+        time.sleep(0.05)
+        super()._build(family, weights * np.nan)
+
+
+def test_a_run_ends_with_the_error_of_a_build_that_was_still_going_on(monkeypatch, tmp_path):
+    monkeypatch.setattr(active_module, "BackgroundBuild", Breaking)
+    last = Rehash(first=29, growth=0.0, strategy="background")  # begun at the start of the last step of 30
+    with pytest.raises(ArgumentError, match="vectors"):
+        small_run(last, 1, checkpoint=tmp_path / "run")
+    assert Trainer.resume(tmp_path / "run").state.step == 30  # what was trained is kept
+
+
+def test_a_run_waits_for_its_last_tables(monkeypatch):
+    network = small_run(Rehash(first=29, growth=0.0, strategy="background"), 1)
+    active = network.sampled_layers[0].active
+    assert active.state() == {"builds": 2, "asynchronous": True}
+    assert active._pending is None
+
+
+def test_an_interrupted_run_ends_with_its_background_settled(tmp_path):
+    class Interrupting(Callback):
+        def on_step(self, step, report, ms):
+            if step == 12:
+                os.kill(os.getpid(), signal.SIGINT)
+            return False
+
+    rehash = Rehash(first=3, growth=0.0, strategy="background")
+    network = small_run(rehash, 1, checkpoint=tmp_path / "run", callbacks=[Interrupting()])
+    assert network.sampled_layers[0].active._pending is None
+    assert Trainer.resume(tmp_path / "run").state.step == 12
+
+
+def test_a_process_may_end_while_tables_are_built():
+    code = """
+import numpy as np
+from lshsample import make_family
+from lshsample.nn.background import BackgroundBuild
+rows = np.random.default_rng(0).standard_normal((40_000, 64), dtype=np.float32)
+BackgroundBuild(make_family("simhash", dim=64, n_hashes=10, n_tables=30), rows, 1)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
