@@ -117,7 +117,11 @@ def _why(stage: Stage, batch: Batch, before: int, after: Drawn) -> str:
     words: dict[type, Callable[[Any], str]] = {
         AtLeast: lambda s: f"collided fewer than {s.m} times",
         Top: lambda s: f"collided less often than the best {s.k:,}",
-        Cap: lambda s: f"dropped by a uniform draw that keeps {min(s.k, before):,} of {before:,}",
+        Cap: lambda s: (
+            f"dropped by a uniform draw that keeps {s.k:,} of {before:,}"
+            if before > s.k
+            else f"nothing to drop: there is room for {s.k:,}"
+        ),
         Include: lambda s: "named by the caller",
         Uniform: lambda s: f"{s.n:,} of {batch.n_items:,} drawn uniformly",
         Fill: lambda s: f"drawn uniformly from outside, up to {s.k:,} ids",

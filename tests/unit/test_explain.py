@@ -1,5 +1,9 @@
 """Explanations agree with the sets that they explain; descriptions with what tables then do."""
 
+import importlib.util
+import re
+from pathlib import Path
+
 import attrs
 import numpy as np
 import pytest
@@ -139,3 +143,33 @@ def test_rows_to_measure_on_are_checked(items, tables):
     with pytest.raises(ArgumentError, match="since there are queries"):
         unbuilt.describe(queries=items[:5])
     assert sampler.describe(vectors=items.tolist()).expected_size > 5
+
+
+def test_the_plot_in_the_docs_is_what_its_script_makes(tmp_path):
+    pytest.importorskip("matplotlib")
+    script = Path(__file__).parents[2] / "tools" / "plot_explanation.py"
+    spec = importlib.util.spec_from_file_location("plot_explanation", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.plot(tmp_path / "explain.svg")
+
+    def bars(path):
+        """Widths of the bars, which do not depend on fonts up to their common scale."""
+        text = path.read_text().split('<g id="axes_2">')[0]
+        boxes = re.findall(r"M ([\d.]+) [\d.]+ \nL ([\d.]+) [\d.]+ \nL [^z]*z\n\" clip-path", text)
+        widths = np.array([float(right) - float(left) for left, right in boxes])
+        return np.abs(widths / np.abs(widths).max())
+
+    here, there = bars(tmp_path / "explain.svg"), bars(script.parents[1] / "docs" / "explain.svg")
+    assert len(here) == 8
+    np.testing.assert_allclose(here, there, atol=0.01)
+    told = module.explained()
+    assert [report.left for report in told.stages] == [413, 47, 30, 70]
+
+
+def test_a_cap_with_room_says_that_it_dropped_nothing():
+    told = parse_pipeline("Uniform(9) | Cap(30) | Cap(5)").bind(n_items=100).explain()
+    assert [report.reason for report in told.stages[1:]] == [
+        "nothing to drop: there is room for 30",
+        "dropped by a uniform draw that keeps 5 of 9",
+    ]

@@ -1,0 +1,61 @@
+"""The plot of an explanation in docs/samplers.md: ``python tools/plot_explanation.py docs/explain.svg``.
+
+Needs matplotlib (``pip install 'lshsample[plots]'``). The data are drawn from a seed, so that the plot is the
+same wherever it is made.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lshsample as ls
+
+__all__ = ["draw", "explained", "plot"]
+
+
+def explained() -> Any:
+    """20,000 clustered items in 20 tables, and a query near one of them."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((400, 32))
+    items = (centres[rng.integers(0, 400, 20_000)] + 0.6 * rng.standard_normal((20_000, 32))).astype(
+        np.float32
+    )
+    family = ls.make_family("simhash", dim=32, n_hashes=11, n_tables=20, seed=0)
+    tables = ls.HashTables(family).build(items)
+    pipeline = ls.parse_pipeline("Retrieve() | AtLeast(2) | Cap(30) | Uniform(40)")
+    return pipeline.bind(tables=tables).explain(items[:1])
+
+
+def draw(told: Any, axes: Any) -> None:
+    """Ids that are left and went, and the ends of their probabilities, on two axes that share their y."""
+    at = range(len(told.stages))
+    axes[0].barh(at, [report.left for report in told.stages], label="left")
+    axes[0].barh(at, [-report.went for report in told.stages], label="went")
+    axes[0].set_yticks(at, [report.stage for report in told.stages])
+    axes[0].set_xlabel("ids")
+    axes[0].legend()
+    for place, report in enumerate(told.stages):
+        axes[1].plot([report.lowest, report.highest], [place, place], "o-", color="tab:blue")
+    axes[1].set_xscale("log")
+    axes[1].set_xlabel("probability, given the tables")
+    axes[0].invert_yaxis()  # the first stage on top
+
+
+def plot(path: Path) -> None:
+    """Write the plot; its format is that of the file's name."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.hashsalt": "lshsample"}):
+        figure = Figure(figsize=(8, 3), layout="constrained")
+        draw(explained(), figure.subplots(1, 2, sharey=True))
+        metadata = {"Date": None} if path.suffix == ".svg" else {}
+        figure.savefig(path, metadata=metadata)
+
+
+if __name__ == "__main__":
+    plot(Path(sys.argv[1]))
