@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import attrs
@@ -20,6 +21,7 @@ from lshsample.errors import ArgumentError
 
 __all__ = [
     "at_least",
+    "checked_integer",
     "from_dict",
     "from_json",
     "from_toml",
@@ -39,14 +41,20 @@ S = TypeVar("S")
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
+def checked_integer(argument: str, value: Any, low: int, high: int | None = None, what: str = "") -> int:
+    """An integer (NumPy's too, but no bool) from ``low`` to ``high``, as a plain one."""
+    right_type = isinstance(value, Integral) and not isinstance(value, bool)
+    if not right_type or value < low or (high is not None and value > high):
+        wanted = f"an integer >= {low}" if high is None else f"an integer from {low} to {high}"
+        raise ArgumentError(argument, repr(value), wanted + what)
+    return int(value)
+
+
 def integer(low: int, high: int | None = None) -> Validator:
     """A validator: an integer (not a bool) from ``low`` to ``high``."""
 
-    def validate(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        right_type = isinstance(value, int) and not isinstance(value, bool)
-        if not right_type or value < low or (high is not None and value > high):
-            wanted = f"an integer >= {low}" if high is None else f"an integer from {low} to {high}"
-            raise ArgumentError(attribute.name, repr(value), wanted)
+    def validate(spec: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        _set_plain(spec, attribute, value, checked_integer(attribute.name, value, low, high))
 
     return validate
 
@@ -54,14 +62,21 @@ def integer(low: int, high: int | None = None) -> Validator:
 def number(low: float, high: float, *, open_low: bool = False, open_high: bool = False) -> Validator:
     """A validator: a finite real number between ``low`` and ``high``, ends included unless said."""
 
-    def validate(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        right_type = isinstance(value, (int, float)) and not isinstance(value, bool)
+    def validate(spec: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        right_type = isinstance(value, Real) and not isinstance(value, bool)
         inside = right_type and low <= value <= high and abs(value) != float("inf")
         if not inside or (open_low and value == low) or (open_high and value == high):
             left, right = "(" if open_low else "[", ")" if open_high else "]"
             raise ArgumentError(attribute.name, repr(value), f"a finite number in {left}{low}, {high}{right}")
+        _set_plain(spec, attribute, value, int(value) if isinstance(value, Integral) else float(value))
 
     return validate
+
+
+def _set_plain(spec: Any, attribute: attrs.Attribute[Any], value: Any, plain: float) -> None:
+    """NumPy's numbers become Python's: a spec holds plain values. It is not frozen yet, being made."""
+    if type(value) is not type(plain):
+        object.__setattr__(spec, attribute.name, plain)
 
 
 def at_least(low: float) -> Validator:

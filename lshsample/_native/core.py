@@ -12,6 +12,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample.errors import ArgumentError, NativeError, PluginError
+from lshsample.specs import checked_integer
 
 try:
     from lshsample._core import ffi, lib
@@ -66,18 +67,12 @@ def threads_or_default(threads: int | None, argument: str = "threads") -> int:
     Results never depend on it. More threads than processors are allowed up to 64, so that a run can be
     repeated as it was on a larger machine; beyond that the number is refused.
     """
-    source: object = threads
-    if threads is None:
-        source = os.environ.get("OMP_NUM_THREADS", "").split(",")[0] or processors()
-        argument = f"{argument} (OMP_NUM_THREADS)" if isinstance(source, str) else argument
-    limit = max(_MAX_THREADS, processors())
-    try:
-        count = int(str(source))
-    except ValueError:
-        count = 0
-    if isinstance(source, bool) or not 1 <= count <= limit:
-        raise ArgumentError(argument, source, f"an integer from 1 to {limit} ({processors()} processors)")
-    return count
+    limit, more = max(_MAX_THREADS, processors()), f" ({processors()} processors)"
+    if threads is not None:
+        return checked_integer(argument, threads, 1, limit, more)
+    text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    count = int(text) if text.isascii() and text.isdigit() else text or processors()
+    return checked_integer(f"{argument} (OMP_NUM_THREADS)", count, 1, limit, more)
 
 
 def isa() -> str:
@@ -191,8 +186,9 @@ def csr_rows(
         csr.sum_duplicates()
         out, faults = _checked_csr(csr, argument, finite, count)
     if faults.value >= 0:
-        place = int(faults.value)
-        raise ArgumentError(argument, f"{out.data[place]} at {(place,)}", "finite float32 values")
+        entry = int(faults.value)
+        place = int(np.searchsorted(out.indptr, entry, side="right")) - 1, int(out.indices[entry])
+        raise ArgumentError(argument, f"{out.data[entry]} at {place}", "finite float32 values")
     out.has_canonical_format = True
     return cast("sp.csr_array", out)
 

@@ -70,7 +70,8 @@ def evaluate(
         "n_parameters": network.n_parameters,
     }
     facts = {"seed": network.spec.seed, "peak_rss_mb": peak_rss_mb(), **environment(threads)}
-    write_json(json, {**run_figures(model), **measures, **result, **facts})
+    precisions = {f"p@{k}": measures.get(f"p@{k}") for k in (1, 3, 5)}
+    write_json(json, {**run_figures(model), **precisions, **result, **facts})
 
 
 def predict(

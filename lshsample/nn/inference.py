@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ from lshsample.nn.batches import Rows
 from lshsample.nn.layers import DenseLayer
 from lshsample.nn.sampled import SampledLayer
 from lshsample.nn.signals import Block, Run, Signal, as_dense, indptr_of
+from lshsample.specs import checked_integer
 
 if TYPE_CHECKING:
     from lshsample.nn.network import Network
@@ -30,11 +31,13 @@ def predict(
     network: Network, rows: Rows, top: int, mode: str, batch_size: int, threads: int
 ) -> tuple[Int32, Float32]:
     """The best labels of checked rows; see :meth:`Network.predict`."""
-    _check(network, top, mode, batch_size)
+    last = network.output
+    top = checked_integer("top", top, 1, last.units, ", the number of labels")
+    batch_size = checked_integer("batch_size", batch_size, 1)
+    _check_mode(network, mode)
     network.allocate_for_prediction(threads)
     labels = np.full((len(rows), top), -1, np.int32)
     scores = np.full((len(rows), top), -np.inf, np.float32)
-    last = network.output
     weights = (
         np.ascontiguousarray(last.weights.weights.T) if isinstance(last, DenseLayer) else last.weights.weights
     )
@@ -53,14 +56,10 @@ def predict(
     return labels, scores
 
 
-def _check(network: Network, top: int, mode: str, batch_size: int) -> None:
-    last = network.layers[-1]
+def _check_mode(network: Network, mode: str) -> None:
+    last = network.output
     if mode not in ("exact", "sampled"):
         raise ArgumentError("mode", repr(mode), "'exact' or 'sampled'")
-    if not isinstance(top, int) or not 1 <= top <= last.units:
-        raise ArgumentError("top", top, f"an integer from 1 to {last.units}, the number of labels")
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ArgumentError("batch_size", batch_size, "an integer >= 1")
     if mode == "sampled" and not (isinstance(last, SampledLayer) and last.active.has_tables):
         raise UnsupportedError(
             "mode='sampled' needs a last layer that retrieves from hash tables; use mode='exact'"
@@ -79,9 +78,12 @@ def _hidden(network: Network, rows: Rows, batch_size: int, threads: int) -> Iter
 
 def hidden(network: Network, rows: Rows, batch_size: int, threads: int) -> Float32:
     """The last layer's input for checked rows; see :meth:`Network.hidden`."""
+    batch_size = checked_integer("batch_size", batch_size, 1)
     network.allocate_for_prediction(threads)
-    # Copies: a layer may give its scratch, which the next block writes over.
-    return np.concatenate([np.array(h) for _, h in _hidden(network, rows, batch_size, threads)])
+    out = np.empty((len(rows), network.layers[-2].units), np.float32)
+    for start, h in _hidden(network, rows, batch_size, threads):
+        out[start : start + len(h)] = h
+    return out
 
 
 def layer_input(network: Network, rows: Rows, index: int, threads: int) -> Float32:
@@ -97,16 +99,24 @@ def evaluate(
     network: Network,
     rows: Rows,
     labels: sp.csr_array,
-    top: Sequence[int],
+    top: Sequence[int] | None,
     mode: str,
     batch_size: int,
     threads: int,
 ) -> dict[str, float]:
     """Precision at each k in percent; see :meth:`Network.evaluate`."""
-    if not top or min(top) < 1:
-        raise ArgumentError("top", top, "positive integers")
-    found, _ = predict(network, rows, max(top), mode, batch_size, threads)
-    return {f"p@{k}": 100.0 * float(precision_at_k(found, labels, k)) for k in top}
+    wanted = [k for k in (1, 3, 5) if k <= network.n_labels] if top is None else _several(network, top)
+    found, _ = predict(network, rows, max(wanted), mode, batch_size, threads)
+    return {f"p@{k}": 100.0 * float(precision_at_k(found, labels, k)) for k in wanted}
+
+
+def _several(network: Network, top: Sequence[int]) -> list[int]:
+    if isinstance(top, str) or not isinstance(top, Iterable):
+        raise ArgumentError("top", repr(top), "several integers, such as (1, 3, 5)")
+    several = [checked_integer("top", k, 1, network.n_labels, ", the number of labels") for k in top]
+    if not several:
+        raise ArgumentError("top", "nothing", "one integer or more, such as (1, 3, 5)")
+    return several
 
 
 def batch_hits(logits: Signal, targets: sp.csr_array) -> float:

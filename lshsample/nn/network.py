@@ -22,6 +22,7 @@ from lshsample.nn.parameter import Parameter, Update
 from lshsample.nn.sampled import SampledLayer
 from lshsample.nn.signals import Run, Signal, values_of
 from lshsample.nn.specs import Dense, Input, LayerSpec, NetworkSpec, Sampled, Sparse
+from lshsample.specs import checked_integer
 
 __all__ = ["Network", "StepReport"]
 
@@ -277,15 +278,14 @@ class Network:
             Rows of another width, or no such layer.
         """
         rows = batches.checked_features(X, self.input.spec)
-        if not 0 <= index < len(self.layers):
-            raise ArgumentError("index", index, f"a layer below {len(self.layers)}")
+        index = checked_integer("index", index, 0, len(self.layers) - 1)
         return inference.layer_input(self, rows, index, core.threads_or_default(threads))
 
     def evaluate(
         self,
         X: Any,
         Y: Any,
-        top: Sequence[int] = (1, 3, 5),
+        top: Sequence[int] | None = None,
         mode: Mode = "exact",
         *,
         batch_size: int = 1024,
@@ -297,8 +297,8 @@ class Network:
         ----------
         X, Y : csr_array or array, shapes (rows, n_features) and (rows, n_labels)
             Feature rows, and their labels: 1 for a label, 0 for none. At least one row.
-        top : sequence of int
-            The k.
+        top : sequence of int, optional
+            The k; by default those of 1, 3 and 5 that the network has labels for.
         mode, batch_size, threads
             As :meth:`predict`'s.
 

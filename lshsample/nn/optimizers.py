@@ -162,6 +162,9 @@ def optimizer_to_dict(optimizer: Optimizer) -> dict[str, Any]:
     return {"optimizer": names[type(optimizer)], **specs.to_dict(optimizer)}
 
 
+_KINDS = ("constant", "linear", "cosine")
+
+
 @attrs.frozen
 class LearningRate:
     """A factor on the learning rate over the run's steps.
@@ -181,7 +184,7 @@ class LearningRate:
     [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
 
-    kind: str = attrs.field(default="linear", validator=specs.one_of("constant", "linear", "cosine"))
+    kind: str = attrs.field(default="linear", validator=specs.one_of(*_KINDS))
     warmup: int = attrs.field(default=0, validator=specs.integer(0), kw_only=True)
     final: float = attrs.field(default=0.0, validator=specs.number(0.0, 1.0), kw_only=True)
 
@@ -190,7 +193,12 @@ class LearningRate:
         """A schedule from itself, its kind, or plain data."""
         if isinstance(value, LearningRate):
             return value
-        return specs.from_dict(cls, value) if isinstance(value, Mapping) else cls(value)
+        if isinstance(value, Mapping):
+            return specs.from_dict(cls, value)
+        if value not in _KINDS:
+            wanted = f"one of {', '.join(_KINDS)}, or a LearningRate"
+            raise ArgumentError("schedule", repr(value), wanted)
+        return cls(value)
 
     def factor(self, step: int, total: int) -> float:
         """The factor, 0 to 1, at ``step`` (from 1) of ``total`` steps."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import attrs
@@ -194,6 +194,8 @@ _KINDS: dict[str, type[LayerSpec]] = {"sparse": Sparse, "input": Input, "dense":
 
 def _layers(value: Sequence[LayerSpec]) -> tuple[LayerSpec, ...]:
     """Check the order of layers: one input, then layers, the last of which names a loss."""
+    if not isinstance(value, Iterable):
+        raise ArgumentError("layers", repr(value), "a sequence of layers")
     layers = tuple(value)
     for i, layer in enumerate(layers):
         if not isinstance(layer, LayerSpec):

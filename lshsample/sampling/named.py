@@ -11,6 +11,7 @@ from lshsample.sampling.pipeline import Pipeline, parse_pipeline
 from lshsample.sampling.retrieve import Retrieve
 from lshsample.sampling.sources import Full, Include, Uniform
 from lshsample.sampling.stage import Stage
+from lshsample.specs import checked_integer
 
 __all__ = ["NAMED_PIPELINES", "make_pipeline", "named_pipeline"]
 
@@ -97,8 +98,7 @@ def named_pipeline(name: str, *, n_active: int, n_items: int) -> Pipeline:
             "sampler", repr(name), f"one of {', '.join(NAMED_PIPELINES)}, or a pipeline's text"
         )
     for argument, value in (("n_active", n_active), ("n_items", n_items)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ArgumentError(argument, repr(value), "an integer >= 1")
+        checked_integer(argument, value, 1)
     return NAMED_PIPELINES["full" if n_active >= n_items else name](n_active)
 
 

@@ -16,6 +16,7 @@ from lshsample._native.sample import Drawn, StageCall, Workspaces, run_plan
 from lshsample._native.tables import MemoryNeed, PackedTables, block_rows, build_packed, memory_need
 from lshsample.errors import ArgumentError
 from lshsample.plugin import HashFamily, Rows
+from lshsample.specs import checked_integer
 from lshsample.tables.state import Buckets, Candidates, TableState
 from lshsample.tables.writer import MAX_ITEMS, Writer, checked_ids
 
@@ -323,8 +324,7 @@ def _checked_bucket_size(bucket_size: int | None, family: HashFamily) -> int:
     """R, or 0 for buckets that keep every id."""
     if bucket_size is None:
         return 0
-    if isinstance(bucket_size, bool) or not isinstance(bucket_size, int) or not 1 <= bucket_size <= 2**20:
-        raise ArgumentError("bucket_size", repr(bucket_size), f"an integer from 1 to {2**20}, or None")
+    bucket_size = checked_integer("bucket_size", bucket_size, 1, 2**20, ", or None")
     if family.code_bits > _MAX_BOUNDED_BITS:
         wanted = f"a family with codes of at most {_MAX_BOUNDED_BITS} bits: each code has its own places"
         raise ArgumentError("bucket_size", f"{bucket_size} with codes of {family.code_bits} bits", wanted)

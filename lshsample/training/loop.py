@@ -130,10 +130,9 @@ class Loop:
         """Validate, record, tell the callbacks."""
         measured: dict[str, float] = {}
         if self.validation is not None:
-            top = [k for k in (1, 3, 5) if k <= self.network.n_labels]
             rows, labels = self.validation.rows, self.validation.labels
             measured = inference.evaluate(
-                self.network, rows, labels, top, "exact", 1024, self.trainer.threads
+                self.network, rows, labels, None, "exact", 1024, self.trainer.threads
             )
         record = self.state.end_epoch(measured)
         wishes = [callback.on_epoch(record) for callback in self.trainer.callbacks]

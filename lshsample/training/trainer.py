@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from os import PathLike
 from typing import Any, Self
 
 import numpy as np
 
+from lshsample import specs
 from lshsample._native import core
 from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.nn import bundle
@@ -94,16 +96,20 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         memory_limit: int | None = None,
     ) -> None:
+        if not isinstance(network, Network):
+            raise ArgumentError("network", type(network).__name__, "a Network")
         self.network = network
         self.settings = Settings(
             batch_size=batch_size, epochs=epochs, lr=lr, optimizer=optimizer, schedule=schedule, seed=seed
         )
         self.threads = core.threads_or_default(threads)
         self.max_seconds = _positive("max_seconds", math.inf if max_seconds is None else max_seconds)
-        self.checkpoint = checkpoint
+        self.checkpoint = _folder(checkpoint)
         self.checkpoint_seconds = _positive("checkpoint_seconds", checkpoint_seconds)
-        self.callbacks = tuple(callbacks)
-        self.memory_limit = memory_limit
+        self.callbacks = _callbacks(callbacks)
+        self.memory_limit = (
+            None if memory_limit is None else specs.checked_integer("memory_limit", memory_limit, 0)
+        )
         self.state = RunState()
         self._restored = False
 
@@ -230,6 +236,22 @@ class Trainer:
 
 
 def _positive(argument: str, value: float) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
+    if not isinstance(value, Real) or isinstance(value, bool) or not value > 0:
         raise ArgumentError(argument, repr(value), "a number of seconds above 0")
     return float(value)
+
+
+def _folder(path: str | PathLike[str] | None) -> str | PathLike[str] | None:
+    if path is not None and not isinstance(path, str | PathLike):
+        raise ArgumentError("checkpoint", repr(path), "the path of a folder")
+    return path
+
+
+def _callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
+    if not isinstance(callbacks, Iterable):
+        raise ArgumentError("callbacks", repr(callbacks), "a sequence of Callback")
+    several = tuple(callbacks)
+    for i, callback in enumerate(several):
+        if not isinstance(callback, Callback):
+            raise ArgumentError(f"callbacks[{i}]", repr(callback), "a Callback")
+    return several

@@ -190,7 +190,7 @@ def test_prediction_refuses_bad_arguments():
     network, x = make_network(), rows()
     for options, words in (
         ({"top": 0}, "top"), ({"top": 51}, "top"),
-        ({"mode": "fast"}, "mode"), ({"batch_size": 0}, "batch_size")
+        ({"mode": "fast"}, "mode"), ({"batch_size": 0}, "batch_size"), ({"top": True}, "top")
     ):  # fmt: skip
         with pytest.raises(ArgumentError, match=words):
             network.predict(x, **options)
@@ -199,9 +199,37 @@ def test_prediction_refuses_bad_arguments():
     with pytest.raises(UnsupportedError, match="tables"):
         Network([Sparse(30), Dense(5, "softmax")]).predict(x, mode="sampled")
     assert network.predict(x[:0])[0].shape == (0, 5)
-    for options, words in (({"Y": sp.csr_array((0, 50)), "X": x[:0]}, "X"), ({"top": ()}, "top")):
+    for options, words in (
+        ({"Y": sp.csr_array((0, 50)), "X": x[:0]}, "X"),
+        *(({"top": top}, "top") for top in ((), 5, "13", (0,), (1.5,), (51,))),
+    ):
         with pytest.raises(ArgumentError, match=words):
             network.evaluate(**{"X": x, "Y": sp.csr_array((12, 50)), **options})
+    for index in (-1, 9, 1.0, None):
+        with pytest.raises(ArgumentError, match="index"):
+            network.layer_input(x, index)
+    for layers in (None, 5, "abc", []):
+        with pytest.raises(ArgumentError, match="layers"):
+            Network(layers)
+
+
+def test_nothing_to_predict_is_fine():
+    """No rows give no rows, whatever is asked."""
+    network, none = make_network(), rows()[:0]
+    assert network.predict(none, mode="sampled")[0].shape == (0, 5)
+    assert network.hidden(none).shape == (0, network.layers[-2].units)
+    assert network.layer_input(none, 1).shape[0] == 0
+
+
+def test_few_labels_are_measured_as_far_as_they_go():
+    """P@5 of two labels is none."""
+    network = Network([Sparse(30), Dense(4), Sampled(2)])
+    measured = network.evaluate(rows(), sp.csr_array(np.ones((12, 2))))
+    assert measured == {"p@1": 100.0}
+    assert network.evaluate(rows(), sp.csr_array(np.ones((12, 2))), top=np.array([1, 2])) == {
+        "p@1": 100.0,
+        "p@2": 100.0,
+    }
 
 
 def test_evaluation_is_precision_in_percent():

@@ -6,6 +6,7 @@ import os
 import signal
 from io import StringIO
 
+import attrs
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from lshsample.errors import ArgumentError, CheckpointError, DivergenceError, MemoryBudgetError
 from lshsample.nn import Dense, Input, Network, Rehash, Sampled, Sparse
-from lshsample.training import Callback, EarlyStop, ProgressBar, Trainer
+from lshsample.training import Callback, EarlyStop, ProgressBar, Settings, Trainer
 
 N_FEATURES, N_LABELS = 60, 90
 LSH = {"sampler": "Retrieve() | Cap(30) | Include() | Uniform(15)", "n_hashes": 4, "n_tables": 6,
@@ -219,7 +220,7 @@ def _bad_inputs():
     wrong_id.indices[0] = N_LABELS
     weighted.data[0] = 0.5
     return {
-        "nan": (nan, y, "X"),
+        "nan": (nan, y, r"X: given nan at \(\d+, \d+\)"),
         "inf": (inf, y, "X"),
         "columns": (x[:, :-1], y, "X: given 59 columns"),
         "text": (np.array([["a"]]), y, "X"),
@@ -262,12 +263,31 @@ def test_bad_validation_data_is_refused():
     [{"batch_size": 0}, {"epochs": 0}, {"lr": float("nan")}, {"lr": -1.0}, {"optimizer": "adamw"},
      {"seed": -1},
      {"schedule": "step"}, {"threads": 0}, {"threads": 10_000}, {"max_seconds": 0},
-     {"checkpoint_seconds": True}],
+     {"checkpoint_seconds": True}, {"threads": "2"}, {"callbacks": 5}, {"callbacks": [print]},
+     {"memory_limit": "1 GB"}, {"memory_limit": -1}, {"checkpoint": 5}],
 )  # fmt: skip
 def test_bad_settings_are_refused_by_name(options):
     """The error names the argument."""
-    with pytest.raises(ArgumentError, match="kind" if "schedule" in options else next(iter(options))):
+    with pytest.raises(ArgumentError, match=next(iter(options))):
         Trainer(make_network(), **options)
+
+
+def test_numbers_of_numpy_are_numbers():
+    """What comes from an array's shape or maximum is taken, and kept as a plain number."""
+    trainer = Trainer(
+        make_network(), batch_size=np.int32(16), epochs=np.int64(2), lr=np.float32(0.5), threads=np.int64(1)
+    )
+    assert trainer.settings == Settings(batch_size=16, epochs=2, lr=0.5)
+    assert {type(v) for v in attrs.astuple(trainer.settings, recurse=False)[:3]} == {int, float}
+    assert Sampled(np.int64(5)) == Sampled(5)
+    with pytest.raises(ArgumentError, match="units"):
+        Sampled(np.bool_(True))
+
+
+def test_a_trainer_wants_a_network():
+    """By name."""
+    with pytest.raises(ArgumentError, match="network: given str"):
+        Trainer("network")
 
 
 def test_a_run_that_does_not_fit_is_refused_with_the_figure():
