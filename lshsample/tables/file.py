@@ -168,5 +168,8 @@ def read_state(path: str | PathLike[str]) -> TableState:
     header, begin = _read_header(where, data)
     try:
         return _state_of(data, header, begin)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, LshsampleError) as error:
+    except (ValueError, LshsampleError) as error:
         raise CheckpointError(f"{where}: {error}") from error
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        told = f"corrupted: its header does not describe tables ({type(error).__name__}: {error})"
+        raise CheckpointError(f"{where}: {told}") from error
