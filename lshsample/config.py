@@ -12,6 +12,7 @@ import attrs
 from lshsample import specs
 from lshsample.data import Dataset
 from lshsample.errors import ArgumentError
+from lshsample.family_text import parse_family
 from lshsample.nn import Dense, Network, Sampled, Sparse
 from lshsample.nn.specs import WEIGHTINGS
 from lshsample.training import Trainer
@@ -113,10 +114,12 @@ def build_network(config: TrainConfig, n_features: int, n_labels: int) -> Networ
     assert config.hidden is not None
     assert config.dropout is not None
     hidden = [Dense(width, "relu", dropout=config.dropout) for width in config.hidden]
+    family, options = parse_family(config.family)
     last = Sampled(
         n_labels,
         config.loss,
-        family=config.family,
+        family=family,
+        family_options=options,
         n_hashes=config.n_hashes,
         n_tables=config.n_tables,
         sampler=config.sampler,

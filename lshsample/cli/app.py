@@ -26,7 +26,6 @@ __all__ = [
     "console",
     "environment",
     "load_data",
-    "load_model",
     "output",
     "run_figures",
     "write_json",
@@ -80,11 +79,6 @@ def load_data(
     if form == "libsvm" and shape is not None:
         options |= {"n_features": shape[0], "n_labels": shape[1]}
     return load(path, **options, trust_rows=True) if trust_rows else load(path, **options)
-
-
-def load_model(path: Path) -> Network:
-    """The model of a run's folder (``train --save``) or of a network's own (``Network.save``)."""
-    return Network.load(path / "model" if (path / "model").is_dir() else path)
 
 
 def run_figures(path: Path) -> dict[str, Any]:

@@ -17,11 +17,11 @@ from lshsample.cli.app import (
     console,
     environment,
     load_data,
-    load_model,
     output,
     write_json,
 )
 from lshsample.errors import ArgumentError
+from lshsample.nn import Network
 from lshsample.testing.comparison import Contender, Settings, all_contenders
 from lshsample.testing.comparison import compare as run
 from lshsample.testing.report import comparison_table, plain, retrieval_table, write_plots
@@ -119,5 +119,5 @@ def _workload(
     sizes: dict[str, Any] = {"n_items": items, "n_queries": queries, "seed": seed}
     if model is None:
         return Workload.of_rows(f"rows of {file.name}", load_data(file, trust_rows, threads).x, **sizes)
-    network = load_model(model)
+    network = Network.load(model)
     return Workload.of_layer(network, load_data(file, trust_rows, threads).x, **sizes)

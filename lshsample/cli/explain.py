@@ -15,12 +15,12 @@ from lshsample.cli.app import (
     check_shape,
     console,
     load_data,
-    load_model,
     output,
     write_json,
 )
 from lshsample.cli.model import DataPath, ModelPath
 from lshsample.errors import ArgumentError
+from lshsample.nn import Network
 
 __all__ = ["explain"]
 
@@ -35,7 +35,7 @@ def explain(
     json: JsonFile = None,
 ) -> None:
     """Show, stage by stage, how a row's active units are picked: how many came, went, and why."""
-    network = load_model(model)
+    network = Network.load(model)
     data = load_data(file, trust_rows, threads, (network.n_features, network.n_labels))
     check_shape(network, data, "FILE")
     sampled = network.sampled_layers

@@ -19,12 +19,13 @@ from lshsample.cli.app import (
     console,
     environment,
     load_data,
-    load_model,
     output,
     run_figures,
     write_json,
 )
+from lshsample.cli.serving import ServingFamily, ServingPipeline, ServingTables, serving_sampler
 from lshsample.data import write_predictions
+from lshsample.nn import Network
 from lshsample.training.history import peak_rss_mb
 
 __all__ = ["evaluate", "predict"]
@@ -50,21 +51,26 @@ def evaluate(
     model: ModelPath,
     file: DataPath,
     mode: ModeOption = Mode.exact,
+    family: ServingFamily = None,
+    n_tables: ServingTables = 50,
+    sampler: ServingPipeline = "Retrieve()",
     threads: Threads = None,
     trust_rows: TrustRows = False,
     json: JsonFile = None,
 ) -> None:
     """Measure a model's P@1, P@3 and P@5 on a data file."""
-    network = load_model(model)
+    network = Network.load(model)
     data = load_data(file, trust_rows, threads, (network.n_features, network.n_labels))
     check_shape(network, data, "FILE")
+    serving = serving_sampler(network, mode.value, family, n_tables, sampler, threads)
     began = time.perf_counter()
-    measures = network.evaluate(data.x, data.y, mode=mode.value, threads=threads)
+    measures = network.evaluate(data.x, data.y, mode=mode.value, sampler=serving, threads=threads)
     seconds = time.perf_counter() - began
     for name, value in measures.items():
         output.print(f"{name.upper()} {value:.2f}")
     result = {
         "mode": mode.value,
+        "sampler": None if serving is None else f"{serving.pipeline} over {family}, {n_tables} tables",
         "rows": data.n_rows,
         "evaluate_seconds": seconds,
         "n_parameters": network.n_parameters,
@@ -79,6 +85,9 @@ def predict(
     file: DataPath,
     top: Annotated[int, typer.Option(min=1, help="Labels a row.")] = 5,
     mode: ModeOption = Mode.exact,
+    family: ServingFamily = None,
+    n_tables: ServingTables = 50,
+    sampler: ServingPipeline = "Retrieve()",
     output: Annotated[
         Path | None,
         typer.Option(help="Where to write; standard output by default.", callback=check_writable),
@@ -87,9 +96,10 @@ def predict(
     trust_rows: TrustRows = False,
 ) -> None:
     """Write the best labels of each row, a line a row: label:score label:score ..."""
-    network = load_model(model)
+    network = Network.load(model)
     data = load_data(file, trust_rows, threads, (network.n_features, network.n_labels))
     check_shape(network, data, "FILE")
-    labels, scores = network.predict(data.x, top=top, mode=mode.value, threads=threads)
+    serving = serving_sampler(network, mode.value, family, n_tables, sampler, threads)
+    labels, scores = network.predict(data.x, top=top, mode=mode.value, sampler=serving, threads=threads)
     write_predictions(sys.stdout.buffer if output is None else output, labels, scores)
     console.print(f"{data.n_rows} rows predicted")

@@ -53,7 +53,11 @@ def train(
         ),
     ] = None,
     family: Annotated[
-        str | None, typer.Option(help="Hash family (see `lshsample families`). [default: simhash]")
+        str | None,
+        typer.Option(
+            help="Hash family (see `lshsample families`), or family:option=value,option=value. "
+            "[default: simhash]"
+        ),
     ] = None,
     n_hashes: Annotated[int | None, typer.Option(help=f"Hashes in a code, K. {FROM_DATA}")] = None,
     n_tables: Annotated[int | None, typer.Option(help=f"Tables, L. {FROM_DATA}")] = None,

@@ -20,7 +20,7 @@ from lshsample.registry import families, family_of_bits, make_family
 from lshsample.sampling import ActiveSet, Full, Include, Pipeline, Retrieve, Sampler, make_pipeline
 from lshsample.tables import Candidates, HashTables
 
-__all__ = ["ActiveUnits"]
+__all__ = ["ActiveUnits", "default_bits"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -82,7 +82,7 @@ class ActiveUnits:
         options = {"dim": self.inputs, "n_tables": spec.n_tables or _DEFAULT_TABLES, **spec.family_options}
         seed = _stream(self._seed, self.index, build)
         if spec.n_hashes is None:
-            return family_of_bits(spec.family, _default_bits(spec.units), seed=seed, **options)
+            return family_of_bits(spec.family, default_bits(spec.units), seed=seed, **options)
         return make_family(spec.family, n_hashes=spec.n_hashes, seed=seed, **options)
 
     @property
@@ -288,7 +288,7 @@ def _n_active(spec: Sampled) -> int:
     return default if spec.n_active is None else spec.n_active
 
 
-def _default_bits(units: int) -> int:
+def default_bits(units: int) -> int:
     """Code bits that leave about 8 units in a bucket.
 
     Longer codes find next to nothing: a label's weights and the hidden vectors that it belongs to meet at

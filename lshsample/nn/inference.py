@@ -20,6 +20,7 @@ from lshsample.specs import checked_integer
 
 if TYPE_CHECKING:
     from lshsample.nn.network import Network
+    from lshsample.sampling import Sampler
 
 __all__ = ["batch_hits", "evaluate", "hidden", "layer_input", "predict"]
 
@@ -28,13 +29,19 @@ Int32 = npt.NDArray[np.int32]
 
 
 def predict(
-    network: Network, rows: Rows, top: int, mode: str, batch_size: int, threads: int
+    network: Network,
+    rows: Rows,
+    top: int,
+    mode: str,
+    batch_size: int,
+    threads: int,
+    sampler: Sampler | None = None,
 ) -> tuple[Int32, Float32]:
     """The best labels of checked rows; see :meth:`Network.predict`."""
     last = network.output
     top = checked_integer("top", top, 1, last.units, ", the number of labels")
     batch_size = checked_integer("batch_size", batch_size, 1)
-    _check_mode(network, mode)
+    _check_mode(network, mode, sampler)
     network.allocate_for_prediction(threads)
     labels = np.full((len(rows), top), -1, np.int32)
     scores = np.full((len(rows), top), -np.inf, np.float32)
@@ -46,7 +53,11 @@ def predict(
         stop = start + len(h)
         if mode == "sampled":
             assert isinstance(last, SampledLayer)
-            found = last.active.candidates(h, last.weights.weights, threads)
+            found = (
+                last.active.candidates(h, last.weights.weights, threads)
+                if sampler is None
+                else sampler.sample(h, threads=threads)
+            )
             values = kernels.csr_sampled_matmul(h, weights, bias, found.indptr, found.ids, threads=threads)
             labels[start:stop], scores[start:stop] = kernels.top_k_ragged(
                 values, found.indptr, found.ids, top
@@ -56,14 +67,21 @@ def predict(
     return labels, scores
 
 
-def _check_mode(network: Network, mode: str) -> None:
+def _check_mode(network: Network, mode: str, sampler: Sampler | None) -> None:
     last = network.output
     if mode not in ("exact", "sampled"):
         raise ArgumentError("mode", repr(mode), "'exact' or 'sampled'")
-    if mode == "sampled" and not (isinstance(last, SampledLayer) and last.active.has_tables):
+    if sampler is not None and mode == "exact":
+        raise ArgumentError("sampler", sampler, "none with mode='exact', which scores every label")
+    if mode == "sampled" and not isinstance(last, SampledLayer):
+        raise UnsupportedError("mode='sampled' needs a last layer that samples; use mode='exact'")
+    own = isinstance(last, SampledLayer) and last.active.has_tables
+    if mode == "sampled" and sampler is None and not own:
         raise UnsupportedError(
-            "mode='sampled' needs a last layer that retrieves from hash tables; use mode='exact'"
+            "mode='sampled' needs a last layer that retrieves from hash tables; use mode='exact' or a sampler"
         )
+    if sampler is not None and sampler.n_items != last.units:
+        raise ArgumentError("sampler", f"one of {sampler.n_items} items", f"one of the {last.units} labels")
 
 
 def _hidden(network: Network, rows: Rows, batch_size: int, threads: int) -> Iterator[tuple[int, Float32]]:
@@ -103,10 +121,11 @@ def evaluate(
     mode: str,
     batch_size: int,
     threads: int,
+    sampler: Sampler | None = None,
 ) -> dict[str, float]:
     """Precision at each k in percent; see :meth:`Network.evaluate`."""
     wanted = [k for k in (1, 3, 5) if k <= network.n_labels] if top is None else _several(network, top)
-    found, _ = predict(network, rows, max(wanted), mode, batch_size, threads)
+    found, _ = predict(network, rows, max(wanted), mode, batch_size, threads, sampler)
     return {f"p@{k}": 100.0 * float(precision_at_k(found, labels, k)) for k in wanted}
 
 

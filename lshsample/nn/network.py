@@ -22,6 +22,7 @@ from lshsample.nn.parameter import Parameter, Update
 from lshsample.nn.sampled import SampledLayer
 from lshsample.nn.signals import Run, Signal, values_of
 from lshsample.nn.specs import Dense, Input, LayerSpec, NetworkSpec, Sampled, Sparse
+from lshsample.sampling import Sampler
 from lshsample.specs import checked_integer
 
 __all__ = ["Network", "StepReport"]
@@ -204,6 +205,7 @@ class Network:
         top: int = 5,
         mode: Mode = "exact",
         *,
+        sampler: Sampler | None = None,
         batch_size: int = 1024,
         threads: int | None = None,
     ) -> tuple[Int32, Float32]:
@@ -219,8 +221,13 @@ class Network:
             ``"exact"`` scores every label; ``"sampled"`` scores those that the last layer's tables retrieve,
             at a cost that does not grow with the number of labels once the tables are built (at the first
             such call after training).
+        sampler : Sampler, optional
+            Of ``mode="sampled"``: scores what this finds for each row, instead of the last layer's own
+            tables. It is bound to as many items as there are labels, such as ``Retrieve(probes=8)`` over
+            tables of ``network.output.weights.weights``.
         batch_size : int
-            Rows that are computed together; the result does not depend on it.
+            Rows that are computed together; the result does not depend on it, unless a stage of ``sampler``
+            draws at random.
         threads : int, optional
             Threads; the result does not depend on it.
 
@@ -234,12 +241,14 @@ class Network:
         Raises
         ------
         ArgumentError
-            Rows of another width, NaN or infinite values, ``top`` above the number of labels.
+            Rows of another width, NaN or infinite values, ``top`` above the number of labels, a sampler of
+            another number of items or with ``mode="exact"``.
         UnsupportedError
-            ``mode="sampled"`` where the last layer retrieves from no tables.
+            ``mode="sampled"`` where the last layer does not sample, or retrieves from no tables.
         """
         rows = batches.checked_features(X, self.input.spec)
-        return inference.predict(self, rows, top, mode, batch_size, core.threads_or_default(threads))
+        count = core.threads_or_default(threads)
+        return inference.predict(self, rows, top, mode, batch_size, count, sampler)
 
     def hidden(self, X: Any, *, batch_size: int = 1024, threads: int | None = None) -> Float32:
         """What the last layer sees of each row: the queries that its tables are asked.
@@ -288,6 +297,7 @@ class Network:
         top: Sequence[int] | None = None,
         mode: Mode = "exact",
         *,
+        sampler: Sampler | None = None,
         batch_size: int = 1024,
         threads: int | None = None,
     ) -> dict[str, float]:
@@ -299,7 +309,7 @@ class Network:
             Feature rows, and their labels: 1 for a label, 0 for none. At least one row.
         top : sequence of int, optional
             The k; by default those of 1, 3 and 5 that the network has labels for.
-        mode, batch_size, threads
+        mode, sampler, batch_size, threads
             As :meth:`predict`'s.
 
         Returns
@@ -311,7 +321,8 @@ class Network:
         labels = batches.checked_labels(Y, len(rows), self.n_labels)
         if not len(rows):
             raise ArgumentError("X", "no rows", "at least one row")
-        return inference.evaluate(self, rows, labels, top, mode, batch_size, core.threads_or_default(threads))
+        count = core.threads_or_default(threads)
+        return inference.evaluate(self, rows, labels, top, mode, batch_size, count, sampler)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network to a folder: a manifest in JSON and its weights as safetensors.
@@ -327,7 +338,7 @@ class Network:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
-        """Read a network that :meth:`save` wrote.
+        """Read a network that :meth:`save` wrote, or the model in a run's folder (``train --save``).
 
         Raises
         ------

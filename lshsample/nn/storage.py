@@ -44,7 +44,8 @@ def network_spec(payload: Mapping[str, Any], path: Path) -> NetworkSpec:
 
 def load_network(cls: type[N], path: str | PathLike[str]) -> N:
     """Read a network; see :meth:`Network.load`."""
-    bundle = read_bundle(path, MODEL)
+    folder = Path(path)
+    bundle = read_bundle(folder / "model" if (folder / "model").is_dir() else folder, MODEL)
     network = cls.from_spec(network_spec(bundle.payload, bundle.path))
     for parameter in network.parameters:
         store = np.empty((parameter.rows, 1, parameter.columns), np.float32)

@@ -6,9 +6,7 @@ length that suits another; the ends are exact search and a uniform draw.
 
 from __future__ import annotations
 
-import ast
 import functools
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -19,7 +17,8 @@ import numpy as np
 from lshsample._native import core
 from lshsample._native import family as door
 from lshsample._native import layers as kernels
-from lshsample.errors import ArgumentError, LshsampleError
+from lshsample.errors import LshsampleError
+from lshsample.family_text import parse_family
 from lshsample.metrics import sampler_recall
 from lshsample.plugin import FamilySpec, HashFamily
 from lshsample.registry import families, family_of_bits, family_to_dict
@@ -38,8 +37,6 @@ __all__ = [
     "measure",
 ]
 
-#: Commas that are not inside of a mapping or a tuple.
-_COMMAS = re.compile(r",(?![^{(\[]*[})\]])")
 #: Draws that the estimator's error is measured over.
 _STEPS = 20
 
@@ -98,21 +95,9 @@ class Contender:
         --------
         >>> Contender.parse("simhash:projection=gaussian").options
         (('projection', 'gaussian'),)
-        >>> Contender.parse("simple-lsh:headroom=2,inner={'family': 'e2lsh', 'width': 2.5}").options[1]
-        ('inner', {'family': 'e2lsh', 'width': 2.5})
         """
-        name, _, options = text.partition(":")
-        if name not in families():
-            raise ArgumentError(
-                "family", repr(text), f"one of {', '.join(families())}, perhaps with :option=value"
-            )
-        pairs = []
-        for part in filter(None, _COMMAS.split(options)):
-            key, equals, value = part.partition("=")
-            if not equals:
-                raise ArgumentError("family", repr(text), "options as name:option=value,option=value")
-            pairs.append((key, _value(value)))
-        return cls(text, name, tuple(pairs))
+        name, options = parse_family(text)
+        return cls(text, name, tuple(options.items()))
 
     def make(self, dim: int, bits: int, n_tables: int, seed: int = 0) -> HashFamily:
         """The family with codes of at most so many bits (at least one hash)."""
@@ -128,13 +113,6 @@ def all_contenders() -> list[Contender]:
         for name, cls in families().items()
         if not any(f.default is attrs.NOTHING for f in attrs.fields(cls.Spec) if f.name not in common)
     ]
-
-
-def _value(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 @attrs.frozen(kw_only=True)

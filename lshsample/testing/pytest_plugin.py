@@ -92,6 +92,4 @@ def lshsample_workload(pytestconfig: pytest.Config) -> Workload:
     x = load(data).x
     if model is None:
         return Workload.of_rows(f"rows of {Path(data).name}", x, n_items=count)
-    folder = Path(model)
-    network = Network.load(folder / "model" if (folder / "model").is_dir() else folder)
-    return Workload.of_layer(network, x, n_items=count)
+    return Workload.of_layer(Network.load(model), x, n_items=count)

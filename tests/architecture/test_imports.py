@@ -17,6 +17,7 @@ LAYERS = [
     ["specs", "_native"],
     ["plugin", "laws"],
     ["registry", "tables"],
+    ["family_text"],
     ["sampling"],
     ["estimators", "metrics", "data"],
     ["tuning", "nn"],

@@ -94,6 +94,24 @@ def test_train_evaluate_predict(files: Files, tmp_path: Path) -> None:
     assert sampled.returncode == 0, sampled.stderr
     assert len(sampled.stdout.splitlines()) == 100
 
+    found = ["--mode", "sampled", "--family", "cross-polytope:dimension=2"]
+    found += ["--sampler", "Retrieve(probes=4)"]
+    served = lshsample("evaluate", run, test, *found, "--n-tables", 30, "--json", tmp_path / "served.json")
+    assert served.returncode == 0, served.stderr
+    assert json.loads((tmp_path / "served.json").read_text())["p@1"] == pytest.approx(result["p@1"], abs=5)
+    for change, words in (
+        (["--mode", "exact"], "--family"),
+        (["--family", "nothing"], "--family"),
+        (["--family", "simhash:windows=3"], "windows"),
+        (["--sampler", "Retriev()"], "Retriev"),
+    ):
+        refused = lshsample("predict", run, test, *found, *change)
+        assert refused.returncode == 2, refused.stderr
+        assert words in refused.stderr
+    refused = lshsample("evaluate", run, test, "--mode", "sampled", "--sampler", "Retrieve(probes=2)")
+    assert refused.returncode == 2
+    assert "--sampler" in refused.stderr
+
     told = lshsample("explain", run, test, "--row", 3, "--json", tmp_path / "explain.json")
     assert told.returncode == 0, told.stderr
     assert "Retrieve()" in told.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import resource
 import signal
@@ -26,6 +27,9 @@ from lshsample.nn import (
     bundle,
 )
 from lshsample.nn.optimizers import optimizer_from, optimizer_to_dict
+from lshsample.registry import make_family
+from lshsample.sampling import AtLeast, Retrieve
+from lshsample.tables import HashTables
 from lshsample.training import Trainer
 from lshsample.training.settings import Settings
 
@@ -150,6 +154,34 @@ def test_sampled_prediction_scores_what_the_tables_hold():
     )
 
 
+def test_sampled_prediction_through_other_tables():
+    """A bound pipeline gives the candidates: over every unit it predicts as exactly as mode="exact"."""
+    network, x = make_network(sampler="uniform"), rows()
+    exact = network.predict(x, top=4)
+    units = network.parameters[2].weights
+    tables = HashTables(make_family("simhash", dim=8, n_hashes=2, n_tables=12)).build(units)
+    everything = Retrieve(probes=4).bind(tables=tables)
+    for batch_size in (5, 100):
+        found = network.predict(x, top=4, mode="sampled", sampler=everything, batch_size=batch_size)
+        assert (found[0] == exact[0]).all()
+        np.testing.assert_allclose(found[1], exact[1], rtol=1e-6)
+    few = (Retrieve() | AtLeast(10)).bind(tables=tables)
+    labels, _ = network.predict(x, top=50, mode="sampled", sampler=few)
+    active = few.sample(network.hidden(x))
+    assert [set(row[row >= 0]) for row in labels] == [
+        set(active.ids[a:b]) for a, b in itertools.pairwise(active.indptr)
+    ]
+    y = sp.csr_array(np.eye(12, 50))
+    assert network.evaluate(x, y, mode="sampled", sampler=everything) == network.evaluate(x, y)
+    with pytest.raises(UnsupportedError, match="a sampler"):
+        network.predict(x, mode="sampled")
+    with pytest.raises(ArgumentError, match=r"sampler: .*mode='exact'"):
+        network.predict(x, sampler=few)
+    other = Retrieve().bind(tables=HashTables(tables.family).build(units[:20]))
+    with pytest.raises(ArgumentError, match="sampler: given one of 20 items; wanted one of the 50 labels"):
+        network.predict(x, mode="sampled", sampler=other)
+
+
 @pytest.mark.parametrize("active_set", ["batch", "sample"])
 def test_prediction_computes_every_hidden_unit(active_set):
     """A sampled hidden layer predicts as the dense layer of the same weights."""
@@ -196,7 +228,7 @@ def test_prediction_refuses_bad_arguments():
             network.predict(x, **options)
     with pytest.raises(ArgumentError, match="X"):
         network.predict(x[:, :-1])
-    with pytest.raises(UnsupportedError, match="tables"):
+    with pytest.raises(UnsupportedError, match="a last layer that samples"):
         Network([Sparse(30), Dense(5, "softmax")]).predict(x, mode="sampled")
     assert network.predict(x[:0])[0].shape == (0, 5)
     for options, words in (
