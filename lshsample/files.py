@@ -70,7 +70,7 @@ def _named(path: str | PathLike[str], written: str | PathLike[str]) -> Iterator[
         yield
     except OSError as error:
         if error.filename is None or error.filename == os.fspath(written):
-            error.filename, error.filename2 = os.fspath(path), None
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
 
 

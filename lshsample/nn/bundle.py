@@ -41,6 +41,12 @@ class Bundle:
     def __init__(self, path: Path, payload: dict[str, Any], files: dict[str, Path]) -> None:
         self.path, self.payload, self.files = path, payload, files
 
+    def file(self, name: str) -> Path:
+        """The data file of this name; a folder without it is refused."""
+        if name not in self.files:
+            raise CheckpointError(f"{self.path}: {MANIFEST} names no {name}")
+        return self.files[name]
+
 
 def _digest(payload: Any) -> str:
     return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
@@ -175,13 +181,24 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         body: dict[str, Any] = whole["body"]
         if version != _FORMAT or _digest(body) != whole["sha256"]:
             raise CheckpointError(f"{path}: changed since it was written (its checksum does not fit)")
+        if not _is_body(body):
+            raise CheckpointError(f"{path}: not a manifest of lshsample")
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{folder}: there is no {MANIFEST}; wanted a folder that lshsample wrote"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a manifest of lshsample, or truncated ({error})") from error
     return body
+
+
+def _is_body(body: Any) -> bool:
+    """Whether a manifest's body has what is read of it; data files lie beside it, not elsewhere."""
+    plain = isinstance(body["kind"], str) and isinstance(body["generation"], int)
+    entries = body["files"].values()
+    here = all(Path(entry["file"]).name == entry["file"] for entry in entries)
+    sized = all(isinstance(entry["bytes"], int) and isinstance(entry["sha256"], str) for entry in entries)
+    return plain and here and sized and isinstance(body["payload"], dict)
 
 
 def read_bundle(path: str | PathLike[str], kind: str) -> Bundle:

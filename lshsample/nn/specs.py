@@ -246,11 +246,13 @@ class NetworkSpec:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """A spec from plain data; unknown keys and layers are refused by name."""
-        layers = data.get("layers")
+        layers = data.get("layers") if isinstance(data, Mapping) else data
         if not isinstance(layers, Sequence) or isinstance(layers, str):
             raise ArgumentError("layers", repr(layers), "a list of layers")
         made = []
         for i, layer in enumerate(layers):
+            if not isinstance(layer, Mapping):
+                raise ArgumentError(f"layers[{i}]", repr(layer), "a mapping of a layer's options")
             options = dict(layer)
             kind = options.pop("layer", None)
             if kind not in _KINDS:

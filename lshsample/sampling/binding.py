@@ -63,6 +63,8 @@ def bind_sampler(
     """As :meth:`Pipeline.bind`."""
     if tables is not None and not isinstance(tables, HashTables):
         raise ArgumentError("tables", type(tables).__name__, "HashTables")
+    if vectors is not None and getattr(vectors, "ndim", 0) != 2:
+        raise ArgumentError("vectors", type(vectors).__name__, "a 2-D array or a sparse matrix")
     places = {
         "n_items": n_items,
         "tables": tables.n_ids if tables is not None and tables.is_built else None,

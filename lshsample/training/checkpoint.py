@@ -19,7 +19,7 @@ from lshsample.nn import tensorfile
 from lshsample.nn.bundle import Bundle, read_bundle, write_bundle
 from lshsample.nn.network import Network
 from lshsample.nn.parameter import Parameter
-from lshsample.nn.storage import network_spec
+from lshsample.nn.storage import made_network
 from lshsample.training.settings import Settings
 from lshsample.training.state import RunState
 
@@ -79,7 +79,7 @@ def read_checkpoint(path: str | PathLike[str]) -> Restored:
         If it is not there, truncated, changed, of another kind or of a newer version.
     """
     bundle = read_bundle(path, CHECKPOINT)
-    network = Network.from_spec(network_spec(bundle.payload, bundle.path))
+    network = made_network(Network, bundle)
     try:
         settings = Settings.from_dict(bundle.payload["settings"])
         state = RunState.from_dict(bundle.payload["state"])
@@ -92,14 +92,14 @@ def read_checkpoint(path: str | PathLike[str]) -> Restored:
 
 
 def _read_arrays(bundle: Bundle, network: Network, settings: Settings, state: RunState) -> None:
-    file = bundle.files[_STATE]
+    file = bundle.file(_STATE)
     for parameter in network.parameters:
         parameter.adopt(_read_store(file, parameter, settings.optimizer.slots if parameter.trained else 1))
     state.step_ms = tensorfile.read_tensor(file, _STEP_TIMES).tolist()
     saved: dict[str, Any] = bundle.payload["tables"]
     for layer in network.sampled_layers:
         if str(layer.index) in saved:
-            tables = bundle.files[f"tables{layer.index}.lsh"]
+            tables = bundle.file(f"tables{layer.index}.lsh")
             layer.active.restore(saved[str(layer.index)], tables, layer.weights.weights)
 
 

@@ -195,7 +195,8 @@ class E2LSH(HashFamily):
         """Probability that a hash agrees at a *distance*, wrapped numbers included."""
         given = np.asarray(similarity, np.float64)
         ratios, places = np.unique(np.minimum(np.abs(given), 1e200) / self.spec.width, return_inverse=True)
-        return np.asarray(_wrapped_law(ratios, 2**self.spec.bits)[places].reshape(given.shape))
+        law = _wrapped_law(ratios, 2**self.spec.bits)[places].reshape(given.shape)
+        return np.where(np.isnan(given), np.nan, law)
 
     def similarity_of(self, q: Rows, x: Rows) -> Floats:
         """Euclidean distances (n,) of pairs of rows, from their differences, so that none cancels."""

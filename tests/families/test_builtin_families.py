@@ -94,3 +94,12 @@ def pytest_generate_tests(metafunc):
 
 def test_conformance(case, check):
     check(case)
+
+
+@pytest.mark.parametrize("name", ["cross-polytope", "dwta", "e2lsh", "icws", "minhash", "simhash", "wta"])
+def test_no_similarity_has_no_probability(name):
+    """NaN in, NaN out, among numbers that stay as they are."""
+    family = make_family(name, dim=16, n_hashes=2, n_tables=2)
+    law = family.collision_probability([0.5, np.nan, 1.0])
+    assert np.isnan(law).tolist() == [False, True, False]
+    assert law[2] == family.collision_probability(1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import resource
@@ -327,6 +328,8 @@ def _break(folder, how: str) -> None:
         manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 2'))
     elif how == "foreign":
         manifest.write_text('{"hello": 1}')
+    elif how == "deep":
+        manifest.write_text("[" * 100_000)
 
 
 @pytest.mark.parametrize(
@@ -334,13 +337,40 @@ def _break(folder, how: str) -> None:
     [("truncated", "truncated"), ("changed", "checksum"), ("missing", "missing"),
      ("no manifest", "there is no"),
      ("half a manifest", "not a manifest"), ("changed manifest", "checksum"), ("newer", "newer"),
-     ("foreign", "not a manifest")],
+     ("foreign", "not a manifest"), ("deep", "not a manifest")],
 )  # fmt: skip
 def test_broken_folders_are_refused(how, words, tmp_path):
     """With what is wrong."""
     make_network().save(tmp_path / "m")
     _break(tmp_path / "m", how)
     with pytest.raises(CheckpointError, match=words):
+        Network.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"files": {}}, "names no weights"), ({"files": [1]}, "not a manifest"),
+     ({"kind": None}, "not a manifest"),
+     ({"payload": [1]}, "not a manifest"), ({"payload": {"network": 3}}, "cannot be made here: layers"),
+     ({"payload": {"network": {"layers": [1, 2]}}}, r"cannot be made here: layers\[0\]"),
+     ({"files": {"weights.safetensors": {"file": "../w", "bytes": 1, "sha256": ""}}}, "not a manifest")],
+)  # fmt: skip
+def test_manifests_of_others_are_refused(change, words, tmp_path):
+    """Even with a checksum that fits."""
+    make_network().save(tmp_path / "m")
+    path = tmp_path / "m" / bundle.MANIFEST
+    body = {**json.loads(path.read_text())["body"], **change}
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({"format": 1, "sha256": digest, "body": body}))
+    with pytest.raises(CheckpointError, match=words):
+        Network.load(tmp_path / "m")
+
+
+def test_a_model_whose_family_is_not_installed_names_its_folder(tmp_path, monkeypatch):
+    """The plugin may be missing on the machine that serves."""
+    make_network().save(tmp_path / "m")
+    monkeypatch.setattr("lshsample.nn.active.families", lambda: {"another": None})
+    with pytest.raises(CheckpointError, match="m: its network cannot be made here: family: given 'simhash'"):
         Network.load(tmp_path / "m")
 
 

@@ -14,13 +14,13 @@ def test_the_systems_errors_name_the_file_that_was_asked_for(tmp_path: Path) -> 
     target = tmp_path / "absent" / "r.json"
     with pytest.raises(FileNotFoundError) as told, atomic_file(target):
         pass
-    assert told.value.filename == str(target)
+    assert str(told.value) == f"[Errno 2] No such file or directory: '{target}'"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 def test_a_full_disk_names_the_file() -> None:
     with (
-        pytest.raises(OSError, match="No space left on device: '/dev/full'"),
+        pytest.raises(OSError, match=r"No space left on device: '/dev/full'$"),
         atomic_file("/dev/full") as file,
     ):
         file.write(b"all")
