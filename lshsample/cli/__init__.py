@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from lshsample.cli import compare, demo, explain, model, new_family, show, train
+from lshsample.cli import compare, demo, explain, model, new_family, show, train, tune
 from lshsample.cli.app import app, console
 from lshsample.errors import LshsampleError
 
@@ -15,6 +15,7 @@ app.command()(train.train)
 app.command()(model.evaluate)
 app.command()(model.predict)
 app.command()(compare.compare)
+app.command()(tune.tune)
 app.command()(explain.explain)
 app.command()(show.families)
 app.command()(show.stages)

@@ -27,7 +27,7 @@ from lshsample.testing.comparison import compare as run
 from lshsample.testing.report import comparison_table, plain, retrieval_table, write_plots
 from lshsample.testing.workloads import Workload
 
-__all__ = ["compare"]
+__all__ = ["compare", "workload_of"]
 
 
 def compare(
@@ -70,7 +70,7 @@ def compare(
         threads=threads,
         seed=seed,
     )
-    workload = _workload(file, model, items, queries, seed, trust_rows, threads)
+    workload = workload_of(file, model, items, queries, seed, trust_rows, threads)
     console.print(
         f"{workload.name}: {workload.n_items:,} items of {workload.dim:,} columns, "
         f"{workload.queries.shape[0]} queries",
@@ -102,7 +102,7 @@ def _integers(text: str, option: str) -> tuple[int, ...]:
     return values
 
 
-def _workload(
+def workload_of(
     file: Path | None,
     model: Path | None,
     items: int | None,

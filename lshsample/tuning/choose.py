@@ -200,7 +200,9 @@ def tune(
     (True, True)
     """
     goal = _checked(goal, seed, max_tables, options)
-    plain = make_family(family, dim=np.shape(data)[-1], n_hashes=1, n_tables=1, seed=seed, **options)
+    if len(np.shape(data)) != 2:
+        raise ArgumentError("data", f"shape {np.shape(data)}", "a 2-D array (n_rows, n_columns)")
+    plain = make_family(family, dim=np.shape(data)[1], n_hashes=1, n_tables=1, seed=seed, **options)
     rows, asked = door.checked_rows(plain, data, "data"), door.checked_rows(plain, queries, "queries")
     if goal.k > rows.shape[0]:
         raise ArgumentError("data", f"{rows.shape[0]} rows", f"at least k = {goal.k} items")
@@ -232,7 +234,7 @@ def _checked(goal: Goal | None, seed: object, max_tables: object, options: dict[
     if goal is not None and not isinstance(goal, Goal):
         raise ArgumentError("goal", type(goal).__name__, "a Goal, or None for recall 0.9")
     for argument, value, low in (("seed", seed, 0), ("max_tables", max_tables, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**63:
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value < 2**63:
             raise ArgumentError(argument, repr(value), f"an integer from {low} on")
     for name in ("dim", "n_hashes", "n_tables"):
         if name in options:

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from lshsample import parse_pipeline
 from lshsample.data import Dataset, write_xc
 from lshsample.errors import ArgumentError
 from lshsample.nn import Dense, Network, Sampled, Sparse
-from lshsample.registry import families
+from lshsample.registry import families, family_from_json
 from lshsample.testing import Contender, Figures, Settings, Workload, compare
 from lshsample.testing.comparison import Point
 from lshsample.testing.report import (
@@ -225,3 +226,19 @@ def test_the_plugin_disturbs_no_other_suite():
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent)
     assert "simhash" in families()
+
+
+def test_tune_prints_goal_predicted_and_observed(tmp_path):
+    synthetic = ["tune", "--items", 1500, "--queries", 60, "--family", "cross-polytope:dimension=16"]
+    goal = ["--recall", 0.7, "--memory-bytes", 2_000_000, "--threads", 1, "--json", tmp_path / "t.json"]
+    done = command(*synthetic, *goal)
+    assert done.returncode == 0, done.stderr
+    assert "predicted" in done.stdout
+    told = json.loads((tmp_path / "t.json").read_text())
+    assert told["predicted"]["recall"] >= 0.7
+    assert told["observed"]["memory_bytes"] == told["predicted"]["memory_bytes"] <= 2_000_000
+    assert type(family_from_json(told["family"])).__name__ == "CrossPolytope"
+    assert parse_pipeline(told["sampler"]).stages
+    refused = command(*synthetic, "--recall", 0.9, "--size", 3)
+    assert refused.returncode == 2
+    assert "a cap of 3 ids leaves a recall of at most" in refused.stderr

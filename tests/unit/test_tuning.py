@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from lshsample import laws, make_family
 from lshsample.errors import ArgumentError
@@ -106,18 +107,29 @@ def test_goals_are_checked(bad):
         ({"goal": Goal(k=7000)}, "k = 7000"),
         ({"queries": np.ones((3, DIM))}, "queries: given 3 rows"),
         ({"queries": np.ones((9, 5))}, "queries: given 5 columns"),
+        ({"data": 5}, r"data: given shape \(\)"),
+        ({"data": np.ones(DIM)}, "data: given shape"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(bad, match, clustered):
-    given = {"queries": clustered[1], **bad}
+    given = {"data": clustered[0], "queries": clustered[1], **bad}
     with pytest.raises(ArgumentError, match=match):
-        tune(clustered[0], given.pop("queries"), given.pop("goal", None), **given)
+        tune(given.pop("data"), given.pop("queries"), given.pop("goal", None), **given)
+
+
+def test_sparse_rows_are_tuned_too():
+    rows = sp.random_array((900, 300), density=0.05, rng=np.random.default_rng(0), format="csr")
+    rows.data[:] = 1
+    goal = Goal(recall=0.5, k=3)
+    tuned = tune(rows[:800], rows[700:], goal, family="minhash", max_tables=64, threads=1)
+    assert tuned.predicted.missed(goal) == ()
+    assert tuned.observed.recall == pytest.approx(tuned.predicted.recall, abs=0.15)
 
 
 def test_equal_codes_everywhere_cost_what_they_cost(clustered):
     """Dense rows as sets are all the same set: every bucket holds everything, and the fit stays sane."""
-    tuned = tune(*clustered, family="minhash", threads=2)
-    assert tuned.observed.size == len(clustered[0])
+    tuned = tune(clustered[0][:800], clustered[1][:40], family="minhash", max_tables=8, threads=1)
+    assert tuned.observed.size == 800
     assert tuned.predicted.seconds < 20 * tuned.observed.seconds
 
 
@@ -131,12 +143,12 @@ def test_the_foretold_error_counts_that_near_items_come_together(family, k, clus
     law = Pairs(queries, near, rows, near).foretold(tables, 1)
     chance = law.near.ravel()
     numbers = []
-    for seed in range(60):
+    for seed in range(30):
         codes = tables.with_seed(seed).hash(rows)
         own = tables.with_seed(seed).hash_query(queries)
         found = (codes[near] == own[:, None, :]).any(axis=2)
         numbers.append((found / laws.union_inclusion(chance, 6).reshape(found.shape)).mean(axis=1))
     observed = np.sqrt(np.mean((np.array(numbers) - 1) ** 2))
     alone = np.sqrt(np.mean(1 / laws.union_inclusion(law.near, 6) - 1) / 10)
-    assert law.relative_error(6) == pytest.approx(observed, rel=0.25)
+    assert law.relative_error(6) == pytest.approx(observed, rel=0.3)
     assert alone < 0.7 * observed

@@ -1,0 +1,88 @@
+"""The tune command: hashes, tables, probes and cap for a goal, on a data file's rows or a trained layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import attrs
+import typer
+from rich.table import Table
+
+from lshsample.cli.app import JsonFile, Threads, TrustRows, console, environment, output, write_json
+from lshsample.cli.compare import workload_of
+from lshsample.family_text import parse_family
+from lshsample.registry import family_to_json
+from lshsample.tuning import Goal, Tuned
+from lshsample.tuning import tune as run
+
+__all__ = ["tune"]
+
+
+def tune(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="Data: XC text or libsvm (plain or gzip), or npz; some of its rows are queries, the others "
+            "items. With --model, its rows go through the network.",
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a trained model: items are the units of its last layer.")
+    ] = None,
+    recall: Annotated[float, typer.Option(help="Share of the k nearest items to be found.")] = 0.9,
+    k: Annotated[int, typer.Option(help="How many nearest items count.")] = 10,
+    size: Annotated[int | None, typer.Option(help="At most so many ids per query.")] = None,
+    relative_error: Annotated[
+        float | None, typer.Option(help="Of the estimated number of the k nearest, over the functions.")
+    ] = None,
+    memory_bytes: Annotated[int | None, typer.Option(help="At most so much for the tables.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="At most so long per query, on one thread.")] = None,
+    family: Annotated[str, typer.Option(help="The family, or family:option=value,option=value.")] = "simhash",
+    max_tables: Annotated[int, typer.Option(help="At most so many tables.")] = 512,
+    items: Annotated[int | None, typer.Option(min=100, help="At most so many items.")] = None,
+    queries: Annotated[int, typer.Option(min=4, help="Queries: half choose, half check.")] = 200,
+    seed: Annotated[int, typer.Option(help="Names every random choice.")] = 0,
+    threads: Threads = None,
+    json: JsonFile = None,
+    trust_rows: TrustRows = False,
+) -> None:
+    """Choose hashes, tables, probes and cap for a goal, and check the choice on queries held out."""
+    goal = Goal(
+        recall=recall, k=k, size=size, relative_error=relative_error,
+        memory_bytes=memory_bytes, seconds=seconds,
+    )  # fmt: skip
+    name, options = parse_family(family)
+    workload = workload_of(file, model, items, queries, seed, trust_rows, threads)
+    console.print(
+        f"{workload.name}: {workload.n_items:,} items of {workload.dim:,} columns, "
+        f"{workload.queries.shape[0]} queries",
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
+    tuned = run(
+        workload.items, workload.queries, goal,
+        family=name, seed=seed, max_tables=max_tables, threads=threads, **options,
+    )  # fmt: skip
+    output.print(f"{tuned.family!r}\n{tuned.pipeline}", highlight=False, markup=False, soft_wrap=True)
+    output.print(_table(tuned))
+    missed = tuned.observed.missed(goal)
+    if missed:
+        console.print(f"on the queries held out it misses: {', '.join(missed)}", markup=False)
+    result = {
+        "family": family_to_json(tuned.family),
+        "sampler": str(tuned.pipeline),
+        "goal": attrs.asdict(goal),
+        "predicted": attrs.asdict(tuned.predicted),
+        "observed": attrs.asdict(tuned.observed),
+        "missed": list(missed),
+    }
+    write_json(json, {**result, **environment(threads)})
+
+
+def _table(tuned: Tuned) -> Table:
+    table = Table("", "goal", "predicted", "observed")
+    for name in attrs.asdict(tuned.observed):
+        values = (getattr(part, name) for part in (tuned.goal, tuned.predicted, tuned.observed))
+        table.add_row(name, *("-" if value is None else f"{value:.4g}" for value in values))
+    return table
