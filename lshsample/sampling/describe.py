@@ -122,7 +122,7 @@ def _by_table(stage: Retrieve, tables: HashTables, chance: Floats, n_items: int)
 
 
 def expected_inclusion(
-    stages: Sequence[Stage], n_items: int, retrievals: Retrievals, pairs: Pairs
+    stages: Sequence[Stage], n_items: int, retrievals: Retrievals, pairs: Pairs, frequencies: Floats | None
 ) -> tuple[Floats, list[float]]:
     """Inclusion probability of each pair (n,) over everything random, and the expected size after each stage.
 
@@ -142,8 +142,10 @@ def expected_inclusion(
             pi = np.minimum(pi, laws.tables_inclusion(np.hstack(looked), stage.m)) if looked else pi * 0
         elif isinstance(stage, Cap | Top):
             pi = pi * min(1.0, stage.k / max(size, 1e-300))
-        elif isinstance(stage, Uniform | Frequency):
+        elif isinstance(stage, Uniform):
             pi = laws.mixture_inclusion(pi, min(stage.n / n_items, 1.0))
+        elif isinstance(stage, Frequency) and frequencies is not None:
+            pi = laws.mixture_inclusion(pi, laws.frequency_inclusion(frequencies, stage.n).mean())
         elif isinstance(stage, Fill) and size < stage.k:
             pi = laws.mixture_inclusion(pi, (stage.k - size) / (n_items - size))
         elif isinstance(stage, ExactTop):
@@ -242,7 +244,13 @@ def _memory(tables: Iterable[HashTables], n_items: int) -> tuple[int, int]:
 
 
 def describe_pipeline(
-    pipeline: Pipeline, n_items: int, bound: HashTables | None, queries: Any, vectors: Any, seed: int
+    pipeline: Pipeline,
+    n_items: int,
+    bound: HashTables | None,
+    frequencies: Floats | None,
+    queries: Any,
+    vectors: Any,
+    seed: int,
 ) -> Description:
     """As :meth:`Sampler.describe`, of a pipeline over tables that need not be built."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
@@ -257,7 +265,7 @@ def describe_pipeline(
     if vectors is None:
         vectors = next((t.vectors for t in used.values() if t.is_built and t.vectors is not None), None)
     pairs = _pairs(retrievals, queries, vectors, int(seed))
-    pi, sizes = expected_inclusion(pipeline.stages, n_items, retrievals, pairs)
+    pi, sizes = expected_inclusion(pipeline.stages, n_items, retrievals, pairs, frequencies)
     similarity, recall = _recall_curve(pairs, pi)
     memory, peak = _memory(used.values(), n_items)
     return Description(

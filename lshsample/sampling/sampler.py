@@ -177,7 +177,8 @@ class Sampler:
         (True, 7)
         """
         rows = self.vectors if vectors is None else vectors
-        return describe_pipeline(self.pipeline, self.n_items, self.tables, queries, rows, seed)
+        often = None if self._alias is None else self._alias.frequency
+        return describe_pipeline(self.pipeline, self.n_items, self.tables, often, queries, rows, seed)
 
     def _batch(
         self,

@@ -129,6 +129,13 @@ def test_bounded_tables_are_described_as_bounded(items):
     assert told.expected_size == pytest.approx(len(sampler.sample(items[:300]).ids) / 300, rel=0.15)
 
 
+def test_draws_by_frequency_are_described_as_they_fall_together():
+    sampler = parse_pipeline("Frequency(50)").bind(n_items=200, frequencies=1 / np.arange(1, 201) ** 1.5)
+    sizes = np.diff(sampler.sample(n_queries=2000).indptr)
+    assert sampler.describe().expected_size == pytest.approx(sizes.mean(), rel=0.02)
+    assert sizes.mean() < 25
+
+
 def test_rows_to_measure_on_are_checked(items, tables):
     sampler = parse_pipeline("Retrieve() | Uniform(5)").bind(tables=tables)
     for bad in (
