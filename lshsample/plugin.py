@@ -169,6 +169,10 @@ class HashFamily(ABC):
     similarity: str
     #: Whether the K hashes of one code are independent, so that p**K is the law of a code.
     independent_hashes: bool = True
+    #: Whether the L codes of a row are independent draws, so that 1 - (1 - q)**L is the law of a union.
+    independent_tables: bool = True
+    #: Whether the laws hold for every pair of rows; else they serve predictions, and give no weights.
+    exact_law: bool = True
     #: Whether the law is one of the similarity and the norm of the data row: then ``collision_probability``
     #: and ``code_probability`` take the norms as a second array.
     law_of_norms: bool = False

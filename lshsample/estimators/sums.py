@@ -128,15 +128,16 @@ def sum_by_tables(
     Returns
     -------
     Estimate
-        (m,) or (m, c), with the standard error of the mean over groups.
+        (m,) or (m, c), with the standard error of the mean over groups where tables are independent.
 
     Notes
     -----
     Each group g of tables gives Z_g = sum of f / (1 - (1 - q)^|g|) over the ids that it holds; with single
     tables that is (1/L) sum_l sum_{x in S_l} f / q. The mean over groups is unbiased whatever the joint law
-    of the groups; with single tables it needs the law of a code alone. The standard error takes groups as
-    independent. Groups of more tables give less variance where near items decide, and fewer degrees of
-    freedom. Bounded buckets that keep R of n ids have weights times n / R, averaged over a group's tables.
+    of the groups; with single tables it needs the law of a code alone. Groups of more tables give less
+    variance where near items decide, and fewer degrees of freedom. Bounded buckets that keep R of n ids have
+    weights times n / R, averaged over a group's tables. Tables that share random numbers (a family whose
+    ``independent_tables`` is False) have no standard error, and weights that are averaged too.
     Items that no table can hold (q = 0) are left out of the sum.
 
     Examples
@@ -167,22 +168,23 @@ def sum_by_tables(
     factors = table_factors(state, checked, rows, held.ids, probes, threads)
     chance = table_probabilities(state, checked, rows, held.ids, probes)
     totals = np.zeros((n_groups, held.n_rows, each.shape[1]))
+    by_table = bool(state.packed.bucket_size) or not state.family.independent_tables
     for g, members in enumerate(np.array_split(np.arange(factors.shape[1]), n_groups)):
-        weight = _group_weight(factors, chance, members, bool(state.packed.bucket_size))
+        weight = _group_weight(factors, chance, members, by_table)
         for c in range(each.shape[1]):
             totals[g, :, c] = np.bincount(rows, weights=weight * each[:, c], minlength=held.n_rows)
-    error = totals.std(axis=0, ddof=1) / np.sqrt(n_groups)
-    estimate = Estimate(
-        value=totals.mean(axis=0), standard_error=error, degrees=np.array(n_groups - 1.0), method="tables"
-    )
-    return _like(estimate, values)
+    value, error = totals.mean(axis=0), totals.std(axis=0, ddof=1) / np.sqrt(n_groups)
+    if not state.family.independent_tables:  # their spread is not that of the mean
+        return _like(Estimate(value=value), values)
+    degrees = np.array(n_groups - 1.0)
+    return _like(Estimate(value=value, standard_error=error, degrees=degrees, method="tables"), values)
 
 
-def _group_weight(factors: Floats, chance: Floats, members: npt.NDArray[np.intp], bounded: bool) -> Floats:
-    """The weight (n,) of each id in a group: 1 / pi where its tables hold it; their mean, if bounded."""
+def _group_weight(factors: Floats, chance: Floats, members: npt.NDArray[np.intp], by_table: bool) -> Floats:
+    """The weight (n,) of each id in a group: 1 / pi where its tables hold it; or its tables' mean."""
     each = chance if chance.shape[1] == 1 else chance[:, members]
     tiny = np.finfo(np.float32).tiny
-    if bounded:
+    if by_table:
         return np.asarray((factors[:, members] / np.maximum(each, tiny)).mean(axis=1))
     pi = (
         laws.union_inclusion(each[:, 0], len(members))

@@ -1,4 +1,6 @@
-"""Unbiased weights one table at a time: for a budget of ids (SLIDE's vanilla), and for bounded buckets."""
+"""Unbiased weights one table at a time: for a budget of ids (SLIDE's vanilla), bounded buckets, and tables
+that depend on each other.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,8 @@ def table_weights(stage: Retrieve, batch: Batch, retrieved: Drawn) -> Floats:
     The weight of id i is the sum over the tables l that hold it of a_l c_l / q_il: with q_il the probability
     that table l's buckets have had it, c_l = max(1, n / R) for a bucket that keeps R of n ids, and a_l the
     probability that l was the first table visited (:func:`visited_shares`), or 1 / L where all are. It may be
-    0: of an id that only the table that met the budget brought.
+    0: of an id that only the table that met the budget brought. With all tables and whole buckets it is
+    c / (L q) for an id that c of L tables hold. Nothing is asked of the joint law of the tables.
 
     Raises
     ------
@@ -81,14 +84,16 @@ def table_weights(stage: Retrieve, batch: Batch, retrieved: Drawn) -> Floats:
     state = stage.state(batch)
     rows = np.repeat(np.arange(len(retrieved.indptr) - 1), np.diff(retrieved.indptr))
     probes = stage.probes_of(state)
+    tiny, n_tables = np.finfo(np.float32).tiny, state.packed.n_tables
+    chance = table_probabilities(state, batch.queries, rows, retrieved.ids, probes)
+    if stage.budget is None and not state.packed.bucket_size and probes == 1:
+        return np.asarray(retrieved.counts / (n_tables * np.maximum(chance[:, 0], tiny)))
     factors = table_factors(state, batch.queries, rows, retrieved.ids, probes, batch.threads)
-    n_tables = factors.shape[1]
     shares = np.full((len(retrieved.indptr) - 1, n_tables), 1 / n_tables)
     if stage.budget is not None:
         for row, (begin, end) in enumerate(pairwise(retrieved.indptr)):
             order = table_order(n_tables, seed=batch.seed, step=batch.step, row=row, ordinal=0)
             shares[row, order] = visited_shares(factors[begin:end][:, order] > 0, stage.budget)
-    chance = table_probabilities(state, batch.queries, rows, retrieved.ids, probes)
     # An id whose computed chance is 0 and that came all the same (rounding of the similarity) stays finite.
-    weights = shares[rows] * factors / np.maximum(chance, np.finfo(np.float32).tiny)
+    weights = shares[rows] * factors / np.maximum(chance, tiny)
     return np.asarray(weights.sum(axis=1))

@@ -91,9 +91,11 @@ def table_probabilities(state: TableState, queries: Any, rows: Int64, ids: Int32
     Raises
     ------
     UnsupportedError
-        The family has no such law, or the vectors are not there.
+        The family has no such law, or none that holds for every pair, or the vectors are not there.
     """
     vectors, family = rows_of(state), state.family
+    if not family.exact_law:
+        raise UnsupportedError(f"family {type(family).__name__}: its law holds for some rows only, or nearly")
     n_tables = family.n_tables if probes > 1 else 1
     out = np.empty((len(ids), n_tables))
     for part in pair_parts(rows, max(1, _BLOCK // n_tables), by_query=probes > 1):

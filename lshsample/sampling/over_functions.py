@@ -64,7 +64,8 @@ def _forced(batch: Batch, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32
 
 def _by_tables(stage: Retrieve, batch: Batch) -> bool:
     """Whether a retrieval has weights one table at a time instead of a probability."""
-    return stage.budget is not None or bool(stage.state(batch).packed.bucket_size)
+    state = stage.state(batch)
+    return stage.budget is not None or bool(state.packed.bucket_size) or not state.family.independent_tables
 
 
 def _why_biased(stages: Sequence[Stage], batch: Batch, drawn: Drawn) -> str | None:
@@ -76,14 +77,18 @@ def _why_biased(stages: Sequence[Stage], batch: Batch, drawn: Drawn) -> str | No
             if batch.pooled:
                 return f"{stage}: pooled queries share the functions; their union has no simple law"
             if met and _by_tables(stage, batch):
-                return f"{stage}: the weights of a budget, or of bounded buckets, hold only for a first stage"
+                why = "the weights of a budget, or of bounded buckets or dependent tables, hold only"
+                return f"{stage}: {why} for a first stage"
             if any(isinstance(other, Retrieve) for other in met):
                 return f"{stage}: a second retrieval may share its functions with the first"
             if _by_tables(stage, batch):
                 held = stage
         elif isinstance(stage, AtLeast):
             if len(met) != 1 or not isinstance(met[0], Retrieve) or held is not None:
-                return f"{stage}: its law, the binomial tail, holds only straight after a first Retrieve()"
+                return (
+                    f"{stage}: its law, the binomial tail, holds only straight after a first Retrieve() from "
+                    "whole, independent tables"
+                )
         elif isinstance(stage, Cap):
             held = stage
             if float(drawn.kept.min(initial=1.0)) == 0:
@@ -150,10 +155,11 @@ def inclusion_over_functions(
     -----
     Retrieval adds an independent chance r = 1 - (1 - q)^L; AtLeast(m) straight after it makes it the
     binomial tail. Where it probes, the chance of each table is that of its probes given the query, and they
-    make r as 1 - prod_l (1 - P_l), or a Poisson binomial tail. A budget, and bounded buckets, have
-    the weights of :func:`~lshsample.sampling.budget.table_weights`. A cap multiplies by what it kept in that
-    row; draws mix in as 1 - (1 - pi)(1 - u); forced ids have 1. Items whose q is 0 are never retrieved: the
-    estimate is of the sum over the others, unless a uniform draw is mixed in.
+    make r as 1 - prod_l (1 - P_l), or a Poisson binomial tail. A budget, bounded buckets, and tables that
+    are not independent have the weights of :func:`~lshsample.sampling.budget.table_weights`. A cap
+    multiplies by what it kept in that row; draws mix in as 1 - (1 - pi)(1 - u); forced ids have 1. Items
+    whose q is 0 are never retrieved: the estimate is of the sum over the others, unless a uniform draw is
+    mixed in.
 
     A pipeline without such a law, in which every item is possible given the tables (Fill, a draw after a cap
     or a Top, pooled queries with a Uniform), has the weights of the law given the tables: the mean of the

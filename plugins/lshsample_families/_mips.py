@@ -138,6 +138,7 @@ class MIPSFamily(HashFamily):
             )
         self.bits_per_hash = template.bits_per_hash
         self.independent_hashes = template.independent_hashes
+        self.independent_tables, self.exact_law = template.independent_tables, template.exact_law
         self.default_probes = template.default_probes
         self.spec = spec
         self._tail = self._make_tail()

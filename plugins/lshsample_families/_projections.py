@@ -18,7 +18,7 @@ from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.plugin import Rows
 from lshsample_families import _draws
 
-__all__ = ["DenseMatrix", "Hadamard", "Projection", "SparseMatrix", "row_scales"]
+__all__ = ["DenseMatrix", "Hadamard", "Projection", "SparseMatrix", "claims_of", "row_scales"]
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -37,6 +37,11 @@ class Projection(Protocol):
 
     def deviation(self, norms: Float64) -> Float64:
         """Standard deviation of the margins of rows of these norms, over the draw of the directions."""
+
+
+def claims_of(projection: str) -> tuple[bool, bool]:
+    """Whether tables by a kind of projection are independent, and whether its laws hold for every pair."""
+    return projection != "hadamard", projection != "sparse"
 
 
 def row_scales(x: Rows) -> Float32:

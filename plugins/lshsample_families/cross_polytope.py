@@ -12,7 +12,7 @@ from scipy.special import ndtr, owens_t
 from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows, integer, one_of
 from lshsample_families._probing import best_codes
 from lshsample_families._projecting import ProjectingSpec, draw_projection, vertex_kernel
-from lshsample_families._projections import Projection
+from lshsample_families._projections import Projection, claims_of
 
 __all__ = ["CrossPolytope", "CrossPolytopeSpec"]
 
@@ -74,6 +74,7 @@ class CrossPolytope(HashFamily):
 
     def __init__(self, spec: CrossPolytopeSpec) -> None:
         self.bits_per_hash = spec.dimension.bit_length()
+        self.independent_tables, self.exact_law = claims_of(spec.projection)
         super().__init__(spec)
 
     @cached_property

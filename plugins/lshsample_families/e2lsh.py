@@ -15,7 +15,7 @@ from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows, inte
 from lshsample_families import _draws
 from lshsample_families._probing import best_codes, digits
 from lshsample_families._projecting import ProjectingSpec, draw_projection, e2lsh_kernel
-from lshsample_families._projections import Hadamard, Projection, row_scales
+from lshsample_families._projections import Hadamard, Projection, claims_of, row_scales
 
 __all__ = ["E2LSH", "E2LSHSpec"]
 
@@ -83,6 +83,7 @@ class E2LSH(HashFamily):
 
     def __init__(self, spec: E2LSHSpec) -> None:
         self.bits_per_hash = spec.bits
+        self.independent_tables, self.exact_law = claims_of(spec.projection)
         super().__init__(spec)
 
     @cached_property

@@ -110,6 +110,7 @@ class MinHash(HashFamily):
 
     def __init__(self, spec: MinHashSpec) -> None:
         self.bits_per_hash = spec.bits
+        self.independent_tables = spec.method == "permutation-free"
         super().__init__(spec)
 
     @cached_property

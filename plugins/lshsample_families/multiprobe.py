@@ -77,6 +77,7 @@ class MultiProbe(HashFamily):
             raise ArgumentError("inner", f"{type(inner).__name__}, {why}", "a family that can probe")
         self.similarity, self.law_of_norms = inner.similarity, inner.law_of_norms
         self.bits_per_hash, self.independent_hashes = inner.bits_per_hash, inner.independent_hashes
+        self.independent_tables, self.exact_law = inner.independent_tables, inner.exact_law
         self.default_probes = spec.probes
         super().__init__(spec)
         if spec.probes > 2**self.code_bits:

@@ -19,6 +19,7 @@ from lshsample_families._projections import (
     Hadamard,
     Projection,
     SparseMatrix,
+    claims_of,
     scaled_dense,
 )
 
@@ -93,6 +94,7 @@ class SimHash(HashFamily):
         return SparseMatrix(spec.dim, spec.n_hashes, spec.n_tables, spec.seed, spec.density)
 
     def __init__(self, spec: SimHashSpec) -> None:
+        self.independent_tables, self.exact_law = claims_of(spec.projection)
         super().__init__(spec)
         if spec.projection == "hadamard" and spec.dim > Hadamard.LARGEST:
             raise ArgumentError(

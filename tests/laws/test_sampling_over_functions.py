@@ -25,7 +25,7 @@ def drawn_tables():
     rng = np.random.default_rng(0)
     items = np.maximum(rng.standard_normal((N, DIM), dtype=np.float32) + 0.3, 0)
     queries = np.abs(rng.standard_normal((2, DIM), dtype=np.float32))
-    family = make_family("simhash", dim=DIM, n_hashes=4, n_tables=5, seed=0)
+    family = make_family("simhash", dim=DIM, n_hashes=4, n_tables=5, seed=0, projection="gaussian")
     tables = [HashTables(family.with_seed(seed), threads=1).build(items) for seed in range(SEEDS)]
     return items, queries, tables
 
