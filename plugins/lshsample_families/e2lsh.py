@@ -62,7 +62,8 @@ class E2LSH(HashFamily):
     n = 0.
 
     The law, and p^K, hold exactly with "hadamard" and "gaussian"; tables are independent with "gaussian",
-    nearly so with "hadamard". With "sparse" they hold only for differences of many entries of like size.
+    and share random numbers with "hadamard". With "sparse" they hold only for differences of many entries of
+    like size, and give no weights.
     Margins are float32: rows longer than about 10^5 r are hashed by their rounding errors too.
 
     Cost: as SimHash with the same projection.
@@ -170,7 +171,7 @@ class E2LSH(HashFamily):
         further with probability Phi((d + 1 - f)/s) - Phi((d - f)/s); numbers are modulo 2^b, so all d that
         differ by multiples of it add up. A probe finds the row with the product over its hashes, and the
         probes of a table exclude each other. Exact for each table; tables are independent with "gaussian",
-        and nearly so with "hadamard". Cost: O(n L K P).
+        and share random numbers with "hadamard". Cost: O(n L K P).
         """
         if self.spec.projection == "sparse":
             return super().probe_probability(q, x, n_probes)

@@ -90,7 +90,8 @@ class MinHash(HashFamily):
     order starts with eight random bins, and ends with all by random rank, so that a small set is no slower
     than a large one). The hashes of a code come from different permutations, so they are independent and p^K
     is exact. Tables depend on each other: a set much smaller than L leaves many tables with the same few
-    elements, and the number of tables that agree spreads far more than with independent ones.
+    elements, and the number of tables that agree spreads far more than with independent ones
+    (``independent_tables`` is False).
 
     Cost of a set of n elements: *permutation-free* n K L multiplications; *doph* n K + K L.
 

@@ -63,9 +63,10 @@ class SimHash(HashFamily):
     -----
     The law of one hash, and of a code (p^K), holds exactly with "hadamard" and "gaussian" for every pair of
     rows. Tables are independent with "gaussian"; with "hadamard" they share random numbers, which leaves each
-    table's law exact but correlates tables slightly. With "sparse" both laws hold only for rows of many
-    entries of like size: a row of n entries meets about ``density n`` of a direction's places, and where that
-    is a handful, its margin is not nearly normal, and often zero.
+    table's law exact but correlates tables slightly (``independent_tables`` is False). With "sparse" both
+    laws hold only for rows of many entries of like size (``exact_law`` is False): a row of n entries meets
+    about ``density n`` of a direction's places, and where that is a handful, its margin is not nearly normal,
+    and often zero.
 
     Cost of a row of d columns, n of them not zero, with D the next power of two of d (at least 64) and M that
     of L (at most D): "hadamard" 2 D log2 D + K (2 D + M log2 M) additions, "gaussian" n K L, "sparse" n K L
@@ -159,7 +160,7 @@ class SimHash(HashFamily):
         + g sin(theta) with a standard normal g, so it lies on the other side with probability Phi(-|z_i|
         cot(theta)). A probe that flips the bits F finds it with prod_{i in F} Phi(-|z_i| cot theta)
         prod_{i not in F} Phi(|z_i| cot theta), and the probes of a table exclude each other. Exact for each
-        table; tables are independent with "gaussian", and nearly so with "hadamard". Cost: O(n L P K).
+        table; tables are independent with "gaussian", and share random numbers with "hadamard". Cost: O(n L P K).
         """
         cosine = np.clip(self.similarity_of(_repeated(q, x.shape[0]), x), -1, 1)
         norm = np.sqrt(np.square(scaled_dense(q).astype(np.float64)).sum())

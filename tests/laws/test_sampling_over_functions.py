@@ -46,7 +46,7 @@ LAWFUL = [
     "Retrieve(budget=25) | Uniform(12)",
     "Retrieve() | Cap(5) | Uniform(9)",
     "Retrieve() | Top(9) | Uniform(12)",
-    "Retrieve() | AtLeast(2) | Fill(110)",
+    "Retrieve() | AtLeast(3) | Fill(110)",
     "Retrieve() | Retrieve() | Frequency(30)",
     "Retrieve(probes=2) | AtLeast(2) | Cap(30)",
     "Retrieve(probes=2, budget=30)",
@@ -94,7 +94,7 @@ def test_observed_rates_follow_the_law_in_every_bin_of_similarity(text, drawn_ta
 BIASED = {
     "Retrieve() | Top(5)": r"^Top\(5\)",
     "Include() | Retrieve(budget=5)": r"^Retrieve\(budget=5\): the weights of a budget, or of",
-    "Retrieve(budget=30) | AtLeast(2)": r"^AtLeast\(2\)",
+    "Retrieve(budget=90) | AtLeast(2)": r"^AtLeast\(2\)",
     "Retrieve() | Fill(2)": r"^Fill\(2\)",
     "Retrieve() | Cap(5) | Retrieve()": r"^Retrieve\(\): a second",
     "Uniform(5) | Retrieve() | AtLeast(1)": r"^AtLeast\(1\)",
