@@ -160,7 +160,8 @@ class SimHash(HashFamily):
         + g sin(theta) with a standard normal g, so it lies on the other side with probability Phi(-|z_i|
         cot(theta)). A probe that flips the bits F finds it with prod_{i in F} Phi(-|z_i| cot theta)
         prod_{i not in F} Phi(|z_i| cot theta), and the probes of a table exclude each other. Exact for each
-        table; tables are independent with "gaussian", and share random numbers with "hadamard". Cost: O(n L P K).
+        table; tables are independent with "gaussian", and share random numbers with "hadamard". Cost:
+        O(n L P K).
         """
         cosine = np.clip(self.similarity_of(_repeated(q, x.shape[0]), x), -1, 1)
         norm = np.sqrt(np.square(scaled_dense(q).astype(np.float64)).sum())

@@ -44,7 +44,14 @@ ITEMS, QUERIES, VALUES = data()
 INCLUDE = sp.csr_array((np.ones(2), ([0, 1], [3, 50])), shape=(2, N))
 
 #: Options that leave several collisions on these rows, where the defaults do not.
-OPTIONS = {"e2lsh": {"width": 4.0}}
+_GAUSSIAN = {"inner": {"family": "simhash", "projection": "gaussian"}}
+OPTIONS = {
+    "cross-polytope": {"projection": "gaussian"},
+    "e2lsh": {"width": 4.0, "projection": "gaussian"},
+    "l2-alsh": {"inner": {"family": "e2lsh", "width": 2.5, "projection": "gaussian"}},
+    "simhash": {"projection": "gaussian"},
+    **dict.fromkeys(("multiprobe", "norm-ranging", "sign-alsh", "simple-lsh"), _GAUSSIAN),
+}
 
 
 def lawful(name, few=3):
