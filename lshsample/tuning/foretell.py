@@ -45,12 +45,15 @@ class Foretold:
         That one table holds two of a query's nearest items, for the first t of them.
     n_items : int
         Items.
+    independent : bool
+        Whether tables are independent; else ids are weighed by one table at a time.
     """
 
     near: Floats
     far: Floats
     together: Floats
     n_items: int
+    independent: bool = True
 
     def recall_and_size(self, n_tables: int, cap: int | None = None) -> tuple[float, float]:
         """Mean recall, and mean number of ids; a cap cuts each query's own number."""
@@ -64,11 +67,15 @@ class Foretold:
 
         With pi_ij the probability of two items to be found together, the variance of sum 1 / pi over those
         found is sum_ij (pi_ij / (pi_i pi_j) - 1) (Horvitz & Thompson 1952); a cap that leaves a share s adds
-        (1 / s - 1) sum_i 1 / pi_i. Items near one query are near each other: their pi_ij count.
+        (1 / s - 1) sum_i 1 / pi_i. Items near one query are near each other: their pi_ij count. Weights by
+        one of L tables at a time have the variance of one table, over L.
         """
         pi = np.maximum(_found(self.near, n_tables), 1e-12)
         k = self.near.shape[1]
         shares = self._shares(self._sizes(pi, n_tables), cap)
+        if not self.independent:
+            one = np.maximum(_of_a_table(self.near), 1e-12)
+            pi = n_tables * one / (1 + (n_tables - 1) * one)
         variance = (1 / (pi * shares[:, None]) - 1).sum(axis=1)
         t = self.together.shape[1]
         if t > 1:
@@ -78,6 +85,9 @@ class Foretold:
             missed = 1 - own
             both = 1 - missed[:, :, None] - missed[:, None, :] + np.clip(none, 0, 1) ** n_tables
             joint = both / (own[:, :, None] * own[:, None, :]) - 1
+            if not self.independent:
+                one = np.maximum(chance, 1e-12)
+                joint = (self.together / (one[:, :, None] * one[:, None, :]) - 1) / n_tables
             apart = ~np.eye(t, dtype=bool)
             variance = variance + k * (k - 1) * max(float(joint[:, apart].mean()), 0.0)
         return float(np.sqrt(variance.mean()) / k)
@@ -124,11 +134,12 @@ class Pairs:
         near, n_items = self._chances(family, self.near), self.vectors.shape[0]
         together = self._together(family, near)
         if probes == 1:
-            return Foretold(near, self._chances(family, self.far), together, n_items)
+            far = self._chances(family, self.far)
+            return Foretold(near, far, together, n_items, family.independent_tables)
         probed, far = self._probed_chances(family, probes)
         few = len(probed)
         together = _with_probes(together[:few], near[:few], _of_a_table(probed))
-        return Foretold(probed, far, together, n_items)
+        return Foretold(probed, far, together, n_items, family.independent_tables)
 
     def _chances(self, family: HashFamily, ids: Ids) -> Floats:
         """Of a query's own buckets, (queries, items)."""

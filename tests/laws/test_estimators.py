@@ -50,7 +50,8 @@ OPTIONS = {
     "e2lsh": {"width": 4.0, "projection": "gaussian"},
     "l2-alsh": {"inner": {"family": "e2lsh", "width": 2.5, "projection": "gaussian"}},
     "simhash": {"projection": "gaussian"},
-    **dict.fromkeys(("multiprobe", "norm-ranging", "sign-alsh", "simple-lsh"), _GAUSSIAN),
+    "multiprobe": {**_GAUSSIAN, "probes": 2},
+    **dict.fromkeys(("norm-ranging", "sign-alsh", "simple-lsh"), _GAUSSIAN),
 }
 
 

@@ -133,21 +133,25 @@ def test_equal_codes_everywhere_cost_what_they_cost(clustered):
     assert tuned.predicted.seconds < 20 * tuned.observed.seconds
 
 
+@pytest.mark.parametrize("projection", ["gaussian", "hadamard"])
 @pytest.mark.parametrize(("family", "k"), [("simhash", 8), ("cross-polytope", 2)])
-def test_the_foretold_error_counts_that_near_items_come_together(family, k, clustered):
+def test_the_foretold_error_counts_that_near_items_come_together(family, k, projection, clustered):
     """Over draws of the functions: the error of the number of near items, which independence belittles."""
     rows, queries = clustered[0], clustered[1][:30]
     near = exact_top(queries, rows, 10)
-    options = {"projection": "gaussian"} if family == "simhash" else {}
-    tables = make_family(family, dim=DIM, n_hashes=k, n_tables=6, **options)
+    tables = make_family(family, dim=DIM, n_hashes=k, n_tables=6, projection=projection)
     law = Pairs(queries, near, rows, near).foretold(tables, 1)
     chance = law.near.ravel()
     numbers = []
     for seed in range(30):
         codes = tables.with_seed(seed).hash(rows)
         own = tables.with_seed(seed).hash_query(queries)
-        found = (codes[near] == own[:, None, :]).any(axis=2)
-        numbers.append((found / laws.union_inclusion(chance, 6).reshape(found.shape)).mean(axis=1))
+        found = codes[near] == own[:, None, :]
+        if projection == "gaussian":
+            weights = found.any(axis=2) / laws.union_inclusion(chance, 6).reshape(near.shape)
+        else:  # tables that share random numbers: one at a time
+            weights = found.mean(axis=2) / chance.reshape(near.shape)
+        numbers.append(weights.mean(axis=1))
     observed = np.sqrt(np.mean((np.array(numbers) - 1) ** 2))
     alone = np.sqrt(np.mean(1 / laws.union_inclusion(law.near, 6) - 1) / 10)
     assert law.relative_error(6) == pytest.approx(observed, rel=0.3)
