@@ -123,8 +123,8 @@ class BuiltTables:
         self._install(self._first_family if self._state is None else self._state.family, vectors, ids)
         return self
 
-    def rebuild(self, vectors: Any, family: HashFamily | None = None) -> Self:
-        """Build again, from rows that have changed; as :meth:`build`.
+    def rebuild(self, vectors: Any, family: HashFamily | None = None, *, ids: Any = None) -> Self:
+        """Build again, from rows that have changed; as :meth:`build`, whatever ids there were.
 
         Parameters
         ----------
@@ -132,15 +132,17 @@ class BuiltTables:
             The rows.
         family : HashFamily, optional
             Other functions from now on (a learned family that was trained again); else those that are there.
+        ids : (n,) integer array, optional
+            As for :meth:`build`: without it the rows' ids are 0 to n - 1, also of a shard.
         """
         now = self.state.family
         if family is not None and not isinstance(family, HashFamily):
             raise ArgumentError("family", type(family).__name__, "a HashFamily, or None for the present one")
-        self._install(now if family is None else family, vectors)
+        self._install(now if family is None else family, vectors, ids)
         return self
 
-    def rehash(self, vectors: Any, seed: int) -> Self:
-        """Build again with new functions, ``family.with_seed(seed)``; else as :meth:`build`.
+    def rehash(self, vectors: Any, seed: int, *, ids: Any = None) -> Self:
+        """Build again with new functions, ``family.with_seed(seed)``; else as :meth:`rebuild`.
 
         Parameters
         ----------
@@ -148,9 +150,11 @@ class BuiltTables:
             Rows, as for :meth:`build`.
         seed : int
             Names the functions, 0 to 2**63 - 1.
+        ids : (n,) integer array, optional
+            As for :meth:`build`.
         """
         family = door.reseeded(self.family, seed)
-        self._install(family, vectors)
+        self._install(family, vectors, ids)
         return self
 
     def _install(self, family: HashFamily, vectors: Any, ids: Any = None) -> None:

@@ -161,3 +161,15 @@ def test_the_law_over_the_functions_is_of_those_that_retrieved(rows, monkeypatch
     found = sampler.sample(rows[:5], law="functions")
     np.testing.assert_array_equal(found.ids, wanted.ids)
     np.testing.assert_array_equal(found.log_inclusion, wanted.log_inclusion)
+
+
+def test_a_shard_is_built_again_under_its_ids(rows):
+    ids = np.arange(100, 300)
+    family = make_family("simhash", dim=DIM, n_hashes=5, n_tables=TABLES, seed=1)
+    shard = HashTables(family, threads=1).build(rows[100:300], ids=ids)
+    other = HashTables(family.with_seed(5), threads=1).build(rows[:300])
+    shard.rebuild(rows[100:300], ids=ids)
+    assert shard.query(rows[100:101]).ids.min() >= 100
+    shard.rehash(rows[100:300], 5, ids=ids)
+    wanted = other.query(rows[:20]).ids
+    np.testing.assert_array_equal(shard.query(rows[:20]).ids, wanted[wanted >= 100])
