@@ -152,9 +152,10 @@ def _describe(fault: int, token: bytes, dialect: Dialect) -> str:
     if fault == lib.LSH_TEXT_LABEL:
         return f"label {shown}: wanted a non-negative integer, labels separated by ',' alone{note}"
     if fault == lib.LSH_TEXT_LABEL_RANGE:
-        return f"label {shown} is out of range: wanted {_span(dialect.label_base, dialect.n_labels)}"
+        return f"label {shown} is out of range: wanted {_span('label', dialect.label_base, dialect.n_labels)}"
     if fault == lib.LSH_TEXT_FEATURE_RANGE:
-        return f"feature id {name} is out of range: wanted {_span(dialect.feature_base, dialect.n_features)}"
+        wanted = _span("feature", dialect.feature_base, dialect.n_features)
+        return f"feature id {name} is out of range: wanted {wanted}"
     if fault == lib.LSH_TEXT_DUPLICATE:
         return f"feature {name} stands twice in this row: wanted each feature once"
     if fault == lib.LSH_TEXT_NOT_FINITE or re.fullmatch(r"[+-]?(nan|inf(inity)?)", value, re.IGNORECASE):
@@ -168,7 +169,7 @@ def _describe(fault: int, token: bytes, dialect: Dialect) -> str:
     return f"{shown}: the feature id is not a non-negative integer: wanted feature:value{note}"
 
 
-def _span(base: int, size: int) -> str:
-    """A range of ids in words."""
-    hint = "; the text is read with ids from 1, an option" if base else ""
+def _span(what: str, base: int, size: int) -> str:
+    """A range of ids in words, with the option that moves it."""
+    hint = f"; {what}_base=0 reads ids from 0" if base else ""
     return f"an id from {base} to {base + size - 1}{hint}" if size else "none (their number is 0)"

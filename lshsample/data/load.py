@@ -26,8 +26,8 @@ _OPTIONS = {
 def detect_format(path: str | PathLike[str]) -> str:
     """The format of a data file by its first bytes: ``"npz"``, ``"xc"`` or ``"libsvm"``.
 
-    A zip archive is npz; text (plain or gzip) whose first line is three integers is the XC repository's;
-    other text is taken for libsvm.
+    A zip archive is npz; text (plain or gzip) whose first line is words without a colon, three integers if
+    it is right, is the XC repository's; other text is taken for libsvm.
     """
     with Path(path).open("rb") as file:
         if file.read(4) in (b"PK\x03\x04", b"PK\x05\x06"):

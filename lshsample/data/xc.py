@@ -35,8 +35,8 @@ class Header:
 
 
 def is_xc_header(line: bytes) -> bool:
-    """Whether a file's first line is a header of this format."""
-    return _HEADER.fullmatch(line) is not None
+    """Whether a file's first line is a header of this format, or a bad one: no row is words without a colon."""
+    return b":" not in line and len(line.split()) > 1
 
 
 def read_xc(path: str | PathLike[str], *, trust_rows: bool = False, threads: int | None = None) -> Dataset:
@@ -130,4 +130,4 @@ def xc_rows(
     yield empty_rows(header.n_rows - n_rows)
 
 
-_ADVICE = "pass trust_rows=True to trust the rows, not the header"
+_ADVICE = "pass trust_rows=True (--trust-rows) to trust the rows, not the header"
