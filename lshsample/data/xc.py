@@ -35,7 +35,7 @@ class Header:
 
 
 def is_xc_header(line: bytes) -> bool:
-    """Whether a file's first line is a header of this format, or a bad one: no row is words without a colon."""
+    """Whether a first line is a header, good or bad: words without a colon are no row of any format."""
     return b":" not in line and len(line.split()) > 1
 
 

@@ -396,11 +396,9 @@ class TestLibsvm:
 
     def test_ranges(self, tmp_path):
         path = file_of(tmp_path, b"1 1:1\n2 0:1\n")
-        with pytest.raises(DataFormatError, match=r"feature id 0 .* from 1 to .* option") as caught:
+        with pytest.raises(DataFormatError, match=r"feature id 0 .* from 1 to .*; feature_base=0") as caught:
             read_libsvm(path)
         assert (caught.value.line, caught.value.column) == (2, 3)
-        with pytest.raises(DataFormatError, match="feature_base=0 reads ids from 0"):
-            read_libsvm(path)
         with pytest.raises(DataFormatError, match="label '2' is out of range"):
             read_libsvm(path, n_labels=2, feature_base=0)
         assert read_libsvm(path, 10, 20, feature_base=0).x.shape == (2, 10)
@@ -430,7 +428,7 @@ class TestLibsvm:
     @pytest.mark.parametrize("header", [b"2 3", b"2 3 4 5", b"a b c", b"2 -3 4", b"2.0 3 4"])
     def test_a_bad_header_is_called_one(self, tmp_path, header):
         """No row of another format is words without a colon."""
-        with pytest.raises(DataFormatError, match="bad header .*: wanted three integers"):
+        with pytest.raises(DataFormatError, match=r"bad header .*: wanted three integers"):
             load(file_of(tmp_path, header + b"\n0 0:1\n"))
 
 
