@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from turns import in_turns
 
-from lshsample import HashTables, make_family
+from lshsample import HashTables, Retrieve, make_family
 from lshsample._native import layers
 
 N_ITEMS = int(os.environ.get("LSHSAMPLE_BENCH_ITEMS", "1000000"))
@@ -73,13 +73,13 @@ def settings(n_items):
 def fewest_probes(tables, items, queries, truth):
     """The search through tables with the fewest probes that reach the recall, and their number."""
 
-    def search(q, probes):
-        found = tables.query(q, n_probes=probes, threads=THREADS)
-        return ranked(items, q, found.indptr, found.ids)
+    def searcher(probes):
+        sampler = Retrieve(probes=probes).bind(tables=tables, vectors=items)
+        return lambda q: sampler.search(q, TOP, threads=THREADS)[0]
 
     tried = range(1, 257)
-    place = bisect_left(tried, True, key=lambda probes: recall(search(queries, probes), truth) >= WANTED)
-    return partial(search, probes=tried[place]), tried[place]
+    place = bisect_left(tried, True, key=lambda probes: recall(searcher(probes)(queries), truth) >= WANTED)
+    return searcher(tried[place]), tried[place]
 
 
 def quickest(choices, queries):

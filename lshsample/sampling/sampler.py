@@ -17,6 +17,7 @@ from lshsample.sampling.active_set import LAWS, ActiveSet, Law
 from lshsample.sampling.describe import Description, describe_pipeline
 from lshsample.sampling.explain import Explanation, explain_stages
 from lshsample.sampling.over_functions import inclusion_over_functions
+from lshsample.sampling.search import best_of
 from lshsample.sampling.simple_draw import simple_draws
 from lshsample.sampling.stage import Batch, BuiltinStage, SamplerStage, Stage
 from lshsample.tables import HashTables
@@ -99,6 +100,51 @@ class Sampler:
         if not isinstance(pool, (bool, np.bool_)):
             raise ArgumentError("pool", repr(pool), "True or False")
         return self._active(self._batch(queries, include, n_queries, seed, step, bool(pool), threads), law)
+
+    def search(
+        self, queries: Any, top: int = 10, *, seed: int = 0, step: int = 0, threads: int | None = None
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """The items of largest inner product with each query, among those that the pipeline finds.
+
+        Parameters
+        ----------
+        queries : (n, dim) array
+            Finite query rows.
+        top : int
+            Items a query.
+        seed, step, threads
+            As :meth:`sample`'s.
+
+        Returns
+        -------
+        ids : (n, top) int32 array
+            Best first, ties by the smaller id; -1 where a query's set is smaller.
+        scores : (n, top) float32 array
+            Their inner products; -inf beside an id of -1.
+
+        Raises
+        ------
+        ArgumentError
+            As :meth:`sample`, and no dense vectors: those that the sampler is bound to, or else those that
+            its tables were built from.
+
+        Notes
+        -----
+        Costs what :meth:`sample` does, and ``dim`` multiplications for each id of the sets.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lshsample import HashTables, Retrieve, make_family
+        >>> items = np.random.default_rng(0).standard_normal((1000, 32), dtype=np.float32)
+        >>> family = make_family("cross-polytope", dim=32, n_hashes=2, dimension=8, n_tables=20)
+        >>> sampler = Retrieve(probes=8).bind(tables=HashTables(family).build(items))
+        >>> sampler.search(items[:3], top=1)[0].ravel()
+        array([0, 1, 2], dtype=int32)
+        """
+        batch = self._batch(queries, None, None, seed, step, False, threads)
+        vectors = self.vectors if self.vectors is not None or batch.state is None else batch.state.vectors
+        return best_of(self._active(batch, "tables"), batch.queries, vectors, top, batch.threads)
 
     def _active(self, batch: Batch, law: Law) -> ActiveSet:
         drawn = self._run(batch)

@@ -1,0 +1,63 @@
+"""Search through a sampler: the best of what a pipeline finds, by inner product."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from lshsample.errors import ArgumentError
+from lshsample.registry import make_family
+from lshsample.sampling import AtLeast, Full, Retrieve, Uniform
+from lshsample.tables import HashTables
+
+ITEMS = np.random.default_rng(0).standard_normal((300, 16), dtype=np.float32)
+QUERIES = np.random.default_rng(1).standard_normal((9, 16), dtype=np.float32)
+
+
+def tables():
+    return HashTables(make_family("simhash", dim=16, n_hashes=4, n_tables=6)).build(ITEMS)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_search_over_everything_is_exact(threads):
+    wanted = QUERIES.astype(np.float64) @ ITEMS.T
+    ids, scores = Full().bind(n_items=300, vectors=ITEMS).search(QUERIES, top=7, threads=threads)
+    assert (ids == np.argsort(-wanted, axis=1)[:, :7]).all()
+    np.testing.assert_allclose(scores, np.take_along_axis(wanted, ids, 1), rtol=1e-5)
+    assert ids.dtype == np.int32
+    assert scores.dtype == np.float32
+
+
+@pytest.mark.parametrize("pipeline", [Retrieve(), Retrieve(probes=5) | AtLeast(2), Retrieve() | Uniform(5)])
+def test_search_ranks_what_the_pipeline_finds(pipeline):
+    """Missing places are -1 and -inf; what tables were built from is the default of what ranks."""
+    sampler = pipeline.bind(tables=tables())
+    active = sampler.sample(QUERIES, seed=3, step=4)
+    ids, scores = sampler.search(QUERIES, top=300, seed=3, step=4)
+    for row, (found, values) in enumerate(zip(ids, scores, strict=True)):
+        own = active.ids[active.indptr[row] : active.indptr[row + 1]]
+        order = np.argsort(-(ITEMS[own].astype(np.float64) @ QUERIES[row]), kind="stable")
+        assert (found[: len(own)] == own[order]).all()
+        assert (found[len(own) :] == -1).all()
+        assert (values[len(own) :] == -np.inf).all()
+
+
+def test_search_of_no_queries():
+    ids, scores = Retrieve().bind(tables=tables()).search(QUERIES[:0], top=3)
+    assert ids.shape == scores.shape == (0, 3)
+
+
+def test_search_refuses_what_it_cannot_rank():
+    sampler = Retrieve().bind(tables=tables())
+    for queries, top, words in (
+        (None, 3, "queries: given nothing"),
+        (sp.csr_array(QUERIES), 3, "queries: given a sparse matrix; wanted dense rows"),
+        (QUERIES[:, :5], 3, "queries: given 5 columns; wanted 16"),
+        (np.full((1, 16), np.nan), 3, "queries"),
+        (QUERIES, 0, "top: given 0; wanted an integer from 1 to 300"),
+        (QUERIES, 301, "top: given 301"),
+    ):
+        with pytest.raises(ArgumentError, match=words):
+            sampler.search(queries, top)
+    for vectors, words in ((None, "nothing"), (sp.csr_array(ITEMS), "a sparse matrix")):
+        with pytest.raises(ArgumentError, match=f"vectors: given {words}; wanted dense rows"):
+            Full().bind(n_items=300, vectors=vectors).search(QUERIES)
