@@ -21,7 +21,7 @@ RUN = [sys.executable, "-c", "from lshsample.cli import main; main()"]
 Files = tuple[Path, Path]
 
 
-def lshsample(*words: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def lshsample(*words: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "COLUMNS": "200"}
     return subprocess.run(
         [*RUN, *map(str, words)],
@@ -185,7 +185,7 @@ def test_a_terminated_run_resumes_to_the_same_bits(files: Files, tmp_path: Path)
         pass
     time.sleep(1.0)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert (cut / "checkpoint").is_dir()
     resumed = lshsample("train", files[0], "--resume", cut)
     assert resumed.returncode == 0, resumed.stderr

@@ -32,7 +32,7 @@ SMALL = Settings(budgets=(20, 60, 5000), bits=(3, 6), n_tables=12, threads=1, ro
 
 def command(*words, cwd=None):
     line = [sys.executable, "-c", "from lshsample.cli import main; main()", *map(str, words)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
+    return subprocess.run(line, capture_output=True, text=True, timeout=300, check=False, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +188,7 @@ def run_pytest(folder, *words):
     # The outer run's settings are no business of this one's.
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.run(
-        [*line, *words, folder], capture_output=True, text=True, timeout=120, check=False, cwd=folder, env=own
+        [*line, *words, folder], capture_output=True, text=True, timeout=300, check=False, cwd=folder, env=own
     )
 
 

@@ -89,6 +89,6 @@ def test_nothing_is_overwritten(tmp_path):
 
 def test_a_refusal_on_the_command_line():
     command = [sys.executable, "-c", fresh.LSHSAMPLE, "new-family", "simhash"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2
     assert "a name that no family has" in done.stderr

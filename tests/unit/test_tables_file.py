@@ -277,7 +277,7 @@ def test_processes_share_a_file(rows, tmp_path):
     np.save(queries, rows)
     command = [sys.executable, "-c", _COUNT, str(path), str(queries)]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [worker.communicate(timeout=60)[0].split() for worker in workers]
+    told = [worker.communicate(timeout=300)[0].split() for worker in workers]
     assert told == [[str(len(tables.query(rows).ids)), "False"]] * 2
 
 
