@@ -167,7 +167,8 @@ class Description:
     n_items : int
         Items.
     expected_sizes : tuple of float
-        Ids per query after each stage, without those that the caller names.
+        Ids per query after each stage, without those that the caller names; a stage of one's own is taken to
+        leave the set as it is.
     similarity, recall : (20,) float64 arrays
         Levels of similarity, and the mean probability that an item of about that similarity is in the set.
     memory_bytes : int

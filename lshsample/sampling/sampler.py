@@ -14,6 +14,7 @@ from lshsample._native.sample import AliasTable, Drawn, Pattern, StageCall, Work
 from lshsample.errors import ArgumentError, LshsampleError, PluginError
 from lshsample.plugin import Rows
 from lshsample.sampling.active_set import LAWS, ActiveSet, Law
+from lshsample.sampling.checks import agreed, check_result
 from lshsample.sampling.describe import Description, describe_pipeline
 from lshsample.sampling.explain import Explanation, explain_stages
 from lshsample.sampling.over_functions import inclusion_over_functions
@@ -262,7 +263,7 @@ class Sampler:
         state = None if bound is None or not bound.is_built else own.get(id(bound), bound.state)
         return Batch(
             queries=rows,
-            n_queries=_agree(sizes, 1 if pool else None),
+            n_queries=agreed(sizes, 1 if pool else None),
             n_items=self.n_items,
             include=pattern,
             state=state,
@@ -338,7 +339,7 @@ class Sampler:
             raise
         except Exception as error:
             raise PluginError(f"{label} raised {type(error).__name__}: {error}") from error
-        _check_result(result, batch.n_rows, self.n_items, label)
+        check_result(result, batch.n_rows, self.n_items, label)
         return result
 
     @staticmethod
@@ -363,42 +364,3 @@ class Sampler:
             f"inclusion probability 0 given the tables, in {len(bad)} of {len(drawn.lawless)} rows; "
             f"a Uniform(n) after it makes every item possible"
         )
-
-
-def _agree(sizes: dict[str, int | None], default: int | None) -> int:
-    """The number of queries that all who know it agree on."""
-    known = {name: size for name, size in sizes.items() if size is not None}
-    if not known:
-        if default is None:
-            raise ArgumentError(
-                "n_queries", "nothing", "queries, include or n_queries, to tell the number of rows"
-            )
-        return default
-    first, count = next(iter(known.items()))
-    for name, size in known.items():
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0 or size != count:
-            raise ArgumentError(
-                name, f"{size} rows", f"{count} rows, as {first} has" if name != first else "0 or more"
-            )
-    return int(count)
-
-
-def _check_result(result: Any, n_rows: int, n_items: int, label: str) -> None:
-    """What a Python stage gave back keeps the promises of an active set."""
-    if not isinstance(result, ActiveSet):
-        raise PluginError(f"{label}: returned {type(result).__name__}; wanted an ActiveSet")
-    indptr, ids, counts = result.indptr, result.ids, result.counts
-    for name, array, dtype in (
-        ("indptr", indptr, np.int64),
-        ("ids", ids, np.int32),
-        ("counts", counts, np.int32),
-    ):
-        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
-            raise PluginError(f"{label}: {name} is not a 1-D {np.dtype(dtype).name} array")
-    if len(indptr) != n_rows + 1 or indptr[0] != 0 or indptr[-1] != len(ids) or np.any(np.diff(indptr) < 0):
-        raise PluginError(f"{label}: indptr does not cut {len(ids)} ids into {n_rows} rows")
-    if len(counts) != len(ids) or (len(ids) and (ids.min() < 0 or ids.max() >= n_items)):
-        raise PluginError(f"{label}: ids out of range 0 to {n_items - 1}, or not as many counts as ids")
-    keys = np.repeat(np.arange(n_rows), np.diff(indptr)) * n_items + ids
-    if np.any(np.diff(keys) <= 0):
-        raise PluginError(f"{label}: ids are not ascending and unique in each row")

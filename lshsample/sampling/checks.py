@@ -1,0 +1,51 @@
+"""What samplers check: sizes that must agree, and what a stage of one's own gave back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lshsample.errors import ArgumentError, PluginError
+from lshsample.sampling.active_set import ActiveSet
+
+__all__ = ["agreed", "check_result"]
+
+
+def agreed(sizes: dict[str, int | None], default: int | None) -> int:
+    """The number of queries that all who know it agree on."""
+    known = {name: size for name, size in sizes.items() if size is not None}
+    if not known:
+        if default is None:
+            raise ArgumentError(
+                "n_queries", "nothing", "queries, include or n_queries, to tell the number of rows"
+            )
+        return default
+    first, count = next(iter(known.items()))
+    for name, size in known.items():
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0 or size != count:
+            raise ArgumentError(
+                name, f"{size} rows", f"{count} rows, as {first} has" if name != first else "0 or more"
+            )
+    return int(count)
+
+
+def check_result(result: Any, n_rows: int, n_items: int, label: str) -> None:
+    """What a Python stage gave back keeps the promises of an active set."""
+    if not isinstance(result, ActiveSet):
+        raise PluginError(f"{label}: returned {type(result).__name__}; wanted an ActiveSet")
+    indptr, ids, counts = result.indptr, result.ids, result.counts
+    for name, array, dtype in (
+        ("indptr", indptr, np.int64),
+        ("ids", ids, np.int32),
+        ("counts", counts, np.int32),
+    ):
+        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
+            raise PluginError(f"{label}: {name} is not a 1-D {np.dtype(dtype).name} array")
+    if len(indptr) != n_rows + 1 or indptr[0] != 0 or indptr[-1] != len(ids) or np.any(np.diff(indptr) < 0):
+        raise PluginError(f"{label}: indptr does not cut {len(ids)} ids into {n_rows} rows")
+    if len(counts) != len(ids) or (len(ids) and (ids.min() < 0 or ids.max() >= n_items)):
+        raise PluginError(f"{label}: ids out of range 0 to {n_items - 1}, or not as many counts as ids")
+    keys = np.repeat(np.arange(n_rows), np.diff(indptr)) * n_items + ids
+    if np.any(np.diff(keys) <= 0):
+        raise PluginError(f"{label}: ids are not ascending and unique in each row")
