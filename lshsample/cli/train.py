@@ -115,7 +115,7 @@ def train(
     history = trainer.fit(data.x, data.y, validation=None if held_out is None else (held_out.x, held_out.y))
     if folder is not None:
         trainer.network.save(folder / "model")
-    result = _report(trainer, history, threads)
+    result = _report(trainer, history, _measures(trainer, history, held_out), threads)
     for path in (json, folder and folder / RESULT):
         write_json(path, result)
 
@@ -149,9 +149,20 @@ def _tell(trainer: Trainer, data: Dataset) -> None:
     )
 
 
-def _report(trainer: Trainer, history: History, threads: int | None) -> dict[str, Any]:
+def _measures(trainer: Trainer, history: History, held_out: Dataset | None) -> dict[str, float]:
+    """The model as it is at the end, which is in the middle of an epoch where a run was cut off."""
+    if held_out is None:
+        return {}
+    last = history.epochs[-1] if history.epochs else None
+    if last is not None and last.step == history.steps and last.validation:
+        return last.validation
+    return trainer.network.evaluate(held_out.x, held_out.y, threads=trainer.threads)
+
+
+def _report(
+    trainer: Trainer, history: History, measures: dict[str, float], threads: int | None
+) -> dict[str, Any]:
     """Print the figures; returns them as plain data."""
-    measures = history.epochs[-1].validation if history.epochs else {}
     for name, value in measures.items():
         output.print(f"{name.upper()} {value:.2f}")
     output.print(

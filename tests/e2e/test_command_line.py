@@ -170,6 +170,19 @@ def test_config_file_and_options(files: Files, tmp_path: Path) -> None:
     assert "hiden" in refused.stderr
 
 
+def test_a_run_that_is_cut_off_is_measured_as_it_is(files: Files, tmp_path: Path) -> None:
+    """Not as it was at the end of its last epoch: there may be none."""
+    run, told, again = tmp_path / "run", tmp_path / "told.json", tmp_path / "again.json"
+    done = lshsample(
+        "train", files[0], "--test", files[1], *small("--save", run, "--max-seconds", 1e-6, "--json", told)
+    )
+    assert done.returncode == 0, done.stderr
+    assert lshsample("evaluate", run, files[1], "--json", again).returncode == 0
+    first, second = json.loads(told.read_text()), json.loads(again.read_text())
+    assert (first["stopped"], first["epochs"]) == ("max_seconds", [])
+    assert all(first[f"p@{k}"] == second[f"p@{k}"] is not None for k in (1, 3, 5))
+
+
 def test_a_terminated_run_resumes_to_the_same_bits(files: Files, tmp_path: Path) -> None:
     options = small("--epochs", 400, "--threads", 1)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
