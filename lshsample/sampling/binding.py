@@ -23,6 +23,13 @@ __all__ = ["bind_sampler"]
 _MAX_SAME = 16
 
 
+def _length(frequencies: npt.ArrayLike) -> int:
+    if np.ndim(frequencies) != 1 or np.asarray(frequencies).dtype.kind not in "biuf":
+        given = f"{np.asarray(frequencies).dtype} of shape {np.shape(frequencies)}"
+        raise ArgumentError("frequencies", given, "a 1-D array of numbers, one per item")
+    return len(np.asarray(frequencies))
+
+
 def _checked_frequencies(frequencies: npt.ArrayLike, n_items: int) -> AliasTable:
     values = np.array(frequencies, dtype=np.float64)
     if values.shape != (n_items,):
@@ -69,11 +76,7 @@ def bind_sampler(
         "n_items": n_items,
         "tables": tables.n_ids if tables is not None and tables.is_built else None,
         "vectors": None if vectors is None else vectors.shape[0],
-        "frequencies": None
-        if frequencies is None
-        else np.shape(frequencies)[0]
-        if np.ndim(frequencies)
-        else 0,
+        "frequencies": None if frequencies is None else _length(frequencies),
     }
     size = _bound_size(pipeline.stages, places)
     given = {"tables": tables, "frequencies": frequencies}

@@ -43,6 +43,9 @@ def exact_top(queries: Any, vectors: Any, k: int, *, pooled: bool = False) -> np
         block = vectors[begin : begin + _BLOCK]
         product = queries @ block.T
         scores = np.asarray(product.toarray() if hasattr(product, "toarray") else product)
+        if np.isnan(scores).any():
+            where = f"with items {begin} to {begin + scores.shape[1] - 1} that are NaN"
+            raise ArgumentError("vectors", f"inner products {where}", "finite rows")
         if pooled:
             scores = scores.max(axis=0, keepdims=True)
         ids = np.broadcast_to(np.arange(begin, begin + scores.shape[1]), scores.shape)

@@ -86,7 +86,7 @@ class BuiltTables:
         25
         """
         _check_items(n_items)
-        room = _checked_bucket_size(bucket_size, family)
+        n_items, room = int(n_items), _checked_bucket_size(bucket_size, family)
         if room:
             need = bounded_bytes(family.n_tables, family.code_bits, room)
             block = 2 * 4 * family.n_tables * block_rows(family.n_tables)

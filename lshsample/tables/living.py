@@ -39,7 +39,11 @@ class LivingTables(BuiltTables):
         threads: int | None = None,
     ) -> None:
         super().__init__(family, bucket_size=bucket_size, threads=threads)
-        if isinstance(merge_share, bool) or not isinstance(merge_share, (int, float)) or not merge_share > 0:
+        if (
+            isinstance(merge_share, bool)
+            or not isinstance(merge_share, (int, float, np.number))
+            or not merge_share > 0
+        ):
             raise ArgumentError("merge_share", repr(merge_share), "a number above 0")
         self._merge_share = float(merge_share)
 

@@ -173,3 +173,9 @@ def test_a_shard_is_built_again_under_its_ids(rows):
     shard.rehash(rows[100:300], 5, ids=ids)
     wanted = other.query(rows[:20]).ids
     np.testing.assert_array_equal(shard.query(rows[:20]).ids, wanted[wanted >= 100])
+
+
+def test_numbers_of_numpy_are_numbers(rows):
+    family = make_family("simhash", dim=DIM, n_hashes=5, n_tables=TABLES)
+    assert HashTables(family, merge_share=np.float32(0.5)).build(rows[:9]).n_items == 9
+    assert type(HashTables.memory_needed(family, np.int64(50)).tables) is int
