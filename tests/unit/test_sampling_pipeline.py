@@ -413,10 +413,8 @@ def test_rows_and_frequencies_of_another_kind_are_refused_by_name(rows):
     bad = rows[:100].copy()
     bad[40, 3] = np.nan
     for k in (3, 200):
-        with pytest.raises(
-            ArgumentError, match=r"vectors: given inner products with items 0 to 99 that are NaN"
-        ):
+        with pytest.raises(ArgumentError, match=r"vectors: .* items 0 to 99 that are NaN"):
             ExactTop(min(k, 100)).bind(vectors=bad).sample(rows[:2])
     for frequencies in ("abc", np.ones((3, 3)), [None, 1], 5):
-        with pytest.raises(ArgumentError, match="frequencies: given .* of shape"):
+        with pytest.raises(ArgumentError, match=r"frequencies: given .* of shape"):
             Frequency(3).bind(frequencies=frequencies)
