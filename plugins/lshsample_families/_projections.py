@@ -18,7 +18,15 @@ from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.plugin import Rows
 from lshsample_families import _draws
 
-__all__ = ["DenseMatrix", "Hadamard", "Projection", "SparseMatrix", "claims_of", "row_scales"]
+__all__ = [
+    "DenseMatrix",
+    "Hadamard",
+    "Projection",
+    "SparseMatrix",
+    "claims_of",
+    "row_scales",
+    "standard_margins",
+]
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -61,6 +69,19 @@ def scaled_dense(x: Rows) -> Float32:
     scales = row_scales(x)
     dense = x if isinstance(x, np.ndarray) else x.toarray()
     return np.asarray(dense * scales[:, None], dtype=np.float32)
+
+
+def standard_margins(projection: Projection, q: Rows) -> Float64:
+    """Margins (K, L) of one row in standard deviations over the draw of the directions; 0 for a row of zeros.
+
+    Raises
+    ------
+    UnsupportedError
+        The projection's margins are not normal numbers.
+    """
+    norm = np.sqrt(np.square(scaled_dense(q).astype(np.float64)).sum())
+    deviation = max(float(projection.deviation(norm)), 1e-300)
+    return np.asarray(projection.margins(q)[0].astype(np.float64) / deviation)
 
 
 class Hadamard:

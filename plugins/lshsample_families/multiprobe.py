@@ -45,8 +45,9 @@ class MultiProbe(HashFamily):
     Notes
     -----
     The law of one hash and of a code is the wrapped family's. The law of the probes, given the query, is
-    :meth:`probe_probability` where the wrapped family has one (SimHash and E2LSH do), and then the inclusion
-    probabilities of ``Retrieve()`` over the draw of the functions are exact: 1 - prod_l (1 - P_l).
+    :meth:`probe_probability` where the wrapped family has one (SimHash, E2LSH and cross-polytope do), and
+    then the inclusion probabilities of ``Retrieve()`` over the draw of the functions are exact: 1 - prod_l (1
+    - P_l).
 
     Examples
     --------

@@ -20,7 +20,7 @@ from lshsample_families._projections import (
     Projection,
     SparseMatrix,
     claims_of,
-    scaled_dense,
+    standard_margins,
 )
 
 __all__ = ["SimHash", "SimHashSpec"]
@@ -164,9 +164,7 @@ class SimHash(HashFamily):
         O(n L P K).
         """
         cosine = np.clip(self.similarity_of(_repeated(q, x.shape[0]), x), -1, 1)
-        norm = np.sqrt(np.square(scaled_dense(q).astype(np.float64)).sum())
-        margins = self._projection.margins(q)[0].T.astype(np.float64)
-        z = np.abs(margins / max(float(self._projection.deviation(norm)), 1e-300))
+        z = np.abs(standard_margins(self._projection, q).T)
         flips = self.probe(q, n_probes)[0] ^ self.hash_query(q)[0][:, None]
         return flips_probability(z, cosine, flips)
 

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from lshsample_families._vertex_law import vertices_probability
 from lshsample_families.e2lsh import _step_law
 from lshsample_families.simhash import flips_probability
 
@@ -27,6 +28,18 @@ def pairs_around(q, cosines, seed=1):
     return (3 * (cosines * unit + np.sqrt(1 - cosines**2) * other)).astype(np.float32)
 
 
+def bins_within_limits(stated, found):
+    """Checks the fraction found in each bin of the stated probability; the bins with enough pairs."""
+    bins, checked = np.digitize(stated, np.linspace(0, 1, 11)), 0
+    for b in np.unique(bins):
+        p, hit = stated[bins == b], found[bins == b]
+        if len(p) > 300:
+            allowed = 3.2905 * np.sqrt((p * (1 - p)).sum()) + 0.5
+            assert abs(hit.sum() - p.sum()) < 1.25 * allowed, f"bin {b}: {hit.mean()} against {p.mean()}"
+            checked += 1
+    return checked
+
+
 def queries(n, seed=0):
     return np.random.default_rng(seed).standard_normal((n, DIM)).astype(np.float32)
 
@@ -46,15 +59,7 @@ def test_rows_are_found_as_often_as_the_law_says_in_every_bin(projection, kind):
         stated.append(family.probe_probability(*(hold(family, r) for r in (q, x)), 5))
         found.append((codes[:, :, None] == probes).any(axis=2))
     stated, found = np.concatenate(stated).ravel(), np.concatenate(found).ravel()
-    bins = np.digitize(stated, np.linspace(0, 1, 11))
-    checked = 0
-    for b in np.unique(bins):
-        p, hit = stated[bins == b], found[bins == b]
-        if len(p) > 300:
-            allowed = 3.2905 * np.sqrt((p * (1 - p)).sum()) + 0.5
-            assert abs(hit.sum() - p.sum()) < 1.25 * allowed, f"bin {b}: {hit.mean()} against {p.mean()}"
-            checked += 1
-    assert checked >= 6
+    assert bins_within_limits(stated, found) >= 6
 
 
 def hold(family, rows):
@@ -148,7 +153,7 @@ def test_families_without_such_a_law_say_so():
         make_family("dwta", dim=DIM, n_hashes=2, window=4),
         make_family("simhash", dim=DIM, projection="sparse"),
         make_family("e2lsh", dim=DIM, projection="sparse"),
-        make_family("cross-polytope", dim=DIM),
+        make_family("cross-polytope", dim=DIM, projection="sparse"),
     ):
         with pytest.raises(UnsupportedError, match="no law of its probes"):
             family.probe_probability(q, q, 2)
@@ -181,15 +186,7 @@ def test_rows_are_found_by_distance_as_often_as_the_law_says_in_every_bin(projec
         stated.append(family.probe_probability(q, x, probes))
         found.append((hash_rows(family, x, threads=1)[:, :, None] == looked).any(axis=2))
     stated, found = np.concatenate(stated).ravel(), np.concatenate(found).ravel()
-    bins = np.digitize(stated, np.linspace(0, 1, 11))
-    checked = 0
-    for b in np.unique(bins):
-        p, hit = stated[bins == b], found[bins == b]
-        if len(p) > 300:
-            allowed = 3.2905 * np.sqrt((p * (1 - p)).sum()) + 0.5
-            assert abs(hit.sum() - p.sum()) < 1.25 * allowed, f"bin {b}: {hit.mean()} against {p.mean()}"
-            checked += 1
-    assert checked >= 5
+    assert bins_within_limits(stated, found) >= 5
 
 
 def test_steps_of_e2lsh_are_floors_of_normal_numbers():
@@ -224,15 +221,15 @@ def test_all_codes_of_e2lsh_are_certain():
 
 
 @pytest.mark.parametrize("projection", PROJECTIONS)
-def test_sums_are_unbiased_with_probes_of_e2lsh(projection):
+@pytest.mark.parametrize("name", ["e2lsh", "cross-polytope"])
+def test_sums_are_unbiased_with_probes_of_many_valued_hashes(name, projection):
     q = queries(2)
     x = np.concatenate([at_distances(q[0], np.geomspace(0.3, 9, 30)), queries(20, seed=9)])
     values = np.random.default_rng(3).random(len(x))
     totals = []
     for seed in range(120):
-        family = make_family(
-            "e2lsh", dim=DIM, n_hashes=3, n_tables=8, bits=4, seed=seed, projection=projection
-        )
+        options = {"n_hashes": 3, "bits": 4} if name == "e2lsh" else {"n_hashes": 1, "dimension": 8}
+        family = make_family(name, dim=DIM, n_tables=8, seed=seed, projection=projection, **options)
         tables = HashTables(family, threads=1).build(x)
         sampler = (Retrieve(tables, probes=4) | Uniform(4)).bind(n_items=len(x))
         active = sampler.sample(q, law="functions", seed=seed, threads=1)
@@ -241,3 +238,48 @@ def test_sums_are_unbiased_with_probes_of_e2lsh(projection):
     error = np.std(totals, axis=0) / len(totals) ** 0.5
     assert (np.abs(np.mean(totals, axis=0) - values.sum()) < 4 * error).all()
     assert (error < 0.08 * values.sum()).all()
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS)
+@pytest.mark.parametrize(("dimension", "probes"), [(4, 6), (16, 9)])
+def test_rows_are_found_by_vertices_as_often_as_the_law_says_in_every_bin(projection, dimension, probes):
+    """Cross-polytope."""
+    q = queries(1)
+    x = pairs_around(q[0], np.linspace(-0.6, 0.98, 12))
+    stated, found = [], []
+    for seed in range(100):
+        family = make_family("cross-polytope", dim=DIM, n_hashes=2, n_tables=16, dimension=dimension,
+                             seed=seed, projection=projection)  # fmt: skip
+        looked = probe_rows(family, q, probes, threads=1)[0]
+        stated.append(family.probe_probability(q, x, probes))
+        found.append((hash_rows(family, x, threads=1)[:, :, None] == looked).any(axis=2))
+    stated, found = np.concatenate(stated).ravel(), np.concatenate(found).ravel()
+    assert bins_within_limits(stated, found) >= 5
+
+
+def test_the_vertices_of_a_hash_share_all_probability():
+    """For every angle, equal coordinates and a query of zeros among them."""
+    rng = np.random.default_rng(0)
+    cosines = np.array([-1, -0.99, -0.5, 0, 0.3, 0.9, 0.9999, 1 - 1e-9, 1])
+    for dimension in (2, 8, 64, 256):
+        z = rng.standard_normal((2, 2, dimension))
+        z[0, 0] = 0
+        z[1, 0, 1] = z[1, 0, 0]
+        vertices = np.tile(np.arange(2 * dimension, dtype=np.uint32), (2, 2, 1))
+        law = vertices_probability(z, cosines, vertices)
+        assert law.sum(axis=-1) == pytest.approx(np.ones((9, 2, 2)), abs=1e-7)
+        assert law[:, 0, 0] == pytest.approx(np.full((9, 2 * dimension), 0.5 / dimension), abs=1e-7)
+        own = 2 * np.abs(z[1, 1]).argmax() + (z[1, 1][np.abs(z[1, 1]).argmax()] < 0)
+        assert law[[0, 8], 1, 1, [own ^ 1, own]].tolist() == pytest.approx([1, 1], abs=1e-9)
+    assert vertices_probability(z, cosines[:0], vertices).shape == (0, 2, 2, 512)
+
+
+def test_the_mean_over_coordinates_is_the_law_of_a_code_of_cross_polytope():
+    q = queries(1)
+    x = pairs_around(q[0], [0.2, 0.6, 0.9])
+    family = make_family(
+        "cross-polytope", dim=DIM, n_hashes=2, n_tables=4000, dimension=8, projection="gaussian"
+    )
+    given = family.probe_probability(q, x, 1)
+    expected = family.code_probability(family.similarity_of(np.repeat(q, 3, axis=0), x))
+    assert np.abs(given.mean(axis=1) - expected) == pytest.approx(0, abs=4 * given.std() / 4000**0.5)
