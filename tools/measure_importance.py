@@ -51,7 +51,8 @@ def main() -> None:
             measure(data, sampler, budget, importance, chosen.seeds, chosen.threads)
             for importance in corrections
         ]
-        print(f"| `{sampler}`, {budget or 'all'} | {' | '.join(figures)} |", flush=True)
+        name = sampler.replace("|", "\\|")
+        print(f"| `{name}`, {budget or 'all'} | {' | '.join(figures)} |", flush=True)
 
 
 if __name__ == "__main__":
