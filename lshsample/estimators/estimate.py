@@ -7,7 +7,7 @@ from typing import Self
 import attrs
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from lshsample.errors import ArgumentError, UnsupportedError
 
@@ -69,7 +69,7 @@ class Estimate:
                 "one sample of this pipeline does not tell its variance: take replicates (replicates=10, or "
                 "samplers over independent tables), or end the pipeline in Uniform(n)"
             )
-        width = stats.t.ppf((1 + level) / 2, self.degrees) * self.standard_error
+        width = special.stdtrit(self.degrees, (1 + level) / 2) * self.standard_error
         return self.value - width, self.value + width
 
     def log(self) -> Self:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from lshsample import laws
 from lshsample._native import family as door
@@ -74,7 +74,7 @@ def isotropic_pairs(retrievals: Retrievals, n: int = 4096) -> Pairs:
         if _probes(stage, family) > 1:
             raise ArgumentError("vectors", "nothing", "rows to measure the law of probes on")
         half = max((family.dim - 1) / 2, 0.5)
-        cosine = 2 * stats.beta.ppf((np.arange(n) + 0.5) / n, half, half) - 1
+        cosine = 2 * special.betaincinv(half, half, (np.arange(n) + 0.5) / n) - 1
         chances[place] = family.code_probability(cosine)
     return Pairs(similarity=cosine, chances=chances)
 

@@ -82,3 +82,13 @@ def test_the_core_knows_no_python():
     for path in [*root.rglob("*.c"), *root.rglob("*.h"), *(PACKAGE.parent / "plugins").rglob("*.[ch]")]:
         if path.name not in ("_kernels.c",):
             assert "Python.h" not in path.read_text(), f"{path} includes Python.h"
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*PACKAGE.rglob("*.py"), *PLUGINS.glob("*.py")]), ids=lambda p: p.name
+)
+def test_nothing_slow_is_imported(path):
+    """scipy.stats takes as long as all the rest together; scipy.special has its quantiles."""
+    for line, module in imports(path):
+        assert not module.startswith("scipy.stats"), f"{path}:{line}"
+    assert "from scipy import stats" not in path.read_text()
