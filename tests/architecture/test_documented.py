@@ -12,7 +12,7 @@ import typer
 
 import lshsample
 from lshsample import plugin
-from lshsample.cli import app
+from lshsample.cli.commands import app
 from lshsample.config import TrainConfig
 from lshsample.registry import families
 from lshsample.sampling import NAMED_PIPELINES, builtin_stages

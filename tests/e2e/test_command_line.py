@@ -241,6 +241,18 @@ def test_mistakes_end_in_one_clear_line(files: Files, words: list[str], named: s
     assert not Path("absent").exists()
 
 
+def test_an_installation_that_cannot_start_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LSHSAMPLE_ISA", "abacus")
+    done = lshsample("info")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ArgumentError: LSHSAMPLE_ISA: given 'abacus'; wanted one of")
+    without_core = "import sys; sys.modules['lshsample._core'] = None; " + RUN[2]
+    told = subprocess.run([sys.executable, "-c", without_core], capture_output=True, text=True, check=False)
+    assert told.returncode == 2
+    assert "error: NativeError: the C core is not built" in told.stderr
+    assert "pip install ." in told.stderr
+
+
 def test_lists() -> None:
     assert "simhash" in lshsample("families").stdout
     stages = lshsample("stages").stdout
