@@ -179,7 +179,7 @@ def tune(
     ArgumentError
         No choice reaches all goals; the message has the nearest one.
     UnsupportedError
-        The family has no law of a code.
+        The family has no law of a code, functions learned for one K and L, or probes of its own.
 
     Notes
     -----
@@ -202,13 +202,13 @@ def tune(
     goal = _checked(goal, seed, max_tables, options)
     if len(np.shape(data)) != 2:
         raise ArgumentError("data", f"shape {np.shape(data)}", "a 2-D array (n_rows, n_columns)")
-    plain = make_family(family, dim=np.shape(data)[1], n_hashes=1, n_tables=1, seed=seed, **options)
+    plain = _plain(family, {"dim": np.shape(data)[1], "n_tables": 1, "seed": seed, **options})
     rows, asked = door.checked_rows(plain, data, "data"), door.checked_rows(plain, queries, "queries")
     if goal.k > rows.shape[0]:
         raise ArgumentError("data", f"{rows.shape[0]} rows", f"at least k = {goal.k} items")
     if asked.shape[0] < 4:
         raise ArgumentError("queries", f"{asked.shape[0]} rows", "4 or more")
-    fitted = plain.prepare(rows)
+    fitted = _fitted(plain, rows)
 
     def make(n_hashes: int, n_tables: int) -> HashFamily:
         return type(fitted)(attrs.evolve(fitted.spec, n_hashes=n_hashes, n_tables=n_tables))
@@ -240,6 +240,32 @@ def _checked(goal: Goal | None, seed: object, max_tables: object, options: dict[
         if name in options:
             raise ArgumentError(name, options[name], "nothing: it is the data's, or chosen here")
     return Goal() if goal is None else goal
+
+
+def _plain(name: str, options: dict[str, Any]) -> HashFamily:
+    """The family with one hash; one that fixes its probes is refused, since they are chosen here."""
+    try:
+        family = make_family(name, n_hashes=1, **options)
+    except ArgumentError as error:
+        if error.argument != "probes":
+            raise
+        family = None
+    if family is None or family.default_probes > 1:
+        raise UnsupportedError(f"{name}: it has probes of its own, and tune chooses them: tune what it wraps")
+    return family
+
+
+def _fitted(plain: HashFamily, rows: Rows) -> HashFamily:
+    """The family prepared for the rows, of which any number of hashes and tables can be made."""
+    fitted = plain.prepare(rows)
+    try:
+        type(fitted)(attrs.evolve(fitted.spec, n_tables=2))
+    except ArgumentError as error:
+        label = door.family_label(fitted)
+        raise UnsupportedError(
+            f"{label}: its functions are learned for one number of hashes and tables"
+        ) from error
+    return fitted
 
 
 def _parts(asked: Rows, n_items: int, seed: int) -> tuple[Rows, Rows, npt.NDArray[np.int64]]:

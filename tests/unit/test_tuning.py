@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from lshsample import laws, make_family
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.sampling.exact_top import exact_top
 from lshsample.tuning import Goal, Measures, tune
 from lshsample.tuning.foretell import Pairs
@@ -156,3 +156,17 @@ def test_the_foretold_error_counts_that_near_items_come_together(family, k, proj
     alone = np.sqrt(np.mean(1 / laws.union_inclusion(law.near, 6) - 1) / 10)
     assert law.relative_error(6) == pytest.approx(observed, rel=0.3)
     assert alone < 0.7 * observed
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "match"),
+    [
+        ("multiprobe", {}, "tune what it wraps"),
+        ("multiprobe", {"inner": {"family": "cross-polytope"}}, "tune what it wraps"),
+        ("itq", {}, "learned for one number"),
+        ("learned-simhash", {}, "no law"),
+    ],
+)
+def test_families_that_cannot_be_tuned_say_why(family, options, match, clustered):
+    with pytest.raises(UnsupportedError, match=match):
+        tune(*clustered, family=family, **options)
