@@ -83,7 +83,8 @@ class Estimate:
         if self.standard_error is None:
             return attrs.evolve(self, value=np.log(self.value))
         relative = self.standard_error / self.value
-        return attrs.evolve(self, value=np.log(self.value) + relative**2 / 2, standard_error=relative)
+        correction = np.where(np.isfinite(relative), relative, 0.0) ** 2 / 2
+        return attrs.evolve(self, value=np.log(self.value) + correction, standard_error=relative)
 
     def column(self) -> Self:
         """The estimates without the axis of components, where there is one component."""

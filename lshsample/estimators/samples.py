@@ -172,8 +172,10 @@ def _design_variance(active: ActiveSet, values: Floats) -> Floats:
         pool = np.where(number > 0, n * number / rate, n)
         square = (_row_sums(active, part**2) - _row_sums(active, part) ** 2 / n) / (n - 1)
         variance = pool**2 * (1 - n / pool) * np.maximum(square, 0) / n
-    # One draw tells nothing about its variance, unless nothing is left to chance.
-    return np.asarray(np.where(n > 1, variance, np.where(number > 0, np.inf, 0.0)))
+    # One draw tells nothing about its variance, nor do draws that hit certain ids only, unless all ids are.
+    certain = np.diff(active.indptr)[:, None] - number
+    told = np.where(certain < active.n_items, (n > 1) & (number > 0), True)
+    return np.asarray(np.where(told, np.where(number > 0, variance, 0.0), np.inf))
 
 
 def _design_degrees(active: ActiveSet, values: Floats) -> Floats:
