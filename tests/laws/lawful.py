@@ -30,7 +30,7 @@ DIM = 12
 
 @attrs.frozen(eq=False)
 class Data:
-    """Items, two queries, a value of each item, forced ids and targets; logits are inner products by scale."""
+    """Items, two queries, a value of each item, forced ids and targets; logits are scaled products."""
 
     items: np.ndarray
     queries: np.ndarray
