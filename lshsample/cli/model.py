@@ -83,7 +83,9 @@ def evaluate(
 def predict(
     model: ModelPath,
     file: DataPath,
-    top: Annotated[int, typer.Option(min=1, help="Labels a row.")] = 5,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Labels a row. [default: 5, or all where there are fewer]")
+    ] = None,
     mode: ModeOption = Mode.exact,
     family: ServingFamily = None,
     n_tables: ServingTables = 50,

@@ -31,7 +31,7 @@ Int32 = npt.NDArray[np.int32]
 def predict(
     network: Network,
     rows: Rows,
-    top: int,
+    top: int | None,
     mode: str,
     batch_size: int,
     threads: int,
@@ -39,6 +39,7 @@ def predict(
 ) -> tuple[Int32, Float32]:
     """The best labels of checked rows; see :meth:`Network.predict`."""
     last = network.output
+    top = min(5, last.units) if top is None else top
     top = checked_integer("top", top, 1, last.units, ", the number of labels")
     batch_size = checked_integer("batch_size", batch_size, 1)
     _check_mode(network, mode, sampler)

@@ -202,7 +202,7 @@ class Network:
     def predict(
         self,
         X: Any,
-        top: int = 5,
+        top: int | None = None,
         mode: Mode = "exact",
         *,
         sampler: Sampler | None = None,
@@ -215,8 +215,8 @@ class Network:
         ----------
         X : csr_array or array, shape (rows, n_features)
             Feature rows.
-        top : int
-            Labels a row.
+        top : int, optional
+            Labels a row; by default 5, or all where there are fewer.
         mode : {"exact", "sampled"}
             ``"exact"`` scores every label; ``"sampled"`` scores those that the last layer's tables retrieve,
             at a cost that does not grow with the number of labels once the tables are built (at the first

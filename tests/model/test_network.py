@@ -257,6 +257,7 @@ def test_nothing_to_predict_is_fine():
 def test_few_labels_are_measured_as_far_as_they_go():
     """P@5 of two labels is none."""
     network = Network([Sparse(30), Dense(4), Sampled(2)])
+    assert network.predict(rows())[0].shape == (12, 2)
     measured = network.evaluate(rows(), sp.csr_array(np.ones((12, 2))))
     assert measured == {"p@1": 100.0}
     assert network.evaluate(rows(), sp.csr_array(np.ones((12, 2))), top=np.array([1, 2])) == {
