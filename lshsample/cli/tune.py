@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from lshsample.cli.app import JsonFile, Threads, TrustRows, console, environment
 from lshsample.cli.compare import workload_of
 from lshsample.family_text import parse_family
 from lshsample.registry import family_to_json
-from lshsample.tuning import Goal, Tuned
+from lshsample.tuning import Goal, Measures, Tuned
 from lshsample.tuning import tune as run
 
 __all__ = ["tune"]
@@ -73,8 +74,8 @@ def tune(
         "family": family_to_json(tuned.family),
         "sampler": str(tuned.pipeline),
         "goal": attrs.asdict(goal),
-        "predicted": attrs.asdict(tuned.predicted),
-        "observed": attrs.asdict(tuned.observed),
+        "predicted": _plain(tuned.predicted),
+        "observed": _plain(tuned.observed),
         "missed": list(missed),
     }
     write_json(json, {**result, **environment(threads)})
@@ -84,5 +85,12 @@ def _table(tuned: Tuned) -> Table:
     table = Table("", "goal", "predicted", "observed")
     for name in attrs.asdict(tuned.observed):
         values = (getattr(part, name) for part in (tuned.goal, tuned.predicted, tuned.observed))
-        table.add_row(name, *("-" if value is None else f"{value:.4g}" for value in values))
+        table.add_row(
+            name, *("-" if value is None or math.isnan(value) else f"{value:.4g}" for value in values)
+        )
     return table
+
+
+def _plain(measures: Measures) -> dict[str, float | None]:
+    """Measures as JSON has them, which knows no NaN."""
+    return {name: None if math.isnan(value) else value for name, value in attrs.asdict(measures).items()}

@@ -67,7 +67,7 @@ def _measures(law: Foretold, family: HashFamily, probes: int, cap: int | None, c
     return Measures(
         recall=recall,
         size=size,
-        relative_error=law.relative_error(n_tables, cap),
+        relative_error=law.relative_error(n_tables, cap) if family.exact_law else math.nan,
         memory_bytes=HashTables.memory_needed(family, law.n_items).tables,
         seconds=costs.of(family.spec.n_hashes, n_tables, probes, candidates),
     )
@@ -115,7 +115,8 @@ def _best(choices: list[_Choice], goal: Goal) -> _Choice:
     if goal.size is not None:
         best = max(told, key=lambda m: m.recall)
         wanted += f"; a cap of {goal.size:,} ids leaves a recall of at most {best.recall:.3g}"
-        wanted += f" and an error of at least {min(m.relative_error for m in told):.3g}"
+        if goal.relative_error is not None:
+            wanted += f" and an error of at least {min(m.relative_error for m in told):.3g}"
     raise ArgumentError("goal", goal, wanted)
 
 
@@ -127,13 +128,15 @@ def _observe(
     wanted = np.arange(len(near))[:, None] * n_items + near
     keys = active.row_of_ids() * n_items + active.ids
     ours = np.isin(keys, wanted)
-    # A family with a law of a code, and of its probes, has one after a uniform cap as well.
-    weights = np.exp(-active.log_inclusion[ours].astype(np.float64))
-    numbers = np.bincount(keys[ours] // n_items, weights, len(near))
+    error = math.nan  # of no estimate: a law that holds nearly gives no weights
+    if not active.is_biased:
+        weights = np.exp(-active.log_inclusion[ours].astype(np.float64))
+        numbers = np.bincount(keys[ours] // n_items, weights, len(near))
+        error = float(np.sqrt(np.mean((numbers / near.shape[1] - 1) ** 2)))
     return Measures(
         recall=float(ours.sum() / near.size),
         size=len(active.ids) / queries.shape[0],
-        relative_error=float(np.sqrt(np.mean((numbers / near.shape[1] - 1) ** 2))),
+        relative_error=error,
         memory_bytes=tables.memory_bytes,
         seconds=seconds_of(sampler, queries, seed),
     )
@@ -209,6 +212,11 @@ def tune(
     if asked.shape[0] < 4:
         raise ArgumentError("queries", f"{asked.shape[0]} rows", "4 or more")
     fitted = _fitted(plain, rows)
+    if goal.relative_error is not None and not fitted.exact_law:
+        label = door.family_label(fitted)
+        raise UnsupportedError(
+            f"{label}: its law holds nearly, so there are no estimates whose error to tune"
+        )
 
     def make(n_hashes: int, n_tables: int) -> HashFamily:
         return type(fitted)(attrs.evolve(fitted.spec, n_hashes=n_hashes, n_tables=n_tables))

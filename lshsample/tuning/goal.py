@@ -54,7 +54,8 @@ class Measures:
     size : float
         Mean number of ids per query.
     relative_error : float
-        Of the estimated number of the nearest items.
+        Of the estimated number of the nearest items; NaN for a family whose law holds nearly, which gives no
+        weights.
     memory_bytes : int
         Of the tables.
     seconds : float
@@ -72,7 +73,7 @@ class Measures:
         missed = ["recall"] if self.recall < goal.recall else []
         for name in ("size", "relative_error", "memory_bytes", "seconds"):
             bound = getattr(goal, name)
-            if bound is not None and getattr(self, name) > bound:
+            if bound is not None and not getattr(self, name) <= bound:
                 missed.append(name)
         return tuple(missed)
 
