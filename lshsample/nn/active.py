@@ -53,6 +53,8 @@ class ActiveUnits:
     def __init__(self, spec: Sampled, index: int, inputs: int, seed: int) -> None:
         self.spec, self.index, self.inputs, self._seed = spec, index, inputs, seed
         self.pipeline = _pipeline(spec)
+        for stage in self.pipeline.stages:
+            stage.check(spec.units)
         self.has_tables = any(
             isinstance(stage, Retrieve) and stage.tables is None for stage in self.pipeline.stages
         )

@@ -107,6 +107,7 @@ def test_bad_orders_of_layers_are_refused(layers, words):
         lambda: Sampled(3, family_options=3), lambda: Sparse(3, weighting="bm25"), lambda: Rehash(-1),
         lambda: Network([Sparse(3), Sampled(3, family="nope")]),
         lambda: Network([Sparse(3), Sampled(3, sampler="?")]),
+        lambda: Network([Sparse(3), Sampled(3, sampler="Uniform(4)")]),
         lambda: NetworkSpec.from_dict({"layers": [{"layer": "conv"}]}), lambda: NetworkSpec.from_dict({}),
     ],
 )  # fmt: skip
