@@ -18,7 +18,13 @@ from lawful import (
 )
 
 from lshsample.errors import UnsupportedError
-from lshsample.estimators import GradientSampler, horvitz_thompson, softmax_gradient, sum_by_tables
+from lshsample.estimators import (
+    GradientSampler,
+    horvitz_thompson,
+    partition_function,
+    softmax_gradient,
+    sum_by_tables,
+)
 from lshsample.registry import make_family
 from lshsample.sampling import parse_pipeline
 from lshsample.tables import HashTables
@@ -155,3 +161,28 @@ def test_draws_that_told_nothing_give_no_interval():
     whole = parse_pipeline("Full() | Uniform(20)").bind(n_items=90).sample(n_queries=1)
     if whole.draws is not None:
         assert horvitz_thompson(whole, given.values).standard_error.tolist() == [0]
+
+
+@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize("law", ["tables", "functions"])
+def test_estimates_are_the_same_bits_for_any_number_of_threads(name, law):
+    """Values and standard errors, by samples and by tables."""
+    given = data(90)
+    q = np.tile(given.queries, (20, 1))
+    texts = [
+        "Retrieve() | Uniform(20)",
+        "Retrieve(budget=12) | Uniform(9)",
+        "Retrieve() | Cap(8) | Uniform(20)",
+    ]
+    texts += ["Retrieve()", "Retrieve(budget=12)", "Retrieve() | Cap(12)"] if law == "functions" else []
+    first = {}
+    for threads in (1, 2, 3, 8):
+        tables = HashTables(CASES[name].make(), threads=threads).build(given.items)
+        runs = {"tables": sum_by_tables(tables, q, given.values, threads=threads)}
+        for text in texts:
+            sampler = parse_pipeline(text).bind(tables=tables)
+            runs[text] = partition_function(sampler, q, given.items, scale=0.3, law=law, threads=threads)
+        for key, run in runs.items():
+            value, error = first.setdefault(key, (run.value, run.standard_error))
+            np.testing.assert_array_equal(run.value, value)
+            np.testing.assert_array_equal(run.standard_error, error)

@@ -44,7 +44,7 @@ def test_each_table_is_sorted_by_code_then_id(n, bits):
     assert packed.is_sound(1)
 
 
-@pytest.mark.parametrize("threads", [2, 4])
+@pytest.mark.parametrize("threads", [2, 3, 8, 32])
 @pytest.mark.parametrize("bits", [5, 26])
 def test_threads_give_the_same_tables(bits, threads):
     codes = random_codes(np.random.default_rng(0), 5000, 7, bits)

@@ -299,7 +299,7 @@ def test_a_pattern_counts_stored_entries_whatever_their_value():
     assert active.row(0).tolist() == [1, 5]
 
 
-@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
 def test_a_stage_of_ones_own_stands_anywhere(threads, tables, rows):
     include = sp.csr_array((np.ones(2), ([0, 1], [3, 400])), shape=(6, 500))
     text = "Retrieve() | Include() | Near(200, tag='x') | Cap(10) | Uniform(20) | Near(450)"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from lshsample._native import memory
+from lshsample._native import core, memory
 from lshsample.errors import ArgumentError, MemoryBudgetError, PluginError, UnsupportedError
 from lshsample.plugin import FamilySpec, HashFamily
 from lshsample.registry import make_family
@@ -134,10 +134,22 @@ def test_bad_thread_numbers_are_refused(threads, rows, family):
         HashTables(family, threads=threads)
 
 
-def test_more_threads_than_cores_give_the_same(rows, family):
-    one, many = HashTables(family, threads=1).build(rows), HashTables(family, threads=32).build(rows)
-    np.testing.assert_array_equal(one.state.packed.ids, many.state.packed.ids)
-    np.testing.assert_array_equal(one.query(rows).ids, many.query(rows).ids)
+@pytest.mark.parametrize("threads", [2, 3, 8, 32])
+@pytest.mark.parametrize("name", ["cross-polytope", "dwta", "e2lsh", "minhash", "multiprobe", "simhash"])
+def test_any_number_of_threads_gives_the_same_tables(name, threads, rows):
+    """More than there are cores, too; whole and bounded buckets, on every instruction set."""
+    family = make_family(name, dim=rows.shape[1], n_hashes=2, n_tables=6, seed=1)
+    for options in ({}, {"bucket_size": 8}):
+        one = HashTables(family, threads=1, **options).build(rows)
+        probes = 2 if family.can_probe else 1
+        expected = one.query(rows, n_probes=probes)
+        for isa in core.available_isas():
+            with core.forced_isa(isa):
+                many = HashTables(family, threads=threads, **options).build(rows)
+                found = many.query(rows, n_probes=probes, threads=threads)
+            np.testing.assert_array_equal(one.state.packed.ids, many.state.packed.ids)
+            for part in ("indptr", "ids", "counts"):
+                np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
 
 
 def test_memory_is_told_and_refused_with_the_figure(rows, family, monkeypatch):

@@ -157,7 +157,7 @@ TestLiving = Living.TestCase
 TestLiving.settings = settings(deadline=None, max_examples=25, stateful_step_count=12)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
 @pytest.mark.parametrize("batch", [1, 7, 300])
 def test_a_long_run_of_batches_agrees_with_the_model(threads, batch):
     family, rng = family_of(6), np.random.default_rng(batch)
@@ -200,7 +200,7 @@ def test_stages_see_changed_tables_as_they_see_built_ones(pipeline, pool):
     built = HashTables(family_of()).build(rows)
     include = sp.csr_array((np.ones(5), ([0, 1, 2, 3, 4], [9, 8, 7, 300, 2])), shape=(20, 400))
     named = {"include": include} if "Include" in str(pipeline) else {}
-    for threads in (1, 4):
+    for threads in (1, 3, 8):
         a, b = (
             pipeline.bind(tables=t).sample(vectors_of(5, 20), pool=pool, seed=7, threads=threads, **named)
             for t in (changed, built)
