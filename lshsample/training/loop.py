@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample.errors import DivergenceError
+from lshsample.errors import ArgumentError, DivergenceError
 from lshsample.nn import inference
 from lshsample.nn.batches import Rows
 from lshsample.nn.network import StepReport
-from lshsample.nn.signals import Run, take_rows
+from lshsample.nn.signals import Run, Signal, take_rows
 from lshsample.training.checkpoint import write_checkpoint
 from lshsample.training.history import History
 from lshsample.training.interrupts import Interrupts
@@ -106,8 +106,7 @@ class Loop:
         run = Run(self.trainer.threads, settings.seed, number, training=True, sampled=True, targets=y)
         rate = settings.lr * settings.schedule.factor(number, self.total)
         hits = bool(self._hits_every) and number % self._hits_every == 0
-        report = self.network.train_step(x, y, settings.optimizer, rate, run, hits)
-        self._refuse_divergence(report)
+        report = self._train_step(x, y, rate, run, hits)
         state.add(report, time.perf_counter() - began)
         if state.seconds - self._saved_at >= self.trainer.checkpoint_seconds:
             self._save()
@@ -119,12 +118,22 @@ class Loop:
             return "callback"
         return "max_seconds" if state.seconds >= self.trainer.max_seconds else None
 
-    def _refuse_divergence(self, report: StepReport) -> None:
+    def _train_step(self, x: Signal, y: sp.csr_array, rate: float, run: Run, hits: bool) -> StepReport:
+        """One step of the network; numbers that left the finite ones are told as what they are."""
+        advice = (
+            f"training diverged; a smaller lr (now {self.settings.lr}) or a warm-up helps. "
+            "The last checkpoint, if any, is kept"
+        )
+        try:
+            report = self.network.train_step(x, y, self.settings.optimizer, rate, run, hits)
+        except ArgumentError as error:
+            # The data were checked: what a layer hands to its sampler can only be wrong by its weights.
+            if error.argument not in ("queries", "vectors"):
+                raise
+            raise DivergenceError(f"step {run.step}: a layer's {error}: {advice}") from error
         if not math.isfinite(report.loss):
-            raise DivergenceError(
-                f"the loss of step {self.state.step + 1} is {report.loss}: training diverged; a smaller lr "
-                f"(now {self.settings.lr}) or a warm-up helps. The last checkpoint, if any, is kept"
-            )
+            raise DivergenceError(f"the loss of step {run.step} is {report.loss}: {advice}")
+        return report
 
     def _end_epoch(self) -> str | None:
         """Validate, record, tell the callbacks."""

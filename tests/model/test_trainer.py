@@ -316,6 +316,14 @@ def test_divergence_is_told():
         train(network, optimizer="sgd", lr=1e18, epochs=20)
 
 
+@pytest.mark.parametrize(("sampler", "lr"), [("lsh", 1e39), ("ExactTop(9) | Include()", 1e21)])
+def test_divergence_is_told_by_the_sampler_too(sampler, lr):
+    """Which meets the numbers first that are none; nobody gave it wrong arguments."""
+    network = make_network(hidden=[Dense(8, "linear")], sampler=sampler)
+    with pytest.raises(DivergenceError, match=r"layer's (queries|vectors): .* diverged"):
+        train(network, optimizer="sgd", lr=lr, epochs=20)
+
+
 def test_early_stop_and_target():
     """Patience counts epochs without a new best; a target ends the run at once; validation is needed."""
     x, y = make_data()
