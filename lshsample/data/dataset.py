@@ -104,6 +104,12 @@ class Dataset:
         )
 
 
+def check_dataset(data: Dataset) -> None:
+    """Refuse anything else where a dataset is to be written."""
+    if not isinstance(data, Dataset):
+        raise ArgumentError("data", type(data).__name__, "a Dataset (Dataset.of(x, y) makes one)")
+
+
 def csr(shape: tuple[int, int], indptr: Any, indices: Any, values: Any = None) -> sp.csr_array:
     """A CSR array over canonical parts, which are not copied and not checked; no values means ones."""
     out = cast("sp.csr_array", sp.csr_array(shape, dtype=np.float32))

@@ -20,7 +20,7 @@ import scipy.sparse as sp
 
 from lshsample._native import core
 from lshsample._native.text import MAX_ID
-from lshsample.data.dataset import Dataset
+from lshsample.data.dataset import Dataset, check_dataset
 from lshsample.errors import DataFormatError
 from lshsample.files import atomic_file
 
@@ -167,6 +167,7 @@ def write_npz(path: str | PathLike[str], data: Dataset) -> None:
     >>> read_npz(path)
     Dataset(3 rows, 3 features, 3 labels, 1.0 features and 1.0 labels a row)
     """
+    check_dataset(data)
     with atomic_file(path) as file:
         np.savez(
             file,

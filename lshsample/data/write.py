@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from lshsample.data.dataset import Dataset
+from lshsample.data.dataset import Dataset, check_dataset
 from lshsample.errors import ArgumentError
 from lshsample.files import atomic_file
 
@@ -42,6 +42,7 @@ def write_xc(path: str | PathLike[str], data: Dataset) -> None:
     >>> path.read_text().splitlines()
     ['2 2 3', '0,2 1:0.1', ' ']
     """
+    check_dataset(data)
     with _text_file(path) as file:
         file.write(f"{data.n_rows} {data.n_features} {data.n_labels}\n".encode("ascii"))
         for begin in range(0, data.n_rows, _ROWS_AT_ONCE):
@@ -120,6 +121,8 @@ def write_predictions(
 def _text_file(path: str | PathLike[str] | BinaryIO) -> Iterator[Any]:
     """An open file, or an atomic one; for ``.gz`` compressed, without a time stamp: same data, same bytes."""
     if not isinstance(path, (str, PathLike)):
+        if not hasattr(path, "write"):
+            raise ArgumentError("path", repr(path), "a path or a binary file")
         yield path
         return
     with atomic_file(path) as file:

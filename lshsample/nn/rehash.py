@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import attrs
@@ -78,8 +79,8 @@ class Rehash:
             return value
         if isinstance(value, Mapping):
             return specs.from_dict(cls, value)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return cls(value, 0.0)
+        if isinstance(value, Integral) and not isinstance(value, bool):
+            return cls(int(value), 0.0)
         raise ArgumentError("rehash", repr(value), "a Rehash, a mapping of its fields or a period in steps")
 
     def count(self, step: int) -> int:

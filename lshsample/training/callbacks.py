@@ -32,6 +32,8 @@ class Callback:
 
     #: Ask for the hit rate of every so-many-th step (0: never); finding it costs a few percent of a step.
     hits_every: int = 0
+    #: Refuse a run without validation data, before its first step.
+    needs_validation: bool = False
 
     def on_start(self, trainer: Trainer, steps_done: int, steps_total: int) -> None:
         """Before the first step.
@@ -71,6 +73,8 @@ class Callback:
 class EarlyStop(Callback):
     """Ends the run when a measure on the validation data has not risen for some epochs.
 
+    A run that is continued counts the epochs that it had before.
+
     Attributes
     ----------
     patience : int
@@ -78,14 +82,25 @@ class EarlyStop(Callback):
     measure : str
         ``"p@1"``, ``"p@3"`` or ``"p@5"``.
     target : float, optional
-        End as soon as the measure reaches this.
+        End as soon as the measure reaches this, in percent.
     """
 
     patience: int = attrs.field(default=2, validator=specs.integer(1))
     measure: str = attrs.field(default="p@1", validator=specs.one_of("p@1", "p@3", "p@5"))
-    target: float | None = None
+    target: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(specs.number(0, 100))
+    )
     _best: float = attrs.field(default=float("-inf"), init=False)
     _since: int = attrs.field(default=0, init=False)
+
+    needs_validation = True
+
+    def on_start(self, trainer: Trainer, steps_done: int, steps_total: int) -> None:
+        """Begin anew, with the epochs that the run has had."""
+        self._best, self._since = float("-inf"), 0
+        for record in trainer.state.records:
+            if self.measure in record.validation:
+                self.on_epoch(record)
 
     def on_epoch(self, record: EpochRecord) -> bool:
         """Compare with the best so far."""

@@ -205,6 +205,8 @@ class Trainer:
 
     def _checked_validation(self, validation: tuple[Any, Any] | None) -> Validation | None:
         if validation is None:
+            if any(callback.needs_validation for callback in self.callbacks):
+                raise ArgumentError("validation", "nothing", "data to measure on, which a callback needs")
             return None
         if not isinstance(validation, tuple) or len(validation) != 2:
             raise ArgumentError("validation", type(validation).__name__, "a pair (Xv, Yv)")

@@ -333,8 +333,28 @@ def test_early_stop_and_target():
     stop = EarlyStop(target=0.0)
     trainer = Trainer(make_network(), epochs=50, batch_size=64, threads=1, callbacks=[stop])
     assert len(trainer.fit(x, y, validation=(x, y)).epochs) == 1
+    network = make_network()
     with pytest.raises(ArgumentError, match="validation"):
-        Trainer(make_network(), threads=1, callbacks=[EarlyStop()]).fit(x, y)
+        Trainer(network, threads=1, callbacks=[EarlyStop()]).fit(x, y)
+    assert not any(p.allocated for p in network.parameters)
+    for target in ("90", float("nan"), 101):
+        with pytest.raises(ArgumentError, match="target"):
+            EarlyStop(target=target)
+
+
+def test_early_stop_counts_as_if_the_run_had_not_been_cut_off(tmp_path):
+    """And forgets another run."""
+    x, y = make_data()
+    options = {"epochs": 50, "lr": 1e-12, "batch_size": 64, "threads": 1, "checkpoint": tmp_path / "c"}
+    stop = EarlyStop(3)
+    for _ in range(2):
+        whole = Trainer(make_network(), **options, callbacks=[stop]).fit(x, y, validation=(x, y))
+        assert len(whole.epochs) == 4
+    Trainer(make_network(), **options, callbacks=[StopAt(2 * -(-len(y.indptr) // 64))]).fit(
+        x, y, validation=(x, y)
+    )
+    resumed = Trainer.resume(tmp_path / "c", threads=1, callbacks=[EarlyStop(3)])
+    assert len(resumed.fit(x, y, validation=(x, y)).epochs) == 4
 
 
 def test_the_progress_bar_shows_what_a_run_does():

@@ -177,3 +177,14 @@ def test_predictions(tmp_path):
     ):
         with pytest.raises(ArgumentError):
             write_predictions(tmp_path / "p.txt", bad_labels, bad_scores)
+
+
+def test_only_datasets_are_written_and_only_to_files(tmp_path):
+    data = Dataset.of(sp.csr_array((1, 2)), sp.csr_array((1, 3)))
+    for write in (write_xc, write_npz):
+        with pytest.raises(ArgumentError, match="data: given tuple"):
+            write(tmp_path / "a", (data.x, data.y))
+    for path in (None, 5):
+        with pytest.raises(ArgumentError, match="path"):
+            write_xc(path, data)
+    assert not list(tmp_path.iterdir())
