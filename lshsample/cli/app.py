@@ -55,7 +55,11 @@ TrustRows = Annotated[
 
 def check_writable(option: typer.CallbackParam, path: Path | None) -> Path | None:
     """Refuse a place that no file can be written to: before the work, not after it."""
-    if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
+    if path is None:
+        return None
+    # What is no plain file is written to as it is (/dev/stdout); a file is replaced, in its folder.
+    place = path if path.exists() and not path.is_file() else path.parent
+    if path.is_dir() or not os.access(place, os.W_OK):
         raise ArgumentError(f"--{option.name}", path, "a file in a folder that can be written to")
     return path
 

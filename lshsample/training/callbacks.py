@@ -133,7 +133,7 @@ class ProgressBar(Callback):
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._loss = self._milliseconds = 0.0
-        self._p1, self._validated = "-", False
+        self._p1, self._validated, self._words = "-", False, ""
 
     def on_start(self, trainer: Trainer, steps_done: int, steps_total: int) -> None:
         """Show the bar."""
@@ -156,13 +156,15 @@ class ProgressBar(Callback):
         self._loss += weight * (report.loss - self._loss)
         if report.hits is not None and not self._validated:
             self._p1 = f"~{100 * report.hits:.1f}"
-        words = f"{self._milliseconds:.1f} ms/step  active {report.active:.0f}  loss {self._loss:.3f}"
-        self._bar.update(self._task, completed=step, description=f"{words}  P@1 {self._p1}")
+        self._words = f"{self._milliseconds:.1f} ms/step  active {report.active:.0f}  loss {self._loss:.3f}"
+        self._bar.update(self._task, completed=step, description=f"{self._words}  P@1 {self._p1}")
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Take over the validation's P@1."""
         if "p@1" in record.validation:
+            assert self._bar is not None
             self._p1, self._validated = f"{record.validation['p@1']:.2f}", True
+            self._bar.update(self._task, description=f"{self._words}  P@1 {self._p1}")
 
     def close(self) -> None:
         """Leave the finished bar on the screen."""

@@ -253,6 +253,13 @@ def test_an_installation_that_cannot_start_is_told_in_one_line(monkeypatch: pyte
     assert "pip install ." in told.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="a system without /dev/stdout")
+def test_a_result_can_go_to_standard_output(files: Files) -> None:
+    done = lshsample("train", files[0], *small("--epochs", 1, "--json", "/dev/stdout"))
+    assert done.returncode == 0, done.stderr
+    assert '"step_ms_median"' in done.stdout
+
+
 def test_lists() -> None:
     assert "simhash" in lshsample("families").stdout
     stages = lshsample("stages").stdout

@@ -364,6 +364,8 @@ def test_the_progress_bar_shows_what_a_run_does():
     bar.hits_every = 1
     x, y = make_data()
     trainer = Trainer(make_network(), epochs=2, batch_size=64, threads=1, callbacks=[bar])
-    trainer.fit(x, y, validation=(x, y))
+    history = trainer.fit(x, y, validation=(x, y))
     shown = text.getvalue()
+    last = f"{history.epochs[-1].validation['p@1']:.2f}"
+    assert f"P@1 {last}" in shown.splitlines()[-1]
     assert all(word in shown for word in ("ms/step", "active", "loss", "P@1", "8/8"))
