@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import Any
 
 import attrs
@@ -80,6 +79,9 @@ class Drawn:
 class Workspaces:
     """Workspaces that calls borrow and give back, so that concurrent calls never share one.
 
+    A list's ``pop`` and ``append`` are whole steps in themselves. There is no lock that another thread could
+    hold at the moment of a fork: the child would wait for it for ever.
+
     Parameters
     ----------
     n_items : int
@@ -89,26 +91,26 @@ class Workspaces:
     def __init__(self, n_items: int) -> None:
         self.n_items = n_items
         self._free: list[tuple[int, Any]] = []
-        self._lock = Lock()
 
     def __reduce__(self) -> tuple[type[Workspaces], tuple[int]]:
         return (Workspaces, (self.n_items,))
 
     def take(self, threads: int) -> tuple[int, Any]:
         """A workspace for at least so many threads, with its number of threads."""
-        with self._lock:
-            for i, (size, _) in enumerate(self._free):
-                if size >= threads:
-                    return self._free.pop(i)
-            self._free.clear()
+        while self._free:
+            try:
+                workspace = self._free.pop()
+            except IndexError:  # another thread took the last one
+                break
+            if workspace[0] >= threads:
+                return workspace
         out = ffi.new("lsh_workspace **")
         core.check(lib.lsh_workspace_new(self.n_items, threads, out), "sampler workspace")
         return threads, ffi.gc(out[0], lib.lsh_workspace_free)
 
     def give(self, workspace: tuple[int, Any]) -> None:
         """Hand a workspace back."""
-        with self._lock:
-            self._free.append(workspace)
+        self._free.append(workspace)
 
 
 def alias_table(frequencies: npt.NDArray[np.float64]) -> AliasTable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -66,13 +67,16 @@ def test_a_fork_in_the_middle_of_other_threads_work():
             tables.query(ROWS[:200], threads=2)
 
     readers = [threading.Thread(target=read) for _ in range(2)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # a fork meets the readers anywhere
     for reader in readers:
         reader.start()
     try:
-        for _ in range(5):
+        for _ in range(40):
             assert in_child(lambda: tables.query(ROWS[:50], threads=2).ids.tolist() == expected) == 0
     finally:
         done.set()
+        sys.setswitchinterval(interval)
         for reader in readers:
             reader.join()
 
