@@ -54,6 +54,16 @@ class Estimate:
         UnsupportedError
             There are no standard errors, or the sample has no law.
 
+        Notes
+        -----
+        Student's intervals cover as they say where sums are nearly normal. ``degrees`` tells how near: with 20
+        and more, 95 % intervals covered 93 to 97 %; with a median of 10, 91 to 95 %; with 5 to 7, where one
+        or two items carry the sum, 76 to 90 % (partition functions of 400 items at growing scales, 2,000
+        draws each). A sample cannot tell what an item that it missed would have added: take more draws, or
+        make heavy items certain (``Retrieve``, ``ExactTop`` or ``Include`` before the draw). Where draws hit
+        nothing that was uncertain, the interval is infinite. Between replicates, degrees are one less than
+        their number whatever the tails are: take 12 or more, and more the rarer the weights are.
+
         Examples
         --------
         >>> low, high = Estimate(value=np.array([5.0]), standard_error=np.array([1.0])).interval(0.95)
