@@ -56,9 +56,9 @@ class Estimate:
 
         Notes
         -----
-        Student's intervals cover as they say where sums are nearly normal. ``degrees`` tells how near: with 20
-        and more, 95 % intervals covered 93 to 97 %; with a median of 10, 91 to 95 %; with 5 to 7, where one
-        or two items carry the sum, 76 to 90 % (partition functions of 400 items at growing scales, 2,000
+        Student's intervals cover as they say where sums are nearly normal. ``degrees`` tells how near: with
+        20 and more, 95 % intervals covered 93 to 97 %; with a median of 10, 91 to 95 %; with 5 to 7, where
+        one or two items carry the sum, 76 to 90 % (partition functions of 400 items at growing scales, 2,000
         draws each). A sample cannot tell what an item that it missed would have added: take more draws, or
         make heavy items certain (``Retrieve``, ``ExactTop`` or ``Include`` before the draw). Where draws hit
         nothing that was uncertain, the interval is infinite. Between replicates, degrees are one less than
