@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -83,7 +84,8 @@ class Samples:
                 if table.shape[:1] != (active.n_items,):
                     raise ArgumentError("values", f"shape {table.shape}", f"a row per item, {active.n_items}")
                 given = table[active.ids].astype(np.float64)
-            out.append(given.reshape(len(active.ids), -1))
+            # A sample may be empty: then -1 would not say how wide.
+            out.append(given.reshape(len(active.ids), math.prod(given.shape[1:])))
         return out
 
     def totals(self, values: Sequence[Floats]) -> Floats:

@@ -186,3 +186,19 @@ def test_estimates_are_the_same_bits_for_any_number_of_threads(name, law):
             value, error = first.setdefault(key, (run.value, run.standard_error))
             np.testing.assert_array_equal(run.value, value)
             np.testing.assert_array_equal(run.standard_error, error)
+
+
+def test_a_sample_without_ids_is_a_sum_of_nothing():
+    """It stopped with an error of NumPy's where values have columns."""
+    given = data(90)
+    tables = HashTables(
+        make_family("simhash", dim=DIM, n_hashes=20, n_tables=2, projection="gaussian"), threads=1
+    )
+    far = -given.queries
+    active = parse_pipeline("Retrieve()").bind(tables=tables.build(given.items)).sample(far, law="functions")
+    assert not len(active.ids)
+    assert horvitz_thompson(active, np.ones((90, 3))).value.tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert horvitz_thompson(active, lambda found: np.ones((len(found.ids), 2))).value.shape == (2, 2)
+    assert partition_function(active, far, given.items).value.tolist() == [0, 0]
+    by_tables = sum_by_tables(tables, far, np.ones((90, 3)))
+    assert by_tables.value.tolist() == [[0, 0, 0], [0, 0, 0]]

@@ -83,7 +83,7 @@ def test_every_family_with_a_law_has_a_case():
 @pytest.mark.parametrize("name", NAMES)
 def test_items_of_a_case_have_probabilities_that_seeds_can_tell(name):
     """Below one hit in 100 seeds a mean over 2,000 is no normal number, whatever the law is."""
-    assert chances(name).min() > 0.035
+    assert chances(name).min() > 0.03
 
 
 @pytest.mark.parametrize("text", PIPELINES if LONG else FEW)
@@ -121,23 +121,28 @@ def test_estimates_from_bounded_buckets_are_unbiased(name, text):
     assert_estimates(sets)
 
 
-#: Independent tables behind each interval, and intervals of each query.
-REPLICATES, INTERVALS = (30, 600) if LONG else (30, 20)
+#: Independent tables behind each interval, tables that they are taken from, and how often.
+REPLICATES, POOL, ROUNDS = (100, 5000, 10) if LONG else (50, 300, 4)
 
 
+@pytest.mark.parametrize("text", ["Retrieve()", "Retrieve() | AtLeast(2)", "Retrieve() | Cap(30)",
+                                  "Retrieve(budget=60)"])  # fmt: skip
 @pytest.mark.parametrize("name", NAMES if LONG else ["simhash"])
-def test_intervals_of_replicates_cover(name):
-    """Several samplers over independent tables, at once for all intervals."""
-    texts = ["Retrieve()", "Retrieve() | AtLeast(2)", "Retrieve() | Cap(30)", "Retrieve(budget=30)"]
-    texts = [text for text in texts if not lawless(name, text)]
-    sets = {text: [] for text in texts}
-    for seed in range(REPLICATES * INTERVALS):
-        tables = tables_of(name, 10**6 + seed)
-        for text in texts:
-            sets[text].append(sample(text, tables, seed=seed))
-    given, wanted = data(90), truths(data(90))
-    for text in texts:
-        replicates = [stacked(sets[text][k::REPLICATES]) for k in range(REPLICATES)]
+def test_intervals_of_replicates_cover(name, text):
+    """Several samplers over independent tables, drawn together from a pool of them again and again.
+
+    A hundred, since where nearly all tables find an item, or hardly any do, sums are skewed: with thirty,
+    intervals covered 88 to 96 %.
+    """
+    if lawless(name, text):
+        return
+    given, wanted = data(90, mild=True), truths(data(90, mild=True))
+    sets = [sample(text, tables_of(name, 10**6 + seed), given=given, seed=seed) for seed in range(POOL)]
+    rng, rates = np.random.default_rng(0), {}
+    for _ in range(ROUNDS):
+        groups = rng.permutation(POOL)[: POOL // REPLICATES * REPLICATES].reshape(REPLICATES, -1)
+        replicates = [stacked([sets[i] for i in members]) for members in groups]
         for estimator, estimate in estimates(replicates, given).items():
-            rate = covered(estimate, wanted[estimator])
-            assert abs(rate - 0.95) < (0.02 if LONG else 0.08), (text, estimator, rate)
+            rates.setdefault(estimator, []).append(covered(estimate, wanted[estimator]))
+    for estimator, each in rates.items():
+        assert abs(np.mean(each) - 0.95) < (0.02 if LONG else 0.06), (estimator, np.mean(each))
