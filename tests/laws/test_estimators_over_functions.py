@@ -122,7 +122,7 @@ def test_estimates_from_bounded_buckets_are_unbiased(name, text):
 
 
 #: Independent tables behind each interval, tables that they are taken from, and how often.
-REPLICATES, POOL, ROUNDS = (100, 5000, 10) if LONG else (50, 300, 4)
+REPLICATES, POOL, ROUNDS = (100, 5000, 10) if LONG else (40, 1000, 4)
 
 
 @pytest.mark.parametrize("text", ["Retrieve()", "Retrieve() | AtLeast(2)", "Retrieve() | Cap(30)",
