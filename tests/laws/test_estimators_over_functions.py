@@ -122,7 +122,7 @@ def test_estimates_from_bounded_buckets_are_unbiased(name, text):
 
 
 #: Independent tables behind each interval, tables that they are taken from, and how often.
-REPLICATES, POOL, ROUNDS = (100, 5000, 10) if LONG else (40, 1000, 4)
+REPLICATES, POOL, ROUNDS = (150, 15_000, 10) if LONG else (40, 1000, 4)
 
 
 @pytest.mark.parametrize("text", ["Retrieve()", "Retrieve() | AtLeast(2)", "Retrieve() | Cap(30)",
@@ -131,7 +131,9 @@ REPLICATES, POOL, ROUNDS = (100, 5000, 10) if LONG else (40, 1000, 4)
 def test_intervals_of_replicates_cover(name, text):
     """Several samplers over independent tables, drawn together from a pool of them again and again.
 
-    A hundred, since where nearly all tables find an item, or hardly any do, sums are skewed: with thirty,
+    The pool is so large that its own mean is near the truth, against the error of so many.
+
+    Many, since where nearly all tables find an item, or hardly any do, sums are skewed: with thirty,
     intervals covered 88 to 96 %.
     """
     if lawless(name, text):
