@@ -10,7 +10,8 @@ import scipy.sparse as sp
 from scipy import stats
 
 from lshsample import laws
-from lshsample.errors import ArgumentError, BiasedSampleError
+from lshsample.errors import ArgumentError, BiasedSampleError, UnsupportedError
+from lshsample.estimators import sum_by_tables
 from lshsample.registry import make_family
 from lshsample.sampling import parse_pipeline
 from lshsample.sampling.budget import visited_shares
@@ -254,3 +255,34 @@ def test_tuning_gives_what_it_promises():
         assert laws.union_inclusion(p_near**n_hashes, n_tables) >= 0.9
         assert laws.union_inclusion(p_near**n_hashes, n_tables - 1) < 0.9
         assert 0 < laws.rho(p_near, p_far) < 1
+
+
+@pytest.mark.parametrize("name", ["simhash", "e2lsh", "cross-polytope", "multiprobe", "simple-lsh"])
+def test_laws_that_hold_for_some_rows_only_give_no_weights(name, drawn_tables):
+    items, queries, _ = drawn_tables
+    sparse = {"projection": "sparse"}
+    options = (
+        sparse if name not in ("multiprobe", "simple-lsh") else {"inner": {"family": "simhash", **sparse}}
+    )
+    family = make_family(name, dim=DIM, n_hashes=2, n_tables=4, **options)
+    assert not family.exact_law
+    tables = HashTables(family, threads=1).build(items)
+    for text in ("Retrieve(probes=1)", "Retrieve(probes=1, budget=9)", "Retrieve(probes=1) | AtLeast(2)"):
+        active = parse_pipeline(text).bind(tables=tables).sample(queries, law="functions")
+        assert "holds for some rows only" in active.biased_by
+    with pytest.raises(UnsupportedError, match="some rows only"):
+        sum_by_tables(tables, queries, np.ones(N), probes=1)
+
+
+@pytest.mark.parametrize(("name", "options"), [("simhash", {}), ("minhash", {"method": "doph", "bits": 4})])
+def test_tables_that_share_random_numbers_have_no_law_of_several(name, options, drawn_tables):
+    items, queries, _ = drawn_tables
+    family = make_family(name, dim=DIM, n_hashes=2, n_tables=4, **options)
+    assert not family.independent_tables
+    tables = HashTables(family, threads=1).build(items)
+    active = parse_pipeline("Retrieve() | AtLeast(2)").bind(tables=tables).sample(queries, law="functions")
+    assert "independent tables" in active.biased_by
+    active = parse_pipeline("Retrieve()").bind(tables=tables).sample(queries, law="functions")
+    row = active.row_of_ids()
+    q = family.pair_code_probability(queries[row], items[active.ids])
+    np.testing.assert_allclose(np.exp(-active.log_inclusion), active.counts / (4 * q), rtol=1e-5)
