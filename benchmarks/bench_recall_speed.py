@@ -163,7 +163,7 @@ def halves(data):
 @pytest.mark.parametrize("batch", [1, 256])
 def test_queries(benchmark, ours, peer, data, batch):
     _, queries, truth = halves(data)[1]
-    asked = queries[:64] if batch == 1 else queries
+    asked = queries[:128] if batch == 1 else queries
     runs = {}
     for name, (search, how) in {"lshsample": ours, "peer": peer}.items():
         how = how | {"recall": float(recall(search(queries), truth))}

@@ -18,7 +18,7 @@ def in_turns(benchmark, ours, peer, rounds, scale=1.0):
         begin = time.perf_counter()
         peer()
         times.append(time.perf_counter() - begin)
-        time.sleep(0.25)
+        time.sleep(0.05)
 
     benchmark.pedantic(ours, setup=turn, rounds=rounds, warmup_rounds=2)
     times = np.array(times[-rounds:])

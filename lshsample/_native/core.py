@@ -67,11 +67,12 @@ def threads_or_default(threads: int | None, argument: str = "threads") -> int:
     Results never depend on it. More threads than processors are allowed up to 64, so that a run can be
     repeated as it was on a larger machine; beyond that the number is refused.
     """
-    limit, more = max(_MAX_THREADS, processors()), f" ({processors()} processors)"
+    available = processors()
+    limit, more = max(_MAX_THREADS, available), f" ({available} processors)"
     if threads is not None:
         return checked_integer(argument, threads, 1, limit, more)
     text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    count = int(text) if text.isascii() and text.isdigit() else text or processors()
+    count = int(text) if text.isascii() and text.isdigit() else text or available
     return checked_integer(f"{argument} (OMP_NUM_THREADS)", count, 1, limit, more)
 
 
@@ -129,8 +130,10 @@ def dense_rows(x: Any, argument: str, cols: int | None = None, *, finite: bool =
         raise ArgumentError(argument, f"shape {array.shape}", "a 2-D array (n_rows, n_columns)")
     if cols is not None and array.shape[1] != cols:
         raise ArgumentError(argument, f"{array.shape[1]} columns", f"{cols} columns")
-    with np.errstate(over="ignore"):
-        rows = array.astype(np.float32, copy=False)
+    rows = array
+    if array.dtype != np.float32:
+        with np.errstate(over="ignore"):
+            rows = array.astype(np.float32)
     item, step = rows.itemsize, rows.strides[0]
     whole_rows = rows.strides[1] == item and step % item == 0 and step >= rows.shape[1] * item
     if rows.size and not whole_rows:

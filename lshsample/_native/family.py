@@ -265,7 +265,15 @@ def kernel_struct(family: HashFamily, query: bool = False) -> KernelStruct | Non
     PluginError
         Not a NativeKernel, compiled against another ABI version, or without a hash function.
     """
-    method = "native_query" if query else "native"
+    # A family is what its spec says, so its kernels stay the same; they are made once an instruction set.
+    made: dict[tuple[str, bool], KernelStruct | None] = family.__dict__.setdefault("_kernel_structs", {})
+    key = core.isa(), query
+    if key not in made:
+        made[key] = _make_struct(family, "native_query" if query else "native")
+    return made[key]
+
+
+def _make_struct(family: HashFamily, method: str) -> KernelStruct | None:
     kernel = _call_python(family, method)
     if kernel is None:
         return None
