@@ -70,16 +70,10 @@ def settings(n_items):
         )
 
 
-def fewest_probes(tables, items, queries, truth):
-    """The search through tables with the fewest probes that reach the recall, and their number."""
-
-    def searcher(probes):
-        sampler = Retrieve(probes=probes).bind(tables=tables, vectors=items)
-        return lambda q: sampler.search(q, TOP, threads=THREADS)[0]
-
-    tried = range(1, 257)
-    place = bisect_left(tried, True, key=lambda probes: recall(searcher(probes)(queries), truth) >= WANTED)
-    return searcher(tried[place]), tried[place]
+def fewest(search, tried, queries, truth):
+    """The least of ``tried`` whose ``search(n)(queries)`` reaches the recall, and its search."""
+    place = bisect_left(tried, True, key=lambda n: recall(search(n)(queries), truth) >= WANTED)
+    return search(tried[place]), tried[place]
 
 
 def quickest(choices, queries):
@@ -96,7 +90,12 @@ def make_lshsample(items, queries, truth):
     choices = []
     for name, options in settings(len(items)):
         tables = HashTables(make_family(name, dim=DIM, seed=0, **options), threads=THREADS).build(items)
-        search, probes = fewest_probes(tables, items, queries, truth)
+
+        def searcher(probes, tables=tables):
+            sampler = Retrieve(probes=probes).bind(tables=tables, vectors=items)
+            return lambda q: sampler.search(q, TOP, threads=THREADS)[0]
+
+        search, probes = fewest(searcher, range(1, 257), queries, truth)
         how = {"family": name, **options, "probes": probes, "MiB": tables.memory_bytes >> 20}
         choices.append((search, how))
     return quickest(choices, queries)
@@ -115,9 +114,8 @@ def make_faiss_lsh(items, queries, truth):
             ids = np.sort(index.search(q, n)[1], axis=1).astype(np.int32)
             return ranked(items, q, np.arange(len(q) + 1, dtype=np.int64) * n, ids.ravel())
 
-        tried = [int(10 * 1.25**i) for i in range(30)]
-        n = next(n for n in tried if recall(search(queries, n), truth) >= WANTED)
-        choices.append((partial(search, n=n), {"candidates": n, "bits": bits}))
+        found, n = fewest(lambda n, search=search: partial(search, n=n), range(TOP, 8001), queries, truth)
+        choices.append((found, {"candidates": n, "bits": bits}))
     return quickest(choices, queries)
 
 
@@ -128,11 +126,16 @@ def make_hnsw(items, queries, truth):
     index.init_index(max_elements=len(items), ef_construction=100, M=16, random_seed=0)
     index.set_num_threads(THREADS)
     index.add_items(items)
-    for ef in (10, 20, 40, 80, 160, 320, 640, 1280):
-        index.set_ef(ef)
-        if recall(index.knn_query(queries, k=TOP)[0], truth) >= WANTED:
-            return lambda q: index.knn_query(q, k=TOP)[0], {"ef": ef}
-    raise AssertionError("no list reaches the recall")
+
+    def searcher(ef):
+        def search(q):
+            index.set_ef(ef)
+            return index.knn_query(q, k=TOP)[0]
+
+        return search
+
+    search, ef = fewest(searcher, range(TOP, 1281), queries, truth)
+    return search, {"ef": ef}
 
 
 def make_blas(items, queries, truth):
