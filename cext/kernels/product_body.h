@@ -149,6 +149,7 @@ static void pack_columns(const float *a, int64_t stride, int64_t depth, int64_t 
 /* How far ahead of its use a gathered row is asked of memory. */
 LSH_INLINE void prefetch_row(const float *row, int64_t n) {
     for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(row + i);
+    __builtin_prefetch(row + n - 1); /* a row that begins within a cache line ends in one more */
 }
 
 static int64_t next_above(const float *scores, int64_t from, int64_t n, float threshold) {

@@ -95,6 +95,12 @@ lsh_status lsh_csr_check(lsh_csr x, int64_t n_entries, int32_t threads, lsh_csr_
     return status;
 }
 
+int32_t lsh_finite(lsh_dense x) {
+    for (int64_t i = 0; i < x.rows; i++)
+        if (!lsh_all_finite(x.data + i * x.stride, x.cols)) return 0;
+    return 1;
+}
+
 typedef struct {
     const int64_t *wide;
     int32_t *narrow;

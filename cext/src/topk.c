@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "kernels.h"
+#include "lshsample/layers.h"
 #include "lshsample/parallel.h"
 
 enum {
@@ -182,4 +183,27 @@ lsh_status lsh_top_k_ragged(const float *values, const int64_t *indptr, const in
     if (k < 1) return LSH_INVALID;
     selection s = {values, indptr, candidates, k, ids, scores};
     return lsh_parallel_for(m, 16, threads, ragged_chunk, &s);
+}
+
+static int names_rows(const int64_t *indptr, int64_t m, const int32_t *ids, int64_t n_rows) {
+    int outside = indptr[0] != 0;
+    for (int64_t i = 0; i < m; i++) outside |= indptr[i + 1] < indptr[i];
+    for (int64_t t = 0; !outside && t < indptr[m];) {
+        int64_t end = t + 4096 < indptr[m] ? t + 4096 : indptr[m];
+        for (; t < end; t++) outside |= (uint32_t)ids[t] >= (uint64_t)n_rows;
+    }
+    return !outside;
+}
+
+lsh_status lsh_csr_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t bias_stride, const int64_t *indptr,
+                         const int32_t *candidates, int32_t k, int32_t *ids, float *scores, int32_t threads) {
+    if (h.cols != w.cols || k < 1) return LSH_INVALID;
+    if (!names_rows(indptr, h.rows, candidates, w.rows)) return LSH_OUT_OF_RANGE;
+    float *values = malloc((size_t)(indptr[h.rows] + 1) * sizeof *values);
+    if (values == NULL) return LSH_NO_MEMORY;
+    lsh_status status = lsh_csr_sampled_matmul(h, w, bias, bias_stride, indptr, candidates, values, threads);
+    if (status == LSH_OK)
+        status = lsh_top_k_ragged(values, indptr, candidates, h.rows, k, ids, scores, threads);
+    free(values);
+    return status;
 }

@@ -24,13 +24,14 @@ from lshsample._native.arrays import (
     strided_vector,
 )
 from lshsample._native.core import check, csr_view, ffi, lib, pointer, threads_or_default
-from lshsample._native.topk import top_k, top_k_ragged
+from lshsample._native.topk import csr_top_k, top_k, top_k_ragged
 from lshsample.errors import ArgumentError
 
 __all__ = [
     "column_sums",
     "csr_matmul",
     "csr_sampled_matmul",
+    "csr_top_k",
     "csr_transpose_matmul",
     "dropout_mask",
     "matmul_nn",

@@ -17,7 +17,7 @@ from lshsample._native.arrays import (
 from lshsample._native.core import check, lib, pointer, threads_or_default
 from lshsample.errors import ArgumentError
 
-__all__ = ["top_k", "top_k_ragged"]
+__all__ = ["csr_top_k", "top_k", "top_k_ragged"]
 
 
 def _checked_k(k: int) -> int:
@@ -123,4 +123,66 @@ def top_k_ragged(
         n_threads,
     )
     check(status, "top_k_ragged")
+    return best, scores
+
+
+def csr_top_k(
+    h: Float32,
+    weights: Float32,
+    bias: Float32 | None,
+    indptr: Int64,
+    ids: Int32,
+    k: int,
+    *,
+    threads: int | None = None,
+) -> tuple[Int32, Float32]:
+    """The best k of each row's own candidates, by ``h[i] . weights[id] + bias[id]``, ties by smaller id.
+
+    Parameters
+    ----------
+    h : (m, d) float32
+    weights : (n, d) float32
+        A view with contiguous rows.
+    bias : (n,) float32 or None
+        May be strided.
+    indptr : (m + 1,) int64
+    ids : (nnz,) int32
+        Candidates, unique within a row.
+    k : int
+    threads : int or None
+
+    Returns
+    -------
+    ids, scores : (m, k) int32 and float32
+        As :func:`top_k_ragged`'s.
+
+    Raises
+    ------
+    ArgumentError
+        A wrong dtype, layout or shape, offsets that fall, an id out of range, or k below 1.
+    """
+    n_threads = threads_or_default(threads)
+    left, right = matrix(h, "h"), matrix(weights, "weights", cols=h.shape[1] if np.ndim(h) == 2 else None)
+    vector(ids, "ids", np.int32)
+    vector(indptr, "indptr", np.int64, len(h) + 1)
+    if indptr[-1] != ids.size:
+        csr_pattern(indptr, "indptr", len(h), ids.size)
+    bias_pointer, bias_stride = strided_vector(bias, "bias", weights.shape[0])
+    best, scores = np.empty((len(h), _checked_k(k)), np.int32), np.empty((len(h), k), np.float32)
+    status = lib.lsh_csr_top_k(
+        left,
+        right,
+        bias_pointer,
+        bias_stride,
+        pointer("int64_t *", indptr),
+        pointer("int32_t *", ids),
+        k,
+        pointer("int32_t *", best),
+        pointer("float *", scores),
+        n_threads,
+    )
+    if status == lib.LSH_OUT_OF_RANGE:
+        csr_pattern(indptr, "indptr", len(h), ids.size)
+        row_ids(ids, "ids", weights.shape[0])
+    check(status, "csr_top_k")
     return best, scores

@@ -59,9 +59,8 @@ def predict(
                 if sampler is None
                 else sampler.sample(h, threads=threads)
             )
-            values = kernels.csr_sampled_matmul(h, weights, bias, found.indptr, found.ids, threads=threads)
-            labels[start:stop], scores[start:stop] = kernels.top_k_ragged(
-                values, found.indptr, found.ids, top
+            labels[start:stop], scores[start:stop] = kernels.csr_top_k(
+                h, weights, bias, found.indptr, found.ids, top, threads=threads
             )
         else:
             labels[start:stop], scores[start:stop] = kernels.top_k(h, weights, bias, top, threads=threads)

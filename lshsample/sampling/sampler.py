@@ -145,7 +145,7 @@ class Sampler:
         """
         batch = self._batch(queries, None, None, seed, step, False, threads)
         vectors = self.vectors if self.vectors is not None or batch.state is None else batch.state.vectors
-        return best_of(self._active(batch, "tables"), batch.queries, vectors, top, batch.threads)
+        return best_of(self._run(batch), self.n_items, batch.queries, vectors, top, batch.threads)
 
     def _active(self, batch: Batch, law: Law) -> ActiveSet:
         drawn = self._run(batch)
@@ -355,9 +355,9 @@ class Sampler:
         )
 
     def _why_lawless(self, drawn: Drawn) -> str | None:
-        bad = drawn.lawless[drawn.lawless >= 0]
-        if not len(bad):
+        if drawn.lawless.max(initial=-1) < 0:
             return None
+        bad = drawn.lawless[drawn.lawless >= 0]
         place = int(bad[0])
         return (
             f"{self.pipeline.stages[place]} (stage {place + 1} of {self.pipeline}) leaves items with "

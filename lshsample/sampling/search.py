@@ -9,26 +9,25 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import core, layers
+from lshsample._native.sample import Drawn
 from lshsample.errors import ArgumentError
-from lshsample.sampling.active_set import ActiveSet
 from lshsample.specs import checked_integer
 
 __all__ = ["best_of"]
 
 
 def best_of(
-    active: ActiveSet, queries: Any, vectors: Any, top: int, threads: int | None
+    drawn: Drawn, n_items: int, queries: Any, vectors: Any, top: int, threads: int | None
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """The ``top`` ids of each query's set by inner product; see :meth:`Sampler.search`."""
-    top = checked_integer("top", top, 1, active.n_items, ", the number of items")
+    top = checked_integer("top", top, 1, n_items, ", the number of items")
     for name, given in (("queries", queries), ("vectors", vectors)):
         if given is None or sp.issparse(given):
             what = "nothing" if given is None else "a sparse matrix"
             how = "; bind(..., vectors=...) gives them" if name == "vectors" else ""
             raise ArgumentError(name, what, f"dense rows, to rank by inner products{how}")
     rows = core.dense_rows(vectors, "vectors", finite=False)
-    if len(rows) != active.n_items:
-        raise ArgumentError("vectors", f"{len(rows)} rows", f"one for each of the {active.n_items} items")
+    if len(rows) != n_items:
+        raise ArgumentError("vectors", f"{len(rows)} rows", f"one for each of the {n_items} items")
     asked = core.dense_rows(queries, "queries", rows.shape[1], finite=False)
-    values = layers.csr_sampled_matmul(asked, rows, None, active.indptr, active.ids, threads=threads)
-    return layers.top_k_ragged(values, active.indptr, active.ids, top, threads=threads)
+    return layers.csr_top_k(asked, rows, None, drawn.indptr, drawn.ids, top, threads=threads)

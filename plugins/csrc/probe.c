@@ -115,7 +115,15 @@ void lsh_probing_end(lsh_probing *p) {
     free(p->keys);
 }
 
-void lsh_probing_join(lsh_probing *p, lsh_next_choice next, void *hash, int32_t shift) {
+/* The choices alone, as there is one code to join them to. */
+static int32_t join_to_one(lsh_probing *p, lsh_next_choice next, void *hash, int32_t shift) {
+    int32_t n = 0;
+    for (; n < p->n_probes && next(hash, n, p->choices + n); n++)
+        p->next[n] = (lsh_choice){p->best[0].cost + p->choices[n].cost, p->best[0].code | p->choices[n].code << shift};
+    return n;
+}
+
+static int32_t join_to_many(lsh_probing *p, lsh_next_choice next, void *hash, int32_t shift) {
     int64_t size = 1;
     int32_t n = 0, more = next(hash, 0, p->choices);
     p->heap[0] = (waiting){.score = p->best[0].cost + p->choices[0].cost};
@@ -132,6 +140,11 @@ void lsh_probing_join(lsh_probing *p, lsh_next_choice next, void *hash, int32_t 
         more = next(hash, (int32_t)j, p->choices + j);
         if (more) push(p->heap, size++, (waiting){.score = p->best[0].cost + p->choices[j].cost, .order = (uint64_t)j << 32});
     }
+    return n;
+}
+
+void lsh_probing_join(lsh_probing *p, lsh_next_choice next, void *hash, int32_t shift) {
+    int32_t n = (p->n_best == 1 ? join_to_one : join_to_many)(p, next, hash, shift);
     lsh_choice *made = p->next;
     p->next = p->best;
     p->best = made;

@@ -54,7 +54,21 @@ def test_ragged(rows, k):
     np.testing.assert_array_equal(found[1], wanted[1])
 
 
-H, W = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)
+def test_candidates_are_ranked_as_by_products_and_a_choice(isa, rng):
+    h, w = rng.standard_normal((5, 33), np.float32), rng.standard_normal((40, 35), np.float32)[:, 1:34]
+    bias = rng.standard_normal((40, 2), np.float32)[:, 1]
+    rows = [rng.permutation(40)[:n].astype(np.int32) for n in (0, 1, 2, 17, 40)]
+    indptr, ids = np.cumsum([0, *map(len, rows)]), np.concatenate(rows)
+    values = layers.csr_sampled_matmul(h, w, bias, indptr, ids)
+    for threads in (1, 2, 4):
+        found = layers.csr_top_k(h, w, bias, indptr, ids, 3, threads=threads)
+        np.testing.assert_array_equal(found, layers.top_k_ragged(values, indptr, ids, 3))
+    found, wanted = layers.csr_top_k(h, w, None, indptr, ids, 40), (h @ w.T)[4]
+    np.testing.assert_array_equal(found[0][4], reference.top_k(wanted[None], 40)[0][0])
+    np.testing.assert_allclose(found[1][4], np.sort(wanted)[::-1], rtol=1e-5)
+
+
+H, W, PAIR = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32), np.array([0, 1], np.int32)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +80,14 @@ H, W = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)
         ("weights", lambda: layers.top_k(H, W[:, :2], None, 1)),
         ("ids", lambda: layers.top_k_ragged(W[0], np.array([0, 3]), np.array([0, -1, 2], np.int32), 1)),
         ("indptr", lambda: layers.top_k_ragged(W[0], np.array([0, 2]), np.array([0, 1, 2], np.int32), 1)),
+        ("k", lambda: layers.csr_top_k(H, W, None, np.array([0, 1, 2]), PAIR, 0)),
+        ("weights", lambda: layers.csr_top_k(H, W[:, :2], None, np.array([0, 1, 2]), PAIR, 1)),
+        ("ids", lambda: layers.csr_top_k(H, W, None, np.array([0, 1, 2]), PAIR + 3, 1)),
+        ("ids", lambda: layers.csr_top_k(H, W, None, np.array([0, 1, 2]), PAIR - 1, 1)),
+        ("indptr", lambda: layers.csr_top_k(H, W, None, np.array([0, 1, 3]), PAIR, 1)),
+        ("indptr", lambda: layers.csr_top_k(H, W, None, np.array([0, 3, 2]), PAIR, 1)),
+        ("indptr", lambda: layers.csr_top_k(H, W, None, np.array([1, 1, 2]), PAIR, 1)),
+        ("indptr", lambda: layers.csr_top_k(H, W, None, np.array([0, 2]), PAIR, 1)),
     ],
 )
 def test_bad_arguments_are_named(argument, call):

@@ -16,5 +16,9 @@ lsh_status lsh_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t bias_s
 /* The best k of values[indptr[i] .. indptr[i + 1]) for each row i, with the ids beside them (unique in a row). */
 lsh_status lsh_top_k_ragged(const float *values, const int64_t *indptr, const int32_t *candidates, int64_t m, int32_t k,
                             int32_t *ids, float *scores, int32_t threads);
+/* The best k candidates of each row i of h, those at indptr[i] .. indptr[i + 1), by h[i] . w[id] + bias[id].
+ * LSH_OUT_OF_RANGE, before anything is written: offsets that fall or do not begin at 0, or an id that is no row of w. */
+lsh_status lsh_csr_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t bias_stride, const int64_t *indptr,
+                         const int32_t *candidates, int32_t k, int32_t *ids, float *scores, int32_t threads);
 
 #endif
