@@ -250,9 +250,10 @@ def probe_rows(family: HashFamily, q: Any, n_probes: int, *, threads: int | None
         return hash_rows(family, q, query=True, threads=threads)[:, :, None]
     count = core.threads_or_default(threads)
     kernel = kernel_struct(family, query=True)
-    rows = checked_rows(family, q, "queries")
-    if kernel is not None and kernel.can_probe:
-        return _run_native(family, kernel, rows, "queries", int(n_probes), count)
+    native = kernel if kernel is not None and kernel.can_probe else None
+    rows = checked_rows(family, q, "queries", finite=native is None, threads=count)
+    if native is not None:
+        return _run_native(family, native, rows, "queries", int(n_probes), count)
     codes = _call_python(family, "probe", rows, int(n_probes))
     return _checked_codes(family, "probe", codes, (rows.shape[0], family.n_tables, int(n_probes)))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from threading import Lock
 from typing import Any, Self
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +30,18 @@ Int32 = npt.NDArray[np.int32]
 #: Bounded tables have a place for every code; beyond this the buckets are small anyway.
 _MAX_BOUNDED_BITS = 24
 
+_every: WeakSet[BuiltTables] = WeakSet()
+
+
+def _let_go_of_changes() -> None:
+    """In a forked child, where nobody ends the changes that other threads were making: readers never saw them."""
+    for tables in _every:
+        if tables._write_lock.locked():
+            tables._write_lock, tables._writer = Lock(), None
+
+
+os.register_at_fork(after_in_child=_let_go_of_changes)
+
 
 class BuiltTables:
     """Building and reading; see :class:`HashTables`."""
@@ -44,6 +58,7 @@ class BuiltTables:
         self._workspaces: Workspaces | None = None
         self._writer: Writer | None = None
         self._write_lock = Lock()
+        _every.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
         # The writer is made again from the state, where it is needed.
@@ -52,6 +67,7 @@ class BuiltTables:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._write_lock = Lock()
+        _every.add(self)
 
     @staticmethod
     def memory_needed(

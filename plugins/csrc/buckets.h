@@ -149,13 +149,14 @@ static int32_t LSH_NAME(probe_buckets)(const void *context, const float *table, 
     const LSH_NAME(probe_context) *c = context;
     const lsh_e2lsh_state *s = c->state;
     (void)n_probes;
+    LSH_NAME(line_place) places[32];
     for (int32_t k = 0; k < s->n_hashes; k++) {
         double position = (double)table[k] * c->steps[r] + s->offsets[(int64_t)k * s->n_tables + t];
         position = position < -1073741824.0 ? -1073741824.0 : position > 1073741824.0 ? 1073741824.0 : position;
-        LSH_NAME(line_place) place = {floor(position), position - floor(position), (int64_t)1 << s->bits};
-        lsh_probing_join(c->probing, LSH_NAME(next_bucket), &place, k * s->bits);
+        places[k] = (LSH_NAME(line_place)){floor(position), position - floor(position), (int64_t)1 << s->bits};
+        lsh_probing_join(c->probing, LSH_NAME(next_bucket), &places[k], k * s->bits);
     }
-    lsh_probing_finish(c->probing, codes);
+    lsh_probing_take(c->probing, codes);
     return 0;
 }
 
@@ -191,18 +192,20 @@ static int32_t LSH_NAME(probe_vertices)(const void *context, const float *table,
     const LSH_NAME(probe_context) *c = context;
     const lsh_vertex_state *s = c->state;
     (void)r, (void)t, (void)n_probes;
+    LSH_NAME(polytope) polytopes[32];
     for (int32_t k = 0; k < s->n_hashes; k++, table += s->dimension) {
-        LSH_NAME(polytope) polytope = {c->probing->keys, s->dimension, 0};
+        LSH_NAME(polytope) *polytope = &polytopes[k];
+        *polytope = (LSH_NAME(polytope)){c->probing->keys + (int64_t)k * s->dimension, s->dimension, 0};
         for (int32_t i = 0; i < s->dimension; i++) {
             float size = fabsf(table[i]);
             int32_t bits;
             memcpy(&bits, &size, sizeof bits);
-            polytope.keys[i] = LSH_NAME(vertex_key)(bits, 2 * i + (table[i] < 0));
-            polytope.largest = size > polytope.largest ? size : polytope.largest;
+            polytope->keys[i] = LSH_NAME(vertex_key)(bits, 2 * i + (table[i] < 0));
+            polytope->largest = size > polytope->largest ? size : polytope->largest;
         }
-        lsh_probing_join(c->probing, LSH_NAME(next_vertex), &polytope, k * s->bits);
+        lsh_probing_join(c->probing, LSH_NAME(next_vertex), polytope, k * s->bits);
     }
-    lsh_probing_finish(c->probing, codes);
+    lsh_probing_take(c->probing, codes);
     return 0;
 }
 
@@ -213,12 +216,14 @@ LSH_INLINE double LSH_NAME(vertex_step)(const lsh_vertex_state *s, float scale) 
     return (double)scale;
 }
 
-/* The keys of one hash. */
+/* The keys of one table's hashes. */
 LSH_INLINE int64_t LSH_NAME(e2lsh_keys)(const lsh_e2lsh_state *s) {
     (void)s;
     return 0;
 }
-LSH_INLINE int64_t LSH_NAME(vertex_keys)(const lsh_vertex_state *s) { return s->dimension; }
+LSH_INLINE int64_t LSH_NAME(vertex_keys)(const lsh_vertex_state *s) {
+    return (int64_t)s->n_hashes * s->dimension;
+}
 
 /* Probing through fast transforms. All margins of a group are kept: too much for the scratch that hashing takes too. */
 #define LSH_PROBE_GROUPS(family, PROBE)                                                                              \
@@ -232,7 +237,8 @@ LSH_INLINE int64_t LSH_NAME(vertex_keys)(const lsh_vertex_state *s) { return s->
         double steps[LSH_WIDTH];                                                                                     \
         LSH_NAME(probe_context) context = {s, &probing, steps};                                                      \
         float *y = scratch;                                                                                          \
-        int32_t status = lsh_probing_begin(&probing, n_probes, h->shape.n_hashes * (h->outputs * LSH_WIDTH + 1),     \
+        int32_t status = lsh_probing_begin(&probing, n_probes, s->n_hashes,                                          \
+                                           h->shape.n_hashes * (h->outputs * LSH_WIDTH + 1),                         \
                                            LSH_NAME(family##_keys)(s));                                              \
         if (status) return status;                                                                                   \
         for (int64_t begin = 0; begin < n_rows && !status; begin += LSH_WIDTH) {                                     \
@@ -300,7 +306,8 @@ LSH_BUCKET_ROWS(lists, LSH_LISTS_MARGINS)
         lsh_probing probing;                                                                                         \
         double step;                                                                                                 \
         LSH_NAME(probe_context) context = {s, &probing, &step};                                                      \
-        int32_t status = lsh_probing_begin(&probing, n_probes, shape.n_hashes, LSH_NAME(family##_keys)(s));          \
+        int32_t status = lsh_probing_begin(&probing, n_probes, s->n_hashes, shape.n_hashes,                          \
+                                           LSH_NAME(family##_keys)(s));                                              \
         if (status) return status;                                                                                   \
         for (int64_t r = 0; r < n_rows && !status; r++) {                                                            \
             LSH_NAME(one_row) row = LSH_NAME(row_at)(r, width, dim, values, stride, indptr, indices);                \

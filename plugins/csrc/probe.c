@@ -92,67 +92,92 @@ int32_t lsh_probe_flips(const float *margins, int32_t n_hashes, int32_t n_probes
     return 0;
 }
 
-int32_t lsh_probing_begin(lsh_probing *p, int32_t n_probes, int64_t n_margins, int64_t n_keys) {
-    size_t room = (size_t)n_probes;
-    *p = (lsh_probing){.n_probes = n_probes, .n_best = 1};
-    p->choices = malloc(3 * room * sizeof *p->choices);
-    p->heap = malloc(room * sizeof *p->heap);
+/* The codes of a hash and those before it, as far as they are made, and the pairs that wait to be the next one. */
+typedef struct lsh_level {
+    lsh_next_choice next;
+    void *hash;
+    int32_t shift, n_codes;
+    int64_t n_waiting;
+    waiting *heap; /* the pair of the last code is still first */
+    lsh_choice *choices, *codes;
+} level;
+
+int32_t lsh_probing_begin(lsh_probing *p, int32_t n_probes, int32_t n_hashes, int64_t n_margins, int64_t n_keys) {
+    size_t places = (size_t)n_probes, hashes = (size_t)n_hashes;
+    *p = (lsh_probing){.n_probes = n_probes};
+    p->levels = malloc(hashes * sizeof *p->levels);
+    p->room = malloc(hashes * places * (sizeof(waiting) + 2 * sizeof(lsh_choice)));
     p->keys = malloc((size_t)n_keys * sizeof *p->keys + (size_t)n_margins * sizeof *p->margins);
-    if (p->choices == NULL || p->heap == NULL || p->keys == NULL) {
+    if (p->levels == NULL || p->room == NULL || p->keys == NULL) {
         lsh_probing_end(p);
         return 1;
     }
-    p->best = p->choices + room;
-    p->next = p->best + room;
     p->margins = (float *)(p->keys + n_keys);
-    p->best[0] = (lsh_choice){0, 0};
+    waiting *heaps = p->room;
+    lsh_choice *lists = (lsh_choice *)(heaps + hashes * places);
+    for (size_t k = 0; k < hashes; k++)
+        p->levels[k] = (level){.heap = heaps + k * places, .choices = lists + 2 * k * places,
+                               .codes = lists + (2 * k + 1) * places};
     return 0;
 }
 
 void lsh_probing_end(lsh_probing *p) {
-    free(p->choices);
-    free(p->heap);
+    free(p->levels);
+    free(p->room);
     free(p->keys);
 }
 
-/* The choices alone, as there is one code to join them to. */
-static int32_t join_to_one(lsh_probing *p, lsh_next_choice next, void *hash, int32_t shift) {
-    int32_t n = 0;
-    for (; n < p->n_probes && next(hash, n, p->choices + n); n++)
-        p->next[n] = (lsh_choice){p->best[0].cost + p->choices[n].cost, p->best[0].code | p->choices[n].code << shift};
-    return n;
-}
-
-static int32_t join_to_many(lsh_probing *p, lsh_next_choice next, void *hash, int32_t shift) {
-    int64_t size = 1;
-    int32_t n = 0, more = next(hash, 0, p->choices);
-    p->heap[0] = (waiting){.score = p->best[0].cost + p->choices[0].cost};
-    while (n < p->n_probes && size > 0) {
-        waiting first = p->heap[0];
-        uint32_t i = (uint32_t)first.order, j = (uint32_t)(first.order >> 32);
-        p->next[n++] = (lsh_choice){first.score, p->best[i].code | p->choices[j].code << shift};
-        /* Each choice of this hash goes through the codes so far; the next choice is not better than this one. */
-        if ((int32_t)i + 1 < p->n_best)
-            replace_first(p->heap, size, (waiting){.score = p->best[i + 1].cost + p->choices[j].cost, .order = first.order + 1});
-        else remove_first(p->heap, size--);
-        if (i > 0 || n == p->n_probes || !more) continue;
-        j++;
-        more = next(hash, (int32_t)j, p->choices + j);
-        if (more) push(p->heap, size++, (waiting){.score = p->best[0].cost + p->choices[j].cost, .order = (uint64_t)j << 32});
-    }
-    return n;
-}
-
 void lsh_probing_join(lsh_probing *p, lsh_next_choice next, void *hash, int32_t shift) {
-    int32_t n = (p->n_best == 1 ? join_to_one : join_to_many)(p, next, hash, shift);
-    lsh_choice *made = p->next;
-    p->next = p->best;
-    p->best = made;
-    p->n_best = n;
+    level *l = &p->levels[p->n_joined++];
+    l->next = next;
+    l->hash = hash;
+    l->shift = shift;
+    l->n_codes = 0;
 }
 
-void lsh_probing_finish(lsh_probing *p, uint32_t *codes) {
-    for (int32_t i = 0; i < p->n_probes; i++) codes[i] = p->best[i].code;
-    p->n_best = 1;
-    p->best[0] = (lsh_choice){0, 0};
+static int32_t has_code(level *l, int32_t first, int32_t rank);
+
+static waiting pair(const level *l, uint32_t i, uint32_t j) {
+    return (waiting){.score = l[-1].codes[i].cost + l->choices[j].cost, .order = (uint64_t)j << 32 | i};
+}
+
+/* Puts the pairs that follow the last code's in its place: each choice of the hash goes through the codes before, and
+ * the choice after it is not better, so it comes when this one has begun. */
+static void follow(level *l, int32_t first) {
+    uint32_t i = (uint32_t)l->heap[0].order, j = (uint32_t)(l->heap[0].order >> 32);
+    if (has_code(l - 1, first - 1, (int32_t)i + 1)) replace_first(l->heap, l->n_waiting, pair(l, i + 1, j));
+    else remove_first(l->heap, l->n_waiting--);
+    if (i == 0 && l->next(l->hash, (int32_t)j + 1, l->choices + j + 1)) push(l->heap, l->n_waiting++, pair(l, 0, j + 1));
+}
+
+/* Makes one more code; returns 0 when there is none. */
+static int32_t make_code(level *l, int32_t first) {
+    lsh_choice *code = l->codes + l->n_codes;
+    if (first == 0) {
+        if (!l->next(l->hash, l->n_codes, code)) return 0;
+        code->code <<= l->shift;
+    } else {
+        if (l->n_codes == 0) {
+            has_code(l - 1, first - 1, 0);
+            l->next(l->hash, 0, l->choices);
+            l->heap[0] = pair(l, 0, 0);
+            l->n_waiting = 1;
+        } else if (l->n_waiting > 0) {
+            follow(l, first);
+        }
+        if (l->n_waiting == 0) return 0;
+        uint64_t best = l->heap[0].order;
+        *code = (lsh_choice){l->heap[0].score, l[-1].codes[(uint32_t)best].code | l->choices[best >> 32].code << l->shift};
+    }
+    return ++l->n_codes;
+}
+
+/* Whether the hashes up to this one, `first` places after the first, have a code of this rank; ranks ascend by one. */
+static int32_t has_code(level *l, int32_t first, int32_t rank) { return rank < l->n_codes || make_code(l, first); }
+
+void lsh_probing_take(lsh_probing *p, uint32_t *codes) {
+    int32_t last = p->n_joined - 1;
+    for (int32_t i = 0; i < p->n_probes; i++)
+        if (has_code(p->levels + last, last, i)) codes[i] = p->levels[last].codes[i].code;
+    p->n_joined = 0;
 }

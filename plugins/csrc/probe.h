@@ -10,8 +10,9 @@
  * that order of bits. Cost: O(P log P). Returns 0, or 1 when out of memory. Thread-safe. */
 int32_t lsh_probe_flips(const float *margins, int32_t n_hashes, int32_t n_probes, uint32_t *codes);
 
-/* Where hashes have many values, codes are joined hash by hash, and the n_probes best are kept; then finish. It is
- * what best_codes in lshsample_families/_probing.py does, in the same order, ties included. */
+/* Where hashes have many values, the best codes of the first hashes are joined with the values of the next hash, each
+ * made when it is asked for, so that few are. It is what best_codes in lshsample_families/_probing.py does, in the same
+ * order, ties included. */
 
 /* A value of one hash, or a code, and what it costs. */
 typedef struct {
@@ -24,21 +25,20 @@ typedef int32_t (*lsh_next_choice)(void *hash, int32_t rank, lsh_choice *choice)
 
 /* One thread's room. */
 typedef struct {
-    int32_t n_probes, n_best;
-    lsh_choice *choices;     /* of the hash at hand, as far as they were needed */
-    lsh_choice *best, *next; /* codes of the hashes that are joined, the cheapest first */
-    struct lsh_waiting *heap;
+    int32_t n_probes, n_joined;
+    struct lsh_level *levels; /* one for each hash */
+    void *room;               /* theirs */
     int64_t *keys;  /* the caller's, */
     float *margins; /* and these too */
 } lsh_probing;
 
-/* Takes room for n_probes codes, and for what the caller wants. Returns 0, or 1 when out of memory. */
-int32_t lsh_probing_begin(lsh_probing *probing, int32_t n_probes, int64_t n_margins, int64_t n_keys);
+/* Takes room for n_probes codes of n_hashes hashes, and for what the caller wants. Returns 0, or 1 when out of memory. */
+int32_t lsh_probing_begin(lsh_probing *probing, int32_t n_probes, int32_t n_hashes, int64_t n_margins, int64_t n_keys);
 void lsh_probing_end(lsh_probing *probing);
 
-/* Joins a hash, at bit `shift` of the codes. Cost: O(P log P), and the choices that are needed, at most P. */
+/* Joins a hash, at bit `shift` of the codes; it must stay until codes are taken. */
 void lsh_probing_join(lsh_probing *probing, lsh_next_choice next, void *hash, int32_t shift);
-/* The n_probes codes (there must be as many), and back to no hash. */
-void lsh_probing_finish(lsh_probing *probing, uint32_t *codes);
+/* Takes the n_probes codes (there must be as many), and goes back to no hash. Cost: O(K P log P) at most. */
+void lsh_probing_take(lsh_probing *probing, uint32_t *codes);
 
 #endif

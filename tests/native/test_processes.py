@@ -81,6 +81,27 @@ def test_a_fork_in_the_middle_of_other_threads_work():
             reader.join()
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_fork_in_the_middle_of_a_change():
+    tables, names, moved = tables_of(), np.arange(4000), ROWS[::-1].copy()
+    expected, done = tables.query(ROWS[:50]).ids.tolist(), threading.Event()
+
+    def write():
+        while not done.is_set():
+            tables.update(names, moved)
+
+    def child_writes_too():
+        return tables.update(names, ROWS).query(ROWS[:50]).ids.tolist() == expected
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert [in_child(child_writes_too) for _ in range(20)] == [0] * 20
+    finally:
+        done.set()
+        writer.join()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_an_interrupt_leaves_the_old_state_or_the_new(seed):
     tables, moved = tables_of(), ROWS[::-1].copy()
