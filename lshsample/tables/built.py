@@ -34,7 +34,7 @@ _every: WeakSet[BuiltTables] = WeakSet()
 
 
 def _let_go_of_changes() -> None:
-    """In a forked child, where nobody ends the changes that other threads were making: readers never saw them."""
+    """In a forked child: nobody there ends the changes that other threads were making, nor saw them."""
     for tables in _every:
         if tables._write_lock.locked():
             tables._write_lock, tables._writer = Lock(), None
