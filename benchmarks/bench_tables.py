@@ -52,7 +52,7 @@ def codes_of(bits, seed=0):
 
 @pytest.mark.parametrize("bits", [15, 18, 24, 32])
 def test_build(benchmark, bits):
-    """Sorting codes that are there: one counting pass up to 20 bits here, else a radix pass per 11 bits."""
+    """Sorting codes that are there: one counting pass up to 20 bits here, else a radix pass per 8 bits."""
     codes = codes_of(bits)
     packed = benchmark.pedantic(
         build_packed,
@@ -60,7 +60,7 @@ def test_build(benchmark, bits):
         rounds=5,
         warmup_rounds=1,
     )
-    passes = 1 if packed.codes is None else -(-bits // 11)
+    passes = 1 if packed.codes is None else -(-bits // 8)
     benchmark.extra_info["floor_ms"] = round(copy_floor(8 * N_ITEMS * N_TABLES, passes) * 1e3, 1)
     benchmark.extra_info["table_bytes"] = packed.nbytes
 

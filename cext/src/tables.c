@@ -6,9 +6,15 @@
 #include "lshsample/parallel.h"
 #include "sorted.h"
 
-/* Digits of the radix sort: 2^11 counters and write streams stay in the first two cache levels. A thread transposes rows
- * in runs that are long enough for the memory, a few at a time, so that what is read once per table stays in the cache. */
-enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, TRANSPOSE_RUN = 512, TRANSPOSE_ROWS = 16 };
+/* Digits of the radix sort: 2^8 write streams stay in the first cache level. A thread transposes rows in runs that are
+ * long enough for the memory, a few at a time, so that what is read once per table stays in the cache. */
+enum { DIGIT_BITS = 8, DIGITS = 1 << DIGIT_BITS, MAX_DIGITS = 32 / DIGIT_BITS, TRANSPOSE_RUN = 512, TRANSPOSE_ROWS = 16 };
+
+/* A code on its way to its place. */
+typedef struct {
+    uint32_t code;
+    int32_t id;
+} pair;
 
 static int32_t floor_log2(int64_t n) {
     int32_t bits = 0;
@@ -25,7 +31,7 @@ int32_t lsh_packed_directory_bits(int64_t n_items, int32_t code_bits) {
 int64_t lsh_packed_build_scratch(int64_t n_items, int32_t n_tables, int32_t code_bits, int32_t threads) {
     if (lsh_packed_directory_bits(n_items, code_bits) == code_bits) return 0;
     int32_t workers = threads < n_tables ? threads : n_tables;
-    return workers * n_items * (int64_t)(sizeof(uint32_t) + sizeof(int32_t));
+    return workers * n_items * (int64_t)(2 * sizeof(pair));
 }
 
 static int valid(const lsh_packed *p) {
@@ -82,8 +88,7 @@ lsh_status lsh_codes_transpose(const uint32_t *block, int64_t rows, int32_t n_ta
 typedef struct {
     const lsh_packed *tables;
     uint32_t *columns;
-    uint32_t *scratch_codes; /* (workers, n_items), where codes are kept */
-    int32_t *scratch_ids;
+    pair *scratch; /* (workers, 2, n_items), where codes are kept */
 } build_job;
 
 /* Counting sort by the whole code: the directory is the counters. It is stable, so ids ascend in a bucket. */
@@ -102,45 +107,50 @@ static lsh_status count_sort(const lsh_packed *p, const uint32_t *codes, int32_t
     return LSH_OK;
 }
 
-static void radix_pass(int64_t n, int32_t shift, const uint32_t *codes, const int32_t *ids, uint32_t *codes_out,
-                       int32_t *ids_out) {
-    int64_t start[DIGITS + 1] = {0};
-    for (int64_t i = 0; i < n; i++) start[((codes[i] >> shift) & (DIGITS - 1)) + 1]++;
-    for (int32_t d = 0; d < DIGITS; d++) start[d + 1] += start[d];
+/* Where each digit's codes begin, lowest digit first; returns the bits that are set in any code. */
+static uint32_t place_digits(const uint32_t *codes, int64_t n, int32_t n_digits, int32_t places[][DIGITS]) {
+    uint32_t seen = 0;
+    memset(places, 0, (size_t)n_digits * sizeof *places);
     for (int64_t i = 0; i < n; i++) {
-        int64_t place = start[(codes[i] >> shift) & (DIGITS - 1)]++;
-        codes_out[place] = codes[i];
-        ids_out[place] = ids ? ids[i] : (int32_t)i;
+        seen |= codes[i];
+        for (int32_t d = 0; d < n_digits; d++) places[d][codes[i] >> d * DIGIT_BITS & (DIGITS - 1)]++;
     }
+    for (int32_t d = 0; d < n_digits; d++) {
+        for (int32_t value = 0, begin = 0; value < DIGITS; value++) {
+            int32_t count = places[d][value];
+            places[d][value] = begin;
+            begin += count;
+        }
+    }
+    return seen;
 }
 
-/* Radix sort by the whole code, lowest digit first (each pass is stable), between the output and scratch. */
-static lsh_status radix_sort(const lsh_packed *p, uint32_t *codes, int32_t *ids, uint32_t *spare_codes,
-                             int32_t *spare_ids) {
+/* Radix sort by the whole code, lowest digit first (each pass is stable); returns which half of scratch holds the pairs,
+ * NULL if a code is out of range. */
+static const pair *radix_sort(const lsh_packed *p, const uint32_t *codes, pair *scratch) {
+    int32_t places[MAX_DIGITS][DIGITS], n_digits = (p->code_bits + DIGIT_BITS - 1) / DIGIT_BITS;
     int64_t n = p->n_items;
-    uint32_t seen = 0, *from_codes = codes, *to_codes = spare_codes;
-    int32_t *from_ids = NULL, *to_ids = spare_ids;
-    for (int64_t i = 0; i < n; i++) seen |= codes[i];
-    if (seen & ~code_mask(p->code_bits)) return LSH_OUT_OF_RANGE;
-    for (int32_t shift = 0; shift < p->code_bits; shift += DIGIT_BITS) {
-        radix_pass(n, shift, from_codes, from_ids, to_codes, to_ids);
-        from_codes = to_codes;
-        from_ids = to_ids;
-        to_codes = from_codes == codes ? spare_codes : codes;
-        to_ids = from_ids == ids ? spare_ids : ids;
+    if (place_digits(codes, n, n_digits, places) & ~code_mask(p->code_bits)) return NULL;
+    pair *from = scratch, *to = scratch + n;
+    for (int64_t i = 0; i < n; i++) from[places[0][codes[i] & (DIGITS - 1)]++] = (pair){codes[i], (int32_t)i};
+    for (int32_t d = 1; d < n_digits; d++) {
+        for (int64_t i = 0; i < n; i++) to[places[d][from[i].code >> d * DIGIT_BITS & (DIGITS - 1)]++] = from[i];
+        pair *swap = from;
+        from = to;
+        to = swap;
     }
-    if (from_codes != codes) {
-        memcpy(codes, from_codes, (size_t)n * sizeof *codes);
-        memcpy(ids, from_ids, (size_t)n * sizeof *ids);
-    }
-    return LSH_OK;
+    return from;
 }
 
-static void index_codes(const lsh_packed *p, const uint32_t *codes, int32_t *directory) {
+/* Sorted pairs as arrays, and where each value of the codes' top bits begins. */
+static void unpack(const lsh_packed *p, const pair *pairs, uint32_t *codes, int32_t *ids, int32_t *directory) {
     int32_t shift = p->code_bits - p->directory_bits;
     int64_t buckets = directory_size(p) - 1, next = 0;
-    for (int64_t i = 0; i < p->n_items; i++)
+    for (int64_t i = 0; i < p->n_items; i++) {
+        codes[i] = pairs[i].code;
+        ids[i] = pairs[i].id;
         for (int64_t top = (int64_t)((uint64_t)codes[i] >> shift); next <= top; next++) directory[next] = (int32_t)i;
+    }
     for (; next <= buckets; next++) directory[next] = (int32_t)p->n_items;
 }
 
@@ -156,27 +166,20 @@ static lsh_status build_tables(void *context, int64_t begin, int64_t end, int32_
             if (status != LSH_OK) return status;
             continue;
         }
-        lsh_status status = radix_sort(p, codes, ids, job->scratch_codes + worker * n, job->scratch_ids + worker * n);
-        if (status != LSH_OK) return status;
-        index_codes(p, codes, directory);
-        if (p->codes + t * n != codes) memcpy(p->codes + t * n, codes, (size_t)n * sizeof *codes);
+        const pair *sorted = radix_sort(p, codes, job->scratch + 2 * n * worker);
+        if (sorted == NULL) return LSH_OUT_OF_RANGE;
+        unpack(p, sorted, p->codes + t * n, ids, directory);
     }
     return LSH_OK;
 }
 
 lsh_status lsh_packed_build(const lsh_packed *tables, uint32_t *columns, int32_t threads) {
     if (!valid(tables) || threads < 1 || tables->bucket_size != 0) return LSH_INVALID;
-    build_job job = {tables, columns, NULL, NULL};
+    build_job job = {tables, columns, NULL};
     int64_t scratch = lsh_packed_build_scratch(tables->n_items, tables->n_tables, tables->code_bits, threads);
-    if (tables->directory_bits != tables->code_bits && scratch > 0) {
-        job.scratch_codes = malloc((size_t)scratch / 2);
-        job.scratch_ids = malloc((size_t)scratch / 2);
-    }
-    lsh_status status = LSH_NO_MEMORY;
-    if (scratch == 0 || (job.scratch_codes && job.scratch_ids))
-        status = lsh_parallel_for(tables->n_tables, 1, threads, build_tables, &job);
-    free(job.scratch_codes);
-    free(job.scratch_ids);
+    if (scratch > 0 && !(job.scratch = malloc((size_t)scratch))) return LSH_NO_MEMORY;
+    lsh_status status = lsh_parallel_for(tables->n_tables, 1, threads, build_tables, &job);
+    free(job.scratch);
     return status;
 }
 

@@ -43,7 +43,7 @@ lsh_status lsh_codes_transpose(const uint32_t *block, int64_t rows, int32_t n_ta
                                int64_t n_items, uint32_t *columns, int32_t threads);
 
 /* Sorts columns (n_tables, n_items) into the arrays of `tables`, which the caller allocated and owns. Where codes are
- * kept, tables->codes may be columns itself and holds the sorted codes afterwards; columns is scratch in any case.
+ * kept, tables->codes may be columns itself.
  * The ids are 0 to n_items - 1.
  * Parallel over tables. LSH_OUT_OF_RANGE for a code not below 2^code_bits, LSH_NO_MEMORY; the arrays are then undefined. */
 lsh_status lsh_packed_build(const lsh_packed *tables, uint32_t *columns, int32_t threads);
