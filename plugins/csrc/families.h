@@ -70,7 +70,7 @@ typedef struct {
     int32_t n_hashes, n_tables, bits, reserved;
     const uint32_t *multipliers; /* a function each, padded to a multiple of 64; or a permutation's seed each (K) */
     const uint32_t *offsets;     /* the same; or the seed of each permutation's stand-ins (K) */
-    const uint32_t *tries;       /* (n_hashes, n_tables, LSH_BIN_TRIES): bins that an empty one looks at; or NULL */
+    const uint32_t *tries;       /* (n_hashes, LSH_BIN_TRIES, n_tables): bins that an empty one looks at; or NULL */
 } lsh_minhash_state;
 
 /* Consistent weighted sampling: element 2 c + negative for column c; hash k of table t has place k * n_tables + t. */

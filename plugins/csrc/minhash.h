@@ -63,7 +63,7 @@ static int32_t LSH_NAME(minhash_functions)(const void *state, int64_t n_rows, in
     return 0;
 }
 
-/* One permutation's bins: (n) values, UINT32_MAX where empty; `tries` has LSH_BIN_TRIES bins for each. */
+/* One permutation's bins: (n) values, UINT32_MAX where empty; `tries` has (LSH_BIN_TRIES, n) bins. */
 typedef struct {
     const uint32_t *values, *tries, *filled; /* filled: (n_filled) bins that are not empty */
     uint32_t n, n_filled, seed;
@@ -84,21 +84,9 @@ static uint32_t LSH_NAME(least_rank)(const LSH_NAME(bin_row) *bins, uint32_t t) 
     return bins->values[bin];
 }
 
-/* The value of the bin that stands in for empty bin t: the first filled one of its tries. The first four are looked at
- * without branches, as what they hold cannot be foreseen. */
-LSH_INLINE uint32_t LSH_NAME(stand_in)(const LSH_NAME(bin_row) *bins, uint32_t t) {
-    const uint32_t *tries = bins->tries + (int64_t)t * LSH_BIN_TRIES;
-    uint32_t value = bins->values[tries[3]];
-    for (int i = 2; i >= 0; i--) {
-        uint32_t sooner = bins->values[tries[i]];
-        uint32_t later = -(uint32_t)(sooner == UINT32_MAX);
-        value = (value & later) | (sooner & ~later);
-    }
-    for (int i = 4; i < LSH_BIN_TRIES && value == UINT32_MAX; i++) value = bins->values[tries[i]];
-    return value != UINT32_MAX ? value : LSH_NAME(least_rank)(bins, t);
-}
-
-/* Values of all bins into `out`, empty ones filled; returns 0 where all are empty. `lists` is scratch of (n + 1). */
+/* Values of all bins into `out`, empty ones filled by the first filled bin of their tries; returns 0 where all are empty.
+ * All empty bins make their first try, those that found nothing the second, and so on: what a bin holds cannot be
+ * foreseen, so nothing branches on it. `lists` is scratch of (n + 1). */
 static int LSH_NAME(densify)(LSH_NAME(bin_row) *bins, uint32_t *lists, uint32_t *out) {
     uint32_t n_filled = 0, n_empty = 0;
     for (uint32_t t = 0; t < bins->n; t++) {
@@ -114,7 +102,17 @@ static int LSH_NAME(densify)(LSH_NAME(bin_row) *bins, uint32_t *lists, uint32_t 
         empty[n_empty] = t;
         n_empty += bins->values[t] == UINT32_MAX;
     }
-    for (uint32_t i = 0; i < n_empty; i++) out[empty[i]] = LSH_NAME(stand_in)(bins, empty[i]);
+    for (const uint32_t *tries = bins->tries; tries < bins->tries + (size_t)LSH_BIN_TRIES * bins->n; tries += bins->n) {
+        uint32_t left = 0;
+        for (uint32_t i = 0; i < n_empty; i++) {
+            uint32_t t = empty[i], value = bins->values[tries[t]];
+            out[t] = value;
+            empty[left] = t;
+            left += value == UINT32_MAX;
+        }
+        n_empty = left;
+    }
+    for (uint32_t i = 0; i < n_empty; i++) out[empty[i]] = LSH_NAME(least_rank)(bins, empty[i]);
     return 1;
 }
 

@@ -56,12 +56,9 @@ class MinHashDraws:
             self.multipliers |= np.uint32(1)
             return
         shape = spec.n_hashes, spec.n_tables, _TRIES
-        #: (K, L, 8) uint32: the bins that an empty bin tries, in order.
-        self.tries = (
-            _draws.integers(spec.seed, _BINS, math.prod(shape), spec.n_tables)
-            .astype(np.uint32)
-            .reshape(shape)
-        )
+        drawn = _draws.integers(spec.seed, _BINS, math.prod(shape), spec.n_tables).reshape(shape)
+        #: (K, 8, L) uint32: the bins that each empty bin tries, in order.
+        self.tries = np.ascontiguousarray(drawn.transpose(0, 2, 1), np.uint32)
 
     @staticmethod
     def _words(seed: int, stream: int, count: int) -> Words:
@@ -159,7 +156,7 @@ class MinHash(HashFamily):
         """The bin that each table looks at: its own, or the one that stands in for it, (L)."""
         places = np.arange(self.n_tables)
         waiting = np.flatnonzero(bins == _EMPTY)
-        for tried in self._drawn.tries[k].T:
+        for tried in self._drawn.tries[k]:
             found = bins[tried[waiting]] != _EMPTY
             places[waiting[found]] = tried[waiting[found]]
             waiting = waiting[~found]
