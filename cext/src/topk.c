@@ -185,14 +185,13 @@ lsh_status lsh_top_k_ragged(const float *values, const int64_t *indptr, const in
     return lsh_parallel_for(m, 16, threads, ragged_chunk, &s);
 }
 
+/* Whether offsets ascend from 0 and every id is one of n_rows. */
 static int names_rows(const int64_t *indptr, int64_t m, const int32_t *ids, int64_t n_rows) {
-    int outside = indptr[0] != 0;
-    for (int64_t i = 0; i < m; i++) outside |= indptr[i + 1] < indptr[i];
-    for (int64_t t = 0; !outside && t < indptr[m];) {
-        int64_t end = t + 4096 < indptr[m] ? t + 4096 : indptr[m];
-        for (; t < end; t++) outside |= (uint32_t)ids[t] >= (uint64_t)n_rows;
-    }
-    return !outside;
+    int bad = indptr[0] != 0;
+    for (int64_t i = 0; i < m; i++) bad |= indptr[i + 1] < indptr[i];
+    if (bad) return 0;
+    for (int64_t t = 0; t < indptr[m]; t++) bad |= (uint32_t)ids[t] >= (uint64_t)n_rows;
+    return !bad;
 }
 
 lsh_status lsh_csr_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t bias_stride, const int64_t *indptr,

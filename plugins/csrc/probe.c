@@ -135,7 +135,7 @@ void lsh_probing_join(lsh_probing *p, lsh_next_choice next, void *hash, int32_t 
     l->n_codes = 0;
 }
 
-static int32_t has_code(level *l, int32_t first, int32_t rank);
+static int32_t has_code(level *l, int32_t n_before, int32_t rank);
 
 static waiting pair(const level *l, uint32_t i, uint32_t j) {
     return (waiting){.score = l[-1].codes[i].cost + l->choices[j].cost, .order = (uint64_t)j << 32 | i};
@@ -143,27 +143,27 @@ static waiting pair(const level *l, uint32_t i, uint32_t j) {
 
 /* Puts the pairs that follow the last code's in its place: each choice of the hash goes through the codes before, and
  * the choice after it is not better, so it comes when this one has begun. */
-static void follow(level *l, int32_t first) {
+static void follow(level *l, int32_t n_before) {
     uint32_t i = (uint32_t)l->heap[0].order, j = (uint32_t)(l->heap[0].order >> 32);
-    if (has_code(l - 1, first - 1, (int32_t)i + 1)) replace_first(l->heap, l->n_waiting, pair(l, i + 1, j));
+    if (has_code(l - 1, n_before - 1, (int32_t)i + 1)) replace_first(l->heap, l->n_waiting, pair(l, i + 1, j));
     else remove_first(l->heap, l->n_waiting--);
     if (i == 0 && l->next(l->hash, (int32_t)j + 1, l->choices + j + 1)) push(l->heap, l->n_waiting++, pair(l, 0, j + 1));
 }
 
 /* Makes one more code; returns 0 when there is none. */
-static int32_t make_code(level *l, int32_t first) {
+static int32_t make_code(level *l, int32_t n_before) {
     lsh_choice *code = l->codes + l->n_codes;
-    if (first == 0) {
+    if (n_before == 0) {
         if (!l->next(l->hash, l->n_codes, code)) return 0;
         code->code <<= l->shift;
     } else {
         if (l->n_codes == 0) {
-            has_code(l - 1, first - 1, 0);
+            has_code(l - 1, n_before - 1, 0);
             l->next(l->hash, 0, l->choices);
             l->heap[0] = pair(l, 0, 0);
             l->n_waiting = 1;
         } else if (l->n_waiting > 0) {
-            follow(l, first);
+            follow(l, n_before);
         }
         if (l->n_waiting == 0) return 0;
         uint64_t best = l->heap[0].order;
@@ -172,8 +172,8 @@ static int32_t make_code(level *l, int32_t first) {
     return ++l->n_codes;
 }
 
-/* Whether the hashes up to this one, `first` places after the first, have a code of this rank; ranks ascend by one. */
-static int32_t has_code(level *l, int32_t first, int32_t rank) { return rank < l->n_codes || make_code(l, first); }
+/* Whether this hash and the n_before it have a code of this rank, which is made if it is the next. */
+static int32_t has_code(level *l, int32_t n_before, int32_t rank) { return rank < l->n_codes || make_code(l, n_before); }
 
 void lsh_probing_take(lsh_probing *p, uint32_t *codes) {
     int32_t last = p->n_joined - 1;
