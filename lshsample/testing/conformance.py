@@ -19,11 +19,12 @@ entries"})``.
 
 from __future__ import annotations
 
+import functools
 import json
 import pickle
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from unittest import SkipTest
 
@@ -55,7 +56,7 @@ class FamilyCase:
     ----------
     make : callable
         ``make(dim=, n_hashes=, n_tables=, seed=)`` gives a family. Shapes asked for: at least 16 columns, up
-        to 4 hashes.
+        to 4 hashes, or as many as have room in a code of 32 bits.
     prepare : callable
         Takes dense rows into the family's domain (unit norms, sets of zeros and ones); by default they stay
         as they are.
@@ -78,7 +79,8 @@ def check_determinism(case: FamilyCase) -> None:
     """The spec alone decides the codes: another family of the spec, and the same one again, agree."""
     for dim, n_hashes, n_tables in SHAPES:
         x = case.rows(50, dim)
-        families = [case.make(dim=dim, n_hashes=n_hashes, n_tables=n_tables, seed=3) for _ in range(2)]
+        k = laws.hashes_that_fit(case.make, n_hashes)
+        families = [case.make(dim=dim, n_hashes=k, n_tables=n_tables, seed=3) for _ in range(2)]
         codes = [hash_rows(family, x) for family in (*families, families[0])]
         assert (codes[0] == codes[1]).all(), (
             "two families of one spec give different codes: is something unseeded?"
@@ -101,6 +103,27 @@ def check_codes(case: FamilyCase) -> None:
         with _no_plugin_error():
             hash_rows(family, x)
             hash_rows(family, x, query=True)
+
+
+def check_rows_unchanged(case: FamilyCase) -> None:
+    """Rows belong to the caller: no method writes into them."""
+    for family, x in _shapes(case):
+        csr: Any = core.csr_rows(sp.csr_array(x), "x")
+        dense, values = x.copy(), csr.data.copy()
+        methods: dict[str, Callable[[Any], object]] = {
+            "hash": family.hash,
+            "hash_query": family.hash_query,
+            "the kernel": functools.partial(hash_rows, family),
+            "similarity_of": functools.partial(_similarities, family),
+            "prepare": family.prepare,
+        }
+        if family.can_probe:
+            methods["probe"] = functools.partial(family.probe, n_probes=min(3, 2**family.code_bits))
+        for name, method in methods.items():
+            method(x)
+            method(csr)
+            same = (x == dense).all() and (csr.data == values).all()
+            assert same, f"{name} writes into the caller's rows"
 
 
 def check_dense_equals_csr(case: FamilyCase) -> None:
@@ -237,7 +260,7 @@ def check_probing(case: FamilyCase) -> None:
 
 def check_law_values(case: FamilyCase) -> None:
     """The law keeps arrays' shape, gives probabilities, 1 for equal rows, no NaN just beyond its ends."""
-    family = case.make(dim=48, n_hashes=2, n_tables=1, seed=0)
+    family = case.make(dim=48, n_hashes=laws.hashes_that_fit(case.make, 2), n_tables=1, seed=0)
     x = case.rows(12, 48)[1:]
     y = x[::-1].copy()
     values = _law_claimed(family.similarity_of, y, x)
@@ -262,21 +285,21 @@ def check_law_values(case: FamilyCase) -> None:
         assert (hash_rows(family, x) == hash_rows(family, x.copy(), query=True)).all(), "a row misses itself"
 
 
-def _law_check(kind: str, whole_code: bool) -> Callable[[FamilyCase], None]:
-    def check(case: FamilyCase) -> None:
-        laws.check_law(case.make, case.prepare, kind, whole_code)
+def _law_check(kind: str, what: str, check: Callable[..., None]) -> Callable[[FamilyCase], None]:
+    def run(case: FamilyCase) -> None:
+        check(case.make, case.prepare, kind)
 
-    what = "a whole code" if whole_code else "one hash"
-    check.__doc__ = (
-        f"The law of {what} on {kind.replace('_', '-')} pairs: observed rates within 99.9 % of it."
-    )
-    return check
+    run.__doc__ = f"The law of {what} on {kind.replace('_', '-')} pairs: observed rates within 99.9 % of it."
+    return run
 
 
+_one_hash = functools.partial(laws.check_law, whole_code=False)
+_whole_code = functools.partial(laws.check_law, whole_code=True)
 #: Every check by name.
 CHECKS: dict[str, Callable[[FamilyCase], None]] = {
     "determinism": check_determinism,
     "codes": check_codes,
+    "rows_unchanged": check_rows_unchanged,
     "dense_equals_csr": check_dense_equals_csr,
     "native_equals_reference": check_native_equals_reference,
     "blocks_and_threads": check_blocks_and_threads,
@@ -285,8 +308,12 @@ CHECKS: dict[str, Callable[[FamilyCase], None]] = {
     "seeds": check_seeds,
     "probing": check_probing,
     "law_values": check_law_values,
-    **{f"law_one_hash[{kind}]": _law_check(kind, False) for kind in laws.PAIRS},
-    **{f"law_code[{kind}]": _law_check(kind, True) for kind in laws.PAIRS},
+    **{f"law_one_hash[{kind}]": _law_check(kind, "one hash", _one_hash) for kind in laws.PAIRS},
+    **{f"law_code[{kind}]": _law_check(kind, "a whole code", _whole_code) for kind in laws.PAIRS},
+    **{
+        f"law_probes[{kind}]": _law_check(kind, "probes, given the query,", laws.check_probe_law)
+        for kind in laws.PAIRS
+    },
 }
 
 
@@ -340,7 +367,14 @@ def _pickled(family: HashFamily) -> HashFamily:
 
 def _shapes(case: FamilyCase) -> Iterator[tuple[HashFamily, Float32]]:
     for dim, n_hashes, n_tables in SHAPES:
-        yield case.make(dim=dim, n_hashes=n_hashes, n_tables=n_tables, seed=11), case.rows(75, dim)
+        k = laws.hashes_that_fit(case.make, n_hashes)
+        yield case.make(dim=dim, n_hashes=k, n_tables=n_tables, seed=11), case.rows(75, dim)
+
+
+def _similarities(family: HashFamily, rows: Any) -> None:
+    # Not every family has a similarity.
+    with suppress(UnsupportedError):
+        family.similarity_of(rows, rows)
 
 
 def _law_claimed(law: Callable[..., Any], *arguments: Any) -> Any:
