@@ -113,7 +113,8 @@ def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int |
     Raises
     ------
     ArgumentError
-        The rows are not finite, not 2-D, or have another number of columns.
+        The rows are not finite, not 2-D, or have another number of columns; or the family, which is then
+        named, has no codes for them.
     PluginError
         The family broke its contract: another ABI version, a failing method or kernel, codes of the wrong
         shape, dtype or range.
@@ -337,16 +338,17 @@ def _run_native(
 
 
 def _call_python(family: HashFamily, method: str, *arguments: Any) -> Any:
+    where = f"{family_label(family)}.{method}"
     try:
         return getattr(family, method)(*arguments)
-    except (ArgumentError, UnsupportedError, MemoryError):
+    except (UnsupportedError, MemoryError):
         raise
+    except ArgumentError as error:
+        raise ArgumentError(f"{where}: {error.argument}", error.given, error.wanted) from error
     except LshsampleError as error:
-        raise PluginError(f"{family_label(family)}.{method}: {error}") from error
+        raise PluginError(f"{where}: {error}") from error
     except Exception as error:
-        raise PluginError(
-            f"{family_label(family)}.{method} raised {type(error).__name__}: {error}"
-        ) from error
+        raise PluginError(f"{where} raised {type(error).__name__}: {error}") from error
 
 
 def _checked_codes(family: HashFamily, method: str, codes: Any, shape: tuple[int, ...]) -> Codes:
