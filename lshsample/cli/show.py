@@ -6,6 +6,7 @@ import platform
 from typing import Any
 
 import attrs
+from rich.markup import escape
 from rich.table import Column, Table
 
 import lshsample
@@ -21,7 +22,7 @@ __all__ = ["families", "info", "stages"]
 
 
 def _first_line(thing: object) -> str:
-    return (thing.__doc__ or "").strip().split("\n")[0]
+    return (thing.__doc__ or "").strip().split("\n")[0].replace("``", "")
 
 
 def _options(spec: type[FamilySpec]) -> str:
@@ -36,16 +37,20 @@ def _default(field: attrs.Attribute[Any]) -> str:
     default: Any = field.default
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
         default = default.factory()
-    return "" if default is attrs.NOTHING else f"={default!r}"
+    if default is attrs.NOTHING:
+        return ""
+    return f"={default:.4g}" if isinstance(default, float) else f"={default!r}"
 
 
 def families() -> None:
     """List the hash families that are installed, built-in or from plugins."""
     registry = default_registry()
-    table = Table(Column("name", no_wrap=True), "similarity", "own options", "what it is", "plugin")
+    columns = Column("name", no_wrap=True), Column("similarity", max_width=16, overflow="fold")
+    table = Table(*columns, "what it is, its own options, its plugin", show_lines=True)
     for name, cls in registry.families().items():
         assert issubclass(cls, HashFamily)
-        table.add_row(name, cls.similarity, _options(cls.Spec), _first_line(cls), registry.owner(name))
+        about = (_first_line(cls), _options(cls.Spec), registry.owner(name))
+        table.add_row(escape(name), escape(cls.similarity), escape("\n".join(filter(None, about))))
     output.print(table)
 
 

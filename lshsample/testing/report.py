@@ -14,6 +14,8 @@ from lshsample.testing.comparison import Figures
 
 __all__ = ["best_by_label", "comparison_table", "plain", "retrieval_table", "write_plots"]
 
+_RECALL = "recall of the true top 10"
+
 
 def best_by_label(figures: Sequence[Figures], budget: int) -> dict[str, Figures]:
     """For each contender the length of codes with the best recall within a budget; ties to the faster one."""
@@ -111,9 +113,11 @@ def write_plots(figures: Sequence[Figures], folder: Path) -> list[Path]:
         "memory.png": _memory,
     }
     for name, plot in draw.items():
-        figure = Figure(figsize=(8, 5), layout="constrained")
+        figure = Figure(figsize=(11, 5), layout="constrained")
         FigureCanvasAgg(figure)
         plot(figure.subplots(), figures)
+        # Beside the axes: a family's label may be long, and inside it would cover curves.
+        figure.legend(fontsize="small", loc="outside right upper")
         figure.savefig(folder / name, dpi=120)
     return [folder / name for name in draw]
 
@@ -128,7 +132,7 @@ def _style(number: int) -> dict[str, str]:
 
 
 def _recall_against_time(axes: Any, figures: Sequence[Figures]) -> None:
-    """Every length of codes and budget; the line is what no other point of the contender beats."""
+    """Every length of codes and budget; the line joins those that no faster one of the contender beats."""
     for number, label in enumerate(_labels(figures)):
         mine = [point for one in figures if one.label == label for point in one.points]
         points = [(point.query_seconds * 1e6, point.recall) for point in mine]
@@ -138,8 +142,10 @@ def _recall_against_time(axes: Any, figures: Sequence[Figures]) -> None:
                 front.append(point)
         axes.plot(*zip(*front, strict=True), label=label, markersize=4, **_style(number))
         axes.plot(*zip(*points, strict=True), ".", color=f"C{number % 10}", alpha=0.3)
-    axes.set(xscale="log", xlabel="microseconds a query", ylabel="recall of the true top 10")
-    axes.legend(fontsize="small")
+    axes.set(xscale="log", xlabel="microseconds a query", ylabel=_RECALL)
+    axes.set_title(
+        "dots: each length of codes and budget; lines: no faster one finds as much", fontsize="small"
+    )
 
 
 def _recall_against_candidates(axes: Any, figures: Sequence[Figures]) -> None:
@@ -151,15 +157,22 @@ def _recall_against_candidates(axes: Any, figures: Sequence[Figures]) -> None:
         axes.plot(budgets, best, label=label, markersize=4, **_style(number))
         for one in (one for one in figures if one.label == label and one.spec):
             axes.plot(max(one.retrieved, 1), one.retrieved_recall, "x", color=f"C{number % 10}", markersize=4)
-    axes.set(xscale="log", xlabel="candidates a query", ylabel="recall of the true top 10")
-    axes.legend(fontsize="small")
+    axes.set(xscale="log", xlabel="candidates a query", ylabel=_RECALL)
+    axes.set_title(
+        "lines: the best length of codes; crosses: all that tables find, unranked", fontsize="small"
+    )
 
 
 def _memory(axes: Any, figures: Sequence[Figures]) -> None:
-    """The tables' bytes against recall at the middle budget."""
-    middle = figures[0].middle.budget
-    best = best_by_label([one for one in figures if one.spec], middle)
-    for number, (label, one) in enumerate(best.items()):
-        axes.scatter(one.memory_bytes / 2**20, one.middle.recall, label=label, **_style(number))
-    axes.set(xlabel="MB of tables", ylabel=f"recall of the true top 10 within {middle} candidates")
-    axes.legend(fontsize="small")
+    """The tables' bytes against recall at the middle budget, for each length of codes."""
+    for number, label in enumerate(_labels(figures)):  # numbers as in the other plots, so that colours agree
+        mine = sorted(
+            (one for one in figures if one.label == label and one.spec), key=lambda one: one.code_bits
+        )
+        points = [(one.memory_bytes / 2**20, one.middle.recall) for one in mine]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, markersize=4, **_style(number))
+    middle = f"{figures[0].middle.budget:,}"
+    axes.set(xlabel="MB of tables", ylabel=f"{_RECALL} within {middle} candidates")
+    axes.set_xlim(0, 1.05 * axes.get_xlim()[1])
+    axes.set_title("each length of codes", fontsize="small")

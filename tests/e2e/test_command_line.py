@@ -261,7 +261,9 @@ def test_a_result_can_go_to_standard_output(files: Files) -> None:
 
 
 def test_lists() -> None:
-    assert "simhash" in lshsample("families").stdout
+    families = lshsample("families").stdout
+    assert all(word in families for word in ("simhash", "cosine", "density=0.3333", "SoCG 2004"))
+    assert "…" not in families, "names or options are cut off"
     stages = lshsample("stages").stdout
     assert "Retrieve" in stages
     assert "slide-topk" in stages
