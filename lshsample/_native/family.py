@@ -16,6 +16,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import core
+from lshsample._native.addresses import check_callable
 from lshsample._native.core import ffi, lib
 from lshsample.errors import ArgumentError, LshsampleError, PluginError, UnsupportedError
 
@@ -312,6 +313,15 @@ def _check_kernel(where: str, kernel: NativeKernel) -> None:
         )
     if kernel.hash == 0:
         raise PluginError(f"{where}: NativeKernel.hash is 0; wanted the address of an lsh_hash_fn")
+    for name in ("hash", "probe"):
+        address = getattr(kernel, name)
+        try:
+            if address:
+                check_callable(address)
+        except ValueError as error:
+            raise PluginError(
+                f"{where}: NativeKernel.{name} is {error}; wanted the address of an lsh_{name}_fn"
+            ) from None
 
 
 def _run_native(

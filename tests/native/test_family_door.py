@@ -1,5 +1,7 @@
 """The door to hash families: whatever a plugin does, an error that names it or checked codes."""
 
+from pathlib import Path
+
 import attrs
 import numpy as np
 import pytest
@@ -78,6 +80,17 @@ def test_bad_kernels_are_named(kernel, problem):
     with pytest.raises(PluginError, match=problem) as error:
         hash_rows(family_with(kernel=kernel), X)
     assert "Configurable.native" in str(error.value)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not tell what is mapped")
+@pytest.mark.parametrize("name", ["hash", "probe"])
+def test_addresses_without_code_are_never_called(name):
+    good = good_kernel()
+    for address in (good.state, good.hash & 0xFFFF, 2**62):
+        with pytest.raises(
+            PluginError, match=rf"native: NativeKernel.{name} is 0x.*, where there is no code"
+        ):
+            hash_rows(family_with(kernel=attrs.evolve(good, **{name: address})), X)
 
 
 HASH_SIGNATURE = (
