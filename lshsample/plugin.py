@@ -89,16 +89,20 @@ def get_include() -> str:
     return str(installed if installed.is_dir() else checkout)
 
 
-def _inner_products(q: Rows, x: Rows) -> tuple[Floats, Floats, Floats]:
-    """Inner products of rows and their squared norms, in float64."""
+def _inner_products(q: Any, x: Any) -> Floats:
+    """Inner products of rows, in float64."""
+    if sp.issparse(q) or sp.issparse(x):
+        both = sp.csr_array(q).astype(np.float64).multiply(sp.csr_array(x).astype(np.float64))
+        return np.asarray(both.sum(axis=1), dtype=np.float64).reshape(-1)
+    return np.asarray(np.einsum("ij,ij->i", q, x, dtype=np.float64))
 
-    def pairs(a: Rows, b: Rows) -> Floats:
-        if sp.issparse(a) or sp.issparse(b):
-            both: Any = sp.csr_array(a).astype(np.float64).multiply(sp.csr_array(b).astype(np.float64))
-            return np.asarray(both.sum(axis=1), dtype=np.float64).reshape(-1)
-        return np.asarray(np.einsum("ij,ij->i", a, b, dtype=np.float64))
 
-    return pairs(q, x), pairs(q, q), pairs(x, x)
+def _distances(q: Any, x: Any) -> Floats:
+    """Euclidean distances of rows, in float64, from their differences: norms and inner products cancel."""
+    sparse = sp.issparse(q) or sp.issparse(x)
+    q, x = (sp.csr_array(rows) if sparse else rows for rows in (q, x))
+    difference = q.astype(np.float64) - x.astype(np.float64)
+    return np.asarray(np.sqrt(_inner_products(difference, difference)))
 
 
 @attrs.frozen(kw_only=True)
@@ -191,11 +195,8 @@ class HashFamily(ABC):
     def __init__(self, spec: FamilySpec) -> None:
         self.spec = spec
         if self.code_bits > 32:
-            raise ArgumentError(
-                "n_hashes",
-                f"{spec.n_hashes} hashes of {self.bits_per_hash} bits",
-                "a code of at most 32 bits",
-            )
+            given = f"{spec.n_hashes} hashes of {self.bits_per_hash} bits"
+            raise ArgumentError("n_hashes", given, "a code of at most 32 bits")
 
     dim = property(lambda self: self.spec.dim)
     n_hashes = property(lambda self: self.spec.n_hashes)
@@ -360,16 +361,16 @@ class HashFamily(ABC):
             Computed here for the similarities "cosine" (0 where a row is zero), "inner_product" and
             "euclidean" (a distance); a family with another one overrides this.
         """
-        inner, q_norms, x_norms = _inner_products(q, x)
+        if self.similarity == "euclidean":
+            return _distances(q, x)
+        inner = _inner_products(q, x)
         if self.similarity == "inner_product":
             return inner
-        if self.similarity == "euclidean":
-            return np.asarray(np.sqrt(np.maximum(q_norms - 2 * inner + x_norms, 0)))
         if self.similarity != "cosine":
             raise UnsupportedError(
                 f"family {type(self).__name__} does not say how to compute {self.similarity!r}"
             )
-        scale = np.sqrt(q_norms) * np.sqrt(x_norms)
+        scale = np.sqrt(_inner_products(q, q)) * np.sqrt(_inner_products(x, x))
         return np.asarray(np.clip(np.divide(inner, scale, out=np.zeros_like(inner), where=scale > 0), -1, 1))
 
     def native(self) -> NativeKernel | None:

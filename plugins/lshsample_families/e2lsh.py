@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 from scipy.special import ndtr
 
 from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows, integer, number
@@ -199,14 +197,6 @@ class E2LSH(HashFamily):
         ratios, places = np.unique(np.minimum(np.abs(given), 1e200) / self.spec.width, return_inverse=True)
         law = _wrapped_law(ratios, 2**self.spec.bits)[places].reshape(given.shape)
         return np.where(np.isnan(given), np.nan, law)
-
-    def similarity_of(self, q: Rows, x: Rows) -> Floats:
-        """Euclidean distances (n,) of pairs of rows, from their differences, so that none cancels."""
-        if isinstance(q, np.ndarray) and isinstance(x, np.ndarray):
-            return np.asarray(np.linalg.norm(q.astype(np.float64) - x, axis=1))
-        both: Any = [sp.csr_array(rows).astype(np.float64) for rows in (q, x)]
-        difference = both[0] - both[1]
-        return np.asarray(np.sqrt(difference.multiply(difference).sum(axis=1))).reshape(-1)
 
 
 def _wrapped_law(ratios: Floats, period: int) -> Floats:

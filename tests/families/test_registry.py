@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from lshsample_families import lshsample_hash_families as builtin_families
 
 from lshsample import registry
@@ -182,3 +183,17 @@ def test_text_that_is_neither_json_nor_toml(text):
             ArgumentError, match=rf"text: given .*; wanted {form}|data: given \{{\}}; wanted a map"
         ):
             read(text)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+def test_distances_of_near_rows_do_not_cancel(kind):
+    """What a plugin of similarity "euclidean" gets without saying more."""
+
+    class Far(Toy):
+        similarity = "euclidean"
+
+    x = np.full((1, 4), 1e6, np.float32)
+    q = x + np.float32([[0, 0.0625, 0, 0]])
+    family = Far(FamilySpec(dim=4))
+    assert family.similarity_of(kind(q), x).tolist() == [0.0625]
+    assert family.similarity_of(kind(x), kind(x)).tolist() == [0.0]
