@@ -18,8 +18,8 @@ import pluggy
 import scipy.sparse as sp
 
 from lshsample._native import core
-from lshsample._native.family import with_checked_rows
-from lshsample.errors import ArgumentError, UnsupportedError
+from lshsample._native.family import check_made, with_checked_rows
+from lshsample.errors import UnsupportedError
 from lshsample.specs import integer, number, one_of
 
 if TYPE_CHECKING:
@@ -193,10 +193,8 @@ class HashFamily(ABC):
                 setattr(cls, name, with_checked_rows(vars(cls)[name], argument))
 
     def __init__(self, spec: FamilySpec) -> None:
+        check_made(self, spec)
         self.spec = spec
-        if self.code_bits > 32:
-            given = f"{spec.n_hashes} hashes of {self.bits_per_hash} bits"
-            raise ArgumentError("n_hashes", given, "a code of at most 32 bits")
 
     dim = property(lambda self: self.spec.dim)
     n_hashes = property(lambda self: self.spec.n_hashes)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KernelStruct",
+    "check_made",
     "checked_rows",
     "family_label",
     "hash_rows",
@@ -67,6 +68,19 @@ def family_label(family: HashFamily) -> str:
     """How errors name a family: its class with its module, which names the plugin."""
     cls = type(family)
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def check_made(family: HashFamily, spec: Any) -> None:
+    """What a family is made from: a spec of its class, and codes that have room in 32 bits."""
+    if not isinstance(spec, family.Spec):
+        raise ArgumentError("spec", repr(spec), f"a {family.Spec.__name__}")
+    bits = family.bits_per_hash
+    if not isinstance(bits, (int, np.integer)) or bits < 1:
+        where = f"{family_label(family)}.bits_per_hash"
+        raise PluginError(f"{where} is {bits!r}; wanted a positive integer")
+    if spec.n_hashes * bits > 32:
+        given = f"{spec.n_hashes} hashes of {bits} bits"
+        raise ArgumentError("n_hashes", given, "a code of at most 32 bits")
 
 
 def checked_rows(

@@ -295,3 +295,17 @@ def test_bad_seeds_are_named(made, problem):
     with pytest.raises(PluginError, match=f"Unseeded.with_seed:? .*{problem}"):
         reseeded(family, 7)
     assert reseeded(make_family("simhash", dim=5), 7).seed == 7
+
+
+@pytest.mark.parametrize("bits", [0, -3, 2.5, "2", None])
+def test_bad_numbers_of_bits_are_named(bits):
+    class Wide(Configurable):
+        bits_per_hash = bits
+
+    with pytest.raises(PluginError, match=r"Wide\.bits_per_hash is .*; wanted a positive integer"):
+        Wide(FamilySpec(dim=5, n_hashes=3, n_tables=2))
+
+
+def test_what_is_no_spec_is_refused():
+    with pytest.raises(ArgumentError, match=r"spec: given \{'dim': 5\}; wanted a FamilySpec"):
+        Configurable({"dim": 5})
