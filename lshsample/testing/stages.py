@@ -16,6 +16,7 @@ forced"})``.
 
 from __future__ import annotations
 
+import copy
 import functools
 import pickle
 from collections.abc import Callable, Iterator, Mapping
@@ -61,7 +62,7 @@ class StageCase:
         _, queries, include = _world()
         forced = include[:rows] if pipeline.takes_include else None
         with _no_refusal():
-            return _bound(pipeline).sample(queries[:rows], include=forced, **{"threads": 1, **options})
+            return _bound(pipeline).sample(queries[:rows].copy(), include=forced, **{"threads": 1, **options})
 
 
 @functools.cache
@@ -82,18 +83,21 @@ def _bound(pipeline: Pipeline) -> Sampler:
 
 @attrs.frozen
 class _Watch(SamplerStage):
-    """Runs a stage, and tells when it changes the set that it was given."""
+    """Runs a stage, and tells when it changes what it was given: the set, the queries, the items."""
 
     stage: SamplerStage
 
     def apply(self, active: ActiveSet, batch: Batch) -> ActiveSet:
-        before = active.indptr.copy(), active.ids.copy(), active.counts.copy()
+        given: dict[str, tuple[Any, ...]] = {
+            "arrays of the set that it is given": (active.indptr, active.ids, active.counts),
+            "queries": (batch.queries,),
+            "items": (batch.vectors, batch.state.vectors if batch.state else None),
+        }
+        before = copy.deepcopy(given)
         result = self.stage.apply(active, batch)
-        after = (active.indptr, active.ids, active.counts)
-        same = all(
-            np.array_equal(np.asarray(old), np.asarray(new)) for old, new in zip(before, after, strict=True)
-        )
-        assert same, "the stage changes the arrays of the set that it is given"
+        for what, arrays in given.items():
+            same = (np.array_equal(old, new) for old, new in zip(before[what], arrays, strict=True))
+            assert all(same), f"the stage changes the {what}"
         return result
 
 

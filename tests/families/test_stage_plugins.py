@@ -94,6 +94,18 @@ class InPlace(SamplerStage):
 
 
 @attrs.frozen
+class NormalizesQueries(SamplerStage):
+    """Saves a copy: the caller's queries have norm 1 from then on."""
+
+    def needs(self):
+        return frozenset({"queries"})
+
+    def apply(self, active, batch):
+        batch.queries[:] /= np.linalg.norm(batch.queries, axis=1, keepdims=True)
+        return active
+
+
+@attrs.frozen
 class ReusesDraws(SamplerStage):
     """Draws what a later Uniform will draw again: nothing that comes after it is independent of it."""
 
@@ -207,6 +219,7 @@ def test_a_random_stage_passes(check):
         (Unsorted(), "contract", "not ascending and unique"),
         (Beyond(), "contract", "out of range"),
         (InPlace(), "contract", "changes the arrays"),
+        (NormalizesQueries(), "contract", "changes the queries"),
         (Coin(), "forced_ids", "drops the forced ids"),
         (ReusesDraws(), "law", "as often as log_inclusion says"),
         (Unplain((3,)), "spec", "a plain value"),
