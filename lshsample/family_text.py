@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import ast
-import re
 from typing import Any
 
 from lshsample.errors import ArgumentError
 from lshsample.registry import families
 
 __all__ = ["parse_family"]
-
-#: Commas that are not inside of a mapping or a tuple.
-_COMMAS = re.compile(r",(?![^{(\[]*[})\]])")
 
 
 def parse_family(text: str, argument: str = "family") -> tuple[str, dict[str, Any]]:
@@ -43,19 +39,34 @@ def parse_family(text: str, argument: str = "family") -> tuple[str, dict[str, An
     ('cross-polytope', {'dimension': 64, 'projection': 'gaussian'})
     >>> parse_family("simple-lsh:headroom=2,inner={'family': 'e2lsh', 'width': 2.5}")[1]["inner"]
     {'family': 'e2lsh', 'width': 2.5}
+    >>> parse_family("multiprobe:inner={'family': 'simple-lsh', 'inner': {'family': 'e2lsh'}},probes=3")[1]
+    {'inner': {'family': 'simple-lsh', 'inner': {'family': 'e2lsh'}}, 'probes': 3}
     """
     name, _, options = text.partition(":")
     if name not in families():
         raise ArgumentError(
             argument, repr(text), f"one of {', '.join(families())}, perhaps with :option=value"
         )
-    found = {}
-    for part in filter(None, _COMMAS.split(options)):
+    found: dict[str, Any] = {}
+    for part in filter(None, _split(options)):
         key, equals, value = part.partition("=")
-        if not equals:
-            raise ArgumentError(argument, repr(text), "options as name:option=value,option=value")
+        if not equals or key in found:
+            wanted = "options as name:option=value,option=value, each once"
+            raise ArgumentError(argument, repr(text), wanted)
         found[key] = _value(value)
     return name, found
+
+
+def _split(text: str) -> list[str]:
+    """The parts between commas that are inside of no mapping, list or tuple."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "{[(") - (letter in "}])")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def _value(text: str) -> Any:

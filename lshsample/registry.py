@@ -364,7 +364,10 @@ def _inner_family(value: Any, outer: Any, field: attrs.Attribute[Any]) -> HashFa
                 value[name],
                 "the family's own options only: its shape is the outer one's",
             )
-    return family_from_dict({**value, **shape})
+    try:
+        return family_from_dict({**value, **shape})
+    except ArgumentError as error:
+        raise ArgumentError(f"{field.name}.{error.argument}", error.given, error.wanted) from None
 
 
 def family_option(default: str, **options: Any) -> Any:

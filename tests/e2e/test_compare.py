@@ -96,7 +96,7 @@ def test_a_family_that_refuses_the_rows_is_told_with_its_reason():
     assert "at most 65536 columns" in refused["simhash"]
 
 
-@pytest.mark.parametrize("text", ["simhahs", "simhash:projection", ""])
+@pytest.mark.parametrize("text", ["simhahs", "simhash:projection", "", "e2lsh:width=2,width=3"])
 def test_contenders_that_there_are_not(text):
     with pytest.raises(ArgumentError, match="family: given"):
         Contender.parse(text)

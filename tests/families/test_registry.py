@@ -197,3 +197,16 @@ def test_distances_of_near_rows_do_not_cancel(kind):
     family = Far(FamilySpec(dim=4))
     assert family.similarity_of(kind(q), x).tolist() == [0.0625]
     assert family.similarity_of(kind(x), kind(x)).tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("inner", "argument"),
+    [
+        ({"family": "simhahs"}, r"inner\.name: given 'simhahs'"),
+        ({"family": "simhash", "density": 2.0}, r"inner\.density: given 2\.0"),
+        ({"family": "simple-lsh", "inner": {"family": "e2lsh", "width": 0}}, r"inner\.inner\.width: given 0"),
+    ],
+)
+def test_a_wrapped_familys_errors_say_where_it_stands(inner, argument):
+    with pytest.raises(ArgumentError, match=f"^{argument}; wanted"):
+        make_family("multiprobe", dim=5, inner=inner)
