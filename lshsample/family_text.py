@@ -1,4 +1,4 @@
-"""A hash family and its options as one line of text, as commands and configuration files take it."""
+"""Hash families and their options as one line of text, as commands and configuration files take it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from lshsample.errors import ArgumentError
 from lshsample.registry import families
 
-__all__ = ["parse_family"]
+__all__ = ["parse_family", "split_families"]
 
 
 def parse_family(text: str, argument: str = "family") -> tuple[str, dict[str, Any]]:
@@ -55,6 +55,23 @@ def parse_family(text: str, argument: str = "family") -> tuple[str, dict[str, An
             raise ArgumentError(argument, repr(text), wanted)
         found[key] = _value(value)
     return name, found
+
+
+def split_families(text: str) -> list[str]:
+    """Several families in one line, with commas between them as between their options.
+
+    Examples
+    --------
+    >>> split_families("simhash, e2lsh:width=2,bits=8, simple-lsh:inner={'family': 'e2lsh', 'width': 2.5}")
+    ['simhash', 'e2lsh:width=2,bits=8', "simple-lsh:inner={'family': 'e2lsh', 'width': 2.5}"]
+    """
+    families: list[str] = []
+    for part in map(str.strip, _split(text)):
+        if families and "=" in part.partition(":")[0]:
+            families[-1] += f",{part}"
+        else:
+            families.append(part)
+    return families
 
 
 def _split(text: str) -> list[str]:

@@ -40,7 +40,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def _names(metafunc: pytest.Metafunc) -> list[str]:
     text = metafunc.config.getoption("--lshsample-families")
     if text:
-        return [name.strip() for name in text.split(",")]
+        from lshsample.family_text import split_families
+
+        return split_families(text)
     named = getattr(metafunc.module, "LSHSAMPLE_FAMILIES", None)
     if named is not None:
         return list(named)
