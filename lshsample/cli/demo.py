@@ -22,6 +22,10 @@ Result = dict[str, Any]
 N_EXAMPLES = 3
 
 
+#: Narrower than what is chosen for so many rows: as accurate here, in a fifth of the time.
+_QUICK = TrainConfig(hidden=(256,), dropout=0.2, epochs=4, lr=0.0085)
+
+
 def demo(
     threads: Threads = None,
     seed: Annotated[int, typer.Option(help="Names every random choice.")] = 0,
@@ -33,7 +37,7 @@ def demo(
     console.print(
         f"   train: {data.train}\n   test:  {data.test}", highlight=False, markup=False, soft_wrap=True
     )
-    config = TrainConfig(seed=seed).resolve(data.train)
+    config = attrs.evolve(_QUICK, seed=seed).resolve(data.train)
     console.print(
         "[bold]2.[/] A network whose output layer computes only what its hash tables and a uniform draw pick:"
     )

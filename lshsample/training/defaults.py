@@ -16,17 +16,18 @@ from lshsample.errors import ArgumentError
 
 __all__ = ["Defaults", "choose_defaults"]
 
-#: Rows times hidden units: a wide layer under heavy dropout is what generalizes from few rows.
-_ROWS_BY_UNITS = 24_000_000
+#: Rows times hidden units, beyond which width would cost too much time.
+_ROWS_BY_UNITS = 1_000_000_000
 #: Weights of the hidden and the output layer, beyond which width would cost too much memory.
 _WEIGHTS = 110_000_000
 _WIDTHS = (128, 1024)
-#: Hidden units that dropout leaves, on average.
+#: Hidden units that dropout leaves, on average, of few rows; and how many are few.
 _KEPT_UNITS = 205
+_FEW_ROWS = 20_000
 #: Steps an epoch that a batch should leave.
 _STEPS_AN_EPOCH = 150
 _BATCHES = (64, 256)
-#: Rows seen in a run with dropout, over all epochs.
+#: Rows seen in a run with dropout over all epochs, where they are few.
 _ROWS_SEEN = 200_000
 _EPOCHS = (2, 20)
 #: The learning rate of a batch of 128 rows and 1,024 units.
@@ -94,15 +95,16 @@ def choose_defaults(x: sp.csr_array, y: sp.csr_array) -> Defaults:
     -----
     With n rows, F features, N labels, H hidden units and batches of B rows; "power of two" rounds down:
 
-    - ``hidden``: H = 24e6 / n, a power of two from 128 to 1,024, halved while (F + N) H > 110e6 (1.3 GB of
-      weights and Adam's moments), not below 16. Few rows want a wide layer under heavy dropout, many rows do
-      well with a narrow one, which is what they can afford.
-    - ``dropout``: 1 - 205 / H, at least 0: about 205 units work at a time, whatever the width.
+    - ``hidden``: H = 1e9 / n, a power of two from 128 to 1,024, halved while (F + N) H > 110e6 (1.3 GB of
+      weights and Adam's moments), not below 16.
+    - ``dropout``: 1 - 205 s^(1/3) / H, at least 0, with s = max(1, n / 20,000): about 205 units work at a
+      time, whatever the width, and more where there are rows enough to tell them apart.
     - ``batch_size``: B = n / 150, a power of two from 64 to 256.
-    - ``epochs``: 200,000 / n, half of that without dropout, from 2 to 20. Without dropout, a third and a
-      fourth pass overfitted labels with few rows: P@3 fell, though P@1 did not.
-    - ``lr``: 3e-3 sqrt(1024 / H) sqrt(B / 128): Adam moves each weight by about lr a step, so a unit's input
-      moves with the width and a gradient's noise falls with the batch.
+    - ``epochs``: 200,000 / n, and 10 / s^(1/3) beyond 20,000 rows; without dropout 100,000 / n; from 2 to 20.
+      Without dropout, a third and a fourth pass overfitted labels with few rows: P@3 fell, though P@1 did
+      not.
+    - ``lr``: 3e-3 sqrt(1024 / H) sqrt(B / 128), and with dropout / s^(1/4): Adam moves each weight by about
+      lr a step, so a unit's input moves with the width, and a gradient's noise falls with the batch.
     - ``n_active``: 4,096, at most half of the labels.
     - ``weighting``: "idf-l2" where values are whole numbers (flags or counts), else "l2": values that are not
       have been weighted by whoever made the data.
@@ -120,16 +122,18 @@ def choose_defaults(x: sp.csr_array, y: sp.csr_array) -> Defaults:
     """
     _check(x, y)
     n_rows, n_labels = x.shape[0], y.shape[1]
-    hidden = _hidden(n_rows, x.shape[1] + n_labels)
-    dropout = round(max(0.0, 1.0 - _KEPT_UNITS / hidden), 2)
+    hidden, many = _hidden(n_rows, x.shape[1] + n_labels), max(1.0, n_rows / _FEW_ROWS)
+    dropout = round(max(0.0, 1.0 - _KEPT_UNITS * many ** (1 / 3) / hidden), 2)
     batch_size = _power_of_two(n_rows / _STEPS_AN_EPOCH, *_BATCHES)
+    epochs = _ROWS_SEEN / n_rows * (many ** (2 / 3) if dropout else 0.5)
+    lr = _RATE * math.sqrt(1024 / hidden * batch_size / 128) / (many**0.25 if dropout else 1.0)
     return Defaults(
         hidden=(hidden,),
         weighting="idf-l2" if _whole(x) else "l2",
         dropout=dropout,
         batch_size=batch_size,
-        epochs=_within(round(_ROWS_SEEN * (1.0 if dropout else 0.5) / n_rows), *_EPOCHS),
-        lr=float(f"{_RATE * math.sqrt(1024 / hidden * batch_size / 128):.2g}"),
+        epochs=_within(round(epochs), *_EPOCHS),
+        lr=float(f"{lr:.2g}"),
         n_active=max(1, min(_ACTIVE, n_labels // 2)),
         n_hashes=None,
         n_tables=None,

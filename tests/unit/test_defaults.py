@@ -42,8 +42,16 @@ def test_many_rows_and_labels_get_a_narrow_layer_without_dropout():
 
 def test_without_dropout_rows_are_passed_over_half_as_often():
     wide, narrow = chosen(40_000, 100, 100), chosen(40_000, 400_000, 400_000)
-    assert (wide.dropout > 0, wide.epochs) == (True, 5)
+    assert (wide.dropout > 0, wide.epochs) == (True, 8)
     assert (narrow.dropout, narrow.epochs) == (0.0, 2)
+
+
+def test_more_rows_leave_more_units_in_smaller_steps():
+    few, more, many = (chosen(n, 60_000, 20_000) for n in (20_000, 100_000, 600_000))
+    assert few.hidden == more.hidden == many.hidden == (1024,)
+    assert few.dropout > more.dropout > many.dropout > 0.3
+    assert few.epochs > more.epochs > many.epochs > 2
+    assert more.lr > many.lr
 
 
 def test_width_is_bounded_by_memory():
