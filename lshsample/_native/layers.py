@@ -89,7 +89,7 @@ def matmul_nt(
     array([[9., 1.]], dtype=float32)
     """
     n_threads = threads_or_default(threads)
-    left, right = matrix(a, "a"), matrix(b, "b", cols=a.shape[1] if np.ndim(a) == 2 else None)
+    left, right = matrix(a, "a"), matrix(b, "b", cols=a.shape[1])
     n = b.shape[0] if rows is None else row_ids(rows, "rows", b.shape[0]).size
     bias_pointer, bias_stride = strided_vector(bias, "bias", b.shape[0])
     result = new_or_checked(out, a.shape[0], n, a, b, bias)
@@ -151,7 +151,7 @@ def matmul_tn(a: Float32, b: Float32, *, out: Float32 | None = None, threads: in
         A wrong dtype, layout or shape.
     """
     n_threads = threads_or_default(threads)
-    left, right = matrix(a, "a"), matrix(b, "b", rows=a.shape[0] if np.ndim(a) == 2 else None)
+    left, right = matrix(a, "a"), matrix(b, "b", rows=a.shape[0])
     result = new_or_checked(out, a.shape[1], b.shape[1], a, b)
     check(lib.lsh_matmul_tn(left, right, matrix(result, "out"), n_threads), "matmul_tn")
     return result
@@ -312,7 +312,7 @@ def csr_sampled_matmul(
         A wrong dtype, layout or shape, offsets that fall, or an id out of range.
     """
     n_threads = threads_or_default(threads)
-    left, right = matrix(h, "h"), matrix(weights, "weights", cols=h.shape[1] if np.ndim(h) == 2 else None)
+    left, right = matrix(h, "h"), matrix(weights, "weights", cols=h.shape[1])
     row_ids(ids, "ids", weights.shape[0])
     offsets = pointer("int64_t *", csr_pattern(indptr, "indptr", h.shape[0], ids.size))
     bias_pointer, bias_stride = strided_vector(bias, "bias", weights.shape[0])

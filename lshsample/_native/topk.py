@@ -59,7 +59,7 @@ def top_k(
     2 m n d operations, as the product, with heaps of k places beside it.
     """
     n_threads = threads_or_default(threads)
-    left, right = matrix(h, "h"), matrix(weights, "weights", cols=h.shape[1] if np.ndim(h) == 2 else None)
+    left, right = matrix(h, "h"), matrix(weights, "weights", cols=h.shape[1])
     if _checked_k(k) > weights.shape[0]:
         raise ArgumentError("k", k, f"an integer from 1 to {weights.shape[0]}, the number of rows of weights")
     bias_pointer, bias_stride = strided_vector(bias, "bias", weights.shape[0])
@@ -162,7 +162,7 @@ def csr_top_k(
         A wrong dtype, layout or shape, offsets that fall, an id out of range, or k below 1.
     """
     n_threads = threads_or_default(threads)
-    left, right = matrix(h, "h"), matrix(weights, "weights", cols=h.shape[1] if np.ndim(h) == 2 else None)
+    left, right = matrix(h, "h"), matrix(weights, "weights", cols=h.shape[1])
     vector(ids, "ids", np.int32)
     vector(indptr, "indptr", np.int64, len(h) + 1)
     if indptr[-1] != ids.size:

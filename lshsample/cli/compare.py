@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import attrs
 import typer
 from rich.console import Console
 from rich.measure import Measurement
 
-from lshsample.cli.app import (
-    JsonFile,
-    Threads,
-    TrustRows,
-    console,
-    environment,
-    load_data,
-    output,
-    write_json,
-)
+from lshsample.cli.app import JsonFile, Threads, TrustRows, console, environment, output, write_json
+from lshsample.cli.workload import LayerModel, MostItems, told_workload
 from lshsample.errors import ArgumentError
-from lshsample.nn import Network
 from lshsample.testing.comparison import Contender, Settings, all_contenders
 from lshsample.testing.comparison import compare as run
 from lshsample.testing.report import comparison_table, plain, retrieval_table, write_plots
-from lshsample.testing.workloads import Workload
 
-__all__ = ["compare", "workload_of"]
+__all__ = ["compare"]
 
 
 def compare(
@@ -39,9 +29,7 @@ def compare(
             "items and queries. With --model, its rows go through the network.",
         ),
     ] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="Folder of a trained model: items are the units of its last layer.")
-    ] = None,
+    model: LayerModel = None,
     family: Annotated[
         list[str] | None,
         typer.Option(help="A family, or family:option=value,option=value; repeat it. [default: all]"),
@@ -53,7 +41,7 @@ def compare(
         str, typer.Option(help="Lengths of codes that each family is tried with.")
     ] = "4,6,8,10,12",
     n_tables: Annotated[int, typer.Option(min=1, help="Tables, L.")] = 50,
-    items: Annotated[int | None, typer.Option(min=100, help="At most so many items.")] = None,
+    items: MostItems = None,
     queries: Annotated[int, typer.Option(min=1, help="Queries.")] = 200,
     seed: Annotated[int, typer.Option(help="Names every random choice.")] = 0,
     threads: Threads = None,
@@ -70,12 +58,7 @@ def compare(
         threads=threads,
         seed=seed,
     )
-    workload = workload_of(file, model, items, queries, seed, trust_rows, threads)
-    console.print(
-        f"{workload.name}: {workload.n_items:,} items of {workload.dim:,} columns, "
-        f"{workload.queries.shape[0]} queries",
-        highlight=False, markup=False, soft_wrap=True,
-    )  # fmt: skip
+    workload = told_workload(file, model, items, queries, seed, trust_rows, threads)
     with console.status("") as status:
         figures, refused = run(contenders, workload, settings, status.update)
     for table in (comparison_table(figures), retrieval_table(figures)):
@@ -100,24 +83,3 @@ def _integers(text: str, option: str) -> tuple[int, ...]:
     if not values or values[0] < 1:
         raise ArgumentError(option, repr(text), "positive integers such as 100,1000")
     return values
-
-
-def workload_of(
-    file: Path | None,
-    model: Path | None,
-    items: int | None,
-    queries: int,
-    seed: int,
-    trust_rows: bool,
-    threads: int | None,
-) -> Workload:
-    """What the arguments name: a trained layer, a data file's rows, or without any, synthetic rows."""
-    if file is None:
-        if model is not None:
-            raise ArgumentError("FILE", "nothing", "a data file whose rows go through the model")
-        return Workload.synthetic(items or 20_000, n_queries=queries, seed=seed)
-    sizes: dict[str, Any] = {"n_items": items, "n_queries": queries, "seed": seed}
-    if model is None:
-        return Workload.of_rows(f"rows of {file.name}", load_data(file, trust_rows, threads).x, **sizes)
-    network = Network.load(model)
-    return Workload.of_layer(network, load_data(file, trust_rows, threads).x, **sizes)

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from lshsample.cli.app import JsonFile, Threads, TrustRows, console, environment, output, write_json
-from lshsample.cli.compare import workload_of
+from lshsample.cli.workload import LayerModel, MostItems, told_workload
 from lshsample.family_text import parse_family
 from lshsample.registry import family_to_json
 from lshsample.tuning import Goal, Measures, Tuned
@@ -29,9 +29,7 @@ def tune(
             "items. With --model, its rows go through the network.",
         ),
     ] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="Folder of a trained model: items are the units of its last layer.")
-    ] = None,
+    model: LayerModel = None,
     recall: Annotated[float, typer.Option(help="Share of the k nearest items to be found.")] = 0.9,
     k: Annotated[int, typer.Option(help="How many nearest items count.")] = 10,
     size: Annotated[int | None, typer.Option(help="At most so many ids per query.")] = None,
@@ -42,7 +40,7 @@ def tune(
     seconds: Annotated[float | None, typer.Option(help="At most so long per query, on one thread.")] = None,
     family: Annotated[str, typer.Option(help="The family, or family:option=value,option=value.")] = "simhash",
     max_tables: Annotated[int, typer.Option(help="At most so many tables.")] = 512,
-    items: Annotated[int | None, typer.Option(min=100, help="At most so many items.")] = None,
+    items: MostItems = None,
     queries: Annotated[int, typer.Option(min=4, help="Queries: half choose, half check.")] = 200,
     seed: Annotated[int, typer.Option(help="Names every random choice.")] = 0,
     threads: Threads = None,
@@ -55,12 +53,7 @@ def tune(
         memory_bytes=memory_bytes, seconds=seconds,
     )  # fmt: skip
     name, options = parse_family(family)
-    workload = workload_of(file, model, items, queries, seed, trust_rows, threads)
-    console.print(
-        f"{workload.name}: {workload.n_items:,} items of {workload.dim:,} columns, "
-        f"{workload.queries.shape[0]} queries",
-        highlight=False, markup=False, soft_wrap=True,
-    )  # fmt: skip
+    workload = told_workload(file, model, items, queries, seed, trust_rows, threads)
     tuned = run(
         workload.items, workload.queries, goal,
         family=name, seed=seed, max_tables=max_tables, threads=threads, **options,
