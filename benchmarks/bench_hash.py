@@ -14,8 +14,8 @@ import scipy.sparse as sp
 from turns import in_turns
 
 from lshsample._native import core
-from lshsample._native.family import hash_rows, probe_rows
 from lshsample.errors import ArgumentError
+from lshsample.hashing import hash_rows, probe_rows
 from lshsample.registry import families, make_family
 
 ROWS, DIM, N_TABLES, THREADS = 670_091, 128, 50, 2

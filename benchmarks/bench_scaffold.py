@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from lshsample._native.family import hash_rows
+from lshsample.hashing import hash_rows
 from lshsample.registry import make_family
 from lshsample.scaffold import write_package
 

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from turns import in_turns
 
 from lshsample._native import core
-from lshsample._native.family import hash_rows
+from lshsample.hashing import hash_rows
 from lshsample.registry import make_family
 
 SETS, EACH, DIM, THREADS = 100_000, 100, 1_000_000, 2

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from lshsample._native.family import hash_rows
+    from lshsample.hashing import hash_rows
     from lshsample.nn import SGD, Adagrad, Adam, Dense, Input, LearningRate, Network, Rehash, Sampled, Sparse
     from lshsample.registry import families, make_family
     from lshsample.sampling import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lshsample.training import Callback, EarlyStop, History, ProgressBar, Trainer
 
 _HOMES = {
-    "lshsample._native.family": ("hash_rows",),
+    "lshsample.hashing": ("hash_rows",),
     "lshsample.registry": ("families", "make_family"),
     "lshsample.tables": ("HashTables",),
     "lshsample.sampling": (

@@ -1,85 +1,43 @@
 """The public plugin API: what a package needs to bring hash families and sampler stages of its own.
 
 A plugin is a module (or object) named by an entry point of the group ``lshsample``; its hooks are marked with
-:data:`hookimpl`. The built-in families are such a plugin (``lshsample_families``), with no private door.
+:data:`hookimpl`. The built-in families are such a plugin (``lshsample_families``), and import nothing else of
+lshsample.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import attrs
-import numpy as np
-import numpy.typing as npt
-import pluggy
-import scipy.sparse as sp
-
-from lshsample._native import core
-from lshsample._native.family import check_made, with_checked_rows
-from lshsample.errors import UnsupportedError
+from lshsample._native.core import isa
+from lshsample.errors import ArgumentError, PluginError, UnsupportedError
+from lshsample.family import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows
+from lshsample.hookspecs import hookimpl
+from lshsample.registry import family_option
+from lshsample.sampling import ActiveSet, Batch, SamplerStage
 from lshsample.specs import integer, number, one_of
-
-if TYPE_CHECKING:
-    from lshsample.sampling import ActiveSet, Batch, SamplerStage
 
 __all__ = [
     "ActiveSet",
+    "ArgumentError",
     "Batch",
     "Codes",
     "FamilySpec",
     "Floats",
     "HashFamily",
     "NativeKernel",
+    "PluginError",
     "Rows",
     "SamplerStage",
+    "UnsupportedError",
+    "family_option",
     "get_include",
     "hookimpl",
-    "hookspec",
     "integer",
     "isa",
     "number",
     "one_of",
 ]
-
-#: What a plugin's stages need lives in a layer above this one: found when it is first asked for.
-_STAGES = ("ActiveSet", "Batch", "SamplerStage")
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _STAGES:
-        raise AttributeError(f"module 'lshsample.plugin' has no attribute {name!r}")
-    return getattr(import_module("lshsample.sampling"), name)
-
-
-#: Marks a plugin's hooks.
-hookimpl = pluggy.HookimplMarker("lshsample")
-hookspec = pluggy.HookspecMarker("lshsample")
-
-Rows = npt.NDArray[np.float32] | sp.csr_array
-"""Rows that a family hashes: dense (n, dim) float32, or canonical CSR with float32 values."""
-
-Codes = npt.NDArray[np.uint32]
-Floats = npt.NDArray[np.float64]
-
-
-@hookspec
-def lshsample_hash_families() -> dict[str, type[HashFamily]]:
-    """Return the plugin's families: name to class. A name that another plugin has taken is an error."""
-    raise NotImplementedError
-
-
-@hookspec
-def lshsample_sampler_stages() -> dict[str, type[SamplerStage]]:
-    """Return the plugin's stages: name, which is the class's own, to class. A taken name is an error."""
-    raise NotImplementedError
-
-
-def isa() -> str:
-    """The instruction set in use: ``"baseline"``, ``"avx2"`` or ``"avx512"``; choose your kernel by it."""
-    return core.isa()
 
 
 def get_include() -> str:
@@ -87,311 +45,3 @@ def get_include() -> str:
     here = Path(__file__).resolve().parent
     installed, checkout = here / "include", here.parent / "cext" / "include"
     return str(installed if installed.is_dir() else checkout)
-
-
-def _inner_products(q: Any, x: Any) -> Floats:
-    """Inner products of rows, in float64."""
-    if sp.issparse(q) or sp.issparse(x):
-        both = sp.csr_array(q).astype(np.float64).multiply(sp.csr_array(x).astype(np.float64))
-        return np.asarray(both.sum(axis=1), dtype=np.float64).reshape(-1)
-    return np.asarray(np.einsum("ij,ij->i", q, x, dtype=np.float64))
-
-
-def _distances(q: Any, x: Any) -> Floats:
-    """Euclidean distances of rows, in float64, from their differences: norms and inner products cancel."""
-    sparse = sp.issparse(q) or sp.issparse(x)
-    q, x = (sp.csr_array(rows) if sparse else rows for rows in (q, x))
-    difference = q.astype(np.float64) - x.astype(np.float64)
-    return np.asarray(np.sqrt(_inner_products(difference, difference)))
-
-
-@attrs.frozen(kw_only=True)
-class FamilySpec:
-    """What every family is made from; a family's own spec class inherits from this and adds its options.
-
-    Attributes
-    ----------
-    dim : int
-        Columns of the rows that are hashed.
-    n_hashes : int
-        Hashes in one code, K.
-    n_tables : int
-        Codes per row, L.
-    seed : int
-        Names the hash functions: the same spec always gives the same functions.
-    """
-
-    dim: int = attrs.field(validator=integer(1, 2**31 - 1))
-    n_hashes: int = attrs.field(default=8, validator=integer(1, 32))
-    n_tables: int = attrs.field(default=16, validator=integer(1, 65535))
-    seed: int = attrs.field(default=0, validator=integer(0, 2**63 - 1))
-
-
-@attrs.frozen(eq=False)
-class NativeKernel:
-    """A compiled hash function behind the ABI of ``lshsample/family.h``.
-
-    Attributes
-    ----------
-    hash : int
-        Address of an ``lsh_hash_fn``.
-    state : int
-        Address of the read-only state handed to it (0 for none).
-    abi_version : int
-        ``LSH_FAMILY_ABI`` of the header that the function was compiled with.
-    scratch_bytes : int
-        Scratch that the function wants per thread.
-    probe : int
-        Address of an ``lsh_probe_fn``, or 0.
-    keepalive : object
-        Whatever must outlive the kernel: the arrays behind ``state``, the library.
-    """
-
-    hash: int
-    state: int
-    abi_version: int
-    scratch_bytes: int = 0
-    probe: int = 0
-    keepalive: object = None
-
-
-class HashFamily(ABC):
-    """K·L hash functions drawn by a seed, with the law that they obey.
-
-    Subclasses set ``Spec`` and ``similarity`` and implement :meth:`hash` and :meth:`collision_probability`;
-    the rest has defaults. Instances are immutable and hold no state but what the spec determines.
-
-    Parameters
-    ----------
-    spec : FamilySpec
-        An instance of the class's ``Spec``.
-    """
-
-    #: The spec class, a frozen attrs subclass of FamilySpec.
-    Spec: ClassVar[type[FamilySpec]] = FamilySpec
-    #: What the law is a function of: "cosine", "inner_product", "euclidean", or a name of the family's own.
-    similarity: str
-    #: Whether the K hashes of one code are independent, so that p**K is the law of a code.
-    independent_hashes: bool = True
-    #: Whether the L codes of a row are independent draws, so that 1 - (1 - q)**L is the law of a union.
-    independent_tables: bool = True
-    #: Whether the laws hold for every pair of rows; else they serve predictions, and give no weights.
-    exact_law: bool = True
-    #: Whether the law is one of the similarity and the norm of the data row: then ``collision_probability``
-    #: and ``code_probability`` take the norms as a second array.
-    law_of_norms: bool = False
-    #: Buckets per table that a query looks into where nothing else is said.
-    default_probes: int = 1
-    #: Bits of one hash; a code has n_hashes times as many.
-    bits_per_hash: int = 1
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        # Whoever calls a family's own methods, with whatever rows, they see what the door lets through.
-        super().__init_subclass__(**options)
-        for name, argument in (("hash", "x"), ("hash_query", "queries"), ("probe", "queries")):
-            if name in vars(cls):
-                setattr(cls, name, with_checked_rows(vars(cls)[name], argument))
-
-    def __init__(self, spec: FamilySpec) -> None:
-        check_made(self, spec)
-        self.spec = spec
-
-    dim = property(lambda self: self.spec.dim)
-    n_hashes = property(lambda self: self.spec.n_hashes)
-    n_tables = property(lambda self: self.spec.n_tables)
-    seed = property(lambda self: self.spec.seed)
-
-    @property
-    def code_bits(self) -> int:
-        """Bits of a code, at most 32: every code is below ``2**code_bits``."""
-        return self.spec.n_hashes * self.bits_per_hash
-
-    @abstractmethod
-    def hash(self, x: Rows) -> Codes:
-        """Codes of data rows: the reference, which the native kernel must equal bit for bit.
-
-        Parameters
-        ----------
-        x : (n, dim) rows
-            Dense or sparse, n may be 0. A family sees finite dense float32 or canonical CSR, whatever its
-            caller gave; the same rows have the same codes.
-
-        Returns
-        -------
-        (n, n_tables) uint32 array
-            Each code below ``2**code_bits``.
-        """
-
-    def hash_query(self, q: Rows) -> Codes:
-        """Codes (n, n_tables) of query rows; the same as :meth:`hash` unless the family is asymmetric."""
-        return self.hash(q)
-
-    @property
-    def can_probe(self) -> bool:
-        """Whether queries can look into more than one bucket of a table."""
-        return type(self).probe is not HashFamily.probe
-
-    def probe(self, q: Rows, n_probes: int) -> Codes:
-        """Codes of the buckets to look into for each query row, the best first.
-
-        Parameters
-        ----------
-        q : (n, dim) rows
-            Queries, as :meth:`hash` takes rows.
-        n_probes : int
-            Codes for each row and table, 1 to ``2**code_bits``.
-
-        Returns
-        -------
-        (n, n_tables, n_probes) uint32 array
-            No code twice; ``hash_query(q)`` at index 0.
-
-        Raises
-        ------
-        UnsupportedError
-            The family cannot probe (unless it overrides this).
-        """
-        raise UnsupportedError(
-            f"family {type(self).__name__} cannot probe; wanted n_probes=1, given {n_probes}"
-        )
-
-    @abstractmethod
-    def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
-        """Probability that one hash agrees on a pair of rows: the family's law.
-
-        Parameters
-        ----------
-        similarity : array of any shape
-            What :meth:`similarity_of` computes; values that rounding put beyond the law's ends are taken as
-            the ends.
-
-        Returns
-        -------
-        float64 array of that shape
-            Probabilities, 1 for equal rows of a symmetric family.
-        """
-
-    def code_probability(self, similarity: npt.ArrayLike) -> Floats:
-        """Probability that a whole code of K hashes agrees.
-
-        p**K for independent hashes. A family whose hashes depend on each other overrides this with its exact
-        law, or has none, and then samplers give no inclusion probability over the hash functions.
-
-        Parameters
-        ----------
-        similarity : array of any shape
-            As for :meth:`collision_probability`.
-
-        Returns
-        -------
-        float64 array of that shape
-
-        Raises
-        ------
-        UnsupportedError
-            The hashes are dependent and the family has no law of a code.
-        """
-        if not self.independent_hashes:
-            raise UnsupportedError(
-                f"family {type(self).__name__}: the hashes of a code are dependent; p**K does not hold"
-            )
-        return np.asarray(self.collision_probability(similarity) ** self.n_hashes)
-
-    def pair_probability(self, q: Rows, x: Rows) -> Floats:
-        """Probability (n,) that one hash agrees on ``q[i]``, as a query, and ``x[i]``, as data.
-
-        The law of the pairs' similarities; a family whose law needs more of a pair than one number overrides
-        this and :meth:`pair_code_probability`.
-        """
-        return self.collision_probability(self.similarity_of(q, x))
-
-    def pair_code_probability(self, q: Rows, x: Rows) -> Floats:
-        """Probability (n,) that a whole code agrees on ``q[i]``, as a query, and ``x[i]``, as data."""
-        return self.code_probability(self.similarity_of(q, x))
-
-    def probe_probability(self, q: Rows, x: Rows, n_probes: int) -> Floats:
-        """Probability that each table's probes of a query find data rows, given that query's hash values.
-
-        Parameters
-        ----------
-        q : (1, dim) row
-            One query.
-        x : (n, dim) rows
-            Data rows.
-        n_probes : int
-            Buckets per table, P.
-
-        Returns
-        -------
-        (n, n_tables) float64 array
-            Exact over the draw of the functions among those that agree with what the query's margins are;
-            tables are independent.
-
-        Raises
-        ------
-        UnsupportedError
-            The family has no such law.
-        """
-        raise UnsupportedError(
-            f"family {type(self).__name__} has no law of its probes; wanted n_probes=1, given {n_probes}"
-        )
-
-    def prepare(self, vectors: Rows) -> Self:
-        """The family fitted to the rows that tables are about to be built from; called by every build.
-
-        The default is the family itself. One that needs to know its data (a bound on their norms, their
-        principal directions) returns a new family whose spec holds what it learned, and returns itself where
-        that still holds.
-        """
-        return self
-
-    def similarity_of(self, q: Rows, x: Rows) -> Floats:
-        """What the law is a function of, for pairs of rows: ``q[i]`` with ``x[i]``.
-
-        Parameters
-        ----------
-        q, x : (n, dim) rows
-            Query and data rows, dense or CSR, as many of each.
-
-        Returns
-        -------
-        (n,) float64 array
-            Computed here for the similarities "cosine" (0 where a row is zero), "inner_product" and
-            "euclidean" (a distance); a family with another one overrides this.
-        """
-        if self.similarity == "euclidean":
-            return _distances(q, x)
-        inner = _inner_products(q, x)
-        if self.similarity == "inner_product":
-            return inner
-        if self.similarity != "cosine":
-            raise UnsupportedError(
-                f"family {type(self).__name__} does not say how to compute {self.similarity!r}"
-            )
-        scale = np.sqrt(_inner_products(q, q)) * np.sqrt(_inner_products(x, x))
-        return np.asarray(np.clip(np.divide(inner, scale, out=np.zeros_like(inner), where=scale > 0), -1, 1))
-
-    def native(self) -> NativeKernel | None:
-        """The compiled kernel of the data side for the instruction set in use, or None."""
-        return None
-
-    def native_query(self) -> NativeKernel | None:
-        """The compiled kernel of the query side; the data side's unless the family is asymmetric."""
-        return self.native() if type(self).hash_query is HashFamily.hash_query else None
-
-    def with_seed(self, seed: int) -> Self:
-        """The same family with other functions: what a rehash draws."""
-        return type(self)(attrs.evolve(self.spec, seed=seed))
-
-    def __reduce__(self) -> tuple[type[Self], tuple[FamilySpec]]:
-        # The spec is all that there is to know; drawn functions and kernels are made again.
-        return type(self), (self.spec,)
-
-    def __eq__(self, other: Any) -> bool:
-        return type(self) is type(other) and self.spec == other.spec
-
-    def __hash__(self) -> int:
-        return hash((type(self), self.spec))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.spec})"

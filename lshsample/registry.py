@@ -19,10 +19,10 @@ import attrs
 import pluggy
 import tomli_w
 
-from lshsample import plugin as hooks
-from lshsample import specs
+from lshsample import hookspecs, specs
 from lshsample.errors import ArgumentError, LshsampleError, PluginError
-from lshsample.plugin import FamilySpec, HashFamily
+from lshsample.family import FamilySpec, HashFamily
+from lshsample.hookspecs import GROUP
 
 __all__ = [
     "FamilyRegistry",
@@ -41,7 +41,6 @@ __all__ = [
     "make_family",
 ]
 
-GROUP = "lshsample"
 #: What a family inside another one's spec takes from the outer spec.
 _SHAPE = ("dim", "n_hashes", "n_tables", "seed")
 _NAME = re.compile(r"[a-z][a-z0-9_-]*\Z")
@@ -173,7 +172,7 @@ def hook_results(
         dict (of names to classes of the kind ``wanted``); the message names the plugin.
     """
     manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hooks)
+    manager.add_hookspecs(hookspecs)
     for name, plugin in plugins:
         _register(manager, name, plugin)
     implementations = getattr(manager.hook, hook_name).get_hookimpls()

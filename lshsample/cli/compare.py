@@ -12,10 +12,10 @@ from rich.measure import Measurement
 
 from lshsample.cli.app import JsonFile, Threads, TrustRows, console, environment, output, write_json
 from lshsample.cli.workload import LayerModel, MostItems, told_workload
+from lshsample.compare.measure import ComparisonSettings, Contender, all_contenders
+from lshsample.compare.measure import compare as run
+from lshsample.compare.report import comparison_table, plain, retrieval_table, write_plots
 from lshsample.errors import ArgumentError
-from lshsample.testing.comparison import Contender, Settings, all_contenders
-from lshsample.testing.comparison import compare as run
-from lshsample.testing.report import comparison_table, plain, retrieval_table, write_plots
 
 __all__ = ["compare"]
 
@@ -51,7 +51,7 @@ def compare(
 ) -> None:
     """Compare hash families: time, memory, recall of the true top 10 at equal candidates, estimator error."""
     contenders = [Contender.parse(text) for text in family] if family else all_contenders()
-    settings = Settings(
+    settings = ComparisonSettings(
         budgets=_integers(budgets, "--budgets"),
         bits=_integers(bits, "--bits"),
         n_tables=n_tables,

@@ -12,7 +12,8 @@ from rich.table import Column, Table
 import lshsample
 from lshsample._native import core
 from lshsample.cli.app import output
-from lshsample.plugin import FamilySpec, HashFamily, get_include
+from lshsample.family import FamilySpec, HashFamily
+from lshsample.plugin import get_include
 from lshsample.registry import default_registry
 from lshsample.sampling import NAMED_PIPELINES, named_pipeline
 from lshsample.sampling import stages as all_stages

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from lshsample.cli.app import console, load_data
+from lshsample.compare.workloads import Workload
 from lshsample.errors import ArgumentError
 from lshsample.nn import Network
-from lshsample.testing.workloads import Workload
 
 __all__ = ["LayerModel", "MostItems", "told_workload"]
 

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample.errors import ArgumentError, BiasedSampleError, CheckpointError, UnsupportedError
+from lshsample.family import HashFamily
 from lshsample.nn.background import BackgroundBuild
 from lshsample.nn.signals import Run
 from lshsample.nn.specs import LOSSES, Sampled
-from lshsample.plugin import HashFamily
 from lshsample.registry import families, family_of_bits, make_family
 from lshsample.sampling import ActiveSet, Full, Include, Pipeline, Retrieve, Sampler, make_pipeline
 from lshsample.tables import Candidates, HashTables

@@ -7,7 +7,7 @@ from threading import Thread
 import numpy as np
 import numpy.typing as npt
 
-from lshsample.plugin import HashFamily
+from lshsample.family import HashFamily
 from lshsample.tables import HashTables
 
 __all__ = ["BackgroundBuild"]

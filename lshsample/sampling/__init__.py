@@ -2,15 +2,13 @@
 
 from lshsample.sampling.active_set import ActiveSet
 from lshsample.sampling.describe import Description
-from lshsample.sampling.exact_top import ExactTop
 from lshsample.sampling.explain import Explanation, StageReport
-from lshsample.sampling.filters import AtLeast, Cap, Top
 from lshsample.sampling.named import NAMED_PIPELINES, make_pipeline, named_pipeline
 from lshsample.sampling.pipeline import Pipeline, parse_pipeline
-from lshsample.sampling.retrieve import Retrieve
 from lshsample.sampling.sampler import Sampler
-from lshsample.sampling.sources import Fill, Frequency, Full, Include, Uniform
 from lshsample.sampling.stage import Batch, SamplerStage, Stage
+from lshsample.sampling.stages import AtLeast, Cap, Fill, Frequency, Full, Include, Retrieve, Top, Uniform
+from lshsample.sampling.stages.exact_top import ExactTop
 from lshsample.sampling.text import builtin_stages, stages
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lshsample._native.sample import AliasTable, Workspaces, alias_table
 from lshsample.errors import ArgumentError
-from lshsample.plugin import Rows
+from lshsample.family import Rows
 from lshsample.sampling.sampler import Sampler
 from lshsample.sampling.stage import Stage
 from lshsample.tables import HashTables

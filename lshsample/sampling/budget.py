@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lshsample._native.sample import Drawn, table_order
 from lshsample.sampling.membership import table_factors, table_probabilities
-from lshsample.sampling.retrieve import Retrieve
+from lshsample.sampling.stages import Retrieve
 
 if TYPE_CHECKING:
     from lshsample.sampling.stage import Batch

@@ -10,14 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from lshsample import laws
-from lshsample._native import family as door
+from lshsample import hashing, laws
 from lshsample.errors import ArgumentError
-from lshsample.plugin import HashFamily, Rows
-from lshsample.sampling.exact_top import ExactTop
-from lshsample.sampling.filters import AtLeast, Cap, Top
-from lshsample.sampling.retrieve import Retrieve
-from lshsample.sampling.sources import Fill, Frequency, Full, Uniform
+from lshsample.family import HashFamily, Rows
+from lshsample.sampling.stages import AtLeast, Cap, Fill, Frequency, Full, Retrieve, Top, Uniform
+from lshsample.sampling.stages.exact_top import ExactTop
 from lshsample.tables import HashTables
 
 if TYPE_CHECKING:
@@ -95,7 +92,7 @@ def measured_pairs(
         probes = _probes(stage, tables.family)
         step = len(rows) if probes == 1 else each
         parts = [
-            door.pair_chances(
+            hashing.pair_probabilities(
                 tables.family,
                 queries[rows[i : i + step]] if probes == 1 else queries[rows[i : i + 1]],
                 vectors[items[i : i + step]],
@@ -219,7 +216,7 @@ def _checked_rows(retrievals: Retrievals, rows: Any, argument: str) -> Rows:
     """Rows that every retrieval's family takes, at least one."""
     checked: Rows = rows
     for _, tables in retrievals.values():
-        checked = door.checked_rows(tables.family, rows, argument)
+        checked = hashing.checked_rows(tables.family, rows, argument)
     if checked.shape[0] == 0:
         raise ArgumentError(argument, "0 rows", "at least one row")
     return checked

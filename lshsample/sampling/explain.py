@@ -9,10 +9,8 @@ import attrs
 import numpy as np
 
 from lshsample._native.sample import Drawn
-from lshsample.sampling.exact_top import ExactTop
-from lshsample.sampling.filters import AtLeast, Cap, Top
-from lshsample.sampling.retrieve import Retrieve
-from lshsample.sampling.sources import Fill, Frequency, Full, Include, Uniform
+from lshsample.sampling.stages import AtLeast, Cap, Fill, Frequency, Full, Include, Retrieve, Top, Uniform
+from lshsample.sampling.stages.exact_top import ExactTop
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lshsample import hashing
 from lshsample._native import core
-from lshsample._native import family as door
 from lshsample._native.buckets import read_buckets
 from lshsample.errors import UnsupportedError
-from lshsample.plugin import Rows
+from lshsample.family import Rows
 from lshsample.tables import TableState
 
 __all__ = ["pair_parts", "rows_of", "table_factors", "table_probabilities"]
@@ -65,7 +65,10 @@ def table_factors(
     (n, n_tables) float64 array
         1 where a table holds the pair; n / R where it keeps R of the n ids that its bucket has had.
     """
-    codes, n_tables = door.probe_rows(state.family, queries, probes, threads=threads), state.family.n_tables
+    codes, n_tables = (
+        hashing.probe_rows(state.family, queries, probes, threads=threads),
+        state.family.n_tables,
+    )
     keys, out = rows * state.n_ids + ids, np.zeros((len(ids), n_tables))
     for probe in range(probes if len(ids) else 0):
         looked = np.ascontiguousarray(codes[:, :, probe])
@@ -101,8 +104,8 @@ def table_probabilities(state: TableState, queries: Any, rows: Int64, ids: Int32
     for part in pair_parts(rows, max(1, _BLOCK // n_tables), by_query=probes > 1):
         x = vectors[ids[part]]
         if probes == 1:
-            out[part, 0] = door.pair_chances(family, queries[rows[part]], x)
+            out[part, 0] = hashing.pair_probabilities(family, queries[rows[part]], x)
         else:
             query = queries[rows[part.start] : rows[part.start] + 1]
-            out[part] = door.pair_chances(family, query, x, probes)
+            out[part] = hashing.pair_probabilities(family, query, x, probes)
     return out

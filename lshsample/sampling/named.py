@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from lshsample.errors import ArgumentError
-from lshsample.sampling.exact_top import ExactTop
-from lshsample.sampling.filters import AtLeast, Top
 from lshsample.sampling.pipeline import Pipeline, parse_pipeline
-from lshsample.sampling.retrieve import Retrieve
-from lshsample.sampling.sources import Full, Include, Uniform
 from lshsample.sampling.stage import Stage
+from lshsample.sampling.stages import AtLeast, Full, Include, Retrieve, Top, Uniform
+from lshsample.sampling.stages.exact_top import ExactTop
 from lshsample.specs import checked_integer
 
 __all__ = ["NAMED_PIPELINES", "make_pipeline", "named_pipeline"]

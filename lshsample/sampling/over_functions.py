@@ -17,10 +17,8 @@ from lshsample import laws
 from lshsample._native.sample import Drawn
 from lshsample.errors import UnsupportedError
 from lshsample.sampling.budget import table_weights
-from lshsample.sampling.filters import AtLeast, Cap
 from lshsample.sampling.membership import table_probabilities
-from lshsample.sampling.retrieve import Retrieve
-from lshsample.sampling.sources import Frequency, Full, Include, Uniform
+from lshsample.sampling.stages import AtLeast, Cap, Frequency, Full, Include, Retrieve, Uniform
 
 if TYPE_CHECKING:
     from lshsample.sampling.stage import Batch, Stage

@@ -10,12 +10,12 @@ import numpy.typing as npt
 import tomli_w
 
 from lshsample.errors import ArgumentError
-from lshsample.plugin import Rows
+from lshsample.family import Rows
 from lshsample.sampling.active_set import ActiveSet
 from lshsample.sampling.binding import bind_sampler
 from lshsample.sampling.sampler import Sampler
-from lshsample.sampling.sources import Full, Include
 from lshsample.sampling.stage import Stage
+from lshsample.sampling.stages import Full, Include
 from lshsample.sampling.text import parse_stages, stage_from_dict, stage_to_dict
 from lshsample.specs import parsed_toml
 from lshsample.tables import HashTables

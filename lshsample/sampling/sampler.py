@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from lshsample._native import core
 from lshsample._native.sample import AliasTable, Drawn, Pattern, StageCall, Workspaces, run_plan
 from lshsample.errors import ArgumentError, LshsampleError, PluginError
-from lshsample.plugin import Rows
+from lshsample.family import Rows
 from lshsample.sampling.active_set import LAWS, ActiveSet, Law
 from lshsample.sampling.checks import agreed, check_result
 from lshsample.sampling.describe import Description, describe_pipeline

@@ -9,10 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample._native.sample import Drawn
-from lshsample.sampling.exact_top import ExactTop
-from lshsample.sampling.filters import AtLeast
-from lshsample.sampling.retrieve import Retrieve
-from lshsample.sampling.sources import Fill, Include, Uniform
+from lshsample.sampling.stages import AtLeast, Fill, Include, Retrieve, Uniform
+from lshsample.sampling.stages.exact_top import ExactTop
 
 if TYPE_CHECKING:
     from lshsample.sampling.stage import Stage

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lshsample._native.sample import AliasTable, Pattern, StageCall
 from lshsample.errors import ArgumentError
-from lshsample.plugin import Rows
+from lshsample.family import Rows
 
 if TYPE_CHECKING:
     from lshsample.sampling.active_set import ActiveSet
@@ -183,3 +183,9 @@ def required(batch_value: Any, what: str, stage: Stage) -> Any:
     if batch_value is None:
         raise ArgumentError(what, "nothing", f"a value for {stage}: bind(..., {what}=...)")
     return batch_value
+
+
+def at_most(stage: Stage, amount: int, n_items: int) -> None:
+    """Refuse a stage that asks for more ids than there are items."""
+    if amount > n_items:
+        raise ArgumentError(str(stage), amount, f"at most the {n_items} items that there are")

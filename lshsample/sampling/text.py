@@ -12,12 +12,10 @@ from typing import Any
 import attrs
 
 from lshsample.errors import ArgumentError
-from lshsample.sampling.exact_top import ExactTop
-from lshsample.sampling.filters import AtLeast, Cap, Top
 from lshsample.sampling.installed import StageRegistry
-from lshsample.sampling.retrieve import Retrieve
-from lshsample.sampling.sources import Fill, Frequency, Full, Include, Uniform
 from lshsample.sampling.stage import Stage
+from lshsample.sampling.stages import AtLeast, Cap, Fill, Frequency, Full, Include, Retrieve, Top, Uniform
+from lshsample.sampling.stages.exact_top import ExactTop
 
 __all__ = [
     "builtin_stages",

@@ -10,14 +10,14 @@ from weakref import WeakSet
 import numpy as np
 import numpy.typing as npt
 
-from lshsample._native import core, memory
-from lshsample._native import family as door
+from lshsample import hashing, memory
+from lshsample._native import core
 from lshsample._native.bounded import bounded_bytes, empty_bounded, offer
 from lshsample._native.buckets import read_buckets
 from lshsample._native.sample import Drawn, StageCall, Workspaces, run_plan
 from lshsample._native.tables import MemoryNeed, PackedTables, block_rows, build_packed, memory_need
 from lshsample.errors import ArgumentError
-from lshsample.plugin import HashFamily, Rows
+from lshsample.family import HashFamily, Rows
 from lshsample.specs import checked_integer
 from lshsample.tables.state import Buckets, Candidates, TableState
 from lshsample.tables.writer import MAX_ITEMS, Writer, checked_ids
@@ -169,16 +169,16 @@ class BuiltTables:
         ids : (n,) integer array, optional
             As for :meth:`build`.
         """
-        family = door.reseeded(self.family, seed)
+        family = hashing.reseeded(self.family, seed)
         self._install(family, vectors, ids)
         return self
 
     def _install(self, family: HashFamily, vectors: Any, ids: Any = None) -> None:
-        rows = door.checked_rows(family, vectors, "vectors")
+        rows = hashing.checked_rows(family, vectors, "vectors")
         n_items, threads = rows.shape[0], core.threads_or_default(self._threads)
         _check_items(n_items, "vectors")
         names = None if ids is None else _ascending_ids(ids, n_items)
-        family = door.prepared(family, rows)
+        family = hashing.prepared(family, rows)
         need = self.memory_needed(family, n_items, threads, bucket_size=self._bucket_size or None)
         memory.require_bytes(need.peak, f"building {family.n_tables} tables of {n_items:,} ids")
         with self._write_lock:
@@ -187,11 +187,11 @@ class BuiltTables:
             self._state = TableState(family, packed, rows if names is None else None)
 
     def _packed(self, family: HashFamily, rows: Rows, names: Int32 | None, threads: int) -> PackedTables:
-        label, n_items = door.family_label(family), rows.shape[0]
+        label, n_items = hashing.family_label(family), rows.shape[0]
         n_ids = n_items if names is None else int(names[-1]) + 1
 
         def hash_block(begin: int, end: int) -> Codes:
-            return door.hash_rows(family, rows[begin:end], threads=threads)
+            return hashing.hash_rows(family, rows[begin:end], threads=threads)
 
         if self._bucket_size:
             bounded = empty_bounded(family.n_tables, family.code_bits, self._bucket_size, n_items, n_ids)
@@ -279,7 +279,7 @@ class BuiltTables:
         state = self.state
         count = core.threads_or_default(self._threads if threads is None else threads)
         probes = state.family.default_probes if n_probes is None else n_probes
-        codes = door.probe_rows(state.family, queries, probes, threads=count)
+        codes = hashing.probe_rows(state.family, queries, probes, threads=count)
         call = StageCall(
             op="RETRIEVE",
             place=0,
@@ -329,7 +329,7 @@ class BuiltTables:
         """
         state = self.state
         count = core.threads_or_default(self._threads if threads is None else threads)
-        codes = door.hash_rows(state.family, queries, query=True, threads=count)
+        codes = hashing.hash_rows(state.family, queries, query=True, threads=count)
         return Buckets(*read_buckets(state.packed, state.overlays, np.ascontiguousarray(codes), count))
 
 

@@ -31,8 +31,8 @@ import numpy.typing as npt
 from lshsample import registry
 from lshsample._native.tables import PackedTables, array_shapes
 from lshsample.errors import CheckpointError, LshsampleError
+from lshsample.family import Rows
 from lshsample.files import atomic_file
-from lshsample.plugin import Rows
 from lshsample.tables.state import TableState, checksum
 from lshsample.tables.writer import MAX_ITEMS
 

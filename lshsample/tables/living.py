@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample._native import core, memory
-from lshsample._native import family as door
+from lshsample import hashing, memory
+from lshsample._native import core
 from lshsample._native.bounded import copy_bounded, offer
 from lshsample.errors import ArgumentError, UnsupportedError
-from lshsample.plugin import HashFamily, Rows
+from lshsample.family import HashFamily, Rows
 from lshsample.tables.built import BuiltTables
 from lshsample.tables.state import TableState
 from lshsample.tables.writer import Writer, checked_ids
@@ -176,12 +176,12 @@ class LivingTables(BuiltTables):
 
     def _hashed(self, vectors: Any, order: Any, n: int) -> tuple[Rows, Codes]:
         family = self.state.family
-        given = door.checked_rows(family, vectors, "vectors")
+        given = hashing.checked_rows(family, vectors, "vectors")
         if given.shape[0] != n:
             raise ArgumentError("vectors", f"{given.shape[0]} rows", f"{n} rows, one for each id")
         if order is not None:
             given = given[order]
-        return given, door.hash_rows(family, given, threads=core.threads_or_default(self._threads))
+        return given, hashing.hash_rows(family, given, threads=core.threads_or_default(self._threads))
 
     def _writer_of(self, state: TableState) -> Writer:
         if self._writer is None or self._writer.state is not state:
@@ -233,7 +233,7 @@ class LivingTables(BuiltTables):
                 memory.require_bytes(state.packed.nbytes, "inserting into bounded tables")
                 trusted = state.trusted(threads)
                 packed = copy_bounded(trusted.packed, len(names), int(names[-1]) + 1)
-                offer(packed, names, new, state.family.seed, threads, door.family_label(state.family))
+                offer(packed, names, new, state.family.seed, threads, hashing.family_label(state.family))
                 self._state = attrs.evolve(trusted, packed=packed, n_items=packed.n_items, vectors=None)
         return self
 
@@ -241,7 +241,7 @@ class LivingTables(BuiltTables):
 def _kept_rows(state: TableState, names: Int32, given: Rows, rows: Rows | None) -> Rows | None:
     """The rows that laws can use after a change: those given, or the old ones if they hold the change."""
     if rows is not None:
-        all_rows = door.checked_rows(state.family, rows, "rows", finite=False)
+        all_rows = hashing.checked_rows(state.family, rows, "rows", finite=False)
         if all_rows.shape[0] < state.n_ids:
             raise ArgumentError("rows", f"{all_rows.shape[0]} rows", f"{state.n_ids} rows, one for each id")
         if not _equal(all_rows[names], given):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from lshsample._native.overlay import Overlay, apply_overlay, merge_overlays
 from lshsample._native.tables import PackedTables
 from lshsample.errors import CheckpointError
-from lshsample.plugin import HashFamily, Rows
+from lshsample.family import HashFamily, Rows
 
 __all__ = ["Buckets", "Candidates", "TableState", "checksum"]
 

@@ -35,10 +35,10 @@ import scipy.sparse as sp
 
 from lshsample import specs
 from lshsample._native import core
-from lshsample._native.family import checked_rows, hash_rows, kernel_struct, probe_rows
 from lshsample.errors import ArgumentError, PluginError, UnsupportedError
-from lshsample.plugin import HashFamily
-from lshsample.testing import laws
+from lshsample.family import HashFamily
+from lshsample.hashing import checked_rows, hash_rows, kernel_struct, probe_rows
+from lshsample.testing import law_checks as laws
 from lshsample.testing.outcomes import as_parameters, run_checks
 
 __all__ = ["CHECKS", "FamilyCase", "check_family", "family_checks"]

@@ -20,8 +20,8 @@ from lshsample.nn.bundle import Bundle, read_bundle, write_bundle
 from lshsample.nn.network import Network
 from lshsample.nn.parameter import Parameter
 from lshsample.nn.storage import made_network
+from lshsample.training.run_state import RunState
 from lshsample.training.settings import Settings
-from lshsample.training.state import RunState
 
 __all__ = ["CHECKPOINT", "Restored", "read_checkpoint", "write_checkpoint"]
 

@@ -19,7 +19,7 @@ from lshsample.nn.signals import Run, Signal, take_rows
 from lshsample.training.checkpoint import write_checkpoint
 from lshsample.training.history import History
 from lshsample.training.interrupts import Interrupts
-from lshsample.training.state import TrainingData
+from lshsample.training.run_state import TrainingData
 
 if TYPE_CHECKING:
     from lshsample.training.trainer import Trainer

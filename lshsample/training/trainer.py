@@ -22,8 +22,8 @@ from lshsample.training.checkpoint import CHECKPOINT, read_checkpoint
 from lshsample.training.history import History
 from lshsample.training.loop import Loop, Validation
 from lshsample.training.memory import check_memory
+from lshsample.training.run_state import RunState, TrainingData, fingerprint
 from lshsample.training.settings import Settings
-from lshsample.training.state import RunState, TrainingData, fingerprint
 
 __all__ = ["Trainer"]
 

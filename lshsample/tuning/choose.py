@@ -10,15 +10,15 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from lshsample._native import family as door
+from lshsample import hashing
 from lshsample.errors import ArgumentError, UnsupportedError
-from lshsample.plugin import HashFamily, Rows
+from lshsample.family import HashFamily, Rows
 from lshsample.registry import make_family
 from lshsample.sampling import Cap, Pipeline, Retrieve
-from lshsample.sampling.exact_top import exact_top
+from lshsample.sampling.stages.exact_top import exact_top
 from lshsample.tables import HashTables
-from lshsample.tuning.foretell import Costs, Foretold, Pairs, measured_costs, seconds_of
 from lshsample.tuning.goal import Goal, Measures, Tuned
+from lshsample.tuning.predict import Costs, Foretold, Pairs, measured_costs, seconds_of
 
 __all__ = ["tune"]
 
@@ -206,14 +206,14 @@ def tune(
     if len(np.shape(data)) != 2:
         raise ArgumentError("data", f"shape {np.shape(data)}", "a 2-D array (n_rows, n_columns)")
     plain = _plain(family, {"dim": np.shape(data)[1], "n_tables": 1, "seed": seed, **options})
-    rows, asked = door.checked_rows(plain, data, "data"), door.checked_rows(plain, queries, "queries")
+    rows, asked = hashing.checked_rows(plain, data, "data"), hashing.checked_rows(plain, queries, "queries")
     if goal.k > rows.shape[0]:
         raise ArgumentError("data", f"{rows.shape[0]} rows", f"at least k = {goal.k} items")
     if asked.shape[0] < 4:
         raise ArgumentError("queries", f"{asked.shape[0]} rows", "4 or more")
     fitted = _fitted(plain, rows)
     if goal.relative_error is not None and not fitted.exact_law:
-        label = door.family_label(fitted)
+        label = hashing.family_label(fitted)
         raise UnsupportedError(
             f"{label}: its law holds nearly, so there are no estimates whose error to tune"
         )
@@ -269,7 +269,7 @@ def _fitted(plain: HashFamily, rows: Rows) -> HashFamily:
     try:
         type(fitted)(attrs.evolve(fitted.spec, n_tables=2))
     except ArgumentError as error:
-        label = door.family_label(fitted)
+        label = hashing.family_label(fitted)
         raise UnsupportedError(
             f"{label}: its functions are learned for one number of hashes and tables"
         ) from error

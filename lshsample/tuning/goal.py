@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from attrs.validators import optional
 
-from lshsample.plugin import HashFamily
+from lshsample.family import HashFamily
 from lshsample.sampling import Pipeline
 from lshsample.specs import integer, number
 from lshsample.tables import HashTables

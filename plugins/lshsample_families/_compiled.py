@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lshsample.errors import ArgumentError
-from lshsample.plugin import FamilySpec, NativeKernel, Rows
+from lshsample.plugin import ArgumentError, FamilySpec, NativeKernel, Rows
 from lshsample_families._kernels import ffi, lib
 
 __all__ = ["call_kernel", "checked_address", "own_kernel"]

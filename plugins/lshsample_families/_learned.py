@@ -16,8 +16,16 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from lshsample.errors import ArgumentError, UnsupportedError
-from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows
+from lshsample.plugin import (
+    ArgumentError,
+    Codes,
+    FamilySpec,
+    Floats,
+    HashFamily,
+    NativeKernel,
+    Rows,
+    UnsupportedError,
+)
 from lshsample_families._native import simhash_kernel
 from lshsample_families._projections import DenseMatrix
 

@@ -19,9 +19,19 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample.errors import ArgumentError, UnsupportedError
-from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, integer, number
-from lshsample.registry import family_option
+from lshsample.plugin import (
+    ArgumentError,
+    Codes,
+    FamilySpec,
+    Floats,
+    HashFamily,
+    NativeKernel,
+    Rows,
+    UnsupportedError,
+    family_option,
+    integer,
+    number,
+)
 from lshsample_families._native import mips_kernel
 
 __all__ = [

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from lshsample.errors import ArgumentError
-from lshsample.plugin import FamilySpec, NativeKernel, number, one_of
+from lshsample.plugin import ArgumentError, FamilySpec, NativeKernel, number, one_of
 from lshsample_families._kernels import ffi, lib
 from lshsample_families._native import _isa_number, _kernel, _pointer
 from lshsample_families._projections import DenseMatrix, Hadamard, Projection, SparseMatrix

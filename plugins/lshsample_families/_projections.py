@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample.errors import ArgumentError, UnsupportedError
-from lshsample.plugin import Rows
+from lshsample.plugin import ArgumentError, Rows, UnsupportedError
 from lshsample_families import _draws
 
 __all__ = [

@@ -9,8 +9,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from lshsample.errors import ArgumentError
-from lshsample.plugin import FamilySpec, Floats, Rows, integer, number, one_of
+from lshsample.plugin import ArgumentError, FamilySpec, Floats, Rows, integer, number, one_of
 
 __all__ = ["SetSpec", "entries", "jaccard", "sets_of", "weighted_jaccard"]
 

@@ -10,8 +10,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-from lshsample.errors import ArgumentError
-from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, integer, one_of
+from lshsample.plugin import (
+    ArgumentError,
+    Codes,
+    FamilySpec,
+    Floats,
+    HashFamily,
+    NativeKernel,
+    Rows,
+    integer,
+    one_of,
+)
 from lshsample_families import _draws
 from lshsample_families._native import dwta_kernel
 from lshsample_families._probing import best_codes, by_cost, digits

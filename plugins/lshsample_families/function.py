@@ -12,8 +12,18 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from lshsample.errors import ArgumentError, UnsupportedError
-from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, integer, one_of
+from lshsample.plugin import (
+    ArgumentError,
+    Codes,
+    FamilySpec,
+    Floats,
+    HashFamily,
+    NativeKernel,
+    Rows,
+    UnsupportedError,
+    integer,
+    one_of,
+)
 from lshsample_families._compiled import call_kernel, checked_address, own_kernel
 
 __all__ = ["FunctionFamily", "FunctionSpec", "NativeFunction"]

@@ -8,8 +8,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from lshsample.errors import ArgumentError
-from lshsample.plugin import NativeKernel, Rows, integer
+from lshsample.plugin import ArgumentError, NativeKernel, Rows, integer
 from lshsample_families import _draws
 from lshsample_families._learned import LearnedFamily, LearnedSpec, as_text
 from lshsample_families._mips import Tail, joined

@@ -5,8 +5,7 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
-from lshsample.plugin import Floats, HashFamily, number
-from lshsample.registry import family_option
+from lshsample.plugin import Floats, HashFamily, family_option, number
 from lshsample_families._mips import BoundedFamily, BoundedSpec, Tail, powers_option
 
 __all__ = ["L2ALSH", "L2ALSHSpec"]

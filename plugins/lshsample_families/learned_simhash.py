@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample.errors import ArgumentError, UnsupportedError
-from lshsample.plugin import Codes, Rows
+from lshsample.plugin import ArgumentError, Codes, Rows, UnsupportedError
 from lshsample_families import _draws
 from lshsample_families._learned import Float32, LearnedFamily, LearnedSpec, as_text, to_unit
 from lshsample_families.simhash import probe_flips

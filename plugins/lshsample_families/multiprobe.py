@@ -7,9 +7,17 @@ from typing import Any, Self
 import attrs
 import numpy.typing as npt
 
-from lshsample.errors import ArgumentError
-from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, integer
-from lshsample.registry import family_option
+from lshsample.plugin import (
+    ArgumentError,
+    Codes,
+    FamilySpec,
+    Floats,
+    HashFamily,
+    NativeKernel,
+    Rows,
+    family_option,
+    integer,
+)
 
 __all__ = ["MultiProbe", "MultiProbeSpec"]
 

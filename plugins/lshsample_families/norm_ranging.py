@@ -8,8 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from lshsample.errors import ArgumentError
-from lshsample.plugin import Floats, integer
+from lshsample.plugin import ArgumentError, Floats, integer
 from lshsample_families._mips import MIPSFamily, MIPSSpec, Tail, distance_or_cosine
 
 __all__ = ["NormRanging", "NormRangingSpec"]

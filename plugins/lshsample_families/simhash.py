@@ -10,8 +10,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_ndtr
 
-from lshsample.errors import ArgumentError
-from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, number, one_of
+from lshsample.plugin import (
+    ArgumentError,
+    Codes,
+    FamilySpec,
+    Floats,
+    HashFamily,
+    NativeKernel,
+    Rows,
+    number,
+    one_of,
+)
 from lshsample_families._native import simhash_kernel
 from lshsample_families._projections import (
     DenseMatrix,

@@ -13,21 +13,24 @@ PLUGINS = Path(lshsample_families.__file__).parent
 
 #: Lowest first. A module may import from its own layer and from lower ones.
 LAYERS = [
-    ["errors", "_core", "files"],
-    ["specs", "_native"],
-    ["plugin", "laws"],
-    ["registry", "tables"],
-    ["family_text"],
+    ["errors", "files"],
+    ["specs", "memory"],
+    ["_native"],
+    ["laws", "family"],
+    ["hashing", "hookspecs"],
+    ["registry"],
+    ["tables", "family_text"],
     ["sampling"],
-    ["estimators", "metrics", "data"],
+    ["estimates", "metrics", "data", "plugin"],
     ["tuning", "nn"],
     ["training"],
     ["config"],
-    ["cli", "demo", "estimator", "scaffold", "testing", "torch", "ray"],
+    ["compare", "testing"],
+    ["cli", "scaffold", "pytest_plugin"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 #: What a plugin may import of lshsample.
-PUBLIC = {"lshsample.plugin", "lshsample.laws", "lshsample.errors", "lshsample.registry"}
+PUBLIC = {"lshsample.plugin"}
 
 
 def imports(path):

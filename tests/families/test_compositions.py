@@ -9,8 +9,8 @@ from lshsample_families import lshsample_hash_families as builtin_families
 
 from lshsample import HashTables
 from lshsample._native import core
-from lshsample._native.family import hash_rows
 from lshsample.errors import ArgumentError
+from lshsample.hashing import hash_rows
 from lshsample.registry import family_from_json, family_to_json, make_family
 
 WRAPPERS = ("l2-alsh", "multiprobe", "norm-ranging", "sign-alsh", "simple-lsh")

@@ -15,8 +15,8 @@ from lshsample_families._kernels import ffi as kernels_ffi
 
 import lshsample as ls
 from lshsample import HashTables
-from lshsample._native.family import hash_rows
 from lshsample.errors import ArgumentError, CheckpointError, PluginError, UnsupportedError
+from lshsample.hashing import hash_rows
 from lshsample.plugin import FamilySpec
 from lshsample.registry import family_from_dict, family_from_toml, family_to_dict, family_to_toml, make_family
 from lshsample.testing import FamilyCase, family_checks
@@ -156,7 +156,7 @@ def test_query_side_of_its_own():
         ),
         ("a_module_of_hashes:nothing", "a function that is there"),
         ("os:system", "none of Python's library"),
-        ("lshsample.plugin:import_module", "none of Python's library"),
+        ("lshsample.family:abstractmethod", "none of Python's library"),
         ("builtins:eval", "none of Python's library"),
         ("a_module_of_hashes:number", "wanted a function"),
         (3, "wanted a function, a NativeFunction or the import path"),

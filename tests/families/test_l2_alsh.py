@@ -6,8 +6,8 @@ from lshsample_families import E2LSH, L2ALSH
 from lshsample_families._mips import row_norms
 
 from lshsample import HashTables
-from lshsample._native.family import hash_rows
 from lshsample.errors import ArgumentError
+from lshsample.hashing import hash_rows
 from lshsample.registry import make_family
 from lshsample.testing import FamilyCase
 from lshsample.testing.conformance import check_blocks_and_threads, check_dense_equals_csr

@@ -9,8 +9,8 @@ import scipy.sparse as sp
 from lshsample_families import ITQ, LearnedSimHash, SimpleLSH
 
 from lshsample import HashTables, Retrieve, Uniform
-from lshsample._native.family import hash_rows
 from lshsample.errors import ArgumentError, BiasedSampleError, UnsupportedError
+from lshsample.hashing import hash_rows
 from lshsample.registry import family_from_dict, family_from_toml, family_to_dict, family_to_toml, make_family
 
 DIM = 32

@@ -11,8 +11,8 @@ from lshsample_families._mips import row_norms
 
 from lshsample import HashTables, Retrieve, Uniform
 from lshsample._native import core
-from lshsample._native.family import hash_rows
 from lshsample.errors import ArgumentError
+from lshsample.hashing import hash_rows
 from lshsample.registry import family_from_dict, family_from_toml, family_to_dict, family_to_toml, make_family
 
 NAMES = ["norm-ranging", "sign-alsh", "simple-lsh"]

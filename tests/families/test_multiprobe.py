@@ -5,8 +5,8 @@ import pytest
 from lshsample_families import MultiProbe, SimHash, SimpleLSH
 
 from lshsample import HashTables, Retrieve, Uniform
-from lshsample._native.family import probe_rows
 from lshsample.errors import ArgumentError
+from lshsample.hashing import probe_rows
 from lshsample.registry import family_from_dict, family_to_dict, make_family
 
 SHAPE = {"dim": 12, "n_hashes": 6, "n_tables": 5}

@@ -8,8 +8,8 @@ import scipy.sparse as sp
 from lshsample_families._probing import best_codes, by_cost
 
 from lshsample import HashTables, Retrieve, Uniform
-from lshsample._native.family import hash_rows, probe_rows
 from lshsample.errors import UnsupportedError
+from lshsample.hashing import hash_rows, probe_rows
 from lshsample.registry import make_family
 
 

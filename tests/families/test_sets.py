@@ -5,8 +5,8 @@ import pytest
 import scipy.sparse as sp
 
 from lshsample._native import core
-from lshsample._native.family import hash_rows
 from lshsample.errors import ArgumentError
+from lshsample.hashing import hash_rows
 from lshsample.registry import make_family
 
 FAMILIES = [

@@ -10,8 +10,8 @@ import scipy.sparse as sp
 from lshsample_families import _draws
 from lshsample_families._projections import Hadamard, row_scales
 
-from lshsample._native.family import hash_rows, probe_rows
 from lshsample.errors import ArgumentError
+from lshsample.hashing import hash_rows, probe_rows
 from lshsample.registry import make_family
 
 PROJECTIONS = ("gaussian", "hadamard", "sparse")

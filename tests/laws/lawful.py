@@ -9,8 +9,8 @@ import attrs
 import numpy as np
 import scipy.sparse as sp
 
-from lshsample._native import family as door
-from lshsample.estimators import (
+from lshsample import hashing
+from lshsample.estimates import (
     attention,
     horvitz_thompson,
     kernel_density,
@@ -151,9 +151,9 @@ def chances(name):
 
 def remember_laws(monkeypatch):
     """A law is computed once for each pair of rows: seeds do not change it, and Python's are slow."""
-    known, compute = {}, door.pair_chances
+    known, compute = {}, hashing.pair_probabilities
 
-    def pair_chances(family, q, x, n_probes=1):
+    def pair_probabilities(family, q, x, n_probes=1):
         if n_probes != 1:
             return compute(family, q, x, n_probes)
         kind = type(family), attrs.evolve(family.spec, seed=0)
@@ -165,7 +165,7 @@ def remember_laws(monkeypatch):
             )
         return np.array([known[key] for key in keys])
 
-    monkeypatch.setattr(door, "pair_chances", pair_chances)
+    monkeypatch.setattr(hashing, "pair_probabilities", pair_probabilities)
 
 
 def sample(text, tables, *, given=None, seed=0, step=0, law="functions", copies=1):

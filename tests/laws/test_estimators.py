@@ -18,7 +18,7 @@ from lawful import (
 )
 
 from lshsample.errors import UnsupportedError
-from lshsample.estimators import (
+from lshsample.estimates import (
     GradientSampler,
     horvitz_thompson,
     partition_function,

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from lshsample_families.dwta import rank_agreement
 
-from lshsample._native.family import hash_rows
+from lshsample.hashing import hash_rows
 from lshsample.registry import make_family
-from lshsample.testing.laws import observed_rates, pairs
+from lshsample.testing.law_checks import observed_rates, pairs
 
 
 def by_enumeration(q, x, window):

@@ -9,7 +9,7 @@ import pytest
 from lshsample_families import lshsample_hash_families as builtin_families
 
 from lshsample.registry import make_family
-from lshsample.testing import laws
+from lshsample.testing import law_checks as laws
 
 LONG = pytest.mark.skipif(
     os.environ.get("LSHSAMPLE_LONG") != "1", reason="long: set LSHSAMPLE_LONG=1 (see CONTRIBUTING.md)"

@@ -10,8 +10,8 @@ from lshsample_families.e2lsh import _step_law
 from lshsample_families.simhash import flips_probability
 
 from lshsample import AtLeast, HashTables, Retrieve, Uniform, laws
-from lshsample._native.family import hash_rows, probe_rows
 from lshsample.errors import UnsupportedError
+from lshsample.hashing import hash_rows, probe_rows
 from lshsample.registry import make_family
 
 DIM = 20
@@ -63,7 +63,7 @@ def test_rows_are_found_as_often_as_the_law_says_in_every_bin(projection, kind):
 
 
 def hold(family, rows):
-    from lshsample._native.family import checked_rows
+    from lshsample.hashing import checked_rows
 
     return checked_rows(family, rows)
 

@@ -8,7 +8,7 @@ from lshsample_families.cross_polytope import _interpolated, _law_at, _table
 from lshsample_families.wta import concordance
 from scipy.special import ndtr
 
-from lshsample._native.family import hash_rows
+from lshsample.hashing import hash_rows
 from lshsample.registry import make_family
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from lshsample import laws
 from lshsample.errors import ArgumentError, BiasedSampleError, UnsupportedError
-from lshsample.estimators import sum_by_tables
+from lshsample.estimates import sum_by_tables
 from lshsample.registry import make_family
 from lshsample.sampling import parse_pipeline
 from lshsample.sampling.budget import visited_shares

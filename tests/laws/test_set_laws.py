@@ -6,7 +6,7 @@ from lshsample_families._sets import jaccard, weighted_jaccard
 from lshsample_families.icws import logarithm
 from lshsample_families.minhash import MinHashSpec
 
-from lshsample._native.family import hash_rows
+from lshsample.hashing import hash_rows
 from lshsample.registry import make_family
 
 

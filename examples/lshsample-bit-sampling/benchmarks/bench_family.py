@@ -4,6 +4,6 @@
 families, ``--lshsample-items N`` another number of rows.
 """
 
-from lshsample.testing.benchmarks import test_build, test_hash, test_query  # noqa: F401
+from lshsample.compare.benchmarks import test_build, test_hash, test_query  # noqa: F401
 
 LSHSAMPLE_FAMILIES = ["bit-sampling", "simhash", "dwta"]

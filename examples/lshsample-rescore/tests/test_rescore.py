@@ -5,8 +5,9 @@ import pytest
 from lshsample_rescore import Rescore
 
 from lshsample import HashTables, make_family, parse_pipeline
+from lshsample.compare import Workload
 from lshsample.metrics import sampler_recall
-from lshsample.testing import StageCase, Workload, stage_checks
+from lshsample.testing import StageCase, stage_checks
 
 
 @pytest.mark.parametrize("check", stage_checks())

@@ -3,8 +3,7 @@
 import attrs
 import numpy as np
 
-from lshsample.errors import ArgumentError
-from lshsample.plugin import ActiveSet, Batch, SamplerStage, hookimpl, integer
+from lshsample.plugin import ActiveSet, ArgumentError, Batch, SamplerStage, hookimpl, integer
 
 __all__ = ["Rescore", "lshsample_sampler_stages"]
 

@@ -5,8 +5,7 @@ from functools import cached_property
 import attrs
 import numpy as np
 
-from lshsample.errors import ArgumentError
-from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, Rows
+from lshsample.plugin import ArgumentError, Codes, FamilySpec, Floats, HashFamily, Rows
 
 __all__ = ["Superbit", "SuperbitSpec"]
 

@@ -1,0 +1,25 @@
+"""Estimates of quantities over all items from samples whose probabilities are known, with their errors."""
+
+from lshsample.estimates.attention import KERNELS, attention, kernel_density
+from lshsample.estimates.estimate import Estimate
+from lshsample.estimates.lgd import GradientSampler
+from lshsample.estimates.samples import Samples, draw_samples
+from lshsample.estimates.softmax import LossGradient, partition_function, sigmoid_gradient, softmax_gradient
+from lshsample.estimates.sums import horvitz_thompson, self_normalised, sum_by_tables
+
+__all__ = [
+    "KERNELS",
+    "Estimate",
+    "GradientSampler",
+    "LossGradient",
+    "Samples",
+    "attention",
+    "draw_samples",
+    "horvitz_thompson",
+    "kernel_density",
+    "partition_function",
+    "self_normalised",
+    "sigmoid_gradient",
+    "softmax_gradient",
+    "sum_by_tables",
+]

@@ -1,0 +1,159 @@
+"""Attention over many keys, and kernel densities: ratios and means over all items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lshsample.errors import ArgumentError
+from lshsample.estimates.estimate import Estimate
+from lshsample.estimates.samples import Samples, draw_samples, pair_products
+from lshsample.estimates.softmax import Drawn, _exponentials, _tops
+from lshsample.sampling import ActiveSet
+
+__all__ = ["KERNELS", "attention", "kernel_density"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def attention(
+    sampler: Drawn,
+    queries: npt.NDArray[Any],
+    keys: npt.NDArray[Any],
+    values: npt.NDArray[Any],
+    *,
+    scale: float | None = None,
+    replicates: int = 1,
+    seed: int = 0,
+    step: int = 0,
+    allow_biased: bool = False,
+    **options: Any,
+) -> Estimate:
+    """Softmax attention over a large set of keys, from a sample that is corrected for its probabilities.
+
+    Parameters
+    ----------
+    sampler : Sampler, ActiveSet, or several
+        As for :func:`~lshsample.estimates.draw_samples`, over the keys. ``Retrieve() | AtLeast(2)`` with
+        ``law="functions"`` is MagicPIG's; ``Retrieve() | Uniform(n)`` has exact intervals; ``Include()``
+        keeps keys that every query must see (the first and the last ones).
+    queries : (m, d) array
+        Queries.
+    keys : (n_items, d) array
+        Keys.
+    values : (n_items, c) array
+        Values.
+    scale : float, optional
+        Of the inner products; 1 / sqrt(d), if not given.
+    replicates, seed, step, allow_biased, **options
+        As for :func:`~lshsample.estimates.draw_samples`.
+
+    Returns
+    -------
+    Estimate
+        (m, c).
+
+    Notes
+    -----
+    sum_j (e^{s_j} / pi_j) v_j / sum_j e^{s_j} / pi_j over the sample: a ratio of two unbiased sums, whose
+    bias is of the order of 1 / n (Chen et al. 2024, MagicPIG, arXiv 2410.16179). Costs d + c multiplications
+    for each sampled key. A query that finds no key has NaN.
+
+    Examples
+    --------
+    >>> from lshsample import HashTables, Retrieve, Uniform, make_family
+    >>> rng = np.random.default_rng(0)
+    >>> keys, values = rng.standard_normal((2, 4000, 16), dtype=np.float32)
+    >>> tables = HashTables(make_family("simhash", dim=16, n_hashes=8, n_tables=10)).build(keys)
+    >>> sampler = (Retrieve() | Uniform(400)).bind(tables=tables)
+    >>> out = attention(sampler, keys[:2], keys, values)
+    >>> out.value.shape, out.standard_error.shape
+    ((2, 16), (2, 16))
+    """
+    if len(values) != len(keys):
+        raise ArgumentError("values", f"{len(values)} rows", f"as many as there are keys, {len(keys)}")
+    samples = draw_samples(
+        sampler, queries, replicates=replicates, seed=seed, step=step, allow_biased=allow_biased, **options
+    )
+    factor = queries.shape[1] ** -0.5 if scale is None else scale
+    logits = [pair_products(queries, keys, active) * factor for active in samples.sets]
+    masses = _exponentials(samples, logits, _tops(samples, logits))
+    moments = [mass * values[active.ids] for active, mass in zip(samples.sets, masses, strict=True)]
+    return samples.ratio(moments, masses)
+
+
+def _squared_distances(queries: Any, vectors: Any, active: ActiveSet) -> Floats:
+    rows = active.row_of_ids()
+    norms = [np.asarray((a.multiply(a) if hasattr(a, "multiply") else a * a).sum(axis=1), float).ravel()
+             for a in (queries, vectors)]  # fmt: skip
+    inner = pair_products(queries, vectors, active)
+    return np.asarray(np.maximum(norms[0][rows] - 2 * inner + norms[1][active.ids], 0))
+
+
+#: Kernels by name: functions of the distance in bandwidths, 1 at 0.
+KERNELS: dict[str, Callable[[Floats], Floats]] = {
+    "gaussian": lambda distance: np.asarray(np.exp(-(distance**2) / 2)),
+    "exponential": lambda distance: np.asarray(np.exp(-distance)),
+    "cauchy": lambda distance: np.asarray(1 / (1 + distance**2)),
+}
+
+
+def kernel_density(
+    sampler: Drawn,
+    queries: Any,
+    vectors: Any,
+    *,
+    kernel: str = "gaussian",
+    bandwidth: float = 1.0,
+    replicates: int = 1,
+    seed: int = 0,
+    step: int = 0,
+    allow_biased: bool = False,
+    **options: Any,
+) -> Estimate:
+    """The mean over all items of a kernel of the distance to each query: (1/N) sum_j k(|q - x_j| / h).
+
+    Parameters
+    ----------
+    sampler : Sampler, ActiveSet, or several
+        As for :func:`~lshsample.estimates.draw_samples`.
+    queries, vectors : (m, d) and (n_items, d) rows
+        Queries and items.
+    kernel : "gaussian", "exponential" or "cauchy"
+        exp(-r^2 / 2), exp(-r) or 1 / (1 + r^2). Not normalised: divide by the kernel's integral for a
+        density.
+    bandwidth : float
+        h.
+    replicates, seed, step, allow_biased, **options
+        As for :func:`~lshsample.estimates.draw_samples`.
+
+    Returns
+    -------
+    Estimate
+        (m,), unbiased.
+
+    Examples
+    --------
+    >>> from lshsample import Uniform
+    >>> rows = np.random.default_rng(0).standard_normal((1000, 4), dtype=np.float32)
+    >>> density = kernel_density(Uniform(200).bind(n_items=1000), rows[:1], rows)
+    >>> low, high = density.interval(0.99)
+    >>> exact = np.exp(-((rows - rows[0]) ** 2).sum(axis=1) / 2).mean()
+    >>> bool(low[0] < exact < high[0])
+    True
+    """
+    if kernel not in KERNELS:
+        raise ArgumentError("kernel", repr(kernel), f"one of {', '.join(KERNELS)}")
+    if not bandwidth > 0:
+        raise ArgumentError("bandwidth", bandwidth, "a number above 0")
+    samples: Samples = draw_samples(
+        sampler, queries, replicates=replicates, seed=seed, step=step, allow_biased=allow_biased, **options
+    )
+    values = [
+        KERNELS[kernel](np.sqrt(_squared_distances(queries, vectors, active)) / bandwidth)[:, None]
+        for active in samples.sets
+    ]
+    return samples.linear(values).column() / samples.sets[0].n_items

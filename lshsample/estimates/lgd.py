@@ -1,0 +1,179 @@
+"""LSH-sampled gradient descent: training examples drawn by how large their gradients are likely to be."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lshsample.errors import ArgumentError
+from lshsample.estimates.estimate import Estimate
+from lshsample.estimates.samples import Samples
+from lshsample.family import HashFamily
+from lshsample.sampling import ActiveSet, Pipeline, Retrieve, Sampler, Uniform
+from lshsample.sampling.active_set import Law
+from lshsample.tables import HashTables
+
+__all__ = ["GradientSampler"]
+
+Float32 = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
+
+
+class _Loss(Protocol):
+    """How a loss hashes its examples, what it asks for, and its slope by the margin theta.x."""
+
+    copies: int
+
+    def rows(self, x: Floats, y: Floats) -> Float32: ...
+    def query(self, theta: Floats) -> Float32: ...
+    def slopes(self, margin: Floats, y: Floats) -> Floats: ...
+
+
+class _Squared:
+    """(theta.x - y)^2: rows [x, y] and [-x, -y], query [theta, -1], so that large residuals collide."""
+
+    def rows(self, x: Floats, y: Floats) -> Float32:
+        both = np.hstack([x, y[:, None]])
+        return np.vstack([both, -both]).astype(np.float32)
+
+    def query(self, theta: Floats) -> Float32:
+        return np.append(theta, -1.0).astype(np.float32)[None]
+
+    def slopes(self, margin: Floats, y: Floats) -> Floats:
+        return np.asarray(2 * (margin - y))
+
+    copies = 2
+
+
+class _Logistic:
+    """log(1 + exp(-y theta.x)), y = +1 or -1: rows y x, query -theta, so that misclassified ones collide."""
+
+    def rows(self, x: Floats, y: Floats) -> Float32:
+        return (x * y[:, None]).astype(np.float32)
+
+    def query(self, theta: Floats) -> Float32:
+        return (-theta).astype(np.float32)[None]
+
+    def slopes(self, margin: Floats, y: Floats) -> Floats:
+        return np.asarray(-y * np.exp(-np.logaddexp(0, y * margin)))
+
+    copies = 1
+
+
+_LOSSES: dict[str, _Loss] = {"squared": _Squared(), "logistic": _Logistic()}
+
+
+class GradientSampler:
+    """Estimates the mean gradient of a linear model's loss from examples that hash tables find (LGD).
+
+    Parameters
+    ----------
+    features : (n, d) array
+        Examples.
+    targets : (n,) array
+        Numbers for the squared loss, +1 or -1 for the logistic one.
+    family : HashFamily
+        Hash functions over rows of dim d + 1 for the squared loss, d for the logistic one.
+    loss : "squared" or "logistic"
+        (theta.x - y)^2 or log(1 + exp(-y theta.x)).
+    pipeline : Pipeline, optional
+        What draws examples; ``Retrieve() | Uniform(n // 100)`` if not given.
+    law : "tables" or "functions"
+        The law of the weights. With the default pipeline and "tables" each gradient is unbiased for the
+        tables as they are.
+    threads : int, optional
+        Of the build and the draws.
+
+    Notes
+    -----
+    Chen, Xu & Shrivastava 2019 (arXiv 1910.14162): the norm of an example's gradient grows with the inner
+    product of a row made of the example and a query made of theta, so examples that collide are those whose
+    gradients are large. The tables are built once: what changes with theta is the query. The squared loss
+    needs both signs of a residual, so its tables hold each example twice, with weight 1/2. Rows are hashed
+    as they are; centre and scale the features before.
+
+    Examples
+    --------
+    >>> from lshsample import make_family
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((4000, 5))
+    >>> y = x @ np.arange(5.0) + 0.1 * rng.standard_normal(4000)
+    >>> sampler = GradientSampler(x, y, make_family("simhash", dim=6, n_hashes=8, n_tables=8))
+    >>> theta = sampler.descend(np.zeros(5), steps=200, rate=0.05)
+    >>> bool(np.abs(theta - np.arange(5.0)).max() < 0.1)
+    True
+    """
+
+    def __init__(
+        self,
+        features: npt.ArrayLike,
+        targets: npt.ArrayLike,
+        family: HashFamily,
+        *,
+        loss: str = "squared",
+        pipeline: Pipeline | None = None,
+        law: Law = "tables",
+        threads: int | None = None,
+    ) -> None:
+        x, y = np.asarray(features, np.float64), np.asarray(targets, np.float64)
+        if x.ndim != 2 or y.shape != (len(x),) or not len(x):
+            raise ArgumentError("targets", f"shape {y.shape}", f"one number per row of features {x.shape}")
+        if loss not in _LOSSES:
+            raise ArgumentError("loss", repr(loss), f"one of {', '.join(_LOSSES)}")
+        if loss == "logistic" and not np.all(np.abs(y) == 1):
+            raise ArgumentError("targets", "other numbers", "+1 or -1 for the logistic loss")
+        self._x, self._y, self._loss, self._law = x, y, _LOSSES[loss], law
+        rows = self._loss.rows(x, y)
+        if family.dim != rows.shape[1]:
+            raise ArgumentError("family", f"dim {family.dim}", f"dim {rows.shape[1]} for the {loss} loss")
+        stages = Retrieve() | Uniform(max(2, len(rows) // 100)) if pipeline is None else pipeline
+        tables = HashTables(family, threads=threads).build(rows)
+        #: The sampler over the examples' rows.
+        self.sampler: Sampler = stages.bind(tables=tables, frequencies=np.ones(len(rows)))
+        self._threads = threads
+
+    def gradient(
+        self, theta: npt.ArrayLike, *, seed: int = 0, step: int = 0, allow_biased: bool = False
+    ) -> Estimate:
+        """The mean gradient over all examples at ``theta``, (1, d).
+
+        Parameters
+        ----------
+        theta : (d,) array
+            The parameters.
+        seed, step : int
+            They name the draws.
+        allow_biased : bool
+            Take ids of a pipeline without a law with weight 1.
+
+        Raises
+        ------
+        BiasedSampleError
+            The pipeline has no law; the message names the stage.
+        """
+        at = np.asarray(theta, np.float64)
+        active = self.sampler.sample(
+            self._loss.query(at), seed=seed, step=step, law=self._law, threads=self._threads
+        )
+        samples = Samples.of(active, allow_biased)
+        total = samples.linear(samples.values(lambda found: self._gradients(at, found)))
+        return total / (len(self._x) * self._loss.copies)
+
+    def _gradients(self, theta: Floats, active: ActiveSet) -> Floats:
+        at = active.ids % len(self._x)
+        x, y = self._x[at], self._y[at]
+        return x * self._loss.slopes(x @ theta, y)[:, None]
+
+    def full_gradient(self, theta: npt.ArrayLike) -> Floats:
+        """The mean gradient over all examples at ``theta``, (d,), computed from all of them."""
+        at: Any = np.asarray(theta, np.float64)
+        return np.asarray(self._loss.slopes(self._x @ at, self._y) @ self._x / len(self._x))
+
+    def descend(self, theta: npt.ArrayLike, *, steps: int, rate: float, seed: int = 0) -> Floats:
+        """Parameters (d,) after so many plain gradient steps from ``theta``, each from one sample."""
+        at = np.array(theta, np.float64)
+        for step in range(steps):
+            at -= rate * self.gradient(at, seed=seed, step=step).value[0]
+        return at

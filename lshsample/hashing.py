@@ -1,0 +1,271 @@
+"""Hashing rows by a family: through its compiled kernel where it has one, else by its Python methods.
+
+Rows are validated before, codes and probabilities after, and an error names the family.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lshsample._native import core, kernels
+from lshsample._native.core import lib
+from lshsample._native.kernels import KernelStruct
+from lshsample.errors import ArgumentError, LshsampleError, PluginError, UnsupportedError
+from lshsample.family import Codes, Floats, HashFamily, Rows, checked_rows, family_label
+
+__all__ = [
+    "checked_rows",
+    "family_label",
+    "hash_rows",
+    "kernel_struct",
+    "pair_probabilities",
+    "prepared",
+    "probe_rows",
+    "reseeded",
+]
+
+#: A longer probe sequence is a mistake: it would cost more than to scan the items.
+MAX_PROBES = 65536
+
+
+def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int | None = None) -> Codes:
+    """Codes of rows, through the family's native kernel where it has one.
+
+    Parameters
+    ----------
+    family : HashFamily
+        The hash functions.
+    x : (n, dim) array or scipy.sparse matrix
+        Finite rows; float32 (dense, or canonical CSR) is taken without a copy. n may be 0.
+    query : bool
+        Hash as queries (asymmetric families differ).
+    threads : int, optional
+        At most so many threads; the codes never depend on it.
+
+    Returns
+    -------
+    (n, n_tables) uint32 array
+        Each code below ``2**family.code_bits``.
+
+    Raises
+    ------
+    ArgumentError
+        The rows are not finite, not 2-D, or have another number of columns; or the family, which is then
+        named, has no codes for them.
+    PluginError
+        The family broke its contract: another ABI version, a failing method or kernel, codes of the wrong
+        shape, dtype or range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lshsample.registry import make_family
+    >>> family = make_family("simhash", dim=4, n_hashes=2, n_tables=3)
+    >>> hash_rows(family, np.zeros((1, 4), np.float32))
+    array([[3, 3, 3]], dtype=uint32)
+    """
+    argument, count = "queries" if query else "x", core.threads_or_default(threads)
+    kernel = kernel_struct(family, query)
+    rows = checked_rows(family, x, argument, finite=kernel is None, threads=count)
+    if kernel is not None:
+        return _run_native(family, kernel, rows, argument, 0, count)
+    method = "hash_query" if query else "hash"
+    codes = _call_python(family, method, rows)
+    return _checked_codes(family, method, codes, (rows.shape[0], family.n_tables))
+
+
+def prepared(family: HashFamily, rows: Rows) -> HashFamily:
+    """What the family's ``prepare`` makes of rows that were checked: a family of the same class and shape.
+
+    Raises
+    ------
+    PluginError
+        It returned something else, or failed.
+    """
+    return _same_shape(family, "prepare", _call_python(family, "prepare", rows), family.seed)
+
+
+def reseeded(family: HashFamily, seed: int) -> HashFamily:
+    """The family with other functions: what its ``with_seed`` makes, of the same class and shape.
+
+    Raises
+    ------
+    PluginError
+        It returned something else, or failed.
+    UnsupportedError
+        Its functions are not drawn by a seed.
+    """
+    return _same_shape(family, "with_seed", _call_python(family, "with_seed", seed), seed)
+
+
+def _same_shape(family: HashFamily, method: str, new: Any, seed: int) -> HashFamily:
+    shape = ("dim", "n_hashes", "n_tables")
+    if (
+        type(new) is not type(family)
+        or new.seed != seed
+        or any(getattr(new, a) != getattr(family, a) for a in shape)
+    ):
+        raise PluginError(
+            f"{family_label(family)}.{method}: returned {new!r}; wanted the same class, dim, n_hashes and "
+            f"n_tables, and seed {seed}"
+        )
+    return new
+
+
+def pair_probabilities(family: HashFamily, q: Any, x: Any, n_probes: int = 1) -> Floats:
+    """Probabilities that buckets hold pairs, by the family's law.
+
+    Parameters
+    ----------
+    family : HashFamily
+        The hash functions.
+    q, x : rows that were checked
+        Queries and data, pair by pair; with more than one probe, one query and data.
+    n_probes : int
+        Buckets that a query looks into in each table.
+
+    Returns
+    -------
+    (n,) or, with more than one probe, (n, n_tables) float64 array
+
+    Raises
+    ------
+    UnsupportedError
+        The family has no such law.
+    PluginError
+        The law failed, or gave something else than probabilities of that shape.
+    """
+    shape: tuple[int, ...] = (x.shape[0],)
+    if n_probes == 1:
+        method, found = "pair_code_probability", _call_python(family, "pair_code_probability", q, x)
+    else:
+        method, shape = "probe_probability", (*shape, family.n_tables)
+        found = _call_python(family, method, q, x, n_probes)
+    where = f"{family_label(family)}.{method}"
+    if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.shape != shape:
+        given = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
+        raise PluginError(f"{where}: returned {given}; wanted an array of floats of shape {shape}")
+    if not ((found >= 0) & (found <= 1)).all():
+        ends = f"{found.min()} to {found.max()}"
+        raise PluginError(f"{where}: returned values from {ends}; wanted probabilities from 0 to 1")
+    return found.astype(np.float64, copy=False)
+
+
+def probe_rows(family: HashFamily, q: Any, n_probes: int, *, threads: int | None = None) -> Codes:
+    """Codes of the buckets to look into for each query, the best first.
+
+    Parameters
+    ----------
+    family : HashFamily
+        The hash functions.
+    q : (n, dim) array or scipy.sparse matrix
+        Queries, as for :func:`hash_rows`.
+    n_probes : int
+        Codes for each query and table, P; the first is the query's own code.
+    threads : int, optional
+        At most so many threads.
+
+    Returns
+    -------
+    (n, n_tables, P) uint32 array
+
+    Raises
+    ------
+    UnsupportedError
+        The family cannot probe.
+    ArgumentError, PluginError
+        As for :func:`hash_rows`.
+    """
+    if (
+        isinstance(n_probes, bool)
+        or not isinstance(n_probes, (int, np.integer))
+        or not 1 <= n_probes <= MAX_PROBES
+    ):
+        raise ArgumentError("n_probes", repr(n_probes), f"an integer from 1 to {MAX_PROBES}")
+    if n_probes > 2**family.code_bits:
+        raise ArgumentError("n_probes", n_probes, f"at most the {2**family.code_bits} codes that there are")
+    if n_probes == 1:
+        return hash_rows(family, q, query=True, threads=threads)[:, :, None]
+    count = core.threads_or_default(threads)
+    kernel = kernel_struct(family, query=True)
+    native = kernel if kernel is not None and kernel.can_probe else None
+    rows = checked_rows(family, q, "queries", finite=native is None, threads=count)
+    if native is not None:
+        return _run_native(family, native, rows, "queries", int(n_probes), count)
+    codes = _call_python(family, "probe", rows, int(n_probes))
+    return _checked_codes(family, "probe", codes, (rows.shape[0], family.n_tables, int(n_probes)))
+
+
+def kernel_struct(family: HashFamily, query: bool = False) -> KernelStruct | None:
+    """The family's native kernel as the C core takes it, checked; None where the family has none.
+
+    Raises
+    ------
+    PluginError
+        Not a NativeKernel, compiled against another ABI version, or without a hash function.
+    """
+    # A family is what its spec says, so its kernels stay the same; they are made once an instruction set.
+    made: dict[tuple[str, bool], KernelStruct | None] = family.__dict__.setdefault("_kernel_structs", {})
+    key = core.isa(), query
+    if key not in made:
+        method = "native_query" if query else "native"
+        kernel = _call_python(family, method)
+        made[key] = (
+            None
+            if kernel is None
+            else kernels.kernel_struct(
+                f"{family_label(family)}.{method}",
+                kernel,
+                dim=family.dim,
+                n_tables=family.n_tables,
+                code_bits=family.code_bits,
+            )
+        )
+    return made[key]
+
+
+def _run_native(
+    family: HashFamily, kernel: KernelStruct, rows: Rows, argument: str, n_probes: int, threads: int
+) -> Codes:
+    method = "probe" if n_probes else "hash_query" if argument == "queries" else "hash"
+    status, codes = kernels.run_kernel(kernel, rows, n_probes, threads)
+    label = family_label(family)
+    if status == lib.LSH_NOT_FINITE:
+        core.check_finite(rows if isinstance(rows, np.ndarray) else rows.data, argument)
+    if status == lib.LSH_OUT_OF_RANGE:
+        raise PluginError(f"{label}: the native kernel returned a code beyond {family.code_bits} bits")
+    if status == lib.LSH_PLUGIN_FAILED:
+        # The reference refuses the same rows, and says why.
+        _call_python(family, method, *((rows, n_probes) if n_probes else (rows,)))
+    core.check(status, f"{label}: the native kernel")
+    return codes
+
+
+def _call_python(family: HashFamily, method: str, *arguments: Any) -> Any:
+    where = f"{family_label(family)}.{method}"
+    try:
+        return getattr(family, method)(*arguments)
+    except (UnsupportedError, MemoryError):
+        raise
+    except ArgumentError as error:
+        raise ArgumentError(f"{where}: {error.argument}", error.given, error.wanted) from error
+    except LshsampleError as error:
+        raise PluginError(f"{where}: {error}") from error
+    except Exception as error:
+        raise PluginError(f"{where} raised {type(error).__name__}: {error}") from error
+
+
+def _checked_codes(family: HashFamily, method: str, codes: Any, shape: tuple[int, ...]) -> Codes:
+    where = f"{family_label(family)}.{method}"
+    if not isinstance(codes, np.ndarray) or codes.dtype != np.uint32:
+        given = f"dtype {codes.dtype}" if isinstance(codes, np.ndarray) else type(codes).__name__
+        raise PluginError(f"{where}: returned {given}; wanted an array of dtype uint32")
+    if codes.shape != shape:
+        raise PluginError(f"{where}: returned shape {codes.shape}; wanted {shape}")
+    if codes.size and int(codes.max()) >> family.code_bits:
+        raise PluginError(
+            f"{where}: returned code {int(codes.max())}; wanted codes below 2**{family.code_bits}"
+        )
+    return np.ascontiguousarray(codes)

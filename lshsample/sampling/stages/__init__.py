@@ -1,0 +1,27 @@
+"""The built-in stages, one a file, each with its laws."""
+
+from __future__ import annotations
+
+from lshsample.sampling.stages.at_least import AtLeast
+from lshsample.sampling.stages.cap import Cap
+from lshsample.sampling.stages.exact_top import ExactTop
+from lshsample.sampling.stages.fill import Fill
+from lshsample.sampling.stages.frequency import Frequency
+from lshsample.sampling.stages.full import Full
+from lshsample.sampling.stages.include import Include
+from lshsample.sampling.stages.retrieve import Retrieve
+from lshsample.sampling.stages.top import Top
+from lshsample.sampling.stages.uniform import Uniform
+
+__all__ = [
+    "AtLeast",
+    "Cap",
+    "ExactTop",
+    "Fill",
+    "Frequency",
+    "Full",
+    "Include",
+    "Retrieve",
+    "Top",
+    "Uniform",
+]

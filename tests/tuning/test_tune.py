@@ -1,0 +1,179 @@
+"""Tuning keeps its goals, and what it foretells is what is observed."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from lshsample import laws, make_family
+from lshsample.errors import ArgumentError, UnsupportedError
+from lshsample.sampling.stages.exact_top import exact_top
+from lshsample.tuning import Goal, Measures, tune
+from lshsample.tuning.predict import Pairs
+
+DIM = 24
+
+
+@pytest.fixture(scope="module")
+def clustered():
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((80, DIM))
+    rows = centres[rng.integers(0, 80, 6120)] + 0.4 * rng.standard_normal((6120, DIM))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return rows[:6000], rows[6000:]
+
+
+@pytest.mark.parametrize(
+    "goal",
+    [
+        Goal(recall=0.9, k=10),
+        Goal(recall=0.7, k=5, memory_bytes=3_000_000),
+        Goal(recall=0.8, k=10, relative_error=0.2),
+    ],
+    ids=["recall", "memory", "error"],
+)
+def test_foretold_is_observed(goal, clustered):
+    tuned = tune(*clustered, goal, projection="gaussian", threads=2)
+    predicted, observed = tuned.predicted, tuned.observed
+    assert predicted.recall >= goal.recall
+    assert observed.recall == pytest.approx(predicted.recall, abs=0.08)
+    assert observed.size == pytest.approx(predicted.size, rel=0.4)
+    assert observed.memory_bytes == predicted.memory_bytes <= (goal.memory_bytes or 2**62)
+    if goal.relative_error:
+        assert predicted.relative_error <= goal.relative_error
+        assert observed.relative_error == pytest.approx(predicted.relative_error, rel=0.4)
+    assert predicted.missed(goal) == ()
+    assert "predicted" in str(tuned)
+
+
+def test_a_size_adds_a_cap_and_leaves_the_recall(clustered):
+    goal = Goal(recall=0.6, k=5, size=120)
+    tuned = tune(*clustered, goal, projection="sparse", threads=2)
+    assert str(tuned.pipeline).endswith("Cap(120)")
+    assert np.diff(tuned.pipeline.bind(tables=tuned.tables).sample(clustered[1]).indptr).max() <= 120
+    assert tuned.predicted.missed(goal) == ()
+    assert tuned.observed.recall == pytest.approx(tuned.predicted.recall, abs=0.12)
+    assert tuned.observed.size == pytest.approx(tuned.predicted.size, rel=0.4)
+    assert np.isnan([tuned.observed.relative_error, tuned.predicted.relative_error]).all()  # no exact law
+
+
+def test_a_recall_that_a_cap_cannot_leave_is_refused_with_the_best(clustered):
+    with pytest.raises(ArgumentError, match=r"a cap of 20 ids leaves a recall of at most 0\.\d+"):
+        tune(*clustered, Goal(recall=0.9, size=20), projection="sparse")
+
+
+def test_bounds_that_cannot_be_kept_are_told(clustered):
+    with pytest.raises(ArgumentError, match=r"at least .* bytes"):
+        tune(*clustered, Goal(recall=0.9, memory_bytes=10), projection="sparse")
+    with pytest.raises(ArgumentError, match=r"at least .* seconds"):
+        tune(*clustered, Goal(recall=0.9, seconds=1e-9), projection="sparse")
+    with pytest.raises(ArgumentError, match="max_tables"):
+        tune(*clustered, Goal(recall=0.99), max_tables=2, projection="sparse")
+
+
+def test_what_is_missed_is_named():
+    measures = Measures(recall=0.8, size=10.0, relative_error=0.3, memory_bytes=100, seconds=1e-5)
+    assert measures.missed(Goal(recall=0.8)) == ()
+    goal = Goal(recall=0.9, size=9, relative_error=0.1, memory_bytes=99, seconds=1e-6)
+    assert measures.missed(goal) == ("recall", "size", "relative_error", "memory_bytes", "seconds")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"recall": 1.0},
+        {"recall": 0},
+        {"k": 0},
+        {"size": 0},
+        {"relative_error": -1},
+        {"relative_error": "x"},
+        {"memory_bytes": 1.5},
+        {"memory_bytes": -5},
+        {"seconds": float("nan")},
+        {"seconds": 0},
+    ],
+)
+def test_goals_are_checked(bad):
+    with pytest.raises(ArgumentError, match=next(iter(bad))):
+        Goal(**bad)
+
+
+@pytest.mark.parametrize(
+    ("bad", "match"),
+    [
+        ({"goal": 3}, "goal: given int"),
+        ({"seed": -1}, "seed"),
+        ({"max_tables": "a"}, "max_tables"),
+        ({"n_hashes": 3}, "n_hashes"),
+        ({"goal": Goal(k=7000)}, "k = 7000"),
+        ({"queries": np.ones((3, DIM))}, "queries: given 3 rows"),
+        ({"queries": np.ones((9, 5))}, "queries: given 5 columns"),
+        ({"data": 5}, r"data: given shape \(\)"),
+        ({"data": np.ones(DIM)}, "data: given shape"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(bad, match, clustered):
+    given = {"data": clustered[0], "queries": clustered[1], **bad}
+    with pytest.raises(ArgumentError, match=match):
+        tune(given.pop("data"), given.pop("queries"), given.pop("goal", None), **given)
+
+
+def test_sparse_rows_are_tuned_too():
+    rows = sp.random_array((900, 300), density=0.05, rng=np.random.default_rng(0), format="csr")
+    rows.data[:] = 1
+    goal = Goal(recall=0.5, k=3)
+    tuned = tune(rows[:800], rows[700:], goal, family="minhash", max_tables=64, threads=1)
+    assert tuned.predicted.missed(goal) == ()
+    assert tuned.observed.recall == pytest.approx(tuned.predicted.recall, abs=0.15)
+
+
+def test_equal_codes_everywhere_cost_what_they_cost(clustered):
+    """Dense rows as sets are all the same set: every bucket holds everything, and the fit stays sane."""
+    tuned = tune(clustered[0][:800], clustered[1][:40], family="minhash", max_tables=8, threads=1)
+    assert tuned.observed.size == 800
+    assert tuned.predicted.seconds < 20 * tuned.observed.seconds
+
+
+@pytest.mark.parametrize("projection", ["gaussian", "hadamard"])
+@pytest.mark.parametrize(("family", "k"), [("simhash", 8), ("cross-polytope", 2)])
+def test_the_foretold_error_counts_that_near_items_come_together(family, k, projection, clustered):
+    """Over draws of the functions: the error of the number of near items, which independence belittles."""
+    rows, queries = clustered[0], clustered[1][:30]
+    near = exact_top(queries, rows, 10)
+    tables = make_family(family, dim=DIM, n_hashes=k, n_tables=6, projection=projection)
+    law = Pairs(queries, near, rows, near).foretold(tables, 1)
+    chance = law.near.ravel()
+    numbers = []
+    for seed in range(30):
+        codes = tables.with_seed(seed).hash(rows)
+        own = tables.with_seed(seed).hash_query(queries)
+        found = codes[near] == own[:, None, :]
+        if projection == "gaussian":
+            weights = found.any(axis=2) / laws.union_inclusion(chance, 6).reshape(near.shape)
+        else:  # tables that share random numbers: one at a time
+            weights = found.mean(axis=2) / chance.reshape(near.shape)
+        numbers.append(weights.mean(axis=1))
+    observed = np.sqrt(np.mean((np.array(numbers) - 1) ** 2))
+    alone = np.sqrt(np.mean(1 / laws.union_inclusion(law.near, 6) - 1) / 10)
+    assert law.relative_error(6) == pytest.approx(observed, rel=0.3)
+    assert alone < 0.7 * observed
+
+
+def test_an_error_is_no_goal_where_the_law_gives_no_weights(clustered):
+    with pytest.raises(UnsupportedError, match="no estimates whose error to tune"):
+        tune(*clustered, Goal(relative_error=0.1), projection="sparse")
+    measures = Measures(recall=1.0, size=1.0, relative_error=np.nan, memory_bytes=1, seconds=1.0)
+    assert measures.missed(Goal(relative_error=0.1)) == ("relative_error",)
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "match"),
+    [
+        ("multiprobe", {}, "tune what it wraps"),
+        ("multiprobe", {"inner": {"family": "cross-polytope"}}, "tune what it wraps"),
+        ("itq", {}, "learned for one number"),
+        ("learned-simhash", {}, "no law"),
+    ],
+)
+def test_families_that_cannot_be_tuned_say_why(family, options, match, clustered):
+    with pytest.raises(UnsupportedError, match=match):
+        tune(*clustered, family=family, **options)
