@@ -281,7 +281,7 @@ lsh_status stage_retrieve(lsh_active *a, const lsh_row *row, const lsh_stage *st
     if (p->n_ids > row->plan->n_items || stage->n_probes < 1 || stage->n_overlays < 0) return LSH_INVALID;
     active_leave_product(a);
     a->random_size |= a->random_members;
-    a->culprit = stage->place;
+    a->zero_probability_stage = stage->place;
     if (active_reserve_buckets(a, n_buckets * (1 + stage->n_overlays)) != LSH_OK) return LSH_NO_MEMORY;
     lookup_job job = {row, stage, a->buckets};
     lsh_chunk_fn find = p->untrusted ? find_buckets_checked : find_buckets;
@@ -302,7 +302,7 @@ lsh_status stage_at_least(lsh_active *a, const lsh_row *row, const lsh_stage *st
         a->state[i] = OUT;
         a->chance[i] = 0;
     }
-    if (a->rest > 0 || a->draws > 0) a->culprit = stage->place;
+    if (a->rest > 0 || a->draws > 0) a->zero_probability_stage = stage->place;
     a->rest = 0;
     a->draws = 0;
     return LSH_OK;
@@ -405,7 +405,7 @@ lsh_status stage_cap(lsh_active *a, const lsh_row *row, const lsh_stage *stage) 
     if (room == 0) {
         a->rest = 0;
         a->draws = 0;
-        a->culprit = stage->place;
+        a->zero_probability_stage = stage->place;
     }
     return LSH_OK;
 }
@@ -466,7 +466,7 @@ lsh_status stage_top(lsh_active *a, const lsh_row *row, const lsh_stage *stage) 
     if (stage->amount < 1) return LSH_INVALID;
     if (a->random_members || a->random_size) active_condition(a);
     int64_t count = count_state(a, IN), room = room_of(a, stage->amount), left = 0;
-    a->culprit = stage->place;
+    a->zero_probability_stage = stage->place;
     a->rest = 0;
     a->draws = 0;
     if (count <= room) return LSH_OK;

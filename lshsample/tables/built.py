@@ -14,11 +14,12 @@ from lshsample import hashing, memory
 from lshsample._native import core
 from lshsample._native.bounded import bounded_bytes, empty_bounded, offer
 from lshsample._native.buckets import read_buckets
-from lshsample._native.sample import Drawn, StageCall, Workspaces, run_plan
+from lshsample._native.sample import Drawn, Workspaces, run_plan
 from lshsample._native.tables import MemoryNeed, PackedTables, block_rows, build_packed, memory_need
 from lshsample.errors import ArgumentError
 from lshsample.family import HashFamily, Rows
 from lshsample.specs import checked_integer
+from lshsample.tables.retrieval import retrieval
 from lshsample.tables.state import Buckets, Candidates, TableState
 from lshsample.tables.writer import MAX_ITEMS, Writer, checked_ids
 
@@ -279,20 +280,14 @@ class BuiltTables:
         state = self.state
         count = core.threads_or_default(self._threads if threads is None else threads)
         probes = state.family.default_probes if n_probes is None else n_probes
-        codes = hashing.probe_rows(state.family, queries, probes, threads=count)
-        call = StageCall(
-            op="RETRIEVE",
-            place=0,
-            tables=state.packed,
-            overlays=state.overlays,
-            codes=np.ascontiguousarray(codes),
-        )
+        rows = hashing.checked_rows(state.family, queries, "queries", finite=False, threads=count)
+        call = retrieval(state, rows, probes, threads=count)
         workspaces = self._workspaces
         if workspaces is None or workspaces.n_items != max(state.n_ids, 1):
             workspaces = self._workspaces = Workspaces(max(state.n_ids, 1))
         drawn: Drawn = run_plan(
             [call],
-            len(codes),
+            rows.shape[0],
             workspaces.n_items,
             seed=0,
             step=0,

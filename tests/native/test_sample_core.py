@@ -201,7 +201,7 @@ def test_bits_do_not_depend_on_threads_or_isa(problem, plan, pooled):
         for isa in core.available_isas():
             with core.forced_isa(isa):
                 other = run(problem, *calls, pooled=pooled, threads=threads)
-            for name in ("indptr", "ids", "counts", "log_inclusion", "lawless", "kept"):
+            for name in ("indptr", "ids", "counts", "log_inclusion", "zero_probability_stage", "kept", "rest"):
                 np.testing.assert_array_equal(getattr(first, name), getattr(other, name))
 
 
