@@ -155,7 +155,7 @@ static lsh_status emit_row(lsh_active *a, row_results *results, int64_t row) {
     }
     c->n += n;
     results->sizes[row] = n;
-    results->rest[row] = a->draws ? NAN : a->rest;
+    results->rest[row] = a->draws || n < a->size ? NAN : a->rest;
     results->zero_probability_stage[row] = active_every_item_possible(a) ? -1 : a->zero_probability_stage;
     results->kept[row] = (float)a->kept;
     return LSH_OK;

@@ -104,7 +104,8 @@ class Drawn:
     kept : (rows,) float32 array
         The product of the fractions that caps kept.
     rest : (rows,) float64 array
-        The probability of each item that the row has not met; NaN where it differs between them.
+        The probability of each item that is not in the set; NaN where it may differ between them: after
+        draws by frequency, and where ids were dropped.
     """
 
     indptr: Int64

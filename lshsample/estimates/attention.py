@@ -38,7 +38,7 @@ def attention(
     ----------
     sampler : Sampler, ActiveSet, or several
         As for :func:`~lshsample.estimates.draw_samples`, over the keys. ``Retrieve() | AtLeast(2)`` with
-        ``law="functions"`` is MagicPIG's; ``Retrieve() | Uniform(n)`` has exact intervals; ``Include()``
+        ``law="marginal"`` is MagicPIG's; ``Retrieve() | Uniform(n)`` has exact intervals; ``Include()``
         keeps keys that every query must see (the first and the last ones).
     queries : (m, d) array
         Queries.

@@ -80,8 +80,8 @@ class GradientSampler:
         (theta.x - y)^2 or log(1 + exp(-y theta.x)).
     pipeline : Pipeline, optional
         What draws examples; ``Retrieve() | Uniform(n // 100)`` if not given.
-    law : "tables" or "functions"
-        The law of the weights. With the default pipeline and "tables" each gradient is unbiased for the
+    law : "conditional" or "marginal"
+        The law of the weights. With the default pipeline and "conditional" each gradient is unbiased for the
         tables as they are.
     threads : int, optional
         Of the build and the draws.
@@ -114,7 +114,7 @@ class GradientSampler:
         *,
         loss: str = "squared",
         pipeline: Pipeline | None = None,
-        law: Law = "tables",
+        law: Law = "conditional",
         threads: int | None = None,
     ) -> None:
         x, y = np.asarray(features, np.float64), np.asarray(targets, np.float64)

@@ -223,8 +223,8 @@ def draw_samples(
         Samples of one sampler.
     seed, step : int
         They name the draws.
-    law : "tables" or "functions", optional
-        "tables" for one sampler, "functions" for several, unless it is told.
+    law : "conditional" or "marginal", optional
+        By default "conditional" for one sampler, "marginal" for several.
     allow_biased : bool
         Take ids of a set without a law with weight 1.
     **options
@@ -243,10 +243,10 @@ def draw_samples(
     if isinstance(replicates, bool) or not isinstance(replicates, int) or replicates < 1:
         raise ArgumentError("replicates", repr(replicates), "an integer >= 1")
     if isinstance(sampler, Sampler | Pipeline):
-        law = law or "tables"
-        if law == "functions" and replicates > 1:
+        law = law or "conditional"
+        if law == "marginal" and replicates > 1:
             raise ArgumentError(
-                "replicates", replicates, "1: one sampler's draws share the functions; give several samplers"
+                "replicates", replicates, "1 under the marginal law: repeated draws share the same hash functions; give several samplers"
             )
         sets = [
             sampler.sample(queries, seed=seed, step=step + k, law=law, **options) for k in range(replicates)
@@ -256,7 +256,7 @@ def draw_samples(
         if not each or any(not isinstance(one, Sampler | Pipeline) for one in each):
             raise ArgumentError("sampler", type(sampler).__name__, "a sampler, or several")
         sets = [
-            one.sample(queries, seed=seed, step=step + k, law=law or "functions", **options)
+            one.sample(queries, seed=seed, step=step + k, law=law or "marginal", **options)
             for k, one in enumerate(each)
         ]
     return Samples.of(sets, allow_biased)

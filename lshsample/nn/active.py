@@ -17,7 +17,7 @@ from lshsample.nn.background import BackgroundBuild
 from lshsample.nn.signals import Run
 from lshsample.nn.specs import LOSSES, Sampled
 from lshsample.registry import families, family_of_bits, make_family
-from lshsample.sampling import ActiveSet, Full, Include, Pipeline, Retrieve, Sampler, make_pipeline
+from lshsample.sampling import ActiveSet, Include, Pipeline, Sampler, make_pipeline
 from lshsample.tables import Candidates, HashTables
 
 __all__ = ["ActiveUnits", "default_bits"]
@@ -55,10 +55,8 @@ class ActiveUnits:
         self.pipeline = _pipeline(spec)
         for stage in self.pipeline.stages:
             stage.check(spec.units)
-        self.has_tables = any(
-            isinstance(stage, Retrieve) and stage.tables is None for stage in self.pipeline.stages
-        )
-        self.wants_frequencies = any("frequencies" in stage.needs() for stage in self.pipeline.stages)
+        self.has_tables = "tables" in self.pipeline.needs
+        self.wants_frequencies = "frequencies" in self.pipeline.needs
         if spec.family not in families():
             raise ArgumentError("family", repr(spec.family), f"one of {', '.join(sorted(families()))}")
         if self.has_tables:
@@ -106,9 +104,7 @@ class ActiveUnits:
         """About how many units a row computes, for the memory estimate: the pipeline's budget, or all of
         them.
         """
-        sizes = [getattr(stage, "k", 0) or getattr(stage, "n", 0) for stage in self.pipeline.stages]
-        unbounded = any(isinstance(stage, Full) for stage in self.pipeline.stages)
-        return self.spec.units if unbounded else min(self.spec.units, max(sum(sizes), _n_active(self.spec)))
+        return min(self.spec.units, max(self.pipeline.size(self.spec.units), _n_active(self.spec)))
 
     def observe(self, labels: sp.csr_array | None) -> None:
         """Take the labels' frequencies, for pipelines that draw by them; None for a hidden layer."""
@@ -252,7 +248,7 @@ class ActiveUnits:
         if self._serving is None:
             self._serving = self._built(weights, self._builds, threads)
         state = self._serving.state
-        probes = max(stage.probes_of(state) for stage in self.pipeline.stages if isinstance(stage, Retrieve))
+        probes = self.pipeline.n_probes(state.family)
         return self._serving.query(queries, n_probes=probes, threads=threads)
 
     def state(self) -> dict[str, Any] | None:
@@ -302,6 +298,6 @@ def default_bits(units: int) -> int:
 def _pipeline(spec: Sampled) -> Pipeline:
     """The spec's pipeline; a last layer's keeps the labels whatever its stages do."""
     pipeline = make_pipeline(spec.sampler, n_active=_n_active(spec), n_items=spec.units)
-    if spec.activation in LOSSES and not any(isinstance(stage, Include) for stage in pipeline.stages):
+    if spec.activation in LOSSES and not pipeline.forces_ids:
         pipeline = pipeline | Include()
     return pipeline

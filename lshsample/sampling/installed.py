@@ -7,7 +7,7 @@ from typing import Any
 
 from lshsample.errors import PluginError
 from lshsample.registry import hook_results, installed_plugins
-from lshsample.sampling.stage import SamplerStage, Stage
+from lshsample.sampling.stage import Stage
 
 __all__ = ["StageRegistry"]
 
@@ -59,11 +59,11 @@ class StageRegistry:
 
 def _check_class(owner: str, name: Any, cls: Any) -> None:
     where = f"plugin {owner}: stage {name!r}"
-    if not (isinstance(cls, type) and issubclass(cls, SamplerStage)):
+    if not (isinstance(cls, type) and issubclass(cls, Stage)):
         raise PluginError(f"{where} is {cls!r}; wanted a subclass of SamplerStage")
     if name != cls.name:
         raise PluginError(f"{where}: wanted the name of its class, {cls.name!r}, which its text shows")
     if "__attrs_attrs__" not in vars(cls):
         raise PluginError(f"{where}: {cls.__qualname__} is not a frozen attrs class (@attrs.frozen)")
-    if cls.apply is SamplerStage.apply:
+    if cls.apply is Stage.apply:
         raise PluginError(f"{where}: {cls.__qualname__} lacks apply")

@@ -124,7 +124,7 @@ def _observe(
     tables: HashTables, pipeline: Pipeline, queries: Any, near: npt.NDArray[np.int64], seed: int
 ) -> Measures:
     sampler, n_items = pipeline.bind(tables=tables), tables.n_ids
-    active = sampler.sample(queries, seed=seed, law="functions", threads=1)
+    active = sampler.sample(queries, seed=seed, law="marginal", threads=1)
     wanted = np.arange(len(near))[:, None] * n_items + near
     keys = active.row_of_ids() * n_items + active.ids
     ours = np.isin(keys, wanted)

@@ -80,8 +80,8 @@ typedef struct lsh_workspace lsh_workspace;
 typedef struct {
     int64_t rows, total;      /* rows of the result (1 if pooled, else n_queries), and ids in all of them */
     int64_t *indptr;          /* (rows + 1) */
-    double *rest;             /* (rows): the probability of each id that the row has not met; NaN where it is not the
-                                 same for all of them */
+    double *rest;             /* (rows): the probability of each id that is not in the set; NaN where it may differ
+                                 between them: after draws by frequency, and where ids were dropped */
     int32_t *ids;             /* (total), ascending in a row */
     int32_t *counts;          /* (total) */
     float *log_inclusion;     /* (total) */

@@ -6,14 +6,26 @@ from typing import Any
 
 import attrs
 import numpy as np
+import numpy.typing as npt
+from scipy import special
 
-from lshsample import hashing, specs
-from lshsample._native.sample import StageCall
-from lshsample.errors import ArgumentError
-from lshsample.sampling.stage import Batch, BuiltinStage, required
+from lshsample import specs
+from lshsample._native.sample import Drawn, StageCall
+from lshsample.errors import ArgumentError, UnsupportedError
+from lshsample.family import HashFamily
+from lshsample.sampling.batch import Batch
+from lshsample.sampling.budget import table_weights
+from lshsample.sampling.expected import Expected, Population, RetrievalLaw, collision_counts, expected_minimum
+from lshsample.sampling.inclusion import CollisionLaw, Inclusion, Pairs
+from lshsample.sampling.membership import table_probabilities
+from lshsample.sampling.pipeline import SamplerStage
+from lshsample.sampling.stage import builtin, required, unplain_field
 from lshsample.tables import HashTables, TableState
+from lshsample.tables.retrieval import retrieval
 
 __all__ = ["Retrieve"]
+
+Floats = npt.NDArray[np.float64]
 
 
 def _tables_or_none(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -21,8 +33,9 @@ def _tables_or_none(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None
         raise ArgumentError(attribute.name, type(value).__name__, "HashTables, or None for the sampler's own")
 
 
-@attrs.frozen(str=False)
-class Retrieve(BuiltinStage):
+@builtin
+@attrs.frozen
+class Retrieve(SamplerStage):
     """Joins every id that shares a probed bucket with the query.
 
     Parameters
@@ -44,7 +57,9 @@ class Retrieve(BuiltinStage):
     codes: counts add up over the queries.
     """
 
-    tables: HashTables | None = attrs.field(default=None, validator=_tables_or_none)
+    outcome_is_certain = True
+
+    tables: HashTables | None = unplain_field(default=None, validator=_tables_or_none)
     probes: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(specs.integer(1, 65536))
     )
@@ -52,20 +67,12 @@ class Retrieve(BuiltinStage):
         default=None, validator=attrs.validators.optional(specs.integer(1, 2**31 - 2))
     )
 
-    def call(self, batch: Batch, place: int, ordinal: int) -> StageCall:
-        """The stage for the C core: hashes the queries."""
+    def call(self, batch: Batch) -> StageCall:
+        """The stage for the C core, which hashes the queries where the family has a kernel."""
         state = self.state(batch)
         queries = required(batch.queries, "queries", self)
-        codes = hashing.probe_rows(state.family, queries, self.probes_of(state), threads=batch.threads)
-        return StageCall(
-            op="RETRIEVE",
-            place=place,
-            ordinal=ordinal,
-            amount=self.budget or 0,
-            tables=state.packed,
-            overlays=state.overlays,
-            codes=np.ascontiguousarray(codes),
-        )
+        probes = self.n_probes(state.family)
+        return retrieval(state, queries, probes, budget=self.budget or 0, threads=batch.threads)
 
     def state(self, batch: Batch) -> TableState:
         """The state of the tables that it reads."""
@@ -76,10 +83,6 @@ class Retrieve(BuiltinStage):
             raise ArgumentError("tables", f"ids up to {state.n_ids - 1}", f"{batch.n_items} items, as bound")
         return state
 
-    def probes_of(self, state: TableState) -> int:
-        """Buckets that it looks into in each table of a state."""
-        return state.family.default_probes if self.probes is None else self.probes
-
     def needs(self) -> frozenset[str]:
         """Queries, and tables unless it holds its own."""
         return frozenset({"queries"} if self.tables is not None else {"queries", "tables"})
@@ -87,3 +90,113 @@ class Retrieve(BuiltinStage):
     def tables_of(self) -> HashTables | None:
         """Its own tables."""
         return self.tables
+
+    def n_probes(self, family: HashFamily) -> int:
+        """Its own number, or the family's."""
+        return family.default_probes if self.probes is None else self.probes
+
+    def inclusion(self, so_far: Inclusion, pairs: Pairs) -> Inclusion:
+        """Mixed with 1 - (1 - p^K)^L; unbiased weights where tables are bounded, dependent or few enough.
+
+        Where it probes, the chance of each table is that of its probes given the query: 1 - prod (1 - P_l).
+        """
+        if pairs.law == "conditional":
+            return so_far.unknown(f"{self}: what tables hold is certain, and has no law given the tables")
+        if pairs.batch.pooled:
+            return so_far.unknown(f"{self}: pooled queries share the functions; their union has no simple law")
+        state = self.state(pairs.batch)
+        weighted = self._is_weighted(state)
+        if weighted and pairs.place > 0:
+            why = "the weights of a budget, or of bounded buckets or dependent tables, hold only"
+            return so_far.unknown(f"{self}: {why} for a first stage")
+        if so_far.uses_functions:
+            return so_far.unknown(f"{self}: a second retrieval may share its functions with the first")
+        try:
+            return self._weighed(so_far, pairs, state) if weighted else self._mixed(so_far, pairs, state)
+        except UnsupportedError as error:
+            return so_far.unknown(f"{self}: {error}")
+
+    def _is_weighted(self, state: TableState) -> bool:
+        """Whether its ids have weights one table at a time instead of a probability."""
+        bounded = bool(state.packed.bucket_size)
+        return self.budget is not None or bounded or not state.family.independent_tables
+
+    def _mixed(self, so_far: Inclusion, pairs: Pairs, state: TableState) -> Inclusion:
+        probes, queries = self.n_probes(state.family), pairs.batch.queries
+        chances = table_probabilities(state, queries, pairs.rows, pairs.ids, probes)
+        law = CollisionLaw(chances, state.family.n_tables, by_table=probes > 1)
+        mixed = so_far.mix(law.at_least(1), uses_functions=True)
+        return mixed.collide(law) if pairs.place == 0 else mixed
+
+    def _weighed(self, so_far: Inclusion, pairs: Pairs, state: TableState) -> Inclusion:
+        probes = self.n_probes(state.family)
+        weights = np.ones(len(pairs.ids))
+        if len(pairs.ids):
+            retrieved = pairs.after()
+            found = table_weights(state, pairs.batch, retrieved, probes, self.budget)
+            # Ids that were not retrieved are forced ones, whose probability is 1.
+            weights = found[pairs.find(retrieved)] if len(found) else weights
+        else:
+            table_probabilities(state, pairs.batch.queries, pairs.rows, pairs.ids, probes)
+        why = f"{self}: what it keeps depends on the functions, so nothing can be mixed in after it"
+        return so_far.weigh(weights, why)
+
+    def expected(self, so_far: Expected, population: Population) -> Expected:
+        """The ids that tables hold, all of them or as many as meet the budget."""
+        law = population.retrieval
+        chance = law.chance if law.bucket_size is None else _bounded(law, law.bucket_size, so_far.weights)
+        if self.budget is None:
+            return so_far.collide(collision_counts(chance, law.n_tables))
+        return so_far.collide(_visited(so_far, law, chance.mean(axis=1), self.budget))
+
+    def reason(self, before: int, after: Drawn, batch: Batch) -> str:
+        """What joined."""
+        family = self.state(batch).family
+        each = after.counts.sum() / (family.n_tables * batch.n_queries)
+        until = f", in random order until {self.budget:,} ids" if self.budget else ""
+        return (
+            f"share a bucket with the query: {family.n_tables} tables x {self.n_probes(family)} "
+            f"buckets{until}, {each:.1f} ids a table"
+        )
+
+
+def _bounded(law: RetrievalLaw, bucket_size: int, weights: Floats) -> Floats:
+    """Probability that a bucket that keeps R of its n ids keeps an item: E[P min(R, n) / n]."""
+    kept = np.zeros_like(law.chance)
+    for share, moved in law.moved(law.spread):
+        held = weights @ moved.chance
+        spread = weights @ (moved.chance * (1 - moved.chance))
+        kept += share * moved.chance * expected_minimum(held, spread, bucket_size) / np.maximum(held, 1e-300)
+    return kept
+
+
+def _visited(so_far: Expected, law: RetrievalLaw, chance: Floats, budget: int) -> Floats:
+    """Distribution of the counts (n, c) when tables are visited in random order until a budget is met.
+
+    Table t + 1 is visited if the set after t tables is below the budget; its size is taken as gamma
+    distributed, with the spread of the items and that of the tables.
+    """
+    outside, n_tables = so_far.weights * so_far.outside.sum(axis=1), law.n_tables
+    pull = chance * np.log(np.maximum(chance, 1e-300))
+    going, shares, missed = 1.0, [], np.ones_like(chance)
+    for visited in range(1, n_tables):
+        slope = float(outside @ (missed * pull))
+        missed = missed * (1 - chance)
+        size = so_far.size + float(outside @ (1 - missed))
+        variance = so_far.variance + float(outside @ (missed * (1 - missed)))
+        variance += law.spread * visited * (1 - visited / n_tables) * slope**2
+        # A whole number below the budget is at most half a unit below it.
+        below = float(size < budget)
+        if variance > 0:
+            below = float(special.gammainc(size**2 / variance, (budget - 0.5) * size / variance))
+        shares.append(going - min(below, going))
+        going = min(below, going)
+        if going < 1e-9:
+            break
+    shares.append(going)
+    counts = np.zeros((len(chance), min(len(shares), 512) + 1))
+    for visited, share in enumerate(shares, 1):
+        if share > 0:
+            part = collision_counts(chance[:, None], visited)
+            counts[:, : part.shape[1]] += share * part
+    return counts

@@ -1,0 +1,270 @@
+"""Pairs of a query and an item, sampled: the similarities and chances that descriptions are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from scipy import special
+
+from lshsample import hashing
+from lshsample.errors import ArgumentError
+from lshsample.family import HashFamily, Rows
+from lshsample.sampling.expected import Population, RetrievalLaw
+from lshsample.tables import HashTables
+
+__all__ = ["Query", "Retrieval", "Sample", "isotropic_sample", "measured_sample"]
+
+Floats = npt.NDArray[np.float64]
+
+#: Queries, and the most items of each; fewer where rows are wide, so that all pairs take at most so many
+#: multiplications, and where tables have chances of their own.
+_QUERIES, _ITEMS, _MULTIPLICATIONS, _CHANCES = 64, 16384, 2**26, 2**24
+_FEWEST_ITEMS = 512
+#: Items of the largest chance that are kept apart, and groups of the others.
+_APART, _GROUPS = 256, 256
+#: Ranks of a group's items that are remembered at most.
+_RANKS = 64
+#: Independent directions, and the rows that their spread is measured on.
+_DIRECTIONS, _SPREAD_ITEMS, _SPREAD_QUERIES = 4096, 4096, 16
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Retrieval:
+    """Tables that a stage of a pipeline looks into; they need not be built.
+
+    Attributes
+    ----------
+    family : HashFamily
+        The hash functions.
+    probes : int
+        Buckets of each table.
+    bucket_size : int or None
+        The most ids that a bucket keeps.
+    """
+
+    family: HashFamily
+    probes: int
+    bucket_size: int | None
+
+    @classmethod
+    def of(cls, tables: HashTables, probes: int, vectors: Rows | None) -> Self:
+        """The retrieval from tables; those that are not built are fitted to these rows, if there are any."""
+        family = tables.family
+        if not tables.is_built and vectors is not None:
+            family = hashing.prepared(family, vectors)
+        return cls(family=family, probes=probes, bucket_size=tables.bucket_size)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Query:
+    """One query's items, or a sample of them, in groups of alike ones.
+
+    Attributes
+    ----------
+    population : Population
+        The groups.
+    similarity : (n,) float64 array
+        Of each item, in the first retrieval's family; the cosine without a retrieval.
+    group : (n,) integer array
+        The group of each item.
+    """
+
+    population: Population
+    similarity: Floats
+    group: npt.NDArray[np.intp]
+
+    def nodes(self, frequencies: Floats | None) -> Iterator[tuple[float, Population]]:
+        """Populations with their weights: the tables together hold more of all items, or less.
+
+        The mean over L tables of what :attr:`RetrievalLaw.spread` describes varies by spread / L.
+        """
+        population = attrs.evolve(self.population, frequencies=frequencies)
+        laws = population.retrievals
+        moved = {place: law.moved(law.spread / law.n_tables) for place, law in laws.items()}
+        for i in range(max((len(nodes) for nodes in moved.values()), default=1)):
+            some = {place: nodes[i if len(nodes) > 1 else 0] for place, nodes in moved.items()}
+            weight = next((w for place, (w, _) in some.items() if len(moved[place]) > 1), 1.0)
+            yield weight, attrs.evolve(population, retrievals={p: law for p, (_, law) in some.items()})
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Sample:
+    """A sample of queries with their items.
+
+    Attributes
+    ----------
+    queries : tuple of Query
+        The queries.
+    """
+
+    queries: tuple[Query, ...]
+
+
+def _grouped(
+    n_items: int,
+    similarity: Floats,
+    products: Floats | None,
+    chances: Mapping[int, Floats],
+    retrievals: Mapping[int, Retrieval],
+    spreads: Mapping[int, float],
+) -> Query:
+    """Items of one query in groups: the likeliest ones apart, the others with those of like chances."""
+    n = len(similarity)
+    score = similarity if products is None else products
+    key = next((chance.mean(axis=1) for chance in chances.values()), score)
+    order = np.argsort(-key, kind="stable")
+    apart = min(_APART, n)
+    others = np.linspace(apart, n, _GROUPS, endpoint=False).astype(np.intp)
+    starts = np.unique(np.concatenate([np.arange(apart), others[others < n]]))
+    group = np.empty(n, np.intp)
+    number = np.diff(np.append(starts, n))
+    group[order] = np.repeat(np.arange(len(starts)), number)
+    rank = np.empty(n)
+    rank[np.argsort(-score, kind="stable")] = np.arange(n)
+    laws = {}
+    for place, retrieval in retrievals.items():
+        mean = np.add.reduceat(chances[place][order], starts, axis=0) / number[:, None]
+        laws[place] = RetrievalLaw(
+            chance=mean,
+            n_tables=retrieval.family.n_tables,
+            bucket_size=retrieval.bucket_size,
+            spread=spreads[place],
+        )
+    population = Population(
+        weights=number * (n_items / n),
+        retrievals=laws,
+        ranks=_ranks(rank[order] / n, starts, number),
+        rank_width=1 / n,
+        frequencies=None,
+    )
+    return Query(population=population, similarity=similarity, group=group)
+
+
+def _ranks(ranks: Floats, starts: npt.NDArray[np.intp], number: npt.NDArray[np.intp]) -> Floats:
+    """The ranks of each group's items, or of so many of them evenly: (groups, r), NaN in the places left."""
+    width = int(min(number.max(), _RANKS))
+    each = np.minimum(number, width)
+    at = np.arange(width)[None, :]
+    place = starts[:, None] + np.minimum(at * number[:, None] // each[:, None], number[:, None] - 1)
+    return np.where(at < each[:, None], ranks[place], np.nan)
+
+
+def isotropic_sample(retrievals: Mapping[int, Retrieval], n_items: int, seed: int) -> Sample:
+    """Pairs of independent directions without a preferred one: quantiles of their cosine.
+
+    (cos + 1) / 2 has the Beta distribution with both parameters (dim - 1) / 2 (Cai, Fan & Jiang 2013).
+    """
+    cosine, chances, spreads = np.zeros(1), {}, {}
+    for place, retrieval in retrievals.items():
+        family = retrieval.family
+        if family.similarity != "cosine" or family.law_of_norms:
+            wanted = f"rows to measure {family.similarity!r} on, for {type(family).__name__}"
+            raise ArgumentError("vectors", "nothing", wanted)
+        if retrieval.probes > 1:
+            raise ArgumentError("vectors", "nothing", "rows to measure the law of probes on")
+        half = max((family.dim - 1) / 2, 0.5)
+        cosine = 2 * special.betaincinv(half, half, (np.arange(_DIRECTIONS) + 0.5) / _DIRECTIONS) - 1
+        chances[place] = family.code_probability(cosine)[:, None]
+        spreads[place] = _isotropic_spread(retrieval, seed)
+    return Sample(queries=(_grouped(n_items, cosine, None, chances, retrievals, spreads),))
+
+
+def _isotropic_spread(retrieval: Retrieval, seed: int) -> float:
+    family = retrieval.family
+    n = min(_SPREAD_ITEMS, _MULTIPLICATIONS // (4 * family.dim))
+    if n < _FEWEST_ITEMS:
+        return 0.0
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((n + _SPREAD_QUERIES, family.dim), dtype=np.float32)
+    queries, items = rows[:_SPREAD_QUERIES], rows[_SPREAD_QUERIES:]
+    chance = _chances(retrieval, queries, items)
+    return _spread(retrieval, queries, items, chance)
+
+
+def _chances(retrieval: Retrieval, queries: Rows, items: Rows) -> Floats:
+    """Probability that a table's buckets hold each pair: (queries, items, 1 or n_tables)."""
+    n_queries, n = queries.shape[0], items.shape[0]
+    out = []
+    for row in range(n_queries):
+        query = queries[row : row + 1]
+        q = query if retrieval.probes > 1 else _repeated(query, n)
+        found = hashing.pair_probabilities(retrieval.family, q, items, retrieval.probes)
+        out.append(found.reshape(n, -1))
+    return np.stack(out)
+
+
+def _repeated(query: Rows, n: int) -> Rows:
+    return query[np.zeros(n, np.intp)]
+
+
+def _spread(retrieval: Retrieval, queries: Rows, items: Rows, chances: Floats) -> float:
+    """The spread of :class:`RetrievalLaw`, from what the family's own tables hold of these items.
+
+    Beyond what independent items would vary by, the size of a query's bucket varies by the square of its
+    derivative by the exponent, times the exponent's variance.
+    """
+    family = retrieval.family
+    # Probes multiply the work: a fraction of the items serves as well.
+    n = max(items.shape[0] // retrieval.probes, min(_FEWEST_ITEMS, items.shape[0]))
+    codes = hashing.hash_rows(family, items[:n])
+    looked = hashing.probe_rows(family, queries, retrieval.probes)
+    excess = slope = 0.0
+    for row, chance in enumerate(chances[:, :n]):
+        found = np.zeros(family.n_tables)
+        for probe in range(retrieval.probes):
+            found += (codes == looked[row, :, probe]).sum(axis=0)
+        poisson = (chance * (1 - chance)).sum(axis=0)
+        excess += float(np.mean((found - chance.sum(axis=0)) ** 2 - poisson))
+        slope += float(np.mean((chance * np.log(np.maximum(chance, 1e-300))).sum(axis=0) ** 2))
+    return float(np.clip(excess / slope, 0.0, 1.0)) if slope > 0 else 0.0
+
+
+def measured_sample(
+    retrievals: Mapping[int, Retrieval], queries: Rows, vectors: Rows, n_items: int, seed: int
+) -> Sample:
+    """Some of these queries, each with some of these items, and the law of a code or of its probes."""
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.permutation(queries.shape[0])[:_QUERIES])
+    n = min(_ITEMS, max(_FEWEST_ITEMS, _MULTIPLICATIONS // (len(rows) * max(queries.shape[1], 1))))
+    by_table = sum(r.family.n_tables for r in retrievals.values() if r.probes > 1)
+    if by_table:
+        n = min(n, max(_FEWEST_ITEMS, _CHANCES // (len(rows) * by_table)))
+    chosen = np.sort(rng.permutation(vectors.shape[0])[:n])
+    asked, items = queries[rows], vectors[chosen]
+    chances = {place: _chances(each, asked, items) for place, each in retrievals.items()}
+    spreads = {place: _spread(each, asked, items, chances[place]) for place, each in retrievals.items()}
+    products = _dense(asked @ items.T)
+    similarities = _similarities(next(iter(retrievals.values()), None), asked, items, products)
+    return Sample(
+        queries=tuple(
+            _grouped(
+                n_items,
+                similarities[row],
+                products[row],
+                {place: chance[row] for place, chance in chances.items()},
+                retrievals,
+                spreads,
+            )
+            for row in range(len(rows))
+        )
+    )
+
+
+def _similarities(first: Retrieval | None, queries: Rows, items: Rows, products: Floats) -> Floats:
+    """Of each pair, (queries, items): in the family of a first retrieval, or the cosine."""
+    n = items.shape[0]
+    if first is not None:
+        rows = (queries[row : row + 1] for row in range(queries.shape[0]))
+        return np.stack([first.family.similarity_of(_repeated(query, n), items) for query in rows])
+    norms = [np.sqrt(_dense(rows.multiply(rows) if sp.issparse(rows) else rows * rows).sum(axis=1)) for rows in (queries, items)]
+    scale = norms[0][:, None] * norms[1]
+    return np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
+
+
+def _dense(matrix: Any) -> Floats:
+    return np.asarray(matrix.toarray() if sp.issparse(matrix) else matrix, np.float64)
