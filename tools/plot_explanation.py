@@ -33,8 +33,8 @@ def explained() -> Any:
 def draw(told: Any, axes: Any) -> None:
     """Ids that are left and went, and the ends of their probabilities, on two axes that share their y."""
     at = range(len(told.stages))
-    axes[0].barh(at, [report.left for report in told.stages], label="left")
-    axes[0].barh(at, [-report.went for report in told.stages], label="went")
+    axes[0].barh(at, [report.size for report in told.stages], label="in the set")
+    axes[0].barh(at, [-report.removed for report in told.stages], label="removed")
     axes[0].set_yticks(at, [report.stage for report in told.stages])
     axes[0].set_xlabel("ids")
     axes[0].legend()

@@ -106,15 +106,27 @@ def _checked_rows(looked: Looked, rows: Any, argument: str) -> Rows:
     return checked
 
 
+def _retrievals(looked: Looked, vectors: Rows | None) -> dict[int, Retrieval]:
+    """The retrievals by place; tables that were looked into before repeat what was found there."""
+    found: dict[int, Retrieval] = {}
+    before: dict[tuple[int, int], Retrieval] = {}
+    for place, (tables, probes) in looked.items():
+        key = id(tables), probes
+        if key in before:
+            found[place] = attrs.evolve(before[key], repeats=True)
+        else:
+            found[place] = before[key] = Retrieval.of(tables, probes, vectors)
+    return found
+
+
 def _sample(looked: Looked, queries: Any, vectors: Any, n_items: int, seed: int) -> Sample:
     if vectors is None:
         if queries is not None and looked:
             raise ArgumentError("vectors", "nothing", "rows of items, since there are queries")
-        return isotropic_sample({p: Retrieval.of(*pair, None) for p, pair in looked.items()}, n_items, seed)
+        return isotropic_sample(_retrievals(looked, None), n_items, seed)
     items = _checked_rows(looked, vectors, "vectors")
     asked = items if queries is None else _checked_rows(looked, queries, "queries")
-    retrievals = {place: Retrieval.of(*pair, items) for place, pair in looked.items()}
-    return measured_sample(retrievals, asked, items, n_items, seed)
+    return measured_sample(_retrievals(looked, items), asked, items, n_items, seed)
 
 
 def _memory(tables: Iterable[HashTables], n_items: int) -> tuple[int, int]:

@@ -98,21 +98,37 @@ class RetrievalLaw:
     spread : float
         Variance, over the functions of one table, of the exponent by which the probabilities of all items
         move together: a table with a large cell around the query finds more of everything.
+    repeats : bool
+        Whether an earlier stage looked into the same buckets.
+    node : int or None
+        Which of ``NODES`` the mean exponent over the tables is at; None for its mean.
     """
 
     chance: Floats
     n_tables: int
     bucket_size: int | None
     spread: float
+    repeats: bool = False
+    node: int | None = None
 
-    def moved(self, variance: float) -> list[tuple[float, Self]]:
-        """Laws whose mean is this one, with their weights: the exponent varies by so much."""
-        if variance <= 0:
-            return [(1.0, self)]
-        return [
-            (weight, attrs.evolve(self, chance=chance))
-            for weight, chance in zip(NODE_WEIGHTS, moved_chances(self.chance, variance), strict=True)
-        ]
+    def nodes(self, chance: Floats) -> list[Floats]:
+        """The chances (groups, ...) at each node: the mean over L tables varies by spread / L."""
+        return moved_chances(chance, self.spread / self.n_tables)
+
+    def counts(self, chance: Floats, n_tables: int) -> Floats:
+        """Distribution of the number of tables that hold an item, (groups, c), at this law's node.
+
+        Given the mean exponent, tables are not independent of what it is; the laws at the nodes are scaled
+        so that their mean is the binomial law, which holds for every item by itself.
+        """
+        whole = collision_counts(chance, n_tables)
+        if self.node is None:
+            return whole
+        parts = [collision_counts(moved, n_tables) for moved in self.nodes(chance)]
+        mean = sum(weight * part for weight, part in zip(NODE_WEIGHTS, parts, strict=True))
+        counts = np.asarray(parts[self.node] * whole / np.maximum(mean, 1e-300))
+        counts[:, 0] = np.maximum(1 - counts[:, 1:].sum(axis=1), 0)
+        return counts
 
 
 #: Gauss-Hermite nodes and weights of a normal law, in standard deviations.
@@ -290,6 +306,16 @@ class Expected:
                     part[:, 0] = 0
                 found[:, c:end] += part[:, : end - c]
                 found[:, -1] += part[:, end - c :].sum(axis=1)
+        return attrs.evolve(self, inside=inside, outside=outside).scattered()
+
+    def collide_again(self) -> Self:
+        """The same tables are looked into once more: counts double, and ids that collided join."""
+        groups, old = self.inside.shape
+        width = min(2 * old - 1, _MAX_COUNT + 1)
+        inside, outside = np.zeros((2, groups, width))
+        for c in range(old):
+            inside[:, min(2 * c, width - 1)] += self.inside[:, c] + (self.outside[:, c] if c else 0)
+        outside[:, 0] = self.outside[:, 0]
         return attrs.evolve(self, inside=inside, outside=outside).scattered()
 
     def _minimum(self, k: float) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from scipy import special
 from lshsample import hashing
 from lshsample.errors import ArgumentError
 from lshsample.family import HashFamily, Rows
-from lshsample.sampling.expected import Population, RetrievalLaw
+from lshsample.sampling.expected import NODE_WEIGHTS, Population, RetrievalLaw
 from lshsample.tables import HashTables
 
 __all__ = ["Query", "Retrieval", "Sample", "isotropic_sample", "measured_sample"]
@@ -45,11 +45,14 @@ class Retrieval:
         Buckets of each table.
     bucket_size : int or None
         The most ids that a bucket keeps.
+    repeats : bool
+        Whether an earlier stage looks into as many buckets of the same tables.
     """
 
     family: HashFamily
     probes: int
     bucket_size: int | None
+    repeats: bool = False
 
     @classmethod
     def of(cls, tables: HashTables, probes: int, vectors: Rows | None) -> Self:
@@ -81,15 +84,16 @@ class Query:
     def nodes(self, frequencies: Floats | None) -> Iterator[tuple[float, Population]]:
         """Populations with their weights: the tables together hold more of all items, or less.
 
-        The mean over L tables of what :attr:`RetrievalLaw.spread` describes varies by spread / L.
+        Several retrievals are taken to hold more at the same time.
         """
         population = attrs.evolve(self.population, frequencies=frequencies)
         laws = population.retrievals
-        moved = {place: law.moved(law.spread / law.n_tables) for place, law in laws.items()}
-        for i in range(max((len(nodes) for nodes in moved.values()), default=1)):
-            some = {place: nodes[i if len(nodes) > 1 else 0] for place, nodes in moved.items()}
-            weight = next((w for place, (w, _) in some.items() if len(moved[place]) > 1), 1.0)
-            yield weight, attrs.evolve(population, retrievals={p: law for p, (_, law) in some.items()})
+        if not any(law.spread > 0 for law in laws.values()):
+            yield 1.0, population
+            return
+        for node, weight in enumerate(NODE_WEIGHTS):
+            at = {place: attrs.evolve(law, node=node) for place, law in laws.items()}
+            yield weight, attrs.evolve(population, retrievals=at)
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -134,6 +138,7 @@ def _grouped(
             n_tables=retrieval.family.n_tables,
             bucket_size=retrieval.bucket_size,
             spread=spreads[place],
+            repeats=retrieval.repeats,
         )
     population = Population(
         weights=number * (n_items / n),

@@ -116,7 +116,7 @@ def test_train_evaluate_predict(files: Files, tmp_path: Path) -> None:
     assert told.returncode == 0, told.stderr
     assert "Retrieve()" in told.stdout
     stages = json.loads((tmp_path / "explain.json").read_text())["stages"]
-    assert sum(stage["came"] - stage["went"] for stage in stages) == stages[-1]["left"] > 0
+    assert sum(stage["added"] - stage["removed"] for stage in stages) == stages[-1]["size"] > 0
     beyond = lshsample("explain", run, test, "--row", 100)
     assert beyond.returncode == 2
     assert "--row" in beyond.stderr

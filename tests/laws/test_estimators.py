@@ -104,7 +104,7 @@ OPTIONS["minhash-doph"] = OPTIONS["minhash"]
 HASHES = {"e2lsh": 6, "e2lsh-hadamard": 6, "multiprobe-e2lsh": 6}
 
 
-def gradients(name, loss, seed=3, pipeline="Retrieve() | Uniform(60)", law="tables"):
+def gradients(name, loss, seed=3, pipeline="Retrieve() | Uniform(60)", law="conditional"):
     """A sampler of gradients over 300 examples, and where to take them."""
     rng = np.random.default_rng(5)
     x = rng.standard_normal((300, 4))
@@ -136,7 +136,7 @@ def test_sampled_gradients_are_unbiased_and_their_intervals_cover(name, loss):
 def test_sampled_gradients_are_unbiased_over_the_functions(name, pipeline):
     values = []
     for seed in range(SEEDS):
-        sampler, theta = gradients(name, "squared", seed, pipeline, "functions")
+        sampler, theta = gradients(name, "squared", seed, pipeline, "marginal")
         values.append(sampler.gradient(theta, seed=seed).value[0])
     assert_mean(values, sampler.full_gradient(theta))
 
@@ -167,7 +167,7 @@ def test_draws_that_told_nothing_give_no_interval():
 
 
 @pytest.mark.parametrize("name", SHORT)
-@pytest.mark.parametrize("law", ["tables", "functions"])
+@pytest.mark.parametrize("law", ["conditional", "marginal"])
 def test_estimates_are_the_same_bits_for_any_number_of_threads(name, law):
     """Values and standard errors, by samples and by tables."""
     given = data(90)
@@ -177,7 +177,7 @@ def test_estimates_are_the_same_bits_for_any_number_of_threads(name, law):
         "Retrieve(budget=12) | Uniform(9)",
         "Retrieve() | Cap(8) | Uniform(20)",
     ]
-    texts += ["Retrieve()", "Retrieve(budget=12)", "Retrieve() | Cap(12)"] if law == "functions" else []
+    texts += ["Retrieve()", "Retrieve(budget=12)", "Retrieve() | Cap(12)"] if law == "marginal" else []
     first = {}
     for threads in (1, 2, 3, 8):
         tables = HashTables(CASES[name].make(), threads=threads).build(given.items)
@@ -198,7 +198,7 @@ def test_a_sample_without_ids_is_a_sum_of_nothing():
         make_family("simhash", dim=DIM, n_hashes=20, n_tables=2, projection="gaussian"), threads=1
     )
     far = -given.queries
-    active = parse_pipeline("Retrieve()").bind(tables=tables.build(given.items)).sample(far, law="functions")
+    active = parse_pipeline("Retrieve()").bind(tables=tables.build(given.items)).sample(far, law="marginal")
     assert not len(active.ids)
     assert horvitz_thompson(active, np.ones((90, 3))).value.tolist() == [[0, 0, 0], [0, 0, 0]]
     assert horvitz_thompson(active, lambda found: np.ones((len(found.ids), 2))).value.shape == (2, 2)

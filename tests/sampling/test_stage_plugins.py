@@ -173,7 +173,7 @@ Top = attrs.frozen(type("Top", (Even,), {"__module__": __name__}))
         ([Even], "returned list; wanted a dict of names to SamplerStage classes"),
         ({"Even": object}, "wanted a subclass of SamplerStage"),
         ({"Even": Even()}, "wanted a subclass of SamplerStage"),
-        ({"Uniform": Uniform}, "wanted a subclass of SamplerStage"),
+        ({"Uniform": Uniform}, "Uniform lacks apply"),
         ({"even": Even}, "wanted the name of its class, 'Even'"),
         ({"Plain": Plain}, "Plain is not a frozen attrs class"),
         ({"Lacking": Lacking}, "Lacking lacks apply"),

@@ -15,7 +15,15 @@ from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.family import HashFamily
 from lshsample.sampling.batch import Batch
 from lshsample.sampling.budget import table_weights
-from lshsample.sampling.expected import Expected, Population, RetrievalLaw, collision_counts, expected_minimum
+from lshsample.sampling.expected import (
+    NODE_WEIGHTS,
+    Expected,
+    Population,
+    RetrievalLaw,
+    collision_counts,
+    expected_minimum,
+    moved_chances,
+)
 from lshsample.sampling.inclusion import CollisionLaw, Inclusion, Pairs
 from lshsample.sampling.membership import table_probabilities
 from lshsample.sampling.pipeline import SamplerStage
@@ -144,10 +152,11 @@ class Retrieve(SamplerStage):
     def expected(self, so_far: Expected, population: Population) -> Expected:
         """The ids that tables hold, all of them or as many as meet the budget."""
         law = population.retrieval
-        chance = law.chance if law.bucket_size is None else _bounded(law, law.bucket_size, so_far.weights)
-        if self.budget is None:
-            return so_far.collide(collision_counts(chance, law.n_tables))
-        return so_far.collide(_visited(so_far, law, chance.mean(axis=1), self.budget))
+        if law.repeats:
+            return so_far.collide_again()
+        if self.budget is not None:
+            return so_far.collide(_visited(so_far, law, self.budget))
+        return so_far.collide(law.counts(_held(law, so_far.weights), law.n_tables))
 
     def reason(self, before: int, after: Drawn, batch: Batch) -> str:
         """What joined."""
@@ -160,43 +169,78 @@ class Retrieve(SamplerStage):
         )
 
 
-def _bounded(law: RetrievalLaw, bucket_size: int, weights: Floats) -> Floats:
-    """Probability that a bucket that keeps R of its n ids keeps an item: E[P min(R, n) / n]."""
-    kept = np.zeros_like(law.chance)
-    for share, moved in law.moved(law.spread):
-        held = weights @ moved.chance
-        spread = weights @ (moved.chance * (1 - moved.chance))
-        kept += share * moved.chance * expected_minimum(held, spread, bucket_size) / np.maximum(held, 1e-300)
-    return kept
+def _bounded(law: RetrievalLaw, chance: Floats, weights: Floats) -> Floats:
+    """Probability that buckets keep an item: P E[min(R, n)] / E[n] where R of the n ids are kept."""
+    if law.bucket_size is None:
+        return chance
+    size, spread = weights @ chance, weights @ (chance * (1 - chance))
+    return np.asarray(chance * expected_minimum(size, spread, law.bucket_size) / np.maximum(size, 1e-300))
 
 
-def _visited(so_far: Expected, law: RetrievalLaw, chance: Floats, budget: int) -> Floats:
-    """Distribution of the counts (n, c) when tables are visited in random order until a budget is met.
+def _held(law: RetrievalLaw, weights: Floats) -> Floats:
+    """Probability that a table's buckets hold and keep an item, over the functions of one table."""
+    if law.bucket_size is None:
+        return law.chance
+    moved = moved_chances(law.chance, law.spread)
+    return np.asarray(
+        sum(share * _bounded(law, some, weights) for share, some in zip(NODE_WEIGHTS, moved, strict=True))
+    )
 
-    Table t + 1 is visited if the set after t tables is below the budget; its size is taken as gamma
-    distributed, with the spread of the items and that of the tables.
+
+#: Normal quantiles of equal weight, of variance 1, and sequences of them that tables are drawn from.
+_QUANTILES = special.ndtri((np.arange(9) + 0.5) / 9)
+_QUANTILES /= _QUANTILES.std()
+_SEQUENCES = 45
+
+
+def _visited(so_far: Expected, law: RetrievalLaw, budget: int) -> Floats:
+    """Distribution of the counts (groups, c) when tables are visited in random order until a budget is met.
+
+    Table t + 1 is visited if the set after t tables is below the budget. The sizes of the buckets vary from
+    table to table, and a small one leaves more to the next: sequences of tables are drawn, in each of which
+    the size is taken as gamma distributed by the spread of the items.
     """
-    outside, n_tables = so_far.weights * so_far.outside.sum(axis=1), law.n_tables
-    pull = chance * np.log(np.maximum(chance, 1e-300))
-    going, shares, missed = 1.0, [], np.ones_like(chance)
-    for visited in range(1, n_tables):
-        slope = float(outside @ (missed * pull))
-        missed = missed * (1 - chance)
-        size = so_far.size + float(outside @ (1 - missed))
-        variance = so_far.variance + float(outside @ (missed * (1 - missed)))
-        variance += law.spread * visited * (1 - visited / n_tables) * slope**2
-        # A whole number below the budget is at most half a unit below it.
-        below = float(size < budget)
-        if variance > 0:
-            below = float(special.gammainc(size**2 / variance, (budget - 0.5) * size / variance))
-        shares.append(going - min(below, going))
-        going = min(below, going)
-        if going < 1e-9:
+    chance = law.chance.mean(axis=1)
+    nodes = _quantile_chances(law, chance, so_far.weights)
+    rng = np.random.default_rng(0)
+    each = np.arange(_SEQUENCES) % len(nodes)
+    outside = so_far.weights * so_far.outside.sum(axis=1)
+    missed = np.ones((_SEQUENCES, len(chance)))
+    going, found, shares = np.ones(_SEQUENCES), np.zeros(len(chance)), []
+    for _ in range(law.n_tables):
+        here = nodes[rng.permutation(each)]
+        found += (going @ (missed * here)) / _SEQUENCES
+        missed *= 1 - here
+        before = going.mean()
+        going = np.minimum(going, _below(so_far, outside, missed, budget))
+        shares.append(before - going.mean())
+        if going.max() < 1e-9:
             break
-    shares.append(going)
+    shares[-1] += going.mean()
     counts = np.zeros((len(chance), min(len(shares), 512) + 1))
     for visited, share in enumerate(shares, 1):
-        if share > 0:
+        if share > 1e-9:
             part = collision_counts(chance[:, None], visited)
             counts[:, : part.shape[1]] += share * part
+    counts[:, 0] = 1 - found
+    counts[:, 1:] *= (found / np.maximum(counts[:, 1:].sum(axis=1), 1e-300))[:, None]
     return counts
+
+
+def _quantile_chances(law: RetrievalLaw, chance: Floats, weights: Floats) -> Floats:
+    """The chances (quantiles, groups) of tables with ever smaller cells around the query."""
+    logs = np.log(np.maximum(chance, 1e-300))
+    powers = np.exp(np.minimum(law.spread**0.5 * _QUANTILES[:, None] * logs, 30.0))
+    moved = np.minimum(chance * powers / powers.mean(axis=0), 1.0)
+    return np.stack([_bounded(law, some, weights) for some in moved])
+
+
+def _below(so_far: Expected, outside: Floats, missed: Floats, budget: int) -> Floats:
+    """Probability of each sequence of tables that the set is still below the budget."""
+    size = so_far.size + (1 - missed) @ outside
+    variance = so_far.variance + (missed * (1 - missed)) @ outside
+    spread = variance > 1e-9 * np.maximum(size, 1.0)
+    scale = np.where(spread, variance, 1.0) / np.maximum(size, 1e-300)
+    # A whole number below the budget is at most half a unit below it.
+    below = special.gammainc(np.where(spread, size / scale, 1.0), (budget - 0.5) / scale)
+    return np.where(spread, below, size < budget)
