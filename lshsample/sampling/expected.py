@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import special
 
 __all__ = ["Expected", "Population", "RetrievalLaw", "collision_counts", "expected_minimum"]
+__all__ += ["minimum_moments", "moved_chances"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,11 +43,11 @@ def expected_minimum(mean: npt.ArrayLike, variance: npt.ArrayLike, bound: float)
     >>> bool(9 < expected_minimum(10.0, 4.0, 10.0) < 10)
     True
     """
-    return _minimum_moments(mean, variance, bound)[0]
+    return minimum_moments(mean, variance, bound)[0]
 
 
-def _minimum_moments(mean: npt.ArrayLike, variance: npt.ArrayLike, bound: float) -> tuple[Floats, Floats]:
-    """E[min(A, bound)] and E[min(A, bound)^2], as :func:`expected_minimum` takes them."""
+def minimum_moments(mean: npt.ArrayLike, variance: npt.ArrayLike, bound: float) -> tuple[Floats, Floats]:
+    """E[min(A, bound)] and E[min(A, bound)^2]; see :func:`expected_minimum`."""
     m, v = np.broadcast_arrays(np.asarray(mean, np.float64), np.asarray(variance, np.float64))
     plain = np.minimum(m, bound)
     spread = (m > 0) & (v > 1e-12 * m**2)
@@ -98,6 +99,8 @@ class RetrievalLaw:
     spread : float
         Variance, over the functions of one table, of the exponent by which the probabilities of all items
         move together: a table with a large cell around the query finds more of everything.
+    exponents : (q,) float64 array
+        Equally likely values of that exponent, of mean 1.
     repeats : bool
         Whether an earlier stage looked into the same buckets.
     node : int or None
@@ -108,6 +111,7 @@ class RetrievalLaw:
     n_tables: int
     bucket_size: int | None
     spread: float
+    exponents: Floats
     repeats: bool = False
     node: int | None = None
 
@@ -320,5 +324,5 @@ class Expected:
 
     def _minimum(self, k: float) -> tuple[float, float]:
         """E[min(A, k)] and E[min(A, k)^2], A being the size of the set."""
-        first, second = _minimum_moments(self.size, self.variance, k)
+        first, second = minimum_moments(self.size, self.variance, k)
         return float(first), float(second)

@@ -225,7 +225,7 @@ class Sampler:
         For each of up to 64 queries, the stages' expectations are folded over the items, or a sample of
         them. Numbers of collisions have binomial laws (Poisson binomial with probes); what a filter keeps
         follows from the mean and the variance of the set's size. How much more the size varies than that of
-        independent items is measured by hashing the sampled rows once. Costs about 2^26 multiplications.
+        independent items is measured by hashing the sampled rows once. Costs up to about a second.
 
         Examples
         --------

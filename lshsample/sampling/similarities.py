@@ -23,10 +23,12 @@ Floats = npt.NDArray[np.float64]
 
 #: Queries, and the most items of each; fewer where rows are wide, so that all pairs take at most so many
 #: multiplications, and where tables have chances of their own.
-_QUERIES, _ITEMS, _MULTIPLICATIONS, _CHANCES = 64, 16384, 2**26, 2**24
+_QUERIES, _ITEMS, _MULTIPLICATIONS, _CHANCES = 64, 16384, 2**25, 2**23
 _FEWEST_ITEMS = 512
 #: Items of the largest chance that are kept apart, and groups of the others.
 _APART, _GROUPS = 256, 256
+#: Quantiles of the exponents of tables that are kept, and the exponents that they are looked up among.
+_EXPONENTS, _GRID = 15, np.linspace(0.0, 4.0, 41)
 #: Ranks of a group's items that are remembered at most.
 _RANKS = 64
 #: Independent directions, and the rows that their spread is measured on.
@@ -115,7 +117,7 @@ def _grouped(
     products: Floats | None,
     chances: Mapping[int, Floats],
     retrievals: Mapping[int, Retrieval],
-    spreads: Mapping[int, float],
+    spreads: Mapping[int, Floats],
 ) -> Query:
     """Items of one query in groups: the likeliest ones apart, the others with those of like chances."""
     n = len(similarity)
@@ -137,7 +139,8 @@ def _grouped(
             chance=mean,
             n_tables=retrieval.family.n_tables,
             bucket_size=retrieval.bucket_size,
-            spread=spreads[place],
+            spread=float(spreads[place].var()),
+            exponents=spreads[place],
             repeats=retrieval.repeats,
         )
     population = Population(
@@ -179,11 +182,11 @@ def isotropic_sample(retrievals: Mapping[int, Retrieval], n_items: int, seed: in
     return Sample(queries=(_grouped(n_items, cosine, None, chances, retrievals, spreads),))
 
 
-def _isotropic_spread(retrieval: Retrieval, seed: int) -> float:
+def _isotropic_spread(retrieval: Retrieval, seed: int) -> Floats:
     family = retrieval.family
     n = min(_SPREAD_ITEMS, _MULTIPLICATIONS // (4 * family.dim))
     if n < _FEWEST_ITEMS:
-        return 0.0
+        return np.ones(1)
     rng = np.random.default_rng(seed)
     rows = rng.standard_normal((n + _SPREAD_QUERIES, family.dim), dtype=np.float32)
     queries, items = rows[:_SPREAD_QUERIES], rows[_SPREAD_QUERIES:]
@@ -207,26 +210,38 @@ def _repeated(query: Rows, n: int) -> Rows:
     return query[np.zeros(n, np.intp)]
 
 
-def _spread(retrieval: Retrieval, queries: Rows, items: Rows, chances: Floats) -> float:
-    """The spread of :class:`RetrievalLaw`, from what the family's own tables hold of these items.
+def _spread(retrieval: Retrieval, queries: Rows, items: Rows, chances: Floats) -> Floats:
+    """The exponents of :class:`RetrievalLaw`, from what the family's own tables hold of these items.
 
-    Beyond what independent items would vary by, the size of a query's bucket varies by the square of its
-    derivative by the exponent, times the exponent's variance.
+    Sizes of a query's buckets, relative to what the law says, vary by more than independent items would. The
+    quantiles of the sizes are drawn together to have the additional variance alone, and each is made by an
+    exponent.
     """
     family = retrieval.family
     # Probes multiply the work: a fraction of the items serves as well.
     n = max(items.shape[0] // retrieval.probes, min(_FEWEST_ITEMS, items.shape[0]))
     codes = hashing.hash_rows(family, items[:n])
     looked = hashing.probe_rows(family, queries, retrieval.probes)
-    excess = slope = 0.0
+    total = excess = 0.0
+    relative, curve = [], np.zeros(len(_GRID))
     for row, chance in enumerate(chances[:, :n]):
         found = np.zeros(family.n_tables)
         for probe in range(retrieval.probes):
             found += (codes == looked[row, :, probe]).sum(axis=0)
-        poisson = (chance * (1 - chance)).sum(axis=0)
-        excess += float(np.mean((found - chance.sum(axis=0)) ** 2 - poisson))
-        slope += float(np.mean((chance * np.log(np.maximum(chance, 1e-300))).sum(axis=0) ** 2))
-    return float(np.clip(excess / slope, 0.0, 1.0)) if slope > 0 else 0.0
+        size, poisson = chance.sum(axis=0), (chance * (1 - chance)).sum(axis=0)
+        total += float(np.mean((found - size) ** 2))
+        excess += float(np.mean((found - size) ** 2 - poisson))
+        relative.append(found / np.maximum(size, 1e-300))
+        if row < _SPREAD_QUERIES:
+            logs = np.log(np.maximum(chance.mean(axis=1), 1e-300))
+            curve += np.exp(_GRID[:, None] * logs).sum(axis=1)
+    if excess <= 0 or curve[-1] <= 0:
+        return np.ones(1)
+    quantiles = np.quantile(np.concatenate(relative), (np.arange(_EXPONENTS) + 0.5) / _EXPONENTS)
+    shrunk = 1 + (quantiles - quantiles.mean()) * (excess / total) ** 0.5
+    # The curve falls as exponents grow, and is 1 at the exponent 1.
+    at_one = np.interp(1.0, _GRID, curve)
+    return np.interp(-np.maximum(shrunk, 0.01), -curve / at_one, _GRID)
 
 
 def measured_sample(

@@ -76,7 +76,8 @@ def test_expected_sizes_are_met(text, measured, items):
         sizes.append(len(pipeline.bind(tables=built).sample(unrelated, threads=2).ids) / 300)
     assert told.expected_size == pytest.approx(np.mean(sizes), rel=0.15)
     assert told.memory_bytes == built.memory_bytes
-    assert np.all(np.diff(told.recall) >= -1e-9)
+    # How many ids a fill draws differs between queries, and so does the mix of queries between the levels.
+    assert np.all(np.diff(told.recall) >= (-1e-3 if measured and "Fill" in text else -1e-9))
     assert pipeline.stages[0].name in str(told)
 
 

@@ -22,6 +22,7 @@ from lshsample.sampling.expected import (
     RetrievalLaw,
     collision_counts,
     expected_minimum,
+    minimum_moments,
     moved_chances,
 )
 from lshsample.sampling.inclusion import CollisionLaw, Inclusion, Pairs
@@ -187,9 +188,7 @@ def _held(law: RetrievalLaw, weights: Floats) -> Floats:
     )
 
 
-#: Normal quantiles of equal weight, of variance 1, and sequences of them that tables are drawn from.
-_QUANTILES = special.ndtri((np.arange(9) + 0.5) / 9)
-_QUANTILES /= _QUANTILES.std()
+#: Sequences of tables that a budget is described by.
 _SEQUENCES = 45
 
 
@@ -200,47 +199,57 @@ def _visited(so_far: Expected, law: RetrievalLaw, budget: int) -> Floats:
     table to table, and a small one leaves more to the next: sequences of tables are drawn, in each of which
     the size is taken as gamma distributed by the spread of the items.
     """
-    chance = law.chance.mean(axis=1)
-    nodes = _quantile_chances(law, chance, so_far.weights)
+    tables = _by_exponent(law, so_far.weights)
     rng = np.random.default_rng(0)
-    each = np.arange(_SEQUENCES) % len(nodes)
+    each = np.arange(_SEQUENCES) % len(tables)
+    order = rng.permuted(np.tile(np.arange(tables.shape[1]), (_SEQUENCES, 1)), axis=1)
     outside = so_far.weights * so_far.outside.sum(axis=1)
-    missed = np.ones((_SEQUENCES, len(chance)))
-    going, found, shares = np.ones(_SEQUENCES), np.zeros(len(chance)), []
-    for _ in range(law.n_tables):
-        here = nodes[rng.permutation(each)]
+    missed = np.ones((_SEQUENCES, len(law.chance)))
+    going, found, shares = np.ones(_SEQUENCES), np.zeros(len(law.chance)), []
+    for visit in range(law.n_tables):
+        here = tables[rng.permutation(each), order[:, visit % tables.shape[1]]]
         found += (going @ (missed * here)) / _SEQUENCES
         missed *= 1 - here
         before = going.mean()
-        going = np.minimum(going, _below(so_far, outside, missed, budget))
+        going = np.minimum(going, _below(so_far, law, outside, missed, budget))
         shares.append(before - going.mean())
         if going.max() < 1e-9:
             break
     shares[-1] += going.mean()
-    counts = np.zeros((len(chance), min(len(shares), 512) + 1))
+    counts = np.zeros((len(found), min(len(shares), 512) + 1))
     for visited, share in enumerate(shares, 1):
         if share > 1e-9:
-            part = collision_counts(chance[:, None], visited)
+            part = collision_counts(law.chance.mean(axis=1, keepdims=True), visited)
             counts[:, : part.shape[1]] += share * part
     counts[:, 0] = 1 - found
     counts[:, 1:] *= (found / np.maximum(counts[:, 1:].sum(axis=1), 1e-300))[:, None]
     return counts
 
 
-def _quantile_chances(law: RetrievalLaw, chance: Floats, weights: Floats) -> Floats:
-    """The chances (quantiles, groups) of tables with ever smaller cells around the query."""
-    logs = np.log(np.maximum(chance, 1e-300))
-    powers = np.exp(np.minimum(law.spread**0.5 * _QUANTILES[:, None] * logs, 30.0))
-    moved = np.minimum(chance * powers / powers.mean(axis=0), 1.0)
-    return np.stack([_bounded(law, some, weights) for some in moved])
+def _by_exponent(law: RetrievalLaw, weights: Floats) -> Floats:
+    """The chances (exponents, tables, groups) of tables with larger and smaller cells around the query."""
+    logs = np.log(np.maximum(law.chance, 1e-300))
+    powers = np.exp(np.minimum((law.exponents - 1)[:, None, None] * logs, 30.0))
+    moved = np.minimum(law.chance * powers / powers.mean(axis=0), 1.0)
+    return np.stack([_bounded(law, some, weights).T for some in moved])
 
 
-def _below(so_far: Expected, outside: Floats, missed: Floats, budget: int) -> Floats:
+def _below(so_far: Expected, law: RetrievalLaw, outside: Floats, missed: Floats, budget: int) -> Floats:
     """Probability of each sequence of tables that the set is still below the budget."""
     size = so_far.size + (1 - missed) @ outside
-    variance = so_far.variance + (missed * (1 - missed)) @ outside
+    variance = so_far.variance + _steadiness(law, so_far.weights) * ((missed * (1 - missed)) @ outside)
     spread = variance > 1e-9 * np.maximum(size, 1.0)
     scale = np.where(spread, variance, 1.0) / np.maximum(size, 1e-300)
     # A whole number below the budget is at most half a unit below it.
     below = special.gammainc(np.where(spread, size / scale, 1.0), (budget - 0.5) / scale)
     return np.where(spread, below, size < budget)
+
+
+def _steadiness(law: RetrievalLaw, weights: Floats) -> float:
+    """The variance of what a bucket holds, by that of ids that come independently: bounded ones are full."""
+    if law.bucket_size is None:
+        return 1.0
+    chance = law.chance.mean(axis=1)
+    size, spread = weights @ chance, weights @ (chance * (1 - chance))
+    first, second = minimum_moments(size, spread, law.bucket_size)
+    return float(np.clip((second - first**2) / max(float(first), 1e-300), 0.0, 1.0))
