@@ -98,7 +98,7 @@ def use_isa(name: str, argument: str = "isa") -> None:
     """Use another instruction set in the whole process from now on."""
     if name not in available_isas():
         raise ArgumentError(argument, repr(name), f"one of {', '.join(available_isas())}, which are here")
-    global _isa  # noqa: PLW0603 - the C core's own state is global, and this is its copy
+    global _isa
     check(lib.lsh_isa_use(ISA_NAMES.index(name)), "isa")
     _isa = name
 

@@ -279,20 +279,15 @@ def run_plan(
 
 def _wrapped(block: Any, rows: int) -> Drawn:
     """Arrays over the block of memory that a run gave, which is freed with the last of them."""
-    total, at = block.total, _DRAWN_BYTES
-    end = at + 8 * (2 * rows + 1) + 12 * total + 8 * rows
+    total = block.total
+    end = _DRAWN_BYTES + 8 * (2 * rows + 1) + 12 * total + 8 * rows
     memory = ffi.buffer(ffi.gc(block, lib.lsh_sample_free, end), end)
-    arrays = []
-    for dtype, size, width in (
-        (np.int64, rows + 1, 8),
-        (np.float64, rows, 8),
-        (np.int32, total, 4),
-        (np.int32, total, 4),
-        (np.float32, total, 4),
-        (np.int32, rows, 4),
-        (np.float32, rows, 4),
-    ):
-        arrays.append(np.frombuffer(memory, dtype, size, at))
-        at += width * size
-    indptr, rest, ids, counts, log_inclusion, zero_probability_stage, kept = arrays
+    at = _DRAWN_BYTES
+    indptr = np.frombuffer(memory, np.int64, rows + 1, at)
+    rest = np.frombuffer(memory, np.float64, rows, at := at + 8 * (rows + 1))
+    ids = np.frombuffer(memory, np.int32, total, at := at + 8 * rows)
+    counts = np.frombuffer(memory, np.int32, total, at := at + 4 * total)
+    log_inclusion = np.frombuffer(memory, np.float32, total, at := at + 4 * total)
+    zero_probability_stage = np.frombuffer(memory, np.int32, rows, at := at + 4 * total)
+    kept = np.frombuffer(memory, np.float32, rows, at + 4 * rows)
     return Drawn(indptr, ids, counts, log_inclusion, zero_probability_stage, kept, rest)

@@ -246,7 +246,9 @@ def draw_samples(
         law = law or "conditional"
         if law == "marginal" and replicates > 1:
             raise ArgumentError(
-                "replicates", replicates, "1 under the marginal law: repeated draws share the same hash functions; give several samplers"
+                "replicates",
+                replicates,
+                "1 under the marginal law: repeated draws share the same hash functions",
             )
         sets = [
             sampler.sample(queries, seed=seed, step=step + k, law=law, **options) for k in range(replicates)

@@ -120,10 +120,11 @@ def _folded(run: Run, first: Part) -> Logs | None:
     """The laws of the stages after the first part; None where one has no law, or an item no chance."""
     rows, ids = _rows(run.drawn), run.drawn.ids
     before, possible = _met(first.drawn, rows, ids, run.batch.n_items)
-    inclusion = Inclusion(probability=before, every_item_possible=possible)
+    forced = any(stage.forces_ids for stage in run.pipeline.stages[: first.end])
     for some in (slice(0), slice(None)):  # first without pairs, as in marginal_inclusion
-        start = attrs.evolve(inclusion, probability=before[some])
-        last = _fold(run, start, first.end, _pairs(run, rows[some], ids[some], "conditional"))
+        pairs = _pairs(run, rows[some], ids[some], "conditional")
+        start = Inclusion(probability=before[some], every_item_possible=possible)
+        last = _fold(run, start.force(pairs.forced) if forced else start, first.end, pairs)
         if last.reason is not None or not last.every_item_possible.all():
             return None
     return _logs(last)

@@ -244,7 +244,7 @@ class Expected:
 
     def keep(self, share: npt.ArrayLike) -> Self:
         """Each item inside stays with this probability: a number, (groups, 1) or (groups, counts)."""
-        kept = self.inside * share
+        kept = self.inside * np.asarray(share, np.float64)
         return attrs.evolve(self, inside=kept, outside=self.outside + self.inside - kept)
 
     def draw(self, n: float) -> Self:

@@ -137,7 +137,8 @@ class Inclusion:
         fraction : number or (n,) array
             Probabilities to stay. Forced ids stay anyway.
         """
-        return self._with(probability=np.asarray(self.probability * fraction, np.float64))
+        stays = np.asarray(fraction, np.float64)
+        return self._with(probability=np.asarray(self.probability * stays))
 
     def cap(self, kept: npt.NDArray[np.float32]) -> Self:
         """Caps have kept this fraction (n,) of each pair's row in all, this one among them."""

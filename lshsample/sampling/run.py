@@ -167,10 +167,11 @@ def why_biased(pipeline: Stages, drawn: Drawn) -> str | None:
     """Why items have probability 0 given the tables, naming the stage; None if all are possible."""
     if drawn.zero_probability_stage.max(initial=-1) < 0:
         return None
-    bad = drawn.zero_probability_stage[drawn.zero_probability_stage >= 0]
+    stages = drawn.zero_probability_stage
+    bad = stages[stages >= 0]
     place = int(bad[0])
     return (
         f"{pipeline.stages[place]} (stage {place + 1} of {pipeline}) leaves items with "
-        f"inclusion probability 0 given the tables, in {len(bad)} of {len(drawn.zero_probability_stage)} rows; "
+        f"inclusion probability 0 given the tables, in {len(bad)} of {len(stages)} rows; "
         f"a Uniform(n) after it makes every item possible"
     )

@@ -8,7 +8,6 @@ from typing import Any, Self
 import attrs
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 from scipy import special
 
 from lshsample import hashing
@@ -241,7 +240,7 @@ def _spread(retrieval: Retrieval, queries: Rows, items: Rows, chances: Floats) -
     shrunk = 1 + (quantiles - quantiles.mean()) * (excess / total) ** 0.5
     # The curve falls as exponents grow, and is 1 at the exponent 1.
     at_one = np.interp(1.0, _GRID, curve)
-    return np.interp(-np.maximum(shrunk, 0.01), -curve / at_one, _GRID)
+    return np.asarray(np.interp(-np.maximum(shrunk, 0.01), -curve / at_one, _GRID))
 
 
 def measured_sample(
@@ -281,10 +280,14 @@ def _similarities(first: Retrieval | None, queries: Rows, items: Rows, products:
     if first is not None:
         rows = (queries[row : row + 1] for row in range(queries.shape[0]))
         return np.stack([first.family.similarity_of(_repeated(query, n), items) for query in rows])
-    norms = [np.sqrt(_dense(rows.multiply(rows) if sp.issparse(rows) else rows * rows).sum(axis=1)) for rows in (queries, items)]
-    scale = norms[0][:, None] * norms[1]
-    return np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
+    scale = _norms(queries)[:, None] * _norms(items)
+    return np.asarray(np.divide(products, scale, out=np.zeros_like(products), where=scale > 0))
+
+
+def _norms(rows: Any) -> Floats:
+    squares = np.square(rows) if isinstance(rows, np.ndarray) else rows.multiply(rows)
+    return np.asarray(np.sqrt(_dense(squares).sum(axis=1)))
 
 
 def _dense(matrix: Any) -> Floats:
-    return np.asarray(matrix.toarray() if sp.issparse(matrix) else matrix, np.float64)
+    return np.asarray(matrix if isinstance(matrix, np.ndarray) else matrix.toarray(), np.float64)

@@ -18,7 +18,7 @@ from lshsample.sampling.expected import Expected, Population
 from lshsample.sampling.inclusion import Inclusion, Pairs
 from lshsample.tables import HashTables
 
-__all__ = ["BUILTIN", "Stage", "Stages", "at_most", "builtin", "plain_fields", "required", "unplain_field"]
+__all__ = ["BUILTIN", "UNPLAIN", "Stage", "Stages", "at_most", "builtin", "plain_fields", "required"]
 
 S = TypeVar("S", bound="type[Stage]")
 
@@ -219,9 +219,8 @@ def builtin(cls: S) -> S:
     return cls
 
 
-def unplain_field(**options: Any) -> Any:
-    """An attrs field of a stage that text and plain data cannot hold, such as tables."""
-    return attrs.field(metadata={"plain": False}, **options)
+#: Metadata of an attrs field that text and plain data cannot hold, such as tables.
+UNPLAIN = {"plain": False}
 
 
 def plain_fields(cls: type[Stage]) -> list[attrs.Attribute[Any]]:

@@ -71,7 +71,7 @@ def _make(cls: type[Stage], where: str, positional: list[Any], named: dict[str, 
     except TypeError as error:
         wanted = f"{cls.name}{inspect.signature(cls)}".replace(" -> None", "").replace("'", "")
         raise ArgumentError(where, str(error), wanted) from None
-    plain = {field.name for field in plain_fields(cls)} if attrs.has(cls) else set(arguments.arguments)
+    plain = {field.name for field in plain_fields(cls)}
     for name, value in arguments.arguments.items():
         if name not in plain:
             wanted = f"no {name}: bind them with .bind({name}=...); other arguments by name"

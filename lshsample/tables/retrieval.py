@@ -1,4 +1,4 @@
-"""How tables are looked into by the fused sampling call: hashed in the C core where the family has a kernel."""
+"""Retrieval as the fused sampling call does it: hashed in the C core where the family has a kernel."""
 
 from __future__ import annotations
 

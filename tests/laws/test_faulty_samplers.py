@@ -72,9 +72,7 @@ def test_top_by_count_weighted_as_if_it_were_a_union(drawn):
     pi = laws.union_inclusion(family.pair_code_probability(np.repeat(query, N, axis=0), items), 8)
     for table in tables:
         active = (
-            parse_pipeline("Retrieve() | Top(30)")
-            .bind(tables=table)
-            .sample(query, law="marginal", threads=1)
+            parse_pipeline("Retrieve() | Top(30)").bind(tables=table).sample(query, law="marginal", threads=1)
         )
         assert active.is_biased
         sums.append((1 / pi[active.ids]).sum())

@@ -1,4 +1,4 @@
-"""Descriptions are held to observation: sizes stage by stage, and recall by similarity, over many functions."""
+"""Descriptions are held to observation: sizes by stage and recall by similarity, over many functions."""
 
 import functools
 
@@ -61,7 +61,7 @@ FAMILIES = {
 
 @functools.cache
 def world(name):
-    """Unit rows, half of them around a few centres, and tables of a family over many draws of its functions."""
+    """Unit rows, half of them around a few centres, and tables over many draws of a family's functions."""
     kind, shape, options = FAMILIES[name]
     family = make_family(kind, dim=DIM, projection="gaussian", **shape)
     rng = np.random.default_rng(0)
@@ -115,7 +115,7 @@ def assert_described(text, name):
     unbuilt = HashTables(given.tables[0].family, bucket_size=given.tables[0].bucket_size)
     description = bound(parse_pipeline(text), given, unbuilt).describe(queries=given.queries)
     assert_near(np.array(description.expected_sizes), sizes, 0.03 * sizes.mean(axis=0))
-    filled = np.unique(bins(name))
+    filled = np.bincount(bins(name).ravel(), minlength=20) >= 20  # fewer pairs have no stable rate
     assert_near(description.recall[filled], recall[:, filled], 0.03)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from lshsample.sampling.stages.at_least import AtLeast
 from lshsample.sampling.stages.cap import Cap
 from lshsample.sampling.stages.exact_top import ExactTop
-from lshsample.sampling.stages.exact_top import ExactTop
 from lshsample.sampling.stages.fill import Fill
 from lshsample.sampling.stages.frequency import Frequency
 from lshsample.sampling.stages.full import Full

@@ -28,7 +28,7 @@ from lshsample.sampling.expected import (
 from lshsample.sampling.inclusion import CollisionLaw, Inclusion, Pairs
 from lshsample.sampling.membership import table_probabilities
 from lshsample.sampling.pipeline import SamplerStage
-from lshsample.sampling.stage import builtin, required, unplain_field
+from lshsample.sampling.stage import UNPLAIN, builtin, required
 from lshsample.tables import HashTables, TableState
 from lshsample.tables.retrieval import retrieval
 
@@ -68,7 +68,7 @@ class Retrieve(SamplerStage):
 
     outcome_is_certain = True
 
-    tables: HashTables | None = unplain_field(default=None, validator=_tables_or_none)
+    tables: HashTables | None = attrs.field(default=None, validator=_tables_or_none, metadata=UNPLAIN)
     probes: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(specs.integer(1, 65536))
     )
@@ -112,7 +112,7 @@ class Retrieve(SamplerStage):
         if pairs.law == "conditional":
             return so_far.unknown(f"{self}: what tables hold is certain, and has no law given the tables")
         if pairs.batch.pooled:
-            return so_far.unknown(f"{self}: pooled queries share the functions; their union has no simple law")
+            return so_far.unknown(f"{self}: pooled queries share the functions; their union has no law")
         state = self.state(pairs.batch)
         weighted = self._is_weighted(state)
         if weighted and pairs.place > 0:
