@@ -30,15 +30,15 @@ def explained() -> Any:
     return pipeline.bind(tables=tables).explain(items[:1])
 
 
-def draw(told: Any, axes: Any) -> None:
-    """Ids that are left and went, and the ends of their probabilities, on two axes that share their y."""
-    at = range(len(told.stages))
-    axes[0].barh(at, [report.size for report in told.stages], label="in the set")
-    axes[0].barh(at, [-report.removed for report in told.stages], label="removed")
-    axes[0].set_yticks(at, [report.stage for report in told.stages])
+def draw(explanation: Any, axes: Any) -> None:
+    """Ids in the set and removed, and the ends of their probabilities, on two axes that share their y."""
+    at = range(len(explanation.stages))
+    axes[0].barh(at, [report.size for report in explanation.stages], label="in the set")
+    axes[0].barh(at, [-report.removed for report in explanation.stages], label="removed")
+    axes[0].set_yticks(at, [report.stage for report in explanation.stages])
     axes[0].set_xlabel("ids")
     axes[0].legend()
-    for place, report in enumerate(told.stages):
+    for place, report in enumerate(explanation.stages):
         axes[1].plot([report.lowest, report.highest], [place, place], "o-", color="tab:blue")
     axes[1].set_xscale("log")
     axes[1].set_xlabel("probability, given the tables")

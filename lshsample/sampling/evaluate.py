@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample._native.sample import Drawn
-from lshsample.errors import LshsampleError, PluginError
+from lshsample.errors import ArgumentError, LshsampleError, PluginError
 from lshsample.sampling.active_set import Law
 from lshsample.sampling.inclusion import Inclusion, Pairs
 from lshsample.sampling.run import Part, Run, stage_label, why_biased
@@ -31,6 +31,8 @@ def _fold(run: Run, start: Inclusion, first: int, pairs: Pairs) -> Inclusion:
         here = attrs.evolve(pairs, place=place, kept=run.kept_by(place))
         try:
             inclusion = stage.inclusion(inclusion, here)
+        except ArgumentError as error:
+            raise PluginError(f"{label}: {error}") from error
         except (LshsampleError, MemoryError):
             raise
         except Exception as error:

@@ -45,7 +45,7 @@ def exact_top(queries: Any, vectors: Any, k: int, *, pooled: bool = False) -> np
     best_ids: npt.NDArray[np.int64] | None = None
     for begin in range(0, vectors.shape[0], _BLOCK):
         block = vectors[begin : begin + _BLOCK]
-        with np.errstate(over="ignore", invalid="ignore"):  # NaN is told in words
+        with np.errstate(over="ignore", invalid="ignore"):  # NaN is refused below
             product = queries @ block.T
         scores = np.asarray(product.toarray() if hasattr(product, "toarray") else product)
         if np.isnan(scores).any():
