@@ -1,4 +1,4 @@
-"""Hash families: the base class, the spec that makes a family, its compiled kernel, validation of rows."""
+"""Hash families: the base classes, the spec that makes a family, its compiled kernel, validation of rows."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ __all__ = [
     "HashFamily",
     "NativeKernel",
     "Rows",
+    "WrapperFamily",
     "checked_rows",
     "family_label",
 ]
@@ -33,6 +34,9 @@ Rows = npt.NDArray[np.float32] | sp.csr_array
 Codes = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float64]
 
+#: Rows that a wrapper transforms at once.
+_BLOCK = 1024
+
 
 def family_label(family: HashFamily) -> str:
     """How errors name a family: its class with its module, which names the plugin."""
@@ -40,16 +44,19 @@ def family_label(family: HashFamily) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def check_made(family: HashFamily, spec: Any) -> None:
-    """What a family is made from: a spec of its class, and codes that have room in 32 bits."""
+def _check_spec(family: HashFamily, spec: Any) -> None:
     if not isinstance(spec, family.Spec):
         raise ArgumentError("spec", repr(spec), f"a {family.Spec.__name__}")
+
+
+def _check_bits(family: HashFamily) -> None:
+    """Refuse codes that do not fit into 32 bits."""
     bits = family.bits_per_hash
     if not isinstance(bits, (int, np.integer)) or bits < 1:
         where = f"{family_label(family)}.bits_per_hash"
         raise PluginError(f"{where} is {bits!r}; wanted a positive integer")
-    if spec.n_hashes * bits > 32:
-        given = f"{spec.n_hashes} hashes of {bits} bits"
+    if family.spec.n_hashes * bits > 32:
+        given = f"{family.spec.n_hashes} hashes of {bits} bits"
         raise ArgumentError("n_hashes", given, "a code of at most 32 bits")
 
 
@@ -180,8 +187,9 @@ class HashFamily(ABC):
                 setattr(cls, name, with_checked_rows(vars(cls)[name], argument))
 
     def __init__(self, spec: FamilySpec) -> None:
-        check_made(self, spec)
+        _check_spec(self, spec)
         self.spec = spec
+        _check_bits(self)
 
     dim = property(lambda self: self.spec.dim)
     n_hashes = property(lambda self: self.spec.n_hashes)
@@ -382,3 +390,199 @@ class HashFamily(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.spec})"
+
+
+class _OfInner:
+    """An attribute that a wrapper takes from the inner family; a subclass or an instance may override it.
+
+    On the class, where there is no inner family, it is the value of :class:`HashFamily`, or ``text``.
+    """
+
+    def __init__(self, text: str | None = None) -> None:
+        self.text = text
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, family: WrapperFamily | None, owner: type | None = None) -> Any:
+        if family is None:
+            return self.text or getattr(HashFamily, self.name)
+        return getattr(family.inner, self.name)
+
+
+def _of_inner(text: str | None = None) -> Any:
+    return _OfInner(text)
+
+
+class WrapperFamily(HashFamily):
+    """A family over another one, the inner family, which makes every claim that the inner family makes.
+
+    What a wrapper changes, it overrides; everything else is the inner family's: its similarity, laws, flags,
+    probes, compiled kernel, preparation and seeds. A wrapper that transforms rows before they are hashed
+    overrides :meth:`transform` (and :meth:`transform_query` where queries are transformed differently); its
+    codes, probes and laws of pairs are then those of the transformed rows.
+
+    Parameters
+    ----------
+    spec : FamilySpec or HashFamily
+        An instance of the class's ``Spec``, which has a field ``inner`` made by
+        :func:`lshsample.plugin.family_option`. Or the family to wrap, whose dim, n_hashes, n_tables and seed
+        become the wrapper's.
+    **options
+        The spec's other fields, with a family to wrap.
+
+    Attributes
+    ----------
+    inner : HashFamily
+        The inner family.
+
+    Notes
+    -----
+    A wrapper whose :meth:`transform` changes the number of columns overrides :meth:`make_inner` and
+    :meth:`prepare`. One whose law is a function of something else than the similarity of the transformed rows
+    overrides ``similarity``, :meth:`similarity_of`, :meth:`collision_probability` and
+    :meth:`code_probability`.
+
+    A wrapper that transforms rows, or overrides :meth:`hash` or :meth:`hash_query`, has no compiled kernel
+    unless it overrides :meth:`native` and :meth:`native_query`.
+
+    Examples
+    --------
+    Rows relative to a centre, hashed by any family:
+
+    >>> import attrs
+    >>> import numpy as np
+    >>> from lshsample.plugin import FamilySpec, HashFamily, WrapperFamily, family_option, number
+    >>> @attrs.frozen(kw_only=True)
+    ... class CentredSpec(FamilySpec):
+    ...     inner: HashFamily = family_option("simhash")
+    ...     centre: float = attrs.field(default=0.5, validator=number(-1e6, 1e6))
+    >>> class Centred(WrapperFamily):
+    ...     Spec = CentredSpec
+    ...     def transform(self, x):
+    ...         rows = x if isinstance(x, np.ndarray) else x.toarray()
+    ...         return rows - np.float32(self.spec.centre)
+    >>> family = Centred(CentredSpec(dim=4, n_hashes=3, n_tables=2, centre=1.0))
+    >>> family.similarity, family.can_probe, family.native() is None
+    ('cosine', True, True)
+    >>> family.similarity_of(np.float32([[2, 1, 1, 1]]), np.float32([[1, 2, 1, 1]]))
+    array([0.])
+    """
+
+    similarity: str = _of_inner("that of the inner family")
+    independent_hashes: bool = _of_inner()
+    independent_tables: bool = _of_inner()
+    exact_law: bool = _of_inner()
+    law_of_norms: bool = _of_inner()
+    default_probes: int = _of_inner()
+    bits_per_hash: int = _of_inner()
+    spec: Any
+
+    def __init__(self, spec: FamilySpec | HashFamily, **options: Any) -> None:
+        if isinstance(spec, HashFamily):
+            shape = {name: getattr(spec, name) for name in ("dim", "n_hashes", "n_tables", "seed")}
+            spec = self.Spec(**shape, inner=spec, **options)  # type: ignore[call-arg]
+        elif options:
+            raise ArgumentError("options", ", ".join(options), "none beside a spec")
+        _check_spec(self, spec)
+        self.spec = spec
+        self.inner: HashFamily = self.make_inner()
+        super().__init__(spec)
+
+    def make_inner(self) -> HashFamily:
+        """The inner family, made from ``self.spec``; called once, when the wrapper is made.
+
+        The place to refuse families that do not fit, with :class:`~lshsample.plugin.ArgumentError`.
+        """
+        inner: HashFamily = self.spec.inner
+        return inner
+
+    def transform(self, x: Rows) -> Rows:
+        """Data rows as the inner family hashes them: finite float32, as many as given, dense or CSR."""
+        return x
+
+    def transform_query(self, q: Rows) -> Rows:
+        """Query rows as the inner family hashes them; the same as :meth:`transform` unless overridden."""
+        return self.transform(q)
+
+    def _changes(self, *methods: str) -> bool:
+        """Whether the class overrides one of the methods."""
+        return any(getattr(type(self), name) is not getattr(WrapperFamily, name) for name in methods)
+
+    def hash(self, x: Rows) -> Codes:
+        """Codes (n, n_tables) of data rows: those of the transformed rows."""
+        return self._in_blocks(x, "transform", lambda rows: self.inner.hash(self.transform(rows)))
+
+    def hash_query(self, q: Rows) -> Codes:
+        """Codes (n, n_tables) of queries: those of the transformed rows."""
+        return self._in_blocks(
+            q, "transform_query", lambda rows: self.inner.hash_query(self.transform_query(rows))
+        )
+
+    def _in_blocks(self, rows: Rows, method: str, codes: Callable[[Rows], Codes]) -> Codes:
+        """Codes of rows, a block at a time, so that transformed rows take little memory."""
+        blocks = range(0, rows.shape[0], _BLOCK)
+        if len(blocks) < 2 or not self._changes("transform", method):
+            return codes(rows)
+        return np.concatenate([codes(rows[start : start + _BLOCK]) for start in blocks])
+
+    @property
+    def can_probe(self) -> bool:
+        """Whether the inner family can."""
+        return self.inner.can_probe
+
+    def probe(self, q: Rows, n_probes: int) -> Codes:
+        """Codes (n, n_tables, n_probes) of the buckets that the inner family probes, the best first."""
+        return self.inner.probe(self.transform_query(q), n_probes)
+
+    def native(self) -> NativeKernel | None:
+        """The inner family's kernel; None where the class overrides :meth:`transform` or :meth:`hash`."""
+        return None if self._changes("transform", "hash") else self.inner.native()
+
+    def native_query(self) -> NativeKernel | None:
+        """The inner family's kernel of the query side; None where the class hashes them otherwise."""
+        changed = self._changes("transform", "transform_query", "hash_query", "probe")
+        return None if changed else self.inner.native_query()
+
+    def similarity_of(self, q: Rows, x: Rows) -> Floats:
+        """The inner family's similarity of the transformed rows, pair by pair."""
+        return self.inner.similarity_of(self.transform_query(q), self.transform(x))
+
+    def collision_probability(self, similarity: npt.ArrayLike, norms: npt.ArrayLike | None = None) -> Floats:
+        """The inner family's law of one hash; ``norms`` where that needs them (``law_of_norms``)."""
+        return self.inner.collision_probability(similarity, *_given(norms))
+
+    def code_probability(self, similarity: npt.ArrayLike, norms: npt.ArrayLike | None = None) -> Floats:
+        """The inner family's law of a code; ``norms`` where that needs them (``law_of_norms``)."""
+        return self.inner.code_probability(similarity, *_given(norms))
+
+    def pair_probability(self, q: Rows, x: Rows) -> Floats:
+        """Probability (n,) that one hash agrees on pairs: the inner family's, of the transformed rows."""
+        return self.inner.pair_probability(self.transform_query(q), self.transform(x))
+
+    def pair_code_probability(self, q: Rows, x: Rows) -> Floats:
+        """Probability (n,) that a code agrees on pairs: the inner family's, of the transformed rows."""
+        return self.inner.pair_code_probability(self.transform_query(q), self.transform(x))
+
+    def probe_probability(self, q: Rows, x: Rows, n_probes: int) -> Floats:
+        """Probability (n, n_tables) that probes find rows, given the query: the inner family's."""
+        return self.inner.probe_probability(self.transform_query(q), self.transform(x), n_probes)
+
+    def prepare(self, vectors: Rows) -> Self:
+        """The wrapper over the inner family prepared for the transformed rows; itself where that is the same."""
+        inner = self.inner.prepare(self.transform(vectors))
+        return self if inner is self.inner else type(self)(attrs.evolve(self.spec, inner=inner))
+
+    def with_seed(self, seed: int) -> Self:
+        """The wrapper over the inner family of another seed.
+
+        Raises
+        ------
+        UnsupportedError
+            The inner family's functions are not drawn from a seed.
+        """
+        return type(self)(attrs.evolve(self.spec, seed=seed, inner=self.inner.with_seed(seed)))
+
+
+def _given(norms: npt.ArrayLike | None) -> tuple[npt.ArrayLike, ...]:
+    return () if norms is None else (norms,)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lshsample._native.core import isa
 from lshsample.errors import ArgumentError, PluginError, UnsupportedError
-from lshsample.family import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows
+from lshsample.family import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, WrapperFamily
 from lshsample.hookspecs import hookimpl
 from lshsample.registry import family_option
 from lshsample.sampling import ActiveSet, Batch, SamplerStage
@@ -30,6 +30,7 @@ __all__ = [
     "Rows",
     "SamplerStage",
     "UnsupportedError",
+    "WrapperFamily",
     "family_option",
     "get_include",
     "hookimpl",

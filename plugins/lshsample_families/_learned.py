@@ -26,8 +26,8 @@ from lshsample.plugin import (
     Rows,
     UnsupportedError,
 )
-from lshsample_families._native import simhash_kernel
 from lshsample_families._projections import DenseMatrix
+from lshsample_families.simhash import simhash_kernel
 
 __all__ = ["Float32", "Hyperplanes", "LearnedFamily", "LearnedSpec", "as_text", "to_unit"]
 
@@ -132,7 +132,7 @@ class LearnedFamily(HashFamily):
 
     def native(self) -> NativeKernel | None:
         """SimHash's kernel over the learned directions."""
-        return simhash_kernel(attrs.evolve(self.spec, dim=self._shape[0], planes=""), self._projection)
+        return simhash_kernel(self._projection, self._shape[0])
 
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
         """There is none: what is learned from data has no law over the draw of the functions."""

@@ -8,21 +8,26 @@ no margin overflows; that changes no sign.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample.plugin import ArgumentError, Rows, UnsupportedError
+from lshsample.plugin import ArgumentError, FamilySpec, Rows, UnsupportedError, number, one_of
 from lshsample_families import _draws
+from lshsample_families._kernels import ffi
+from lshsample_families._native import pointer
 
 __all__ = [
     "DenseMatrix",
     "Hadamard",
+    "ProjectingSpec",
     "Projection",
     "SparseMatrix",
     "claims_of",
+    "draw_projection",
     "row_scales",
     "standard_margins",
 ]
@@ -39,11 +44,53 @@ _MOST_BYTES = 2**32
 class Projection(Protocol):
     """Margins of rows under K x L drawn directions."""
 
+    #: What the names of its compiled functions begin with, and the field of the states that refer to it.
+    kind: ClassVar[str]
+
     def margins(self, x: Rows) -> Float32:
         """Margins (n, K, L) of rows."""
 
     def deviation(self, norms: Float64) -> Float64:
         """Standard deviation of the margins of rows of these norms, over the draw of the directions."""
+
+    def state(self, dim: int) -> Any:
+        """The state of its compiled functions (``csrc/api/projections.h``), which borrows its arrays."""
+
+
+@attrs.frozen(kw_only=True)
+class ProjectingSpec(FamilySpec):
+    """Options of families over random projections.
+
+    Attributes
+    ----------
+    projection : str
+        Where the directions come from. ``"hadamard"``: fast transforms, for up to 65,536 columns.
+        ``"gaussian"``: a (dim, margins) matrix of normal numbers. ``"sparse"``: signs at a few places, for
+        millions of columns.
+    density : float
+        Of ``"sparse"``: the fraction of a direction's coordinates that are not zero.
+    """
+
+    projection: str = attrs.field(default="hadamard", validator=one_of("hadamard", "gaussian", "sparse"))
+    density: float = attrs.field(default=1 / 3, validator=number(0, 1, open_low=True))
+
+    def __attrs_post_init__(self) -> None:
+        if self.projection == "hadamard" and self.dim > Hadamard.LARGEST:
+            raise ArgumentError(
+                "dim",
+                self.dim,
+                f'at most {Hadamard.LARGEST} columns for projection "hadamard"; '
+                '"gaussian" or "sparse" take more',
+            )
+
+
+def draw_projection(spec: ProjectingSpec, margins: int) -> Projection:
+    """The spec's projection, to so many margins for each table."""
+    if spec.projection == "hadamard":
+        return Hadamard(spec.dim, margins, spec.n_tables, spec.seed)
+    if spec.projection == "gaussian":
+        return DenseMatrix(spec.dim, margins, spec.n_tables, spec.seed)
+    return SparseMatrix(spec.dim, margins, spec.n_tables, spec.seed, spec.density)
 
 
 def claims_of(projection: str) -> tuple[bool, bool]:
@@ -99,6 +146,7 @@ class Hadamard:
     """
 
     LARGEST = 2**16
+    kind: ClassVar[str] = "hadamard"
 
     def __init__(self, dim: int, n_hashes: int, n_tables: int, seed: int) -> None:
         self.dim, self.n_hashes, self.n_tables = dim, n_hashes, n_tables
@@ -129,6 +177,18 @@ class Hadamard:
         """Each of the two unnormalised transforms that spread a row makes it sqrt(D) times as long."""
         return self.size * norms
 
+    def state(self, dim: int) -> Any:
+        """An ``lsh_hadamard_state``."""
+        shape = {"dim": dim, "n_hashes": self.n_hashes, "n_tables": self.n_tables}
+        state = ffi.new("lsh_hadamard_state *", {"shape": shape})
+        state.size, state.outputs, state.groups = self.size, self.outputs, self.groups
+        state.first_signs = pointer("float *", self.first_signs)
+        state.second_signs = pointer("float *", self.second_signs)
+        state.diagonals = pointer("float *", self.diagonals)
+        state.permutations = pointer("int32_t *", self.permutations)
+        state.tables = pointer("int32_t *", self.inverses)
+        return state
+
     def _fold(self, scaled: Float32) -> Float32:
         """Columns i, i + M, i + 2M, ... added in this order: what the first M rows of H see."""
         folded = scaled[:, : self.outputs].copy()
@@ -150,6 +210,8 @@ def _transform(rows: Float32) -> Float32:
 
 class DenseMatrix:
     """Directions of independent normal numbers: a (dim, K L) matrix, exact and independent throughout."""
+
+    kind: ClassVar[str] = "matrix"
 
     def __init__(self, dim: int, n_hashes: int, n_tables: int, seed: int) -> None:
         self.n_hashes, self.n_tables = n_hashes, n_tables
@@ -175,6 +237,11 @@ class DenseMatrix:
         """A sum of normal numbers times coordinates."""
         return norms
 
+    def state(self, dim: int) -> Any:
+        """An ``lsh_matrix_state``."""
+        shape = {"dim": dim, "n_hashes": self.n_hashes, "n_tables": self.n_tables}
+        return ffi.new("lsh_matrix_state *", {"shape": shape, "matrix": pointer("float *", self.matrix)})
+
 
 class SparseMatrix:
     """Directions with entries +1, -1 and 0, each with a sign of its own (Li, Hastie & Church, KDD 2006).
@@ -182,6 +249,8 @@ class SparseMatrix:
     Kept as one list of (margin, sign) a column, so that a column costs ``density K L`` additions, of 4 bytes
     each.
     """
+
+    kind: ClassVar[str] = "lists"
 
     def __init__(self, dim: int, n_hashes: int, n_tables: int, seed: int, density: float) -> None:
         self.n_hashes, self.n_tables = n_hashes, n_tables
@@ -218,6 +287,13 @@ class SparseMatrix:
     def deviation(self, norms: Float64) -> Float64:
         """Margins are not normal numbers: what the query's say of another row's has no simple law."""
         raise UnsupportedError('projection "sparse" has no law of its probes; "hadamard" and "gaussian" have')
+
+    def state(self, dim: int) -> Any:
+        """An ``lsh_lists_state``."""
+        shape = {"dim": dim, "n_hashes": self.n_hashes, "n_tables": self.n_tables}
+        state = ffi.new("lsh_lists_state *", {"shape": shape})
+        state.indptr, state.entries = pointer("int64_t *", self.indptr), pointer("uint32_t *", self.entries)
+        return state
 
 
 def _columns_in_order(x: Rows) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], Float32]]:

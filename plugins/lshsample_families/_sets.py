@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample.plugin import ArgumentError, FamilySpec, Floats, Rows, integer, number, one_of
+from lshsample_families._kernels import lib
 
-__all__ = ["SetSpec", "entries", "jaccard", "sets_of", "weighted_jaccard"]
+__all__ = ["SetSpec", "entries", "jaccard", "set_rule", "sets_of", "weighted_jaccard"]
 
 Columns = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float32]
@@ -64,6 +65,13 @@ def sets_of(rows: Rows, spec: SetSpec) -> Iterator[Columns]:
         else:
             columns, values = columns[values > 0], values[values > 0]
             yield columns[np.argsort(-values, kind="stable")[: spec.set_size]]
+
+
+def set_rule(spec: SetSpec, seed: int) -> dict[str, Any]:
+    """The fields of an ``lsh_set_rule``: how kernels read rows as sets; ``seed`` is for the columns' words."""
+    kinds = {"nonzero": lib.LSH_SET_NONZERO, "threshold": lib.LSH_SET_ABOVE, "top": lib.LSH_SET_TOP}
+    size = min(spec.set_size, spec.dim) if spec.sets == "top" else 0
+    return {"kind": kinds[spec.sets], "seed": seed, "size": size, "threshold": spec.threshold}
 
 
 def jaccard(q: Rows, x: Rows, spec: SetSpec) -> Floats:

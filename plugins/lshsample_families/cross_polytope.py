@@ -10,9 +10,16 @@ import numpy.typing as npt
 from scipy.special import ndtr, owens_t
 
 from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows, integer, one_of
+from lshsample_families import _native
+from lshsample_families._kernels import ffi, lib
 from lshsample_families._probing import best_codes, digits
-from lshsample_families._projecting import ProjectingSpec, draw_projection, vertex_kernel
-from lshsample_families._projections import Projection, claims_of, standard_margins
+from lshsample_families._projections import (
+    ProjectingSpec,
+    Projection,
+    claims_of,
+    draw_projection,
+    standard_margins,
+)
 from lshsample_families._vertex_law import vertices_probability
 
 __all__ = ["CrossPolytope", "CrossPolytopeSpec"]
@@ -157,7 +164,19 @@ class CrossPolytope(HashFamily):
 
     def native(self) -> NativeKernel:
         """The compiled kernel of the projection, for the instruction set in use."""
-        return vertex_kernel(self.spec, self._projection, self.spec.dimension, self.bits_per_hash)
+        projection = self._projection
+        shape = self.n_hashes, self.n_tables, self.spec.dimension, self.bits_per_hash
+        state = ffi.new("lsh_vertex_state *", shape)
+        projected = projection.state(self.dim)
+        setattr(state, projection.kind, projected)
+        return _native.kernel(
+            state,
+            _native.function(f"vertex_{projection.kind}"),
+            _native.function(f"vertex_{projection.kind}_probe"),
+            lib.lsh_vertex_scratch(state),
+            projected,
+            projection,
+        )
 
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
         """Probability that a hash agrees at a cosine, from the table of the dimension."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 
 import attrs
@@ -21,11 +20,13 @@ from lshsample.plugin import (
     integer,
     one_of,
 )
-from lshsample_families import _draws
-from lshsample_families._native import dwta_kernel
+from lshsample_families import _draws, _native
+from lshsample_families._kernels import ffi, lib
+from lshsample_families._mixing import words_of_columns
 from lshsample_families._probing import best_codes, by_cost, digits
+from lshsample_families._sets import entries
 
-__all__ = ["DWTA", "DWTASpec", "Windows", "probe_windows", "rank_agreement"]
+__all__ = ["DWTA", "DWTASpec", "Windows", "log_choose", "probe_windows", "rank_agreement", "window_kernel"]
 
 Float32 = npt.NDArray[np.float32]
 Entries = tuple[npt.NDArray[np.integer], Float32]
@@ -164,8 +165,7 @@ class DWTA(HashFamily):
         """The position of an empty window: that of the column of least random rank."""
         if not len(columns):
             return 0
-        ranks = _mix(columns.astype(np.uint32) * np.uint32(0x9E3779B1) ^ seed)
-        return int(ranks.min()) & (self.spec.window - 1)
+        return int(words_of_columns(columns, int(seed)).min()) & (self.spec.window - 1)
 
     def probe(self, q: Rows, n_probes: int) -> Codes:
         """Codes (n, n_tables, n_probes) with other winners than each row's own, the closest first.
@@ -179,7 +179,7 @@ class DWTA(HashFamily):
 
     def native(self) -> NativeKernel:
         """The compiled kernel, for the instruction set in use."""
-        return dwta_kernel(self.spec, self._windows)
+        return window_kernel("dwta", self.spec, self._windows)
 
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
         """The similarity itself, from 0 to 1: :meth:`similarity_of` gives the probability of one hash."""
@@ -187,7 +187,7 @@ class DWTA(HashFamily):
 
     def similarity_of(self, q: Rows, x: Rows) -> Floats:
         """:func:`rank_agreement` of pairs of rows, ``q[i]`` with ``x[i]``: (n,) float64."""
-        pairs = zip(_nonzero_entries(q), _nonzero_entries(x), strict=True)
+        pairs = zip(entries(q), entries(x), strict=True)
         return np.array([rank_agreement(a, b, self.dim, self.spec.window) for a, b in pairs], np.float64)
 
 
@@ -210,23 +210,19 @@ def probe_windows(family: HashFamily, q: Rows, windows: Windows, n_probes: int, 
     return codes
 
 
-def _mix(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """MurmurHash3's finaliser, a bijection of 32-bit words."""
-    once = (words ^ words >> np.uint32(16)) * np.uint32(0x85EBCA6B)
-    twice = (once ^ once >> np.uint32(13)) * np.uint32(0xC2B2AE35)
-    return np.asarray(twice ^ twice >> np.uint32(16), dtype=np.uint32)
-
-
-def _nonzero_entries(rows: Rows) -> Iterator[Entries]:
-    """(columns, values) of each row's entries that are not zero."""
-    for i in range(rows.shape[0]):
-        if isinstance(rows, np.ndarray):
-            columns = np.flatnonzero(rows[i])
-            yield columns, rows[i, columns]
-        else:
-            span = slice(rows.indptr[i], rows.indptr[i + 1])
-            kept = rows.data[span] != 0
-            yield rows.indices[span][kept], rows.data[span][kept]
+def window_kernel(family: str, spec: DWTASpec, windows: Windows) -> NativeKernel:
+    """The kernel of ``"dwta"`` or ``"wta"``: over windows for few columns, over columns' windows for many."""
+    state = ffi.new("lsh_dwta_state *")
+    state.dim, state.n_hashes, state.n_tables = spec.dim, spec.n_hashes, spec.n_tables
+    state.window = spec.window
+    state.windows = _native.pointer("int32_t *", windows.columns)
+    state.seeds = _native.pointer("uint32_t *", windows.seeds)
+    by_column = windows.by_column
+    if by_column is not None:
+        state.indptr = _native.pointer("int64_t *", by_column[0])
+        state.entries = _native.pointer("uint32_t *", by_column[1])
+    address = _native.function(f"{family}_{'windows' if by_column is None else 'lists'}")
+    return _native.kernel(state, address, 0, lib.lsh_dwta_scratch(state), windows, by_column)
 
 
 def rank_agreement(q_entries: Entries, x_entries: Entries, dim: int, window: int) -> float:
@@ -263,17 +259,17 @@ def rank_agreement(q_entries: Entries, x_entries: Entries, dim: int, window: int
     not_larger = np.count_nonzero((q[:, None] <= q[shared]) & (x[:, None] <= x[shared]), axis=0)
     tied, lower = not_larger - lower - 1, lower + dim - len(union)
     t = np.arange(window)[:, None]
-    all_windows = _log_choose(dim, window)
-    wins = _log_choose(lower, window - 1 - t) + _log_choose(tied, t) - np.log(t + 1) - all_windows
+    all_windows = log_choose(dim, window)
+    wins = log_choose(lower, window - 1 - t) + log_choose(tied, t) - np.log(t + 1) - all_windows
     both_filled = np.exp(wins).sum()
     supports = np.array([len(q_columns), len(x_columns), len(union)])
-    empty_q, empty_x, empty = np.exp(_log_choose(dim - supports, window) - all_windows)
+    empty_q, empty_x, empty = np.exp(log_choose(dim - supports, window) - all_windows)
     jaccard = len(shared) / len(union) if len(union) else 1.0
     one_empty = empty_q + empty_x - 2 * empty
     return float(both_filled + one_empty / window + empty * (jaccard + (1 - jaccard) / window))
 
 
-def _log_choose(n: npt.ArrayLike, k: npt.ArrayLike) -> Floats:
+def log_choose(n: npt.ArrayLike, k: npt.ArrayLike) -> Floats:
     """log C(n, k); -inf where k > n."""
     n, k = np.asarray(n, np.float64), np.asarray(k, np.float64)
     fits = k <= n

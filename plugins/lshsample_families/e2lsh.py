@@ -10,10 +10,17 @@ import numpy.typing as npt
 from scipy.special import ndtr
 
 from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows, integer, number
-from lshsample_families import _draws
+from lshsample_families import _draws, _native
+from lshsample_families._kernels import ffi, lib
 from lshsample_families._probing import best_codes, digits
-from lshsample_families._projecting import ProjectingSpec, draw_projection, e2lsh_kernel
-from lshsample_families._projections import Hadamard, Projection, claims_of, row_scales
+from lshsample_families._projections import (
+    Hadamard,
+    ProjectingSpec,
+    Projection,
+    claims_of,
+    draw_projection,
+    row_scales,
+)
 
 __all__ = ["E2LSH", "E2LSHSpec"]
 
@@ -189,7 +196,21 @@ class E2LSH(HashFamily):
 
     def native(self) -> NativeKernel:
         """The compiled kernel of the projection, for the instruction set in use."""
-        return e2lsh_kernel(self.spec, self._projection, self._step, self._offsets, self.spec.bits)
+        projection, offsets = self._projection, self._offsets
+        shape = {"n_hashes": self.n_hashes, "n_tables": self.n_tables, "bits": self.spec.bits}
+        state = ffi.new("lsh_e2lsh_state *", shape)
+        state.step, state.offsets = self._step, _native.pointer("double *", offsets)
+        projected = projection.state(self.dim)
+        setattr(state, projection.kind, projected)
+        return _native.kernel(
+            state,
+            _native.function(f"e2lsh_{projection.kind}"),
+            _native.function(f"e2lsh_{projection.kind}_probe"),
+            lib.lsh_e2lsh_scratch(state),
+            offsets,
+            projected,
+            projection,
+        )
 
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
         """Probability that a hash agrees at a *distance*, wrapped numbers included."""

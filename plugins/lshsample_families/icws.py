@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, integer
-from lshsample_families import _draws
+from lshsample_families import _draws, _native
+from lshsample_families._kernels import ffi, lib
 from lshsample_families._mixing import GOLDEN, Words, low_bits, mix, words_of_columns
-from lshsample_families._set_kernels import icws_kernel
 from lshsample_families._sets import entries, weighted_jaccard
 
 __all__ = ["ICWS", "ICWSDraws", "ICWSSpec"]
@@ -159,7 +159,13 @@ class ICWS(HashFamily):
 
     def native(self) -> NativeKernel:
         """The compiled kernel, for the instruction set in use."""
-        return icws_kernel(self.spec, self._drawn)
+        drawn = self._drawn
+        state = ffi.new("lsh_icws_state *", (self.n_hashes, self.n_tables, self.spec.bits, drawn.seed))
+        state.seeds = _native.pointer("uint32_t *", drawn.seeds)
+        if drawn.table is not None:
+            state.draws = _native.pointer("float *", drawn.table)
+        address = _native.function("icws_hash")
+        return _native.kernel(state, address, 0, lib.lsh_icws_scratch(state), drawn)
 
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
         """J + (1 - J) / 2^b."""

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from lshsample.plugin import ArgumentError, NativeKernel, Rows, integer
 from lshsample_families import _draws
 from lshsample_families._learned import LearnedFamily, LearnedSpec, as_text
-from lshsample_families._mips import Tail, joined
-from lshsample_families._native import mips_kernel
+from lshsample_families._mips import Augmentation, augmented, mips_kernel
 
 __all__ = ["ITQ", "ITQSpec"]
 
@@ -22,7 +21,7 @@ _SAMPLE, _ROTATIONS = 31, 32
 #: A larger matrix of covariances is refused.
 _MOST_COLUMNS = 8192
 #: Rows as they are (no norm exceeds the bound, and the scale is 1), with a column of ones behind.
-_ONES = Tail(1, 1e300, offset=1.0)
+_ONES = Augmentation(1, 1e300, offset=1.0)
 
 
 @attrs.frozen(kw_only=True)
@@ -92,7 +91,7 @@ class ITQ(LearnedFamily):
         super().__init__(spec)
 
     def _rows(self, x: Rows) -> Rows:
-        return joined(x, np.ones(x.shape[0]), np.ones((x.shape[0], 1), np.float32))
+        return augmented(x, np.ones(x.shape[0]), np.ones((x.shape[0], 1), np.float32))
 
     def native(self) -> NativeKernel | None:
         """SimHash's kernel over rows with a column of ones."""

@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 
 from lshsample.plugin import Floats, HashFamily, family_option, number
-from lshsample_families._mips import BoundedFamily, BoundedSpec, Tail, powers_option
+from lshsample_families._mips import Augmentation, BoundedFamily, BoundedSpec, powers_option
 
 __all__ = ["L2ALSH", "L2ALSHSpec"]
 
@@ -65,13 +65,13 @@ class L2ALSH(BoundedFamily):
     why = "the inner product is told by the distance of the longer rows"
     law_of_norms = True
 
-    def _make_tail(self) -> Tail:
+    def _make_augmentation(self) -> Augmentation:
         spec = self.spec
-        return Tail(spec.n_powers, spec.shrink, root=False, offset=0, sign=1, query=0.5)
+        return Augmentation(spec.n_powers, spec.shrink, root=False, offset=0, sign=1, query=0.5)
 
     def _inner_similarity(self, similarity: Floats, norms: Floats | None) -> Floats:
         assert norms is not None
         scale = self._scales(norms)
-        last = (norms * scale) ** (2.0 ** (self._tail.count + 1))
-        squared = 1 + self._tail.count / 4 - 2 * similarity * scale + last
+        last = (norms * scale) ** (2.0 ** (self._augmentation.count + 1))
+        squared = 1 + self._augmentation.count / 4 - 2 * similarity * scale + last
         return np.asarray(np.sqrt(np.maximum(squared, 0)))

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows, integer, one_of
-from lshsample_families import _draws
+from lshsample_families import _draws, _native
+from lshsample_families._kernels import ffi, lib
 from lshsample_families._mixing import GOLDEN, Words, low_bits, mix, words_of_columns
-from lshsample_families._set_kernels import minhash_kernel
-from lshsample_families._sets import SetSpec, jaccard, sets_of
+from lshsample_families._sets import SetSpec, jaccard, set_rule, sets_of
 
 __all__ = ["MinHash", "MinHashDraws", "MinHashSpec"]
 
@@ -168,7 +168,15 @@ class MinHash(HashFamily):
 
     def native(self) -> NativeKernel:
         """The compiled kernel of the method, for the instruction set in use."""
-        return minhash_kernel(self.spec, self._drawn)
+        spec, drawn = self.spec, self._drawn
+        state = ffi.new("lsh_minhash_state *", {"rule": set_rule(spec, drawn.seed)})
+        state.n_hashes, state.n_tables, state.bits = spec.n_hashes, spec.n_tables, spec.bits
+        state.multipliers = _native.pointer("uint32_t *", drawn.multipliers)
+        state.offsets = _native.pointer("uint32_t *", drawn.offsets)
+        if spec.method == "doph":
+            state.tries = _native.pointer("uint32_t *", drawn.tries)
+        address = _native.function("minhash_bins" if spec.method == "doph" else "minhash_functions")
+        return _native.kernel(state, address, 0, lib.lsh_minhash_scratch(state), drawn)
 
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
         """J + (1 - J) / 2^b."""

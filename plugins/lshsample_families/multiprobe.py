@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import attrs
-import numpy.typing as npt
 
-from lshsample.plugin import (
-    ArgumentError,
-    Codes,
-    FamilySpec,
-    Floats,
-    HashFamily,
-    NativeKernel,
-    Rows,
-    family_option,
-    integer,
-)
+from lshsample.plugin import ArgumentError, FamilySpec, HashFamily, WrapperFamily, family_option, integer
 
 __all__ = ["MultiProbe", "MultiProbeSpec"]
 
@@ -38,7 +27,7 @@ class MultiProbeSpec(FamilySpec):
     probes: int = attrs.field(default=4, validator=integer(1, 65536))
 
 
-class MultiProbe(HashFamily):
+class MultiProbe(WrapperFamily):
     """A family whose queries look into several buckets of each table (Lv et al., VLDB 2007).
 
     It hashes as the wrapped family does; what it adds is the number of probes, which tables and
@@ -70,77 +59,19 @@ class MultiProbe(HashFamily):
     """
 
     Spec = MultiProbeSpec
-    similarity = "that of the wrapped family"
-    spec: MultiProbeSpec
 
     def __init__(self, spec: MultiProbeSpec | HashFamily, **options: Any) -> None:
-        if isinstance(spec, HashFamily):
-            shape = {a: getattr(spec, a) for a in ("dim", "n_hashes", "n_tables", "seed")}
-            spec = MultiProbeSpec(**shape, inner=spec, **options)
-        elif options:
-            raise ArgumentError("options", ", ".join(options), "none beside a spec")
-        #: The wrapped family.
-        self.inner = inner = spec.inner
+        super().__init__(spec, **options)
+        self.default_probes = self.spec.probes
+        if self.spec.probes > 2**self.code_bits:
+            raise ArgumentError(
+                "probes", self.spec.probes, f"at most the {2**self.code_bits} codes that there are"
+            )
+
+    def make_inner(self) -> HashFamily:
+        """The wrapped family, if it can probe and has no number of probes yet."""
+        inner = super().make_inner()
         if not inner.can_probe or isinstance(inner, MultiProbe):
             why = "which cannot probe" if not inner.can_probe else "whose probes are set"
             raise ArgumentError("inner", f"{type(inner).__name__}, {why}", "a family that can probe")
-        self.similarity, self.law_of_norms = inner.similarity, inner.law_of_norms
-        self.bits_per_hash, self.independent_hashes = inner.bits_per_hash, inner.independent_hashes
-        self.independent_tables, self.exact_law = inner.independent_tables, inner.exact_law
-        self.default_probes = spec.probes
-        super().__init__(spec)
-        if spec.probes > 2**self.code_bits:
-            raise ArgumentError(
-                "probes", spec.probes, f"at most the {2**self.code_bits} codes that there are"
-            )
-
-    def hash(self, x: Rows) -> Codes:
-        """Codes (n, n_tables) of data rows."""
-        return self.inner.hash(x)
-
-    def hash_query(self, q: Rows) -> Codes:
-        """Codes (n, n_tables) of queries: the first probe of each table."""
-        return self.inner.hash_query(q)
-
-    def probe(self, q: Rows, n_probes: int) -> Codes:
-        """Codes (n, n_tables, n_probes) of queries, the best first."""
-        return self.inner.probe(q, n_probes)
-
-    def native(self) -> NativeKernel | None:
-        """The wrapped family's kernel."""
-        return self.inner.native()
-
-    def native_query(self) -> NativeKernel | None:
-        """The wrapped family's kernel of the query side."""
-        return self.inner.native_query()
-
-    def collision_probability(self, similarity: npt.ArrayLike, norms: npt.ArrayLike | None = None) -> Floats:
-        """The wrapped family's law of one hash; ``norms`` where that takes them."""
-        given = () if norms is None else (norms,)
-        return self.inner.collision_probability(similarity, *given)
-
-    def code_probability(self, similarity: npt.ArrayLike, norms: npt.ArrayLike | None = None) -> Floats:
-        """The wrapped family's law of a code; ``norms`` where that takes them."""
-        given = () if norms is None else (norms,)
-        return self.inner.code_probability(similarity, *given)
-
-    def similarity_of(self, q: Rows, x: Rows) -> Floats:
-        """The wrapped family's similarity of pairs."""
-        return self.inner.similarity_of(q, x)
-
-    def pair_probability(self, q: Rows, x: Rows) -> Floats:
-        """The wrapped family's law of one hash, for pairs."""
-        return self.inner.pair_probability(q, x)
-
-    def pair_code_probability(self, q: Rows, x: Rows) -> Floats:
-        """The wrapped family's law of a code, for pairs."""
-        return self.inner.pair_code_probability(q, x)
-
-    def probe_probability(self, q: Rows, x: Rows, n_probes: int) -> Floats:
-        """The wrapped family's law of its probes, given the query."""
-        return self.inner.probe_probability(q, x, n_probes)
-
-    def prepare(self, vectors: Rows) -> Self:
-        """The family over what the wrapped one prepares for these rows."""
-        inner = self.inner.prepare(vectors)
-        return self if inner is self.inner else type(self)(attrs.evolve(self.spec, inner=inner))
+        return inner

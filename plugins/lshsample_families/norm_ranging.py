@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from lshsample.plugin import ArgumentError, Floats, integer
-from lshsample_families._mips import MIPSFamily, MIPSSpec, Tail, distance_or_cosine
+from lshsample_families._mips import Augmentation, MIPSFamily, MIPSSpec, distance_or_cosine
 
 __all__ = ["NormRanging", "NormRangingSpec"]
 
@@ -83,8 +83,8 @@ class NormRanging(MIPSFamily):
     why = "the longer rows have norm 1, and only their angle says what the inner product was"
     law_of_norms = True
 
-    def _make_tail(self) -> Tail:
-        return Tail(1, 1.0, root=True)
+    def _make_augmentation(self) -> Augmentation:
+        return Augmentation(1, 1.0, root=True)
 
     @property
     def edges(self) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 
 from lshsample.plugin import Floats, number
-from lshsample_families._mips import BoundedFamily, BoundedSpec, Tail, powers_option
+from lshsample_families._mips import Augmentation, BoundedFamily, BoundedSpec, powers_option
 
 __all__ = ["SignALSH", "SignALSHSpec"]
 
@@ -62,12 +62,12 @@ class SignALSH(BoundedFamily):
     why = "the inner product is told by the angle of the longer rows, whose norms differ"
     law_of_norms = True
 
-    def _make_tail(self) -> Tail:
+    def _make_augmentation(self) -> Augmentation:
         spec = self.spec
-        return Tail(spec.n_powers, spec.shrink, root=False, offset=0.5, sign=-1, query=0)
+        return Augmentation(spec.n_powers, spec.shrink, root=False, offset=0.5, sign=-1, query=0)
 
     def _inner_similarity(self, similarity: Floats, norms: Floats | None) -> Floats:
         assert norms is not None
         scale = self._scales(norms)
-        last = (norms * scale) ** (2.0 ** (self._tail.count + 1))
-        return np.clip(similarity * scale / np.sqrt(self._tail.count / 4 + last), -1, 1)
+        last = (norms * scale) ** (2.0 ** (self._augmentation.count + 1))
+        return np.clip(similarity * scale / np.sqrt(self._augmentation.count / 4 + last), -1, 1)

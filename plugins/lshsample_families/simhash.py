@@ -10,50 +10,28 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_ndtr
 
-from lshsample.plugin import (
-    ArgumentError,
-    Codes,
-    FamilySpec,
-    Floats,
-    HashFamily,
-    NativeKernel,
-    Rows,
-    number,
-    one_of,
-)
-from lshsample_families._native import simhash_kernel
+from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows
+from lshsample_families import _native
+from lshsample_families._kernels import ffi, lib
 from lshsample_families._projections import (
-    DenseMatrix,
     Float32,
     Hadamard,
+    ProjectingSpec,
     Projection,
-    SparseMatrix,
     claims_of,
+    draw_projection,
     standard_margins,
 )
 
-__all__ = ["SimHash", "SimHashSpec"]
+__all__ = ["SimHash", "SimHashSpec", "probe_flips", "simhash_kernel"]
 
 #: Rows that the reference hashes at once, so that its temporaries stay small.
 _BLOCK = 1024
 
 
 @attrs.frozen(kw_only=True)
-class SimHashSpec(FamilySpec):
-    """Options of :class:`SimHash`.
-
-    Attributes
-    ----------
-    projection : str
-        Where the hyperplanes come from. ``"hadamard"``: fast transforms, for up to 65,536 columns.
-        ``"gaussian"``: a (dim, K L) matrix of normal numbers. ``"sparse"``: signs at a few places, for
-        millions of columns.
-    density : float
-        Of ``"sparse"``: the fraction of a hyperplane's coordinates that are not zero.
-    """
-
-    projection: str = attrs.field(default="hadamard", validator=one_of("hadamard", "gaussian", "sparse"))
-    density: float = attrs.field(default=1 / 3, validator=number(0, 1, open_low=True))
+class SimHashSpec(ProjectingSpec):
+    """Options of :class:`SimHash`: those of every random projection."""
 
 
 class SimHash(HashFamily):
@@ -94,25 +72,13 @@ class SimHash(HashFamily):
     similarity = "cosine"
     spec: SimHashSpec
 
-    @cached_property
-    def _projection(self) -> Projection:
-        spec = self.spec
-        if spec.projection == "hadamard":
-            return Hadamard(spec.dim, spec.n_hashes, spec.n_tables, spec.seed)
-        if spec.projection == "gaussian":
-            return DenseMatrix(spec.dim, spec.n_hashes, spec.n_tables, spec.seed)
-        return SparseMatrix(spec.dim, spec.n_hashes, spec.n_tables, spec.seed, spec.density)
-
     def __init__(self, spec: SimHashSpec) -> None:
         self.independent_tables, self.exact_law = claims_of(spec.projection)
         super().__init__(spec)
-        if spec.projection == "hadamard" and spec.dim > Hadamard.LARGEST:
-            raise ArgumentError(
-                "dim",
-                spec.dim,
-                f'at most {Hadamard.LARGEST} columns for projection "hadamard"; '
-                '"gaussian" or "sparse" take more',
-            )
+
+    @cached_property
+    def _projection(self) -> Projection:
+        return draw_projection(self.spec, self.n_hashes)
 
     def margins(self, x: Rows) -> Float32:
         """Signed distances (n, K, L) to the hyperplanes, each row's up to a positive factor of its own."""
@@ -179,12 +145,25 @@ class SimHash(HashFamily):
 
     def native(self) -> NativeKernel:
         """The compiled kernel of the projection, for the instruction set in use."""
-        return simhash_kernel(self.spec, self._projection)
+        return simhash_kernel(self._projection, self.dim)
 
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
         """1 - arccos(cosine) / pi; a cosine beyond [-1, 1] by rounding is taken as the nearer end."""
         cosine = np.clip(np.asarray(similarity, np.float64), -1, 1)
         return np.asarray(1 - np.arccos(cosine) / np.pi)
+
+
+def simhash_kernel(projection: Projection, dim: int) -> NativeKernel:
+    """The kernel that packs the signs of a projection's margins, for rows of ``dim`` columns."""
+    state = projection.state(dim)
+    if isinstance(projection, Hadamard):
+        scratch = lib.lsh_hadamard_scratch(state)
+    else:
+        scratch = lib.lsh_margins_scratch(ffi.addressof(state.shape))
+    hash_address, probe_address = (
+        _native.function(f"{projection.kind}_{what}") for what in ("hash", "probe")
+    )
+    return _native.kernel(state, hash_address, probe_address, scratch, projection)
 
 
 def _repeated(q: Rows, n: int) -> Rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lshsample.plugin import Floats
-from lshsample_families._mips import BoundedFamily, BoundedSpec, Tail, distance_or_cosine
+from lshsample_families._mips import Augmentation, BoundedFamily, BoundedSpec, distance_or_cosine
 
 __all__ = ["SimpleLSH"]
 
@@ -56,8 +56,8 @@ class SimpleLSH(BoundedFamily):
     wraps = ("cosine", "euclidean")
     why = "the longer rows have norm 1, and only their angle says what the inner product was"
 
-    def _make_tail(self) -> Tail:
-        return Tail(1, 1.0, root=True)
+    def _make_augmentation(self) -> Augmentation:
+        return Augmentation(1, 1.0, root=True)
 
     def _inner_similarity(self, similarity: Floats, norms: Floats | None) -> Floats:
         return distance_or_cosine(self.inner, np.clip(similarity / self._bounds[0], -1, 1))

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows
-from lshsample_families._native import wta_kernel
 from lshsample_families._sets import entries
-from lshsample_families.dwta import DWTASpec, Windows, _log_choose, probe_windows
+from lshsample_families.dwta import DWTASpec, Windows, log_choose, probe_windows, window_kernel
 
 __all__ = ["WTA", "concordance"]
 
@@ -85,7 +84,7 @@ class WTA(HashFamily):
 
     def native(self) -> NativeKernel:
         """The compiled kernel, for the instruction set in use."""
-        return wta_kernel(self.spec, self._windows)
+        return window_kernel("wta", self.spec, self._windows)
 
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
         """The similarity itself, from 0 to 1: :meth:`similarity_of` gives the probability of one hash."""
@@ -131,5 +130,5 @@ def concordance(q_entries: Entries, x_entries: Entries, dim: int, window: int) -
     kept = counts > 0
     lower, tied, counts = lower[kept], tied[kept], counts[kept]
     t = np.arange(window)[:, None]
-    wins = _log_choose(lower, window - 1 - t) + _log_choose(tied, t) - np.log(t + 1)
-    return float((np.exp(wins - _log_choose(dim, window)) @ counts).sum())
+    wins = log_choose(lower, window - 1 - t) + log_choose(tied, t) - np.log(t + 1)
+    return float((np.exp(wins - log_choose(dim, window)) @ counts).sum())

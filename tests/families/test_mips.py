@@ -32,7 +32,7 @@ def plain(name, **options):
 def test_longer_rows_have_the_published_similarity(name):
     x, q = rows(), rows(seed=1)
     family = plain(name).prepare(x)
-    p, queries = family.longer(x).astype(np.float64), family.longer_query(q).astype(np.float64)
+    p, queries = family.transform(x).astype(np.float64), family.transform_query(q).astype(np.float64)
     cosines = (p * queries).sum(1) / np.linalg.norm(p, axis=1) / np.linalg.norm(queries, axis=1)
     norms, s = row_norms(x), family.similarity_of(q, x)
     np.testing.assert_allclose(s, (q * x).sum(1, dtype=np.float64) / np.linalg.norm(q, axis=1), rtol=1e-5)

@@ -1,4 +1,9 @@
-/* MinHash; see lshsample_families/minhash.py for what is computed. Included once per instruction set, after sets.h. */
+/* MinHash; see lshsample_families/minhash.py for what is computed. */
+#ifndef LSHSAMPLE_FAMILIES_MINHASH_BODY_H
+#define LSHSAMPLE_FAMILIES_MINHASH_BODY_H
+
+#include "api/minhash.h"
+#include "sets_body.h"
 
 LSH_INLINE lsh_vi LSH_NAME(least)(lsh_vi a, lsh_vi b) {
 #if defined(LSH_TARGET_AVX512)
@@ -148,3 +153,12 @@ static int32_t LSH_NAME(minhash_bins)(const void *state, int64_t n_rows, int64_t
     }
     return 0;
 }
+
+#if !defined(LSH_TARGET) /* once, with the baseline kernels: it serves every instruction set */
+int64_t lsh_minhash_scratch(const lsh_minhash_state *state) {
+    int64_t hashes = (int64_t)state->n_hashes * state->n_tables;
+    return 8 * state->rule.size + 4 * (2 * LSH_SET_CHUNK + 2 * (hashes + 64) + 2 * ((int64_t)state->n_tables + 1));
+}
+#endif
+
+#endif
