@@ -569,7 +569,7 @@ class WrapperFamily(HashFamily):
         return self.inner.probe_probability(self.transform_query(q), self.transform(x), n_probes)
 
     def prepare(self, vectors: Rows) -> Self:
-        """The wrapper over the inner family prepared for the transformed rows; itself where that is the same."""
+        """The wrapper over the inner family prepared for the transformed rows; itself if nothing changes."""
         inner = self.inner.prepare(self.transform(vectors))
         return self if inner is self.inner else type(self)(attrs.evolve(self.spec, inner=inner))
 

@@ -68,7 +68,7 @@ def sets_of(rows: Rows, spec: SetSpec) -> Iterator[Columns]:
 
 
 def set_rule(spec: SetSpec, seed: int) -> dict[str, Any]:
-    """The fields of an ``lsh_set_rule``: how kernels read rows as sets; ``seed`` is for the columns' words."""
+    """The fields of an ``lsh_set_rule``: how kernels read rows as sets; ``seed`` is that of the words."""
     kinds = {"nonzero": lib.LSH_SET_NONZERO, "threshold": lib.LSH_SET_ABOVE, "top": lib.LSH_SET_TOP}
     size = min(spec.set_size, spec.dim) if spec.sets == "top" else 0
     return {"kind": kinds[spec.sets], "seed": seed, "size": size, "threshold": spec.threshold}

@@ -150,11 +150,16 @@ def test_what_does_not_fit_is_refused_with_the_reason(cls):
         cls(make_family("dwta", **shape))
     with pytest.raises(ArgumentError, match="inner: given SimpleLSH, a family of similarity 'inner_product'"):
         cls(make_family("simple-lsh", **shape))
-    for bad in (None, "simhash", 3):
-        with pytest.raises(ArgumentError, match=r"inner: given .*; wanted a HashFamily, or a mapping"):
+    for bad in (None, 3, ["simhash"]):
+        with pytest.raises(
+            ArgumentError, match=r"inner: given .*; wanted a HashFamily, text .*, or a mapping"
+        ):
             cls.Spec(dim=DIM, inner=bad)
-    with pytest.raises(ArgumentError, match=r"inner\.dim: given 5; wanted the family's own options only"):
-        cls.Spec(dim=DIM, inner={"family": "simhash", "dim": 5})
+    with pytest.raises(ArgumentError, match=r"inner\.family: given 'simhahs'; wanted one of .*simhash"):
+        cls.Spec(dim=DIM, inner="simhahs")
+    for shaped in ({"family": "simhash", "dim": 5}, "simhash:dim=5"):
+        with pytest.raises(ArgumentError, match=r"inner\.dim: given 5; wanted left out: .*inherited"):
+            cls.Spec(dim=DIM, inner=shaped)
     with pytest.raises(ArgumentError, match=r"n_ranges|bound"):
         cls.Spec(dim=DIM, **({"n_ranges": 0} if cls is NormRanging else {"bound": -1.0}))
 
