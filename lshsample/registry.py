@@ -1,7 +1,4 @@
-"""Hash families by name: found among the installed plugins, made from text, options or plain data.
-
-The built-in families come from a plugin like any other (:mod:`lshsample.plugin_manager`).
-"""
+"""Hash families by name: found among the installed plugins, and made from text, options or plain data."""
 
 from __future__ import annotations
 

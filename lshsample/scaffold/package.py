@@ -84,7 +84,7 @@ filterwarnings = ["error"]
 
 _NATIVE = '''
     def native(self) -> NativeKernel:
-        """The compiled kernel, which gives the reference's codes bit for bit."""
+        """The compiled kernel, whose codes equal those of the reference bit for bit."""
         return native_kernel(self.n_hashes, self.n_tables, self.directions)
 '''
 

@@ -5,7 +5,7 @@
 #include "api/e2lsh.h"
 #include "projecting_body.h"
 
-/* The whole number below v, wrapped to the bits of the mask. Beyond +-2^30 float32 margins tell no buckets apart. */
+/* The floor of v modulo the mask. Beyond +-2^30 float32 margins are not accurate to one bucket. */
 LSH_INLINE uint32_t LSH_NAME(bucket)(double v, uint32_t mask) {
     v = v < -1073741824.0 ? -1073741824.0 : v;
     v = v > 1073741824.0 ? 1073741824.0 : v;
@@ -14,7 +14,7 @@ LSH_INLINE uint32_t LSH_NAME(bucket)(double v, uint32_t mask) {
     return (uint32_t)whole & mask;
 }
 
-/* Takes margin p of one table, for LSH_WIDTH rows with steps of their own. */
+/* Takes margin p of one table, for LSH_WIDTH rows, each with its step. */
 LSH_INLINE void LSH_NAME(take_bucket)(const lsh_e2lsh_state *s, int32_t p, int64_t t, const float *margins,
                                       const double *steps, uint32_t *codes) {
     uint32_t mask = (1u << (s->bits - 1) << 1) - 1;

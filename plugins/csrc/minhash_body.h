@@ -36,7 +36,7 @@ static void LSH_NAME(lower_minima)(const lsh_minhash_state *s, const uint32_t *w
     }
 }
 
-/* Hash k of table t is `bits` bits of values[k * n_tables + t], mixed with what tells tables apart (0 if nothing). */
+/* Hash k of table t is `bits` bits of values[k * n_tables + t], mixed with a multiple of `salt` for each table (0 for none). */
 static void LSH_NAME(pack_minima)(const lsh_minhash_state *s, const uint32_t *values, uint32_t salt, uint32_t *codes) {
     uint32_t mask = s->bits < 32 ? (1u << s->bits) - 1 : UINT32_MAX;
     memset(codes, 0, (size_t)s->n_tables * sizeof *codes);

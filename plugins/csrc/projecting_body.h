@@ -7,7 +7,7 @@
 #include "hadamard_body.h"
 #include "margins_body.h"
 
-/* One group of rows: every margin of every table, each handed on as one vector. */
+/* One group of rows: every margin of every table, each passed to TAKE as one vector. */
 #define LSH_EACH_MARGIN(h, y, v, TAKE)                                                                               \
     for (int64_t block = 0; block < (h)->groups * (h)->shape.n_hashes; block++) {                                    \
         int64_t first = block / (h)->shape.n_hashes * (h)->outputs;                                                  \

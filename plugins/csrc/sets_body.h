@@ -1,4 +1,4 @@
-/* Rows as sets of columns, handed out in chunks; see lshsample_families/_sets.py for which columns belong. */
+/* Rows as sets of columns, read in chunks; see lshsample_families/_sets.py for the columns of a set. */
 #ifndef LSHSAMPLE_FAMILIES_SETS_BODY_H
 #define LSHSAMPLE_FAMILIES_SETS_BODY_H
 

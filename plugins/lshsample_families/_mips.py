@@ -1,11 +1,11 @@
-"""What the wrappers for maximum inner product search share: bounded norms, and rows made longer on two sides.
+"""Reductions of maximum inner product search to another similarity: what the four wrappers share.
 
-Each wraps a family of another similarity. A data row is scaled so that its norm is below a limit and gets
-further columns that are functions of its norm; a query is scaled to norm 1 and gets constants. The inner
-product then decides the similarity of the two longer rows.
+A data row x becomes an augmented vector P(x): it is scaled so that its norm is below a limit, and columns
+that are functions of its norm are appended. A query q becomes Q(q): it is scaled to norm 1, and constants
+are appended. The similarity of P(x) and Q(q) is then a function of the inner product.
 
-Norms are sums in float64 of eight partial sums, over columns of equal number modulo 8 in ascending order, so
-that dense rows, sparse rows and the compiled kernel agree bit for bit.
+Norms are float64, each the sum of eight partial sums over the columns of equal number modulo 8 in ascending
+order, so that dense rows, sparse rows and the compiled kernel agree bit for bit.
 """
 
 from __future__ import annotations
@@ -52,29 +52,29 @@ __all__ = [
 Float32 = npt.NDArray[np.float32]
 
 _LANES = 8
-#: The bound of rows that are all zero: below every other one, so that the first real row outgrows it.
+#: The bound where all rows are zero: below every norm, so that the first nonzero row exceeds it.
 _LEAST = float(np.finfo(np.float32).tiny)
-#: Bytes of a dense block that the norms are computed from.
+#: Numbers in a block of dense rows whose norms are computed.
 _BLOCK_CELLS = 1 << 21
 
 
 @attrs.frozen
 class Augmentation:
-    """How rows are scaled, and what is put behind their columns.
+    """How rows are scaled, and the columns that are appended.
 
     Attributes
     ----------
     count : int
-        Columns that are appended.
+        Number of appended columns.
     limit : float
-        The norm that a data row at the bound is scaled to.
+        The norm after scaling of a data row whose norm is the bound.
     root : bool
-        The one column is sqrt(1 - t), where t is the squared norm of the scaled row; else column i is
-        ``offset + sign * t**(2**i)``, i from 0.
+        The appended column is sqrt(1 - t), where t is the squared norm of the scaled row; otherwise appended
+        column i is ``offset + sign * t**(2**i)``, i from 0.
     offset, sign : float
-        As said.
+        See ``root``.
     query : float
-        What each column of a query is.
+        The value of each column that is appended to a query.
     """
 
     count: int
@@ -92,10 +92,10 @@ class MIPSSpec(FamilySpec):
     Attributes
     ----------
     inner : HashFamily
-        The family that hashes the longer rows: itself or its plain data, as ``{"family": "simhash"}``.
+        The family that hashes the augmented rows: an object, text or plain data.
     headroom : float
-        A norm bound that is taken from data is the largest norm times so much, at least 1: room for rows that
-        grow before the next build.
+        A bound that is taken from the data is the largest norm times this factor, at least 1: room for norms
+        that grow before the next build.
     """
 
     inner: HashFamily = family_option("simhash")  # noqa: RUF009 - gives a field
@@ -104,12 +104,13 @@ class MIPSSpec(FamilySpec):
 
 @attrs.frozen(kw_only=True)
 class BoundedSpec(MIPSSpec):
-    """Options of a wrapper with one bound of the norms.
+    """Options of a wrapper with one bound for all norms.
 
     Attributes
     ----------
     bound : float, optional
-        The largest norm of a data row. Without it, it is taken from the rows when tables are built.
+        The largest allowed norm of a data row. By default it is taken from the rows that tables are built
+        from.
     """
 
     bound: float | None = attrs.field(
@@ -118,25 +119,25 @@ class BoundedSpec(MIPSSpec):
 
 
 class MIPSFamily(WrapperFamily):
-    """A family of inner products over a family of another similarity: the base of the four wrappers.
+    """A family for inner products over a family of another similarity.
 
     Parameters
     ----------
     spec : MIPSSpec or HashFamily
-        The spec; or the family to wrap, whose dim, n_hashes, n_tables and seed become the wrapper's.
+        The spec. Or the family to wrap, whose dim, n_hashes, n_tables and seed become the wrapper's.
     **options
-        The wrapper's own options, with a family.
+        The spec's other fields, with a family to wrap.
     """
 
     similarity = "inner_product"
     law_of_norms = False
-    #: Similarities of families that it can wrap, and why no others.
+    #: Similarities of the families that it can wrap, and the reason.
     wraps: ClassVar[tuple[str, ...]]
     why: ClassVar[str]
     _augmentation: Augmentation
 
     def make_inner(self) -> HashFamily:
-        """The wrapped family, over the augmented rows."""
+        """The wrapped family, with the columns of the augmented rows."""
         template = self.spec.inner
         if template.similarity not in self.wraps:
             raise ArgumentError(
@@ -156,11 +157,11 @@ class MIPSFamily(WrapperFamily):
     @property
     @abstractmethod
     def edges(self) -> tuple[float, ...]:
-        """Bounds of the norms, ascending; a row is scaled by the first that it does not exceed."""
+        """Bounds of the norms, ascending; a row is scaled by the first that its norm does not exceed."""
 
     @abstractmethod
     def _inner_similarity(self, similarity: Floats, norms: Floats | None) -> Floats:
-        """The wrapped family's similarity, of the inner product with the unit query, and the data's norm."""
+        """The wrapped family's similarity, from inner products with the unit query and data rows' norms."""
 
     @cached_property
     def _bounds(self) -> Floats:
@@ -168,19 +169,19 @@ class MIPSFamily(WrapperFamily):
             raise ArgumentError(
                 "bound",
                 "nothing",
-                f"a bound of the norms: {type(self).__name__}.prepare(vectors) takes it from the data, and "
-                "building tables does",
+                f"a bound of the norms; {type(self).__name__}.prepare(vectors), which a build of tables "
+                "calls, takes it from the data",
             )
         return np.array(self.edges, np.float64)
 
     def _scales(self, norms: Floats) -> Floats:
-        """What data rows are multiplied with; a norm beyond the bound is refused."""
+        """The factors of data rows; a norm above the bound is refused."""
         if norms.size and norms.max() > self._bounds[-1]:
             row = int(norms.argmax())
             raise ArgumentError(
                 "x",
                 f"a row of norm {norms[row]:.9g} (row {row})",
-                f"norms of at most the bound {self._bounds[-1]:.9g}; "
+                f"rows of norm at most the bound {self._bounds[-1]:.9g}; "
                 "a new build takes the bound from its rows",
             )
         return np.asarray(
@@ -224,22 +225,22 @@ class MIPSFamily(WrapperFamily):
         return kernel and mips_kernel(self.spec, self._augmentation, no_bounds, kernel, query=True)
 
     def similarity_of(self, q: Rows, x: Rows) -> Floats:
-        """Inner products (n,) of ``q[i]`` scaled to norm 1 with ``x[i]``; 0 for a query of zeros.
+        """Inner products (n,) of ``q[i]``, scaled to norm 1, with ``x[i]``; 0 for a query of zeros.
 
-        The order of data rows under a query is the same as by the plain inner product.
+        For one query, they rank data rows as the inner products with the unscaled query do.
         """
         inner, norms = HashFamily.similarity_of(self, q, x), row_norms(q)
         return np.divide(inner, norms, out=np.zeros_like(inner), where=norms > 0)
 
     def collision_probability(self, similarity: npt.ArrayLike, norms: npt.ArrayLike | None = None) -> Floats:
-        """Probability that one hash agrees, by the inner product with the unit query.
+        """Probability that one hash agrees, as a function of the inner product with the unit query.
 
         Parameters
         ----------
         similarity : array
             Inner products of the query, scaled to norm 1, with data rows.
         norms : array, optional
-            Norms of the data rows, which the law of some wrappers needs.
+            Norms of the data rows; required if ``law_of_norms`` is True.
 
         Returns
         -------
@@ -248,19 +249,21 @@ class MIPSFamily(WrapperFamily):
         Raises
         ------
         ArgumentError
-            The law needs norms, or there is no bound yet.
+            Norms are required but missing, or there is no bound yet.
         UnsupportedError
-            The wrapped family has no law.
+            The wrapped family has no collision probability.
         """
         return self.inner.collision_probability(self._law_argument(similarity, norms))
 
     def code_probability(self, similarity: npt.ArrayLike, norms: npt.ArrayLike | None = None) -> Floats:
-        """Probability that a whole code agrees; as :meth:`collision_probability`."""
+        """Probability that a code agrees; see :meth:`collision_probability`."""
         return self.inner.code_probability(self._law_argument(similarity, norms))
 
     def _law_argument(self, similarity: npt.ArrayLike, norms: npt.ArrayLike | None) -> Floats:
         if self.law_of_norms and norms is None:
-            raise ArgumentError("norms", "nothing", "the norms of the data rows: the law is one of both")
+            raise ArgumentError(
+                "norms", "nothing", "the norms of the data rows, which the collision probability depends on"
+            )
         lengths = None if norms is None else np.asarray(norms, np.float64)
         return self._inner_similarity(np.asarray(similarity, np.float64), lengths)
 
@@ -272,21 +275,21 @@ class MIPSFamily(WrapperFamily):
         return max(float(norms.max(initial=0)) * headroom, _LEAST)
 
     def prepare(self, vectors: Rows) -> Self:
-        """The family with a bound that holds for these rows: itself where the one that it has does."""
+        """The family with a bound that holds for these rows; itself if its bound does."""
         norms = row_norms(vectors)
         return type(self)(self._refitted(norms)) if self._outgrown(norms) else self
 
     @abstractmethod
     def _refitted(self, norms: Floats) -> MIPSSpec:
-        """The spec with bounds for rows of these norms."""
+        """The spec with bounds that are taken from these norms."""
 
 
 class BoundedFamily(MIPSFamily):
-    """A wrapper with one bound of the norms."""
+    """A wrapper with one bound for all norms."""
 
     @property
     def edges(self) -> tuple[float, ...]:
-        """The bound, if there is one."""
+        """The bound; empty if there is none yet."""
         return () if self.spec.bound is None else (self.spec.bound,)
 
     def _refitted(self, norms: Floats) -> MIPSSpec:
@@ -316,7 +319,7 @@ def mips_kernel(
 
 
 def powers_option(default: int) -> Any:
-    """The attrs field of how many powers of the norm are appended."""
+    """The attrs field for the number of powers of the norm that are appended."""
     return attrs.field(default=default, validator=integer(1, 16))
 
 
@@ -325,12 +328,12 @@ def distance_or_cosine(family: HashFamily, cosine: Floats) -> Floats:
     if family.similarity == "cosine":
         return cosine
     if family.similarity != "euclidean":
-        raise UnsupportedError(f"no law over the similarity {family.similarity!r}")
+        raise UnsupportedError(f"no collision probability over the similarity {family.similarity!r}")
     return np.asarray(np.sqrt(np.maximum(2 - 2 * cosine, 0)))
 
 
 def row_norms(x: Rows) -> Floats:
-    """Norms (n,) of rows in float64, summed in a fixed order."""
+    """Norms (n,) of rows in float64, summed in a fixed order (see above)."""
     lanes = np.zeros((x.shape[0], _LANES))
     if isinstance(x, np.ndarray):
         block = max(1, _BLOCK_CELLS // max(1, x.shape[1]))
@@ -352,7 +355,7 @@ def _add_dense(x: Float32, lanes: Floats) -> None:
 
 
 def augmented(x: Rows, scales: Floats, columns: Float32) -> Rows:
-    """Rows times their scales, with further columns."""
+    """Rows times their scales, with columns appended."""
     if isinstance(x, np.ndarray):
         return np.concatenate([(x * scales[:, None]).astype(np.float32), columns], axis=1)
     counts, width = np.diff(x.indptr), columns.shape[1]

@@ -1,4 +1,4 @@
-"""Multi-probe: more than one bucket of each table for each query, as a property of the family."""
+"""Multi-probe: more than one bucket per table for each query, as a property of the family."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class MultiProbeSpec(FamilySpec):
     Attributes
     ----------
     inner : HashFamily
-        The family: itself or its plain data, as ``{"family": "simhash"}``.
+        The wrapped family: an object, text or plain data.
     probes : int
         Buckets per table that a query looks into.
     """
@@ -30,21 +30,20 @@ class MultiProbeSpec(FamilySpec):
 class MultiProbe(WrapperFamily):
     """A family whose queries look into several buckets of each table (Lv et al., VLDB 2007).
 
-    It hashes as the wrapped family does; what it adds is the number of probes, which tables and
-    ``Retrieve()`` take where they are not told another one.
+    Its codes are those of the wrapped family. It adds the number of probes, which tables and ``Retrieve()``
+    use unless another number is given.
 
     Parameters
     ----------
     spec : MultiProbeSpec or HashFamily
         The spec: dim, n_hashes, n_tables, seed, ``inner`` (a family that can probe), ``probes``. Or the
-        family to wrap, with ``probes`` by name.
+        family to wrap, with ``probes`` as a keyword.
 
     Notes
     -----
-    The law of one hash and of a code is the wrapped family's. The law of the probes, given the query, is
-    :meth:`probe_probability` where the wrapped family has one (SimHash, E2LSH and cross-polytope do), and
-    then the inclusion probabilities of ``Retrieve()`` over the draw of the functions are exact: 1 - prod_l (1
-    - P_l).
+    Collision probabilities are the wrapped family's. If the wrapped family knows the probabilities P_l that a
+    table's probes find a row (:meth:`probe_probability`; SimHash, E2LSH and cross-polytope do), the marginal
+    inclusion probabilities of ``Retrieve()`` are exact: 1 - prod_l (1 - P_l).
 
     Examples
     --------
@@ -65,7 +64,7 @@ class MultiProbe(WrapperFamily):
         self.default_probes = self.spec.probes
         if self.spec.probes > 2**self.code_bits:
             raise ArgumentError(
-                "probes", self.spec.probes, f"at most the {2**self.code_bits} codes that there are"
+                "probes", self.spec.probes, f"at most the number of codes, {2**self.code_bits}"
             )
 
     def make_inner(self) -> HashFamily:

@@ -5,7 +5,6 @@ with text or an f-string, which counts as an import of every module that it may 
 ``from lshsample.nn import Network`` is an import of ``lshsample/nn/__init__.py``. That importing a module
 also runs the ``__init__`` of its folders does not count.
 
-
 ``lshsample/__init__.py`` is exempt: it is the package's facade, whose names are imported on first use.
 """
 

@@ -115,7 +115,7 @@ def test_laws_of_probes_and_what_the_inner_family_refuses():
         Plain(fitted).with_seed(9)
     with pytest.raises(UnsupportedError, match="not drawn by a seed"):
         make_family("multiprobe", **SHAPE, inner=fitted).with_seed(9)
-    with pytest.raises(UnsupportedError, match="no law over their draw"):
+    with pytest.raises(UnsupportedError, match="have no collision probability"):
         Plain(fitted).collision_probability(0.5)
 
 

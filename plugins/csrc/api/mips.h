@@ -4,14 +4,14 @@
 
 #include <stdint.h>
 
-/* A wrapper for inner products: rows are scaled, augmented by `n_added` columns, and handed to the
- * wrapped family's kernel. */
+/* A wrapper for inner products: rows are scaled, augmented by `n_added` columns, and hashed by the wrapped family's
+ * kernel. */
 typedef struct {
     int64_t dim;              /* columns of the rows that come in */
     int32_t n_tables;
     int32_t n_added;          /* columns appended */
     int32_t query;            /* 1: rows get norm 1 and constants; 0: rows get norms of at most `limit` */
-    int32_t root;             /* the added columns of data rows: 1: sqrt(1 - t); 0: offset + sign * t^(2^i), t the squared norm */
+    int32_t root;             /* added to data rows of scaled norm^2 t: 1: sqrt(1 - t); 0: offset + sign * t^(2^i) */
     int32_t n_bounds, reserved;
     const double *bounds;     /* (n_bounds) ascending: a row is scaled by limit / the first that is not below its norm */
     double limit, offset, sign, query_value; /* query_value: of every added column of a query */
