@@ -38,7 +38,7 @@ def plugin_returning(found):
 
 def test_families_of_several_plugins():
     plugins = [("one", plugin_returning({"toy": Toy})), ("two", plugin_returning({"other": Toy}))]
-    found = FamilyRegistry(Plugins(plugins))
+    found = FamilyRegistry(plugins)
     assert found.families() == {"other": Toy, "toy": Toy}
     assert found.owner("toy") == "one"
 
@@ -46,7 +46,7 @@ def test_families_of_several_plugins():
 def test_a_name_claimed_twice_names_both_plugins():
     plugins = [("one", plugin_returning({"toy": Toy})), ("two", plugin_returning({"toy": Toy}))]
     with pytest.raises(PluginError, match=r"plugin one|plugin two") as error:
-        FamilyRegistry(Plugins(plugins))
+        FamilyRegistry(plugins)
     assert "'toy'" in str(error.value)
     assert "one" in str(error.value)
     assert "two" in str(error.value)
@@ -99,13 +99,13 @@ def test_a_hook_of_the_wrong_signature():
 
     plugin = SimpleNamespace(lshsample_hash_families=hookimpl(lshsample_hash_families))
     with pytest.raises(PluginError, match=r"plugin crooked(.|\n)*config"):
-        FamilyRegistry(Plugins([("crooked", plugin)]))
+        FamilyRegistry([("crooked", plugin)])
 
 
 def test_an_unknown_hook():
     plugin = SimpleNamespace(lshsample_hash_famillies=hookimpl(lambda: {}))
     with pytest.raises(PluginError, match=r"plugin misspelt(.|\n)*famillies"):
-        FamilyRegistry(Plugins([("misspelt", plugin)]))
+        FamilyRegistry([("misspelt", plugin)])
 
 
 def test_a_hook_wrapper():
@@ -114,7 +114,7 @@ def test_a_hook_wrapper():
 
     plugin = SimpleNamespace(lshsample_hash_families=hookimpl(lshsample_hash_families, wrapper=True))
     with pytest.raises(PluginError, match=r"plugin wrapping.*hook wrapper"):
-        FamilyRegistry(Plugins([("wrapping", plugin)]))
+        FamilyRegistry([("wrapping", plugin)])
 
 
 def test_a_broken_installed_plugin_is_reported_and_can_be_repaired(monkeypatch):
@@ -213,7 +213,7 @@ class Unwrapping(WrapperFamily):
 
 def test_a_wrapper_needs_a_family_inside():
     with pytest.raises(PluginError, match=r"plugin empty: .*Unwrapping\.Spec lacks the field inner"):
-        FamilyRegistry(Plugins([("empty", plugin_returning({"unwrapping": Unwrapping}))]))
+        FamilyRegistry([("empty", plugin_returning({"unwrapping": Unwrapping}))])
 
 
 def test_unknown_names_and_options():
@@ -237,7 +237,7 @@ class Exploding(Toy):
 
 
 def test_a_family_that_cannot_be_made_is_named():
-    found = FamilyRegistry(Plugins([("fuse", plugin_returning({"exploding": Exploding}))]))
+    found = FamilyRegistry([("fuse", plugin_returning({"exploding": Exploding}))])
     with pytest.raises(PluginError, match=r"plugin fuse: Exploding raised RuntimeError: no memory of it"):
         found.make("exploding", dim=3)
 

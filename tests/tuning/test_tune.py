@@ -171,7 +171,7 @@ def test_an_error_is_no_goal_where_the_law_gives_no_weights(clustered):
         ("multiprobe", {}, "tune what it wraps"),
         ("multiprobe", {"inner": {"family": "cross-polytope"}}, "tune what it wraps"),
         ("itq", {}, "learned for one number"),
-        ("learned-simhash", {}, "no law"),
+        ("learned-simhash", {}, "no collision probability"),
     ],
 )
 def test_families_that_cannot_be_tuned_say_why(family, options, match, clustered):
