@@ -38,9 +38,9 @@ def _update(
     """Pointers to the checked store and rows, and a view of the gradient."""
     if isinstance(store, Slots):
         if slots and len(store.dtypes) != slots:
-            raise ArgumentError(
-                "store", f"{len(store.dtypes)} slots", f"a parameter with {slots} slots a row"
-            )
+            raise ArgumentError("store", f"{len(store.dtypes)} slots", f"rows of {slots} slots")
+        if not store.data.flags.writeable:
+            raise ArgumentError("store", "read-only memory", "memory that can be written")
         struct, n, d = store.struct, store.rows, store.columns
     else:
         struct, n, d = array_struct(store, "store", slots), store.shape[0], store.shape[2]

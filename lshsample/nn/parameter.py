@@ -26,8 +26,9 @@ _BLOCK = 1 << 18
 class Parameter:
     """Rows of weights with the optimizer's state beside each row.
 
-    A row is its slots one after another, slot 0 the weights, the others optimizer state. State is float32;
-    where the weights are float32 too, all slots are one array (rows, slots, columns). Nothing is allocated before :meth:`allocate`: a network can be described, counted and refused for free.
+    A row is its slots one after another: slot 0 the weights, the others optimizer state. State is float32;
+    where the weights are float32 too, all slots are one array (rows, slots, columns). Nothing is allocated
+    before :meth:`allocate`: a network can be described, counted and refused for free.
 
     Parameters
     ----------
@@ -128,7 +129,7 @@ class Parameter:
             self._slots = made
 
     def adopt(self, store: Slots | Float32) -> None:
-        """Take rows with their slots, or a float32 array (rows, slots, columns), as the parameter's memory."""
+        """Take rows with their slots, or a float32 array (rows, slots, columns), as the memory."""
         slots = store if isinstance(store, Slots) else Slots.of(store)
         assert (slots.rows, slots.columns, slots.dtypes[0]) == (self.rows, self.columns, self.dtype)
         self._slots = slots
@@ -151,9 +152,8 @@ class Parameter:
             values = np.random.Generator(stream).random(block.shape, dtype=np.float32)
             values -= np.float32(0.5)
             values *= 2 * half
-            block[...] = (
-                values if self.dtype == FLOAT32 else convert.from_float32(values, self.dtype, threads=1)
-            )
+            narrow = self.dtype != FLOAT32
+            block[...] = convert.from_float32(values, self.dtype, threads=1) if narrow else values
 
         with ThreadPoolExecutor(threads) as pool:
             for _ in pool.map(fill, range(0, self.rows, rows)):
