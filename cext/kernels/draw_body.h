@@ -31,13 +31,14 @@ LSH_INLINE void philox_rounds(uint64_t seed, lsh_vu c[4]) {
     }
 }
 
-/* What all draws of a stream share: word 0, the index, is left 0. */
-LSH_INLINE void stream_counters(uint32_t purpose, uint32_t stream, uint64_t step, lsh_vu c[4]) {
+/* The words of the draws of a stream whose indices lie in the lanes. */
+LSH_INLINE void stream_words(uint64_t seed, uint32_t purpose, uint32_t stream, uint64_t step, lsh_vu index, lsh_vu c[4]) {
     lsh_vu zero = {0};
-    c[0] = zero;
+    c[0] = index;
     c[1] = zero + stream;
     c[2] = zero + (uint32_t)step;
     c[3] = zero + (uint64_t)(purpose ^ (uint32_t)((uint32_t)(step >> 32) << 8));
+    philox_rounds(seed, c);
 }
 
 static void draw_words(uint64_t seed, uint32_t purpose, uint32_t stream, uint64_t step, uint32_t first,
@@ -45,13 +46,14 @@ static void draw_words(uint64_t seed, uint32_t purpose, uint32_t stream, uint64_
     lsh_vu low = (lsh_vu){0} + 0xFFFFFFFFu;
     for (int64_t i = 0; i < n; i += LSH_COUNTERS) {
         int64_t lanes = n - i < LSH_COUNTERS ? n - i : LSH_COUNTERS;
-        lsh_vu c[4];
-        stream_counters(purpose, stream, step, c);
+        lsh_vu index = {0}, c[4];
         if (lanes == LSH_COUNTERS && indices)
-            for (int k = 0; k < LSH_COUNTERS; k++) c[0][k] = (uint32_t)indices[i + k];
+            for (int k = 0; k < LSH_COUNTERS; k++) index[k] = (uint32_t)indices[i + k];
+        else if (lanes == LSH_COUNTERS)
+            for (int k = 0; k < LSH_COUNTERS; k++) index[k] = (uint32_t)(first + i + k);
         else
-            for (int64_t k = 0; k < lanes; k++) c[0][k] = indices ? (uint32_t)indices[i + k] : (uint32_t)(first + i + k);
-        philox_rounds(seed, c);
+            for (int64_t k = 0; k < lanes; k++) index[k] = indices ? (uint32_t)indices[i + k] : (uint32_t)(first + i + k);
+        stream_words(seed, purpose, stream, step, index, c);
         lsh_vu words = (c[0] << 32) | (c[1] & low);
         if (lanes == LSH_COUNTERS) memcpy(out + i, &words, sizeof words);
         else
@@ -59,18 +61,20 @@ static void draw_words(uint64_t seed, uint32_t purpose, uint32_t stream, uint64_
     }
 }
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "draw_halves stores words with their lower half first");
+
 static void draw_halves(uint64_t seed, uint32_t purpose, uint32_t stream, uint64_t step, uint32_t first, int64_t n,
                         uint16_t *out) {
+    lsh_vu low = (lsh_vu){0} + 0xFFFFFFFFu;
     for (int64_t i = 0; i < n; i += LSH_COUNTERS) {
         int64_t lanes = n - i < LSH_COUNTERS ? n - i : LSH_COUNTERS;
-        lsh_vu c[4];
-        stream_counters(purpose, stream, step, c);
-        for (int k = 0; k < LSH_COUNTERS; k++) c[0][k] = (uint32_t)(first + i + k);
-        philox_rounds(seed, c);
-        for (int64_t k = 0; k < lanes; k++)
-            for (int word = 0; word < 4; word++) {
-                out[8 * (i + k) + 2 * word] = (uint16_t)c[word][k];
-                out[8 * (i + k) + 2 * word + 1] = (uint16_t)(c[word][k] >> 16);
-            }
+        lsh_vu index = {0}, c[4];
+        for (int k = 0; k < LSH_COUNTERS; k++) index[k] = (uint32_t)(first + i + k);
+        stream_words(seed, purpose, stream, step, index, c);
+        lsh_vu pair[2] = {(c[0] & low) | c[1] << 32, (c[2] & low) | c[3] << 32};
+        for (int64_t k = 0; k < lanes; k++) {
+            uint64_t words[2] = {pair[0][k], pair[1][k]};
+            memcpy(out + 8 * (i + k), words, sizeof words);
+        }
     }
 }

@@ -83,7 +83,7 @@ def test_tensors_larger_than_a_chunk(tmp_path):
 
 
 def test_a_type_without_a_name_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(ArgumentError, match="b: given complex128") as caught:
+    with pytest.raises(ArgumentError, match="complex128") as caught:
         tensorfile.write_tensors(tmp_path / "t", {"a": np.zeros(2), "b": np.zeros(2, complex)})
     assert caught.value.argument == "b"
     assert not (tmp_path / "t").exists()
