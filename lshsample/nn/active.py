@@ -73,7 +73,7 @@ class ActiveUnits(MaintainedSampler):
 
     def draw(self, queries: Float32, run: Run) -> ActiveSet:
         """The active set of a batch; the last layer's holds the batch's labels."""
-        active = self.sample(
+        active = self.bound().sample(
             queries,
             include=run.targets if self.spec.activation in LOSSES else None,
             seed=stream_seed(run.seed, self.index),

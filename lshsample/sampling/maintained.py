@@ -71,6 +71,19 @@ class MaintainedSampler:
         A bad argument, options that the family does not take, or a stage that wants more ids than there are
         vectors.
 
+    Attributes
+    ----------
+    dim, n_vectors : int
+        As given.
+    pipeline : Pipeline
+        The stages.
+    rehash : Rehash
+        The schedule.
+    has_tables : bool
+        Whether the pipeline reads tables that are kept here.
+    is_asynchronous : bool
+        Whether samples depend on timing; otherwise they are a function of the arguments alone.
+
     Notes
     -----
     A pipeline without :class:`Retrieve` has no tables: then ``refresh`` takes note of the vectors only.
@@ -112,6 +125,7 @@ class MaintainedSampler:
         self.rehash = Rehash() if rehash is None else Rehash.of(rehash)
         self.pipeline = _checked_pipeline(pipeline, self.n_vectors, n_active)
         self.has_tables = "tables" in self.pipeline.needs
+        self.is_asynchronous = self.has_tables and self.rehash.is_asynchronous
         self._functions = FunctionSequence(
             family,
             dim=self.dim,
@@ -162,11 +176,6 @@ class MaintainedSampler:
         return self._maintenance.n_builds
 
     @property
-    def is_asynchronous(self) -> bool:
-        """Whether samples depend on timing; otherwise they are a function of the arguments alone."""
-        return self.has_tables and self.rehash.is_asynchronous
-
-    @property
     def expected_size(self) -> int:
         """About how many ids a row gets: the sum of what stages ask for by number; others are not counted."""
         return min(self.n_vectors, sum(_size(stage, self.n_vectors) for stage in self.pipeline))
@@ -212,16 +221,18 @@ class MaintainedSampler:
         Costs nothing when no build is due. See the strategies for what a build costs. A rebuild drops the old
         tables first, so that memory never holds both; if it fails, the next refresh tries again.
         """
-        self._check_vectors(vectors)
+        if not _same_memory(self._vectors, vectors):
+            self._check_vectors(vectors)
+            self._vectors, self._sampler = vectors, None
         if type(step) is not int or step < 0:
             step = checked_integer("step", step, 0)
-        if not _same_memory(self._vectors, vectors):
-            self._vectors, self._sampler = vectors, None
         self._serving = None
         if not self.has_tables:
             return
         due = 1 + self.rehash.count(step)
-        if due > self._maintenance.n_builds and not self.is_asynchronous:
+        if not self.is_asynchronous:
+            if due <= self._maintenance.n_builds:
+                return
             self._sampler = None  # it would keep the old tables in memory while new ones are built
         self._maintenance.refresh(vectors, due, threads)
 
@@ -299,8 +310,10 @@ class MaintainedSampler:
         ArgumentError
             The tables are not built yet.
         """
-        tables, bound = self.tables if self.has_tables else None, self._sampler
+        tables, bound = self._maintenance.tables, self._sampler
         if bound is None or bound.tables is not tables:
+            if self.has_tables:
+                tables = self.tables
             bound = self._sampler = self.pipeline.bind(
                 n_items=self.n_vectors, tables=tables, vectors=self._vectors, frequencies=self._frequencies
             )
@@ -427,9 +440,11 @@ def _same_memory(a: Any, b: Any) -> bool:
     """Whether two views show the same rows of the same memory: a parameter makes a new view at each look."""
     if a is b:
         return True
-    if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray) or a.strides != b.strides:
+    if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):
         return False
-    return a.dtype == b.dtype and bool(a.__array_interface__["data"] == b.__array_interface__["data"])
+    if a.shape != b.shape or a.strides != b.strides or a.dtype != b.dtype:
+        return False
+    return bool(a.__array_interface__["data"] == b.__array_interface__["data"])
 
 
 # What only a stage's class says of its sizes and probes.
