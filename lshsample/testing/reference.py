@@ -80,7 +80,7 @@ def bfloat16_bits(
             [[_noise(*rounding, purpose, i, j) for j in range(x.shape[1])] for i in range(len(x))]
         )
         up = share * 65536 + noise.reshape(x.shape) >= 65536
-    return low + up.astype(np.uint16)
+    return np.asarray(low + up, np.uint16)
 
 
 def _noise(seed: int, step: int, purpose: int, row: int, column: int) -> int:
