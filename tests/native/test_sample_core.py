@@ -7,8 +7,9 @@ import pytest
 
 from lshsample._native import core
 from lshsample._native.core import ffi, lib
+from lshsample._native.packed import build_packed
+from lshsample._native.reader import NativeReader
 from lshsample._native.sample import StageCall, Workspaces, alias_table, run_plan
-from lshsample._native.tables import build_packed
 
 CAP, TOP, FILL, UNIFORM, FREQUENCY, TABLES = 1, 2, 3, 4, 5, 6
 
@@ -43,7 +44,7 @@ def run(problem, *calls, seed=11, step=3, pooled=False, threads=1, n_items=400):
 
 
 def retrieve(problem, amount=0):
-    return StageCall(op="RETRIEVE", place=0, tables=problem[0], codes=problem[1], amount=amount)
+    return StageCall(op="RETRIEVE", place=0, reader=NativeReader(problem[0]), codes=problem[1], amount=amount)
 
 
 def rows(drawn):
