@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import attrs
@@ -32,6 +31,10 @@ class NativeReader:
 
     base: Base
     deltas: tuple[Delta, ...] = ()
+    #: Made once with the object: a struct that two threads made at a time could lose what it points to.
+    _structs: tuple[Any, ...] = attrs.field(
+        init=False, repr=False, default=attrs.Factory(lambda self: _structs_of(self), takes_self=True)
+    )
 
     @property
     def untrusted(self) -> bool:
@@ -43,16 +46,16 @@ class NativeReader:
         """A ``lsh_reader *``, which this object must outlive."""
         return self._structs[0]
 
-    @cached_property
-    def _structs(self) -> tuple[Any, ...]:
-        """The struct, and those that it points to: cffi frees what nothing in Python refers to."""
-        reader, base = ffi.new("lsh_reader *"), self.base.struct()
-        if isinstance(self.base, PackedTables):
-            reader.packed = base
-        else:
-            reader.bounded = base
-        deltas = ffi.new("lsh_delta[]", max(len(self.deltas), 1))
-        for i, delta in enumerate(self.deltas):
-            delta.fill(deltas[i])
-        reader.deltas, reader.n_deltas = deltas, len(self.deltas)
-        return reader, base, deltas
+
+def _structs_of(native: NativeReader) -> tuple[Any, ...]:
+    """The struct, and those that it points to: cffi frees what nothing in Python refers to."""
+    reader, base = ffi.new("lsh_reader *"), native.base.struct()
+    if isinstance(native.base, PackedTables):
+        reader.packed = base
+    else:
+        reader.bounded = base
+    deltas = ffi.new("lsh_delta[]", max(len(native.deltas), 1))
+    for i, delta in enumerate(native.deltas):
+        delta.fill(deltas[i])
+    reader.deltas, reader.n_deltas = deltas, len(native.deltas)
+    return reader, base, deltas

@@ -443,7 +443,7 @@ def test_bounded_buckets_are_the_same_for_any_threads_and_batches():
     for begin in range(500, 3000, 100):
         four.insert(np.arange(begin, begin + 100), rows[begin : begin + 100])
     np.testing.assert_array_equal(one.state.base.ids, four.state.base.ids)
-    np.testing.assert_array_equal(one.state.base.directory, four.state.base.directory)
+    np.testing.assert_array_equal(one.state.base.sizes, four.state.base.sizes)
 
 
 def test_bounded_buckets_hold_what_fits_and_count_all():
