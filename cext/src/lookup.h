@@ -33,21 +33,21 @@ static inline uint64_t directory_place(uint32_t code, int32_t code_bits, int32_t
     return top >> directory_bits == 0 ? top : 0;
 }
 
-/* Asks for the memory that finding a bucket reads first. */
-static inline void reader_prefetch(const lsh_reader *r, int32_t table, uint32_t code) {
+/* What finding a bucket reads first, for a prefetch. It is not asked for here: compilers drop calls of functions that do
+ * nothing but prefetch, as being without effect. */
+static inline const int32_t *reader_line(const lsh_reader *r, int32_t table, uint32_t code) {
     if (r->packed) {
         const lsh_packed *p = r->packed;
         int64_t width = ((int64_t)1 << p->directory_bits) + 1;
-        __builtin_prefetch(p->directory + table * width + directory_place(code, p->code_bits, p->directory_bits));
-    } else {
-        const lsh_bounded *b = r->bounded;
-        __builtin_prefetch(b->sizes + ((int64_t)table << b->code_bits) + directory_place(code, b->code_bits, b->code_bits));
+        return p->directory + table * width + directory_place(code, p->code_bits, p->directory_bits);
     }
+    const lsh_bounded *b = r->bounded;
+    return b->sizes + ((int64_t)table << b->code_bits) + directory_place(code, b->code_bits, b->code_bits);
 }
 
-static inline void delta_prefetch(const lsh_delta *d, int32_t table, uint32_t code) {
+static inline const int32_t *delta_line(const lsh_delta *d, int32_t table, uint32_t code) {
     int64_t width = ((int64_t)1 << d->directory_bits) + 1;
-    __builtin_prefetch(d->directory + table * width + directory_place(code, d->code_bits, d->directory_bits));
+    return d->directory + table * width + directory_place(code, d->code_bits, d->directory_bits);
 }
 
 #endif

@@ -23,21 +23,24 @@ typedef struct {
 /* Finds the buckets of queries [begin, end) of the row, with the directory lines of the next query under way. */
 static lsh_status find_buckets(void *context, int64_t begin, int64_t end, int32_t worker) {
     const lookup_job *job = context;
-    const lsh_reader *reader = job->stage->reader;
+    const lsh_reader reader = *job->stage->reader; /* a copy, which no store below can change */
     (void)worker;
-    int32_t n_tables = reader_n_tables(reader);
+    int32_t n_tables = reader_n_tables(&reader);
     int64_t probes = job->stage->n_probes, per_query = n_tables * probes, n_queries = job->row->last - job->row->first;
     for (int64_t query = begin - 1; query < end; query++) {
         const uint32_t *codes = job->stage->codes + (job->row->first + query) * per_query;
         for (int32_t t = 0; t < n_tables && query + 1 < end; t++)
-            for (int64_t k = 0; k < probes; k++) reader_prefetch(reader, t, codes[per_query + t * probes + k]);
+            for (int64_t k = 0; k < probes; k++)
+                __builtin_prefetch(reader_line(&reader, t, codes[per_query + t * probes + k]));
+        int64_t least = 0;
         for (int32_t t = 0; t < n_tables && query >= begin; t++) {
             bucket *found = job->buckets + (t * n_queries + query) * probes;
             for (int64_t k = 0; k < probes; k++) {
-                found[k].length = reader_bucket(reader, t, codes[t * probes + k], &found[k].begin);
-                if (found[k].length < 0) return LSH_OUT_OF_RANGE;
+                found[k].length = reader_bucket(&reader, t, codes[t * probes + k], &found[k].begin);
+                least = found[k].length < least ? found[k].length : least;
             }
         }
+        if (least < 0) return LSH_OUT_OF_RANGE;
     }
     return LSH_OK;
 }
@@ -54,7 +57,7 @@ static lsh_status find_changes(void *context, int64_t begin, int64_t end, int32_
         const lsh_delta *delta = &stage->reader->deltas[d];
         for (int64_t query = begin; query < end; query++) {
             const uint32_t *codes = stage->codes + (job->row->first + query) * per_query;
-            for (int64_t i = 0; i < per_query; i++) delta_prefetch(delta, (int32_t)(i / probes), codes[i]);
+            for (int64_t i = 0; i < per_query; i++) __builtin_prefetch(delta_line(delta, (int32_t)(i / probes), codes[i]));
             for (int64_t i = 0; i < per_query; i++) {
                 bucket *found = buckets + (i / probes * n_queries + query) * probes + i % probes;
                 found->length = lsh_delta_bucket(delta, (int32_t)(i / probes), codes[i], &found->begin);
