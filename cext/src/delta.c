@@ -45,8 +45,8 @@ lsh_status lsh_delta_count(const uint32_t *from, const uint32_t *to, int64_t n, 
 
 static uint64_t entry_key(uint32_t code, int32_t entry) { return (uint64_t)code << 32 | (uint32_t)entry; }
 
-/* The entries of table t as keys (code << 32 | entry). A stable sort by code leaves ids ascending inside a code: each id
- * is listed once per code, ids ascending. */
+/* The entries of table t as keys (code << 32 | entry). A stable sort by code leaves ids ascending inside a code, since each
+ * id is listed once per code, ids ascending. */
 static int64_t list_moves(const move_job *job, int64_t t, uint64_t *keys) {
     int64_t n = 0;
     for (int64_t i = 0; i < job->n; i++) {

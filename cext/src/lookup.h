@@ -33,8 +33,8 @@ static inline uint64_t directory_place(uint32_t code, int32_t code_bits, int32_t
     return top >> directory_bits == 0 ? top : 0;
 }
 
-/* What finding a bucket reads first, for a prefetch. It is not asked for here: compilers drop calls of functions that do
- * nothing but prefetch, as being without effect. */
+/* What finding a bucket reads first, to be prefetched by the caller: GCC drops calls of functions that only prefetch, as
+ * being without effect. */
 static inline const int32_t *reader_line(const lsh_reader *r, int32_t table, uint32_t code) {
     if (r->packed) {
         const lsh_packed *p = r->packed;

@@ -30,8 +30,8 @@ int64_t lsh_packed_build_scratch(int64_t n_items, int32_t n_tables, int32_t code
 }
 
 static int valid(const lsh_packed *p) {
-    return p && p->n_items >= 0 && p->n_items < INT32_MAX && p->n_ids >= 0 && p->n_ids < INT32_MAX && p->n_tables >= 1 && p->code_bits >= 1 &&
-           p->code_bits <= 32 && p->directory_bits >= 0 && p->directory_bits <= p->code_bits &&
+    return p && p->n_items >= 0 && p->n_items < INT32_MAX && p->n_ids >= 0 && p->n_ids < INT32_MAX &&
+           p->n_tables >= 1 && p->code_bits >= 1 && p->code_bits <= 32 && p->directory_bits >= 0 && p->directory_bits <= p->code_bits &&
            p->directory_bits < 31 && p->directory && (p->ids || p->n_items == 0) &&
            (p->codes || p->directory_bits == p->code_bits || p->n_items == 0);
 }

@@ -33,7 +33,7 @@ static inline uint32_t count_some(digits *d, const uint32_t *words, const uint64
     return seen;
 }
 
-/* The same in a loop of its own for each number of digits. */
+/* The same, with a separate loop for each number of digits. */
 static inline uint32_t count_digits(digits *d, const uint32_t *words, const uint64_t *keys, int64_t n) {
     switch (d->n) {
     case 0: return count_some(d, words, keys, n, 0);

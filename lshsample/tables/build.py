@@ -52,7 +52,7 @@ def built_state(
     family : HashFamily
         The hash functions, which are prepared for the rows.
     rows : rows
-        Checked rows, kept by reference where they have no ids of their own.
+        Checked rows, kept by reference where no ids are given.
     ids : array or None
         Their ids, ascending, where they are not 0 to n - 1.
     bucket_size : int or None

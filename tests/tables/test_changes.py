@@ -62,7 +62,7 @@ def agrees(tables, model, queries, threads=1):
             assert set(listed.tolist()) == held
 
 
-class Living(RuleBasedStateMachine):
+class Changing(RuleBasedStateMachine):
     """Every change, in any order, against the model."""
 
     wide = False
@@ -152,7 +152,7 @@ def _merge_early(monkeypatch):
     monkeypatch.setattr(module, "_FEW_CHANGES", 60)
 
 
-TestLiving = Living.TestCase
+TestChanging = Changing.TestCase
 TestLiving.settings = settings(deadline=None, max_examples=25, stateful_step_count=12)
 
 

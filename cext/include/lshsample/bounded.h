@@ -3,7 +3,7 @@
  * Each of the 2^code_bits buckets of a table has R places, and a size: how many ids it has been offered, of which it
  * holds min(size, R) in its first places. The i-th id of a bucket takes place i while i <= R, and else a random place
  * with probability R / i (Vitter 1985, Algorithm R). Draws are keyed by (seed, table, code, i): every bucket and table has
- * a stream of its own. Memory does not depend on the number of ids. */
+ * a separate stream. Memory does not depend on the number of ids. */
 #ifndef LSHSAMPLE_BOUNDED_H
 #define LSHSAMPLE_BOUNDED_H
 
