@@ -153,7 +153,7 @@ def _merge_early(monkeypatch):
 
 
 TestChanging = Changing.TestCase
-TestLiving.settings = settings(deadline=None, max_examples=25, stateful_step_count=12)
+TestChanging.settings = settings(deadline=None, max_examples=25, stateful_step_count=12)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
