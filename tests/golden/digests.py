@@ -697,8 +697,8 @@ def _schedules() -> Iterator[tuple[str, Scenario]]:
         "period": 5,
         "growing": ls.Rehash(3, 0.5),
         "same functions": ls.Rehash(3, 0.1, new_functions=False),
-        "drift": ls.Rehash(3, 0.0, strategy="drift", threshold=0.0, sketch=9),
-        "drift, threshold": ls.Rehash(2, 0.0, strategy="drift", threshold=0.2, sketch=50),
+        "drift": ls.Rehash.of({"first": 3, "growth": 0.0, "strategy": "drift", "threshold": 0.0, "sketch": 9}),
+        "drift, threshold": ls.Rehash.of({"first": 2, "growth": 0.0, "strategy": "drift", "threshold": 0.2, "sketch": 50}),
     }.items():
         yield f"rehash {name}", (_plain(rehash=rehash), {})
     drift = ls.Rehash(4, 0.0, strategy="drift")
@@ -783,7 +783,7 @@ class _StopAt(ls.Callback):
 def _longer(x: Any, y: Any) -> Digests:
     """A run that is interrupted, saved, continued, and saved again; and what else a network tells."""
     found: Digests = {}
-    drift = ls.Rehash(3, 0.0, strategy="drift", threshold=0.0)
+    drift = ls.Rehash.of({"first": 3, "growth": 0.0, "strategy": "drift", "threshold": 0.0})
     for name, rehash in {"rebuild": 5, "drift": drift}.items():
         layers = [ls.Sparse(FEATURES, weighting="idf-l2"), ls.Dense(24, dropout=0.2), _output(rehash=rehash)]
         network = ls.Network(layers, seed=1)
