@@ -9,12 +9,15 @@ import scipy.sparse as sp
 from lshsample_families import lshsample_hash_families as builtin_families
 
 from lshsample import registry
+from lshsample.compare import Contender
 from lshsample.errors import ArgumentError, PluginError
+from lshsample.nn import Input, Network, Sampled
 from lshsample.plugin import FamilySpec, HashFamily, WrapperFamily, hookimpl
 from lshsample.plugin_manager import Plugins, installed_plugins
 from lshsample.registry import FamilyRegistry, families, family_from_dict, make_family
-from lshsample.sampling import stages
+from lshsample.sampling import MaintainedSampler, stages
 from lshsample.sampling.text import stage_registry
+from lshsample.tuning import Goal, tune
 
 
 class Toy(HashFamily):
@@ -173,6 +176,26 @@ def test_text_with_options_makes_a_family():
     assert make_family(nested, dim=5, n_hashes=2) == make_family(
         "multiprobe", dim=5, n_hashes=2, probes=3, inner={"family": "simple-lsh", "inner": data}
     )
+
+
+def test_the_same_text_names_a_family_everywhere():
+    text = "simhash:projection=gaussian"
+    rows = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
+    sampler = MaintainedSampler(8, 300, family=text, pipeline="Retrieve() | Uniform(9)")
+    sampler.refresh(rows, 0)
+    made = [
+        sampler.tables.family,
+        Contender.parse(text).make(8, bits=4, n_tables=5),
+        tune(rows, rows[:40], Goal(recall=0.5), family=text, threads=1).family,
+        make_family("multiprobe", dim=8, inner=text).inner,
+        make_family("multiprobe:inner=simhash:projection=gaussian", dim=8).inner,
+    ]
+    assert [family.spec.projection for family in made] == ["gaussian"] * len(made)
+    last = Sampled(300, family=text, sampler="Retrieve() | Uniform(9)")
+    assert Network([Input(8), last], seed=0).spec.layers[1].family == text
+    for sampler in ("Retrieve() | Uniform(9)", "Uniform(9)"):
+        with pytest.raises(ArgumentError, match="family: given 'simhahs'; wanted one of"):
+            Network([Input(8), Sampled(300, family="simhahs", sampler=sampler)], seed=0)
 
 
 def test_bad_text_of_a_family_is_refused():

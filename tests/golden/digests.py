@@ -697,8 +697,12 @@ def _schedules() -> Iterator[tuple[str, Scenario]]:
         "period": 5,
         "growing": ls.Rehash(3, 0.5),
         "same functions": ls.Rehash(3, 0.1, new_functions=False),
-        "drift": ls.Rehash.of({"first": 3, "growth": 0.0, "strategy": "drift", "threshold": 0.0, "sketch": 9}),
-        "drift, threshold": ls.Rehash.of({"first": 2, "growth": 0.0, "strategy": "drift", "threshold": 0.2, "sketch": 50}),
+        "drift": ls.Rehash.of(
+            {"first": 3, "growth": 0.0, "strategy": "drift", "threshold": 0.0, "sketch": 9}
+        ),
+        "drift, threshold": ls.Rehash.of(
+            {"first": 2, "growth": 0.0, "strategy": "drift", "threshold": 0.2, "sketch": 50}
+        ),
     }.items():
         yield f"rehash {name}", (_plain(rehash=rehash), {})
     drift = ls.Rehash(4, 0.0, strategy="drift")
