@@ -164,8 +164,8 @@ class Registry(ABC, Generic[C]):
         taken = "lshsample itself" if name in reserved else self._owners.get(name)
         if taken is not None:
             raise PluginError(
-                f"plugin {owner}: claims the {self.kind} name {name!r}, which {taken} has; one of the two must "
-                "be renamed or uninstalled"
+                f"plugin {owner}: claims the {self.kind} name {name!r}, which {taken} has; one of the two "
+                "must be renamed or uninstalled"
             )
         self._classes[name], self._owners[name] = cls, owner
 
