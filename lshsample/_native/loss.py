@@ -129,9 +129,7 @@ def _checked(
     return LogitsView.of(values, targets, log_inclusion, indptr)
 
 
-def _check_targets(
-    rows: int, lengths: int | Int64, indptr: Int64, positions: Int32, values: Float32
-) -> None:
+def _check_targets(rows: int, lengths: int | Int64, indptr: Int64, positions: Int32, values: Float32) -> None:
     vector(values, "target_values", np.float32)
     vector(positions, "target_positions", np.int32, values.size)
     csr_pattern(indptr, "target_indptr", rows, values.size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,12 @@ from lshsample.errors import ArgumentError, BiasedSampleError, CheckpointError, 
 from lshsample.family import HashFamily
 from lshsample.nn.background import BackgroundBuild
 from lshsample.nn.signals import Run
-from lshsample.nn.specs import LOSSES, Sampled
 from lshsample.registry import families, family_of_bits, make_family
 from lshsample.sampling import ActiveSet, Full, Include, Pipeline, Retrieve, Sampler, make_pipeline
 from lshsample.tables import Candidates, HashTables
+
+if TYPE_CHECKING:
+    from lshsample.nn.sampled import Sampled
 
 __all__ = ["ActiveUnits", "default_bits"]
 
@@ -214,7 +216,7 @@ class ActiveUnits:
 
     def sample(self, queries: Float32, weights: Float32, run: Run) -> ActiveSet:
         """The active set of a batch; the last layer's holds the batch's labels."""
-        include = run.targets if self.spec.activation in LOSSES else None
+        include = run.targets if self.spec.loss is not None else None
         seed = _stream(run.seed, self.index)
         pool = self.spec.active_set == "batch"
         active = self._bound(weights).sample(
@@ -235,7 +237,7 @@ class ActiveUnits:
 
     def correction(self, active: ActiveSet) -> Float32 | None:
         """Log inclusion probabilities to correct the loss by, as the spec wants; None for no correction."""
-        if self.spec.importance == "off" or self.spec.activation not in LOSSES:
+        if self.spec.importance == "off" or self.spec.loss is None:
             return None
         try:
             return active.log_inclusion
@@ -302,6 +304,6 @@ def default_bits(units: int) -> int:
 def _pipeline(spec: Sampled) -> Pipeline:
     """The spec's pipeline; a last layer's keeps the labels whatever its stages do."""
     pipeline = make_pipeline(spec.sampler, n_active=_n_active(spec), n_items=spec.units)
-    if spec.activation in LOSSES and not any(isinstance(stage, Include) for stage in pipeline.stages):
+    if spec.loss is not None and not any(isinstance(stage, Include) for stage in pipeline.stages):
         pipeline = pipeline | Include()
     return pipeline

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 
 __all__ = [
     "Block",
+    "LossGradient",
     "Run",
     "Signal",
     "as_dense",
@@ -52,6 +53,29 @@ class Block:
 
 
 Signal = Block | sp.csr_array
+
+
+@attrs.frozen(eq=False)
+class LossGradient:
+    """What a loss gives the last layer: the gradient of each row's loss, and a factor for all of it.
+
+    The gradient of the mean loss is ``scale`` times the signal. The factor is left to the layer, which can
+    apply it where there are fewer numbers: to its input instead of to the logits.
+
+    Attributes
+    ----------
+    signal : Block or csr_array
+        Gradient at the logits.
+    scale : float
+        The factor, 1 / the number of rows.
+    """
+
+    signal: Signal
+    scale: float
+
+    def scaled(self) -> Signal:
+        """The gradient of the mean loss."""
+        return with_values(self.signal, values_of(self.signal) * np.float32(self.scale))
 
 
 @attrs.frozen(eq=False)

@@ -10,7 +10,6 @@ from lshsample.errors import ArgumentError
 from lshsample.testing import reference
 
 
-
 def targets(rng, lengths, share=True):
     """A few targets a row (none in some rows), summing to 1 where `share`."""
     counts = [int(min(n, rng.integers(0, 4))) for n in lengths]

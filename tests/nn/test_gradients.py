@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from lshsample._native import core
 from lshsample._native import layers as kernels
 from lshsample.nn import Dense, Input, Network, Sampled, Sparse
-from lshsample.nn.losses import apply_loss
+from lshsample.nn.losses import Logits
 from lshsample.nn.signals import Block, Run, values_of
 
 POOLED = {"sampler": "uniform", "n_active": 12}
@@ -209,4 +209,4 @@ def test_a_label_that_is_not_active_is_refused():
     logits = Block(np.zeros((1, 2), np.float32), 10, np.array([3, 5], np.int32))
     y = core.csr_rows(sp.csr_array(np.eye(1, 10, 4)), "y")
     with pytest.raises(TypeError, match="Include"):
-        apply_loss("softmax", logits, y, None, 1)
+        Logits.of(logits, y, np.ones(1, np.float32))

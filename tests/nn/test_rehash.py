@@ -19,8 +19,8 @@ from lshsample.nn import active as active_module
 from lshsample.nn.active import ActiveUnits
 from lshsample.nn.background import BackgroundBuild
 from lshsample.nn.rehash import Rehash
+from lshsample.nn.sampled import Sampled
 from lshsample.nn.signals import Run
-from lshsample.nn.specs import Sampled
 from lshsample.tables import HashTables
 from lshsample.training import Trainer
 from lshsample.training.callbacks import Callback
