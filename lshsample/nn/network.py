@@ -266,7 +266,8 @@ class Network:
             As :meth:`gradients`; the weights are as they were before the step.
         """
         self.prepare(run.step - 1, run.threads)
-        report, updates = self.gradients(x, y, run, count_hits)
+        with np.errstate(over="ignore", invalid="ignore"):  # reported as DivergenceError
+            report, updates = self.gradients(x, y, run, count_hits)
         for update in updates:
             optimizer.update(update.parameter.store, update.rows, update.gradient, lr, run.step, run.threads)
         return report
