@@ -78,6 +78,18 @@ class NameTable(Generic[T]):
 
         return register
 
+    def remove(self, name: str) -> None:
+        """Forget a name, so that it can be given again.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such name.
+        """
+        if name not in self:
+            raise ArgumentError("name", repr(name), f"one of {self}")
+        del self._entries[name]
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 

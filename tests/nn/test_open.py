@@ -297,6 +297,11 @@ def test_a_name_is_given_once_and_to_classes_of_the_kind(registered):
         with pytest.raises(ArgumentError, match="attrs class derived from Loss"):
             table.add("another")(cls)
     assert list(table) == ["softmax", "sigmoid", "squares"]
+    table.remove("squares")
+    assert "squares" not in table
+    with pytest.raises(ArgumentError, match="name: given 'squares'"):
+        table.remove("squares")
+    table.add("squares")(Squares)
 
 
 def test_layers_are_put_where_they_fit():
