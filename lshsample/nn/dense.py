@@ -9,7 +9,7 @@ import numpy.typing as npt
 from lshsample import specs
 from lshsample._native import layers as kernels
 from lshsample._native.arrays import row_ids
-from lshsample.nn.activations import Activation
+from lshsample.nn.activations import Activation, Relu
 from lshsample.nn.layer import (
     LAYERS,
     Backward,
@@ -18,11 +18,9 @@ from lshsample.nn.layer import (
     Layer,
     OutputBackward,
     OutputLayer,
-    activation_of,
     activation_or_loss,
     finish,
     initial_scale,
-    loss_of,
 )
 from lshsample.nn.losses import Loss
 from lshsample.nn.parameter import Parameter, Update
@@ -58,7 +56,7 @@ class Dense(Layer):
     """
 
     units: int = attrs.field(validator=specs.integer(1, 2**31 - 1))
-    activation: str | Activation | Loss = attrs.field(default="relu", converter=activation_or_loss)
+    activation: Activation | Loss = attrs.field(factory=Relu, converter=activation_or_loss)
     bias: bool = attrs.field(default=True, validator=specs.one_of(True, False), kw_only=True)
     dropout: float = attrs.field(default=0.0, validator=specs.number(0.0, 1.0, open_high=True), kw_only=True)
     init_scale: float | None = attrs.field(
@@ -68,7 +66,7 @@ class Dense(Layer):
     @property
     def loss(self) -> Loss | None:
         """The loss, in the last layer."""
-        return loss_of(self.activation)
+        return self.activation if isinstance(self.activation, Loss) else None
 
     def build(self, context: BuildContext) -> DenseLayer:
         """The layer, with weights and bias."""
@@ -88,7 +86,8 @@ class DenseLayer(OutputLayer):
     """
 
     def __init__(self, spec: Dense, context: BuildContext) -> None:
-        self.spec, self._activation = spec, activation_of(spec.activation)
+        self.spec = spec
+        self._activation = None if isinstance(spec.activation, Loss) else spec.activation
         # Sparse rows: half of the deviation that keeps their length; it ranked better where it was compared.
         fan = 4 * spec.units if context.sparse_input else context.inputs
         scale, index, seed = (

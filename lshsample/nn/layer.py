@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample import specs
 from lshsample._native import layers as kernels
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.nn.activations import ACTIVATIONS, Activation
@@ -41,12 +40,10 @@ __all__ = [
     "Layer",
     "OutputBackward",
     "OutputLayer",
-    "activation_of",
     "activation_or_loss",
     "dropout",
     "finish",
     "initial_scale",
-    "loss_of",
 ]
 
 Float32 = npt.NDArray[np.float32]
@@ -300,32 +297,21 @@ class OutputLayer(BuiltLayer):
         raise UnsupportedError(f"layer {self.index} retrieves from no tables of its own")
 
 
-def activation_or_loss(value: Any) -> Activation | Loss | str:
-    """A layer's activation or loss as it is kept: the name where it says all, else an instance."""
+def activation_or_loss(value: Any) -> Activation | Loss:
+    """A layer's activation or loss, from itself, its name, or plain data."""
     for table in _TABLES:
-        named = isinstance(value, str) and value in table
-        if isinstance(value, table.base) or named or (isinstance(value, Mapping) and table.kind in value):
-            made: Any = table.make(value, "activation")
-            said = table.shortest(made) if table.knows(made) else made
-            return said if isinstance(said, str) else made
+        if (
+            isinstance(value, table.base)
+            or value in table
+            or (isinstance(value, Mapping) and table.kind in value)
+        ):
+            made: Activation | Loss = table.make(value, "activation")
+            return made
     wanted = f"one of {ACTIVATIONS}, {LOSSES}, or an instance of Activation or Loss"
     raise ArgumentError("activation", repr(value), wanted)
 
 
 _TABLES: tuple[NameTable[Any], ...] = (ACTIVATIONS, LOSSES)
-for _table in _TABLES:
-    specs.write_as(_table.base, _table.to_data)
-
-
-def activation_of(value: Activation | Loss | str) -> Activation | None:
-    """The activation of a layer; None where it ends in a loss."""
-    named = isinstance(value, Activation) or value in ACTIVATIONS
-    return ACTIVATIONS.make(value) if named else None  # type: ignore[arg-type]
-
-
-def loss_of(value: Activation | Loss | str) -> Loss | None:
-    """The loss that a layer ends in; None where it has an activation."""
-    return LOSSES.make(value) if isinstance(value, Loss) or value in LOSSES else None  # type: ignore[arg-type]
 
 
 def initial_scale(init_scale: float | None, fan: int, activation: Activation | None) -> float:

@@ -20,6 +20,9 @@ __all__ = ["NameTable"]
 T = TypeVar("T")
 C = TypeVar("C", bound=type[Any])
 
+#: Every table: what a field of a spec holds is written by the table of its kind.
+_TABLES: list[NameTable[Any]] = []
+
 
 class NameTable(Generic[T]):
     """The classes of one kind by their names.
@@ -48,6 +51,7 @@ class NameTable(Generic[T]):
     def __init__(self, kind: str, base: Callable[..., T]) -> None:
         self.kind, self.base = kind, cast(type[T], base)
         self._entries: dict[str, tuple[Any, dict[str, Any]]] = {}
+        _TABLES.append(self)
 
     def add(self, name: str, **fixed: Any) -> Callable[[C], C]:
         """Name a class, as a decorator.
@@ -122,10 +126,6 @@ class NameTable(Generic[T]):
         made: T = specs.from_dict(cls, {**options, **fixed})
         return made
 
-    def knows(self, instance: T) -> bool:
-        """Whether an instance's class has a name."""
-        return any(type(instance) is cls for cls, _ in self._entries.values())
-
     def name_of(self, instance: T) -> str:
         """The name that an instance is made by.
 
@@ -171,5 +171,8 @@ class NameTable(Generic[T]):
 
 
 def _plain(value: Any) -> Any:
-    """A field's value as plain data: specs within a spec are written out."""
+    """A field's value as plain data: a spec within it is written out, by its name if it has one."""
+    for table in _TABLES:
+        if isinstance(value, table.base):
+            return table.shortest(value)
     return specs.to_dict(value) if attrs.has(type(value)) else value

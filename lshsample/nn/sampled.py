@@ -24,13 +24,11 @@ from lshsample.nn.layer import (
     Layer,
     OutputBackward,
     OutputLayer,
-    activation_of,
     activation_or_loss,
     finish,
     initial_scale,
-    loss_of,
 )
-from lshsample.nn.losses import Loss
+from lshsample.nn.losses import Loss, Softmax
 from lshsample.nn.parameter import Parameter, Update
 from lshsample.nn.rehash import Rehash
 from lshsample.nn.signals import (
@@ -106,7 +104,7 @@ class Sampled(Layer):
     """
 
     units: int = attrs.field(validator=specs.integer(1, 2**31 - 1))
-    activation: str | Activation | Loss = attrs.field(default="softmax", converter=activation_or_loss)
+    activation: Activation | Loss = attrs.field(factory=Softmax, converter=activation_or_loss)
     family: str = attrs.field(default="simhash", validator=specs.text, kw_only=True)
     n_hashes: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(specs.integer(1, 32)), kw_only=True
@@ -131,7 +129,7 @@ class Sampled(Layer):
     @property
     def loss(self) -> Loss | None:
         """The loss, in the last layer."""
-        return loss_of(self.activation)
+        return self.activation if isinstance(self.activation, Loss) else None
 
     def build(self, context: BuildContext) -> SampledLayer:
         """The layer, with weights, bias and a sampler."""
@@ -155,7 +153,8 @@ class SampledLayer(OutputLayer):
     samples = True
 
     def __init__(self, spec: Sampled, context: BuildContext) -> None:
-        self.spec, self._activation = spec, activation_of(spec.activation)
+        self.spec = spec
+        self._activation = None if isinstance(spec.activation, Loss) else spec.activation
         index, seed, self.inputs = context.index, context.seed, context.inputs
         scale = initial_scale(spec.init_scale, self.inputs, self._activation)
         self.weights = Parameter(f"{index}.weights", spec.units, self.inputs, scale, (seed, 2 * index))

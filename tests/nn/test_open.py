@@ -256,10 +256,11 @@ def test_a_name_that_is_missing_where_a_model_is_read_is_told(tmp_path, monkeypa
 
 
 def test_names_and_instances_are_the_same(registered):
-    """A spec keeps the name where it says all, and plain data where there are options."""
+    """A spec holds instances; a file the name where it says all, and the options where there are some."""
     assert Dense(5, Relu()) == Dense(5, "relu") == Dense(5)
-    assert Dense(5, Softmax()).activation == "softmax"
-    assert Dense(5, Squares()).activation == "squares"
+    assert Dense(5, "softmax").activation == Softmax()
+    assert Dense(5, "squares").activation == Squares()
+    assert LAYERS.to_data(Dense(5, Squares()))["activation"] == "squares"
     assert Dense(5, {"loss": "squares", "weight": 2.0}) == Dense(5, Squares(2.0))
     net = network()
     for spec in (NetworkSpec.from_json(net.spec.to_json()), NetworkSpec.from_toml(net.spec.to_toml())):
