@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lshsample.hashing import hash_rows
-    from lshsample.nn import SGD, Adagrad, Adam, Dense, Input, LearningRate, Network, Rehash, Sampled, Sparse
+    from lshsample.nn import SGD, Adagrad, Adam, Dense, Input, LearningRate, Network, Sampled, Sparse
     from lshsample.registry import families, make_family
     from lshsample.sampling import (
         ActiveSet,
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         Frequency,
         Full,
         Include,
+        MaintainedSampler,
+        Rehash,
         Retrieve,
         Top,
         Uniform,
@@ -45,6 +47,8 @@ _HOMES = {
         "Frequency",
         "Full",
         "Include",
+        "MaintainedSampler",
+        "Rehash",
         "Retrieve",
         "Top",
         "Uniform",
@@ -58,7 +62,6 @@ _HOMES = {
         "Input",
         "LearningRate",
         "Network",
-        "Rehash",
         "Sampled",
         "Sparse",
     ),
@@ -68,9 +71,9 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "SGD", "ActiveSet", "Adagrad", "Adam", "AtLeast", "Callback", "Cap", "Dense", "EarlyStop", "ExactTop",
-    "Fill", "Frequency", "Full", "HashTables", "History", "Include", "Input", "LearningRate", "Network",
-    "ProgressBar", "Rehash", "Retrieve", "Sampled", "Sparse", "Top", "Trainer", "Uniform", "__version__",
-    "families", "hash_rows", "make_family", "parse_pipeline",
+    "Fill", "Frequency", "Full", "HashTables", "History", "Include", "Input", "LearningRate",
+    "MaintainedSampler", "Network", "ProgressBar", "Rehash", "Retrieve", "Sampled", "Sparse", "Top",
+    "Trainer", "Uniform", "__version__", "families", "hash_rows", "make_family", "parse_pipeline",
 ]  # fmt: skip
 
 

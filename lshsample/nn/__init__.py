@@ -13,10 +13,10 @@ from lshsample.nn.network import Network, StepReport
 from lshsample.nn.network_spec import NetworkSpec
 from lshsample.nn.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, Optimizer
 from lshsample.nn.parameter import Parameter, Update
-from lshsample.nn.rehash import Rehash
 from lshsample.nn.sampled import Sampled
 from lshsample.nn.schedules import SCHEDULES, LearningRate, Schedule
 from lshsample.nn.signals import Block, LossGradient, Run
+from lshsample.sampling import Rehash
 
 __all__ = [
     "ACTIVATIONS",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import numpy as np
@@ -30,7 +30,6 @@ from lshsample.nn.layer import (
 )
 from lshsample.nn.losses import Loss, Softmax
 from lshsample.nn.parameter import Parameter, Update
-from lshsample.nn.rehash import Rehash
 from lshsample.nn.signals import (
     Block,
     LossGradient,
@@ -41,9 +40,7 @@ from lshsample.nn.signals import (
     from_dense,
     values_of,
 )
-
-if TYPE_CHECKING:
-    from lshsample.sampling import ActiveSet
+from lshsample.sampling import ActiveSet, Rehash
 
 __all__ = ["ACTIVE_SETS", "IMPORTANCE", "Sampled", "SampledLayer"]
 
@@ -208,7 +205,7 @@ class SampledLayer(OutputLayer):
     def _sample(self, h: Float32, run: Run) -> ActiveSet:
         """The active set of a batch."""
         try:
-            return self.active.sample(h, self.weights.weights, run)
+            return self.active.draw(h, run)
         except ArgumentError as error:
             self._diverged(h, error)
             raise
@@ -319,7 +316,7 @@ class SampledLayer(OutputLayer):
         """Logits, the gradient of the active rows and the dense input, for the expected size of the active
         set.
         """
-        active = self.active.expected(batch_size)
+        active = self.active.expected_size
         rows = active if self.spec.active_set == "batch" else min(active * batch_size, self.units)
         return 5 * (batch_size * active + rows * self.inputs) + 12 * batch_size * self.inputs
 

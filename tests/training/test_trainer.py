@@ -67,7 +67,7 @@ STACKS = {
     "sample": {"active_set": "sample"},
     "deep": {"hidden": [Sampled(40, "relu", active_set="sample", **LSH), Dense(12, dropout=0.3)]},
     "fixed": {"rehash": Rehash(4, 0.0, new_functions=False)},
-    "drift": {"rehash": Rehash(2, 0.0, strategy="drift", threshold=0.05, sketch=9)},
+    "drift": {"rehash": {"first": 2, "growth": 0.0, "strategy": "drift", "threshold": 0.05, "sketch": 9}},
 }
 
 
@@ -341,7 +341,7 @@ def test_only_numbers_beyond_float32_are_divergence(monkeypatch, size):
         network.output.unit_vectors()[...] = size
         raise ArgumentError("vectors", "inner products that are NaN", "finite rows")
 
-    monkeypatch.setattr(network.output.active, "sample", fail)
+    monkeypatch.setattr(network.output.active, "draw", fail)
     wanted = (ArgumentError, "^vectors") if size == 1.0 else (DivergenceError, "layer's vectors: .* diverged")
     with pytest.raises(wanted[0], match=wanted[1]):
         train(network)
