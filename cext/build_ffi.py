@@ -11,10 +11,12 @@ CEXT = ROOT / "cext"
 INCLUDE = CEXT / "include" / "lshsample"
 #: Headers in the order in which they build on each other; simd.h and isa-independent macros are C only.
 HEADERS = ["status", "parallel", "rng", "views", "check", "family", "isa", "hashing", "text"]
-HEADERS += ["layers", "topk", "loss", "optim"]
+HEADERS += ["convert", "layers", "topk", "loss", "optim"]
 HEADERS += ["tables", "overlay", "bounded", "buckets", "sample"]
 #: -O3 and no -march, no -ffast-math: one binary serves every machine, and a NaN stays a NaN.
 FLAGS = ["-std=c11", "-O3", "-fno-math-errno", "-ffp-contract=off", "-Wno-psabi", "-fvisibility=hidden"]
+#: A view's data has no type of its own: stepping it by bytes, which GNU C allows, is always a mistake.
+FLAGS += ["-Werror=pointer-arith"]
 
 
 def declarations(header: Path) -> str:

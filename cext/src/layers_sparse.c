@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dense.h"
 #include "kernels.h"
 #include "lshsample/parallel.h"
 
@@ -14,7 +15,7 @@ enum {
 };
 
 typedef struct {
-    const lsh_kernels *kernels;
+    const lsh_row_kernels *weights; /* for rows of w */
     const int64_t *indptr;
     const int32_t *indices;
     float *values;
@@ -28,22 +29,24 @@ static lsh_status matmul_chunk(void *context, int64_t begin, int64_t end, int32_
     const sparse_product *p = context;
     for (int64_t i = begin; i < end; i++) {
         int64_t from = p->indptr[i], n = p->indptr[i + 1] - from;
-        p->kernels->weighted_sum(p->indices + from, p->values + from, n, p->w.data, p->w.stride, p->first,
-                                 p->out.data + i * p->out.stride, p->out.cols);
+        p->weights->weighted_sum(p->indices + from, p->values + from, n, p->w.data, p->w.stride, p->first,
+                                 lsh_float_row(p->out, i), p->out.cols);
     }
     return LSH_OK;
 }
 
 lsh_status lsh_csr_matmul(lsh_csr x, lsh_dense w, const float *bias, int64_t bias_stride, lsh_dense out,
                           int32_t threads) {
+    const lsh_row_kernels *weights = lsh_row_kernels_for(lsh_kernels_current(), w.dtype);
+    if (!weights || out.dtype != LSH_FLOAT32) return LSH_INVALID;
     if (x.cols != w.rows || out.rows != x.rows || out.cols != w.cols) return LSH_INVALID;
     float *first = NULL;
     if (bias && bias_stride != 1 && w.cols > 0) {
         if (!(first = malloc((size_t)w.cols * sizeof *first))) return LSH_NO_MEMORY;
         for (int64_t j = 0; j < w.cols; j++) first[j] = bias[j * bias_stride];
     }
-    sparse_product p = {.kernels = lsh_kernels_current(), .indptr = x.indptr, .indices = x.indices, .values = x.values,
-                        .w = w, .out = out, .first = first ? first : bias};
+    sparse_product p = {.weights = weights, .indptr = x.indptr, .indices = x.indices, .values = x.values, .w = w,
+                        .out = out, .first = first ? first : bias};
     lsh_status status = lsh_parallel_for(x.rows, SPARSE_ROWS, threads, matmul_chunk, &p);
     free(first);
     return status;
@@ -51,9 +54,9 @@ lsh_status lsh_csr_matmul(lsh_csr x, lsh_dense w, const float *bias, int64_t bia
 
 lsh_status lsh_csr_weighted_sums(const int64_t *starts, const int32_t *samples, const float *values, lsh_dense d,
                                  lsh_dense out, int32_t threads) {
-    if (out.cols != d.cols) return LSH_INVALID;
-    sparse_product p = {.kernels = lsh_kernels_current(), .indptr = starts, .indices = samples,
-                        .values = (float *)values, .w = d, .out = out};
+    if (out.cols != d.cols || d.dtype != LSH_FLOAT32 || out.dtype != LSH_FLOAT32) return LSH_INVALID;
+    sparse_product p = {.weights = lsh_row_kernels_for(lsh_kernels_current(), d.dtype), .indptr = starts,
+                        .indices = samples, .values = (float *)values, .w = d, .out = out};
     return lsh_parallel_for(out.rows, SUMMED_ROWS, threads, matmul_chunk, &p);
 }
 
@@ -74,7 +77,7 @@ static lsh_status dots_chunk(void *context, int64_t begin, int64_t end, int32_t 
     const sparse_product *p = context;
     for (int64_t i = row_of(p->indptr, p->h.rows, begin); begin < end; i++) {
         int64_t to = p->indptr[i + 1] < end ? p->indptr[i + 1] : end;
-        p->kernels->dots(p->h.data + i * p->h.stride, p->h.cols, p->w.data, p->w.stride, p->indices + begin, to - begin,
+        p->weights->dots(lsh_float_row(p->h, i), p->h.cols, p->w.data, p->w.stride, p->indices + begin, to - begin,
                          p->values + begin);
         for (int64_t t = begin; p->bias && t < to; t++) p->values[t] += p->bias[p->indices[t] * p->bias_stride];
         begin = to;
@@ -84,9 +87,10 @@ static lsh_status dots_chunk(void *context, int64_t begin, int64_t end, int32_t 
 
 lsh_status lsh_csr_sampled_matmul(lsh_dense h, lsh_dense w, const float *bias, int64_t bias_stride,
                                   const int64_t *indptr, const int32_t *ids, float *values, int32_t threads) {
-    if (h.cols != w.cols) return LSH_INVALID;
-    sparse_product p = {.kernels = lsh_kernels_current(), .indptr = indptr, .indices = ids, .values = values, .w = w,
-                        .h = h, .bias = bias, .bias_stride = bias_stride};
+    const lsh_row_kernels *weights = lsh_row_kernels_for(lsh_kernels_current(), w.dtype);
+    if (!weights || h.dtype != LSH_FLOAT32 || h.cols != w.cols) return LSH_INVALID;
+    sparse_product p = {.weights = weights, .indptr = indptr, .indices = ids, .values = values, .w = w, .h = h,
+                        .bias = bias, .bias_stride = bias_stride};
     return lsh_parallel_for(h.rows ? indptr[h.rows] : 0, DOTS, threads, dots_chunk, &p);
 }
 

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "dense.h"
 #include "kernels.h"
 #include "lshsample/layers.h"
 #include "lshsample/parallel.h"
@@ -66,6 +67,7 @@ static void heap_finish(heap h) {
 
 typedef struct {
     const lsh_kernels *kernels;
+    const lsh_row_kernels *weights; /* for rows of w */
     lsh_dense h, w;
     const float *bias;
     int64_t bias_stride, labels, range, ranges;
@@ -87,12 +89,12 @@ static void score_panel(const search *s, int64_t j, int64_t n, float *tile, int6
     for (int64_t t = 0; s->bias && t < n; t++) first[t] = s->bias[(j + t) * s->bias_stride];
     for (int64_t begin = 0; begin == 0 || begin < s->h.cols; begin += LSH_PANEL_DEPTH) {
         int64_t depth = s->h.cols - begin < LSH_PANEL_DEPTH ? s->h.cols - begin : LSH_PANEL_DEPTH;
-        if (s->by_columns)
-            s->kernels->pack_rows(s->w.data + begin * s->w.stride + j, s->w.stride, NULL, depth, n, panel);
-        else
-            s->kernels->pack_transposed(s->w.data + j * s->w.stride + begin, s->w.stride, NULL, n, depth, panel);
-        s->kernels->product_rows(s->h.data + begin, s->h.stride, s->h.rows, panel, depth, begin ? NULL : first, tile,
-                                 width, n);
+        int64_t row = s->by_columns ? begin : j, column = s->by_columns ? j : begin;
+        const void *w = lsh_element(s->w, s->weights->bytes, row, column);
+        if (s->by_columns) s->weights->pack_rows(w, s->w.stride, NULL, depth, n, panel);
+        else s->weights->pack_transposed(w, s->w.stride, NULL, n, depth, panel);
+        s->kernels->product_rows(lsh_float_row(s->h, 0) + begin, s->h.stride, s->h.rows, panel, depth,
+                                 begin ? NULL : first, tile, width, n);
     }
 }
 
@@ -137,6 +139,8 @@ static lsh_status merge_chunk(void *context, int64_t begin, int64_t end, int32_t
 static lsh_status top_k(search s, lsh_dense h, int32_t *ids, float *scores, int32_t threads) {
     if (s.k < 1 || s.labels < 1 || s.labels > INT32_MAX) return LSH_INVALID;
     s.kernels = lsh_kernels_current();
+    s.weights = lsh_row_kernels_for(s.kernels, s.w.dtype);
+    if (!s.weights || h.dtype != LSH_FLOAT32) return LSH_INVALID;
     s.range = (s.labels + MAX_RANGES - 1) / MAX_RANGES;
     if (s.range < RANGE_LABELS) s.range = RANGE_LABELS;
     s.range = (s.range + LSH_PANEL_COLUMNS - 1) / LSH_PANEL_COLUMNS * LSH_PANEL_COLUMNS;
@@ -148,7 +152,7 @@ static lsh_status top_k(search s, lsh_dense h, int32_t *ids, float *scores, int3
     lsh_status status = s.scores && s.ids ? LSH_OK : LSH_NO_MEMORY;
     for (int64_t i = 0; i < h.rows && status == LSH_OK; i += block) {
         s.h = h;
-        s.h.data += i * h.stride;
+        s.h.data = lsh_float_row(h, i);
         s.h.rows = h.rows - i < block ? h.rows - i : block;
         s.out_ids = ids + i * s.k;
         s.out_scores = scores + i * s.k;

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from lshsample._native.dtypes import checked_device, described
 from lshsample.errors import ArgumentError, NativeError, PluginError
 from lshsample.specs import checked_integer
 
@@ -122,12 +123,15 @@ def dense_rows(x: Any, argument: str, cols: int | None = None, *, finite: bool =
     """A finite 2-D float32 array with contiguous rows; copies only if it must.
 
     Accepts what NumPy turns into a numeric 2-D array. Complex, object and string arrays, NaN and infinities,
-    values beyond float32 and a wrong number of columns are refused. ``finite=False`` leaves NaN and
-    infinities to the caller, for a kernel that checks while it reads.
+    values beyond float32, a wrong number of columns and arrays on another device are refused.
+    ``finite=False`` leaves NaN and infinities to the caller, for a kernel that checks while it reads.
     """
+    if not isinstance(x, np.ndarray):
+        checked_device(getattr(x, "device", "cpu"), argument)
     array = np.asarray(x)
     if array.dtype.kind not in "fiub":
-        raise ArgumentError(argument, f"dtype {array.dtype}", "real numbers (float32 needs no copy)")
+        given = f"dtype {described(array.dtype)}"
+        raise ArgumentError(argument, given, "real numbers (float32 needs no copy)")
     if array.ndim != 2:
         raise ArgumentError(argument, f"shape {array.shape}", "a 2-D array (n_rows, n_columns)")
     if cols is not None and array.shape[1] != cols:
@@ -154,9 +158,10 @@ def check_finite(values: Float32, argument: str) -> None:
 
 
 def dense_view(rows: Float32) -> Any:
-    """An ``lsh_dense`` by value over an array from :func:`dense_rows`, which must outlive its use."""
+    """A float32 ``lsh_dense`` by value over an array from :func:`dense_rows`, which must outlive its use."""
     stride = rows.strides[0] // rows.itemsize if rows.shape[0] > 1 else rows.shape[1]
-    return ffi.new("lsh_dense *", (pointer("float *", rows), rows.shape[0], rows.shape[1], stride))[0]
+    view = (pointer("float *", rows), rows.shape[0], rows.shape[1], stride, lib.LSH_FLOAT32)
+    return ffi.new("lsh_dense *", view)[0]
 
 
 def csr_rows(

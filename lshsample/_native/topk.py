@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lshsample._native.arrays import (
+    Array,
     Float32,
     Int32,
     Int64,
@@ -15,6 +16,7 @@ from lshsample._native.arrays import (
     vector,
 )
 from lshsample._native.core import check, lib, pointer, threads_or_default
+from lshsample._native.dtypes import KERNEL_DTYPES
 from lshsample.errors import ArgumentError
 
 __all__ = ["csr_top_k", "top_k", "top_k_ragged"]
@@ -28,7 +30,7 @@ def _checked_k(k: int) -> int:
 
 def top_k(
     h: Float32,
-    weights: Float32,
+    weights: Array,
     bias: Float32 | None,
     k: int,
     *,
@@ -40,7 +42,7 @@ def top_k(
     Parameters
     ----------
     h : (m, d) float32
-    weights : (n, d) float32, or (d, n) by columns
+    weights : (n, d) float32 or bfloat16, or (d, n) by columns
         A view with contiguous rows.
     bias : (n,) float32 or None
         May be strided.
@@ -69,7 +71,8 @@ def top_k(
     """
     n_threads = threads_or_default(threads)
     left, d = matrix(h, "h"), h.shape[1]
-    right = matrix(weights, "weights", rows=d) if by_columns else matrix(weights, "weights", cols=d)
+    rows, cols = (d, None) if by_columns else (None, d)
+    right = matrix(weights, "weights", rows, cols, dtypes=KERNEL_DTYPES)
     n, what = (weights.shape[1], "columns") if by_columns else (weights.shape[0], "rows")
     if _checked_k(k) > n:
         raise ArgumentError("k", k, f"an integer from 1 to {n}, the number of {what} of weights")
@@ -140,7 +143,7 @@ def top_k_ragged(
 
 def csr_top_k(
     h: Float32,
-    weights: Float32,
+    weights: Array,
     bias: Float32 | None,
     indptr: Int64,
     ids: Int32,
@@ -153,7 +156,7 @@ def csr_top_k(
     Parameters
     ----------
     h : (m, d) float32
-    weights : (n, d) float32
+    weights : (n, d) float32 or bfloat16
         A view with contiguous rows.
     bias : (n,) float32 or None
         May be strided.
@@ -174,7 +177,7 @@ def csr_top_k(
         A wrong dtype, layout or shape, offsets that fall, an id out of range, or k below 1.
     """
     n_threads = threads_or_default(threads)
-    left, right = matrix(h, "h"), matrix(weights, "weights", cols=h.shape[1])
+    left, right = matrix(h, "h"), matrix(weights, "weights", cols=h.shape[1], dtypes=KERNEL_DTYPES)
     vector(ids, "ids", np.int32)
     vector(indptr, "indptr", np.int64, len(h) + 1)
     if indptr[-1] != ids.size:
