@@ -35,8 +35,10 @@ __all__ = ["LOSSES", "LogitsView", "apply", "combine", "finish", "summarise"]
 Float64 = npt.NDArray[np.float64]
 Targets = tuple[Int64, Int32, Float32]
 
-#: The losses of the C core.
-LOSSES = {"softmax": lib.LSH_LOSS_SOFTMAX, "sigmoid": lib.LSH_LOSS_SIGMOID}
+#: The losses of the C core by their names, those of its enumeration.
+LOSSES = {
+    name.removeprefix("LSH_LOSS_").lower(): value for name, value in ffi.typeof("lsh_loss").relements.items()
+}
 #: Sums that are kept of a row.
 N_SUMS = ffi.sizeof("lsh_loss_sums") // 8
 
@@ -65,16 +67,21 @@ class LogitsView:
         indptr: Int64 | None = None,
     ) -> LogitsView:
         """A view of arrays that are known to fit each other: nothing is checked."""
-        view = ffi.new("lsh_logits *")
-        view.values, view.log_inclusion = pointer("float *", values), pointer("float *", log_inclusion)
         if indptr is None:
-            view.rows, view.cols = values.shape
-            view.stride = values.strides[0] // 4 if values.shape[0] > 1 else values.shape[1]
+            rows, columns = values.shape
+            shape = rows, columns, values.strides[0] // 4 if rows > 1 else columns
+            starts = ffi.NULL
         else:
-            view.indptr, view.rows = pointer("int64_t *", indptr), indptr.size - 1
-        aimed = view.targets
-        aimed.indptr, aimed.positions = pointer("int64_t *", targets[0]), pointer("int32_t *", targets[1])
-        aimed.values = pointer("float *", targets[2])
+            shape, starts = (indptr.size - 1, 0, 0), ffi.from_buffer("int64_t *", indptr)
+        contiguous = values.flags.c_contiguous
+        start = ffi.from_buffer("float *", values) if contiguous else pointer("float *", values)
+        inclusion = ffi.NULL if log_inclusion is None else ffi.from_buffer("float *", log_inclusion)
+        aimed = (
+            ffi.from_buffer("int64_t *", targets[0]),
+            ffi.from_buffer("int32_t *", targets[1]),
+            ffi.from_buffer("float *", targets[2]),
+        )
+        view = ffi.new("lsh_logits *", (start, starts, *shape, inclusion, aimed))
         return cls(view, (values, targets, log_inclusion, indptr))
 
     @property
@@ -84,8 +91,10 @@ class LogitsView:
 
     def apply(self, loss: int, threads: int) -> Float32:
         """The losses of the rows; the logits become their gradient."""
-        losses = np.empty(self.rows, np.float32)
-        check(lib.lsh_loss_apply(loss, self.view[0], pointer("float *", losses), threads), "loss")
+        losses = np.empty(self.view.rows, np.float32)
+        status = lib.lsh_loss_apply(loss, self.view[0], ffi.from_buffer("float *", losses), threads)
+        if status:
+            check(status, "loss")
         return losses
 
     def summarise(self, loss: int, threads: int) -> Float64:
