@@ -36,8 +36,9 @@ Float64 = npt.NDArray[np.float64]
 Targets = tuple[Int64, Int32, Float32]
 
 #: The losses of the C core by their names, those of its enumeration.
-LOSSES = {
-    name.removeprefix("LSH_LOSS_").lower(): value for name, value in ffi.typeof("lsh_loss").relements.items()
+LOSSES: dict[str, int] = {
+    name.removeprefix("LSH_LOSS_").lower(): value
+    for value, name in sorted(ffi.typeof("lsh_loss").elements.items())
 }
 #: Sums that are kept of a row.
 N_SUMS = ffi.sizeof("lsh_loss_sums") // 8

@@ -235,8 +235,6 @@ def adam_unchecked(
 ) -> None:
     """:func:`adam_rows` without a check of its arguments."""
     ids = ids_pointer(rows)
-    status = lib.lsh_adam_rows(
-        store.struct, ids, dense(grad), lr, beta1, beta2, eps, step, ffi.NULL, threads
-    )
+    status = lib.lsh_adam_rows(store.struct, ids, dense(grad), lr, beta1, beta2, eps, step, ffi.NULL, threads)
     if status:
         check(status, "adam_rows")

@@ -32,16 +32,23 @@ def _offsets(columns: int, dtypes: tuple[DType, ...]) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=256)
-def _layout(columns: int, dtypes: tuple[DType, ...]) -> tuple[Any, ...]:
-    """The bytes of a row, its number of slots, and each one's ``lsh_slot``."""
+def _template(columns: int, dtypes: tuple[DType, ...]) -> Any:
+    """An ``lsh_store *`` without memory, to be copied: that takes half of the time of making one."""
     offsets = _offsets(columns, dtypes)
-    slots = tuple(zip(offsets, (dtype.code for dtype in dtypes), strict=False))
-    return offsets[-1], len(slots), slots
+    slots = [(offset, dtype.code) for offset, dtype in zip(offsets, dtypes, strict=False)]
+    return ffi.new("lsh_store *", (ffi.NULL, 0, columns, offsets[-1], len(slots), slots))
 
 
 @lru_cache(maxsize=256)
-def _float32_layout(columns: int, slots: int) -> tuple[Any, ...]:
-    return _layout(columns, (FLOAT32,) * slots)
+def _float32_template(columns: int, slots: int) -> Any:
+    return _template(columns, (FLOAT32,) * slots)
+
+
+def _struct(template: Any, memory: npt.NDArray[Any]) -> Any:
+    """An ``lsh_store *`` over the rows of an array, which must outlive its use."""
+    struct = ffi.new("lsh_store *", template[0])
+    struct.data, struct.rows = pointer("char *", memory), len(memory)
+    return struct
 
 
 def row_bytes(columns: int, dtypes: Sequence[DType]) -> int:
@@ -74,8 +81,7 @@ def array_struct(array: Float32, argument: str, slots: int | None = None) -> Any
     _check_array(array, argument, slots)
     if not array.flags.writeable:
         raise ArgumentError(argument, "a read-only array", "an array that can be written")
-    rows, count, columns = array.shape
-    return ffi.new("lsh_store *", (pointer("char *", array), rows, columns, *_float32_layout(columns, count)))
+    return _struct(_float32_template(array.shape[2], array.shape[1]), array)
 
 
 @attrs.frozen(eq=False)
@@ -181,5 +187,4 @@ class Slots:
     @cached_property
     def struct(self) -> Any:
         """An ``lsh_store *`` over the memory, which must outlive its use."""
-        layout = _layout(self.columns, self.dtypes)
-        return ffi.new("lsh_store *", (pointer("char *", self.data), self.rows, self.columns, *layout))
+        return _struct(_template(self.columns, self.dtypes), self.data)

@@ -53,10 +53,10 @@ def _vector(bias: Slots | None) -> tuple[Any, int]:
     return _NO_VECTOR if bias is None else bias.vector
 
 
-def _csr(x: sp.csr_array) -> Any:
+def _csr(x: Any) -> Any:
     """An ``lsh_csr *`` over a checked CSR array."""
     indptr, indices, values = x.indptr, x.indices, x.data
-    rows, columns = x._shape
+    rows, columns = x._shape  # the property of this name copies it, in Python
     return _new(
         "lsh_csr *",
         (
@@ -112,8 +112,8 @@ def column_sums(a: Any, columns: int, threads: int) -> Float32:
 
 def csr_matmul(x: sp.csr_array, weights: Slots, bias: Slots | None, threads: int) -> Float32:
     """``x @ weights + bias`` for CSR rows."""
-    result = _empty((x._shape[0], weights.columns), np.float32)
     view = _csr(x)
+    result = _empty((view.rows, weights.columns), np.float32)
     status = lib.lsh_csr_matmul(view[0], weights.view, *_vector(bias), dense(result), threads)
     if status:
         check(status, "csr_matmul")

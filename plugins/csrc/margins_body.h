@@ -1,6 +1,10 @@
 /* SimHash through a matrix of normal numbers, or lists of signs: margins of one row after the other, columns in
- * ascending order, so that a dense row and the same row as CSR give the same sums (adding 0 changes nothing).
- * Included once per instruction set, after lanes.h. */
+ * ascending order, so that a dense row and the same row as CSR give the same sums (adding 0 changes nothing). */
+#ifndef LSHSAMPLE_FAMILIES_MARGINS_BODY_H
+#define LSHSAMPLE_FAMILIES_MARGINS_BODY_H
+
+#include "api/projections.h"
+#include "hadamard_body.h"
 
 typedef struct {
     int64_t n, width;       /* entries of the row; margins, K * L */
@@ -78,7 +82,7 @@ LSH_INLINE int32_t LSH_NAME(probe_row)(const lsh_simhash_shape *shape, const flo
 
 /* hash and probe over a way to compute a row's margins; n_probes = 0 asks for plain codes. */
 #define LSH_MARGIN_KERNEL(name, state_type, MARGINS)                                                                 \
-    static int32_t LSH_NAME(name##_rows)(const void *state, int64_t n_rows, int64_t dim, const float *values,        \
+    static int32_t LSH_NAME(name##_probe)(const void *state, int64_t n_rows, int64_t dim, const float *values,       \
                                          int64_t stride, const int64_t *indptr, const int32_t *indices,              \
                                          int32_t n_probes, uint32_t *codes, void *scratch) {                         \
         const state_type *s = state;                                                                                 \
@@ -103,10 +107,18 @@ LSH_INLINE int32_t LSH_NAME(probe_row)(const lsh_simhash_shape *shape, const flo
     static int32_t LSH_NAME(name##_hash)(const void *state, int64_t n_rows, int64_t dim, const float *values,        \
                                          int64_t stride, const int64_t *indptr, const int32_t *indices,              \
                                          uint32_t *codes, void *scratch) {                                           \
-        return LSH_NAME(name##_rows)(state, n_rows, dim, values, stride, indptr, indices, 0, codes, scratch);        \
+        return LSH_NAME(name##_probe)(state, n_rows, dim, values, stride, indptr, indices, 0, codes, scratch);        \
     }
 
 #define LSH_MATRIX_MARGINS(s, row, scale, out) LSH_NAME(matrix_margins)((s)->matrix, row, scale, out)
 #define LSH_LISTS_MARGINS(s, row, scale, out) LSH_NAME(lists_margins)(s, row, scale, out)
 LSH_MARGIN_KERNEL(matrix, lsh_matrix_state, LSH_MATRIX_MARGINS)
 LSH_MARGIN_KERNEL(lists, lsh_lists_state, LSH_LISTS_MARGINS)
+
+#if !defined(LSH_TARGET) /* once, with the baseline kernels: it serves every instruction set */
+int64_t lsh_margins_scratch(const lsh_simhash_shape *shape) {
+    return 4 * (int64_t)shape->n_hashes * (shape->n_tables + 1);
+}
+#endif
+
+#endif

@@ -1,5 +1,9 @@
-/* Rows as sets of columns, handed out in chunks; see lshsample_families/_sets.py for which columns belong.
- * Included once per instruction set, after dwta.h (for mix). */
+/* Rows as sets of columns, read in chunks; see lshsample_families/_sets.py for the columns of a set. */
+#ifndef LSHSAMPLE_FAMILIES_SETS_BODY_H
+#define LSHSAMPLE_FAMILIES_SETS_BODY_H
+
+#include "api/sets.h"
+#include "mix_body.h"
 
 /* A row being read: entries `at` to `n` are still to come. For the largest entries they were chosen at the start. */
 typedef struct {
@@ -86,3 +90,5 @@ static int64_t LSH_NAME(next_words)(LSH_NAME(set_reader) *row, uint32_t *words) 
     for (int64_t i = 0; i < kept; i++) words[i] = LSH_NAME(mix)(words[i] * 0x9e3779b1u ^ seed);
     return kept;
 }
+
+#endif

@@ -1,9 +1,15 @@
 /* Groups of LSH_WIDTH rows side by side: column i of the group is one vector, lane r belongs to row r.
  *
  * Each lane does what scalar code would do for its row, in the same order, so results do not depend on the width.
- * Included by kernels that are compiled once per instruction set, between LSH_KERNELS_BEGIN and LSH_KERNELS_END. */
+ * A body is compiled once per instruction set, between LSH_KERNELS_BEGIN and LSH_KERNELS_END (kernels.h). */
+#ifndef LSHSAMPLE_FAMILIES_LANES_BODY_H
+#define LSHSAMPLE_FAMILIES_LANES_BODY_H
+
 
 #define LSH_INLINE static inline __attribute__((always_inline))
+
+/* Rows side by side on the widest instruction set; scratch is sized for it, so that one figure serves every set. */
+enum { LSH_WIDEST = 16 };
 
 /* The rows of one group: n of them (1 to LSH_WIDTH), dense or sparse, as lsh_hash_fn takes them. */
 typedef struct {
@@ -97,3 +103,5 @@ static void LSH_NAME(store_codes)(const uint32_t *by, int64_t n_tables, int64_t 
     for (; t < n_tables; t++)
         for (int64_t r = 0; r < n; r++) codes[r * n_tables + t] = by[t * LSH_WIDTH + r];
 }
+
+#endif

@@ -1,5 +1,11 @@
 /* Consistent weighted sampling; see lshsample_families/icws.py for what is computed.
- * Included once per instruction set, after minhash.h. All arithmetic is float32 in a fixed order. */
+ * All arithmetic is float32 in a fixed order. */
+#ifndef LSHSAMPLE_FAMILIES_ICWS_BODY_H
+#define LSHSAMPLE_FAMILIES_ICWS_BODY_H
+
+#include "api/icws.h"
+#include "lanes_body.h"
+#include "mix_body.h"
 
 typedef uint32_t LSH_NAME(vu) __attribute__((vector_size(4 * LSH_WIDTH)));
 
@@ -102,3 +108,11 @@ static int32_t LSH_NAME(icws_hash)(const void *state, int64_t n_rows, int64_t di
     }
     return 0;
 }
+
+#if !defined(LSH_TARGET) /* once, with the baseline kernels: it serves every instruction set */
+int64_t lsh_icws_scratch(const lsh_icws_state *state) {
+    return 12 * ((int64_t)state->n_hashes * state->n_tables + LSH_WIDEST);
+}
+#endif
+
+#endif

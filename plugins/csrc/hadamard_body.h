@@ -1,5 +1,9 @@
-/* SimHash through fast Hadamard transforms; see lshsample_families/_projections.py for what is computed.
- * Included once per instruction set, after lanes.h. */
+/* SimHash through fast Hadamard transforms; see lshsample_families/_projections.py for what is computed. */
+#ifndef LSHSAMPLE_FAMILIES_HADAMARD_BODY_H
+#define LSHSAMPLE_FAMILIES_HADAMARD_BODY_H
+
+#include "api/projections.h"
+#include "lanes_body.h"
 
 /* Butterflies of strides 1, 2, ..., radix / 2 between `radix` vectors in registers. Written out, as compilers that unroll
  * nested loops late leave the array in memory. */
@@ -255,3 +259,13 @@ static int32_t LSH_NAME(hadamard_probe)(const void *state, int64_t n_rows, int64
     }
     return status;
 }
+
+#if !defined(LSH_TARGET) /* once, with the baseline kernels: it serves every instruction set */
+int64_t lsh_hadamard_scratch(const lsh_hadamard_state *state) {
+    int64_t codes = state->groups * state->outputs, margins = state->outputs * state->shape.n_hashes;
+    int64_t hashing = state->outputs + codes;
+    return (state->size + (hashing > margins ? hashing : margins)) * LSH_WIDEST * 4 + 4 * state->shape.n_hashes;
+}
+#endif
+
+#endif

@@ -1,4 +1,9 @@
-/* MinHash; see lshsample_families/minhash.py for what is computed. Included once per instruction set, after sets.h. */
+/* MinHash; see lshsample_families/minhash.py for what is computed. */
+#ifndef LSHSAMPLE_FAMILIES_MINHASH_BODY_H
+#define LSHSAMPLE_FAMILIES_MINHASH_BODY_H
+
+#include "api/minhash.h"
+#include "sets_body.h"
 
 LSH_INLINE lsh_vi LSH_NAME(least)(lsh_vi a, lsh_vi b) {
 #if defined(LSH_TARGET_AVX512)
@@ -31,7 +36,7 @@ static void LSH_NAME(lower_minima)(const lsh_minhash_state *s, const uint32_t *w
     }
 }
 
-/* Hash k of table t is `bits` bits of values[k * n_tables + t], mixed with what tells tables apart (0 if nothing). */
+/* Hash k of table t is `bits` bits of values[k * n_tables + t], mixed with a multiple of `salt` for each table (0 for none). */
 static void LSH_NAME(pack_minima)(const lsh_minhash_state *s, const uint32_t *values, uint32_t salt, uint32_t *codes) {
     uint32_t mask = s->bits < 32 ? (1u << s->bits) - 1 : UINT32_MAX;
     memset(codes, 0, (size_t)s->n_tables * sizeof *codes);
@@ -148,3 +153,12 @@ static int32_t LSH_NAME(minhash_bins)(const void *state, int64_t n_rows, int64_t
     }
     return 0;
 }
+
+#if !defined(LSH_TARGET) /* once, with the baseline kernels: it serves every instruction set */
+int64_t lsh_minhash_scratch(const lsh_minhash_state *state) {
+    int64_t hashes = (int64_t)state->n_hashes * state->n_tables;
+    return 8 * state->rule.size + 4 * (2 * LSH_SET_CHUNK + 2 * (hashes + 64) + 2 * ((int64_t)state->n_tables + 1));
+}
+#endif
+
+#endif

@@ -1,5 +1,10 @@
-/* Plain winner-take-all, where zeros are values like others; see lshsample_families/wta.py.
- * Included once per instruction set, after dwta.h. */
+/* Plain winner-take-all, where zeros are values like others; see lshsample_families/wta.py. */
+#ifndef LSHSAMPLE_FAMILIES_WTA_BODY_H
+#define LSHSAMPLE_FAMILIES_WTA_BODY_H
+
+#include "api/dwta.h"
+#include "dwta_body.h"
+#include "margins_body.h"
 
 /* Few columns: groups of rows side by side, each window looked at in turn. */
 static int32_t LSH_NAME(wta_windows)(const void *state, int64_t n_rows, int64_t dim, const float *values,
@@ -80,3 +85,5 @@ static int32_t LSH_NAME(wta_lists)(const void *state, int64_t n_rows, int64_t di
     }
     return 0;
 }
+
+#endif

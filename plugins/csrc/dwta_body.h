@@ -1,12 +1,10 @@
-/* Densified winner-take-all; see lshsample_families/dwta.py for what is computed.
- * Included once per instruction set, after lanes.h. */
+/* Densified winner-take-all; see lshsample_families/dwta.py for what is computed. */
+#ifndef LSHSAMPLE_FAMILIES_DWTA_BODY_H
+#define LSHSAMPLE_FAMILIES_DWTA_BODY_H
 
-/* A bijection of 32-bit words that leaves no trace of its argument's order (MurmurHash3's finaliser). */
-LSH_INLINE uint32_t LSH_NAME(mix)(uint32_t x) {
-    x = (x ^ x >> 16) * 0x85ebca6bu;
-    x = (x ^ x >> 13) * 0xc2b2ae35u;
-    return x ^ x >> 16;
-}
+#include "api/dwta.h"
+#include "lanes_body.h"
+#include "mix_body.h"
 
 /* The column of the smallest random rank among those that are not zero gives the position of an empty window. */
 static uint32_t LSH_NAME(borrowed)(const int32_t *columns, int64_t n, uint32_t seed, uint32_t window) {
@@ -155,3 +153,13 @@ static int32_t LSH_NAME(dwta_lists)(const void *state, int64_t n_rows, int64_t d
     }
     return 0;
 }
+
+#if !defined(LSH_TARGET) /* once, with the baseline kernels: it serves every instruction set */
+int64_t lsh_dwta_scratch(const lsh_dwta_state *state) {
+    int64_t windows = (2 * state->dim + state->n_tables) * LSH_WIDEST;
+    int64_t lists = 2 * (int64_t)state->n_hashes * state->n_tables + state->dim;
+    return 4 * (state->indptr ? lists : windows);
+}
+#endif
+
+#endif
