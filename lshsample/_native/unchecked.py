@@ -37,7 +37,7 @@ _empty = np.empty
 
 
 def dense(array: Float32) -> Any:
-    """An ``lsh_dense`` over a float32 array (rows, columns) with contiguous rows, which must outlive its use."""
+    """An ``lsh_dense`` over float32 rows (rows, columns), each contiguous, which must outlive its use."""
     if not array.flags.c_contiguous:
         return matrix(array, "array")
     rows, columns = array.shape

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from lshsample import specs
 from lshsample._native import layers as kernels
+from lshsample._native import unchecked
 from lshsample._native.arrays import row_ids
 from lshsample.nn.activations import Activation, Relu
 from lshsample.nn.layer import (
@@ -115,35 +118,40 @@ class DenseLayer(OutputLayer):
         return y, None, lambda gradient: self._backward(x, values_of(gradient.scaled()), run)
 
     def _affine(self, x: Signal, run: Run) -> Float32:
-        bias = self.bias.vector if self.bias else None
+        bias = None if self.bias is None else self.bias.slots
+        weights = self.weights.slots
         if not isinstance(x, Block):
-            return kernels.csr_matmul(x, self.weights.weights, bias, threads=run.threads)
-        out = kernels.matmul_nn(x.values, self.weights.weights, rows=x.ids, threads=run.threads)
+            return unchecked.csr_matmul(x, weights, bias, run.threads)
+        out = np.empty((len(x.values), self.units), np.float32)
+        rows = unchecked.ids_pointer(x.ids)
+        unchecked.matmul_nn(unchecked.dense(x.values), weights, rows, unchecked.dense(out), run.threads)
         if bias is not None:
-            out += bias
+            out += bias.weights[0]
         return out
 
     def _backward(self, x: Signal, dz: Float32, run: Run) -> tuple[Signal | None, list[Update]]:
         rows: Int32 | None
+        threads, view = run.threads, unchecked.dense(dz)
         if isinstance(x, Block):
-            rows, gradient = x.ids, kernels.matmul_tn(x.values, dz, threads=run.threads)
+            rows, gradient = x.ids, np.empty((x.values.shape[1], self.units), np.float32)
+            unchecked.matmul_tn(unchecked.dense(x.values), view, unchecked.dense(gradient), threads)
         else:
-            rows, gradient = kernels.csr_transpose_matmul(x, dz, threads=run.threads)
+            rows, gradient = unchecked.csr_transpose_matmul(x, view, self.units, threads)
         updates = [Update(self.weights, rows, gradient)]
-        if self.bias:
-            sums = kernels.column_sums(dz, threads=run.threads)
+        if self.bias is not None:
+            sums = unchecked.column_sums(view, self.units, threads)
             updates.append(Update(self.bias, None, sums.reshape(1, -1)))
-        return self._input_gradient(x, dz, run) if self.context.needs_input_gradient else None, updates
+        return self._input_gradient(x, view, run) if self.context.needs_input_gradient else None, updates
 
-    def _input_gradient(self, x: Signal, dz: Float32, run: Run) -> Signal:
-        weights = self.weights.weights
-        if isinstance(x, Block):
-            values = kernels.matmul_nt(dz, weights, rows=x.ids, threads=run.threads)
-        else:
-            values = kernels.csr_sampled_matmul(
-                dz, weights, None, indptr_of(x), x.indices, threads=run.threads
-            )
-        return with_values(x, values)
+    def _input_gradient(self, x: Signal, dz: Any, run: Run) -> Signal:
+        weights = self.weights.slots
+        if not isinstance(x, Block):
+            values = unchecked.csr_sampled_matmul(dz, weights, None, indptr_of(x), x.indices, run.threads)
+            return with_values(x, values)
+        values = np.empty(x.values.shape, np.float32)
+        rows = unchecked.ids_pointer(x.ids)
+        unchecked.matmul_nt(dz, weights, rows, None, unchecked.dense(values), run.threads)
+        return Block(values, x.width, x.ids)
 
     def unit_vectors(self) -> Float32:
         """The weights, (units, inputs): the transposed view of W."""

@@ -131,11 +131,7 @@ class BuiltLayer(ABC):
 
     def __init__(self, units: int, context: BuildContext, parameters: tuple[Parameter, ...] = ()) -> None:
         self.units, self.context, self.parameters = units, context, parameters
-
-    @property
-    def index(self) -> int:
-        """Its place in the network, from 0."""
-        return self.context.index
+        self.index = context.index  #: its place in the network, from 0
 
     @abstractmethod
     def forward(self, x: Signal, run: Run) -> tuple[Signal, Backward]:

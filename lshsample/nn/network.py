@@ -97,6 +97,8 @@ class Network:
         self.layers = _build(self.spec)
         self.parameters: tuple[Parameter, ...] = tuple(p for layer in self.layers for p in layer.parameters)
         self.loss: Loss = cast(Loss, self.spec.layers[-1].loss)
+        # Those that have something to prepare; a step asks no others.
+        self._prepared = [layer for layer in self.layers if type(layer).prepare is not BuiltLayer.prepare]
 
     @classmethod
     def from_spec(cls, spec: NetworkSpec) -> Self:
@@ -220,7 +222,7 @@ class Network:
 
     def prepare(self, done: int, threads: int) -> None:
         """Before the step after ``done`` steps: build the tables that are due."""
-        for layer in self.layers:
+        for layer in self._prepared:
             layer.prepare(done, threads)
 
     def gradients(
@@ -269,7 +271,8 @@ class Network:
         with np.errstate(over="ignore", invalid="ignore"):  # reported as DivergenceError
             report, updates = self.gradients(x, y, run, count_hits)
         for update in updates:
-            optimizer.update(update.parameter.store, update.rows, update.gradient, lr, run.step, run.threads)
+            slots, rows, gradient = update.parameter.slots, update.rows, update.gradient
+            optimizer.update_checked(slots, rows, gradient, lr, run.step, run.threads)
         return report
 
     # Prediction.

@@ -1,8 +1,7 @@
 """Optimizers over parameters whose state is interleaved by row: frozen values with one method that works.
 
-A parameter and its optimizer state are one array (rows, slots, columns): slot 0 is the weight, the others the
-state, so that an update of a row reads and writes one piece of memory. Only the rows of a gradient are
-touched.
+A row of a parameter is its slots one after another: slot 0 the weights, the others the optimizer's state, so
+that an update of a row reads and writes one piece of memory. Only the rows of a gradient are touched.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from lshsample import specs
 from lshsample._native import optim
+from lshsample._native.slots import Slots
 from lshsample.nn.names import NameTable
 
 __all__ = ["OPTIMIZERS", "SGD", "Adagrad", "Adam", "Optimizer"]
@@ -37,14 +37,15 @@ class Optimizer(ABC):
 
     @abstractmethod
     def update(
-        self, store: Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
+        self, store: Slots, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
         """Update the named rows (None for all) of a parameter in place.
 
         Parameters
         ----------
-        store : (n, slots, d) float32 array
-            Weights and state, which is 0 before the first step; changed.
+        store : Slots
+            Weights and state, which is 0 before the first step; changed. ``store.weights`` and
+            ``store.slot(i)``, for i from 1, are views (n, d) of them.
         rows : (m,) int32 array or None
             Rows with a gradient, each once; None for all n.
         gradient : (m, d) float32 array
@@ -56,6 +57,14 @@ class Optimizer(ABC):
         threads : int
             Threads; the result may not depend on it.
         """
+
+    def update_checked(
+        self, store: Slots, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
+    ) -> None:
+        """:meth:`update` for arguments that are known to be right, as those of a network are; by default the
+        same.
+        """
+        self.update(store, rows, gradient, lr, step, threads)
 
 
 #: Optimizers by the names that files and the command line use.
@@ -70,10 +79,16 @@ class SGD(Optimizer):
     slots = 1
 
     def update(
-        self, store: Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
+        self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
-        """As :meth:`Optimizer.update`."""
+        """As :meth:`Optimizer.update`; an array (n, slots, d) of float32 is taken too."""
         optim.sgd_rows(store, rows, gradient, lr, threads=threads)
+
+    def update_checked(
+        self, store: Slots, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
+    ) -> None:
+        """As :meth:`Optimizer.update_checked`."""
+        optim.sgd_unchecked(store, rows, gradient, lr, threads)
 
 
 @OPTIMIZERS.add("adagrad")
@@ -91,10 +106,16 @@ class Adagrad(Optimizer):
     slots = 2
 
     def update(
-        self, store: Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
+        self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
-        """As :meth:`Optimizer.update`."""
+        """As :meth:`Optimizer.update`; an array (n, slots, d) of float32 is taken too."""
         optim.adagrad_rows(store, rows, gradient, lr, self.eps, threads=threads)
+
+    def update_checked(
+        self, store: Slots, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
+    ) -> None:
+        """As :meth:`Optimizer.update_checked`."""
+        optim.adagrad_unchecked(store, rows, gradient, lr, self.eps, threads)
 
 
 @OPTIMIZERS.add("adam")
@@ -117,7 +138,13 @@ class Adam(Optimizer):
     slots = 3
 
     def update(
-        self, store: Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
+        self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
-        """As :meth:`Optimizer.update`."""
+        """As :meth:`Optimizer.update`; an array (n, slots, d) of float32 is taken too."""
         optim.adam_rows(store, rows, gradient, lr, self.beta1, self.beta2, self.eps, step, threads=threads)
+
+    def update_checked(
+        self, store: Slots, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
+    ) -> None:
+        """As :meth:`Optimizer.update_checked`."""
+        optim.adam_unchecked(store, rows, gradient, lr, self.beta1, self.beta2, self.eps, step, threads)

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 from lshsample import specs
 from lshsample._native import layers as kernels
+from lshsample._native import unchecked
 from lshsample.errors import ArgumentError, DivergenceError, UnsupportedError
 from lshsample.nn.activations import Activation
 from lshsample.nn.active import ActiveUnits
@@ -254,23 +255,27 @@ class SampledLayer(OutputLayer):
 
     def _pooled(self, x: Signal, h: Float32, ids: Int32 | None, run: Run) -> tuple[Signal, OutputBackward]:
         """One set for all rows: three matrix products over the rows of the set."""
-        weights, threads = self.weights.weights, run.threads
-        bias = self.bias.vector if self.bias else None
-        active = self.units if ids is None else len(ids)
-        out = self._buffer("logits", (len(h), active)) if run.training else None
-        values = kernels.matmul_nt(h, weights, bias=bias, rows=ids, out=out, threads=threads)
+        weights, threads = self.weights.slots, run.threads
+        bias = None if self.bias is None else self.bias.slots
+        active, rows = self.units if ids is None else len(ids), unchecked.ids_pointer(ids)
+        shape = len(h), active
+        values = self._buffer("logits", shape) if run.training else np.empty(shape, np.float32)
+        view = unchecked.dense(values)
+        unchecked.matmul_nt(unchecked.dense(h), weights, rows, bias, view, threads)
 
         def backward(gradient: LossGradient) -> tuple[Signal | None, list[Update]]:
-            dz, scale = values_of(gradient.signal), gradient.scale
+            dz, scale = unchecked.dense(values_of(gradient.signal)), gradient.scale
             scaled = h if scale == 1.0 else h * np.float32(scale)
-            out = self._buffer("gradient", (active, self.inputs))
-            updates = [Update(self.weights, ids, kernels.matmul_tn(dz, scaled, out=out, threads=threads))]
-            if self.bias:
-                sums = kernels.column_sums(dz, threads=threads) * np.float32(scale)
+            dw = self._buffer("gradient", (active, self.inputs))
+            unchecked.matmul_tn(dz, unchecked.dense(scaled), unchecked.dense(dw), threads)
+            updates = [Update(self.weights, ids, dw)]
+            if self.bias is not None:
+                sums = unchecked.column_sums(dz, active, threads) * np.float32(scale)
                 updates.append(Update(self.bias, ids, sums.reshape(-1, 1)))
             if not self.context.needs_input_gradient:
                 return None, updates
-            dh = kernels.matmul_nn(dz, weights, rows=ids, threads=threads)
+            dh = np.empty(h.shape, np.float32)
+            unchecked.matmul_nn(dz, weights, rows, unchecked.dense(dh), threads)
             return self._to_input(dh, x, scale), updates
 
         return Block(values, self.units, ids), backward
@@ -279,22 +284,22 @@ class SampledLayer(OutputLayer):
         self, x: Signal, h: Float32, indptr: npt.NDArray[np.int64], ids: Int32, run: Run
     ) -> tuple[Signal, OutputBackward]:
         """A set per row: sampled products, and the gradient as one sparse matrix."""
-        weights, threads, shape = self.weights.weights, run.threads, (len(h), self.units)
-        bias = self.bias.vector if self.bias else None
-        values = kernels.csr_sampled_matmul(h, weights, bias, indptr, ids, threads=threads)
+        weights, threads, shape = self.weights.slots, run.threads, (len(h), self.units)
+        bias = None if self.bias is None else self.bias.slots
+        values = unchecked.csr_sampled_matmul(unchecked.dense(h), weights, bias, indptr, ids, threads)
 
         def backward(gradient: LossGradient) -> tuple[Signal | None, list[Update]]:
-            dz = csr_from_parts(indptr, ids, values_of(gradient.signal), shape)
-            scale = gradient.scale
-            factor = np.float32(scale)
-            rows, dw = kernels.csr_transpose_matmul(dz, h * factor, threads=threads)
+            dz, scale = csr_from_parts(indptr, ids, values_of(gradient.signal), shape), gradient.scale
+            scaled = h * np.float32(scale)
+            rows, dw = unchecked.csr_transpose_matmul(dz, unchecked.dense(scaled), self.inputs, threads)
             updates = [Update(self.weights, rows, dw)]
-            if self.bias:
-                ones = np.full((len(h), 1), factor, np.float32)
-                updates.append(Update(self.bias, *kernels.csr_transpose_matmul(dz, ones, threads=threads)))
+            if self.bias is not None:
+                ones = np.full((len(h), 1), np.float32(scale), np.float32)
+                rows, sums = unchecked.csr_transpose_matmul(dz, unchecked.dense(ones), 1, threads)
+                updates.append(Update(self.bias, rows, sums))
             if not self.context.needs_input_gradient:
                 return None, updates
-            return self._to_input(kernels.csr_matmul(dz, weights, threads=threads), x, scale), updates
+            return self._to_input(unchecked.csr_matmul(dz, weights, None, threads), x, scale), updates
 
         return csr_from_parts(indptr, ids, values, shape), backward
 

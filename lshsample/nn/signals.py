@@ -115,7 +115,8 @@ def csr_from_parts(indptr: Int64, indices: Int32, values: Float32, shape: tuple[
 
 def indptr_of(rows: sp.csr_array) -> Int64:
     """The row pointers of a checked CSR array, which are int64."""
-    return cast(Int64, rows.indptr)
+    indptr: Int64 = rows.indptr  # type: ignore[assignment]
+    return indptr
 
 
 def take_rows(x: sp.csr_array, rows: npt.NDArray[np.int64]) -> sp.csr_array:

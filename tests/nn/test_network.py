@@ -28,6 +28,7 @@ from lshsample.nn import (
     Sparse,
     bundle,
 )
+from lshsample.plugin_manager import Plugins
 from lshsample.registry import FamilyRegistry, make_family
 from lshsample.sampling import AtLeast, Retrieve
 from lshsample.tables import HashTables
@@ -370,7 +371,7 @@ def test_manifests_of_others_are_refused(change, words, tmp_path):
 def test_a_model_whose_family_is_not_installed_names_its_folder(tmp_path, monkeypatch):
     """The plugin may be missing on the machine that serves."""
     make_network().save(tmp_path / "m")
-    another = FamilyRegistry([])
+    another = FamilyRegistry(Plugins([]))
     monkeypatch.setattr("lshsample.registry.default_registry", lambda: another)
     with pytest.raises(CheckpointError, match="m: its network cannot be made here: family: given 'simhash'"):
         Network.load(tmp_path / "m")

@@ -121,9 +121,9 @@ class Momentum(Optimizer):
 
     def update(self, store, rows, gradient, lr, step, threads):
         at = slice(None) if rows is None else rows
-        momentum = self.beta * store[at, 1] + gradient
-        store[at, 1] = momentum
-        store[at, 0] -= np.float32(lr) * momentum
+        momentum = self.beta * store.slot(1)[at] + gradient
+        store.slot(1)[at] = momentum
+        store.weights[at] -= np.float32(lr) * momentum
 
 
 @attrs.frozen
