@@ -180,7 +180,7 @@ class Slots:
 
     @cached_property
     def vector(self) -> tuple[Any, int]:
-        """A ``float *`` to float32 weights of one row or one column, and the distance from one to the next."""
+        """A ``float *`` to float32 weights of one row or one column, and the floats from one to the next."""
         stride = 1 if len(self.data) == 1 else self.data.shape[1] // FLOAT32.itemsize
         return ffi.cast("float *", pointer("char *", self.data)), stride
 

@@ -344,6 +344,10 @@ def finish(
         factor = mask if factor is None else factor * mask
 
     def back(gradient: Signal) -> Signal:
-        return gradient if factor is None else with_values(gradient, values_of(gradient) * factor)
+        if factor is None:
+            return gradient
+        before = values_of(gradient)
+        # Float32 of the same shape, whatever the slope of an activation is.
+        return with_values(gradient, np.multiply(before, factor, out=np.empty_like(before)))
 
     return back

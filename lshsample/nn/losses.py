@@ -21,7 +21,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import loss as kernels
-from lshsample.errors import UnsupportedError
+from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.nn.names import NameTable
 from lshsample.nn.signals import Block, Signal, indptr_of
 
@@ -91,6 +91,11 @@ class Logits:
             If a label is not among the active units, and is not expected elsewhere.
         """
         indptr = indptr_of(labels)
+        weights = np.ascontiguousarray(weights, np.float32)
+        if weights.shape != labels.indices.shape:
+            raise ArgumentError(
+                "weights", f"shape {weights.shape}", f"of shape {labels.indices.shape}, one for each label"
+            )
         if isinstance(signal, Block):
             values, starts = signal.values, None
             places, missing = _in_block(signal, labels.indices)
@@ -234,8 +239,10 @@ class Softmax(_CompiledLoss):
 
     def label_weights(self, labels: sp.csr_array) -> Float32:
         """1 / the row's number of labels."""
-        lengths = np.diff(labels.indptr)
-        return np.repeat((1.0 / np.maximum(lengths, 1)).astype(np.float32), lengths)
+        indptr = indptr_of(labels)
+        lengths = indptr[1:] - indptr[:-1]
+        weights: Float32 = (1.0 / np.maximum(lengths, 1)).astype(np.float32)
+        return weights.repeat(lengths)
 
 
 @LOSSES.add("sigmoid")
@@ -252,7 +259,7 @@ def _in_block(logits: Block, labels: Int32) -> tuple[Int32, npt.NDArray[np.bool_
     """
     if logits.ids is None:
         return labels, None
-    places = np.searchsorted(logits.ids, labels)
+    places = logits.ids.searchsorted(labels)
     return places.astype(np.int32), _missing(logits.ids, places, labels)
 
 

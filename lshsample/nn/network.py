@@ -20,6 +20,7 @@ from lshsample.metrics import precision_at_k
 from lshsample.nn import tensorfile
 from lshsample.nn.batches import Batch, FeatureRows, checked_labels
 from lshsample.nn.bundle import Bundle, read_bundle, write_bundle
+from lshsample.nn.guard import Guard, is_own
 from lshsample.nn.layer import BuildContext, BuiltLayer, CandidateLists, InputLayer, Layer, OutputLayer
 from lshsample.nn.losses import Logits, Loss
 from lshsample.nn.network_spec import NetworkSpec
@@ -96,7 +97,12 @@ class Network:
         self.spec = NetworkSpec(layers, seed)
         self.layers = _build(self.spec)
         self.parameters: tuple[Parameter, ...] = tuple(p for layer in self.layers for p in layer.parameters)
+        #: The input layer, and the last one.
+        self.input, self.output = cast(InputLayer, self.layers[0]), cast(OutputLayer, self.layers[-1])
+        #: What the last layer is trained for.
         self.loss: Loss = cast(Loss, self.spec.layers[-1].loss)
+        # What layers of other packages return is checked; nothing behind them checks it again.
+        self._guards = [layer if is_own(layer) else Guard(layer) for layer in self.layers]
         # Those that have something to prepare; a step asks no others.
         self._prepared = [layer for layer in self.layers if type(layer).prepare is not BuiltLayer.prepare]
 
@@ -119,16 +125,6 @@ class Network:
     def n_parameters(self) -> int:
         """Number of trained weights."""
         return sum(p.size for p in self.parameters if p.trained)
-
-    @property
-    def input(self) -> InputLayer:
-        """The input layer."""
-        return cast(InputLayer, self.layers[0])
-
-    @property
-    def output(self) -> OutputLayer:
-        """The last layer."""
-        return cast(OutputLayer, self.layers[-1])
 
     @property
     def sampled_layers(self) -> list[SampledLayer]:
@@ -239,11 +235,12 @@ class Network:
             If the loss, or what a layer's sampler is given, is not finite.
         """
         backwards = []
-        for layer in self.layers[:-1]:
+        *below, output = self._guards
+        for layer in below:
             x, backward = layer.forward(x, run)
             backwards.append(backward)
-        signal, log_inclusion, last = self.output.logits(x, run)
-        rows, active = max(y.shape[0], 1), values_of(signal).size
+        signal, log_inclusion, last = output.logits(x, run)  # type: ignore[union-attr]
+        rows, active = max(len(indptr_of(y)) - 1, 1), values_of(signal).size
         hits = _hits(signal, y) if count_hits else None
         logits = Logits.of(signal, y, self.loss.label_weights(y), log_inclusion)
         loss = float(self.loss.apply(logits, run.threads).sum(dtype=np.float64)) / rows
@@ -373,7 +370,7 @@ class Network:
     def _below(self, index: int, signal: Signal, threads: int) -> Float32:
         """The input of a layer, written out; every layer below computes all of its units."""
         run = Run(threads=threads)
-        for layer in self.layers[:index]:
+        for layer in self._guards[:index]:
             signal, _ = layer.forward(signal, run)
         return as_dense(signal)
 
