@@ -12,7 +12,7 @@ INCLUDE = CEXT / "include" / "lshsample"
 #: Headers in the order in which they build on each other; simd.h and isa-independent macros are C only.
 HEADERS = ["status", "parallel", "rng", "views", "check", "family", "isa", "hashing", "text"]
 HEADERS += ["convert", "layers", "topk", "loss", "optim"]
-HEADERS += ["tables", "overlay", "bounded", "buckets", "sample"]
+HEADERS += ["packed", "bounded", "delta", "reader", "buckets", "sample"]
 #: -O3 and no -march, no -ffast-math: one binary serves every machine, and a NaN stays a NaN.
 FLAGS = ["-std=c11", "-O3", "-fno-math-errno", "-ffp-contract=off", "-Wno-psabi", "-fvisibility=hidden"]
 #: A view's data has no type of its own: stepping it by bytes, which GNU C allows, is always a mistake.

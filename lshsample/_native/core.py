@@ -24,7 +24,7 @@ except ImportError as error:  # pragma: no cover - needs a broken installation
     ) from error
 
 __all__ = [
-    "ISA_NAMES",
+    "ISAS",
     "check",
     "check_finite",
     "csr_view",
@@ -41,7 +41,9 @@ __all__ = [
 
 Float32 = npt.NDArray[np.float32]
 
-ISA_NAMES = ("baseline", "avx2", "avx512")
+#: Instruction sets by name, the least first.
+ISAS = {"baseline": lib.LSH_ISA_BASELINE, "avx2": lib.LSH_ISA_AVX2, "avx512": lib.LSH_ISA_AVX512}
+_ISA_NAMES = {value: name for name, value in ISAS.items()}
 _MAX_THREADS = 64
 
 
@@ -81,19 +83,19 @@ def threads_or_default(threads: int | None, argument: str = "threads") -> int:
 
 def isa() -> str:
     """The instruction set in use: ``"baseline"``, ``"avx2"`` or ``"avx512"``."""
-    return ISA_NAMES[lib.lsh_isa_current()]
+    return _ISA_NAMES[lib.lsh_isa_current()]
 
 
 def available_isas() -> tuple[str, ...]:
     """The instruction sets that this machine can run."""
-    return tuple(name for i, name in enumerate(ISA_NAMES) if lib.lsh_isa_available(i))
+    return tuple(name for name, value in ISAS.items() if lib.lsh_isa_available(value))
 
 
 def use_isa(name: str, argument: str = "isa") -> None:
     """Use another instruction set in the whole process from now on."""
     if name not in available_isas():
         raise ArgumentError(argument, repr(name), f"one of {', '.join(available_isas())}, which are here")
-    check(lib.lsh_isa_use(ISA_NAMES.index(name)), "isa")
+    check(lib.lsh_isa_use(ISAS[name]), "isa")
 
 
 @contextmanager

@@ -5,14 +5,10 @@
  * directory names each bucket and no codes are kept; else the sorted codes are, and are compared in full, so that the
  * directory never adds a collision. No bucket loses an id.
  *
- * This struct is the immutable packed base: readers may share it freely. Whatever changes between builds is laid over
- * it (overlay.h), never written into it. After deletions ids have holes: n_items entries in each table, ids below n_ids.
- *
- * Bounded tables keep at most R ids of a bucket, each subset of R equally likely (a reservoir, bounded.h). Bucket c of
- * table t has the R places from (t * 2^code_bits + c) * R on, and directory (n_tables, 2^code_bits) holds how many ids it
- * has had, of which the first min(n, R) places are taken. */
-#ifndef LSHSAMPLE_TABLES_H
-#define LSHSAMPLE_TABLES_H
+ * This struct is an immutable base: readers may share it freely. What changes between builds is a delta (delta.h), never
+ * written into the base. After removals ids have holes: n_items entries in each table, ids below n_ids. */
+#ifndef LSHSAMPLE_PACKED_H
+#define LSHSAMPLE_PACKED_H
 
 #include <stdint.h>
 #include "lshsample/status.h"
@@ -24,10 +20,9 @@ typedef struct {
     int32_t code_bits;      /* 1 to 32 */
     int32_t directory_bits; /* 0 to code_bits */
     int32_t untrusted;      /* 1: arrays that nobody has checked, so that lookups must check what they read */
-    int64_t bucket_size;    /* R of bounded tables, 0 for tables that keep every id */
     int32_t *ids;           /* (n_tables, n_items) */
     uint32_t *codes;        /* (n_tables, n_items), ascending in a table; NULL if directory_bits == code_bits */
-    int32_t *directory;     /* (n_tables, 2^directory_bits + 1), from 0 to n_items */
+    int32_t *directory;     /* (n_tables, 2^directory_bits + 1), offsets from 0 to n_items */
 } lsh_packed;
 
 /* The bits of the directory for n_items codes: all code_bits where that is at most one entry for each item or so,

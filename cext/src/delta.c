@@ -1,12 +1,11 @@
-#include "lshsample/overlay.h"
+#include "lshsample/delta.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "lshsample/parallel.h"
+#include "radix.h"
 #include "sorted.h"
-
-enum { DIGIT_BITS = 8, DIGITS = 1 << DIGIT_BITS, SORT_PLAINLY = 48 };
 
 static int32_t id_of(int32_t entry) { return entry < 0 ? ~entry : entry; }
 
@@ -37,83 +36,49 @@ static lsh_status count_moves(void *context, int64_t begin, int64_t end, int32_t
     return LSH_OK;
 }
 
-lsh_status lsh_overlay_count(const uint32_t *from, const uint32_t *to, int64_t n, int32_t n_tables, int32_t threads,
+lsh_status lsh_delta_count(const uint32_t *from, const uint32_t *to, int64_t n, int32_t n_tables, int32_t threads,
                              int64_t *counts) {
     if (n < 0 || n_tables < 1 || (!from && !to)) return LSH_INVALID;
     move_job job = {.from = from, .to = to, .n = n, .n_tables = n_tables, .counts = counts};
     return lsh_parallel_for(n_tables, 1, threads, count_moves, &job);
 }
 
-static int64_t list_moves(const move_job *job, int64_t t, uint32_t *codes, int32_t *ids) {
+static uint64_t entry_key(uint32_t code, int32_t entry) { return (uint64_t)code << 32 | (uint32_t)entry; }
+
+/* The entries of table t as keys (code << 32 | entry). A stable sort by code leaves ids ascending inside a code, since each
+ * id is listed once per code, ids ascending. */
+static int64_t list_moves(const move_job *job, int64_t t, uint64_t *keys) {
     int64_t n = 0;
     for (int64_t i = 0; i < job->n; i++) {
         int64_t at = i * job->n_tables + t;
         if (job->from && job->to && job->from[at] == job->to[at]) continue;
-        if (job->from) {
-            codes[n] = job->from[at];
-            ids[n++] = ~job->ids[i];
-        }
-        if (job->to) {
-            codes[n] = job->to[at];
-            ids[n++] = job->ids[i];
-        }
+        if (job->from) keys[n++] = entry_key(job->from[at], ~job->ids[i]);
+        if (job->to) keys[n++] = entry_key(job->to[at], job->ids[i]);
     }
     return n;
-}
-
-static void sort_plainly(int64_t n, uint32_t *codes, int32_t *ids) {
-    for (int64_t i = 1; i < n; i++) {
-        uint32_t code = codes[i];
-        int32_t id = ids[i];
-        int64_t j = i;
-        for (; j > 0 && codes[j - 1] > code; j--) {
-            codes[j] = codes[j - 1];
-            ids[j] = ids[j - 1];
-        }
-        codes[j] = code;
-        ids[j] = id;
-    }
-}
-
-/* Stable sort by code, which leaves ids ascending inside a code: each id was listed once per code, ids ascending. */
-static void sort_entries(int64_t n, int32_t code_bits, uint32_t *codes, int32_t *ids, uint32_t *spare_codes,
-                         int32_t *spare_ids) {
-    if (n <= SORT_PLAINLY) {
-        sort_plainly(n, codes, ids);
-        return;
-    }
-    for (int32_t shift = 0; shift < code_bits; shift += DIGIT_BITS) {
-        int64_t start[DIGITS + 1] = {0};
-        for (int64_t i = 0; i < n; i++) start[((codes[i] >> shift) & (DIGITS - 1)) + 1]++;
-        for (int32_t d = 0; d < DIGITS; d++) start[d + 1] += start[d];
-        for (int64_t i = 0; i < n; i++) {
-            int64_t place = start[(codes[i] >> shift) & (DIGITS - 1)]++;
-            spare_codes[place] = codes[i];
-            spare_ids[place] = ids[i];
-        }
-        memcpy(codes, spare_codes, (size_t)n * sizeof *codes);
-        memcpy(ids, spare_ids, (size_t)n * sizeof *ids);
-    }
 }
 
 static lsh_status fill_moves(void *context, int64_t begin, int64_t end, int32_t worker) {
     const move_job *job = context;
     (void)worker;
-    size_t room = (size_t)(2 * job->n + 1);
-    uint32_t *spare_codes = malloc(room * sizeof *spare_codes);
-    int32_t *spare_ids = malloc(room * sizeof *spare_ids);
-    int done = spare_codes && spare_ids;
-    for (int64_t t = begin; t < end && done; t++) {
+    int64_t room = 2 * job->n + 1;
+    uint64_t *keys = malloc((size_t)(2 * room) * sizeof *keys);
+    if (keys == NULL) return LSH_NO_MEMORY;
+    for (int64_t t = begin; t < end; t++) {
         uint32_t *codes = job->codes_out + job->begin[t];
         int32_t *ids = job->ids_out + job->begin[t];
-        sort_entries(list_moves(job, t, codes, ids), job->code_bits, codes, ids, spare_codes, spare_ids);
+        int64_t n = list_moves(job, t, keys);
+        const uint64_t *sorted = radix_sort(keys, keys + room, n, job->code_bits);
+        for (int64_t i = 0; i < n; i++) {
+            codes[i] = (uint32_t)(sorted[i] >> 32);
+            ids[i] = (int32_t)sorted[i];
+        }
     }
-    free(spare_codes);
-    free(spare_ids);
-    return done ? LSH_OK : LSH_NO_MEMORY;
+    free(keys);
+    return LSH_OK;
 }
 
-lsh_status lsh_overlay_fill(const int32_t *ids, const uint32_t *from, const uint32_t *to, int64_t n, int32_t n_tables,
+lsh_status lsh_delta_fill(const int32_t *ids, const uint32_t *from, const uint32_t *to, int64_t n, int32_t n_tables,
                             int32_t code_bits, const int64_t *begin, int32_t threads, uint32_t *codes_out,
                             int32_t *ids_out) {
     if (n < 0 || n_tables < 1 || (!from && !to)) return LSH_INVALID;
@@ -121,10 +86,10 @@ lsh_status lsh_overlay_fill(const int32_t *ids, const uint32_t *from, const uint
     return lsh_parallel_for(n_tables, 1, threads, fill_moves, &job);
 }
 
-/* ---- merging two overlays ---- */
+/* ---- merging two deltas ---- */
 
 typedef struct {
-    const lsh_overlay *a, *b;
+    const lsh_delta *a, *b;
     const int64_t *begin;
     int64_t *end;
     uint32_t *codes;
@@ -138,12 +103,12 @@ static int compare(uint32_t code_a, int32_t id_a, uint32_t code_b, int32_t id_b)
 }
 
 static int64_t merge_table(const merge_job *job, int64_t t, int64_t out) {
-    const lsh_overlay *a = job->a, *b = job->b;
+    const lsh_delta *a = job->a, *b = job->b;
     int64_t i = a->begin[t], j = b->begin[t];
     while (i < a->end[t] || j < b->end[t]) {
         int order = i == a->end[t] ? 1 : j == b->end[t] ? -1
                                    : compare(a->codes[i], id_of(a->ids[i]), b->codes[j], id_of(b->ids[j]));
-        if (order == 0 && a->ids[i] != b->ids[j]) { /* one joins what the other leaves */
+        if (order == 0 && a->ids[i] != b->ids[j]) { /* one inserts what the other removes */
             i++;
             j++;
             continue;
@@ -161,7 +126,7 @@ static lsh_status merge_tables(void *context, int64_t begin, int64_t end, int32_
     return LSH_OK;
 }
 
-lsh_status lsh_overlay_merge(const lsh_overlay *a, const lsh_overlay *b, const int64_t *begin, int32_t threads,
+lsh_status lsh_delta_merge(const lsh_delta *a, const lsh_delta *b, const int64_t *begin, int32_t threads,
                              int64_t *end, uint32_t *codes_out, int32_t *ids_out) {
     if (a->n_tables != b->n_tables || a->code_bits != b->code_bits) return LSH_INVALID;
     merge_job job = {a, b, begin, end, codes_out, ids_out};
@@ -171,7 +136,7 @@ lsh_status lsh_overlay_merge(const lsh_overlay *a, const lsh_overlay *b, const i
 /* ---- directory and lookup ---- */
 
 static lsh_status index_tables(void *context, int64_t begin, int64_t end, int32_t worker) {
-    const lsh_overlay *o = context;
+    const lsh_delta *o = context;
     (void)worker;
     int64_t width = ((int64_t)1 << o->directory_bits) + 1;
     int32_t shift = o->code_bits - o->directory_bits;
@@ -188,30 +153,30 @@ static lsh_status index_tables(void *context, int64_t begin, int64_t end, int32_
     return LSH_OK;
 }
 
-lsh_status lsh_overlay_index(const lsh_overlay *overlay, int32_t threads) {
-    if (overlay->directory_bits < 0 || overlay->directory_bits > 30 || overlay->directory_bits > overlay->code_bits)
+lsh_status lsh_delta_index(const lsh_delta *delta, int32_t threads) {
+    if (delta->directory_bits < 0 || delta->directory_bits > 30 || delta->directory_bits > delta->code_bits)
         return LSH_INVALID;
-    return lsh_parallel_for(overlay->n_tables, 1, threads, index_tables, (void *)(uintptr_t)overlay);
+    return lsh_parallel_for(delta->n_tables, 1, threads, index_tables, (void *)(uintptr_t)delta);
 }
 
-int64_t lsh_overlay_bucket(const lsh_overlay *overlay, int32_t table, uint32_t code, int64_t *begin) {
-    int64_t buckets = (int64_t)1 << overlay->directory_bits, base = overlay->begin[table];
-    int64_t top = (int64_t)((uint64_t)code >> (overlay->code_bits - overlay->directory_bits));
+int64_t lsh_delta_bucket(const lsh_delta *delta, int32_t table, uint32_t code, int64_t *begin) {
+    int64_t buckets = (int64_t)1 << delta->directory_bits, base = delta->begin[table];
+    int64_t top = (int64_t)((uint64_t)code >> (delta->code_bits - delta->directory_bits));
     *begin = base;
     if (top >= buckets) return 0;
-    const int32_t *directory = overlay->directory + table * (buckets + 1) + top;
+    const int32_t *directory = delta->directory + table * (buckets + 1) + top;
     if (directory[0] == directory[1]) return 0;
     int64_t last = base + directory[1], end = last;
-    *begin = lower_bound(overlay->codes, base + directory[0], last, code);
-    if (code != UINT32_MAX) end = lower_bound(overlay->codes, *begin, last, code + 1);
+    *begin = lower_bound(delta->codes, base + directory[0], last, code);
+    if (code != UINT32_MAX) end = lower_bound(delta->codes, *begin, last, code + 1);
     return end - *begin;
 }
 
-/* ---- base and overlay become one ---- */
+/* ---- base and delta become one ---- */
 
 typedef struct {
     const lsh_packed *base, *out;
-    const lsh_overlay *overlay;
+    const lsh_delta *delta;
 } apply_job;
 
 typedef struct {
@@ -233,7 +198,7 @@ static void emit(sink *s, uint32_t code, int32_t id) {
 
 static lsh_status apply_table(const apply_job *job, int64_t t) {
     const lsh_packed *p = job->base, *out = job->out;
-    const lsh_overlay *o = job->overlay;
+    const lsh_delta *o = job->delta;
     int64_t width = ((int64_t)1 << p->directory_bits) + 1, width_out = ((int64_t)1 << out->directory_bits) + 1;
     const int32_t *ids = p->ids + t * p->n_items, *directory = p->directory + t * width;
     sink s = {out, out->ids + t * out->n_items, out->directory + t * width_out,
@@ -244,12 +209,12 @@ static lsh_status apply_table(const apply_job *job, int64_t t) {
             uint32_t code = p->codes ? p->codes[t * p->n_items + i] : (uint32_t)c;
             int order = 1;
             while (j < end && (order = compare(o->codes[j], id_of(o->ids[j]), code, ids[i])) < 0) {
-                if (o->ids[j] < 0) return LSH_INVALID; /* it leaves a bucket that it is not in */
+                if (o->ids[j] < 0) return LSH_INVALID; /* removed from a bucket that it is not in */
                 emit(&s, o->codes[j], o->ids[j]);
                 j++;
             }
             if (j < end && order == 0) {
-                if (o->ids[j++] >= 0) return LSH_INVALID; /* it joins a bucket that it is in */
+                if (o->ids[j++] >= 0) return LSH_INVALID; /* inserted into a bucket that it is in */
                 continue;
             }
             emit(&s, code, ids[i]);
@@ -285,7 +250,7 @@ static int64_t apply_bucket(const int32_t *ids, int64_t i, int64_t end, const in
 /* The usual case: directories that name every bucket, before and after, so that no code is looked at. */
 static lsh_status apply_named(const apply_job *job, int64_t t) {
     const lsh_packed *p = job->base, *out = job->out;
-    const lsh_overlay *o = job->overlay;
+    const lsh_delta *o = job->delta;
     int64_t buckets = (int64_t)1 << p->code_bits, n = 0;
     const int32_t *ids = p->ids + t * p->n_items, *from = p->directory + t * (buckets + 1);
     int32_t *to = out->ids + t * out->n_items, *directory = out->directory + t * (buckets + 1);
@@ -314,10 +279,10 @@ static lsh_status apply_tables(void *context, int64_t begin, int64_t end, int32_
     return status;
 }
 
-lsh_status lsh_packed_apply(const lsh_packed *base, const lsh_overlay *overlay, const lsh_packed *out, int32_t threads) {
-    if (base->n_tables != out->n_tables || base->n_tables != overlay->n_tables || base->code_bits != out->code_bits ||
-        base->code_bits != overlay->code_bits || base->bucket_size || out->bucket_size)
+lsh_status lsh_packed_apply(const lsh_packed *base, const lsh_delta *delta, const lsh_packed *out, int32_t threads) {
+    if (base->n_tables != out->n_tables || base->n_tables != delta->n_tables || base->code_bits != out->code_bits ||
+        base->code_bits != delta->code_bits)
         return LSH_INVALID;
-    apply_job job = {base, out, overlay};
+    apply_job job = {base, out, delta};
     return lsh_parallel_for(base->n_tables, 1, threads, apply_tables, &job);
 }

@@ -1,4 +1,4 @@
-"""What changed since tables were built: sorted joins and leaves of buckets, laid over a packed base."""
+"""Deltas over an immutable base: sorted insertions into buckets and removals from them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from lshsample._native import core
 from lshsample._native.core import ffi, lib
-from lshsample._native.tables import PackedTables, directory_bits, empty_packed
+from lshsample._native.packed import PackedTables, directory_bits, empty_packed
 
-__all__ = ["Overlay", "apply_overlay", "codes_by_id", "merge_overlays", "moves", "overlay_of"]
+__all__ = ["Delta", "apply_delta", "codes_by_id", "delta_of", "merge_deltas", "moves"]
 
 Codes = npt.NDArray[np.uint32]
 Int32 = npt.NDArray[np.int32]
@@ -20,8 +20,8 @@ Int64 = npt.NDArray[np.int64]
 
 
 @attrs.frozen(eq=False)
-class Overlay:
-    """Ids that joined buckets and ids that left them (see ``lsh_overlay`` in overlay.h); immutable.
+class Delta:
+    """What was inserted into buckets and removed from them since the base was built; immutable.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Overlay:
     codes : uint32 array
         The buckets, ascending in a table.
     ids : int32 array
-        An id that joined, or its complement ``~id`` for one that left.
+        An id that was inserted, or its complement ``~id`` for one that was removed.
     directory : (n_tables, 2**directory_bits + 1) int32 array
         Where the run of each value of the top bits begins, from ``begin[t]``.
     """
@@ -46,7 +46,7 @@ class Overlay:
 
     @property
     def n_entries(self) -> int:
-        """Joins and leaves, of all tables together."""
+        """Insertions and removals, of all tables together."""
         return int((self.end - self.begin).sum())
 
     @property
@@ -55,7 +55,7 @@ class Overlay:
         return sum(a.nbytes for a in (self.begin, self.end, self.codes, self.ids, self.directory))
 
     def fill(self, struct: Any) -> None:
-        """Points a ``lsh_overlay`` to the arrays, which must outlive its use."""
+        """Points a ``lsh_delta`` to the arrays, which must outlive its use."""
         struct.n_tables, struct.code_bits = len(self.begin), self.code_bits
         struct.directory_bits = (self.directory.shape[1] - 1).bit_length() - 1
         struct.begin = core.pointer("int64_t *", self.begin)
@@ -65,17 +65,17 @@ class Overlay:
         struct.directory = core.pointer("int32_t *", self.directory)
 
     def struct(self) -> Any:
-        """A ``lsh_overlay *`` over the arrays."""
-        struct = ffi.new("lsh_overlay *")
+        """A ``lsh_delta *`` over the arrays, which must outlive its use."""
+        struct = ffi.new("lsh_delta *")
         self.fill(struct)
         return struct
 
 
-def _indexed(code_bits: int, begin: Int64, end: Int64, codes: Codes, ids: Int32, threads: int) -> Overlay:
+def _indexed(code_bits: int, begin: Int64, end: Int64, codes: Codes, ids: Int32, threads: int) -> Delta:
     bits = directory_bits(int((end - begin).max(initial=0)), code_bits)
-    overlay = Overlay(code_bits, begin, end, codes, ids, np.empty((len(begin), 2**bits + 1), np.int32))
-    core.check(lib.lsh_overlay_index(overlay.struct(), threads), "indexing changes")
-    return overlay
+    delta = Delta(code_bits, begin, end, codes, ids, np.empty((len(begin), 2**bits + 1), np.int32))
+    core.check(lib.lsh_delta_index(delta.struct(), threads), "indexing changes")
+    return delta
 
 
 def _room(counts: Int64) -> tuple[Int64, Codes, Int32]:
@@ -84,8 +84,8 @@ def _room(counts: Int64) -> tuple[Int64, Codes, Int32]:
     return begin, np.empty(total, np.uint32), np.empty(total, np.int32)
 
 
-def moves(ids: Int32, old: Codes | None, new: Codes | None, code_bits: int, threads: int) -> Overlay:
-    """The overlay of moving ids from old codes to new ones.
+def moves(ids: Int32, old: Codes | None, new: Codes | None, code_bits: int, threads: int) -> Delta:
+    """The delta of moving ids from old codes to new ones.
 
     Parameters
     ----------
@@ -99,10 +99,10 @@ def moves(ids: Int32, old: Codes | None, new: Codes | None, code_bits: int, thre
     shape = (new if old is None else old).shape  # type: ignore[union-attr]
     from_, to = core.pointer("uint32_t *", old), core.pointer("uint32_t *", new)
     counts = np.empty(shape[1], np.int64)
-    status = lib.lsh_overlay_count(from_, to, len(ids), shape[1], threads, core.pointer("int64_t *", counts))
+    status = lib.lsh_delta_count(from_, to, len(ids), shape[1], threads, core.pointer("int64_t *", counts))
     core.check(status, "collecting changes")
     begin, codes, entries = _room(counts)
-    status = lib.lsh_overlay_fill(
+    status = lib.lsh_delta_fill(
         core.pointer("int32_t *", ids),
         from_,
         to,
@@ -118,11 +118,11 @@ def moves(ids: Int32, old: Codes | None, new: Codes | None, code_bits: int, thre
     return _indexed(code_bits, begin, begin + counts, codes, entries, threads)
 
 
-def merge_overlays(a: Overlay, b: Overlay, threads: int) -> Overlay:
-    """Both as one; a join and a leave of the same id and bucket cancel. Linear in both."""
+def merge_deltas(a: Delta, b: Delta, threads: int) -> Delta:
+    """Both as one; an insertion and a removal of the same id and bucket cancel. Linear in both."""
     begin, codes, ids = _room((a.end - a.begin) + (b.end - b.begin))
     end = np.empty_like(begin)
-    status = lib.lsh_overlay_merge(
+    status = lib.lsh_delta_merge(
         a.struct(),
         b.struct(),
         core.pointer("int64_t *", begin),
@@ -135,8 +135,8 @@ def merge_overlays(a: Overlay, b: Overlay, threads: int) -> Overlay:
     return _indexed(a.code_bits, begin, end, codes, ids, threads)
 
 
-def overlay_of(packed: PackedTables, low: int, high: int, threads: int) -> Overlay:
-    """The ids from ``low`` to ``high - 1`` of tables as an overlay of joins."""
+def delta_of(packed: PackedTables, low: int, high: int, threads: int) -> Delta:
+    """The ids from ``low`` to ``high - 1`` of tables as a delta of insertions."""
     codes, ids = [], []
     for table in range(packed.n_tables):
         row = packed.ids[table]
@@ -155,12 +155,12 @@ def overlay_of(packed: PackedTables, low: int, high: int, threads: int) -> Overl
     )
 
 
-def apply_overlay(base: PackedTables, overlay: Overlay, n_ids: int, threads: int) -> PackedTables:
-    """Base and overlay as one packed set whose ids are below ``n_ids``; linear in both."""
-    changes = overlay.ids[overlay.begin[0] : overlay.end[0]]
+def apply_delta(base: PackedTables, delta: Delta, n_ids: int, threads: int) -> PackedTables:
+    """Base and delta as one packed set whose ids are below ``n_ids``; linear in both."""
+    changes = delta.ids[delta.begin[0] : delta.end[0]]
     n_items = base.n_items + len(changes) - 2 * int(np.count_nonzero(changes < 0))
     out = empty_packed(n_items, base.n_tables, base.code_bits, n_ids)
-    status = lib.lsh_packed_apply(base.struct(), overlay.struct(), out.struct(), threads)
+    status = lib.lsh_packed_apply(base.struct(), delta.struct(), out.struct(), threads)
     core.check(status, "merging changes into the tables")
     return out
 

@@ -1,20 +1,15 @@
-#include "lshsample/tables.h"
+#include "lshsample/packed.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "lshsample/parallel.h"
+#include "radix.h"
 #include "sorted.h"
 
-/* Digits of the radix sort: 2^8 write streams stay in the first cache level. A thread transposes rows in runs that are
- * long enough for the memory, a few at a time, so that what is read once per table stays in the cache. */
-enum { DIGIT_BITS = 8, DIGITS = 1 << DIGIT_BITS, MAX_DIGITS = 32 / DIGIT_BITS, TRANSPOSE_RUN = 512, TRANSPOSE_ROWS = 16 };
-
-/* A code on its way to its place. */
-typedef struct {
-    uint32_t code;
-    int32_t id;
-} pair;
+/* A thread transposes rows in runs that are long enough for the memory, a few at a time, so that what is read once per
+ * table stays in the cache. */
+enum { TRANSPOSE_RUN = 512, TRANSPOSE_ROWS = 16 };
 
 static int32_t floor_log2(int64_t n) {
     int32_t bits = 0;
@@ -31,12 +26,12 @@ int32_t lsh_packed_directory_bits(int64_t n_items, int32_t code_bits) {
 int64_t lsh_packed_build_scratch(int64_t n_items, int32_t n_tables, int32_t code_bits, int32_t threads) {
     if (lsh_packed_directory_bits(n_items, code_bits) == code_bits) return 0;
     int32_t workers = threads < n_tables ? threads : n_tables;
-    return workers * n_items * (int64_t)(2 * sizeof(pair));
+    return workers * n_items * (int64_t)(2 * sizeof(uint64_t));
 }
 
 static int valid(const lsh_packed *p) {
-    return p && p->n_items >= 0 && p->n_items < INT32_MAX && p->n_ids >= 0 && p->n_ids < INT32_MAX && p->n_tables >= 1 && p->code_bits >= 1 &&
-           p->code_bits <= 32 && p->directory_bits >= 0 && p->directory_bits <= p->code_bits &&
+    return p && p->n_items >= 0 && p->n_items < INT32_MAX && p->n_ids >= 0 && p->n_ids < INT32_MAX &&
+           p->n_tables >= 1 && p->code_bits >= 1 && p->code_bits <= 32 && p->directory_bits >= 0 && p->directory_bits <= p->code_bits &&
            p->directory_bits < 31 && p->directory && (p->ids || p->n_items == 0) &&
            (p->codes || p->directory_bits == p->code_bits || p->n_items == 0);
 }
@@ -88,7 +83,7 @@ lsh_status lsh_codes_transpose(const uint32_t *block, int64_t rows, int32_t n_ta
 typedef struct {
     const lsh_packed *tables;
     uint32_t *columns;
-    pair *scratch; /* (workers, 2, n_items), where codes are kept */
+    uint64_t *scratch; /* (workers, 2, n_items), where codes are kept */
 } build_job;
 
 /* Counting sort by the whole code: the directory is the counters. It is stable, so ids ascend in a bucket. */
@@ -107,48 +102,13 @@ static lsh_status count_sort(const lsh_packed *p, const uint32_t *codes, int32_t
     return LSH_OK;
 }
 
-/* Where each digit's codes begin, lowest digit first; returns the bits that are set in any code. */
-static uint32_t place_digits(const uint32_t *codes, int64_t n, int32_t n_digits, int32_t places[][DIGITS]) {
-    uint32_t seen = 0;
-    memset(places, 0, (size_t)n_digits * sizeof *places);
-    for (int64_t i = 0; i < n; i++) {
-        seen |= codes[i];
-        for (int32_t d = 0; d < n_digits; d++) places[d][codes[i] >> d * DIGIT_BITS & (DIGITS - 1)]++;
-    }
-    for (int32_t d = 0; d < n_digits; d++) {
-        for (int32_t value = 0, begin = 0; value < DIGITS; value++) {
-            int32_t count = places[d][value];
-            places[d][value] = begin;
-            begin += count;
-        }
-    }
-    return seen;
-}
-
-/* Radix sort by the whole code, lowest digit first (each pass is stable); returns which half of scratch holds the pairs,
- * NULL if a code is out of range. */
-static const pair *radix_sort(const lsh_packed *p, const uint32_t *codes, pair *scratch) {
-    int32_t places[MAX_DIGITS][DIGITS], n_digits = (p->code_bits + DIGIT_BITS - 1) / DIGIT_BITS;
-    int64_t n = p->n_items;
-    if (place_digits(codes, n, n_digits, places) & ~code_mask(p->code_bits)) return NULL;
-    pair *from = scratch, *to = scratch + n;
-    for (int64_t i = 0; i < n; i++) from[places[0][codes[i] & (DIGITS - 1)]++] = (pair){codes[i], (int32_t)i};
-    for (int32_t d = 1; d < n_digits; d++) {
-        for (int64_t i = 0; i < n; i++) to[places[d][from[i].code >> d * DIGIT_BITS & (DIGITS - 1)]++] = from[i];
-        pair *swap = from;
-        from = to;
-        to = swap;
-    }
-    return from;
-}
-
-/* Sorted pairs as arrays, and where each value of the codes' top bits begins. */
-static void unpack(const lsh_packed *p, const pair *pairs, uint32_t *codes, int32_t *ids, int32_t *directory) {
+/* Sorted keys (code << 32 | id) as arrays, and where each value of the codes' top bits begins. */
+static void unpack(const lsh_packed *p, const uint64_t *keys, uint32_t *codes, int32_t *ids, int32_t *directory) {
     int32_t shift = p->code_bits - p->directory_bits;
     int64_t buckets = directory_size(p) - 1, next = 0;
     for (int64_t i = 0; i < p->n_items; i++) {
-        codes[i] = pairs[i].code;
-        ids[i] = pairs[i].id;
+        codes[i] = (uint32_t)(keys[i] >> 32);
+        ids[i] = (int32_t)keys[i];
         for (int64_t top = (int64_t)((uint64_t)codes[i] >> shift); next <= top; next++) directory[next] = (int32_t)i;
     }
     for (; next <= buckets; next++) directory[next] = (int32_t)p->n_items;
@@ -166,7 +126,8 @@ static lsh_status build_tables(void *context, int64_t begin, int64_t end, int32_
             if (status != LSH_OK) return status;
             continue;
         }
-        const pair *sorted = radix_sort(p, codes, job->scratch + 2 * n * worker);
+        uint64_t *scratch = job->scratch + 2 * n * worker;
+        const uint64_t *sorted = radix_order(codes, n, p->code_bits, scratch, scratch + n);
         if (sorted == NULL) return LSH_OUT_OF_RANGE;
         unpack(p, sorted, p->codes + t * n, ids, directory);
     }
@@ -174,7 +135,7 @@ static lsh_status build_tables(void *context, int64_t begin, int64_t end, int32_
 }
 
 lsh_status lsh_packed_build(const lsh_packed *tables, uint32_t *columns, int32_t threads) {
-    if (!valid(tables) || threads < 1 || tables->bucket_size != 0) return LSH_INVALID;
+    if (!valid(tables) || threads < 1) return LSH_INVALID;
     build_job job = {tables, columns, NULL};
     int64_t scratch = lsh_packed_build_scratch(tables->n_items, tables->n_tables, tables->code_bits, threads);
     if (scratch > 0 && !(job.scratch = malloc((size_t)scratch))) return LSH_NO_MEMORY;
@@ -184,23 +145,6 @@ lsh_status lsh_packed_build(const lsh_packed *tables, uint32_t *columns, int32_t
 }
 
 /* ---- check and lookup ---- */
-
-static int ids_in_range(const int32_t *ids, int64_t n, int64_t n_ids) {
-    int bad = 0;
-    for (int64_t i = 0; i < n; i++) bad |= (uint32_t)ids[i] >= (uint32_t)n_ids;
-    return !bad;
-}
-
-static int bounded_table_sound(const lsh_packed *p, int64_t t) {
-    int64_t buckets = directory_size(p) - 1, room = p->bucket_size;
-    const int32_t *sizes = p->directory + t * buckets, *ids = p->ids + t * buckets * room;
-    int64_t total = 0;
-    for (int64_t c = 0; c < buckets; c++) {
-        if (sizes[c] < 0 || !ids_in_range(ids + c * room, sizes[c] < room ? sizes[c] : room, p->n_ids)) return 0;
-        total += sizes[c];
-    }
-    return total == p->n_items;
-}
 
 static int table_sound(const lsh_packed *p, int64_t t) {
     int64_t n = p->n_items, buckets = directory_size(p) - 1;
@@ -221,7 +165,7 @@ static lsh_status check_tables(void *context, int64_t begin, int64_t end, int32_
     const lsh_packed *p = context;
     (void)worker;
     for (int64_t t = begin; t < end; t++)
-        if (!(p->bucket_size ? bounded_table_sound(p, t) : table_sound(p, t))) return LSH_OUT_OF_RANGE;
+        if (!table_sound(p, t)) return LSH_OUT_OF_RANGE;
     return LSH_OK;
 }
 
@@ -236,11 +180,6 @@ int64_t lsh_packed_bucket(const lsh_packed *tables, int32_t table, uint32_t code
     uint64_t top = (uint64_t)code >> shift;
     *begin = table * n;
     if (top >= (uint64_t)buckets) return 0;
-    if (tables->bucket_size) {
-        *begin = (table * buckets + code) * tables->bucket_size;
-        int64_t size = tables->directory[table * buckets + code];
-        return size < tables->bucket_size ? size : tables->bucket_size;
-    }
     const int32_t *directory = tables->directory + table * (buckets + 1) + top;
     int64_t first = directory[0], last = directory[1];
     *begin = table * n + first;
@@ -257,12 +196,8 @@ int64_t lsh_packed_bucket_checked(const lsh_packed *tables, int32_t table, uint3
     int64_t top = (int64_t)((uint64_t)code >> (tables->code_bits - tables->directory_bits));
     *begin = 0;
     if (top >= buckets) return 0;
-    if (tables->bucket_size) {
-        if (tables->directory[table * buckets + top] < 0) return -1;
-    } else {
-        const int32_t *directory = tables->directory + table * (buckets + 1) + top;
-        if (directory[0] < 0 || directory[0] > directory[1] || directory[1] > n) return -1;
-    }
+    const int32_t *directory = tables->directory + table * (buckets + 1) + top;
+    if (directory[0] < 0 || directory[0] > directory[1] || directory[1] > n) return -1;
     int64_t length = lsh_packed_bucket(tables, table, code, begin);
     return length >= 0 && ids_in_range(tables->ids + *begin, length, tables->n_ids) ? length : -1;
 }
@@ -290,7 +225,7 @@ static lsh_status forward_tables(void *context, int64_t begin, int64_t end, int3
 }
 
 lsh_status lsh_packed_forward(const lsh_packed *tables, uint32_t *codes, int32_t threads) {
-    if (!valid(tables) || tables->bucket_size) return LSH_INVALID;
+    if (!valid(tables)) return LSH_INVALID;
     forward_job job = {tables, codes};
     return lsh_parallel_for(tables->n_tables, 1, threads, forward_tables, &job);
 }

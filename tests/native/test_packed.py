@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lshsample._native import core
+from lshsample._native.packed import PackedTables, build_packed, memory_need
+from lshsample._native.reader import NativeReader
 from lshsample._native.sample import StageCall, Workspaces, run_plan
-from lshsample._native.tables import PackedTables, build_packed, memory_need
 from lshsample.errors import NativeError, PluginError
 
 SIZES = (1, 2, 3, 7, 17, 33, 129, 1000)
@@ -24,7 +25,7 @@ def random_codes(rng, n, n_tables, bits):
 
 
 def retrieve(packed, codes, threads=1):
-    call = StageCall(op="RETRIEVE", place=0, tables=packed, codes=np.ascontiguousarray(codes))
+    call = StageCall(op="RETRIEVE", place=0, reader=NativeReader(packed), codes=np.ascontiguousarray(codes))
     places = Workspaces(packed.n_items)
     return run_plan(
         [call], len(codes), packed.n_items, seed=0, step=0, pooled=False, threads=threads, workspaces=places

@@ -1,4 +1,4 @@
-"""Packed hash tables: building, checking, and the arrays that the C core reads."""
+"""Packed hash tables: the immutable base, its build, its checks and its arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from lshsample._native import core
 from lshsample._native.core import ffi, lib
 from lshsample.errors import PluginError
 
-__all__ = ["MemoryNeed", "PackedTables", "build_packed", "memory_need"]
+__all__ = ["MemoryNeed", "PackedTables", "block_rows", "build_packed", "directory_bits", "memory_need"]
+__all__ += ["packed_shapes"]
 
 Codes = npt.NDArray[np.uint32]
 
@@ -52,17 +53,13 @@ class PackedTables:
     n_items, code_bits : int
         Ids per table, bits of a code.
     ids : (n_tables, n_items) int32 array
-        A permutation of the ids per table; of bounded tables (n_tables, 2**code_bits * bucket_size), the
-        places of the buckets.
+        A permutation of the ids per table.
     codes : (n_tables, n_items) uint32 array or None
         The sorted codes; None where the directory names each bucket.
     directory : (n_tables, 2**directory_bits + 1) int32 array
-        Where the run of each value of the top bits begins; of bounded tables (n_tables, 2**code_bits), how
-        many ids each bucket has had.
+        Offsets: where the run of each value of the top bits begins.
     n_ids : int
         Ids are below it; by default n_items.
-    bucket_size : int
-        The most ids that a bucket keeps; 0 for all of them.
     untrusted : bool
         The arrays were not checked, so that lookups check what they read.
     """
@@ -73,8 +70,12 @@ class PackedTables:
     codes: Codes | None
     directory: npt.NDArray[np.int32]
     n_ids: int = attrs.field(default=attrs.Factory(lambda self: self.n_items, takes_self=True))
-    bucket_size: int = 0
     untrusted: bool = False
+
+    @property
+    def bucket_size(self) -> None:
+        """No bucket loses an id."""
+        return None
 
     @property
     def n_tables(self) -> int:
@@ -82,14 +83,15 @@ class PackedTables:
         return len(self.ids)
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of the arrays."""
-        return self.ids.nbytes + self.directory.nbytes + (0 if self.codes is None else self.codes.nbytes)
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays by the names that they have in a file."""
+        named = {"ids": self.ids, "directory": self.directory}
+        return named if self.codes is None else {**named, "codes": self.codes}
 
     @property
-    def directory_bits(self) -> int:
-        """Bits of a code that the directory names."""
-        return directory_bits(self.n_items, self.code_bits, self.bucket_size)
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return sum(array.nbytes for array in self.arrays.values())
 
     def renamed(self, names: npt.NDArray[np.int32]) -> PackedTables:
         """The same with ``names[i]`` in the place of id i; names ascend, so that the order stays."""
@@ -101,8 +103,8 @@ class PackedTables:
         """A ``lsh_packed *`` over the arrays, which must outlive its use."""
         packed = ffi.new("lsh_packed *")
         packed.n_items, packed.n_tables, packed.code_bits = self.n_items, self.n_tables, self.code_bits
-        packed.directory_bits, packed.n_ids = self.directory_bits, self.n_ids
-        packed.bucket_size, packed.untrusted = self.bucket_size, self.untrusted
+        packed.directory_bits = directory_bits(self.n_items, self.code_bits)
+        packed.n_ids, packed.untrusted = self.n_ids, self.untrusted
         packed.ids = core.pointer("int32_t *", self.ids)
         packed.codes = core.pointer("uint32_t *", self.codes)
         packed.directory = core.pointer("int32_t *", self.directory)
@@ -110,48 +112,42 @@ class PackedTables:
 
     def is_sound(self, threads: int) -> bool:
         """Whether arrays from outside keep every promise of the layout, so that no lookup can leave them."""
-        wanted = array_shapes(self.n_items, self.n_tables, self.code_bits, self.bucket_size)
-        shapes = (self.ids.shape, None if self.codes is None else self.codes.shape, self.directory.shape)
-        if shapes != wanted:
+        shapes = {name: array.shape for name, array in self.arrays.items()}
+        if shapes != packed_shapes(self.n_items, self.n_tables, self.code_bits):
             return False
         return bool(lib.lsh_packed_check(self.struct(), threads) == lib.LSH_OK)
 
 
-def directory_bits(n_items: int, code_bits: int, bucket_size: int = 0) -> int:
+def directory_bits(n_items: int, code_bits: int) -> int:
     """Bits of the directory over n_items codes."""
-    return code_bits if bucket_size else int(lib.lsh_packed_directory_bits(n_items, code_bits))
+    return int(lib.lsh_packed_directory_bits(n_items, code_bits))
 
 
-Shape = tuple[int, ...]
-
-
-def array_shapes(
-    n_items: int, n_tables: int, code_bits: int, bucket_size: int = 0
-) -> tuple[Shape, Shape | None, Shape]:
-    """The shapes of ids, codes and directory."""
-    if bucket_size:
-        return (n_tables, bucket_size << code_bits), None, (n_tables, 1 << code_bits)
+def packed_shapes(n_items: int, n_tables: int, code_bits: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of the arrays, by the names that they have in a file."""
     bits = directory_bits(n_items, code_bits)
-    shape = (n_tables, n_items)
-    return shape, None if bits == code_bits else shape, (n_tables, 2**bits + 1)
+    shapes: dict[str, tuple[int, ...]] = {"ids": (n_tables, n_items), "directory": (n_tables, 2**bits + 1)}
+    if bits < code_bits:
+        shapes["codes"] = (n_tables, n_items)
+    return shapes
 
 
 def empty_packed(n_items: int, n_tables: int, code_bits: int, n_ids: int) -> PackedTables:
     """Tables whose arrays are still to be written."""
-    ids, codes, directory = array_shapes(n_items, n_tables, code_bits)
+    shapes = packed_shapes(n_items, n_tables, code_bits)
     return PackedTables(
         n_items=n_items,
         code_bits=code_bits,
-        ids=np.empty(ids, np.int32),
-        codes=None if codes is None else np.empty(codes, np.uint32),
-        directory=np.empty(directory, np.int32),
+        ids=np.empty(shapes["ids"], np.int32),
+        codes=np.empty(shapes["codes"], np.uint32) if "codes" in shapes else None,
+        directory=np.empty(shapes["directory"], np.int32),
         n_ids=n_ids,
     )
 
 
 def memory_need(n_items: int, n_tables: int, code_bits: int, threads: int) -> MemoryNeed:
     """Bytes that :func:`build_packed` takes for these sizes."""
-    bits: int = lib.lsh_packed_directory_bits(n_items, code_bits)
+    bits = directory_bits(n_items, code_bits)
     column = 4 * n_items * n_tables
     directory = 4 * (2**bits + 1) * n_tables
     kept = column if bits < code_bits else 0
@@ -214,7 +210,7 @@ def build_packed(
             threads,
         )
         _check(status, code_bits, label)
-    bits = int(lib.lsh_packed_directory_bits(n_items, code_bits))
+    bits = directory_bits(n_items, code_bits)
     tables = PackedTables(
         n_items=n_items,
         code_bits=code_bits,
