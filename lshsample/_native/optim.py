@@ -16,7 +16,7 @@ from lshsample._native.arrays import Float32, Int32, matrix, row_ids
 from lshsample._native.convert import Rounding, rounding_pointer
 from lshsample._native.core import check, ffi, lib, pointer, threads_or_default
 from lshsample._native.slots import Slots, array_struct
-from lshsample._native.unchecked import dense, ids_pointer
+from lshsample._native.unchecked import dense
 from lshsample.errors import ArgumentError
 
 __all__ = [
@@ -208,7 +208,8 @@ def check_update(rows: Int32 | None, gradient: Float32, n_rows: int, columns: in
 
 def sgd_unchecked(store: Slots, rows: Int32 | None, grad: Float32, lr: float, threads: int) -> None:
     """:func:`sgd_rows` without a check of its arguments."""
-    status = lib.lsh_sgd_rows(store.struct, ids_pointer(rows), dense(grad), lr, ffi.NULL, threads)
+    ids = ffi.NULL if rows is None else ffi.from_buffer("int32_t *", rows)
+    status = lib.lsh_sgd_rows(store.struct, ids, dense(grad), lr, ffi.NULL, threads)
     if status:
         check(status, "sgd_rows")
 
@@ -217,7 +218,8 @@ def adagrad_unchecked(
     store: Slots, rows: Int32 | None, grad: Float32, lr: float, eps: float, threads: int
 ) -> None:
     """:func:`adagrad_rows` without a check of its arguments."""
-    status = lib.lsh_adagrad_rows(store.struct, ids_pointer(rows), dense(grad), lr, eps, ffi.NULL, threads)
+    ids = ffi.NULL if rows is None else ffi.from_buffer("int32_t *", rows)
+    status = lib.lsh_adagrad_rows(store.struct, ids, dense(grad), lr, eps, ffi.NULL, threads)
     if status:
         check(status, "adagrad_rows")
 
@@ -234,7 +236,7 @@ def adam_unchecked(
     threads: int,
 ) -> None:
     """:func:`adam_rows` without a check of its arguments."""
-    ids = ids_pointer(rows)
+    ids = ffi.NULL if rows is None else ffi.from_buffer("int32_t *", rows)
     status = lib.lsh_adam_rows(store.struct, ids, dense(grad), lr, beta1, beta2, eps, step, ffi.NULL, threads)
     if status:
         check(status, "adam_rows")

@@ -49,10 +49,6 @@ def ids_pointer(ids: Int32 | None) -> Any:
     return _NULL if ids is None else _from_buffer("int32_t *", ids)
 
 
-def _vector(bias: Slots | None) -> tuple[Any, int]:
-    return _NO_VECTOR if bias is None else bias.vector
-
-
 def _csr(x: Any) -> Any:
     """An ``lsh_csr *`` over a checked CSR array."""
     indptr, indices, values = x.indptr, x.indices, x.data
@@ -82,7 +78,8 @@ def matmul_nt(a: Any, weights: Slots, rows: Any, bias: Slots | None, out: Any, t
     bias : Slots or None
     threads : int
     """
-    status = lib.lsh_matmul_nt(a, weights.view, rows, *_vector(bias), out, threads)
+    first, stride = _NO_VECTOR if bias is None else bias.vector
+    status = lib.lsh_matmul_nt(a, weights.view, rows, first, stride, out, threads)
     if status:
         check(status, "matmul_nt")
 
@@ -114,7 +111,8 @@ def csr_matmul(x: sp.csr_array, weights: Slots, bias: Slots | None, threads: int
     """``x @ weights + bias`` for CSR rows."""
     view = _csr(x)
     result = _empty((view.rows, weights.columns), np.float32)
-    status = lib.lsh_csr_matmul(view[0], weights.view, *_vector(bias), dense(result), threads)
+    first, stride = _NO_VECTOR if bias is None else bias.vector
+    status = lib.lsh_csr_matmul(view[0], weights.view, first, stride, dense(result), threads)
     if status:
         check(status, "csr_matmul")
     return result
@@ -144,8 +142,9 @@ def csr_sampled_matmul(
 ) -> Float32:
     """``h[i] . weights[ids[t]] + bias[ids[t]]`` for t in row i of indptr, h an ``lsh_dense``."""
     values = _empty(ids.size, np.float32)
+    first, stride = _NO_VECTOR if bias is None else bias.vector
     status = lib.lsh_csr_sampled_matmul(
-        h, weights.view, *_vector(bias), _from_buffer("int64_t *", indptr),
+        h, weights.view, first, stride, _from_buffer("int64_t *", indptr),
         _from_buffer("int32_t *", ids), _from_buffer("float *", values), threads,
     )  # fmt: skip
     if status:

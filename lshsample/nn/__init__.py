@@ -1,33 +1,30 @@
-"""Networks of dense and sampled layers: the builder, its layers, losses, optimizers and schedules."""
+"""Networks of dense and sampled layers: the builder, its layers, losses, optimizers and schedules.
+
+Activations, losses, optimizers and schedules are exported as their modules list them, so that a new one is
+listed once.
+"""
 
 from __future__ import annotations
 
-from lshsample.nn.activations import ACTIVATIONS, Activation, Linear, Relu, Tanh
+from lshsample.nn import activations, losses, optimizers, schedules
+from lshsample.nn.activations import *  # noqa: F403
 from lshsample.nn.batches import Batch, FeatureRows
 from lshsample.nn.dense import Dense
 from lshsample.nn.inputs import Input, Sparse
 from lshsample.nn.layer import LAYERS, BuildContext, BuiltLayer, InputLayer, Layer, OutputLayer
-from lshsample.nn.losses import LOSSES, Logits, Loss, Sigmoid, Softmax, loss_in_parts
+from lshsample.nn.losses import *  # noqa: F403
 from lshsample.nn.names import NameTable
 from lshsample.nn.network import Network, StepReport
 from lshsample.nn.network_spec import NetworkSpec
-from lshsample.nn.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, Optimizer
+from lshsample.nn.optimizers import *  # noqa: F403
 from lshsample.nn.parameter import Parameter, Update
 from lshsample.nn.sampled import Sampled
-from lshsample.nn.schedules import SCHEDULES, LearningRate, Schedule
+from lshsample.nn.schedules import *  # noqa: F403
 from lshsample.nn.signals import Block, LossGradient, Run
 from lshsample.sampling import Rehash
 
 __all__ = [
-    "ACTIVATIONS",
     "LAYERS",
-    "LOSSES",
-    "OPTIMIZERS",
-    "SCHEDULES",
-    "SGD",
-    "Activation",
-    "Adagrad",
-    "Adam",
     "Batch",
     "Block",
     "BuildContext",
@@ -37,27 +34,20 @@ __all__ = [
     "Input",
     "InputLayer",
     "Layer",
-    "LearningRate",
-    "Linear",
-    "Logits",
-    "Loss",
     "LossGradient",
     "NameTable",
     "Network",
     "NetworkSpec",
-    "Optimizer",
     "OutputLayer",
     "Parameter",
     "Rehash",
-    "Relu",
     "Run",
     "Sampled",
-    "Schedule",
-    "Sigmoid",
-    "Softmax",
     "Sparse",
     "StepReport",
-    "Tanh",
     "Update",
-    "loss_in_parts",
 ]
+__all__ += activations.__all__
+__all__ += losses.__all__
+__all__ += optimizers.__all__
+__all__ += schedules.__all__

@@ -90,7 +90,7 @@ class Logits:
         UnsupportedError
             If a label is not among the active units, and is not expected elsewhere.
         """
-        indptr = indptr_of(labels)
+        indptr: Int64 = labels.indptr  # type: ignore[assignment]
         weights = np.ascontiguousarray(weights, np.float32)
         if weights.shape != labels.indices.shape:
             raise ArgumentError(
@@ -239,8 +239,7 @@ class Softmax(_CompiledLoss):
 
     def label_weights(self, labels: sp.csr_array) -> Float32:
         """1 / the row's number of labels."""
-        indptr = indptr_of(labels)
-        lengths = indptr[1:] - indptr[:-1]
+        lengths = labels.indptr[1:] - labels.indptr[:-1]
         weights: Float32 = (1.0 / np.maximum(lengths, 1)).astype(np.float32)
         return weights.repeat(lengths)
 
@@ -285,4 +284,4 @@ def _missing(
     if not len(keys):
         return np.ones(len(sought), bool)
     missing = keys[np.minimum(places, len(keys) - 1)] != sought
-    return missing if missing.any() else None
+    return missing if np.count_nonzero(missing) else None

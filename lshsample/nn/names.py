@@ -158,11 +158,11 @@ class NameTable(Generic[T]):
         return {self.kind: name, **{key: value for key, value in options.items() if value is not None}}
 
     def shortest(self, instance: T) -> str | dict[str, Any]:
-        """The name alone where it says all, else plain data."""
+        """The name alone where all fields have their defaults, else plain data."""
         data = self.to_data(instance)
         defaults = {field.name: field.default for field in attrs.fields(cast(Any, type(instance)))}
-        said = {key for key, value in data.items() if key not in defaults or value != defaults[key]}
-        return str(data[self.kind]) if said == {self.kind} else data
+        options = {key: value for key, value in data.items() if key != self.kind}
+        return data if any(options[key] != defaults[key] for key in options) else str(data[self.kind])
 
     def validator(self, spec: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         """Whether a field holds one of the names, those that were added since included."""

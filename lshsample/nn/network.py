@@ -240,7 +240,7 @@ class Network:
             x, backward = layer.forward(x, run)
             backwards.append(backward)
         signal, log_inclusion, last = output.logits(x, run)  # type: ignore[union-attr]
-        rows, active = max(len(indptr_of(y)) - 1, 1), values_of(signal).size
+        rows, active = max(len(y.indptr) - 1, 1), values_of(signal).size
         hits = _hits(signal, y) if count_hits else None
         logits = Logits.of(signal, y, self.loss.label_weights(y), log_inclusion)
         loss = float(self.loss.apply(logits, run.threads).sum(dtype=np.float64)) / rows
@@ -299,7 +299,7 @@ class Network:
         sampler : Sampler, optional
             Of ``mode="sampled"``: scores what this finds for each row, instead of the last layer's own
             tables. It is bound to as many items as there are labels, such as ``Retrieve(probes=8)`` over
-            tables of ``network.output.weights.weights``.
+            tables of ``network.output.unit_vectors()``.
         batch_size : int
             Rows that are computed together; the result does not depend on it, unless a stage of ``sampler``
             draws at random.
@@ -470,7 +470,7 @@ class Network:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network to a folder: a manifest in JSON and its weights as safetensors.
 
-        An older network in the folder is replaced at one instant, and stays if anything fails before.
+        An older network in the folder is replaced atomically, and kept if anything fails before.
 
         Raises
         ------

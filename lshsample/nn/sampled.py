@@ -41,7 +41,7 @@ from lshsample.nn.signals import (
     from_dense,
     values_of,
 )
-from lshsample.sampling import ActiveSet, Rehash
+from lshsample.sampling import Rehash
 
 __all__ = ["ACTIVE_SETS", "IMPORTANCE", "Sampled", "SampledLayer"]
 
@@ -93,8 +93,8 @@ class Sampled(Layer):
     importance : str
         ``"off"``: the loss is over the active set as it is, which ranks better where few of the units are
         active (measured: docs/probabilities.md). ``"auto"``: corrected by inclusion probabilities where the
-        pipeline has a law, so that its sums estimate those over all units without bias. ``"on"``: the same,
-        and a pipeline without a law is refused.
+        pipeline has them, so that its sums estimate those over all units without bias. ``"on"``: the same,
+        and a pipeline without inclusion probabilities is refused.
     rehash : Rehash
         When its tables are built anew.
     bias, dropout, init_scale
@@ -203,14 +203,6 @@ class SampledLayer(OutputLayer):
         """Take tables back as they were."""
         self.active.restore(state, path, self.weights.weights)
 
-    def _sample(self, h: Float32, run: Run) -> ActiveSet:
-        """The active set of a batch."""
-        try:
-            return self.active.draw(h, run)
-        except ArgumentError as error:
-            self._diverged(h, error)
-            raise
-
     def _diverged(self, h: Float32 | None, error: ArgumentError) -> None:
         """Raise DivergenceError where a sampler failed because numbers grew beyond float32.
 
@@ -245,7 +237,11 @@ class SampledLayer(OutputLayer):
         if not run.sampled:
             y, backward = self._pooled(x, h, None, run)
             return y, None, backward
-        active = self._sample(h, run)
+        try:
+            active = self.active.draw(h, run)
+        except ArgumentError as error:
+            self._diverged(h, error)
+            raise
         if active.pooled:
             whole = len(active.ids) == self.units
             y, backward = self._pooled(x, h, None if whole else active.ids, run)

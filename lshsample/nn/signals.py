@@ -87,7 +87,7 @@ class Run:
     threads : int
         Threads of the kernels; the result does not depend on it.
     seed, step : int
-        Name the random draws (samplers, dropout).
+        Determine the random draws (samplers, dropout).
     training : bool
         Whether dropout applies.
     sampled : bool

@@ -42,7 +42,7 @@ class Restored:
 def write_checkpoint(
     path: str | PathLike[str], network: Network, settings: TrainingSettings, state: RunState
 ) -> None:
-    """Write a checkpoint in the place of the one before, at one instant.
+    """Replace the checkpoint of a folder atomically.
 
     Raises
     ------

@@ -142,7 +142,9 @@ class Trainer:
         """
         fixed = set(options) & {field.name for field in attrs.fields(TrainingSettings)}
         if fixed:
-            raise ArgumentError(sorted(fixed)[0], options[sorted(fixed)[0]], "nothing: a checkpoint says it")
+            raise ArgumentError(
+                sorted(fixed)[0], options[sorted(fixed)[0]], "left out, as the checkpoint holds it"
+            )
         restored = read_checkpoint(path)
         settings = restored.settings
         trainer = cls(restored.network, **{"checkpoint": path, **options})
@@ -265,7 +267,8 @@ class Trainer:
         """Bytes by purpose that a run takes beside the data; what is allocated is not counted again."""
         slots = self.settings.optimizer.slots
         needed = self.network.memory_needed(slots, self.settings.batch_size, self.threads)
-        if all(p.allocated and p.store.shape[1] == slots for p in self.network.parameters if p.trained):
+        trained = [p for p in self.network.parameters if p.trained]
+        if all(p.allocated and len(p.slots.dtypes) == slots for p in trained):
             needed["parameters"] = 0
         if self.checkpoint is not None:
             needed["checkpoint"] = 8 << 20
@@ -411,7 +414,7 @@ class Trainer:
         return "max_seconds" if state.seconds >= self.max_seconds else None
 
     def _end_epoch(self, held_out: Validation | None) -> str | None:
-        """Validate, record, tell the callbacks."""
+        """Validate, record, call the callbacks."""
         measured: dict[str, float] = {}
         if held_out is not None:
             measured = self.network.evaluate(*held_out, threads=self.threads)

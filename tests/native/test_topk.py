@@ -43,6 +43,8 @@ def test_columns_are_searched_as_the_rows_of_the_transpose(isa, rng, m, n, d, k)
         layers.top_k(h, w, bias, n + 1, by_columns=True)
     with pytest.raises(ArgumentError, match=f"weights: given {d} rows"):
         layers.top_k(np.zeros((m, d + 1), np.float32), w, bias, k, by_columns=True)
+
+
 @pytest.mark.parametrize(("m", "n", "d", "k"), [(1, 1, 1, 1), (7, 5000, 31, 10), (2, 40, 300, 3)])
 def test_bfloat16_weights(isa, rng, m, n, d, k):
     """As over the same weights in float32, to the bit."""
