@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from lshsample import specs
+from lshsample import memory, specs
 from lshsample._native import core
 from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.nn import bundle
@@ -21,7 +21,6 @@ from lshsample.training.callbacks import Callback
 from lshsample.training.checkpoint import CHECKPOINT, read_checkpoint
 from lshsample.training.history import History
 from lshsample.training.loop import Loop, Validation
-from lshsample.training.memory import check_memory
 from lshsample.training.run_state import RunState, TrainingData, fingerprint
 from lshsample.training.settings import Settings
 
@@ -173,7 +172,8 @@ class Trainer:
             self.state = RunState()
         self._restored = False
         self._check_data(data)
-        check_memory(self.memory_needed(), self.memory_limit)
+        advice = "Fewer units, a smaller batch or n_active, fewer tables, or a plainer optimizer need less"
+        memory.require_budget(self.memory_needed(), "training", limit=self.memory_limit, advice=advice)
         if self.checkpoint is not None:
             bundle.claim(self.checkpoint, CHECKPOINT)
         if self.state.step == 0:
