@@ -11,7 +11,8 @@ from rich.table import Column, Table
 
 import lshsample
 from lshsample._native import core
-from lshsample.cli.app import output
+from lshsample._native.sources import stale_extensions
+from lshsample.cli.app import console, output
 from lshsample.family import FamilySpec, HashFamily
 from lshsample.plugin import get_include
 from lshsample.registry import default_registry
@@ -79,3 +80,5 @@ def info() -> None:
     table.add_row("instruction set", f"{core.isa()} (of {', '.join(core.available_isas())})")
     table.add_row("C headers", get_include())
     output.print(table)
+    for message in stale_extensions():
+        console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)
