@@ -46,7 +46,7 @@ def data(tmp_path_factory):
     return path
 
 
-def test_the_ends_bound_every_family():
+def test_the_baselines_bound_every_family():
     workload = Workload.synthetic(600, 24, 20)
     contenders = [
         Contender.parse(name) for name in ("simhash", "dwta:window=4", "simhash:projection=gaussian")
@@ -85,7 +85,7 @@ def test_estimates_get_worse_with_fewer_draws():
     assert 0 < many.estimator_error < 0.5 * few.estimator_error
 
 
-def test_a_family_that_refuses_the_rows_is_told_with_its_reason():
+def test_a_family_that_refuses_the_rows_is_reported_with_its_reason():
     wide = sp.random_array((60, 70_000), density=1e-3, format="csr", dtype=np.float32, rng=1)
     figures, refused = compare(
         [Contender.parse("simhash")],
@@ -97,7 +97,7 @@ def test_a_family_that_refuses_the_rows_is_told_with_its_reason():
 
 
 @pytest.mark.parametrize("text", ["simhahs", "simhash:projection", "", "e2lsh:width=2,width=3"])
-def test_contenders_that_there_are_not(text):
+def test_unknown_contenders_are_refused(text):
     with pytest.raises(ArgumentError, match="family: given"):
         Contender.parse(text)
 
@@ -123,9 +123,9 @@ def test_the_command(data, tmp_path):
         "compare", data, *words, "--queries", 20, "--json", tmp_path / "c.json", "--plots", tmp_path / "p"
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads((tmp_path / "c.json").read_text())
-    assert told["workload"] == {"name": "rows of rows.txt", "items": 180, "dim": 30}
-    assert {one["label"] for one in told["figures"]} == {"exact", "uniform", "simhash", wrapped}
+    result = json.loads((tmp_path / "c.json").read_text())
+    assert result["workload"] == {"name": "rows of rows.txt", "items": 180, "dim": 30}
+    assert {one["label"] for one in result["figures"]} == {"exact", "uniform", "simhash", wrapped}
     assert wrapped in done.stdout
     assert "…" not in done.stdout, "figures are cut off"
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == [
@@ -215,9 +215,9 @@ def test_benchmarks_on_a_data_file_under_pytest_benchmark(tmp_path, data):
     words = ["-p", "no:xdist", "--benchmark-only", "--benchmark-json", result, "--lshsample-data", data]
     done = run_pytest(tmp_path, *words)
     assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads(result.read_text())["benchmarks"]
-    assert len({one["group"] for one in told}) == 3
-    assert {"recall", "candidates", "estimator_error"} <= set().union(*(one["extra_info"] for one in told))
+    runs = json.loads(result.read_text())["benchmarks"]
+    assert len({one["group"] for one in runs}) == 3
+    assert {"recall", "candidates", "estimator_error"} <= set().union(*(one["extra_info"] for one in runs))
 
 
 def test_the_plugin_disturbs_no_other_suite():
@@ -235,12 +235,12 @@ def test_tune_prints_goal_predicted_and_observed(tmp_path):
     done = command(*synthetic, *goal)
     assert done.returncode == 0, done.stderr
     assert "predicted" in done.stdout
-    told = json.loads((tmp_path / "t.json").read_text())
-    assert told["predicted"]["recall"] >= 0.7
-    assert told["observed"]["memory_bytes"] == told["predicted"]["memory_bytes"] <= 2_000_000
-    assert type(family_from_json(told["family"])).__name__ == "SimHash"
-    assert told["observed"]["relative_error"] is None  # of sparse directions the law holds nearly
-    assert parse_pipeline(told["sampler"]).stages
+    result = json.loads((tmp_path / "t.json").read_text())
+    assert result["predicted"]["recall"] >= 0.7
+    assert result["observed"]["memory_bytes"] == result["predicted"]["memory_bytes"] <= 2_000_000
+    assert type(family_from_json(result["family"])).__name__ == "SimHash"
+    assert result["observed"]["relative_error"] is None  # of sparse directions the law holds nearly
+    assert parse_pipeline(result["sampler"]).stages
     refused = command(*synthetic, "--recall", 0.9, "--size", 3)
     assert refused.returncode == 2
     assert "a cap of 3 ids leaves a recall of at most" in refused.stderr
