@@ -243,4 +243,4 @@ def test_tune_prints_goal_predicted_and_observed(tmp_path):
     assert parse_pipeline(result["sampler"]).stages
     refused = command(*synthetic, "--recall", 0.9, "--size", 3)
     assert refused.returncode == 2
-    assert "a cap of 3 ids leaves a recall of at most" in refused.stderr
+    assert "with a cap of 3 ids recall is at most" in refused.stderr

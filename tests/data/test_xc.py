@@ -227,22 +227,22 @@ def test_values_just_between_two_floats_are_rounded_exactly(tmp_path):
 
 FAULTS = [
     (b"", 0, 0, "the file is empty"),
-    (b"2 3\n", 1, 1, "bad header '2 3': wanted three integers"),
+    (b"2 3\n", 1, 1, "bad header '2 3': expected three integers"),
     (b"a b c\n", 1, 1, "bad header"),
     (b"-1 3 3\n", 1, 1, "bad header"),
     (b"1 2147483648 3\n0 0:1\n", 1, 3, "at most 2147483647"),
     (b"2 3 3\n0 0:1\n", 3, 0, "ends after 1 samples, the header says 2; pass trust_rows=True"),
     (b"1 3 3\n0 0:1\n0 0:1\n", 3, 1, "more samples than the header's 1; pass trust_rows=True"),
-    (b"1 3 3\n3 0:1\n", 2, 1, "label '3' is out of range: wanted an id from 0 to 2"),
+    (b"1 3 3\n3 0:1\n", 2, 1, "label '3' is out of range: expected an id from 0 to 2"),
     (b"1 3 3\n0,7 0:1\n", 2, 3, "label '7' is out of range"),
-    (b"1 3 0\n0 0:1\n", 2, 1, "wanted none"),
-    (b"1 3 3\n0 3:1\n", 2, 3, "feature id 3 is out of range: wanted an id from 0 to 2"),
+    (b"1 3 0\n0 0:1\n", 2, 1, "expected none"),
+    (b"1 3 3\n0 3:1\n", 2, 3, "feature id 3 is out of range: expected an id from 0 to 2"),
     (b"1 3 3\n0 99999999999999999999999:1\n", 2, 3, "out of range"),
-    (b"1 3 3\nx 0:1\n", 2, 1, "label 'x': wanted a non-negative integer"),
+    (b"1 3 3\nx 0:1\n", 2, 1, "label 'x': expected a non-negative integer"),
     (b"1 3 3\n-1 0:1\n", 2, 1, "label '-1'"),
     (b"1 3 3\n0, 0:1\n", 2, 3, "label ''"),
     (b"1 3 3\n0,1.5 0:1\n", 2, 3, "label '1.5'"),
-    (b"1 3 3\n0 1\n", 2, 3, "'1': a colon is missing: wanted feature:value"),
+    (b"1 3 3\n0 1\n", 2, 3, "'1': a colon is missing: expected feature:value"),
     (b"1 3 3\n0 a:1\n", 2, 3, "feature id is not a non-negative integer"),
     (b"1 3 3\n0 -1:1\n", 2, 3, "feature id is not a non-negative integer"),
     (b"1 3 3\n0 0:1 1:\n", 2, 7, "not a decimal number"),
@@ -253,7 +253,7 @@ FAULTS = [
     (b"1 3 3\n0 1:nan\n", 2, 3, "not a finite float32"),
     (b"1 3 3\n0 1:-Infinity\n", 2, 3, "not a finite float32"),
     (b"1 3 3\n0 1:1e39\n", 2, 3, "not a finite float32"),
-    (b"1 3 3\n0 1:1 0:2 1:3\n", 2, 11, "feature 1 stands twice"),
+    (b"1 3 3\n0 1:1 0:2 1:3\n", 2, 11, "feature 1 occurs twice"),
     (b"1 3 3\n\x00\xff\x01 0:1\n", 2, 1, "binary data"),
     (b"1 3 3\n0 0:1\r 1:1\n", 2, 3, "not a decimal number"),
 ]
@@ -261,7 +261,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("text", "line", "column", "problem"), FAULTS, ids=[fault[3] for fault in FAULTS])
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
-def test_a_fault_is_told_with_its_place(tmp_path, text, line, column, problem, packed):
+def test_a_fault_is_reported_with_its_place(tmp_path, text, line, column, problem, packed):
     path = file_of(tmp_path, gzip.compress(text) if packed else text)
     with pytest.raises(DataFormatError, match=re.escape(problem)) as caught:
         read_xc(path)
@@ -350,7 +350,7 @@ def test_lines_beyond_every_bound_are_refused(tmp_path, monkeypatch):
 
 def test_an_id_with_many_zeros_in_front_is_that_id(tmp_path):
     path = file_of(tmp_path, b"1 3 3\n0 " + b"0" * 5000 + b"1:1 1:2\n")
-    with pytest.raises(DataFormatError, match="stands twice") as caught:
+    with pytest.raises(DataFormatError, match="occurs twice") as caught:
         read_xc(path)
     assert caught.value.column == 5007
 
@@ -428,7 +428,7 @@ class TestLibsvm:
     @pytest.mark.parametrize("header", [b"2 3", b"2 3 4 5", b"a b c", b"2 -3 4", b"2.0 3 4"])
     def test_a_bad_header_is_called_one(self, tmp_path, header):
         """No row of another format is words without a colon."""
-        with pytest.raises(DataFormatError, match=r"bad header .*: wanted three integers"):
+        with pytest.raises(DataFormatError, match=r"bad header .*: expected three integers"):
             load(file_of(tmp_path, header + b"\n0 0:1\n"))
 
 
