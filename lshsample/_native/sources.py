@@ -18,7 +18,7 @@ __all__ = ["EXTENSIONS", "REBUILD", "check_extension", "source_digest", "stale_e
 EXTENSIONS = {
     "lshsample._core": ("cext/**/*.[ch]", "cext/build_ffi.py"),
     "lshsample_families._kernels": (
-        "plugins/csrc/*.[ch]",
+        "plugins/csrc/**/*.[ch]",
         "plugins/csrc/build_ffi.py",
         "cext/include/**/*.h",
     ),
