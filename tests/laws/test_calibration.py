@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from lawful import (
+from law_cases import (
     DIM,
     LONG,
     NAMES,
