@@ -11,7 +11,7 @@ import json
 import tomllib
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import attrs
 import cattrs
@@ -30,6 +30,7 @@ __all__ = [
     "one_of",
     "parsed_json",
     "parsed_toml",
+    "read_as",
     "text",
     "to_dict",
     "to_json",
@@ -108,6 +109,14 @@ def write_as(cls: type[Any], write: Callable[[Any], Any]) -> None:
     _converter.register_unstructure_hook(cls, write)
 
 
+_readers: dict[type[Any], Callable[[Mapping[str, Any]], Any]] = {}
+
+
+def read_as(cls: type[S], read: Callable[[Mapping[str, Any]], S]) -> None:
+    """Specs of class ``cls`` are made from plain data by ``read``, the inverse of :func:`write_as`."""
+    _readers[cls] = read
+
+
 def to_dict(spec: Any) -> dict[str, Any]:
     """A spec as plain data, without fields that are None (TOML has no null)."""
     data = _converter.unstructure(spec)
@@ -116,6 +125,8 @@ def to_dict(spec: Any) -> dict[str, Any]:
 
 def from_dict(cls: type[S], data: Mapping[str, Any]) -> S:
     """A spec of class ``cls`` from plain data; unknown and missing keys are errors that name the key."""
+    if cls in _readers:
+        return cast(S, _readers[cls](data))
     known = {field.name: field for field in attrs.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in known:

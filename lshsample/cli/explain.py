@@ -47,7 +47,8 @@ def explain(
     if chosen.active.wants_frequencies:
         chosen.active.observe(data.y)
     query = network.layer_input(data.x[[row]], network.layers.index(chosen), threads=threads)
-    sampler = chosen.active.sampler(chosen.weights.weights)
+    chosen.active.refresh(chosen.weights.weights, 0, threads)
+    sampler = chosen.active.bound()
     last = chosen is network.output and sampler.pipeline.takes_include
     named = sp.csr_array(data.y[[row]]) if last else None
     explanation = sampler.explain(np.asarray(query), include=named)

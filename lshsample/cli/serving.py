@@ -10,10 +10,10 @@ from lshsample._native import core
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.family_text import parse_family
 from lshsample.nn import Network
-from lshsample.nn.active import default_bits
 from lshsample.nn.sampled import SampledLayer
 from lshsample.registry import family_of_bits, make_family
 from lshsample.sampling import Sampler, parse_pipeline
+from lshsample.sampling.functions import default_code_bits
 from lshsample.tables import HashTables
 
 __all__ = ["ServingFamily", "ServingPipeline", "ServingTables", "serving_sampler"]
@@ -51,7 +51,7 @@ def serving_sampler(
     stages = parse_pipeline(pipeline)
     name, options = parse_family(family, "--family")
     shape = {"dim": last.inputs, "n_tables": n_tables, "seed": network.spec.seed} | options
-    bits = default_bits(last.units)
+    bits = default_code_bits(last.units)
     chosen = make_family(name, **shape) if "n_hashes" in shape else family_of_bits(name, bits, **shape)
     network.allocate_for_prediction(core.threads_or_default(threads))
     tables = HashTables(chosen, threads=threads).build(last.weights.weights)

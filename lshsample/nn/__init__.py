@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lshsample.nn.network import Network
 from lshsample.nn.optimizers import SGD, Adagrad, Adam, LearningRate
-from lshsample.nn.rehash import Rehash
 from lshsample.nn.specs import Dense, Input, NetworkSpec, Sampled, Sparse
+from lshsample.sampling import Rehash
 
 __all__ = [
     "SGD",

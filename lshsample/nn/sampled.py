@@ -64,7 +64,7 @@ class SampledLayer:
         if not run.sampled:
             y, backward = self._pooled(x, h, None, run)
             return y, None, backward
-        active = self.active.sample(h, self.weights.weights, run)
+        active = self.active.draw(h, run)
         if active.pooled:
             whole = len(active.ids) == self.units
             y, backward = self._pooled(x, h, None if whole else active.ids, run)
@@ -135,6 +135,6 @@ class SampledLayer:
         """Logits, the gradient of the active rows and the dense input, for the expected size of the active
         set.
         """
-        active = self.active.expected(batch_size)
+        active = self.active.expected_size
         rows = active if self.spec.active_set == "batch" else min(active * batch_size, self.units)
         return 5 * (batch_size * active + rows * self.inputs) + 12 * batch_size * self.inputs

@@ -16,7 +16,7 @@ import tomli_w
 
 from lshsample import specs
 from lshsample.errors import ArgumentError
-from lshsample.nn.rehash import Rehash
+from lshsample.sampling import Rehash
 
 __all__ = [
     "ACTIVATIONS",

@@ -371,7 +371,7 @@ def test_manifests_of_others_are_refused(change, words, tmp_path):
 def test_a_model_whose_family_is_not_installed_names_its_folder(tmp_path, monkeypatch):
     """The plugin may be missing on the machine that serves."""
     make_network().save(tmp_path / "m")
-    monkeypatch.setattr("lshsample.nn.active.families", lambda: {"another": None})
+    monkeypatch.setattr("lshsample.family_text.families", lambda: {"another": None})
     with pytest.raises(CheckpointError, match="m: its network cannot be made here: family: given 'simhash'"):
         Network.load(tmp_path / "m")
 

@@ -67,7 +67,7 @@ STACKS = {
     "sample": {"active_set": "sample"},
     "deep": {"hidden": [Sampled(40, "relu", active_set="sample", **LSH), Dense(12, dropout=0.3)]},
     "fixed": {"rehash": Rehash(4, 0.0, new_functions=False)},
-    "drift": {"rehash": Rehash(2, 0.0, strategy="drift", threshold=0.05, sketch=9)},
+    "drift": {"rehash": {"first": 2, "growth": 0.0, "strategy": "drift", "threshold": 0.05, "sketch": 9}},
 }
 
 
