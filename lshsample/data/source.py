@@ -13,7 +13,7 @@ import attrs
 
 from lshsample.errors import DataFormatError
 
-__all__ = ["GZIP_MAGIC", "MAX_LINE", "Block", "LineSource"]
+__all__ = ["GZIP_MAGIC", "MAX_LINE", "LineSource", "TextBlock"]
 
 GZIP_MAGIC = b"\x1f\x8b"
 #: A longer line (or run of empty lines) is refused, which bounds the memory for any file.
@@ -23,7 +23,7 @@ _CHUNK = 2**20
 
 
 @attrs.frozen
-class Block:
+class TextBlock:
     """Complete lines of a file; ``text`` ends with a line end unless the last line of the file lacks one."""
 
     text: bytes
@@ -88,7 +88,7 @@ class LineSource:
         if not self._rest:
             raise self.fail("the file is empty", 0)
 
-    def blocks(self, block_bytes: int) -> Iterator[Block]:
+    def blocks(self, block_bytes: int) -> Iterator[TextBlock]:
         """Yield the remaining lines in blocks of about ``block_bytes`` bytes, at least one line each."""
         rest = self._rest
         self._rest = b""
@@ -112,8 +112,8 @@ class LineSource:
             if len(rest) > MAX_LINE:
                 raise self.fail(f"no sample ends within {MAX_LINE} bytes: not a text file of samples")
 
-    def _block(self, text: bytes) -> Block:
-        block = Block(text, self._lines_read + 1)
+    def _block(self, text: bytes) -> TextBlock:
+        block = TextBlock(text, self._lines_read + 1)
         self._lines_read += text.count(b"\n")
         return block
 

@@ -80,13 +80,13 @@ def test_a_run_that_is_cut_off_is_measured_as_it_is(
     lshsample: Any, small: list[object], files: Files, tmp_path: Path
 ) -> None:
     """Not as it was at the end of its last epoch: there may be none."""
-    run, told, again = tmp_path / "run", tmp_path / "told.json", tmp_path / "again.json"
+    run, result, again = tmp_path / "run", tmp_path / "result.json", tmp_path / "again.json"
     done = lshsample(
-        "train", files[0], "--test", files[1], *small, "--save", run, "--max-seconds", 1e-6, "--json", told
+        "train", files[0], "--test", files[1], *small, "--save", run, "--max-seconds", 1e-6, "--json", result
     )
     assert done.returncode == 0, done.stderr
     assert lshsample("evaluate", run, files[1], "--json", again).returncode == 0
-    first, second = json.loads(told.read_text()), json.loads(again.read_text())
+    first, second = json.loads(result.read_text()), json.loads(again.read_text())
     assert (first["stopped"], first["epochs"]) == ("max_seconds", [])
     assert all(first[f"p@{k}"] == second[f"p@{k}"] is not None for k in (1, 3, 5))
 

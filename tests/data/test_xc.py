@@ -270,7 +270,7 @@ def test_a_fault_is_reported_with_its_place(tmp_path, text, line, column, proble
             list(stream_xc(path, 2))
 
 
-def test_the_first_fault_of_many_is_told_for_any_number_of_threads(tmp_path):
+def test_the_first_fault_of_many_is_reported_for_any_number_of_threads(tmp_path):
     lines = ["0 " + " ".join(f"{i}:1" for i in range(100))] * 5000
     for bad in (2000, 2001, 4000):
         lines[bad] = "0 1:x"
@@ -418,7 +418,7 @@ class TestLibsvm:
             with pytest.raises(ArgumentError, match=next(iter(options))):
                 read_libsvm(path, **options)
 
-    def test_load_tells_formats_apart(self, tmp_path):
+    def test_load_recognises_formats(self, tmp_path):
         assert load(file_of(tmp_path, gzip.compress(b"1 3 3\n0 2:1\n"))).x.shape == (1, 3)
         assert load(file_of(tmp_path, b"0 2:1\n"), n_features=9).x.shape == (1, 9)
         with pytest.raises(ArgumentError, match=r"n_features.*format xc.*trust_rows"):
