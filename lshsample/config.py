@@ -12,9 +12,9 @@ import attrs
 from lshsample import specs
 from lshsample.data import Dataset
 from lshsample.errors import ArgumentError
-from lshsample.family_text import parse_family
 from lshsample.nn import Dense, Network, Sampled, Sparse
 from lshsample.nn.specs import WEIGHTINGS
+from lshsample.registry import named_family
 from lshsample.training import Trainer
 from lshsample.training.defaults import choose_defaults
 
@@ -114,7 +114,7 @@ def build_network(config: TrainConfig, n_features: int, n_labels: int) -> Networ
     assert config.hidden is not None
     assert config.dropout is not None
     hidden = [Dense(width, "relu", dropout=config.dropout) for width in config.hidden]
-    family, options = parse_family(config.family)
+    family, options = named_family(config.family)
     last = Sampled(
         n_labels,
         config.loss,

@@ -10,8 +10,11 @@ from lshsample_families import lshsample_hash_families as builtin_families
 
 from lshsample import registry
 from lshsample.errors import ArgumentError, PluginError
-from lshsample.plugin import FamilySpec, HashFamily, hookimpl
+from lshsample.plugin import FamilySpec, HashFamily, WrapperFamily, hookimpl
+from lshsample.plugin_manager import Plugins, installed_plugins
 from lshsample.registry import FamilyRegistry, families, family_from_dict, make_family
+from lshsample.sampling import stages
+from lshsample.sampling.text import stage_registry
 
 
 class Toy(HashFamily):
@@ -34,9 +37,8 @@ def plugin_returning(found):
 
 
 def test_families_of_several_plugins():
-    found = FamilyRegistry(
-        [("one", plugin_returning({"toy": Toy})), ("two", plugin_returning({"other": Toy}))]
-    )
+    plugins = [("one", plugin_returning({"toy": Toy})), ("two", plugin_returning({"other": Toy}))]
+    found = FamilyRegistry(Plugins(plugins))
     assert found.families() == {"other": Toy, "toy": Toy}
     assert found.owner("toy") == "one"
 
@@ -44,7 +46,7 @@ def test_families_of_several_plugins():
 def test_a_name_claimed_twice_names_both_plugins():
     plugins = [("one", plugin_returning({"toy": Toy})), ("two", plugin_returning({"toy": Toy}))]
     with pytest.raises(PluginError, match=r"plugin one|plugin two") as error:
-        FamilyRegistry(plugins)
+        FamilyRegistry(Plugins(plugins))
     assert "'toy'" in str(error.value)
     assert "one" in str(error.value)
     assert "two" in str(error.value)
@@ -85,7 +87,9 @@ class BadSpec(Toy):
 )
 def test_broken_plugins_are_named(found, problem):
     with pytest.raises(PluginError, match=problem) as error:
-        FamilyRegistry([("good", plugin_returning({"fine": Toy})), ("broken-one", plugin_returning(found))])
+        FamilyRegistry(
+            Plugins([("good", plugin_returning({"fine": Toy})), ("broken-one", plugin_returning(found))])
+        )
     assert "plugin broken-one" in str(error.value)
 
 
@@ -95,13 +99,13 @@ def test_a_hook_of_the_wrong_signature():
 
     plugin = SimpleNamespace(lshsample_hash_families=hookimpl(lshsample_hash_families))
     with pytest.raises(PluginError, match=r"plugin crooked(.|\n)*config"):
-        FamilyRegistry([("crooked", plugin)])
+        FamilyRegistry(Plugins([("crooked", plugin)]))
 
 
 def test_an_unknown_hook():
     plugin = SimpleNamespace(lshsample_hash_famillies=hookimpl(lambda: {}))
     with pytest.raises(PluginError, match=r"plugin misspelt(.|\n)*famillies"):
-        FamilyRegistry([("misspelt", plugin)])
+        FamilyRegistry(Plugins([("misspelt", plugin)]))
 
 
 def test_a_hook_wrapper():
@@ -110,13 +114,14 @@ def test_a_hook_wrapper():
 
     plugin = SimpleNamespace(lshsample_hash_families=hookimpl(lshsample_hash_families, wrapper=True))
     with pytest.raises(PluginError, match=r"plugin wrapping.*hook wrapper"):
-        FamilyRegistry([("wrapping", plugin)])
+        FamilyRegistry(Plugins([("wrapping", plugin)]))
 
 
 def test_a_broken_installed_plugin_is_reported_and_can_be_repaired(monkeypatch):
     broken = metadata.EntryPoint("broken", "lshsample_no_such_module", "lshsample")
     real = metadata.entry_points(group="lshsample")
     registry.default_registry.cache_clear()
+    installed_plugins.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr(metadata, "entry_points", lambda group: [*real, broken])
         for call in (families, lambda: make_family("simhash", dim=3)):
@@ -127,10 +132,92 @@ def test_a_broken_installed_plugin_is_reported_and_can_be_repaired(monkeypatch):
     assert "simhash" in families()
 
 
+def test_one_manager_serves_both_hooks(monkeypatch):
+    """Entry points are loaded once, whichever registry asks first; both hooks are checked together."""
+    loaded = []
+    real = metadata.EntryPoint.load
+    monkeypatch.setattr(metadata.EntryPoint, "load", lambda self: loaded.append(self.name) or real(self))
+    for cache in (installed_plugins, registry.default_registry, stage_registry):
+        cache.cache_clear()
+    assert families()
+    assert stages()
+    assert families() == FamilyRegistry.installed().families()
+    assert sorted(loaded) == sorted({point.name for point in metadata.entry_points(group="lshsample")})
+
+    def lshsample_sampler_stages(config):
+        return {}
+
+    both = SimpleNamespace(
+        lshsample_hash_families=hookimpl(lambda: {"toy": Toy}),
+        lshsample_sampler_stages=hookimpl(lshsample_sampler_stages),
+    )
+    with pytest.raises(PluginError, match=r"plugin crooked(.|\n)*config"):
+        Plugins([("crooked", both)])
+
+
+def test_a_plugin_that_is_registered_twice_is_named():
+    plugin = plugin_returning({"toy": Toy})
+    with pytest.raises(PluginError, match="plugin again: "):
+        Plugins([("once", plugin), ("again", plugin)])
+
+
+def test_text_with_options_makes_a_family():
+    family = make_family("simhash:projection=gaussian", dim=9, n_hashes=3)
+    assert family == make_family("simhash", projection="gaussian", dim=9, n_hashes=3)
+    assert family == make_family(" simhash: n_hashes = 3, dim = 9", projection="gaussian")
+    assert family == make_family({"family": "simhash:projection=gaussian", "dim": 9}, n_hashes=3)
+    assert registry.family_of_bits("dwta:window=4", 9, dim=32).n_hashes == 4
+    assert registry.named_family("e2lsh:width=2") == ("e2lsh", {"width": 2})
+    nested = "multiprobe:inner=simple-lsh:inner={'family': 'e2lsh:width=2.5', 'bits': 8},probes=3"
+    data = {"family": "e2lsh", "width": 2.5, "bits": 8}
+    assert make_family(nested, dim=5, n_hashes=2) == make_family(
+        "multiprobe", dim=5, n_hashes=2, probes=3, inner={"family": "simple-lsh", "inner": data}
+    )
+
+
+def test_bad_text_of_a_family_is_refused():
+    with pytest.raises(ArgumentError, match="dim: given 3 and 4; wanted given once"):
+        make_family("simhash:dim=3", dim=4)
+    with pytest.raises(ArgumentError, match="projection: given 'gaussian' and 'sparse'; wanted given once"):
+        family_from_dict({"family": "simhash:projection=gaussian", "projection": "sparse", "dim": 4})
+    for text in ("simhash:", "simhash"):
+        assert make_family(text, dim=3).spec.projection == "hadamard"
+    for text in ("simhash:gaussian", "simhash:=3", "simhash:density=0.5,density=0.25"):
+        with pytest.raises(ArgumentError, match=r"family: given .*; wanted options as name:option=value"):
+            make_family(text, dim=3)
+    for text in ("", ":projection=gaussian", "simhahs:projection=gaussian"):
+        with pytest.raises(ArgumentError, match=r"family: given .*; wanted one of .*simhash.*family:option"):
+            make_family(text, dim=3)
+    for thing in (None, 3, ["simhash"], b"simhash"):
+        with pytest.raises(ArgumentError, match=r"family: given .*; wanted text, as family"):
+            make_family(thing, dim=3)
+
+
+def test_a_family_with_other_options():
+    family = make_family("simhash:projection=gaussian", dim=9, n_hashes=3, n_tables=5)
+    assert make_family(family) == family
+    assert make_family(family, seed=4) == family.with_seed(4)
+    wider = make_family(family, dim=20, n_tables=2, seed=1)
+    assert wider == make_family("simhash:projection=gaussian", dim=20, n_hashes=3, n_tables=2, seed=1)
+    assert registry.family_of_bits(family, 12).n_hashes == 12
+    assert make_family(Toy(FamilySpec(dim=3)), dim=4).dim == 4, "a class that no plugin brings"
+    with pytest.raises(ArgumentError, match=r"SimHashSpec\.window: given 8; wanted only the keys"):
+        make_family(family, window=8)
+    with pytest.raises(ArgumentError, match="n_hashes: given 40"):
+        make_family(family, n_hashes=40)
+
+
+class Unwrapping(WrapperFamily):
+    """Its spec has no family inside."""
+
+
+def test_a_wrapper_needs_a_family_inside():
+    with pytest.raises(PluginError, match=r"plugin empty: .*Unwrapping\.Spec lacks the field inner"):
+        FamilyRegistry(Plugins([("empty", plugin_returning({"unwrapping": Unwrapping}))]))
+
+
 def test_unknown_names_and_options():
-    with pytest.raises(
-        ArgumentError, match=r"name: given 'simhahs'; wanted the name of a family \(.*dwta, .*simhash"
-    ):
+    with pytest.raises(ArgumentError, match=r"family: given 'simhahs'; wanted one of .*dwta, .*simhash"):
         make_family("simhahs", dim=3)
     with pytest.raises(ArgumentError, match=r"SimHashSpec\.dims"):
         make_family("simhash", dims=3)
@@ -150,7 +237,7 @@ class Exploding(Toy):
 
 
 def test_a_family_that_cannot_be_made_is_named():
-    found = FamilyRegistry([("fuse", plugin_returning({"exploding": Exploding}))])
+    found = FamilyRegistry(Plugins([("fuse", plugin_returning({"exploding": Exploding}))]))
     with pytest.raises(PluginError, match=r"plugin fuse: Exploding raised RuntimeError: no memory of it"):
         found.make("exploding", dim=3)
 
@@ -202,7 +289,7 @@ def test_distances_of_near_rows_do_not_cancel(kind):
 @pytest.mark.parametrize(
     ("inner", "argument"),
     [
-        ({"family": "simhahs"}, r"inner\.name: given 'simhahs'"),
+        ({"family": "simhahs"}, r"inner\.family: given 'simhahs'"),
         ({"family": "simhash", "density": 2.0}, r"inner\.density: given 2\.0"),
         ({"family": "simple-lsh", "inner": {"family": "e2lsh", "width": 0}}, r"inner\.inner\.width: given 0"),
     ],

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "dense.h"
 #include "kernels.h"
 #include "lshsample/layers.h"
 #include "lshsample/parallel.h"
@@ -66,6 +67,7 @@ static void heap_finish(heap h) {
 
 typedef struct {
     const lsh_kernels *kernels;
+    const lsh_row_kernels *weights; /* for rows of w */
     lsh_dense h, w;
     const float *bias;
     int64_t bias_stride, range, ranges;
@@ -87,9 +89,10 @@ static void score_panel(const search *s, int64_t j, int64_t n, float *tile, int6
     for (int64_t t = 0; s->bias && t < n; t++) first[t] = s->bias[(j + t) * s->bias_stride];
     for (int64_t begin = 0; begin == 0 || begin < s->h.cols; begin += LSH_PANEL_DEPTH) {
         int64_t depth = s->h.cols - begin < LSH_PANEL_DEPTH ? s->h.cols - begin : LSH_PANEL_DEPTH;
-        s->kernels->pack_transposed(s->w.data + j * s->w.stride + begin, s->w.stride, NULL, n, depth, panel);
-        s->kernels->product_rows(s->h.data + begin, s->h.stride, s->h.rows, panel, depth, begin ? NULL : first, tile,
-                                 width, n);
+        const void *w = lsh_element(s->w, s->weights->bytes, j, begin);
+        s->weights->pack_transposed(w, s->w.stride, NULL, n, depth, panel);
+        s->kernels->product_rows(lsh_float_row(s->h, 0) + begin, s->h.stride, s->h.rows, panel, depth,
+                                 begin ? NULL : first, tile, width, n);
     }
 }
 
@@ -135,6 +138,8 @@ lsh_status lsh_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t bias_s
                      float *scores, int32_t threads) {
     if (h.cols != w.cols || k < 1 || w.rows < 1 || w.rows > INT32_MAX) return LSH_INVALID;
     search s = {.kernels = lsh_kernels_current(), .w = w, .bias = bias, .bias_stride = bias_stride, .k = k};
+    s.weights = lsh_row_kernels_for(s.kernels, w.dtype);
+    if (!s.weights || h.dtype != LSH_FLOAT32) return LSH_INVALID;
     s.range = (w.rows + MAX_RANGES - 1) / MAX_RANGES;
     if (s.range < RANGE_LABELS) s.range = RANGE_LABELS;
     s.range = (s.range + LSH_PANEL_COLUMNS - 1) / LSH_PANEL_COLUMNS * LSH_PANEL_COLUMNS;
@@ -146,7 +151,7 @@ lsh_status lsh_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t bias_s
     lsh_status status = s.scores && s.ids ? LSH_OK : LSH_NO_MEMORY;
     for (int64_t i = 0; i < h.rows && status == LSH_OK; i += block) {
         s.h = h;
-        s.h.data += i * h.stride;
+        s.h.data = lsh_float_row(h, i);
         s.h.rows = h.rows - i < block ? h.rows - i : block;
         s.out_ids = ids + i * k;
         s.out_scores = scores + i * k;

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from lshsample._native import core
 from lshsample._native.core import ffi, lib
-from lshsample._native.overlay import Overlay
-from lshsample._native.tables import PackedTables
+from lshsample._native.reader import NativeReader
 from lshsample.errors import CheckpointError
 
 __all__ = ["AliasTable", "Drawn", "StageCall", "Workspaces", "alias_table", "check_read", "run_plan"]
@@ -21,8 +20,6 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Pattern = tuple[Int64, Int32]
 """Row pointers and column indices, in range."""
-
-OPS = ("RETRIEVE", "AT_LEAST", "TOP", "CAP", "INCLUDE", "FILL", "UNIFORM", "FREQUENCY", "GIVEN", "FULL")
 
 
 @attrs.frozen(eq=False)
@@ -37,14 +34,16 @@ class AliasTable:
 
 @attrs.frozen(eq=False, kw_only=True)
 class StageCall:
-    """One stage of a plan, with the arrays that it reads (see ``lsh_stage`` in sample.h)."""
+    """One stage of a plan, with the arrays that it reads (see ``lsh_stage`` in sample.h).
+
+    ``op`` is the name in ``LSH_STAGE_...``.
+    """
 
     op: str
     place: int
     ordinal: int = 0
     amount: int = 0
-    tables: PackedTables | None = None
-    overlays: tuple[Overlay, ...] = ()
+    reader: NativeReader | None = None
     codes: npt.NDArray[np.uint32] | None = None
     pattern: Pattern | None = None
     counts: Int32 | None = None
@@ -156,22 +155,16 @@ def _fill_pattern(pattern: Pattern | None) -> tuple[Any, Any]:
     return core.pointer("int64_t *", pattern[0]), core.pointer("int32_t *", pattern[1])
 
 
-def _fill_stage(stage: Any, call: StageCall, keep: list[Any]) -> None:
-    stage.op = OPS.index(call.op) + 1
+def _fill_stage(stage: Any, call: StageCall) -> None:
+    stage.op = getattr(lib, f"LSH_STAGE_{call.op}")
     stage.place, stage.ordinal, stage.amount = call.place, call.ordinal, call.amount
     stage.indptr, stage.indices = _fill_pattern(call.pattern)
     stage.forced_indptr, stage.forced_indices = _fill_pattern(call.forced)
     stage.counts = core.pointer("int32_t *", call.counts)
-    if call.tables is not None and call.codes is not None:
-        keep.append(call.tables.struct())
-        stage.tables = keep[-1]
+    if call.reader is not None and call.codes is not None:
+        stage.reader = call.reader.struct
         stage.codes = core.pointer("uint32_t *", call.codes)
         stage.n_probes = call.codes.shape[2]
-        overlays = ffi.new("lsh_overlay[]", max(len(call.overlays), 1))
-        for i, overlay in enumerate(call.overlays):
-            overlay.fill(overlays[i])
-        keep.append(overlays)
-        stage.overlays, stage.n_overlays = overlays, len(call.overlays)
     if call.frequencies is not None:
         table = call.frequencies
         stage.frequency = core.pointer("double *", table.frequency)
@@ -197,9 +190,8 @@ def run_plan(
     the arguments but ``threads`` and ``workspaces``.
     """
     stages = ffi.new("lsh_stage[]", max(len(calls), 1))
-    keep: list[Any] = []
     for i, call in enumerate(calls):
-        _fill_stage(stages[i], call, keep)
+        _fill_stage(stages[i], call)
     plan = ffi.new("lsh_plan *")
     plan.stages, plan.n_stages = stages, len(calls)
     plan.n_queries, plan.n_items, plan.seed, plan.step, plan.pooled = n_queries, n_items, seed, step, pooled
@@ -207,7 +199,7 @@ def run_plan(
     workspace = workspaces.take(threads)
     try:
         status = lib.lsh_sample_run(plan, workspace[1], threads, drawn, total)
-        check_read(status, "sampling", any(call.tables.untrusted for call in calls if call.tables))
+        check_read(status, "sampling", any(call.reader.untrusted for call in calls if call.reader))
     finally:
         workspaces.give(workspace)
     return _collect(ffi.gc(drawn[0], lib.lsh_sample_free), 1 if pooled else n_queries, int(total[0]), threads)

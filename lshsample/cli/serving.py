@@ -8,10 +8,9 @@ import typer
 
 from lshsample._native import core
 from lshsample.errors import ArgumentError, UnsupportedError
-from lshsample.family_text import parse_family
 from lshsample.nn import Network
 from lshsample.nn.sampled import SampledLayer
-from lshsample.registry import family_of_bits, make_family
+from lshsample.registry import family_of_bits, make_family, named_family
 from lshsample.sampling import Sampler, parse_pipeline
 from lshsample.sampling.functions import default_code_bits
 from lshsample.tables import HashTables
@@ -49,7 +48,7 @@ def serving_sampler(
     if not isinstance(last, SampledLayer):
         raise UnsupportedError("--mode sampled needs a model with a sampled output layer")
     stages = parse_pipeline(pipeline)
-    name, options = parse_family(family, "--family")
+    name, options = named_family(family, "--family")
     shape = {"dim": last.inputs, "n_tables": n_tables, "seed": network.spec.seed} | options
     bits = default_code_bits(last.units)
     chosen = make_family(name, **shape) if "n_hashes" in shape else family_of_bits(name, bits, **shape)

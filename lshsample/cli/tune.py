@@ -12,8 +12,7 @@ from rich.table import Table
 
 from lshsample.cli.app import JsonFile, Threads, TrustRows, console, environment, output, write_json
 from lshsample.cli.workload import LayerModel, MostItems, load_workload
-from lshsample.family_text import parse_family
-from lshsample.registry import family_to_json
+from lshsample.registry import family_to_json, named_family
 from lshsample.tuning import Goal, Measures, Tuned
 from lshsample.tuning import tune as run
 
@@ -57,7 +56,7 @@ def tune(
         recall=recall, k=k, size=size, relative_error=relative_error,
         memory_bytes=memory_bytes, seconds=seconds,
     )  # fmt: skip
-    name, options = parse_family(family)
+    name, options = named_family(family)
     workload = load_workload(file, model, items, queries, seed, trust_rows, threads)
     tuned = run(
         workload.items, workload.queries, goal,

@@ -20,9 +20,8 @@ from lshsample._native import layers as kernels
 from lshsample.compare.workloads import Workload
 from lshsample.errors import LshsampleError
 from lshsample.family import FamilySpec, HashFamily
-from lshsample.family_text import parse_family
 from lshsample.metrics import sampler_recall
-from lshsample.registry import families, family_of_bits, family_to_dict
+from lshsample.registry import families, family_of_bits, family_to_dict, named_family
 from lshsample.sampling import ExactTop, Pipeline, Retrieve, Top, Uniform
 from lshsample.tables import HashTables
 
@@ -96,7 +95,7 @@ class Contender:
         >>> Contender.parse("simhash:projection=gaussian").options
         (('projection', 'gaussian'),)
         """
-        name, options = parse_family(text)
+        name, options = named_family(text)
         return cls(text, name, tuple(options.items()))
 
     def make(self, dim: int, bits: int, n_tables: int, seed: int = 0) -> HashFamily:

@@ -15,7 +15,7 @@ from lshsample.estimates.estimate import Estimate
 from lshsample.estimates.samples import Samples, Values
 from lshsample.sampling import ActiveSet
 from lshsample.sampling.membership import table_factors, table_probabilities
-from lshsample.tables import HashTables
+from lshsample.tables import TableReader
 
 __all__ = ["horvitz_thompson", "self_normalised", "sum_by_tables"]
 
@@ -101,7 +101,7 @@ def self_normalised(
 
 
 def sum_by_tables(
-    tables: HashTables,
+    tables: TableReader,
     queries: Any,
     values: Values,
     *,
@@ -113,7 +113,7 @@ def sum_by_tables(
 
     Parameters
     ----------
-    tables : HashTables
+    tables : TableReader
         Tables with the vectors that they were built from.
     queries : (m, dim) rows
         Queries.
@@ -152,7 +152,7 @@ def sum_by_tables(
     >>> bool(low[0] < 500 < high[0])
     True
     """
-    state = tables.state
+    state = tables.snapshot()
     n_groups = state.family.n_tables if groups is None else groups
     if isinstance(n_groups, bool) or not 2 <= n_groups <= state.family.n_tables:
         raise ArgumentError(
@@ -160,8 +160,8 @@ def sum_by_tables(
         )
     if probes is None:
         probes = state.family.default_probes
-    found = tables.query(queries, n_probes=probes, threads=threads)
-    held = ActiveSet(indptr=found.indptr, ids=found.ids, counts=found.counts, n_items=tables.n_items)
+    found = state.query(queries, n_probes=probes, threads=threads)
+    held = ActiveSet(indptr=found.indptr, ids=found.ids, counts=found.counts, n_items=state.n_items)
     (each,) = Samples((held,), ()).values(values)
     rows = held.row_of_ids()
     checked = (
@@ -172,7 +172,7 @@ def sum_by_tables(
     factors = table_factors(state, checked, rows, held.ids, probes, threads)
     chance = table_probabilities(state, checked, rows, held.ids, probes)
     totals = np.zeros((n_groups, held.n_rows, each.shape[1]))
-    by_table = bool(state.packed.bucket_size) or not state.family.independent_tables
+    by_table = bool(state.bucket_size) or not state.family.independent_tables
     for g, members in enumerate(np.array_split(np.arange(factors.shape[1]), n_groups)):
         weight = _group_weight(factors, chance, members, by_table)
         for c in range(each.shape[1]):

@@ -13,7 +13,7 @@ from lshsample.errors import ArgumentError
 from lshsample.family import Rows
 from lshsample.sampling.sampler import Sampler
 from lshsample.sampling.stage import Stage
-from lshsample.tables import HashTables
+from lshsample.tables import TableReader
 
 if TYPE_CHECKING:
     from lshsample.sampling.pipeline import Pipeline
@@ -63,13 +63,13 @@ def bind_sampler(
     pipeline: Pipeline,
     *,
     n_items: int | None,
-    tables: HashTables | None,
+    tables: TableReader | None,
     vectors: Rows | None,
     frequencies: npt.ArrayLike | None,
 ) -> Sampler:
     """As :meth:`Pipeline.bind`."""
-    if tables is not None and not isinstance(tables, HashTables):
-        raise ArgumentError("tables", type(tables).__name__, "HashTables")
+    if tables is not None and not isinstance(tables, TableReader):
+        raise ArgumentError("tables", type(tables).__name__, "HashTables or another TableReader")
     if vectors is not None and getattr(vectors, "ndim", 0) != 2:
         raise ArgumentError("vectors", type(vectors).__name__, "a 2-D array or a sparse matrix")
     places = {

@@ -85,9 +85,9 @@ def table_weights(stage: Retrieve, batch: Batch, retrieved: Drawn) -> Floats:
     state = stage.state(batch)
     rows = np.repeat(np.arange(len(retrieved.indptr) - 1), np.diff(retrieved.indptr))
     probes = stage.probes_of(state)
-    tiny, n_tables = np.finfo(np.float32).tiny, state.packed.n_tables
+    tiny, n_tables = np.finfo(np.float32).tiny, state.n_tables
     chance = table_probabilities(state, batch.queries, rows, retrieved.ids, probes)
-    if stage.budget is None and not state.packed.bucket_size and probes == 1:
+    if stage.budget is None and not state.bucket_size and probes == 1:
         return np.asarray(retrieved.counts / (n_tables * np.maximum(chance[:, 0], tiny)))
     factors = table_factors(state, batch.queries, rows, retrieved.ids, probes, batch.threads)
     shares = np.full((len(retrieved.indptr) - 1, n_tables), 1 / n_tables)

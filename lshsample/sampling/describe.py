@@ -15,7 +15,7 @@ from lshsample.errors import ArgumentError
 from lshsample.family import HashFamily, Rows
 from lshsample.sampling.stages import AtLeast, Cap, Fill, Frequency, Full, Retrieve, Top, Uniform
 from lshsample.sampling.stages.exact_top import ExactTop
-from lshsample.tables import HashTables
+from lshsample.tables import HashTables, TableReader
 
 if TYPE_CHECKING:
     from lshsample.sampling.pipeline import Pipeline
@@ -50,7 +50,7 @@ class Pairs:
 
 
 #: By its place in the pipeline, a retrieval with the tables that it looks into.
-Retrievals = Mapping[int, tuple[Retrieve, HashTables]]
+Retrievals = Mapping[int, tuple[Retrieve, TableReader]]
 
 
 def _probes(stage: Retrieve, family: HashFamily) -> int:
@@ -104,7 +104,7 @@ def measured_pairs(
     return Pairs(similarity=first.similarity_of(queries[rows], vectors[items]), chances=chances)
 
 
-def _by_table(stage: Retrieve, tables: HashTables, chance: Floats, n_items: int) -> Floats:
+def _by_table(stage: Retrieve, tables: TableReader, chance: Floats, n_items: int) -> Floats:
     """Probability of each pair in each table that is looked into (n, tables): as many as meet a budget."""
     if tables.bucket_size is not None:
         held = chance.mean(axis=0) * n_items
@@ -234,7 +234,7 @@ def _pairs(retrievals: Retrievals, queries: Any, vectors: Any, seed: int) -> Pai
     return measured_pairs(retrievals, asked, items, seed=seed)
 
 
-def _memory(tables: Iterable[HashTables], n_items: int) -> tuple[int, int]:
+def _memory(tables: Iterable[TableReader], n_items: int) -> tuple[int, int]:
     """Bytes of the tables, and at the peak when they are built one after the other."""
     needs = [HashTables.memory_needed(t.family, n_items, bucket_size=t.bucket_size) for t in tables]
     done = sum(need.tables for need in needs)
@@ -244,7 +244,7 @@ def _memory(tables: Iterable[HashTables], n_items: int) -> tuple[int, int]:
 def describe_pipeline(
     pipeline: Pipeline,
     n_items: int,
-    bound: HashTables | None,
+    bound: TableReader | None,
     frequencies: Floats | None,
     queries: Any,
     vectors: Any,

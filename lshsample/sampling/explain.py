@@ -106,10 +106,10 @@ def _why(stage: Stage, batch: Batch, before: int, after: Drawn) -> str:
     if isinstance(stage, Retrieve):
         state = stage.state(batch)
         probes = stage.probes_of(state)
-        each = after.counts.sum() / (state.packed.n_tables * batch.n_queries)
+        each = after.counts.sum() / (state.n_tables * batch.n_queries)
         until = f", in random order until {stage.budget:,} ids" if stage.budget else ""
         return (
-            f"share a bucket with the query: {state.packed.n_tables} tables x {probes} buckets{until}, "
+            f"share a bucket with the query: {state.n_tables} tables x {probes} buckets{until}, "
             f"{each:.1f} ids a table"
         )
     words: dict[type, Callable[[Any], str]] = {

@@ -10,9 +10,8 @@ import numpy as np
 
 from lshsample.errors import ArgumentError
 from lshsample.family import HashFamily
-from lshsample.family_text import parse_family
 from lshsample.hashing import reseeded
-from lshsample.registry import family_of_bits, make_family
+from lshsample.registry import family_of_bits, make_family, named_family
 
 __all__ = ["FunctionSequence", "default_code_bits", "stream_seed"]
 
@@ -94,7 +93,7 @@ class FunctionSequence:
             return
         if not isinstance(family, str):
             raise ArgumentError("family", repr(family), "the name of a family, or a HashFamily")
-        self._name, in_text = parse_family(family)
+        self._name, in_text = named_family(family)
         self._options = _merged(in_text, options or {}, given)
         self._options = {"dim": dim, "n_tables": _DEFAULT_TABLES, **self._options}
         self._bits = default_code_bits(n_items)

@@ -38,7 +38,7 @@ def _retrieval(
     table is looked into, else through the law of the probes given the query.
     """
     state = stage.state(batch)
-    queries, probes, n_tables = batch.queries, stage.probes_of(state), state.packed.n_tables
+    queries, probes, n_tables = batch.queries, stage.probes_of(state), state.n_tables
     chances = table_probabilities(state, queries, rows, ids, probes)
     if probes > 1:
         return laws.tables_inclusion(chances, least)
@@ -63,7 +63,7 @@ def _forced(batch: Batch, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32
 def _by_tables(stage: Retrieve, batch: Batch) -> bool:
     """Whether a retrieval has weights one table at a time instead of a probability."""
     state = stage.state(batch)
-    return stage.budget is not None or bool(state.packed.bucket_size) or not state.family.independent_tables
+    return stage.budget is not None or bool(state.bucket_size) or not state.family.independent_tables
 
 
 def _why_biased(stages: Sequence[Stage], batch: Batch, drawn: Drawn) -> str | None:

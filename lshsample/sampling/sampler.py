@@ -21,7 +21,7 @@ from lshsample.sampling.over_functions import inclusion_over_functions
 from lshsample.sampling.search import best_of
 from lshsample.sampling.simple_draw import simple_draws
 from lshsample.sampling.stage import Batch, BuiltinStage, SamplerStage, Stage
-from lshsample.tables import HashTables
+from lshsample.tables import TableReader
 
 if TYPE_CHECKING:
     from lshsample.sampling.pipeline import Pipeline
@@ -39,7 +39,7 @@ class Sampler:
         The stages.
     n_items : int
         Number of items.
-    tables : HashTables or None
+    tables : TableReader or None
         For stages without tables of their own; read anew at each call, so that a rebuild is seen.
     vectors : rows or None
         The items' vectors, by reference.
@@ -52,7 +52,7 @@ class Sampler:
 
     pipeline: Pipeline
     n_items: int
-    tables: HashTables | None = None
+    tables: TableReader | None = None
     vectors: Rows | None = None
     _alias: AliasTable | None = attrs.field(default=None, repr=False)
     _workspaces: Workspaces = attrs.field(repr=False)
@@ -258,9 +258,9 @@ class Sampler:
         }
         # One state of each set of tables from beginning to end, whatever a writer does meanwhile.
         held = [tables for stage in self.pipeline.stages if (tables := stage.tables_of()) is not None]
-        own = {id(tables): tables.state for tables in held if tables.is_built}
+        own = {id(tables): tables.snapshot() for tables in held if tables.is_built}
         bound = self.tables
-        state = None if bound is None or not bound.is_built else own.get(id(bound), bound.state)
+        state = None if bound is None or not bound.is_built else own.get(id(bound)) or bound.snapshot()
         return Batch(
             queries=rows,
             n_queries=agreed(sizes, 1 if pool else None),

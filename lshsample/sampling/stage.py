@@ -16,7 +16,7 @@ from lshsample.family import Rows
 if TYPE_CHECKING:
     from lshsample.sampling.active_set import ActiveSet
     from lshsample.sampling.pipeline import Pipeline
-    from lshsample.tables import HashTables, TableState
+    from lshsample.tables import TableReader
 
 __all__ = ["Batch", "BuiltinStage", "SamplerStage", "Stage"]
 
@@ -33,7 +33,7 @@ class Batch:
         Sizes.
     include : pattern or None
         ``(indptr, indices)`` of the ids that :class:`Include` joins.
-    state : TableState or None
+    state : TableReader or None
         The tables that the sampler is bound to, as they were when the call began.
     vectors : (n_items, dim) rows or None
         The items' own vectors.
@@ -51,19 +51,19 @@ class Batch:
     n_queries: int
     n_items: int
     include: Pattern | None
-    state: TableState | None
+    state: TableReader | None
     vectors: Rows | None
     alias: AliasTable | None
     seed: int
     step: int
     pooled: bool
     threads: int
-    own_states: Mapping[int, TableState] = attrs.field(factory=dict, repr=False)
+    own_states: Mapping[int, TableReader] = attrs.field(factory=dict, repr=False)
 
-    def state_of(self, tables: HashTables) -> TableState:
+    def state_of(self, tables: TableReader) -> TableReader:
         """The state of tables that a stage holds itself (``tables_of``), as it was when the call began."""
         state = self.own_states.get(id(tables))
-        return tables.state if state is None else state
+        return tables.snapshot() if state is None else state
 
     @property
     def frequencies(self) -> npt.NDArray[np.float64] | None:
@@ -115,7 +115,7 @@ class Stage:
         """What it cannot do without: "queries", "tables", "frequencies"."""
         return frozenset()
 
-    def tables_of(self) -> HashTables | None:
+    def tables_of(self) -> TableReader | None:
         """Tables that the stage itself holds."""
         return None
 

@@ -33,7 +33,7 @@ MODULES = [
 ]
 #: What others are made of: its names need no page. Every other module is for users.
 INTERNAL = {"cli", "family", "family_text", "files", "hashing", "hookspecs", "memory", "registry", "scaffold"}
-INTERNAL |= {"specs"}
+INTERNAL |= {"plugin_manager", "specs"}
 #: Names of modules for users that need no page: they are met in results and annotations alone.
 UNNAMED = {
     "plugin": {"Floats", "one_of"},

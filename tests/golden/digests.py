@@ -678,6 +678,11 @@ def _families() -> Iterator[tuple[str, Scenario]]:
     yield "default hashes", ([ls.Sparse(FEATURES), ls.Dense(8), ls.Sampled(LABELS)], {})
 
 
+def _drift(first: int, **options: Any) -> Any:
+    """A schedule of a fixed period that follows drift."""
+    return ls.Rehash.of({"first": first, "growth": 0.0, "strategy": "drift", **options})
+
+
 def _schedules() -> Iterator[tuple[str, Scenario]]:
     """Optimizers, learning rates, and when tables are brought up to date."""
     optimizers = {"sgd": ls.SGD(), "adagrad": ls.Adagrad(eps=1e-6), "adam": ls.Adam(beta2=0.99)}
@@ -697,8 +702,12 @@ def _schedules() -> Iterator[tuple[str, Scenario]]:
         "period": 5,
         "growing": ls.Rehash(3, 0.5),
         "same functions": ls.Rehash(3, 0.1, new_functions=False),
-        "drift": ls.Rehash.of({"first": 3, "growth": 0.0, "strategy": "drift", "threshold": 0.0, "sketch": 9}),
-        "drift, threshold": ls.Rehash.of({"first": 2, "growth": 0.0, "strategy": "drift", "threshold": 0.2, "sketch": 50}),
+        "drift": ls.Rehash.of(
+            {"first": 3, "growth": 0.0, "strategy": "drift", "threshold": 0.0, "sketch": 9}
+        ),
+        "drift, threshold": ls.Rehash.of(
+            {"first": 2, "growth": 0.0, "strategy": "drift", "threshold": 0.2, "sketch": 50}
+        ),
     }.items():
         yield f"rehash {name}", (_plain(rehash=rehash), {})
     drift = ls.Rehash(4, 0.0, strategy="drift")
@@ -783,7 +792,7 @@ class _StopAt(ls.Callback):
 def _longer(x: Any, y: Any) -> Digests:
     """A run that is interrupted, saved, continued, and saved again; and what else a network tells."""
     found: Digests = {}
-    drift = ls.Rehash.of({"first": 3, "growth": 0.0, "strategy": "drift", "threshold": 0.0})
+    drift = _drift(3, threshold=0.0)
     for name, rehash in {"rebuild": 5, "drift": drift}.items():
         layers = [ls.Sparse(FEATURES, weighting="idf-l2"), ls.Dense(24, dropout=0.2), _output(rehash=rehash)]
         network = ls.Network(layers, seed=1)

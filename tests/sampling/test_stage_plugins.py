@@ -11,6 +11,7 @@ import pytest
 from lshsample import plugin as api
 from lshsample.errors import ArgumentError, PluginError
 from lshsample.plugin import SamplerStage, hookimpl
+from lshsample.plugin_manager import Plugins, installed_plugins
 from lshsample.sampling import (
     Include,
     Retrieve,
@@ -138,6 +139,7 @@ def test_installed_stages_are_found_by_name(monkeypatch):
     point = metadata.EntryPoint("evens", f"{__name__}:Plugin", "lshsample")
     monkeypatch.setattr(metadata.EntryPoint, "load", lambda self: plugin_returning({"Even": Even}))
     monkeypatch.setattr(metadata, "entry_points", lambda group: [point])
+    installed_plugins.cache_clear()
     stage_registry.cache_clear()
     try:
         assert stages()["Even"] is Even
@@ -148,6 +150,7 @@ def test_installed_stages_are_found_by_name(monkeypatch):
             parse_pipeline("Evn()")
     finally:
         monkeypatch.undo()
+        installed_plugins.cache_clear()
         stage_registry.cache_clear()
     assert set(stages()) >= set(builtin_stages())
 
@@ -184,14 +187,14 @@ Top = attrs.frozen(type("Top", (Even,), {"__module__": __name__}))
 def test_broken_plugins_are_named(found, problem):
     plugins = [("good", plugin_returning({"Coin": Coin})), ("broken-one", plugin_returning(found))]
     with pytest.raises(PluginError, match=problem) as error:
-        StageRegistry(plugins, builtin_stages())
+        StageRegistry(Plugins(plugins), builtin_stages())
     assert "plugin broken-one" in str(error.value)
 
 
 def test_two_plugins_of_one_name():
     plugins = [("one", plugin_returning({"Even": Even})), ("two", plugin_returning({"Even": Even}))]
     with pytest.raises(PluginError, match=r"plugin (one|two).*'Even', which (one|two) has"):
-        StageRegistry(plugins)
+        StageRegistry(Plugins(plugins))
 
 
 def test_the_plugin_api_has_what_a_stage_needs():

@@ -53,7 +53,7 @@ def test_queries_find_the_equal_codes(rows, family):
 def test_sparse_rows_are_tables_too(rows, family):
     sparse = sp.csr_array(np.where(np.abs(rows) > 1, rows, 0))
     dense = HashTables(family).build(sparse.toarray())
-    np.testing.assert_array_equal(HashTables(family).build(sparse).state.packed.ids, dense.state.packed.ids)
+    np.testing.assert_array_equal(HashTables(family).build(sparse).state.base.ids, dense.state.base.ids)
 
 
 @pytest.mark.parametrize("change", ["strided", "fortran", "float64", "unaligned", "reversed"])
@@ -70,8 +70,8 @@ def test_any_layout_gives_the_same_tables(change, rows, family):
         "unaligned": unaligned,
         "reversed": rows[::-1][::-1],
     }[change]
-    expected = HashTables(family).build(rows).state.packed.ids
-    np.testing.assert_array_equal(HashTables(family).build(given).state.packed.ids, expected)
+    expected = HashTables(family).build(rows).state.base.ids
+    np.testing.assert_array_equal(HashTables(family).build(given).state.base.ids, expected)
 
 
 def test_more_probes_find_more_where_the_family_can(rows, family):
@@ -92,7 +92,7 @@ def test_rebuild_keeps_the_functions_and_rehash_draws_new_ones(rows, family):
     assert tables.family == family
     tables.rehash(rows, seed=99)
     assert tables.family == family.with_seed(99)
-    assert before.packed.n_items == 300  # a reader that holds the old state keeps it
+    assert before.base.n_items == 300  # a reader that holds the old state keeps it
 
 
 def test_a_failed_build_keeps_the_old_state(rows, monkeypatch):
@@ -148,7 +148,7 @@ def test_any_number_of_threads_gives_the_same_tables(name, threads, rows):
             with core.forced_isa(isa):
                 many = HashTables(family, threads=threads, **options).build(rows)
                 found = many.query(rows, n_probes=probes, threads=threads)
-            np.testing.assert_array_equal(one.state.packed.ids, many.state.packed.ids)
+            np.testing.assert_array_equal(one.state.base.ids, many.state.base.ids)
             for part in ("indptr", "ids", "counts"):
                 np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
 

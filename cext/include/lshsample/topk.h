@@ -1,7 +1,8 @@
 /* The best k labels: exact search, streaming over all rows, and selection within ragged rows.
  *
  * Order: score descending, ties by ascending id. A score that is NaN or -inf is never chosen; places that stay empty hold
- * id -1 and score -inf. Thread-safe; same bits for any number of threads. */
+ * id -1 and score -inf. w is float32 or bfloat16, h float32; LSH_INVALID for another dtype. Thread-safe; same bits for
+ * any number of threads. */
 #ifndef LSHSAMPLE_TOPK_H
 #define LSHSAMPLE_TOPK_H
 

@@ -9,16 +9,17 @@ import numpy as np
 
 from lshsample import hashing, specs
 from lshsample._native.sample import StageCall
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.sampling.stage import Batch, BuiltinStage, required
-from lshsample.tables import HashTables, TableState
+from lshsample.tables import TableReader
 
 __all__ = ["Retrieve"]
 
 
 def _tables_or_none(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and not isinstance(value, HashTables):
-        raise ArgumentError(attribute.name, type(value).__name__, "HashTables, or None for the sampler's own")
+    if value is not None and not isinstance(value, TableReader):
+        wanted = "HashTables or another TableReader, or None for the sampler's own"
+        raise ArgumentError(attribute.name, type(value).__name__, wanted)
 
 
 @attrs.frozen(str=False)
@@ -27,7 +28,7 @@ class Retrieve(BuiltinStage):
 
     Parameters
     ----------
-    tables : HashTables, optional
+    tables : TableReader, optional
         The tables; without them, those that the sampler is bound to.
     probes : int, optional
         Buckets per table, best first, where the family can probe; by default the family's own number.
@@ -44,7 +45,7 @@ class Retrieve(BuiltinStage):
     codes: counts add up over the queries.
     """
 
-    tables: HashTables | None = attrs.field(default=None, validator=_tables_or_none)
+    tables: TableReader | None = attrs.field(default=None, validator=_tables_or_none)
     probes: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(specs.integer(1, 65536))
     )
@@ -53,30 +54,41 @@ class Retrieve(BuiltinStage):
     )
 
     def call(self, batch: Batch, place: int, ordinal: int) -> StageCall:
-        """The stage for the C core: hashes the queries."""
+        """The stage for the C core: hashes the queries, or joins what a reader without arrays retrieved."""
         state = self.state(batch)
         queries = required(batch.queries, "queries", self)
+        if state.native is None:
+            return self._join(state, batch, place, ordinal)
         codes = hashing.probe_rows(state.family, queries, self.probes_of(state), threads=batch.threads)
         return StageCall(
             op="RETRIEVE",
             place=place,
             ordinal=ordinal,
             amount=self.budget or 0,
-            tables=state.packed,
-            overlays=state.overlays,
+            reader=state.native,
             codes=np.ascontiguousarray(codes),
         )
 
-    def state(self, batch: Batch) -> TableState:
+    def _join(self, state: TableReader, batch: Batch, place: int, ordinal: int) -> StageCall:
+        if self.budget is not None:
+            reader = type(state).__name__
+            why = f"a budget visits tables one by one, and {reader} gives candidates of all tables together"
+            raise UnsupportedError(f"{self}: {why}")
+        found = state.query(batch.queries, self.probes_of(state), threads=batch.threads)
+        pattern = np.ascontiguousarray(found.indptr), np.ascontiguousarray(found.ids)
+        counts = np.ascontiguousarray(found.counts)
+        return StageCall(op="JOIN", place=place, ordinal=ordinal, pattern=pattern, counts=counts)
+
+    def state(self, batch: Batch) -> TableReader:
         """The state of the tables that it reads."""
-        state: TableState = (
+        state: TableReader = (
             batch.state_of(self.tables) if self.tables is not None else required(batch.state, "tables", self)
         )
         if state.n_ids > batch.n_items:
             raise ArgumentError("tables", f"ids up to {state.n_ids - 1}", f"{batch.n_items} items, as bound")
         return state
 
-    def probes_of(self, state: TableState) -> int:
+    def probes_of(self, state: TableReader) -> int:
         """Buckets that it looks into in each table of a state."""
         return state.family.default_probes if self.probes is None else self.probes
 
@@ -84,6 +96,6 @@ class Retrieve(BuiltinStage):
         """Queries, and tables unless it holds its own."""
         return frozenset({"queries"} if self.tables is not None else {"queries", "tables"})
 
-    def tables_of(self) -> HashTables | None:
+    def tables_of(self) -> TableReader | None:
         """Its own tables."""
         return self.tables
