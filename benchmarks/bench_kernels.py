@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from lshsample._native import core, layers, loss, optim
+from lshsample._native import convert, core, layers, loss, optim
+from lshsample._native.dtypes import BFLOAT16, FLOAT32
+from lshsample._native.slots import Slots
 
 BATCH, HIDDEN, ACTIVE, LABELS, FEATURES, FEATURES_EACH = 256, 128, 5000, 670_091, 135_909, 75
 PRODUCT = 2 * BATCH * HIDDEN * ACTIVE
@@ -23,6 +25,8 @@ class Step:
     def __init__(self):
         rng = np.random.default_rng(0)
         self.labels, self.features = self.store(rng, LABELS), self.store(rng, FEATURES)
+        self.narrow = Slots.zeros(LABELS, HIDDEN, [BFLOAT16, FLOAT32, FLOAT32])
+        self.narrow.weights[...] = convert.from_float32(self.labels[:1, 0], BFLOAT16)
         self.weights, self.bias = self.labels[:, 0], np.zeros((LABELS, 3), np.float32)[:, 0]
         choice = [rng.choice(LABELS, ACTIVE, replace=False) for _ in range(32)]
         self.row_sets, self.turn = [np.sort(c).astype(np.int32) for c in choice], 0
@@ -59,8 +63,8 @@ def step():
     return Step()
 
 
-def adam(store, rows, gradient, threads):
-    optim.adam_rows(store, rows, gradient, 1e-4, 0.9, 0.999, 1e-8, 5, threads=threads)
+def adam(store, rows, gradient, threads, rounding=None):
+    optim.adam_rows(store, rows, gradient, 1e-4, 0.9, 0.999, 1e-8, 5, rounding=rounding, threads=threads)
 
 
 ROW = 4 * HIDDEN
@@ -85,12 +89,12 @@ KERNELS = {
     ),
     "column_sums": (lambda s, t: layers.column_sums(s.errors, threads=t), BATCH * ACTIVE, 4 * BATCH * ACTIVE),
     "softmax": (
-        lambda s, t: loss.softmax(s.logits, *s.targets, s.inclusion, threads=t),
+        lambda s, t: loss.apply("softmax", s.logits, s.targets, s.inclusion, threads=t),
         20 * BATCH * ACTIVE,
         8 * BATCH * ACTIVE,
     ),
     "sigmoid": (
-        lambda s, t: loss.sigmoid(s.logits, *s.targets, s.inclusion, threads=t),
+        lambda s, t: loss.apply("sigmoid", s.logits, s.targets, s.inclusion, threads=t),
         60 * BATCH * ACTIVE,
         8 * BATCH * ACTIVE,
     ),
@@ -98,6 +102,23 @@ KERNELS = {
         lambda s, t: adam(s.labels, s.rows(), s.gradient, t),
         12 * ACTIVE * HIDDEN,
         7 * ACTIVE * ROW,
+    ),
+    "matmul_nt_bfloat16": (
+        lambda s, t: layers.matmul_nt(
+            s.hidden, s.narrow.weights, bias=s.bias, rows=s.rows(), out=s.logits, threads=t
+        ),
+        PRODUCT,
+        ACTIVE * ROW // 2 + 4 * BATCH * ACTIVE,
+    ),
+    "adam_rows_bfloat16": (
+        lambda s, t: adam(s.narrow, s.rows(), s.gradient, t),
+        12 * ACTIVE * HIDDEN,
+        6 * ACTIVE * ROW,
+    ),
+    "adam_rows_stochastic": (
+        lambda s, t: adam(s.narrow, s.rows(), s.gradient, t, convert.Rounding(1, 2)),
+        12 * ACTIVE * HIDDEN,
+        6 * ACTIVE * ROW,
     ),
     "csr_matmul": (
         lambda s, t: layers.csr_matmul(s.x, s.features[:, 0], threads=t),
@@ -120,6 +141,16 @@ KERNELS = {
         lambda s, t: layers.dropout_mask(0, 1, 0, (BATCH, HIDDEN), 0.5, threads=t),
         0,
         BATCH * ROW,
+    ),
+    "top_k_single_bfloat16": (
+        lambda s, t: layers.top_k(s.hidden[:1], s.narrow.weights, None, 5, threads=t),
+        2 * HIDDEN * LABELS,
+        LABELS * ROW // 2,
+    ),
+    "top_k_single": (
+        lambda s, t: layers.top_k(s.hidden[:1], s.weights, None, 5, threads=t),
+        2 * HIDDEN * LABELS,
+        LABELS * ROW,
     ),
     "top_k": (
         lambda s, t: layers.top_k(s.hidden, s.weights[:100_000], s.bias[:100_000], 5, threads=t),
@@ -149,7 +180,7 @@ def test_step(benchmark, step, threads, isa):
         rows = s.rows()
         hidden = layers.csr_matmul(s.x, s.features[:, 0], threads=t)
         layers.matmul_nt(hidden, s.weights, bias=s.bias, rows=rows, out=s.logits, threads=t)
-        loss.softmax(s.logits, *s.targets, s.inclusion, threads=t)
+        loss.apply("softmax", s.logits, s.targets, s.inclusion, threads=t)
         back = layers.matmul_nn(s.logits, s.weights, rows=rows, threads=t)
         layers.matmul_tn(s.logits, hidden, out=s.gradient, threads=t)
         layers.column_sums(s.logits, threads=t)

@@ -15,8 +15,9 @@ import pytest
 import scipy.sparse as sp
 
 from lshsample._native import core
+from lshsample._native.packed import build_packed
+from lshsample._native.reader import NativeReader
 from lshsample._native.sample import StageCall, Workspaces, run_plan
-from lshsample._native.tables import build_packed
 from lshsample.registry import make_family
 from lshsample.sampling import NAMED_PIPELINES, named_pipeline, parse_pipeline
 from lshsample.tables import HashTables
@@ -58,7 +59,7 @@ def batches():
 
 def gathers(tables, n_candidates):
     """Median seconds to gather so many ids, a run per query and table; and with a slot of each besides."""
-    flat, length = tables.state.packed.ids.reshape(-1), max(1, n_candidates // (BATCH * N_TABLES))
+    flat, length = tables.state.base.ids.reshape(-1), max(1, n_candidates // (BATCH * N_TABLES))
     slots, times = np.zeros(N_ITEMS, np.uint32), []
     for seed in range(20):
         at = np.random.default_rng(seed).integers(0, flat.size - length, BATCH * N_TABLES)
@@ -148,7 +149,7 @@ def test_cost_does_not_grow_with_the_number_of_items(benchmark, n_items):
     def sample():
         step = next(turn)
         calls = [
-            StageCall(op="RETRIEVE", place=0, tables=packed, codes=queries[step % 8]),
+            StageCall(op="RETRIEVE", place=0, reader=NativeReader(packed), codes=queries[step % 8]),
             StageCall(op="TOP", place=1, amount=3072),
             StageCall(op="UNIFORM", place=2, amount=1024),
         ]

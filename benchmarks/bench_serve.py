@@ -1,8 +1,8 @@
 """Prediction row by row through tables, in turns with exact prediction, on a trained network.
 
 ``LSHSAMPLE_MODEL=run/ LSHSAMPLE_DATA=test.txt.gz pytest benchmarks/bench_serve.py --benchmark-only`` runs it,
-on 2 threads, over the first 200 rows of the data. ``extra_info`` holds P@1 of both, and the floor: reading
-every weight once, which exact prediction of a single row must do.
+on 2 threads, over the first 200 rows of the data. ``extra_info`` has P@1 of both, and the time to read
+every weight once, which is the lower bound for exact prediction of a single row.
 """
 
 import os
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 def served():
     network, rows = Network.load(MODEL), data.load(DATA).take(slice(0, N_ROWS))
     network.predict(rows.x, threads=THREADS)
-    units = network.output.weights.weights
+    units = network.output.unit_vectors()
     family = make_family("cross-polytope", dim=units.shape[1], **CROSS_POLYTOPE)
     return network, rows, HashTables(family, threads=THREADS).build(units)
 
@@ -44,4 +44,4 @@ def test_one_row(benchmark, served, pipeline):
 
     in_turns(benchmark, run(ways["sampled"]), run(ways["exact"]), rounds=9)
     benchmark.extra_info["ms_a_row"] = round(1e3 * benchmark.stats.stats.median / len(asked), 2)
-    benchmark.extra_info["floor_mb_exact"] = network.output.weights.weights.size * 4 >> 20
+    benchmark.extra_info["floor_mb_exact"] = network.output.unit_vectors().size * 4 >> 20

@@ -1,8 +1,8 @@
-"""Building and querying hash tables at the size of a wide output layer, each beside its floor.
+"""Building and querying hash tables at the size of a wide output layer, each compared with a lower bound.
 
 ``pytest benchmarks/bench_tables.py --benchmark-only`` runs them; ``--benchmark-save`` and ``pytest-benchmark
-compare`` compare two runs. ``extra_info`` holds ``floor_ms``, measured in the same run on as many threads:
-reading and writing the (code, id) pairs once per pass of the sort, the least that such a sort can do.
+compare`` compare two runs. ``extra_info`` has ``floor_ms``, measured in the same run on as many threads: the
+time to read and write the (code, id) pairs once for each pass of the sort.
 """
 
 import threading
@@ -11,8 +11,9 @@ import time
 import numpy as np
 import pytest
 
+from lshsample._native.packed import build_packed
+from lshsample._native.reader import NativeReader
 from lshsample._native.sample import StageCall, Workspaces, run_plan
-from lshsample._native.tables import build_packed
 from lshsample.errors import ArgumentError
 from lshsample.registry import families, make_family
 from lshsample.tables import HashTables
@@ -88,7 +89,7 @@ def test_query(benchmark, bits):
     places, turn = Workspaces(N_ITEMS), iter(range(10**9))
 
     def query():
-        call = StageCall(op="RETRIEVE", place=0, tables=packed, codes=queries[next(turn) % 8])
+        call = StageCall(op="RETRIEVE", place=0, reader=NativeReader(packed), codes=queries[next(turn) % 8])
         return run_plan(
             [call], BATCH, N_ITEMS, seed=0, step=0, pooled=False, threads=THREADS, workspaces=places
         )
@@ -137,7 +138,7 @@ def test_update(benchmark, batch):
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.09])
 def test_query_under_changes(benchmark, share):
-    """A batch of queries while so large a share of the entries lies over the tables, unmerged."""
+    """A batch of queries while so large a share of the entries is in deltas, unmerged."""
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((N_ITEMS, 64), dtype=np.float32)
     family = make_family("simhash", dim=64, n_hashes=15, n_tables=N_TABLES)
@@ -146,7 +147,7 @@ def test_query_under_changes(benchmark, share):
     for part in np.array_split(ids, 10):
         tables.update(part, rng.standard_normal((len(part), 64), dtype=np.float32))
     benchmark.pedantic(tables.query, (rows[:BATCH],), rounds=20, warmup_rounds=3)
-    benchmark.extra_info["overlays"] = [overlay.n_entries for overlay in tables.state.overlays]
+    benchmark.extra_info["deltas"] = [delta.n_entries for delta in tables.state.deltas]
 
 
 def readers_rate(tables, queries, seconds):

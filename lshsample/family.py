@@ -1,4 +1,4 @@
-"""Hash families: the base class, the spec that makes a family, its compiled kernel, validation of rows."""
+"""Hash families: the base classes, the spec that makes a family, its compiled kernel, validation of rows."""
 
 from __future__ import annotations
 
@@ -23,42 +23,49 @@ __all__ = [
     "HashFamily",
     "NativeKernel",
     "Rows",
+    "WrapperFamily",
     "checked_rows",
     "family_label",
 ]
 
 Rows = npt.NDArray[np.float32] | sp.csr_array
-"""Rows that a family hashes: dense (n, dim) float32, or canonical CSR with float32 values."""
+"""Rows to hash: dense (n, dim) float32, or canonical CSR with float32 values."""
 
 Codes = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float64]
 
+#: Rows that a wrapper transforms at once.
+_BLOCK = 1024
+
 
 def family_label(family: HashFamily) -> str:
-    """How errors name a family: its class with its module, which names the plugin."""
+    """A family's name in errors: its module, which names the plugin, and its class."""
     cls = type(family)
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def check_made(family: HashFamily, spec: Any) -> None:
-    """What a family is made from: a spec of its class, and codes that have room in 32 bits."""
+def _check_spec(family: HashFamily, spec: Any) -> None:
     if not isinstance(spec, family.Spec):
         raise ArgumentError("spec", repr(spec), f"a {family.Spec.__name__}")
+
+
+def _check_bits(family: HashFamily) -> None:
+    """Refuse codes that do not fit into 32 bits."""
     bits = family.bits_per_hash
     if not isinstance(bits, (int, np.integer)) or bits < 1:
         where = f"{family_label(family)}.bits_per_hash"
         raise PluginError(f"{where} is {bits!r}; wanted a positive integer")
-    if spec.n_hashes * bits > 32:
-        given = f"{spec.n_hashes} hashes of {bits} bits"
+    if family.spec.n_hashes * bits > 32:
+        given = f"{family.spec.n_hashes} hashes of {bits} bits"
         raise ArgumentError("n_hashes", given, "a code of at most 32 bits")
 
 
 def checked_rows(
     family: HashFamily, x: Any, argument: str = "x", *, finite: bool = True, threads: int | None = None
 ) -> Rows:
-    """Rows as families take them: finite, ``family.dim`` columns, dense float32 or canonical CSR.
+    """Validated rows: finite, ``family.dim`` columns, dense float32 or canonical CSR.
 
-    ``finite=False`` leaves NaN and infinities to the caller.
+    ``finite=False`` leaves the check for NaN and infinity to the caller.
     """
     if sp.issparse(x):
         return core.csr_rows(x, argument, family.dim, finite=finite, threads=threads)
@@ -66,7 +73,7 @@ def checked_rows(
 
 
 def with_checked_rows(method: Callable[..., Codes], argument: str) -> Callable[..., Codes]:
-    """A family's method whose first argument goes through :func:`checked_rows`."""
+    """A family's method that validates its first argument by :func:`checked_rows`."""
 
     @functools.wraps(method)
     def checked(family: HashFamily, *given: Any, **named: Any) -> Codes:
@@ -85,7 +92,7 @@ def _inner_products(q: Any, x: Any) -> Floats:
 
 
 def _distances(q: Any, x: Any) -> Floats:
-    """Euclidean distances of rows, in float64, from their differences: norms and inner products cancel."""
+    """Euclidean distances of rows, in float64, from differences: by norms and inner products they cancel."""
     sparse = sp.issparse(q) or sp.issparse(x)
     q, x = (sp.csr_array(rows) if sparse else rows for rows in (q, x))
     difference = q.astype(np.float64) - x.astype(np.float64)
@@ -94,18 +101,18 @@ def _distances(q: Any, x: Any) -> Floats:
 
 @attrs.frozen(kw_only=True)
 class FamilySpec:
-    """What every family is made from; a family's own spec class inherits from this and adds its options.
+    """The options of every family; the spec class of a family inherits from this and adds its own.
 
     Attributes
     ----------
     dim : int
-        Columns of the rows that are hashed.
+        Columns of the rows to hash.
     n_hashes : int
         Hashes in one code, K.
     n_tables : int
         Codes per row, L.
     seed : int
-        Names the hash functions: the same spec always gives the same functions.
+        Determines the hash functions: the same spec always gives the same functions.
     """
 
     dim: int = attrs.field(validator=integer(1, 2**31 - 1))
@@ -123,15 +130,15 @@ class NativeKernel:
     hash : int
         Address of an ``lsh_hash_fn``.
     state : int
-        Address of the read-only state handed to it (0 for none).
+        Address of the read-only state that it is called with (0 for none).
     abi_version : int
         ``LSH_FAMILY_ABI`` of the header that the function was compiled with.
     scratch_bytes : int
-        Scratch that the function wants per thread.
+        Scratch memory per thread.
     probe : int
         Address of an ``lsh_probe_fn``, or 0.
     keepalive : object
-        Whatever must outlive the kernel: the arrays behind ``state``, the library.
+        What must live as long as the kernel: the arrays that ``state`` points to, the library.
     """
 
     hash: int
@@ -143,10 +150,11 @@ class NativeKernel:
 
 
 class HashFamily(ABC):
-    """K·L hash functions drawn by a seed, with the law that they obey.
+    """K·L random hash functions, with the probability that one of them agrees on two rows.
 
     Subclasses set ``Spec`` and ``similarity`` and implement :meth:`hash` and :meth:`collision_probability`;
-    the rest has defaults. Instances are immutable and hold no state but what the spec determines.
+    everything else has a default. Instances are immutable, and the spec determines them completely. Inputs of
+    :meth:`hash`, :meth:`hash_query` and :meth:`probe` are validated whoever calls the method.
 
     Parameters
     ----------
@@ -156,32 +164,34 @@ class HashFamily(ABC):
 
     #: The spec class, a frozen attrs subclass of FamilySpec.
     Spec: ClassVar[type[FamilySpec]] = FamilySpec
-    #: What the law is a function of: "cosine", "inner_product", "euclidean", or a name of the family's own.
+    #: What the collision probability is a function of: "cosine", "inner_product", "euclidean", or another.
     similarity: str
-    #: Whether the K hashes of one code are independent, so that p**K is the law of a code.
+    #: Whether the K hashes of a code are independent: then a code agrees with probability p**K.
     independent_hashes: bool = True
-    #: Whether the L codes of a row are independent draws, so that 1 - (1 - q)**L is the law of a union.
+    #: Whether the L tables are independent: then some table agrees with probability 1 - (1 - p**K)**L.
     independent_tables: bool = True
-    #: Whether the laws hold for every pair of rows; else they serve predictions, and give no weights.
+    #: Whether ``collision_probability`` is exact for all pairs; otherwise it is used only to predict recall
+    #: and size, not for importance weights.
     exact_law: bool = True
-    #: Whether the law is one of the similarity and the norm of the data row: then ``collision_probability``
-    #: and ``code_probability`` take the norms as a second array.
+    #: Whether the collision probability depends on the norm of the data row too: then
+    #: ``collision_probability`` and ``code_probability`` take the norms as a second array.
     law_of_norms: bool = False
-    #: Buckets per table that a query looks into where nothing else is said.
+    #: Buckets per table that a query looks into by default.
     default_probes: int = 1
     #: Bits of one hash; a code has n_hashes times as many.
     bits_per_hash: int = 1
 
     def __init_subclass__(cls, **options: Any) -> None:
-        # Whoever calls a family's own methods, with whatever rows, they see what the door lets through.
+        # Inputs are validated whoever calls the method.
         super().__init_subclass__(**options)
         for name, argument in (("hash", "x"), ("hash_query", "queries"), ("probe", "queries")):
             if name in vars(cls):
                 setattr(cls, name, with_checked_rows(vars(cls)[name], argument))
 
     def __init__(self, spec: FamilySpec) -> None:
-        check_made(self, spec)
+        _check_spec(self, spec)
         self.spec = spec
+        _check_bits(self)
 
     dim = property(lambda self: self.spec.dim)
     n_hashes = property(lambda self: self.spec.n_hashes)
@@ -200,8 +210,8 @@ class HashFamily(ABC):
         Parameters
         ----------
         x : (n, dim) rows
-            Dense or sparse, n may be 0. A family sees finite dense float32 or canonical CSR, whatever its
-            caller gave; the same rows have the same codes.
+            Any array or sparse matrix of finite numbers; n may be 0. An implementation receives dense float32
+            or canonical CSR, and must return the same codes for both.
 
         Returns
         -------
@@ -215,11 +225,11 @@ class HashFamily(ABC):
 
     @property
     def can_probe(self) -> bool:
-        """Whether queries can look into more than one bucket of a table."""
+        """Whether queries can look into more than one bucket per table."""
         return type(self).probe is not HashFamily.probe
 
     def probe(self, q: Rows, n_probes: int) -> Codes:
-        """Codes of the buckets to look into for each query row, the best first.
+        """Codes of the buckets to look into for each query row, the most promising first.
 
         Parameters
         ----------
@@ -236,7 +246,7 @@ class HashFamily(ABC):
         Raises
         ------
         UnsupportedError
-            The family cannot probe (unless it overrides this).
+            The family does not implement probing.
         """
         raise UnsupportedError(
             f"family {type(self).__name__} cannot probe; wanted n_probes=1, given {n_probes}"
@@ -244,13 +254,13 @@ class HashFamily(ABC):
 
     @abstractmethod
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
-        """Probability that one hash agrees on a pair of rows: the family's law.
+        """Probability that one hash agrees on two rows, as a function of their similarity.
 
         Parameters
         ----------
         similarity : array of any shape
-            What :meth:`similarity_of` computes; values that rounding put beyond the law's ends are taken as
-            the ends.
+            As :meth:`similarity_of` computes it. Values that rounding puts outside the similarity's range are
+            clipped to it.
 
         Returns
         -------
@@ -259,10 +269,10 @@ class HashFamily(ABC):
         """
 
     def code_probability(self, similarity: npt.ArrayLike) -> Floats:
-        """Probability that a whole code of K hashes agrees.
+        """Probability that all K hashes of a code agree.
 
-        p**K for independent hashes. A family whose hashes depend on each other overrides this with its exact
-        law, or has none, and then samplers give no inclusion probability over the hash functions.
+        It is p**K for independent hashes. A family with dependent hashes overrides this if the probability is
+        known. If it is not, samplers have no marginal inclusion probabilities.
 
         Parameters
         ----------
@@ -276,7 +286,7 @@ class HashFamily(ABC):
         Raises
         ------
         UnsupportedError
-            The hashes are dependent and the family has no law of a code.
+            The hashes are dependent and the probability is not known.
         """
         if not self.independent_hashes:
             raise UnsupportedError(
@@ -285,19 +295,19 @@ class HashFamily(ABC):
         return np.asarray(self.collision_probability(similarity) ** self.n_hashes)
 
     def pair_probability(self, q: Rows, x: Rows) -> Floats:
-        """Probability (n,) that one hash agrees on ``q[i]``, as a query, and ``x[i]``, as data.
+        """Probability (n,) that one hash agrees on the query ``q[i]`` and the data row ``x[i]``.
 
-        The law of the pairs' similarities; a family whose law needs more of a pair than one number overrides
-        this and :meth:`pair_code_probability`.
+        By default a function of their similarity. A family whose collision probability depends on more than
+        one number overrides this and :meth:`pair_code_probability`.
         """
         return self.collision_probability(self.similarity_of(q, x))
 
     def pair_code_probability(self, q: Rows, x: Rows) -> Floats:
-        """Probability (n,) that a whole code agrees on ``q[i]``, as a query, and ``x[i]``, as data."""
+        """Probability (n,) that a code agrees on the query ``q[i]`` and the data row ``x[i]``."""
         return self.code_probability(self.similarity_of(q, x))
 
     def probe_probability(self, q: Rows, x: Rows, n_probes: int) -> Floats:
-        """Probability that each table's probes of a query find data rows, given that query's hash values.
+        """Probability that the probed buckets of each table contain data rows, given the query's hash values.
 
         Parameters
         ----------
@@ -311,13 +321,13 @@ class HashFamily(ABC):
         Returns
         -------
         (n, n_tables) float64 array
-            Exact over the draw of the functions among those that agree with what the query's margins are;
-            tables are independent.
+            Conditional on the query's hash values and margins, over the remaining randomness of the
+            functions. Tables are independent if ``independent_tables`` is True.
 
         Raises
         ------
         UnsupportedError
-            The family has no such law.
+            The probability is not known.
         """
         raise UnsupportedError(
             f"family {type(self).__name__} has no law of its probes; wanted n_probes=1, given {n_probes}"
@@ -326,25 +336,24 @@ class HashFamily(ABC):
     def prepare(self, vectors: Rows) -> Self:
         """The family fitted to the rows that tables are about to be built from; called by every build.
 
-        The default is the family itself. One that needs to know its data (a bound on their norms, their
-        principal directions) returns a new family whose spec holds what it learned, and returns itself where
-        that still holds.
+        The default is the family itself. A family that depends on the data (a bound of the norms, principal
+        directions) returns a new family whose spec contains what was learned, or itself if that still holds.
         """
         return self
 
     def similarity_of(self, q: Rows, x: Rows) -> Floats:
-        """What the law is a function of, for pairs of rows: ``q[i]`` with ``x[i]``.
+        """Similarities of pairs of rows, ``q[i]`` with ``x[i]``: the argument of the collision probability.
 
         Parameters
         ----------
         q, x : (n, dim) rows
-            Query and data rows, dense or CSR, as many of each.
+            Query and data rows, dense or CSR, the same number of each.
 
         Returns
         -------
         (n,) float64 array
-            Computed here for the similarities "cosine" (0 where a row is zero), "inner_product" and
-            "euclidean" (a distance); a family with another one overrides this.
+            Implemented here for the similarities "cosine" (0 if a row is zero), "inner_product" and
+            "euclidean" (a distance); a family with another similarity overrides this.
         """
         if self.similarity == "euclidean":
             return _distances(q, x)
@@ -353,25 +362,25 @@ class HashFamily(ABC):
             return inner
         if self.similarity != "cosine":
             raise UnsupportedError(
-                f"family {type(self).__name__} does not say how to compute {self.similarity!r}"
+                f"family {type(self).__name__} does not implement similarity_of for {self.similarity!r}"
             )
         scale = np.sqrt(_inner_products(q, q)) * np.sqrt(_inner_products(x, x))
         return np.asarray(np.clip(np.divide(inner, scale, out=np.zeros_like(inner), where=scale > 0), -1, 1))
 
     def native(self) -> NativeKernel | None:
-        """The compiled kernel of the data side for the instruction set in use, or None."""
+        """The compiled kernel for data rows and the instruction set in use; None if there is none."""
         return None
 
     def native_query(self) -> NativeKernel | None:
-        """The compiled kernel of the query side; the data side's unless the family is asymmetric."""
+        """The compiled kernel for queries; that of :meth:`native` unless the family is asymmetric."""
         return self.native() if type(self).hash_query is HashFamily.hash_query else None
 
     def with_seed(self, seed: int) -> Self:
-        """The same family with other functions: what a rehash draws."""
+        """The same family with the hash functions of another seed, as for a rehash."""
         return type(self)(attrs.evolve(self.spec, seed=seed))
 
     def __reduce__(self) -> tuple[type[Self], tuple[FamilySpec]]:
-        # The spec is all that there is to know; drawn functions and kernels are made again.
+        # The spec determines everything; drawn functions and kernels are made again.
         return type(self), (self.spec,)
 
     def __eq__(self, other: Any) -> bool:
@@ -382,3 +391,199 @@ class HashFamily(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.spec})"
+
+
+class _OfInner:
+    """An attribute that a wrapper takes from the inner family; a subclass or an instance may override it.
+
+    On the class, where there is no inner family, it is the value of :class:`HashFamily`, or ``text``.
+    """
+
+    def __init__(self, text: str | None = None) -> None:
+        self.text = text
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, family: WrapperFamily | None, owner: type | None = None) -> Any:
+        if family is None:
+            return self.text or getattr(HashFamily, self.name)
+        return getattr(family.inner, self.name)
+
+
+def _of_inner(text: str | None = None) -> Any:
+    return _OfInner(text)
+
+
+class WrapperFamily(HashFamily):
+    """A family over another one, the inner family, which makes every claim that the inner family makes.
+
+    What a wrapper changes, it overrides; everything else is the inner family's: its similarity, laws, flags,
+    probes, compiled kernel, preparation and seeds. A wrapper that transforms rows before they are hashed
+    overrides :meth:`transform` (and :meth:`transform_query` where queries are transformed differently); its
+    codes, probes and laws of pairs are then those of the transformed rows.
+
+    Parameters
+    ----------
+    spec : FamilySpec or HashFamily
+        An instance of the class's ``Spec``, which has a field ``inner`` made by
+        :func:`lshsample.plugin.family_option`. Or the family to wrap, whose dim, n_hashes, n_tables and seed
+        become the wrapper's.
+    **options
+        The spec's other fields, with a family to wrap.
+
+    Attributes
+    ----------
+    inner : HashFamily
+        The inner family.
+
+    Notes
+    -----
+    A wrapper whose :meth:`transform` changes the number of columns overrides :meth:`make_inner` and
+    :meth:`prepare`. One whose law is a function of something else than the similarity of the transformed rows
+    overrides ``similarity``, :meth:`similarity_of`, :meth:`collision_probability` and
+    :meth:`code_probability`.
+
+    A wrapper that transforms rows, or overrides :meth:`hash` or :meth:`hash_query`, has no compiled kernel
+    unless it overrides :meth:`native` and :meth:`native_query`.
+
+    Examples
+    --------
+    Rows relative to a centre, hashed by any family:
+
+    >>> import attrs
+    >>> import numpy as np
+    >>> from lshsample.plugin import FamilySpec, HashFamily, WrapperFamily, family_option, number
+    >>> @attrs.frozen(kw_only=True)
+    ... class CentredSpec(FamilySpec):
+    ...     inner: HashFamily = family_option("simhash")
+    ...     centre: float = attrs.field(default=0.5, validator=number(-1e6, 1e6))
+    >>> class Centred(WrapperFamily):
+    ...     Spec = CentredSpec
+    ...     def transform(self, x):
+    ...         rows = x if isinstance(x, np.ndarray) else x.toarray()
+    ...         return rows - np.float32(self.spec.centre)
+    >>> family = Centred(CentredSpec(dim=4, n_hashes=3, n_tables=2, centre=1.0))
+    >>> family.similarity, family.can_probe, family.native() is None
+    ('cosine', True, True)
+    >>> family.similarity_of(np.float32([[2, 1, 1, 1]]), np.float32([[1, 2, 1, 1]]))
+    array([0.])
+    """
+
+    similarity: str = _of_inner("that of the inner family")
+    independent_hashes: bool = _of_inner()
+    independent_tables: bool = _of_inner()
+    exact_law: bool = _of_inner()
+    law_of_norms: bool = _of_inner()
+    default_probes: int = _of_inner()
+    bits_per_hash: int = _of_inner()
+    spec: Any
+
+    def __init__(self, spec: FamilySpec | HashFamily, **options: Any) -> None:
+        if isinstance(spec, HashFamily):
+            shape = {name: getattr(spec, name) for name in ("dim", "n_hashes", "n_tables", "seed")}
+            spec = self.Spec(**shape, inner=spec, **options)  # type: ignore[call-arg]
+        elif options:
+            raise ArgumentError("options", ", ".join(options), "none beside a spec")
+        _check_spec(self, spec)
+        self.spec = spec
+        self.inner: HashFamily = self.make_inner()
+        super().__init__(spec)
+
+    def make_inner(self) -> HashFamily:
+        """The inner family, made from ``self.spec``; called once, when the wrapper is made.
+
+        The place to refuse families that do not fit, with :class:`~lshsample.plugin.ArgumentError`.
+        """
+        inner: HashFamily = self.spec.inner
+        return inner
+
+    def transform(self, x: Rows) -> Rows:
+        """Data rows as the inner family hashes them: finite float32, as many as given, dense or CSR."""
+        return x
+
+    def transform_query(self, q: Rows) -> Rows:
+        """Query rows as the inner family hashes them; the same as :meth:`transform` unless overridden."""
+        return self.transform(q)
+
+    def _changes(self, *methods: str) -> bool:
+        """Whether the class overrides one of the methods."""
+        return any(getattr(type(self), name) is not getattr(WrapperFamily, name) for name in methods)
+
+    def hash(self, x: Rows) -> Codes:
+        """Codes (n, n_tables) of data rows: those of the transformed rows."""
+        return self._in_blocks(x, "transform", lambda rows: self.inner.hash(self.transform(rows)))
+
+    def hash_query(self, q: Rows) -> Codes:
+        """Codes (n, n_tables) of queries: those of the transformed rows."""
+        return self._in_blocks(
+            q, "transform_query", lambda rows: self.inner.hash_query(self.transform_query(rows))
+        )
+
+    def _in_blocks(self, rows: Rows, method: str, codes: Callable[[Rows], Codes]) -> Codes:
+        """Codes of rows, a block at a time, so that transformed rows take little memory."""
+        blocks = range(0, rows.shape[0], _BLOCK)
+        if len(blocks) < 2 or not self._changes("transform", method):
+            return codes(rows)
+        return np.concatenate([codes(rows[start : start + _BLOCK]) for start in blocks])
+
+    @property
+    def can_probe(self) -> bool:
+        """Whether the inner family can."""
+        return self.inner.can_probe
+
+    def probe(self, q: Rows, n_probes: int) -> Codes:
+        """Codes (n, n_tables, n_probes) of the buckets that the inner family probes, the best first."""
+        return self.inner.probe(self.transform_query(q), n_probes)
+
+    def native(self) -> NativeKernel | None:
+        """The inner family's kernel; None where the class overrides :meth:`transform` or :meth:`hash`."""
+        return None if self._changes("transform", "hash") else self.inner.native()
+
+    def native_query(self) -> NativeKernel | None:
+        """The inner family's kernel of the query side; None where the class hashes them otherwise."""
+        changed = self._changes("transform", "transform_query", "hash_query", "probe")
+        return None if changed else self.inner.native_query()
+
+    def similarity_of(self, q: Rows, x: Rows) -> Floats:
+        """The inner family's similarity of the transformed rows, pair by pair."""
+        return self.inner.similarity_of(self.transform_query(q), self.transform(x))
+
+    def collision_probability(self, similarity: npt.ArrayLike, norms: npt.ArrayLike | None = None) -> Floats:
+        """The inner family's law of one hash; ``norms`` where that needs them (``law_of_norms``)."""
+        return self.inner.collision_probability(similarity, *_given(norms))
+
+    def code_probability(self, similarity: npt.ArrayLike, norms: npt.ArrayLike | None = None) -> Floats:
+        """The inner family's law of a code; ``norms`` where that needs them (``law_of_norms``)."""
+        return self.inner.code_probability(similarity, *_given(norms))
+
+    def pair_probability(self, q: Rows, x: Rows) -> Floats:
+        """Probability (n,) that one hash agrees on pairs: the inner family's, of the transformed rows."""
+        return self.inner.pair_probability(self.transform_query(q), self.transform(x))
+
+    def pair_code_probability(self, q: Rows, x: Rows) -> Floats:
+        """Probability (n,) that a code agrees on pairs: the inner family's, of the transformed rows."""
+        return self.inner.pair_code_probability(self.transform_query(q), self.transform(x))
+
+    def probe_probability(self, q: Rows, x: Rows, n_probes: int) -> Floats:
+        """Probability (n, n_tables) that probes find rows, given the query: the inner family's."""
+        return self.inner.probe_probability(self.transform_query(q), self.transform(x), n_probes)
+
+    def prepare(self, vectors: Rows) -> Self:
+        """The wrapper over the inner family prepared for the transformed rows; itself if nothing changes."""
+        inner = self.inner.prepare(self.transform(vectors))
+        return self if inner is self.inner else type(self)(attrs.evolve(self.spec, inner=inner))
+
+    def with_seed(self, seed: int) -> Self:
+        """The wrapper over the inner family of another seed.
+
+        Raises
+        ------
+        UnsupportedError
+            The inner family's functions are not drawn from a seed.
+        """
+        return type(self)(attrs.evolve(self.spec, seed=seed, inner=self.inner.with_seed(seed)))
+
+
+def _given(norms: npt.ArrayLike | None) -> tuple[npt.ArrayLike, ...]:
+    return () if norms is None else (norms,)

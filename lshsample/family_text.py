@@ -1,4 +1,4 @@
-"""Hash families and their options as one line of text, as commands and configuration files take it."""
+"""Hash families and their options as one line of text: ``name:option=value,option=value``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import ast
 from typing import Any
 
 from lshsample.errors import ArgumentError
-from lshsample.registry import families
 
 __all__ = ["parse_family", "split_families"]
+
+_OPTIONS = "options as name:option=value,option=value, each given once"
 
 
 def parse_family(text: str, argument: str = "family") -> tuple[str, dict[str, Any]]:
@@ -17,44 +18,43 @@ def parse_family(text: str, argument: str = "family") -> tuple[str, dict[str, An
     Parameters
     ----------
     text : str
-        What is parsed; a value that is no Python literal is taken as text.
+        What is parsed. A value that is no Python literal is taken as text; commas inside brackets belong to
+        the value.
     argument : str
-        What errors call it.
+        The argument's name in errors.
 
     Returns
     -------
     name : str
-        A registered name.
+        The name. Whether there is such a family is not checked here
+        (:func:`lshsample.registry.named_family` does).
     options : dict
         Options of the family's spec, not yet checked.
 
     Raises
     ------
     ArgumentError
-        No such family, or options of another form.
+        Not text, or options of another form.
 
     Examples
     --------
     >>> parse_family("cross-polytope:dimension=64,projection=gaussian")
     ('cross-polytope', {'dimension': 64, 'projection': 'gaussian'})
-    >>> parse_family("simple-lsh:headroom=2,inner={'family': 'e2lsh', 'width': 2.5}")[1]["inner"]
-    {'family': 'e2lsh', 'width': 2.5}
-    >>> parse_family("multiprobe:inner={'family': 'simple-lsh', 'inner': {'family': 'e2lsh'}},probes=3")[1]
-    {'inner': {'family': 'simple-lsh', 'inner': {'family': 'e2lsh'}}, 'probes': 3}
+    >>> parse_family("multiprobe:inner=simhash:projection=gaussian,probes=3")
+    ('multiprobe', {'inner': 'simhash:projection=gaussian', 'probes': 3})
+    >>> parse_family("simple-lsh:headroom=2,inner={'family': 'e2lsh', 'width': 2.5, 'bits': 8}")[1]["inner"]
+    {'family': 'e2lsh', 'width': 2.5, 'bits': 8}
     """
+    if not isinstance(text, str):
+        raise ArgumentError(argument, repr(text), "text, as family or family:option=value,option=value")
     name, _, options = text.partition(":")
-    if name not in families():
-        raise ArgumentError(
-            argument, repr(text), f"one of {', '.join(families())}, perhaps with :option=value"
-        )
     found: dict[str, Any] = {}
     for part in filter(None, _split(options)):
-        key, equals, value = part.partition("=")
-        if not equals or key in found:
-            wanted = "options as name:option=value,option=value, each once"
-            raise ArgumentError(argument, repr(text), wanted)
+        key, equals, value = (word.strip() for word in part.partition("="))
+        if not key or not equals or key in found:
+            raise ArgumentError(argument, repr(text), _OPTIONS)
         found[key] = _value(value)
-    return name, found
+    return name.strip(), found
 
 
 def split_families(text: str) -> list[str]:
@@ -75,7 +75,7 @@ def split_families(text: str) -> list[str]:
 
 
 def _split(text: str) -> list[str]:
-    """The parts between commas that are inside of no mapping, list or tuple."""
+    """The parts between the commas that stand in no brackets."""
     parts, depth = [""], 0
     for letter in text:
         depth += (letter in "{[(") - (letter in "}])")

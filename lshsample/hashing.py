@@ -1,10 +1,11 @@
-"""Hashing rows by a family: through its compiled kernel where it has one, else by its Python methods.
+"""Hashing rows by a family: by its compiled kernel if it has one, otherwise by its Python methods.
 
-Rows are validated before, codes and probabilities after, and an error names the family.
+Rows are validated before a family is called, codes and probabilities after; errors name the family.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 from lshsample._native import core, kernels
 from lshsample._native.core import lib
 from lshsample._native.kernels import KernelStruct
+from lshsample._native.reader import NativeReader
+from lshsample._native.sample import StageCall
 from lshsample.errors import ArgumentError, LshsampleError, PluginError, UnsupportedError
 from lshsample.family import Codes, Floats, HashFamily, Rows, checked_rows, family_label
 
@@ -26,25 +29,26 @@ __all__ = [
     "query_kernel",
     "refuse_queries",
     "reseeded",
+    "retrieval",
 ]
 
-#: A longer probe sequence is a mistake: it would cost more than to scan the items.
+#: More probes would cost more than to scan all items.
 MAX_PROBES = 65536
 
 
 def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int | None = None) -> Codes:
-    """Codes of rows, through the family's native kernel where it has one.
+    """Codes of rows, by the family's compiled kernel if it has one.
 
     Parameters
     ----------
     family : HashFamily
         The hash functions.
     x : (n, dim) array or scipy.sparse matrix
-        Finite rows; float32 (dense, or canonical CSR) is taken without a copy. n may be 0.
+        Finite rows; float32 (dense, or canonical CSR) is not copied. n may be 0.
     query : bool
-        Hash as queries (asymmetric families differ).
+        Hash the rows as queries, which differs for asymmetric families.
     threads : int, optional
-        At most so many threads; the codes never depend on it.
+        Maximal number of threads; the codes do not depend on it.
 
     Returns
     -------
@@ -54,10 +58,10 @@ def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int |
     Raises
     ------
     ArgumentError
-        The rows are not finite, not 2-D, or have another number of columns; or the family, which is then
-        named, has no codes for them.
+        The rows are not finite, not 2-D, or have another number of columns; or the family, which the message
+        then names, refuses them.
     PluginError
-        The family broke its contract: another ABI version, a failing method or kernel, codes of the wrong
+        The family breaks its contract: another ABI version, a method or kernel that fails, codes of the wrong
         shape, dtype or range.
 
     Examples
@@ -79,25 +83,25 @@ def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int |
 
 
 def prepared(family: HashFamily, rows: Rows) -> HashFamily:
-    """What the family's ``prepare`` makes of rows that were checked: a family of the same class and shape.
+    """The family prepared for validated rows: the result of its ``prepare``, which must keep class and shape.
 
     Raises
     ------
     PluginError
-        It returned something else, or failed.
+        ``prepare`` failed or returned something else.
     """
     return _same_shape(family, "prepare", _call_python(family, "prepare", rows), family.seed)
 
 
 def reseeded(family: HashFamily, seed: int) -> HashFamily:
-    """The family with other functions: what its ``with_seed`` makes, of the same class and shape.
+    """The family of another seed: the result of its ``with_seed``, which must keep class and shape.
 
     Raises
     ------
     PluginError
-        It returned something else, or failed.
+        ``with_seed`` failed or returned something else.
     UnsupportedError
-        Its functions are not drawn by a seed.
+        The functions are not drawn from a seed.
     """
     return _same_shape(family, "with_seed", _call_python(family, "with_seed", seed), seed)
 
@@ -117,16 +121,16 @@ def _same_shape(family: HashFamily, method: str, new: Any, seed: int) -> HashFam
 
 
 def pair_probabilities(family: HashFamily, q: Any, x: Any, n_probes: int = 1) -> Floats:
-    """Probabilities that buckets hold pairs, by the family's law.
+    """Probabilities that a query's buckets contain data rows, computed by the family.
 
     Parameters
     ----------
     family : HashFamily
         The hash functions.
-    q, x : rows that were checked
-        Queries and data, pair by pair; with more than one probe, one query and data.
+    q, x : validated rows
+        Queries and data rows, pair by pair; with more than one probe, one query and any number of data rows.
     n_probes : int
-        Buckets that a query looks into in each table.
+        Buckets per table that a query looks into.
 
     Returns
     -------
@@ -135,9 +139,9 @@ def pair_probabilities(family: HashFamily, q: Any, x: Any, n_probes: int = 1) ->
     Raises
     ------
     UnsupportedError
-        The family has no such law.
+        The family does not know the probabilities.
     PluginError
-        The law failed, or gave something else than probabilities of that shape.
+        The family's method failed, or returned something else than probabilities of that shape.
     """
     shape: tuple[int, ...] = (x.shape[0],)
     if n_probes == 1:
@@ -156,7 +160,7 @@ def pair_probabilities(family: HashFamily, q: Any, x: Any, n_probes: int = 1) ->
 
 
 def probe_rows(family: HashFamily, q: Any, n_probes: int, *, threads: int | None = None) -> Codes:
-    """Codes of the buckets to look into for each query, the best first.
+    """Codes of the buckets to look into for each query, the most promising first.
 
     Parameters
     ----------
@@ -167,7 +171,7 @@ def probe_rows(family: HashFamily, q: Any, n_probes: int, *, threads: int | None
     n_probes : int
         Codes for each query and table, P; the first is the query's own code.
     threads : int, optional
-        At most so many threads.
+        Maximal number of threads.
 
     Returns
     -------
@@ -206,20 +210,57 @@ def query_kernel(family: HashFamily, n_probes: int) -> KernelStruct | None:
     if not 1 <= n_probes <= MAX_PROBES:
         raise ArgumentError("n_probes", repr(n_probes), f"an integer from 1 to {MAX_PROBES}")
     if n_probes > 2**family.code_bits:
-        raise ArgumentError("n_probes", n_probes, f"at most the {2**family.code_bits} codes that there are")
+        raise ArgumentError("n_probes", n_probes, f"at most the number of codes, {2**family.code_bits}")
     kernel = kernel_struct(family, query=True)
     return kernel if kernel is None or n_probes == 1 or kernel.can_probe else None
 
 
+def retrieval(
+    family: HashFamily, reader: NativeReader, queries: Rows, n_probes: int, *, threads: int | None = None
+) -> StageCall:
+    """The call that joins what the probed buckets of tables hold: the core hashes where there is a kernel.
+
+    Parameters
+    ----------
+    family : HashFamily
+        The tables' hash functions.
+    reader : NativeReader
+        The tables.
+    queries : (n, dim) rows
+        Dense float32 or canonical CSR. The kernel checks that they are finite; without one this does.
+    n_probes : int
+        Buckets per table, best first.
+    threads : int, optional
+        Threads of hashing in Python.
+
+    Raises
+    ------
+    ArgumentError
+        The queries have another number of columns, or ``n_probes`` is out of range.
+    UnsupportedError
+        The family cannot probe.
+    """
+    kernel = query_kernel(family, n_probes)
+    call = StageCall(op="RETRIEVE", reader=reader)
+    if kernel is None:
+        call.codes = np.ascontiguousarray(probe_rows(family, queries, n_probes, threads=threads))
+        return call
+    if queries.shape[1] != family.dim:
+        raise ArgumentError("queries", f"{queries.shape[1]} columns", f"{family.dim} columns")
+    call.kernel, call.rows, call.n_probes = kernel, queries, n_probes
+    call.refuse = functools.partial(refuse_queries, family, queries, n_probes)
+    return call
+
+
 def kernel_struct(family: HashFamily, query: bool = False) -> KernelStruct | None:
-    """The family's native kernel as the C core takes it, checked; None where the family has none.
+    """The family's compiled kernel as a struct of the C core, validated; None if the family has none.
 
     Raises
     ------
     PluginError
         Not a NativeKernel, compiled against another ABI version, or without a hash function.
     """
-    # A family is what its spec says, so its kernels stay the same; they are made once an instruction set.
+    # A family is immutable, so its kernels are made once for each instruction set.
     made: dict[tuple[str, bool], KernelStruct | None] = family.__dict__.setdefault("_kernel_structs", {})
     key = core.isa(), query
     if key not in made:
@@ -277,7 +318,7 @@ def _refuse(family: HashFamily, method: str, rows: Rows, argument: str, n_probes
     if status == lib.LSH_OUT_OF_RANGE:
         raise PluginError(f"{label}: the native kernel returned a code beyond {family.code_bits} bits")
     if status == lib.LSH_PLUGIN_FAILED:
-        # The reference refuses the same rows, and says why.
+        # The reference refuses the same rows, with a message.
         _call_python(family, method, *((rows, n_probes) if n_probes else (rows,)))
     core.check(status, f"{label}: the native kernel")
 

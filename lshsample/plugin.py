@@ -1,8 +1,8 @@
-"""The public plugin API: what a package needs to bring hash families and sampler stages of its own.
+"""The public plugin API: what a package needs to define custom hash families and sampler stages.
 
-A plugin is a module (or object) named by an entry point of the group ``lshsample``; its hooks are marked with
-:data:`hookimpl`. The built-in families are such a plugin (``lshsample_families``), and import nothing else of
-lshsample.
+A plugin is a module (or object) that an entry point of the group ``lshsample`` names; its hooks are marked
+with :data:`hookimpl`. The built-in families are such a plugin (``lshsample_families``), and import nothing
+else of lshsample.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lshsample._native.core import isa
 from lshsample.errors import ArgumentError, PluginError, UnsupportedError
-from lshsample.family import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows
+from lshsample.family import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, WrapperFamily
 from lshsample.hookspecs import hookimpl
 from lshsample.registry import family_option
 from lshsample.sampling import ActiveSet, Batch, Expected, Inclusion, Pairs, Population, SamplerStage
@@ -34,6 +34,7 @@ __all__ = [
     "Rows",
     "SamplerStage",
     "UnsupportedError",
+    "WrapperFamily",
     "family_option",
     "get_include",
     "hookimpl",
@@ -45,7 +46,7 @@ __all__ = [
 
 
 def get_include() -> str:
-    """The folder of the C headers (``lshsample/family.h``, ``lshsample/simd.h``), for a plugin's compiler."""
+    """The include directory of the C headers (``lshsample/family.h``, ``lshsample/simd.h``) for compilers."""
     here = Path(__file__).resolve().parent
     installed, checkout = here / "include", here.parent / "cext" / "include"
     return str(installed if installed.is_dir() else checkout)

@@ -1,9 +1,4 @@
-"""Finds hash families by name among the installed plugins, and makes them from options or plain data.
-
-A plugin is an entry point of the group ``lshsample`` (the built-in families are one). A plugin that is
-broken, or claims a name that another one has, is reported as soon as families are listed or made, by name: a
-family that is silently missing or silently replaced would change results.
-"""
+"""Hash families by name: found among the installed plugins, and made from text, options or plain data."""
 
 from __future__ import annotations
 
@@ -11,18 +6,17 @@ import functools
 import inspect
 import json
 import re
-from collections.abc import Iterable, Mapping
-from importlib import metadata
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
-import pluggy
 import tomli_w
 
-from lshsample import hookspecs, specs
+from lshsample import specs
 from lshsample.errors import ArgumentError, LshsampleError, PluginError
-from lshsample.family import FamilySpec, HashFamily
-from lshsample.hookspecs import GROUP
+from lshsample.family import FamilySpec, HashFamily, WrapperFamily
+from lshsample.family_text import parse_family
+from lshsample.plugin_manager import Registry, describe_error, installed_plugins
 
 __all__ = [
     "FamilyRegistry",
@@ -36,79 +30,101 @@ __all__ = [
     "family_to_dict",
     "family_to_json",
     "family_to_toml",
-    "hook_results",
-    "installed_plugins",
     "make_family",
+    "named_family",
 ]
 
-#: What a family inside another one's spec takes from the outer spec.
+#: What the inner family of a wrapper takes from the wrapper's spec.
 _SHAPE = ("dim", "n_hashes", "n_tables", "seed")
 _NAME = re.compile(r"[a-z][a-z0-9_-]*\Z")
 
 
-class FamilyRegistry:
-    """The families of a set of plugins.
+class FamilyRegistry(Registry[HashFamily]):
+    """The hash families of a set of plugins.
 
     Parameters
     ----------
-    plugins : iterable of (str, object)
-        Names and plugins (modules or objects with hooks).
+    plugins : Plugins, or iterable of (str, object)
+        The plugins; or their names, and modules or objects with hooks.
 
     Raises
     ------
     PluginError
-        A plugin has a hook of the wrong signature or an unknown one, its hook fails, what it returns is not a
-        dict of family classes, or two plugins claim one name. The message names the plugin.
+        A plugin's hook is broken, what it returns is not a dict of family classes, or two plugins claim one
+        name. The message names the plugin.
     """
 
-    def __init__(self, plugins: Iterable[tuple[str, object]]) -> None:
-        self._families: dict[str, type[HashFamily]] = {}
-        self._owners: dict[str, str] = {}
-        for owner, found in hook_results(plugins, "lshsample_hash_families", "HashFamily"):
-            for family_name, cls in found.items():
-                self._add(owner, family_name, cls)
+    hook = "lshsample_hash_families"
+    kind = "family"
+    base = HashFamily
 
     @classmethod
     def installed(cls) -> FamilyRegistry:
         """The registry of every plugin that is installed."""
         return cls(installed_plugins())
 
-    def _add(self, owner: str, name: Any, cls: Any) -> None:
-        _check_class(owner, name, cls)
-        if name in self._families:
+    def check(self, where: str, name: Any, cls: type[HashFamily]) -> None:
+        """Raise PluginError for a name or a class that cannot be made or stored."""
+        if not isinstance(name, str) or not _NAME.match(name):
+            raise PluginError(f"{where}: wanted a name of lower-case letters, digits, - and _")
+        if inspect.isabstract(cls):
+            missing = ", ".join(sorted(cls.__abstractmethods__))
+            raise PluginError(f"{where}: {cls.__qualname__} lacks {missing}")
+        spec = f"{where}: {cls.__qualname__}.Spec"
+        if not (isinstance(cls.Spec, type) and issubclass(cls.Spec, FamilySpec) and attrs.has(cls.Spec)):
+            raise PluginError(f"{spec} is {cls.Spec!r}; wanted a subclass of FamilySpec")
+        if issubclass(cls, WrapperFamily) and "inner" not in attrs.fields_dict(cls.Spec):
+            raise PluginError(f"{spec} lacks the field inner; wanted one made by family_option")
+        if not isinstance(getattr(cls, "similarity", None), str):
             raise PluginError(
-                f"plugin {owner}: claims the family name {name!r}, which plugin {self._owners[name]} has; "
-                "one of the two must be uninstalled or rename its family"
+                f"{where}: {cls.__qualname__}.similarity is missing; wanted a name such as 'cosine'"
             )
-        self._families[name], self._owners[name] = cls, owner
 
     def families(self) -> dict[str, type[HashFamily]]:
         """Names and classes of the families, by name."""
-        return dict(sorted(self._families.items()))
-
-    def owner(self, name: str) -> str:
-        """The plugin that brings a family."""
-        self._class(name)
-        return self._owners[name]
+        return self.classes()
 
     def name_of(self, family: HashFamily) -> str:
         """The name that a family's class is registered under."""
-        for name, cls in self._families.items():
+        for name, cls in self._classes.items():
             if cls is type(family):
                 return name
         raise ArgumentError("family", type(family).__qualname__, f"a registered family ({self._known()})")
 
-    def make(self, name: str, **options: Any) -> HashFamily:
-        """A family by name; see :func:`make_family`."""
-        cls = self._class(name)
-        spec = specs.from_dict(cls.Spec, options)
+    def parse(self, text: str, argument: str = "family") -> tuple[str, dict[str, Any]]:
+        """A registered name, and options, from text; see :func:`named_family`."""
+        name, options = parse_family(text, argument)
+        if name not in self._classes:
+            wanted = f"one of {self._known()}, also with options as family:option=value,option=value"
+            raise ArgumentError(argument, repr(text), wanted)
+        return name, options
+
+    def read(self, family: str | Mapping[str, Any], argument: str = "family") -> tuple[str, dict[str, Any]]:
+        """A registered name, and options, from text or plain data."""
+        if not isinstance(family, Mapping):
+            return self.parse(family, argument)
+        given = dict(family)
+        text = given.pop("family", None)
+        if not isinstance(text, str):
+            wanted = 'a mapping with the name of a family under "family"'
+            raise ArgumentError(argument, repr(family), wanted)
+        name, options = self.parse(text)
+        return name, _merged(options, given)
+
+    def make(self, family: str | HashFamily | Mapping[str, Any], **options: Any) -> HashFamily:
+        """A family from text, plain data or another family; see :func:`make_family`."""
+        if isinstance(family, HashFamily):
+            return _changed(family, options)
+        name, given = self.read(family)
+        cls = self._classes[name]
+        spec = specs.from_dict(cls.Spec, _merged(given, options))
         try:
             return cls(spec)
         except (LshsampleError, MemoryError):
             raise
         except Exception as error:
             raise PluginError(
-                f"plugin {self._owners[name]}: {cls.__qualname__} raised {_words(error)}"
+                f"plugin {self._owners[name]}: {cls.__qualname__} raised {describe_error(error)}"
             ) from error
 
     def to_dict(self, family: HashFamily) -> dict[str, Any]:
@@ -124,101 +140,39 @@ class FamilyRegistry:
         return data
 
     def from_dict(self, data: Mapping[str, Any]) -> HashFamily:
-        """A family from what :meth:`to_dict` gave."""
-        if not isinstance(data, Mapping) or not isinstance(data.get("family"), str):
+        """A family from what :meth:`to_dict` returned."""
+        if not isinstance(data, Mapping):
             raise ArgumentError("data", repr(data), 'a mapping with the name of a family under "family"')
-        options = dict(data)
-        return self.make(options.pop("family"), **options)
-
-    def _class(self, name: str) -> type[HashFamily]:
-        if not isinstance(name, str) or name not in self._families:
-            raise ArgumentError("name", repr(name), f"the name of a family ({self._known()})")
-        return self._families[name]
+        name, options = self.read(data, "data")
+        return self.make(name, **options)
 
     def _known(self) -> str:
-        return ", ".join(sorted(self._families)) or "no plugin is installed"
+        return ", ".join(sorted(self._classes)) or "no family, as no plugin is installed"
 
 
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+def _merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of all parts, each of them given once."""
+    merged: dict[str, Any] = {}
+    for part in parts:
+        for name, value in part.items():
+            if name in merged:
+                raise ArgumentError(name, f"{merged[name]!r} and {value!r}", "given once")
+            merged[name] = value
+    return merged
 
 
-def _entry_label(point: metadata.EntryPoint) -> str:
-    package = f" of {point.dist.name}" if point.dist else ""
-    return f"{point.name!r}{package} ({point.value})"
-
-
-def _load(point: metadata.EntryPoint) -> object:
-    try:
-        return point.load()
-    except Exception as error:
-        raise PluginError(f"plugin {_entry_label(point)}: cannot be imported: {_words(error)}") from error
-
-
-def installed_plugins() -> list[tuple[str, object]]:
-    """Names and plugins of every entry point of the group ``lshsample``; a broken one is an error."""
-    return [(_entry_label(point), _load(point)) for point in metadata.entry_points(group=GROUP)]
-
-
-def hook_results(
-    plugins: Iterable[tuple[str, object]], hook_name: str, wanted: str
-) -> list[tuple[str, dict[Any, Any]]]:
-    """What each plugin's hook of a name returns, with the plugin's name.
-
-    Raises
-    ------
-    PluginError
-        A hook of the wrong signature or an unknown one, a hook that fails or returns something else than a
-        dict (of names to classes of the kind ``wanted``); the message names the plugin.
-    """
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
-    for name, plugin in plugins:
-        _register(manager, name, plugin)
-    implementations = getattr(manager.hook, hook_name).get_hookimpls()
-    return [(hook.plugin_name, _call_hook(hook, hook_name, wanted)) for hook in implementations]
-
-
-def _register(manager: pluggy.PluginManager, name: str, plugin: object) -> None:
-    try:
-        manager.register(plugin, name)
-        manager.check_pending()
-    except (pluggy.PluginValidationError, ValueError) as error:
-        raise PluginError(f"plugin {name}: {error}") from error
-
-
-def _call_hook(hook: pluggy.HookImpl, hook_name: str, wanted: str) -> dict[Any, Any]:
-    where = f"plugin {hook.plugin_name}: {hook_name}"
-    if hook.hookwrapper or hook.wrapper:
-        raise PluginError(f"{where} is a hook wrapper; wanted a plain hook")
-    try:
-        found = hook.function()
-    except Exception as error:
-        raise PluginError(f"{where} raised {_words(error)}") from error
-    if not isinstance(found, dict):
-        raise PluginError(
-            f"{where} returned {type(found).__name__}; wanted a dict of names to {wanted} classes"
-        )
-    return found
-
-
-def _check_class(owner: str, name: Any, cls: Any) -> None:
-    where = f"plugin {owner}: family {name!r}"
-    if not isinstance(name, str) or not _NAME.match(name):
-        raise PluginError(f"{where}: wanted a name of lower-case letters, digits, - and _")
-    if not (isinstance(cls, type) and issubclass(cls, HashFamily)):
-        raise PluginError(f"{where} is {cls!r}; wanted a subclass of HashFamily")
-    if inspect.isabstract(cls):
-        missing = ", ".join(sorted(cls.__abstractmethods__))
-        raise PluginError(f"{where}: {cls.__qualname__} lacks {missing}")
-    if not (isinstance(cls.Spec, type) and issubclass(cls.Spec, FamilySpec) and attrs.has(cls.Spec)):
-        raise PluginError(
-            f"{where}: {cls.__qualname__}.Spec is {cls.Spec!r}; wanted a subclass of FamilySpec"
-        )
-    if not isinstance(getattr(cls, "similarity", None), str):
-        raise PluginError(
-            f"{where}: {cls.__qualname__}.similarity is missing; wanted a name such as 'cosine'"
-        )
+def _changed(family: HashFamily, options: Mapping[str, Any]) -> HashFamily:
+    """The family with other options; its own ``with_seed`` makes another seed."""
+    known = attrs.fields_dict(type(family.spec))
+    for name, value in options.items():
+        if name not in known:
+            raise ArgumentError(
+                f"{type(family.spec).__name__}.{name}", value, f"only the keys {', '.join(known)}"
+            )
+    others = {name: value for name, value in options.items() if name != "seed"}
+    if others:
+        family = type(family)(attrs.evolve(family.spec, **others))
+    return family.with_seed(options["seed"]) if "seed" in options else family
 
 
 @functools.cache
@@ -249,16 +203,47 @@ def families() -> dict[str, type[HashFamily]]:
     return default_registry().families()
 
 
-def make_family(name: str, **options: Any) -> HashFamily:
+def named_family(text: str, argument: str = "family") -> tuple[str, dict[str, Any]]:
+    """A registered family's name and options from ``name`` or ``name:option=value,option=value``.
+
+    Parameters
+    ----------
+    text : str
+        What is parsed, as by :func:`lshsample.family_text.parse_family`.
+    argument : str
+        The argument's name in errors.
+
+    Returns
+    -------
+    name : str
+        A name from :func:`families`.
+    options : dict
+        Options of the family's spec, not yet checked.
+
+    Raises
+    ------
+    ArgumentError
+        No such family, or options of another form.
+
+    Examples
+    --------
+    >>> named_family("e2lsh:width=2.5,bits=8")
+    ('e2lsh', {'width': 2.5, 'bits': 8})
+    """
+    return default_registry().parse(text, argument)
+
+
+def make_family(family: str | HashFamily | Mapping[str, Any], **options: Any) -> HashFamily:
     """A hash family by name.
 
     Parameters
     ----------
-    name : str
-        A name from :func:`families`.
+    family : str, HashFamily or mapping
+        A name from :func:`families`, also with options (``"simhash:projection=gaussian"``). Or plain data, as
+        :func:`family_to_dict` returns it. Or a family, of which the result is a copy with other options.
     **options
-        The fields of the family's spec: ``dim`` (needed), ``n_hashes`` (K), ``n_tables`` (L), ``seed``, and
-        its own.
+        The fields of the family's spec: ``dim`` (required), ``n_hashes`` (K), ``n_tables`` (L), ``seed``, and
+        the family's own.
 
     Returns
     -------
@@ -267,7 +252,7 @@ def make_family(name: str, **options: Any) -> HashFamily:
     Raises
     ------
     ArgumentError
-        An unknown name or option, or a value out of range.
+        An unknown name or option, an option that is given twice, or a value out of range.
     PluginError
         An installed plugin is broken.
 
@@ -275,17 +260,22 @@ def make_family(name: str, **options: Any) -> HashFamily:
     --------
     >>> make_family("simhash", dim=128, n_hashes=6, n_tables=50).code_bits
     6
+    >>> family = make_family("simhash:projection=gaussian,density=0.5", dim=128)
+    >>> family.spec.projection, make_family(family, dim=64).dim
+    ('gaussian', 64)
     """
-    return default_registry().make(name, **options)
+    return default_registry().make(family, **options)
 
 
-def family_of_bits(name: str, code_bits: int, **options: Any) -> HashFamily:
+def family_of_bits(
+    family: str | HashFamily | Mapping[str, Any], code_bits: int, **options: Any
+) -> HashFamily:
     """A family with as many hashes as fit into codes of so many bits, and at least one.
 
     Parameters
     ----------
-    name : str
-        A name from :func:`families`.
+    family : str, HashFamily or mapping
+        As for :func:`make_family`.
     code_bits : int
         Bits of a code, from 1 to 32.
     **options
@@ -299,12 +289,12 @@ def family_of_bits(name: str, code_bits: int, **options: Any) -> HashFamily:
     # Four hashes first: one alone may have fewer codes than the family probes by itself.
     for n_hashes in (4, 1):
         try:
-            bits = make_family(name, n_hashes=n_hashes, **options).code_bits // n_hashes
+            bits = make_family(family, n_hashes=n_hashes, **options).code_bits // n_hashes
             break
         except ArgumentError:
             if n_hashes == 1:
                 raise
-    return make_family(name, n_hashes=max(1, code_bits // bits), **options)
+    return make_family(family, n_hashes=max(1, code_bits // bits), **options)
 
 
 def family_to_dict(family: HashFamily) -> dict[str, Any]:
@@ -352,36 +342,33 @@ def _inner_family(value: Any, outer: Any, field: attrs.Attribute[Any]) -> HashFa
     shape = {name: getattr(outer, name) for name in _SHAPE}
     if isinstance(value, HashFamily):
         return type(value)(attrs.evolve(value.spec, **shape))
-    if not isinstance(value, Mapping):
-        raise ArgumentError(
-            field.name, repr(value), 'a HashFamily, or a mapping with its name under "family"'
-        )
-    for name in _SHAPE:
-        if name in value:
-            raise ArgumentError(
-                f"{field.name}.{name}",
-                value[name],
-                "the family's own options only: its shape is the outer one's",
-            )
+    if not isinstance(value, (str, Mapping)):
+        wanted = 'a HashFamily, text as family:option=value, or a mapping with a name under "family"'
+        raise ArgumentError(field.name, repr(value), wanted)
     try:
-        return family_from_dict({**value, **shape})
+        name, options = default_registry().read(value)
+        for key in _SHAPE:
+            if key in options:
+                wanted = f"left out: {', '.join(_SHAPE)} are inherited from the wrapper"
+                raise ArgumentError(key, options[key], wanted)
+        return make_family(name, **options, **shape)
     except ArgumentError as error:
         raise ArgumentError(f"{field.name}.{error.argument}", error.given, error.wanted) from None
 
 
 def family_option(default: str, **options: Any) -> Any:
-    """An attrs field that holds a family, for the spec of a family that wraps one.
+    """An attrs field for the inner family of a wrapper's spec.
 
-    It takes a family, or its plain data: ``{"family": name}`` and the family's own options. Its dim,
-    n_hashes, n_tables and seed are always those of the spec that it stands in. Written out it is plain
-    data again.
+    It accepts a family, text (``"e2lsh:width=2.5"``) or plain data (``{"family": "e2lsh", "width": 2.5}``).
+    dim, n_hashes, n_tables and seed are inherited from the wrapper; do not set them. It is stored as plain
+    data.
 
     Parameters
     ----------
     default : str
-        Name of the family where none is given.
+        Name of the default family.
     **options
-        Its own options.
+        The default family's own options.
 
     Returns
     -------

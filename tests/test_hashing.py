@@ -1,4 +1,4 @@
-"""The door to hash families: whatever a plugin does, an error that names it or checked codes."""
+"""Calls of hash families: whatever a plugin does, validated codes or an error that names it."""
 
 from pathlib import Path
 
@@ -82,13 +82,13 @@ def test_bad_kernels_are_named(kernel, problem):
     assert "Configurable.native" in str(error.value)
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not tell what is mapped")
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system has no list of mapped memory")
 @pytest.mark.parametrize("name", ["hash", "probe"])
-def test_addresses_without_code_are_never_called(name):
+def test_addresses_outside_of_executable_memory_are_never_called(name):
     good = good_kernel()
     for address in (good.state, good.hash & 0xFFFF, 2**62):
         with pytest.raises(
-            PluginError, match=rf"native: NativeKernel.{name} is 0x.*, where there is no code"
+            PluginError, match=rf"native: NativeKernel.{name} is 0x.*, which is not in executable memory"
         ):
             hash_rows(family_with(kernel=attrs.evolve(good, **{name: address})), X)
 
@@ -173,7 +173,7 @@ def test_bad_rows_are_refused_before_the_family_sees_them(rows, argument):
 
 
 @pytest.mark.parametrize("name", ["dwta", "icws", "minhash", "simhash", "wta"])
-def test_a_familys_own_methods_take_what_the_door_takes(name):
+def test_a_familys_methods_accept_what_hash_rows_accepts(name):
     x = np.random.default_rng(0).standard_normal((9, 16)).astype(np.float32)
     family = make_family(name, dim=16, n_hashes=2, n_tables=3)
     for rows in (x.astype(np.float64), x.tolist(), sp.coo_array(x), sp.csc_matrix(x.astype(np.float64))):
@@ -193,7 +193,7 @@ def test_kernels_never_see_values_that_are_not_finite(row, bad):
         hash_rows(family, sp.csr_array(x), query=True)
 
 
-def test_rows_that_a_family_refuses_are_told_in_its_name():
+def test_an_error_about_refused_rows_names_the_family():
     def refusing(x, n):
         raise ArgumentError("x", "rows of norm 2", "unit rows")
 

@@ -9,9 +9,15 @@ import scipy.sparse as sp
 from lshsample_families import lshsample_hash_families as builtin_families
 
 from lshsample import registry
+from lshsample.compare import Contender
 from lshsample.errors import ArgumentError, PluginError
-from lshsample.plugin import FamilySpec, HashFamily, hookimpl
+from lshsample.nn import Input, Network, Sampled
+from lshsample.plugin import FamilySpec, HashFamily, WrapperFamily, hookimpl
+from lshsample.plugin_manager import Plugins, installed_plugins
 from lshsample.registry import FamilyRegistry, families, family_from_dict, make_family
+from lshsample.sampling import MaintainedSampler, stages
+from lshsample.sampling.text import stage_registry
+from lshsample.tuning import Goal, tune
 
 
 class Toy(HashFamily):
@@ -34,9 +40,8 @@ def plugin_returning(found):
 
 
 def test_families_of_several_plugins():
-    found = FamilyRegistry(
-        [("one", plugin_returning({"toy": Toy})), ("two", plugin_returning({"other": Toy}))]
-    )
+    plugins = [("one", plugin_returning({"toy": Toy})), ("two", plugin_returning({"other": Toy}))]
+    found = FamilyRegistry(plugins)
     assert found.families() == {"other": Toy, "toy": Toy}
     assert found.owner("toy") == "one"
 
@@ -85,7 +90,9 @@ class BadSpec(Toy):
 )
 def test_broken_plugins_are_named(found, problem):
     with pytest.raises(PluginError, match=problem) as error:
-        FamilyRegistry([("good", plugin_returning({"fine": Toy})), ("broken-one", plugin_returning(found))])
+        FamilyRegistry(
+            Plugins([("good", plugin_returning({"fine": Toy})), ("broken-one", plugin_returning(found))])
+        )
     assert "plugin broken-one" in str(error.value)
 
 
@@ -117,6 +124,7 @@ def test_a_broken_installed_plugin_is_reported_and_can_be_repaired(monkeypatch):
     broken = metadata.EntryPoint("broken", "lshsample_no_such_module", "lshsample")
     real = metadata.entry_points(group="lshsample")
     registry.default_registry.cache_clear()
+    installed_plugins.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr(metadata, "entry_points", lambda group: [*real, broken])
         for call in (families, lambda: make_family("simhash", dim=3)):
@@ -127,10 +135,112 @@ def test_a_broken_installed_plugin_is_reported_and_can_be_repaired(monkeypatch):
     assert "simhash" in families()
 
 
+def test_one_manager_serves_both_hooks(monkeypatch):
+    """Entry points are loaded once, whichever registry asks first; both hooks are checked together."""
+    loaded = []
+    real = metadata.EntryPoint.load
+    monkeypatch.setattr(metadata.EntryPoint, "load", lambda self: loaded.append(self.name) or real(self))
+    for cache in (installed_plugins, registry.default_registry, stage_registry):
+        cache.cache_clear()
+    assert families()
+    assert stages()
+    assert families() == FamilyRegistry.installed().families()
+    assert sorted(loaded) == sorted({point.name for point in metadata.entry_points(group="lshsample")})
+
+    def lshsample_sampler_stages(config):
+        return {}
+
+    both = SimpleNamespace(
+        lshsample_hash_families=hookimpl(lambda: {"toy": Toy}),
+        lshsample_sampler_stages=hookimpl(lshsample_sampler_stages),
+    )
+    with pytest.raises(PluginError, match=r"plugin crooked(.|\n)*config"):
+        Plugins([("crooked", both)])
+
+
+def test_a_plugin_that_is_registered_twice_is_named():
+    plugin = plugin_returning({"toy": Toy})
+    with pytest.raises(PluginError, match="plugin again: "):
+        Plugins([("once", plugin), ("again", plugin)])
+
+
+def test_text_with_options_makes_a_family():
+    family = make_family("simhash:projection=gaussian", dim=9, n_hashes=3)
+    assert family == make_family("simhash", projection="gaussian", dim=9, n_hashes=3)
+    assert family == make_family(" simhash: n_hashes = 3, dim = 9", projection="gaussian")
+    assert family == make_family({"family": "simhash:projection=gaussian", "dim": 9}, n_hashes=3)
+    assert registry.family_of_bits("dwta:window=4", 9, dim=32).n_hashes == 4
+    assert registry.named_family("e2lsh:width=2") == ("e2lsh", {"width": 2})
+    nested = "multiprobe:inner=simple-lsh:inner={'family': 'e2lsh:width=2.5', 'bits': 8},probes=3"
+    data = {"family": "e2lsh", "width": 2.5, "bits": 8}
+    assert make_family(nested, dim=5, n_hashes=2) == make_family(
+        "multiprobe", dim=5, n_hashes=2, probes=3, inner={"family": "simple-lsh", "inner": data}
+    )
+
+
+def test_the_same_text_names_a_family_everywhere():
+    text = "simhash:projection=gaussian"
+    rows = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
+    sampler = MaintainedSampler(8, 300, family=text, pipeline="Retrieve() | Uniform(9)")
+    sampler.refresh(rows, 0)
+    made = [
+        sampler.tables.family,
+        Contender.parse(text).make(8, bits=4, n_tables=5),
+        tune(rows, rows[:40], Goal(recall=0.5), family=text, threads=1).family,
+        make_family("multiprobe", dim=8, inner=text).inner,
+        make_family("multiprobe:inner=simhash:projection=gaussian", dim=8).inner,
+    ]
+    assert [family.spec.projection for family in made] == ["gaussian"] * len(made)
+    last = Sampled(300, family=text, sampler="Retrieve() | Uniform(9)")
+    assert Network([Input(8), last], seed=0).spec.layers[1].family == text
+    for sampler in ("Retrieve() | Uniform(9)", "Uniform(9)"):
+        with pytest.raises(ArgumentError, match="family: given 'simhahs'; wanted one of"):
+            Network([Input(8), Sampled(300, family="simhahs", sampler=sampler)], seed=0)
+
+
+def test_bad_text_of_a_family_is_refused():
+    with pytest.raises(ArgumentError, match="dim: given 3 and 4; wanted given once"):
+        make_family("simhash:dim=3", dim=4)
+    with pytest.raises(ArgumentError, match="projection: given 'gaussian' and 'sparse'; wanted given once"):
+        family_from_dict({"family": "simhash:projection=gaussian", "projection": "sparse", "dim": 4})
+    for text in ("simhash:", "simhash"):
+        assert make_family(text, dim=3).spec.projection == "hadamard"
+    for text in ("simhash:gaussian", "simhash:=3", "simhash:density=0.5,density=0.25"):
+        with pytest.raises(ArgumentError, match=r"family: given .*; wanted options as name:option=value"):
+            make_family(text, dim=3)
+    for text in ("", ":projection=gaussian", "simhahs:projection=gaussian"):
+        with pytest.raises(ArgumentError, match=r"family: given .*; wanted one of .*simhash.*family:option"):
+            make_family(text, dim=3)
+    for thing in (None, 3, ["simhash"], b"simhash"):
+        with pytest.raises(ArgumentError, match=r"family: given .*; wanted text, as family"):
+            make_family(thing, dim=3)
+
+
+def test_a_family_with_other_options():
+    family = make_family("simhash:projection=gaussian", dim=9, n_hashes=3, n_tables=5)
+    assert make_family(family) == family
+    assert make_family(family, seed=4) == family.with_seed(4)
+    wider = make_family(family, dim=20, n_tables=2, seed=1)
+    assert wider == make_family("simhash:projection=gaussian", dim=20, n_hashes=3, n_tables=2, seed=1)
+    assert registry.family_of_bits(family, 12).n_hashes == 12
+    assert make_family(Toy(FamilySpec(dim=3)), dim=4).dim == 4, "a class that no plugin brings"
+    with pytest.raises(ArgumentError, match=r"SimHashSpec\.window: given 8; wanted only the keys"):
+        make_family(family, window=8)
+    with pytest.raises(ArgumentError, match="n_hashes: given 40"):
+        make_family(family, n_hashes=40)
+
+
+class Unwrapping(WrapperFamily):
+    """Its spec has no family inside."""
+
+
+def test_a_wrapper_needs_a_family_inside():
+    with pytest.raises(PluginError, match=r"plugin empty: .*Unwrapping\.Spec lacks the field inner"):
+        FamilyRegistry([("empty", plugin_returning({"unwrapping": Unwrapping}))])
+
+
 def test_unknown_names_and_options():
-    with pytest.raises(
-        ArgumentError, match=r"name: given 'simhahs'; wanted the name of a family \(.*dwta, .*simhash"
-    ):
+    with pytest.raises(ArgumentError, match=r"family: given 'simhahs'; wanted one of .*dwta, .*simhash"):
         make_family("simhahs", dim=3)
     with pytest.raises(ArgumentError, match=r"SimHashSpec\.dims"):
         make_family("simhash", dims=3)
@@ -202,7 +312,7 @@ def test_distances_of_near_rows_do_not_cancel(kind):
 @pytest.mark.parametrize(
     ("inner", "argument"),
     [
-        ({"family": "simhahs"}, r"inner\.name: given 'simhahs'"),
+        ({"family": "simhahs"}, r"inner\.family: given 'simhahs'"),
         ({"family": "simhash", "density": 2.0}, r"inner\.density: given 2\.0"),
         ({"family": "simple-lsh", "inner": {"family": "e2lsh", "width": 0}}, r"inner\.inner\.width: given 0"),
     ],

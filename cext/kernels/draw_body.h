@@ -16,31 +16,65 @@ LSH_INLINE lsh_vu lsh_multiply_low(lsh_vu a, lsh_vu b) {
 #endif
 }
 
-/* out[i] = words 0 and 1 of the draw with index first + i, or indices[i] where those are given. */
+/* The ten rounds, from counters to words; the upper halves of the lanes may hold anything, before and after. */
+LSH_INLINE void philox_rounds(uint64_t seed, lsh_vu c[4]) {
+    lsh_vu zero = {0}, m0 = zero + 0xD2511F53u, m1 = zero + 0xCD9E8D57u;
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    for (int round = 0; round < 10; round++) {
+        lsh_vu p0 = lsh_multiply_low(m0, c[0]), p1 = lsh_multiply_low(m1, c[2]);
+        c[0] = (p1 >> 32) ^ c[1] ^ (zero + k0);
+        c[2] = (p0 >> 32) ^ c[3] ^ (zero + k1);
+        c[1] = p1;
+        c[3] = p0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+}
+
+/* The words of the draws of a stream whose indices lie in the lanes. */
+LSH_INLINE void stream_words(uint64_t seed, uint32_t purpose, uint32_t stream, uint64_t step, lsh_vu index, lsh_vu c[4]) {
+    lsh_vu zero = {0};
+    c[0] = index;
+    c[1] = zero + stream;
+    c[2] = zero + (uint32_t)step;
+    c[3] = zero + (uint64_t)(purpose ^ (uint32_t)((uint32_t)(step >> 32) << 8));
+    philox_rounds(seed, c);
+}
+
 static void draw_words(uint64_t seed, uint32_t purpose, uint32_t stream, uint64_t step, uint32_t first,
                        const int32_t *indices, int64_t n, uint64_t *out) {
-    lsh_vu zero = {0}, m0 = zero + 0xD2511F53u, m1 = zero + 0xCD9E8D57u, low = zero + 0xFFFFFFFFu;
-    uint64_t c3_first = purpose ^ (uint32_t)((uint32_t)(step >> 32) << 8);
+    lsh_vu low = (lsh_vu){0} + 0xFFFFFFFFu;
     for (int64_t i = 0; i < n; i += LSH_COUNTERS) {
         int64_t lanes = n - i < LSH_COUNTERS ? n - i : LSH_COUNTERS;
-        lsh_vu c0 = zero, c1 = zero + stream, c2 = zero + (uint32_t)step, c3 = zero + c3_first;
+        lsh_vu index = {0}, c[4];
         if (lanes == LSH_COUNTERS && indices)
-            for (int k = 0; k < LSH_COUNTERS; k++) c0[k] = (uint32_t)indices[i + k];
+            for (int k = 0; k < LSH_COUNTERS; k++) index[k] = (uint32_t)indices[i + k];
+        else if (lanes == LSH_COUNTERS)
+            for (int k = 0; k < LSH_COUNTERS; k++) index[k] = (uint32_t)(first + i + k);
         else
-            for (int64_t k = 0; k < lanes; k++) c0[k] = indices ? (uint32_t)indices[i + k] : (uint32_t)(first + i + k);
-        uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-        for (int round = 0; round < 10; round++) {
-            lsh_vu p0 = lsh_multiply_low(m0, c0), p1 = lsh_multiply_low(m1, c2);
-            c0 = (p1 >> 32) ^ c1 ^ (zero + k0);
-            c2 = (p0 >> 32) ^ c3 ^ (zero + k1);
-            c1 = p1; /* the upper halves are never looked at but by the last line, which masks them */
-            c3 = p0;
-            k0 += 0x9E3779B9u;
-            k1 += 0xBB67AE85u;
-        }
-        lsh_vu words = (c0 << 32) | (c1 & low);
+            for (int64_t k = 0; k < lanes; k++) index[k] = indices ? (uint32_t)indices[i + k] : (uint32_t)(first + i + k);
+        stream_words(seed, purpose, stream, step, index, c);
+        lsh_vu words = (c[0] << 32) | (c[1] & low);
         if (lanes == LSH_COUNTERS) memcpy(out + i, &words, sizeof words);
         else
             for (int64_t k = 0; k < lanes; k++) out[i + k] = words[k];
+    }
+}
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "draw_halves stores words with their lower half first");
+
+static void draw_halves(uint64_t seed, uint32_t purpose, uint32_t stream, uint64_t step, uint32_t first, int64_t n,
+                        uint16_t *out) {
+    lsh_vu low = (lsh_vu){0} + 0xFFFFFFFFu;
+    for (int64_t i = 0; i < n; i += LSH_COUNTERS) {
+        int64_t lanes = n - i < LSH_COUNTERS ? n - i : LSH_COUNTERS;
+        lsh_vu index = {0}, c[4];
+        for (int k = 0; k < LSH_COUNTERS; k++) index[k] = (uint32_t)(first + i + k);
+        stream_words(seed, purpose, stream, step, index, c);
+        lsh_vu pair[2] = {(c[0] & low) | c[1] << 32, (c[2] & low) | c[3] << 32};
+        for (int64_t k = 0; k < lanes; k++) {
+            uint64_t words[2] = {pair[0][k], pair[1][k]};
+            memcpy(out + 8 * (i + k), words, sizeof words);
+        }
     }
 }

@@ -1,5 +1,9 @@
 #include "kernels.h"
+
+#include <stddef.h>
+
 #include "lshsample/isa.h"
+#include "lshsample/views.h"
 
 const lsh_kernels *lsh_kernels_current(void) {
 #if defined(__x86_64__)
@@ -8,4 +12,13 @@ const lsh_kernels *lsh_kernels_current(void) {
     if (isa == LSH_ISA_AVX2) return &lsh_kernels_avx2;
 #endif
     return &lsh_kernels_baseline;
+}
+
+const lsh_row_kernels *lsh_row_kernels_for(const lsh_kernels *kernels, int32_t dtype) {
+#define LSH_DTYPE_CASE(code, name) \
+    case code: return kernels->name;
+    switch (dtype) {
+        LSH_ROW_DTYPES(LSH_DTYPE_CASE)
+        default: return NULL;
+    }
 }

@@ -1,7 +1,12 @@
-/* The table of kernels: one per instruction set, filled from the same sources, chosen at run time.
+/* The tables of kernels: one per instruction set, filled from the same sources, chosen at run time; and in each one per
+ * dtype of weights.
  *
  * A kernel is serial, works on one block, allocates nothing and cannot fail; the drivers in cext/src cut the work,
- * hand it to threads and check sizes. Strides are in floats. */
+ * hand it to threads and check sizes. Strides are in elements.
+ *
+ * Kernels are listed once, here, as KERNEL(result, name, arguments): the members of a table and its entries are both
+ * made of the list. A kernel `f` of the first list is the function f of some *_body.h; one of the second is LSH_ROW(f)
+ * in row_body.h, which is compiled for each dtype. */
 #ifndef LSHSAMPLE_KERNELS_H
 #define LSHSAMPLE_KERNELS_H
 
@@ -22,58 +27,96 @@ typedef struct {
     float scale; /* 1 / sqrt(1 - beta2^step) */
 } lsh_adam_step;
 
+/* Kernels over float32 alone. Packed panels hold panel[p * panel_columns + j], panel_columns being two vectors; columns
+ * behind the last one are filled with zeros. */
+#define LSH_KERNELS(KERNEL) \
+    /* n columns of a become tiles of a few columns each, as product_packed takes them: depth * n floats. */ \
+    KERNEL(void, pack_columns, (const float *a, int64_t stride, int64_t depth, int64_t n, float *tiles)) \
+    /* c[m, n] = first[n] + a[m, depth] @ panel, or c += where first is NULL; n <= panel_columns, first has \
+     * panel_columns floats. */ \
+    KERNEL(void, product_rows, (const float *a, int64_t a_stride, int64_t m, const float *panel, int64_t depth, \
+                                const float *first, float *c, int64_t c_stride, int64_t n)) \
+    /* The same with a in the tiles of pack_columns. */ \
+    KERNEL(void, product_packed, (const float *tiles, int64_t m, const float *panel, int64_t depth, \
+                                  const float *first, float *c, int64_t c_stride, int64_t n)) \
+    /* out[n] += a[n]. */ \
+    KERNEL(void, add, (float *out, const float *a, int64_t n)) \
+    /* The first place from `from` on whose score is above the threshold, or n. */ \
+    KERNEL(int64_t, next_above, (const float *scores, int64_t from, int64_t n, float threshold)) \
+    LSH_LOSS_KERNELS(KERNEL) \
+    LSH_OPTIMIZER_KERNELS(KERNEL) \
+    LSH_DRAW_KERNELS(KERNEL)
+
+#define LSH_LOSS_KERNELS(KERNEL) \
+    /* z -= log_inclusion (unless NULL); the largest z. */ \
+    KERNEL(float, corrected_max, (float *z, const float *log_inclusion, int64_t n)) \
+    /* z = exp(z - shift); the sum. */ \
+    KERNEL(double, exp_sum, (float *z, int64_t n, float shift)) \
+    /* z *= factor. */ \
+    KERNEL(void, scale, (float *z, int64_t n, float factor)) \
+    /* z = w sigmoid(z), w = exp(-log_inclusion) or 1; the sum of w log(1 + e^z). */ \
+    KERNEL(double, sigmoid, (float *z, const float *log_inclusion, int64_t n))
+
+/* n weights of one row, the optimizer state beside them, and their gradient. Weights of another dtype pass through a
+ * buffer (cext/src/optim.c). */
+#define LSH_OPTIMIZER_KERNELS(KERNEL) \
+    KERNEL(void, sgd, (float *w, const float *gradient, int64_t n, float lr)) \
+    KERNEL(void, adagrad, (float *w, float *s, const float *gradient, int64_t n, float lr, float eps)) \
+    KERNEL(void, adam, (float *w, float *m, float *v, const float *gradient, int64_t n, const lsh_adam_step *step))
+
+#define LSH_DRAW_KERNELS(KERNEL) \
+    /* out[i] = words 0 and 1 (word 0 above) of lsh_philox at index indices[i], or first + i where indices is NULL. */ \
+    KERNEL(void, draw_words, (uint64_t seed, uint32_t purpose, uint32_t stream, uint64_t step, uint32_t first, \
+                              const int32_t *indices, int64_t n, uint64_t *out)) \
+    /* All words of the n draws from index first on, 16 bits at a time: out[8 i + 2 w] is the lower half of word w of \
+     * draw first + i, out[8 i + 2 w + 1] the upper one. */ \
+    KERNEL(void, draw_halves, (uint64_t seed, uint32_t purpose, uint32_t stream, uint64_t step, uint32_t first, \
+                               int64_t n, uint16_t *out))
+
+/* Kernels over rows of one dtype: weights, which are read, converted and stored, while all sums are float32. */
+#define LSH_ROW_KERNELS(KERNEL) \
+    /* out[n] = row[n]. */ \
+    KERNEL(void, load, (const void *row, int64_t n, float *out)) \
+    /* row[n] = values[n], to nearest, ties to even. */ \
+    KERNEL(void, store, (void *row, int64_t n, const float *values)) \
+    /* row[n] = values[n], rounded stochastically by 16 random bits each (lshsample/convert.h). */ \
+    KERNEL(void, store_stochastic, (void *row, int64_t n, const float *values, const uint16_t *bits)) \
+    /* n rows of b (rows[j], or j where rows is NULL) become columns: panel(p, j) = b[row j][p], p < depth. */ \
+    KERNEL(void, pack_transposed, (const void *b, int64_t stride, const int32_t *rows, int64_t n, int64_t depth, \
+                                   float *panel)) \
+    /* depth rows of b stay rows: panel(p, j) = b[row p][j], j < n. */ \
+    KERNEL(void, pack_rows, (const void *b, int64_t stride, const int32_t *rows, int64_t depth, int64_t n, \
+                             float *panel)) \
+    /* out[d] = first[d] (0 where NULL) + sum_t values[t] * w[rows[t]], in the order of t. */ \
+    KERNEL(void, weighted_sum, (const int32_t *rows, const float *values, int64_t n, const void *w, int64_t stride, \
+                                const float *first, float *out, int64_t d)) \
+    /* values[t] = h . w[rows[t]]. */ \
+    KERNEL(void, dots, (const float *h, int64_t d, const void *w, int64_t stride, const int32_t *rows, int64_t n, \
+                        float *values))
+
+/* The dtypes that have kernels, as DTYPE(name in lsh_dtype, name of the C file that reads and writes its elements). */
+#define LSH_ROW_DTYPES(DTYPE) \
+    DTYPE(LSH_FLOAT32, float32) \
+    DTYPE(LSH_BFLOAT16, bfloat16)
+
+#define LSH_KERNEL_MEMBER(result, name, arguments) result(*name) arguments;
+#define LSH_DTYPE_MEMBER(code, name) const lsh_row_kernels *name;
+
+typedef struct {
+    int64_t bytes; /* of an element */
+    LSH_ROW_KERNELS(LSH_KERNEL_MEMBER)
+} lsh_row_kernels;
+
 typedef struct {
     int64_t panel_columns; /* columns of a packed panel: two vectors */
-
-    /* Packed panels hold panel[p * panel_columns + j], columns behind the last one filled with zeros. */
-    /* n rows of b (rows[j], or j where rows is NULL) become columns: panel(p, j) = b[row j][p], p < depth. */
-    void (*pack_transposed)(const float *b, int64_t stride, const int32_t *rows, int64_t n, int64_t depth,
-                            float *panel);
-    /* depth rows of b stay rows: panel(p, j) = b[row p][j], j < n. */
-    void (*pack_rows)(const float *b, int64_t stride, const int32_t *rows, int64_t depth, int64_t n, float *panel);
-    /* n columns of a become tiles of a few columns each, as product_packed takes them: depth * n floats. */
-    void (*pack_columns)(const float *a, int64_t stride, int64_t depth, int64_t n, float *tiles);
-
-    /* c[m, n] = first[n] + a[m, depth] @ panel, or c += where first is NULL; n <= panel_columns, first has
-     * panel_columns floats. */
-    void (*product_rows)(const float *a, int64_t a_stride, int64_t m, const float *panel, int64_t depth,
-                         const float *first, float *c, int64_t c_stride, int64_t n);
-    /* The same with a in the tiles of pack_columns. */
-    void (*product_packed)(const float *tiles, int64_t m, const float *panel, int64_t depth, const float *first,
-                           float *c, int64_t c_stride, int64_t n);
-
-    /* out[d] = first[d] (0 where NULL) + sum_t values[t] * w[rows[t]], in the order of t. */
-    void (*weighted_sum)(const int32_t *rows, const float *values, int64_t n, const float *w, int64_t stride,
-                         const float *first, float *out, int64_t d);
-    /* values[t] = h . w[rows[t]]. */
-    void (*dots)(const float *h, int64_t d, const float *w, int64_t stride, const int32_t *rows, int64_t n,
-                 float *values);
-    /* out[n] += a[n]. */
-    void (*add)(float *out, const float *a, int64_t n);
-    /* The first place from `from` on whose score is above the threshold, or n. */
-    int64_t (*next_above)(const float *scores, int64_t from, int64_t n, float threshold);
-
-    /* z -= log_inclusion (unless NULL); the largest z. */
-    float (*corrected_max)(float *z, const float *log_inclusion, int64_t n);
-    /* z = exp(z - shift); the sum. */
-    double (*exp_sum)(float *z, int64_t n, float shift);
-    /* z *= factor. */
-    void (*scale)(float *z, int64_t n, float factor);
-    /* z = w sigmoid(z), w = exp(-log_inclusion) or 1; the sum of w log(1 + e^z). */
-    double (*sigmoid)(float *z, const float *log_inclusion, int64_t n);
-
-    /* One row of a store (slots * d floats) and its gradient. */
-    void (*sgd)(float *row, const float *gradient, int64_t d, float lr);
-    void (*adagrad)(float *row, const float *gradient, int64_t d, float lr, float eps);
-    void (*adam)(float *row, const float *gradient, int64_t d, const lsh_adam_step *step);
-
-    /* out[i] = words 0 and 1 (word 0 above) of lsh_philox at index indices[i], or first + i where indices is NULL. */
-    void (*draw_words)(uint64_t seed, uint32_t purpose, uint32_t stream, uint64_t step, uint32_t first,
-                       const int32_t *indices, int64_t n, uint64_t *out);
+    LSH_ROW_DTYPES(LSH_DTYPE_MEMBER)
+    LSH_KERNELS(LSH_KERNEL_MEMBER)
 } lsh_kernels;
 
 /* The table of the instruction set in use. Thread-safe. */
 const lsh_kernels *lsh_kernels_current(void);
+/* The kernels of a table for rows of a dtype (lsh_dtype); NULL for a dtype that has none. */
+const lsh_row_kernels *lsh_row_kernels_for(const lsh_kernels *kernels, int32_t dtype);
 
 extern const lsh_kernels lsh_kernels_baseline;
 #if defined(__x86_64__)

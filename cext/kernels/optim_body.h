@@ -1,11 +1,11 @@
-/* Optimizer steps over one row of a store: its weights, then each slot of state, d floats each, one streak of memory. */
+/* Optimizer steps over n weights of one row, with the state that lies beside them. */
 
-static void sgd(float *row, const float *gradient, int64_t d, float lr) {
+static void sgd(float *w, const float *gradient, int64_t n, float lr) {
     lsh_vf rate = lsh_splat(-lr);
     int64_t i = 0;
-    for (; i + LSH_WIDTH <= d; i += LSH_WIDTH)
-        lsh_store(row + i, lsh_fma(rate, lsh_load(gradient + i), lsh_load(row + i)));
-    if (i < d) lsh_store_some(row + i, lsh_fma(rate, lsh_load_some(gradient + i, d - i), lsh_load_some(row + i, d - i)), d - i);
+    for (; i + LSH_WIDTH <= n; i += LSH_WIDTH)
+        lsh_store(w + i, lsh_fma(rate, lsh_load(gradient + i), lsh_load(w + i)));
+    if (i < n) lsh_store_some(w + i, lsh_fma(rate, lsh_load_some(gradient + i, n - i), lsh_load_some(w + i, n - i)), n - i);
 }
 
 LSH_INLINE void adagrad_vector(lsh_vf *w, lsh_vf *s, lsh_vf g, float lr, float eps) {
@@ -13,20 +13,19 @@ LSH_INLINE void adagrad_vector(lsh_vf *w, lsh_vf *s, lsh_vf g, float lr, float e
     *w = *w - g * lr / (lsh_sqrt(*s) + eps);
 }
 
-static void adagrad(float *row, const float *gradient, int64_t d, float lr, float eps) {
-    float *state = row + d;
+static void adagrad(float *weights, float *state, const float *gradient, int64_t n, float lr, float eps) {
     int64_t i = 0;
-    for (; i + LSH_WIDTH <= d; i += LSH_WIDTH) {
-        lsh_vf w = lsh_load(row + i), s = lsh_load(state + i);
+    for (; i + LSH_WIDTH <= n; i += LSH_WIDTH) {
+        lsh_vf w = lsh_load(weights + i), s = lsh_load(state + i);
         adagrad_vector(&w, &s, lsh_load(gradient + i), lr, eps);
-        lsh_store(row + i, w);
+        lsh_store(weights + i, w);
         lsh_store(state + i, s);
     }
-    if (i == d) return;
-    lsh_vf w = lsh_load_some(row + i, d - i), s = lsh_load_some(state + i, d - i);
-    adagrad_vector(&w, &s, lsh_load_some(gradient + i, d - i), lr, eps);
-    lsh_store_some(row + i, w, d - i);
-    lsh_store_some(state + i, s, d - i);
+    if (i == n) return;
+    lsh_vf w = lsh_load_some(weights + i, n - i), s = lsh_load_some(state + i, n - i);
+    adagrad_vector(&w, &s, lsh_load_some(gradient + i, n - i), lr, eps);
+    lsh_store_some(weights + i, w, n - i);
+    lsh_store_some(state + i, s, n - i);
 }
 
 LSH_INLINE void adam_vector(lsh_vf *w, lsh_vf *m, lsh_vf *v, lsh_vf g, const lsh_adam_step *step) {
@@ -35,20 +34,21 @@ LSH_INLINE void adam_vector(lsh_vf *w, lsh_vf *m, lsh_vf *v, lsh_vf g, const lsh
     *w = *w - *m * step->rate / lsh_fma(lsh_sqrt(*v), lsh_splat(step->scale), lsh_splat(step->eps));
 }
 
-static void adam(float *row, const float *gradient, int64_t d, const lsh_adam_step *step) {
-    float *first = row + d, *second = row + 2 * d;
+static void adam(float *weights, float *first, float *second, const float *gradient, int64_t n,
+                 const lsh_adam_step *step) {
     int64_t i = 0;
-    for (; i + LSH_WIDTH <= d; i += LSH_WIDTH) {
-        lsh_vf w = lsh_load(row + i), m = lsh_load(first + i), v = lsh_load(second + i);
+    for (; i + LSH_WIDTH <= n; i += LSH_WIDTH) {
+        lsh_vf w = lsh_load(weights + i), m = lsh_load(first + i), v = lsh_load(second + i);
         adam_vector(&w, &m, &v, lsh_load(gradient + i), step);
-        lsh_store(row + i, w);
+        lsh_store(weights + i, w);
         lsh_store(first + i, m);
         lsh_store(second + i, v);
     }
-    if (i == d) return;
-    lsh_vf w = lsh_load_some(row + i, d - i), m = lsh_load_some(first + i, d - i), v = lsh_load_some(second + i, d - i);
-    adam_vector(&w, &m, &v, lsh_load_some(gradient + i, d - i), step);
-    lsh_store_some(row + i, w, d - i);
-    lsh_store_some(first + i, m, d - i);
-    lsh_store_some(second + i, v, d - i);
+    if (i == n) return;
+    int64_t left = n - i;
+    lsh_vf w = lsh_load_some(weights + i, left), m = lsh_load_some(first + i, left), v = lsh_load_some(second + i, left);
+    adam_vector(&w, &m, &v, lsh_load_some(gradient + i, left), step);
+    lsh_store_some(weights + i, w, left);
+    lsh_store_some(first + i, m, left);
+    lsh_store_some(second + i, v, left);
 }

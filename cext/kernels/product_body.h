@@ -82,59 +82,6 @@ static void product_packed(const float *tiles, int64_t m, const float *panel, in
     }
 }
 
-typedef float four __attribute__((vector_size(16)));
-
-LSH_INLINE four load_four(const float *p) {
-    four v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-/* Four rows become four columns of the panel, four terms at a time. */
-LSH_INLINE void transpose_four(const float *const row[4], int64_t depth, float *panel) {
-    int64_t p = 0;
-    for (; p + 4 <= depth; p += 4) {
-        four a = load_four(row[0] + p), b = load_four(row[1] + p), c = load_four(row[2] + p), d = load_four(row[3] + p);
-        four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-        four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-        four out[4] = {__builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5),
-                       __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7),
-                       __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5),
-                       __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)};
-        for (int i = 0; i < 4; i++) memcpy(panel + (p + i) * LSH_PANEL, &out[i], sizeof(four));
-    }
-    for (; p < depth; p++)
-        for (int j = 0; j < 4; j++) panel[p * LSH_PANEL + j] = row[j][p];
-}
-
-static void pack_transposed(const float *b, int64_t stride, const int32_t *rows, int64_t n, int64_t depth,
-                            float *panel) {
-    if (n < LSH_PANEL) memset(panel, 0, (size_t)(depth * LSH_PANEL) * sizeof *panel);
-    int64_t j = 0;
-    for (; j + 4 <= n; j += 4) {
-        const float *row[4];
-        for (int i = 0; i < 4; i++) row[i] = b + (rows ? rows[j + i] : j + i) * stride;
-        transpose_four(row, depth, panel + j);
-    }
-    for (; j < n; j++) {
-        const float *row = b + (rows ? rows[j] : j) * stride;
-        for (int64_t p = 0; p < depth; p++) panel[p * LSH_PANEL + j] = row[p];
-    }
-}
-
-static void pack_rows(const float *b, int64_t stride, const int32_t *rows, int64_t depth, int64_t n, float *panel) {
-    for (int64_t p = 0; p < depth; p++, panel += LSH_PANEL) {
-        const float *row = b + (rows ? rows[p] : p) * stride;
-        if (n == LSH_PANEL) {
-            lsh_store(panel, lsh_load(row));
-            lsh_store(panel + LSH_WIDTH, lsh_load(row + LSH_WIDTH));
-        } else {
-            memset(panel, 0, LSH_PANEL * sizeof *panel);
-            memcpy(panel, row, (size_t)n * sizeof *panel);
-        }
-    }
-}
-
 static void pack_columns(const float *a, int64_t stride, int64_t depth, int64_t n, float *tiles) {
     for (int64_t j = 0, h; j < n; j += h) {
         h = tile_height(n - j);
@@ -146,10 +93,10 @@ static void pack_columns(const float *a, int64_t stride, int64_t depth, int64_t 
     }
 }
 
-/* How far ahead of its use a gathered row is asked of memory. */
-LSH_INLINE void prefetch_row(const float *row, int64_t n) {
-    for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(row + i);
-    __builtin_prefetch(row + n - 1); /* a row that begins within a cache line ends in one more */
+static void add(float *out, const float *a, int64_t n) {
+    int64_t i = 0;
+    for (; i + LSH_WIDTH <= n; i += LSH_WIDTH) lsh_store(out + i, lsh_load(out + i) + lsh_load(a + i));
+    for (; i < n; i++) out[i] += a[i];
 }
 
 static int64_t next_above(const float *scores, int64_t from, int64_t n, float threshold) {

@@ -6,30 +6,27 @@ LSH_KERNELS_BEGIN
 
 #include "vector.h"
 #include "product_body.h"
-#include "sparse_body.h"
 #include "loss_body.h"
 #include "optim_body.h"
 #include "draw_body.h"
 
+#include "gather.h"
+#include "float32.h"
+#define LSH_DTYPE float32
+#include "row_body.h"
+#undef LSH_DTYPE
+#include "bfloat16.h"
+#define LSH_DTYPE bfloat16
+#include "row_body.h"
+#undef LSH_DTYPE
+
 LSH_KERNELS_END
+
+#define LSH_KERNEL_ENTRY(result, name, arguments) .name = name,
+#define LSH_DTYPE_ENTRY(code, name) .name = &LSH_PASTE(rows, name),
 
 const lsh_kernels LSH_NAME(lsh_kernels) = {
     .panel_columns = LSH_PANEL,
-    .pack_transposed = pack_transposed,
-    .pack_rows = pack_rows,
-    .pack_columns = pack_columns,
-    .product_rows = product_rows,
-    .product_packed = product_packed,
-    .weighted_sum = weighted_sum,
-    .dots = dots,
-    .add = add,
-    .next_above = next_above,
-    .corrected_max = corrected_max,
-    .exp_sum = exp_sum,
-    .scale = scale,
-    .sigmoid = sigmoid,
-    .sgd = sgd,
-    .adagrad = adagrad,
-    .adam = adam,
-    .draw_words = draw_words,
+    LSH_ROW_DTYPES(LSH_DTYPE_ENTRY)
+    LSH_KERNELS(LSH_KERNEL_ENTRY)
 };

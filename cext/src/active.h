@@ -70,6 +70,7 @@ lsh_status stage_fill(lsh_active *a, const lsh_row *row, const lsh_stage *stage)
 lsh_status stage_uniform(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
 lsh_status stage_frequency(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
 lsh_status stage_given(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
+lsh_status stage_join(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
 lsh_status stage_full(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
 
 #endif

@@ -1,31 +1,26 @@
 #include "lshsample/buckets.h"
 
+#include "lookup.h"
 #include "lshsample/parallel.h"
 
 enum { QUERIES = 4 };
 
 typedef struct {
-    const lsh_packed *tables;
-    const lsh_overlay *overlays;
-    int64_t n_overlays;
+    lsh_reader reader;
     const uint32_t *codes;
     int64_t *held, *sizes;
     const int64_t *indptr;
     int32_t *ids;
 } bucket_job;
 
-static int64_t base_bucket(const bucket_job *job, int32_t table, uint32_t code, int64_t *begin) {
-    return job->tables->untrusted ? lsh_packed_bucket_checked(job->tables, table, code, begin)
-                                  : lsh_packed_bucket(job->tables, table, code, begin);
-}
-
-/* Joins minus leaves of an id in a bucket of the first n overlays. */
+/* Insertions minus removals of an id in a bucket of the first n deltas. */
 static int64_t balance(const bucket_job *job, int64_t n, int32_t table, uint32_t code, int32_t id) {
     int64_t total = 0, begin;
     for (int64_t o = 0; o < n; o++) {
-        int64_t length = lsh_overlay_bucket(&job->overlays[o], table, code, &begin);
+        const lsh_delta *delta = &job->reader.deltas[o];
+        int64_t length = lsh_delta_bucket(delta, table, code, &begin);
         for (int64_t i = 0; i < length; i++) {
-            int32_t entry = job->overlays[o].ids[begin + i];
+            int32_t entry = delta->ids[begin + i];
             total += (entry == id) - (entry == ~id);
         }
     }
@@ -33,23 +28,23 @@ static int64_t balance(const bucket_job *job, int64_t n, int32_t table, uint32_t
 }
 
 static int in_base(const bucket_job *job, int32_t table, uint32_t code, int32_t id) {
-    int64_t begin, length = base_bucket(job, table, code, &begin);
+    int64_t begin, length = reader_bucket(&job->reader, table, code, &begin);
     for (int64_t i = 0; i < length; i++)
-        if (job->tables->ids[begin + i] == id) return 1;
+        if (reader_ids(&job->reader)[begin + i] == id) return 1;
     return 0;
 }
 
 static int64_t write_bucket(const bucket_job *job, int32_t table, uint32_t code, int32_t *out) {
-    int64_t begin, n = 0, length = base_bucket(job, table, code, &begin), all = job->n_overlays;
+    int64_t begin, n = 0, length = reader_bucket(&job->reader, table, code, &begin), all = job->reader.n_deltas;
     for (int64_t i = 0; i < length; i++) {
-        int32_t id = job->tables->ids[begin + i];
+        int32_t id = reader_ids(&job->reader)[begin + i];
         if (all == 0 || 1 + balance(job, all, table, code, id) > 0) out[n++] = id;
     }
     for (int64_t o = 0; o < all; o++) {
-        int64_t count = lsh_overlay_bucket(&job->overlays[o], table, code, &begin);
+        int64_t count = lsh_delta_bucket(&job->reader.deltas[o], table, code, &begin);
         for (int64_t i = 0; i < count; i++) {
-            int32_t id = job->overlays[o].ids[begin + i];
-            /* Only the first of several joins writes an id that is there after all of them. */
+            int32_t id = job->reader.deltas[o].ids[begin + i];
+            /* Only the first of several insertions writes an id that is there after all of them. */
             if (id < 0 || balance(job, o, table, code, id) > 0 || in_base(job, table, code, id)) continue;
             int32_t later = 0;
             for (int64_t k = 0; k < n && !later; k++) later = out[k] == id;
@@ -61,29 +56,28 @@ static int64_t write_bucket(const bucket_job *job, int32_t table, uint32_t code,
 
 static lsh_status count_rows(void *context, int64_t begin, int64_t end, int32_t worker) {
     const bucket_job *job = context;
-    int32_t n_tables = job->tables->n_tables;
+    int32_t n_tables = reader_n_tables(&job->reader);
     (void)worker;
     for (int64_t i = begin * n_tables; i < end * n_tables; i++) {
         int32_t table = (int32_t)(i % n_tables);
         uint32_t code = job->codes[i];
-        int64_t at, length = base_bucket(job, table, code, &at);
+        int64_t at, length = reader_bucket(&job->reader, table, code, &at);
         if (length < 0) return LSH_OUT_OF_RANGE;
-        for (int64_t o = 0; o < job->n_overlays; o++) {
-            int64_t count = lsh_overlay_bucket(&job->overlays[o], table, code, &at);
-            for (int64_t k = 0; k < count; k++) length += job->overlays[o].ids[at + k] < 0 ? -1 : 1;
+        for (int64_t o = 0; o < job->reader.n_deltas; o++) {
+            int64_t count = lsh_delta_bucket(&job->reader.deltas[o], table, code, &at);
+            for (int64_t k = 0; k < count; k++) length += job->reader.deltas[o].ids[at + k] < 0 ? -1 : 1;
         }
-        int in_range = (uint64_t)code >> job->tables->code_bits == 0;
         job->held[i] = length;
-        job->sizes[i] = job->tables->bucket_size && in_range
-                            ? job->tables->directory[((int64_t)table << job->tables->code_bits) + code]
-                            : length;
+        job->sizes[i] = length;
+        const lsh_bounded *b = job->reader.bounded;
+        if (b && (uint64_t)code >> b->code_bits == 0) job->sizes[i] = b->sizes[((int64_t)table << b->code_bits) + code];
     }
     return LSH_OK;
 }
 
 static lsh_status fill_rows(void *context, int64_t begin, int64_t end, int32_t worker) {
     const bucket_job *job = context;
-    int32_t n_tables = job->tables->n_tables;
+    int32_t n_tables = reader_n_tables(&job->reader);
     (void)worker;
     for (int64_t i = begin * n_tables; i < end * n_tables; i++) {
         int64_t n = write_bucket(job, (int32_t)(i % n_tables), job->codes[i], job->ids + job->indptr[i]);
@@ -92,15 +86,16 @@ static lsh_status fill_rows(void *context, int64_t begin, int64_t end, int32_t w
     return LSH_OK;
 }
 
-lsh_status lsh_buckets_count(const lsh_packed *tables, const lsh_overlay *overlays, int64_t n_overlays,
-                             const uint32_t *codes, int64_t n_queries, int32_t threads, int64_t *held, int64_t *sizes) {
-    bucket_job job = {tables, overlays, n_overlays, codes, held, sizes, 0, 0};
+lsh_status lsh_buckets_count(const lsh_reader *reader, const uint32_t *codes, int64_t n_queries, int32_t threads,
+                             int64_t *held, int64_t *sizes) {
+    if (!reader_valid(reader)) return LSH_INVALID;
+    bucket_job job = {.reader = *reader, .codes = codes, .held = held, .sizes = sizes};
     return lsh_parallel_for(n_queries, QUERIES, threads, count_rows, &job);
 }
 
-lsh_status lsh_buckets_fill(const lsh_packed *tables, const lsh_overlay *overlays, int64_t n_overlays,
-                            const uint32_t *codes, int64_t n_queries, const int64_t *indptr, int32_t threads,
-                            int32_t *ids) {
-    bucket_job job = {tables, overlays, n_overlays, codes, 0, 0, indptr, ids};
+lsh_status lsh_buckets_fill(const lsh_reader *reader, const uint32_t *codes, int64_t n_queries, const int64_t *indptr,
+                            int32_t threads, int32_t *ids) {
+    if (!reader_valid(reader)) return LSH_INVALID;
+    bucket_job job = {.reader = *reader, .codes = codes, .indptr = indptr, .ids = ids};
     return lsh_parallel_for(n_queries, QUERIES, threads, fill_rows, &job);
 }

@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+#include "dense.h"
 #include "finite.h"
 #include "lshsample/parallel.h"
 
@@ -97,7 +98,7 @@ lsh_status lsh_csr_check(lsh_csr x, int64_t n_entries, int32_t threads, lsh_csr_
 
 int32_t lsh_finite(lsh_dense x) {
     for (int64_t i = 0; i < x.rows; i++)
-        if (!lsh_all_finite(x.data + i * x.stride, x.cols)) return 0;
+        if (!lsh_all_finite(lsh_float_row(x, i), x.cols)) return 0;
     return 1;
 }
 

@@ -85,7 +85,7 @@ lsh_status lsh_hash_dense(const lsh_family_kernel *kernel, lsh_dense x, int32_t 
                           uint32_t *codes) {
     lsh_status status = check_call(kernel, x.rows, x.cols, n_probes, threads, codes);
     if (status != LSH_OK || x.rows == 0) return status;
-    if (x.data == NULL || x.stride < x.cols) return LSH_INVALID;
+    if (x.data == NULL || x.stride < x.cols || x.dtype != LSH_FLOAT32) return LSH_INVALID;
     hash_job job = {.kernel = kernel, .values = x.data, .stride = x.stride, .n_probes = n_probes, .codes = codes};
     return run(&job, x.rows, threads);
 }

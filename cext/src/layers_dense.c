@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dense.h"
 #include "kernels.h"
 #include "lshsample/parallel.h"
 #include "lshsample/rng.h"
@@ -19,6 +20,7 @@ enum {
 
 typedef struct {
     const lsh_kernels *kernels;
+    const lsh_row_kernels *weights; /* for rows of b */
     lsh_dense a, b, out;
     const int32_t *rows;
     const float *bias;
@@ -37,7 +39,14 @@ static float *floats_alloc(int64_t rows, int64_t cols) {
 }
 
 static void clear(lsh_dense out) {
-    for (int64_t i = 0; i < out.rows; i++) memset(out.data + i * out.stride, 0, (size_t)out.cols * sizeof(float));
+    for (int64_t i = 0; i < out.rows; i++) memset(lsh_float_row(out, i), 0, (size_t)out.cols * sizeof(float));
+}
+
+/* The kernels for the product's dtypes; 0 where there are none: b may have any with kernels, a and out are float32. */
+static int choose_kernels(product *p) {
+    p->kernels = lsh_kernels_current();
+    p->weights = lsh_row_kernels_for(p->kernels, p->b.dtype);
+    return p->weights && p->a.dtype == LSH_FLOAT32 && p->out.dtype == LSH_FLOAT32;
 }
 
 /* One panel of columns j .. j + n of the output of lsh_matmul_nt. */
@@ -45,13 +54,14 @@ static void nt_panel(const product *p, int64_t j, int64_t n) {
     const lsh_kernels *k = p->kernels;
     _Alignas(64) float panel[PANEL_FLOATS], first[LSH_PANEL_COLUMNS] = {0};
     const int32_t *rows = p->rows ? p->rows + j : NULL;
-    const float *b = p->rows ? p->b.data : p->b.data + j * p->b.stride;
+    const lsh_row_kernels *w = p->weights;
     for (int64_t t = 0; p->bias && t < n; t++) first[t] = p->bias[(rows ? rows[t] : j + t) * p->bias_stride];
     for (int64_t begin = 0; begin == 0 || begin < p->a.cols; begin += LSH_PANEL_DEPTH) {
         int64_t depth = least(LSH_PANEL_DEPTH, p->a.cols - begin);
-        k->pack_transposed(b + begin, p->b.stride, rows, n, depth, panel);
-        k->product_rows(p->a.data + begin, p->a.stride, p->a.rows, panel, depth, begin ? NULL : first,
-                        p->out.data + j, p->out.stride, n);
+        const void *b = lsh_element(p->b, w->bytes, rows ? 0 : j, begin);
+        w->pack_transposed(b, p->b.stride, rows, n, depth, panel);
+        k->product_rows(lsh_float_row(p->a, 0) + begin, p->a.stride, p->a.rows, panel, depth, begin ? NULL : first,
+                        lsh_float_row(p->out, 0) + j, p->out.stride, n);
     }
 }
 
@@ -66,9 +76,9 @@ static lsh_status nt_chunk(void *context, int64_t begin, int64_t end, int32_t wo
 lsh_status lsh_matmul_nt(lsh_dense a, lsh_dense b, const int32_t *rows, const float *bias, int64_t bias_stride,
                          lsh_dense out, int32_t threads) {
     if (a.cols != b.cols || out.rows != a.rows || (!rows && out.cols != b.rows)) return LSH_INVALID;
+    product p = {.a = a, .b = b, .out = out, .rows = rows, .bias = bias, .bias_stride = bias_stride};
+    if (!choose_kernels(&p)) return LSH_INVALID;
     if (a.rows == 0) return LSH_OK;
-    product p = {.kernels = lsh_kernels_current(), .a = a, .b = b, .out = out, .rows = rows, .bias = bias,
-                 .bias_stride = bias_stride};
     /* With few rows a panel is little work: take more of them at once. */
     int64_t grain = a.rows < 16 ? 16 * LSH_PANEL_COLUMNS : LSH_PANEL_COLUMNS;
     return lsh_parallel_for(out.cols, grain, threads, nt_chunk, &p);
@@ -77,16 +87,16 @@ lsh_status lsh_matmul_nt(lsh_dense a, lsh_dense b, const int32_t *rows, const fl
 /* Rows i .. i + m of a times terms begin .. end of the sum, to c. */
 static void nn_block(const product *p, int64_t i, int64_t m, int64_t begin, int64_t end, float *c, int64_t c_stride) {
     const lsh_kernels *k = p->kernels;
+    const lsh_row_kernels *w = p->weights;
     _Alignas(64) float panel[PANEL_FLOATS];
     static const float zeros[LSH_PANEL_COLUMNS];
     for (int64_t q = begin; q < end; q += LSH_PANEL_DEPTH) {
         int64_t depth = least(LSH_PANEL_DEPTH, end - q);
         const int32_t *rows = p->rows ? p->rows + q : NULL;
-        const float *b = p->rows ? p->b.data : p->b.data + q * p->b.stride;
         for (int64_t j = 0; j < p->b.cols; j += k->panel_columns) {
             int64_t n = least(k->panel_columns, p->b.cols - j);
-            k->pack_rows(b + j, p->b.stride, rows, depth, n, panel);
-            k->product_rows(p->a.data + i * p->a.stride + q, p->a.stride, m, panel, depth, q == begin ? zeros : NULL,
+            w->pack_rows(lsh_element(p->b, w->bytes, rows ? 0 : q, j), p->b.stride, rows, depth, n, panel);
+            k->product_rows(lsh_float_row(p->a, i) + q, p->a.stride, m, panel, depth, q == begin ? zeros : NULL,
                             c + j, c_stride, n);
         }
     }
@@ -102,7 +112,7 @@ static lsh_status nn_chunk(void *context, int64_t task, int64_t task_end, int32_
             float *c = p->work + (part * p->a.rows + i) * p->out.cols;
             nn_block(p, i, m, begin, end, c, p->out.cols);
         } else {
-            nn_block(p, i, m, begin, end, p->out.data + i * p->out.stride, p->out.stride);
+            nn_block(p, i, m, begin, end, lsh_float_row(p->out, i), p->out.stride);
         }
     }
     return LSH_OK;
@@ -114,7 +124,7 @@ static lsh_status nn_add_parts(void *context, int64_t begin, int64_t end, int32_
     const product *p = context;
     int64_t parts = (p->a.cols + p->depth - 1) / p->depth, k = p->out.cols;
     for (int64_t i = begin; i < end; i++) {
-        float *out = p->out.data + i * p->out.stride;
+        float *out = lsh_float_row(p->out, i);
         memcpy(out, p->work + i * k, (size_t)k * sizeof *out);
         for (int64_t part = 1; part < parts; part++) p->kernels->add(out, p->work + (part * p->a.rows + i) * k, k);
     }
@@ -123,9 +133,10 @@ static lsh_status nn_add_parts(void *context, int64_t begin, int64_t end, int32_
 
 lsh_status lsh_matmul_nn(lsh_dense a, lsh_dense b, const int32_t *rows, lsh_dense out, int32_t threads) {
     if ((!rows && a.cols != b.rows) || out.rows != a.rows || out.cols != b.cols) return LSH_INVALID;
+    product p = {.a = a, .b = b, .out = out, .rows = rows};
+    if (!choose_kernels(&p)) return LSH_INVALID;
     if (a.cols == 0) clear(out);
     if (a.rows == 0 || a.cols == 0 || b.cols == 0) return LSH_OK;
-    product p = {.kernels = lsh_kernels_current(), .a = a, .b = b, .out = out, .rows = rows};
     p.row_blocks = (a.rows + NN_ROWS - 1) / NN_ROWS;
     int64_t parts = least((a.cols + NN_DEPTH - 1) / NN_DEPTH, (NN_PARTS + p.row_blocks - 1) / p.row_blocks);
     p.depth = (a.cols + parts - 1) / parts;
@@ -146,7 +157,7 @@ static lsh_status tn_pack(void *context, int64_t begin, int64_t end, int32_t wor
         int64_t q = block * LSH_PANEL_DEPTH, depth = least(LSH_PANEL_DEPTH, p->b.rows - q);
         float *panel = p->work + q * panels * width;
         for (int64_t j = 0; j < p->b.cols; j += width, panel += depth * width)
-            p->kernels->pack_rows(p->b.data + q * p->b.stride + j, p->b.stride, NULL, depth, least(width, p->b.cols - j),
+            p->weights->pack_rows(lsh_float_row(p->b, q) + j, p->b.stride, NULL, depth, least(width, p->b.cols - j),
                                   panel);
     }
     return LSH_OK;
@@ -163,9 +174,9 @@ static lsh_status tn_chunk(void *context, int64_t begin, int64_t end, int32_t wo
     for (int64_t q = 0; q < p->b.rows; q += LSH_PANEL_DEPTH) {
         int64_t depth = least(LSH_PANEL_DEPTH, p->b.rows - q);
         const float *panel = p->work + q * panels * width;
-        k->pack_columns(p->a.data + q * p->a.stride + begin, p->a.stride, depth, m, tiles);
+        k->pack_columns(lsh_float_row(p->a, q) + begin, p->a.stride, depth, m, tiles);
         for (int64_t j = 0; j < p->b.cols; j += width, panel += depth * width)
-            k->product_packed(tiles, m, panel, depth, q ? NULL : zeros, p->out.data + begin * p->out.stride + j,
+            k->product_packed(tiles, m, panel, depth, q ? NULL : zeros, lsh_float_row(p->out, begin) + j,
                               p->out.stride, least(width, p->b.cols - j));
     }
     return LSH_OK;
@@ -173,9 +184,10 @@ static lsh_status tn_chunk(void *context, int64_t begin, int64_t end, int32_t wo
 
 lsh_status lsh_matmul_tn(lsh_dense a, lsh_dense b, lsh_dense out, int32_t threads) {
     if (a.rows != b.rows || out.rows != a.cols || out.cols != b.cols) return LSH_INVALID;
+    product p = {.a = a, .b = b, .out = out};
+    if (!choose_kernels(&p) || b.dtype != LSH_FLOAT32) return LSH_INVALID;
     if (a.rows == 0) clear(out);
     if (a.rows == 0 || a.cols == 0 || b.cols == 0) return LSH_OK;
-    product p = {.kernels = lsh_kernels_current(), .a = a, .b = b, .out = out};
     int64_t width = p.kernels->panel_columns;
     if (!(p.work = floats_alloc(a.rows, (b.cols + width - 1) / width * width))) return LSH_NO_MEMORY;
     int64_t blocks = (a.rows + LSH_PANEL_DEPTH - 1) / LSH_PANEL_DEPTH;
@@ -188,13 +200,14 @@ lsh_status lsh_matmul_tn(lsh_dense a, lsh_dense b, lsh_dense out, int32_t thread
 static lsh_status sum_chunk(void *context, int64_t begin, int64_t end, int32_t worker) {
     (void)worker;
     const product *p = context;
-    float *out = p->out.data + begin;
+    float *out = lsh_float_row(p->out, 0) + begin;
     memset(out, 0, (size_t)(end - begin) * sizeof *out);
-    for (int64_t i = 0; i < p->a.rows; i++) p->kernels->add(out, p->a.data + i * p->a.stride + begin, end - begin);
+    for (int64_t i = 0; i < p->a.rows; i++) p->kernels->add(out, lsh_float_row(p->a, i) + begin, end - begin);
     return LSH_OK;
 }
 
 lsh_status lsh_column_sums(lsh_dense a, float *out, int32_t threads) {
+    if (a.dtype != LSH_FLOAT32) return LSH_INVALID;
     product p = {.kernels = lsh_kernels_current(), .a = a, .out = {.data = out}};
     return lsh_parallel_for(a.cols, SUM_COLUMNS, threads, sum_chunk, &p);
 }
@@ -213,7 +226,7 @@ static lsh_status mask_chunk(void *context, int64_t begin, int64_t end, int32_t 
     uint32_t draw[4];
     for (int64_t unit = begin; unit < end; unit++) {
         if (unit % 4 == 0) lsh_philox(m->seed, LSH_DRAW_DROPOUT, m->layer, m->step, (uint32_t)(unit / 4), draw);
-        float *out = m->out.data + unit / m->out.cols * m->out.stride + unit % m->out.cols;
+        float *out = lsh_float_row(m->out, unit / m->out.cols) + unit % m->out.cols;
         *out = draw[unit % 4] >= m->cut ? m->kept : 0.0f;
     }
     return LSH_OK;
@@ -221,7 +234,7 @@ static lsh_status mask_chunk(void *context, int64_t begin, int64_t end, int32_t 
 
 lsh_status lsh_dropout_mask(uint64_t seed, uint64_t step, uint32_t layer, float rate, lsh_dense out, int32_t threads) {
     int64_t units;
-    if (!(rate >= 0 && rate < 1) || __builtin_mul_overflow(out.rows, out.cols, &units) || units >= (int64_t)1 << 34)
+    if (out.dtype != LSH_FLOAT32 || !(rate >= 0 && rate < 1) || __builtin_mul_overflow(out.rows, out.cols, &units) || units >= (int64_t)1 << 34)
         return LSH_INVALID;
     mask m = {.seed = seed, .step = step, .layer = layer, .cut = (uint32_t)((double)rate * 4294967296.0),
               .kept = 1.0f / (1.0f - rate), .out = out};

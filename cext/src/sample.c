@@ -7,8 +7,10 @@
 #include "active.h"
 #include "lshsample/hashing.h"
 #include "lshsample/parallel.h"
+#include "lookup.h"
+#include "radix.h"
 
-enum { ROWS_PER_CHUNK = 4, SORT_BITS = 11, SORT_DIGITS = 1 << SORT_BITS, SORT_PLAINLY = 64 };
+enum { ROWS_PER_CHUNK = 4 };
 
 struct lsh_workspace {
     int64_t n_items;
@@ -86,38 +88,12 @@ static lsh_status run_stage(lsh_active *a, const lsh_row *row, const lsh_stage *
     case LSH_STAGE_FREQUENCY: return stage_frequency(a, row, stage);
     case LSH_STAGE_GIVEN: return stage_given(a, row, stage);
     case LSH_STAGE_FULL: return stage_full(a, row, stage);
+    case LSH_STAGE_JOIN: return stage_join(a, row, stage);
     default: return LSH_INVALID;
     }
 }
 
 /* ---- output of a row ---- */
-
-static void sort_plainly(uint64_t *keys, int64_t n) {
-    for (int64_t i = 1; i < n; i++) {
-        uint64_t key = keys[i];
-        int64_t j = i;
-        for (; j > 0 && keys[j - 1] > key; j--) keys[j] = keys[j - 1];
-        keys[j] = key;
-    }
-}
-
-/* Sorts keys (id << 32 | place) by id; `spare` has room for as many. Returns where the result lies. */
-static uint64_t *sort_by_id(uint64_t *keys, uint64_t *spare, int64_t n, int64_t n_items) {
-    if (n <= SORT_PLAINLY) {
-        sort_plainly(keys, n);
-        return keys;
-    }
-    for (int32_t shift = 0; (n_items - 1) >> shift; shift += SORT_BITS) {
-        int64_t start[SORT_DIGITS + 1] = {0};
-        for (int64_t i = 0; i < n; i++) start[((keys[i] >> (32 + shift)) & (SORT_DIGITS - 1)) + 1]++;
-        for (int32_t d = 0; d < SORT_DIGITS; d++) start[d + 1] += start[d];
-        for (int64_t i = 0; i < n; i++) spare[start[(keys[i] >> (32 + shift)) & (SORT_DIGITS - 1)]++] = keys[i];
-        uint64_t *swap = keys;
-        keys = spare;
-        spare = swap;
-    }
-    return keys;
-}
 
 static lsh_status chunk_reserve(chunk *c, int64_t more) {
     if (c->n + more <= c->room) return LSH_OK;
@@ -144,7 +120,7 @@ static lsh_status emit_row(lsh_active *a, row_results *results, int64_t row) {
         n += state[i] == IN || state[i] == FORCED;
     }
     if (chunk_reserve(c, n) != LSH_OK) return LSH_NO_MEMORY;
-    const uint64_t *keys = sort_by_id(a->keys, a->keys + a->room, n, a->n_items);
+    const uint64_t *keys = radix_sort(a->keys, a->keys + a->room, n, bits_below(a->n_items));
     float chance = 1, log_chance = 0; /* most ids of a row share a few chances: the last logarithm serves again */
     for (int64_t i = 0; i < n; i++) {
         uint32_t place = (uint32_t)keys[i];
@@ -276,7 +252,8 @@ static lsh_status collect(const row_results *results, int32_t threads, lsh_drawn
 static lsh_status hash_queries(lsh_stage *stage, const lsh_plan *plan, int32_t threads) {
     const lsh_family_kernel *kernel = stage->kernel;
     int64_t rows = stage->dense ? stage->dense->rows : stage->sparse ? stage->sparse->rows : -1;
-    if (rows != plan->n_queries || kernel->n_tables != stage->tables->n_tables || stage->n_probes < 1) return LSH_INVALID;
+    if (!reader_valid(stage->reader) || kernel->n_tables != reader_n_tables(stage->reader)) return LSH_INVALID;
+    if (rows != plan->n_queries || stage->n_probes < 1) return LSH_INVALID;
     size_t n = (size_t)rows * (size_t)kernel->n_tables * (size_t)stage->n_probes;
     uint32_t *codes = malloc((n ? n : 1) * sizeof *codes);
     if (codes == NULL) return LSH_NO_MEMORY;

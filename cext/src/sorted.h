@@ -1,4 +1,4 @@
-/* Searching sorted codes. */
+/* Searching sorted codes, and checking ids. */
 #ifndef LSHSAMPLE_SORTED_H
 #define LSHSAMPLE_SORTED_H
 
@@ -14,6 +14,13 @@ static inline int64_t lower_bound(const uint32_t *codes, int64_t begin, int64_t 
     }
     while (begin < end && codes[begin] < code) begin++;
     return begin;
+}
+
+/* Whether n ids are all in 0 .. n_ids - 1. */
+static inline int ids_in_range(const int32_t *ids, int64_t n, int64_t n_ids) {
+    int bad = 0;
+    for (int64_t i = 0; i < n; i++) bad |= (uint32_t)ids[i] >= (uint32_t)n_ids;
+    return !bad;
 }
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "active.h"
+#include "lookup.h"
 #include "lshsample/parallel.h"
 #include "lshsample/rng.h"
 
@@ -16,72 +17,50 @@ static int held(uint8_t state) { return state == IN || state == FORCED; }
 typedef struct {
     const lsh_row *row;
     const lsh_stage *stage;
-    bucket *buckets; /* of the base, then of each overlay: by table, then query, then probe */
+    bucket *buckets; /* of the base, then of each delta: by table, then query, then probe */
 } lookup_job;
-
-static void prefetch_directory(const lsh_packed *p, int32_t table, uint32_t code) {
-    int64_t width = ((int64_t)1 << p->directory_bits) + (p->bucket_size == 0);
-    uint64_t top = (uint64_t)code >> (p->code_bits - p->directory_bits);
-    __builtin_prefetch(p->directory + table * width + (top < (uint64_t)width ? top : 0));
-}
-
-static void prefetch_overlay(const lsh_overlay *o, int32_t table, uint32_t code) {
-    uint64_t top = (uint64_t)code >> (o->code_bits - o->directory_bits), width = ((uint64_t)1 << o->directory_bits) + 1;
-    __builtin_prefetch(o->directory + table * (int64_t)width + (top < width ? top : 0));
-}
 
 /* Finds the buckets of queries [begin, end) of the row, with the directory lines of the next query under way. */
 static lsh_status find_buckets(void *context, int64_t begin, int64_t end, int32_t worker) {
     const lookup_job *job = context;
-    const lsh_packed *p = job->stage->tables;
+    const lsh_reader reader = *job->stage->reader; /* a copy, which no store below can change */
     (void)worker;
-    int64_t probes = job->stage->n_probes, per_query = p->n_tables * probes, n_queries = job->row->last - job->row->first;
+    int32_t n_tables = reader_n_tables(&reader);
+    int64_t probes = job->stage->n_probes, per_query = n_tables * probes, n_queries = job->row->last - job->row->first;
     for (int64_t query = begin - 1; query < end; query++) {
         const uint32_t *codes = job->stage->codes + (job->row->first + query) * per_query;
-        for (int64_t t = 0; t < p->n_tables && query + 1 < end; t++)
+        for (int32_t t = 0; t < n_tables && query + 1 < end; t++)
             for (int64_t k = 0; k < probes; k++)
-                prefetch_directory(p, (int32_t)t, codes[per_query + t * probes + k]);
-        for (int64_t t = 0; t < p->n_tables && query >= begin; t++) {
+                __builtin_prefetch(reader_line(&reader, t, codes[per_query + t * probes + k]));
+        int64_t least = 0;
+        for (int32_t t = 0; t < n_tables && query >= begin; t++) {
             bucket *found = job->buckets + (t * n_queries + query) * probes;
-            for (int64_t k = 0; k < probes; k++)
-                found[k].length = lsh_packed_bucket(p, (int32_t)t, codes[t * probes + k], &found[k].begin);
+            for (int64_t k = 0; k < probes; k++) {
+                found[k].length = reader_bucket(&reader, t, codes[t * probes + k], &found[k].begin);
+                least = found[k].length < least ? found[k].length : least;
+            }
         }
+        if (least < 0) return LSH_OUT_OF_RANGE;
     }
     return LSH_OK;
 }
 
-/* The same in arrays that nobody has checked. */
-static lsh_status find_buckets_checked(void *context, int64_t begin, int64_t end, int32_t worker) {
-    const lookup_job *job = context;
-    const lsh_packed *p = job->stage->tables;
-    (void)worker;
-    int64_t probes = job->stage->n_probes, n_queries = job->row->last - job->row->first;
-    for (int64_t query = begin; query < end; query++)
-        for (int64_t i = 0; i < p->n_tables * probes; i++) {
-            bucket *found = job->buckets + (i / probes * n_queries + query) * probes + i % probes;
-            uint32_t code = job->stage->codes[(job->row->first + query) * p->n_tables * probes + i];
-            found->length = lsh_packed_bucket_checked(p, (int32_t)(i / probes), code, &found->begin);
-            if (found->length < 0) return LSH_OUT_OF_RANGE;
-        }
-    return LSH_OK;
-}
-
-/* Finds what the overlays hold of the same buckets. */
+/* Finds what the deltas hold of the same buckets. */
 static lsh_status find_changes(void *context, int64_t begin, int64_t end, int32_t worker) {
     const lookup_job *job = context;
     const lsh_stage *stage = job->stage;
     (void)worker;
     int64_t probes = stage->n_probes, n_queries = job->row->last - job->row->first;
-    int64_t per_query = stage->tables->n_tables * probes;
-    for (int64_t o = 0; o < stage->n_overlays; o++) {
-        bucket *buckets = job->buckets + (o + 1) * n_queries * per_query;
-        const lsh_overlay *overlay = &stage->overlays[o];
+    int64_t per_query = reader_n_tables(stage->reader) * probes;
+    for (int64_t d = 0; d < stage->reader->n_deltas; d++) {
+        bucket *buckets = job->buckets + (d + 1) * n_queries * per_query;
+        const lsh_delta *delta = &stage->reader->deltas[d];
         for (int64_t query = begin; query < end; query++) {
             const uint32_t *codes = stage->codes + (job->row->first + query) * per_query;
-            for (int64_t i = 0; i < per_query; i++) prefetch_overlay(overlay, (int32_t)(i / probes), codes[i]);
+            for (int64_t i = 0; i < per_query; i++) __builtin_prefetch(delta_line(delta, (int32_t)(i / probes), codes[i]));
             for (int64_t i = 0; i < per_query; i++) {
                 bucket *found = buckets + (i / probes * n_queries + query) * probes + i % probes;
-                found->length = lsh_overlay_bucket(overlay, (int32_t)(i / probes), codes[i], &found->begin);
+                found->length = lsh_delta_bucket(delta, (int32_t)(i / probes), codes[i], &found->begin);
             }
         }
     }
@@ -142,8 +121,8 @@ static int64_t total_length(const bucket *buckets, int64_t n) {
     return total;
 }
 
-/* Joins what an overlay adds to n buckets. */
-static void join_changes(lsh_active *a, const int32_t *ids, const bucket *buckets, int64_t n) {
+/* Joins what a delta inserted into n buckets. */
+static void join_insertions(lsh_active *a, const int32_t *ids, const bucket *buckets, int64_t n) {
     for (int64_t b = 0; b < n; b++) {
         if (b + LOOK_AHEAD < n) __builtin_prefetch(ids + buckets[b + LOOK_AHEAD].begin);
         const int32_t *run = ids + buckets[b].begin;
@@ -157,8 +136,8 @@ static void join_changes(lsh_active *a, const int32_t *ids, const bucket *bucket
     }
 }
 
-/* Takes back what left n buckets; everything that joined them has been joined. */
-static void leave_changes(lsh_active *a, const int32_t *ids, const bucket *buckets, int64_t n) {
+/* Takes back what a delta removed from n buckets, after all insertions. */
+static void take_removals(lsh_active *a, const int32_t *ids, const bucket *buckets, int64_t n) {
     for (int64_t b = 0; b < n; b++)
         for (int64_t i = 0; i < buckets[b].length; i++) {
             int32_t entry = ids[buckets[b].begin + i];
@@ -166,8 +145,8 @@ static void leave_changes(lsh_active *a, const int32_t *ids, const bucket *bucke
         }
 }
 
-/* Forgets ids from place `met` on whose buckets they all left. */
-static void forget_gone(lsh_active *a, int64_t met) {
+/* Forgets ids from place `met` on that were removed from all of their buckets. */
+static void forget_removed(lsh_active *a, int64_t met) {
     int64_t kept = met;
     for (int64_t i = met, size = a->size; i < size; i++) {
         int32_t id = a->ids[i];
@@ -179,20 +158,20 @@ static void forget_gone(lsh_active *a, int64_t met) {
     a->size = kept;
 }
 
-/* Brings the ids of n buckets of the base, which begin at place `first`, up to date. */
-static void join_overlays(lsh_active *a, const lsh_stage *stage, int64_t met, int64_t first, int64_t n, int64_t all) {
-    if (stage->n_overlays == 0) return;
-    for (int64_t o = 0; o < stage->n_overlays; o++)
-        join_changes(a, stage->overlays[o].ids, a->buckets + (o + 1) * all + first, n);
-    for (int64_t o = 0; o < stage->n_overlays; o++)
-        leave_changes(a, stage->overlays[o].ids, a->buckets + (o + 1) * all + first, n);
-    forget_gone(a, met);
+/* Applies the deltas to the ids of n buckets of the base, which begin at place `first`. */
+static void join_deltas(lsh_active *a, const lsh_reader *reader, int64_t met, int64_t first, int64_t n, int64_t all) {
+    if (reader->n_deltas == 0) return;
+    for (int64_t d = 0; d < reader->n_deltas; d++)
+        join_insertions(a, reader->deltas[d].ids, a->buckets + (d + 1) * all + first, n);
+    for (int64_t d = 0; d < reader->n_deltas; d++)
+        take_removals(a, reader->deltas[d].ids, a->buckets + (d + 1) * all + first, n);
+    forget_removed(a, met);
 }
 
-/* Room for everything that n buckets, from place `first` on, and their overlays hold. */
-static lsh_status reserve_buckets(lsh_active *a, const lsh_stage *stage, int64_t first, int64_t n, int64_t all) {
+/* Room for everything that n buckets, from place `first` on, hold, and for their deltas. */
+static lsh_status reserve_buckets(lsh_active *a, const lsh_reader *reader, int64_t first, int64_t n, int64_t all) {
     int64_t total = 0;
-    for (int64_t o = 0; o <= stage->n_overlays; o++) total += total_length(a->buckets + o * all + first, n);
+    for (int64_t d = 0; d <= reader->n_deltas; d++) total += total_length(a->buckets + d * all + first, n);
     return active_reserve(a, total);
 }
 
@@ -237,14 +216,15 @@ void lsh_sample_table_order(uint64_t seed, uint64_t step, int64_t row, int32_t o
 /* Table after table in random order, until the set holds the budget. */
 static lsh_status join_budget(lsh_active *a, const lsh_row *row, const lsh_stage *stage, int64_t met,
                               const uint32_t *before, uint32_t *order) {
-    const lsh_packed *p = stage->tables;
-    int64_t per_table = (row->last - row->first) * stage->n_probes, all = per_table * p->n_tables;
-    shuffle_tables(row, stage, order, p->n_tables);
-    for (int32_t t = 0; t < p->n_tables; t++) {
+    const lsh_reader *reader = stage->reader;
+    int32_t n_tables = reader_n_tables(reader);
+    int64_t per_table = (row->last - row->first) * stage->n_probes, all = per_table * n_tables;
+    shuffle_tables(row, stage, order, n_tables);
+    for (int32_t t = 0; t < n_tables; t++) {
         int64_t first = order[t] * per_table;
-        if (reserve_buckets(a, stage, first, per_table, all) != LSH_OK) return LSH_NO_MEMORY;
-        join_more(a, p->ids, a->buckets + first, per_table);
-        join_overlays(a, stage, met, first, per_table, all);
+        if (reserve_buckets(a, reader, first, per_table, all) != LSH_OK) return LSH_NO_MEMORY;
+        join_more(a, reader_ids(reader), a->buckets + first, per_table);
+        join_deltas(a, reader, met, first, per_table, all);
         settle_retrieved(a, met, before);
         if (kept_count(a) >= stage->amount) break;
     }
@@ -252,43 +232,72 @@ static lsh_status join_budget(lsh_active *a, const lsh_row *row, const lsh_stage
 }
 
 static lsh_status join_tables(lsh_active *a, const lsh_row *row, const lsh_stage *stage, int64_t n_buckets) {
-    const lsh_packed *p = stage->tables;
+    const lsh_reader *reader = stage->reader;
     int64_t met = a->size;
     if (met == 0 && stage->amount == 0) {
-        if (reserve_buckets(a, stage, 0, n_buckets, n_buckets) != LSH_OK) return LSH_NO_MEMORY;
-        join_first(a, p->ids, a->buckets, n_buckets);
-        join_overlays(a, stage, 0, 0, n_buckets, n_buckets);
+        if (reserve_buckets(a, reader, 0, n_buckets, n_buckets) != LSH_OK) return LSH_NO_MEMORY;
+        join_first(a, reader_ids(reader), a->buckets, n_buckets);
+        join_deltas(a, reader, 0, 0, n_buckets, n_buckets);
         settle_retrieved(a, 0, NULL);
         return LSH_OK;
     }
-    uint32_t *before = malloc((size_t)(met + p->n_tables) * sizeof *before);
+    uint32_t *before = malloc((size_t)(met + reader_n_tables(reader)) * sizeof *before);
     if (before == NULL) return LSH_NO_MEMORY;
     if (met) memcpy(before, a->counts, (size_t)met * sizeof *before);
     lsh_status status = LSH_OK;
     if (stage->amount > 0) status = join_budget(a, row, stage, met, before, before + met);
-    else if ((status = reserve_buckets(a, stage, 0, n_buckets, n_buckets)) == LSH_OK) {
-        join_more(a, p->ids, a->buckets, n_buckets);
-        join_overlays(a, stage, met, 0, n_buckets, n_buckets);
+    else if ((status = reserve_buckets(a, reader, 0, n_buckets, n_buckets)) == LSH_OK) {
+        join_more(a, reader_ids(reader), a->buckets, n_buckets);
+        join_deltas(a, reader, met, 0, n_buckets, n_buckets);
         settle_retrieved(a, met, before);
     }
     free(before);
     return status;
 }
 
-lsh_status stage_retrieve(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
-    const lsh_packed *p = stage->tables;
-    int64_t n_queries = row->last - row->first, n_buckets = n_queries * p->n_tables * stage->n_probes;
-    if (p->n_ids > row->plan->n_items || stage->n_probes < 1 || stage->n_overlays < 0) return LSH_INVALID;
+/* What every retrieval does to the law of the row. */
+static void begin_retrieval(lsh_active *a, const lsh_stage *stage) {
     active_leave_product(a);
     a->random_size |= a->random_members;
     a->zero_probability_stage = stage->place;
-    if (active_reserve_buckets(a, n_buckets * (1 + stage->n_overlays)) != LSH_OK) return LSH_NO_MEMORY;
+}
+
+lsh_status stage_retrieve(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
+    const lsh_reader *reader = stage->reader;
+    if (!reader_valid(reader) || reader_n_ids(reader) > row->plan->n_items || stage->n_probes < 1) return LSH_INVALID;
+    int64_t n_queries = row->last - row->first, n_buckets = n_queries * reader_n_tables(reader) * stage->n_probes;
+    begin_retrieval(a, stage);
+    if (active_reserve_buckets(a, n_buckets * (1 + reader->n_deltas)) != LSH_OK) return LSH_NO_MEMORY;
     lookup_job job = {row, stage, a->buckets};
-    lsh_chunk_fn find = p->untrusted ? find_buckets_checked : find_buckets;
-    lsh_status status = lsh_parallel_for(n_queries, LOOKUP_QUERIES, row->threads, find, &job);
-    if (status == LSH_OK && stage->n_overlays > 0)
+    lsh_status status = lsh_parallel_for(n_queries, LOOKUP_QUERIES, row->threads, find_buckets, &job);
+    if (status == LSH_OK && reader->n_deltas > 0)
         status = lsh_parallel_for(n_queries, LOOKUP_QUERIES, row->threads, find_changes, &job);
     return status == LSH_OK ? join_tables(a, row, stage, n_buckets) : status;
+}
+
+/* Joins candidates with their counts: LSH_OUT_OF_RANGE for an id that is none, or a count below 1. */
+static lsh_status join_counted(lsh_active *a, const int32_t *ids, const int32_t *counts, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        if (ids[i] < 0 || ids[i] >= a->n_items || counts[i] < 1) return LSH_OUT_OF_RANGE;
+        a->counts[active_place(a, ids[i])] += (uint32_t)counts[i];
+    }
+    return LSH_OK;
+}
+
+lsh_status stage_join(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
+    if (stage->indptr == NULL) return LSH_INVALID;
+    int64_t begin = stage->indptr[row->first], n = stage->indptr[row->last] - begin, met = a->size;
+    begin_retrieval(a, stage);
+    uint32_t *before = met ? malloc((size_t)met * sizeof *before) : NULL;
+    if ((met && before == NULL) || active_reserve(a, n) != LSH_OK) {
+        free(before);
+        return LSH_NO_MEMORY;
+    }
+    if (met) memcpy(before, a->counts, (size_t)met * sizeof *before);
+    lsh_status status = join_counted(a, stage->indices + begin, stage->counts + begin, n);
+    if (status == LSH_OK) settle_retrieved(a, met, before);
+    free(before);
+    return status;
 }
 
 /* ---- filters ---- */

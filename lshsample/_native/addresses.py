@@ -1,4 +1,4 @@
-"""Whether an address can be called: the last look at a plugin's pointer before the C core follows it."""
+"""Whether an address can be called: the last check of a plugin's pointer before the C core uses it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _MAPS = Path("/proc/self/maps")
 
 @functools.lru_cache(maxsize=1024)
 def check_callable(address: int) -> None:
-    """Refuse an address at which this process has no code to run.
+    """Refuse an address that is not in executable memory.
 
-    A state's address in the place of a function's, or one that was cut to 32 bits, would end the process.
-    Only systems that tell what is mapped (``/proc/self/maps``) can say; elsewhere every address is taken. An
-    address that passed is not looked up again: the look takes about a millisecond.
+    To call the address of a state instead of a function, or an address truncated to 32 bits, would end the
+    process. The check needs a list of the mapped memory (``/proc/self/maps``); on systems without one, every
+    address is accepted. An address that passed is not checked again, since a check takes about a millisecond.
 
     Raises
     ------
     ValueError
-        Nothing is mapped there, or memory that is not executable.
+        The address is not in executable memory.
     """
     try:
         lines = _MAPS.read_text().splitlines()
@@ -32,4 +32,4 @@ def check_callable(address: int) -> None:
         begin, end = (int(bound, 16) for bound in span.split("-"))
         if begin <= address < end and "x" in permissions:
             return
-    raise ValueError(f"0x{address:x}, where there is no code")
+    raise ValueError(f"0x{address:x}, which is not in executable memory")

@@ -2,56 +2,93 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lshsample._native.core import ffi, pointer
+from lshsample._native.dtypes import FLOAT32, DType, alternatives, checked_device, described
 from lshsample.errors import ArgumentError
 
 __all__ = ["csr_pattern", "matrix", "new_or_checked", "row_ids", "strided_vector", "vector", "whole"]
 
+#: Of any element type, bfloat16 too (see :mod:`lshsample._native.dtypes`).
+Array = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
 
+def _refuse(array: Any, argument: str, ndim: int, dtypes: str) -> ArgumentError:
+    """What is wrong with something that is not a NumPy array of these dtypes and number of dimensions."""
+    if isinstance(array, np.ndarray):
+        given = f"{array.ndim}-D {described(array.dtype)} of shape {array.shape}"
+    else:
+        checked_device(getattr(array, "device", "cpu"), argument)
+        given = type(array).__name__
+    return ArgumentError(argument, given, f"a {ndim}-D array of {dtypes}")
+
+
 def _typed(array: Any, argument: str, dtype: type, ndim: int) -> None:
     """Refuse anything but a NumPy array of this dtype and number of dimensions."""
-    if isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == ndim:
-        return
-    shaped = isinstance(array, np.ndarray)
-    given = f"{array.ndim}-D {array.dtype} of shape {array.shape}" if shaped else type(array).__name__
-    raise ArgumentError(argument, given, f"a {ndim}-D array of {np.dtype(dtype).name}")
+    if not (isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == ndim):
+        raise _refuse(array, argument, ndim, np.dtype(dtype).name)
 
 
-def _size(given: int, wanted: int | None, argument: str, what: str) -> None:
-    if wanted is not None and given != wanted:
+def _element(array: Any, argument: str, dtypes: Sequence[DType]) -> DType:
+    """The element type of a matrix, one of ``dtypes``."""
+    if isinstance(array, np.ndarray) and array.ndim == 2:
+        for dtype in dtypes:
+            if array.dtype == dtype.numpy:
+                return dtype
+    raise _refuse(array, argument, 2, alternatives(dtypes))
+
+
+def _size(given: int, wanted: int, argument: str, what: str) -> None:
+    if given != wanted:
         raise ArgumentError(argument, f"{given} {what}", f"{wanted} {what}")
 
 
-def matrix(array: Float32, argument: str, rows: int | None = None, cols: int | None = None) -> Any:
-    """An ``lsh_dense`` over a float32 array whose rows are contiguous (``store[:, 0]`` is such a view).
+def matrix(
+    array: Array,
+    argument: str,
+    rows: int | None = None,
+    cols: int | None = None,
+    *,
+    dtypes: Sequence[DType] = (FLOAT32,),
+) -> Any:
+    """An ``lsh_dense`` over an array whose rows are contiguous (a slot of interleaved rows is such a view).
 
     Parameters
     ----------
-    array : (rows, cols) float32
-        Any start and row stride that is a multiple of 4 bytes and not shorter than a row.
+    array : (rows, cols) array
+        Any start, and a row stride that is a multiple of an element and not shorter than a row.
     argument : str
         The name in errors.
     rows, cols : int or None
         Sizes that are wanted.
+    dtypes : sequence of DType
+        The types that this argument may have.
+
+    Raises
+    ------
+    ArgumentError
+        Another dtype, device, number of dimensions, size or layout.
     """
-    _typed(array, argument, np.float32, 2)
-    _size(array.shape[0], rows, argument, "rows")
-    _size(array.shape[1], cols, argument, "columns")
-    (n, width), (row, item) = array.shape, array.strides
-    inner = width <= 1 or item == 4
-    outer = n <= 1 or (row % 4 == 0 and row >= 4 * width)
+    dtype = _element(array, argument, dtypes)
+    (n, width), (row, item), size = array.shape, array.strides, array.itemsize
+    if rows is not None:
+        _size(n, rows, argument, "rows")
+    if cols is not None:
+        _size(width, cols, argument, "columns")
+    inner = width <= 1 or item == size
+    outer = n <= 1 or (row % size == 0 and row >= size * width)
     if array.size and not (inner and outer):
         raise ArgumentError(argument, f"strides {array.strides}", "contiguous rows, in ascending order")
-    return ffi.new("lsh_dense *", (pointer("float *", array), n, width, row // 4 if n > 1 else width))[0]
+    stride = row // size if n > 1 else width
+    return ffi.new("lsh_dense *", (pointer("char *", array), n, width, stride, dtype.code))[0]
 
 
 def strided_vector(array: Float32 | None, argument: str, size: int) -> tuple[Any, int]:
@@ -69,7 +106,8 @@ def strided_vector(array: Float32 | None, argument: str, size: int) -> tuple[Any
 def vector(array: npt.NDArray[Any], argument: str, dtype: type, size: int | None = None) -> npt.NDArray[Any]:
     """A checked contiguous 1-D array."""
     _typed(array, argument, dtype, 1)
-    _size(array.size, size, argument, "elements")
+    if size is not None:
+        _size(array.size, size, argument, "elements")
     return whole(array, argument)
 
 

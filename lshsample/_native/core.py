@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from lshsample._native.dtypes import checked_device, described
 from lshsample.errors import ArgumentError, NativeError, PluginError
 from lshsample.specs import checked_integer
 
@@ -23,7 +24,7 @@ except ImportError as error:  # pragma: no cover - needs a broken installation
     ) from error
 
 __all__ = [
-    "ISA_NAMES",
+    "ISAS",
     "check",
     "check_finite",
     "csr_struct",
@@ -42,7 +43,9 @@ __all__ = [
 
 Float32 = npt.NDArray[np.float32]
 
-ISA_NAMES = ("baseline", "avx2", "avx512")
+#: Instruction sets by name, the least first.
+ISAS = {"baseline": lib.LSH_ISA_BASELINE, "avx2": lib.LSH_ISA_AVX2, "avx512": lib.LSH_ISA_AVX512}
+_ISA_NAMES = {value: name for name, value in ISAS.items()}
 _MAX_THREADS = 64
 
 
@@ -81,7 +84,7 @@ def threads_or_default(threads: int | None, argument: str = "threads") -> int:
 
 
 #: The instruction set in use, as the core knows it: :func:`use_isa` alone changes it.
-_isa = ISA_NAMES[lib.lsh_isa_current()]
+_isa = _ISA_NAMES[lib.lsh_isa_current()]
 
 
 def isa() -> str:
@@ -91,7 +94,7 @@ def isa() -> str:
 
 def available_isas() -> tuple[str, ...]:
     """The instruction sets that this machine can run."""
-    return tuple(name for i, name in enumerate(ISA_NAMES) if lib.lsh_isa_available(i))
+    return tuple(name for name, value in ISAS.items() if lib.lsh_isa_available(value))
 
 
 def use_isa(name: str, argument: str = "isa") -> None:
@@ -99,7 +102,7 @@ def use_isa(name: str, argument: str = "isa") -> None:
     if name not in available_isas():
         raise ArgumentError(argument, repr(name), f"one of {', '.join(available_isas())}, which are here")
     global _isa
-    check(lib.lsh_isa_use(ISA_NAMES.index(name)), "isa")
+    check(lib.lsh_isa_use(ISAS[name]), "isa")
     _isa = name
 
 
@@ -130,12 +133,15 @@ def dense_rows(x: Any, argument: str, cols: int | None = None, *, finite: bool =
     """A finite 2-D float32 array with contiguous rows; copies only if it must.
 
     Accepts what NumPy turns into a numeric 2-D array. Complex, object and string arrays, NaN and infinities,
-    values beyond float32 and a wrong number of columns are refused. ``finite=False`` leaves NaN and
-    infinities to the caller, for a kernel that checks while it reads.
+    values beyond float32, a wrong number of columns and arrays on another device are refused.
+    ``finite=False`` leaves NaN and infinities to the caller, for a kernel that checks while it reads.
     """
+    if not isinstance(x, np.ndarray):
+        checked_device(getattr(x, "device", "cpu"), argument)
     array = np.asarray(x)
     if array.dtype.kind not in "fiub":
-        raise ArgumentError(argument, f"dtype {array.dtype}", "real numbers (float32 needs no copy)")
+        given = f"dtype {described(array.dtype)}"
+        raise ArgumentError(argument, given, "real numbers (float32 needs no copy)")
     if array.ndim != 2:
         raise ArgumentError(argument, f"shape {array.shape}", "a 2-D array (n_rows, n_columns)")
     if cols is not None and array.shape[1] != cols:
@@ -162,13 +168,14 @@ def check_finite(values: Float32, argument: str) -> None:
 
 
 def dense_struct(rows: Float32) -> Any:
-    """An ``lsh_dense *`` over an array from :func:`dense_rows`, which must outlive its use."""
+    """A float32 ``lsh_dense *`` over an array from :func:`dense_rows`, which must outlive its use."""
     stride = rows.strides[0] // rows.itemsize if rows.shape[0] > 1 else rows.shape[1]
-    return ffi.new("lsh_dense *", (pointer("float *", rows), rows.shape[0], rows.shape[1], stride))
+    view = (pointer("float *", rows), rows.shape[0], rows.shape[1], stride, lib.LSH_FLOAT32)
+    return ffi.new("lsh_dense *", view)
 
 
 def dense_view(rows: Float32) -> Any:
-    """An ``lsh_dense`` by value over an array from :func:`dense_rows`, which must outlive its use."""
+    """A float32 ``lsh_dense`` by value over an array from :func:`dense_rows`, which must outlive its use."""
     return dense_struct(rows)[0]
 
 

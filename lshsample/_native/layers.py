@@ -1,9 +1,9 @@
 """Products of layers: dense, gathered (active rows), sparse input, per-sample active sets; top-k; dropout
 masks.
 
-Weights are float32 views with contiguous rows; the row stride is free, so ``store[:, 0]`` of a row store
-(n, slots, d) needs no copy. ``threads`` never changes a bit of a result. Sums are taken in float32, in a
-fixed order. Nothing here checks for NaN.
+Weights are float32 or bfloat16 views with contiguous rows; the row stride is free, so the weights of a
+parameter with its optimizer state interleaved by row need no copy. Everything else is float32. ``threads``
+never changes a bit of a result. Sums are taken in float32, in a fixed order. Nothing here checks for NaN.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from lshsample._native.arrays import (
+    Array,
     Float32,
     Int32,
     Int64,
@@ -24,6 +25,7 @@ from lshsample._native.arrays import (
     strided_vector,
 )
 from lshsample._native.core import check, csr_view, ffi, lib, pointer, threads_or_default
+from lshsample._native.dtypes import KERNEL_DTYPES
 from lshsample._native.topk import csr_top_k, top_k, top_k_ragged
 from lshsample.errors import ArgumentError
 
@@ -44,7 +46,7 @@ __all__ = [
 
 def matmul_nt(
     a: Float32,
-    b: Float32,
+    b: Array,
     *,
     bias: Float32 | None = None,
     rows: Int32 | None = None,
@@ -56,7 +58,7 @@ def matmul_nt(
     Parameters
     ----------
     a : (m, k) float32
-    b : (n_rows, k) float32
+    b : (n_rows, k) float32 or bfloat16
         A view with contiguous rows.
     bias : (n_rows,) float32 or None
         May be strided.
@@ -89,7 +91,7 @@ def matmul_nt(
     array([[9., 1.]], dtype=float32)
     """
     n_threads = threads_or_default(threads)
-    left, right = matrix(a, "a"), matrix(b, "b", cols=a.shape[1])
+    left, right = matrix(a, "a"), matrix(b, "b", cols=a.shape[1], dtypes=KERNEL_DTYPES)
     n = b.shape[0] if rows is None else row_ids(rows, "rows", b.shape[0]).size
     bias_pointer, bias_stride = strided_vector(bias, "bias", b.shape[0])
     result = new_or_checked(out, a.shape[0], n, a, b, bias)
@@ -103,7 +105,7 @@ def matmul_nt(
 
 def matmul_nn(
     a: Float32,
-    b: Float32,
+    b: Array,
     *,
     rows: Int32 | None = None,
     out: Float32 | None = None,
@@ -114,7 +116,7 @@ def matmul_nn(
     Parameters
     ----------
     a : (m, n) float32
-    b : (n_rows, k) float32
+    b : (n_rows, k) float32 or bfloat16
         A view with contiguous rows.
     rows : (n,) int32 or None
         Row ids in [0, n_rows); None takes all rows.
@@ -131,7 +133,7 @@ def matmul_nn(
         A wrong dtype, layout or shape, or an id out of range.
     """
     n_threads = threads_or_default(threads)
-    left, right = matrix(a, "a"), matrix(b, "b")
+    left, right = matrix(a, "a"), matrix(b, "b", dtypes=KERNEL_DTYPES)
     n = b.shape[0] if rows is None else row_ids(rows, "rows", b.shape[0]).size
     matrix(a, "a", cols=n)
     result = new_or_checked(out, a.shape[0], b.shape[1], a, b)
@@ -178,7 +180,7 @@ def _csr(x: Any, argument: str) -> Any:
 
 def csr_matmul(
     x: sp.csr_array,
-    weights: Float32,
+    weights: Array,
     bias: Float32 | None = None,
     *,
     out: Float32 | None = None,
@@ -190,7 +192,7 @@ def csr_matmul(
     ----------
     x : (m, k) csr_array
         From :func:`lshsample._native.core.csr_rows`; its indices are not checked again.
-    weights : (k, d) float32
+    weights : (k, d) float32 or bfloat16
         A view with contiguous rows.
     bias : (d,) float32 or None
         May be strided.
@@ -212,7 +214,7 @@ def csr_matmul(
     """
     n_threads = threads_or_default(threads)
     view = _csr(x, "x")
-    rows = matrix(weights, "weights", rows=x.shape[1])
+    rows = matrix(weights, "weights", rows=x.shape[1], dtypes=KERNEL_DTYPES)
     bias_pointer, bias_stride = strided_vector(bias, "bias", weights.shape[1])
     result = new_or_checked(out, x.shape[0], weights.shape[1], weights, bias)
     check(
@@ -282,7 +284,7 @@ def csr_transpose_matmul(x: sp.csr_array, d: Float32, *, threads: int | None = N
 
 def csr_sampled_matmul(
     h: Float32,
-    weights: Float32,
+    weights: Array,
     bias: Float32 | None,
     indptr: Int64,
     ids: Int32,
@@ -294,7 +296,7 @@ def csr_sampled_matmul(
     Parameters
     ----------
     h : (m, d) float32
-    weights : (n, d) float32
+    weights : (n, d) float32 or bfloat16
         A view with contiguous rows.
     bias : (n,) float32 or None
         May be strided.
@@ -312,7 +314,7 @@ def csr_sampled_matmul(
         A wrong dtype, layout or shape, offsets that fall, or an id out of range.
     """
     n_threads = threads_or_default(threads)
-    left, right = matrix(h, "h"), matrix(weights, "weights", cols=h.shape[1])
+    left, right = matrix(h, "h"), matrix(weights, "weights", cols=h.shape[1], dtypes=KERNEL_DTYPES)
     row_ids(ids, "ids", weights.shape[0])
     offsets = pointer("int64_t *", csr_pattern(indptr, "indptr", h.shape[0], ids.size))
     bias_pointer, bias_stride = strided_vector(bias, "bias", weights.shape[0])

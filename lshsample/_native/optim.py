@@ -1,7 +1,9 @@
-"""Row-sparse optimizers over row stores: a step costs what it touches, never the number of rows.
+"""Row-sparse optimizers: a step costs what it touches, never the number of rows.
 
-A store is a C-contiguous float32 array (n, slots, d): slot 0 the weights, the others optimizer state, so that
-a row's update is one streak of memory. Rows that are not given stay as they are (lazy updates).
+A store is a parameter with its optimizer state interleaved by row: :class:`~lshsample._native.slots.Slots`,
+or a C-contiguous float32 array (n, slots, d), with the weights in slot 0 and the state in the others. A row's
+update is thus one piece of memory. Rows that are not given stay as they are (lazy updates). State and
+arithmetic are float32; bfloat16 weights are read as float32 and rounded when they are written.
 """
 
 from __future__ import annotations
@@ -10,11 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from lshsample._native.arrays import Float32, Int32, matrix, row_ids, whole
-from lshsample._native.core import check, lib, pointer, threads_or_default
+from lshsample._native.arrays import Float32, Int32, matrix, row_ids
+from lshsample._native.convert import Rounding, rounding_pointer
+from lshsample._native.core import check, ffi, lib, pointer, threads_or_default
+from lshsample._native.slots import Slots, array_struct
+from lshsample._native.unchecked import dense
 from lshsample.errors import ArgumentError
 
-__all__ = ["adagrad_rows", "adam_rows", "sgd_rows"]
+__all__ = [
+    "adagrad_rows",
+    "adagrad_unchecked",
+    "adam_rows",
+    "adam_unchecked",
+    "check_update",
+    "sgd_rows",
+    "sgd_unchecked",
+]
 
 
 def _checked_rows(rows: Int32, n: int) -> None:
@@ -28,21 +41,22 @@ def _checked_rows(rows: Int32, n: int) -> None:
         raise ArgumentError("rows", f"id {twice} more than once", "unique ids")
 
 
-def _update(store: Float32, slots: int | None, rows: Int32 | None, gradient: Float32) -> tuple[Any, Any, Any]:
+def _update(
+    store: Slots | Float32, slots: int | None, rows: Int32 | None, gradient: Float32
+) -> tuple[Any, Any, Any]:
     """Pointers to the checked store and rows, and a view of the gradient."""
-    wanted = f"a float32 array (n, {slots or 'slots'}, d)"
-    if not isinstance(store, np.ndarray) or store.dtype != np.float32 or store.ndim != 3:
-        given = f"{store.ndim}-D {store.dtype}" if isinstance(store, np.ndarray) else type(store).__name__
-        raise ArgumentError("store", given, wanted)
-    if store.shape[1] != slots if slots else store.shape[1] < 1:
-        raise ArgumentError("store", f"shape {store.shape}", wanted)
-    whole(store, "store")
-    if not store.flags.writeable:
-        raise ArgumentError("store", "a read-only array", "an array that can be written")
+    if isinstance(store, Slots):
+        if slots and len(store.dtypes) != slots:
+            raise ArgumentError("store", f"{len(store.dtypes)} slots", f"rows of {slots} slots")
+        if not store.data.flags.writeable:
+            raise ArgumentError("store", "read-only memory", "memory that can be written")
+        struct, n, d = store.struct, store.rows, store.columns
+    else:
+        struct, n, d = array_struct(store, "store", slots), store.shape[0], store.shape[2]
     if rows is not None:
-        _checked_rows(rows, store.shape[0])
-    view = matrix(gradient, "grad", store.shape[0] if rows is None else rows.size, store.shape[2])
-    return pointer("float *", store), pointer("int32_t *", rows), view
+        _checked_rows(rows, n)
+    view = matrix(gradient, "grad", n if rows is None else rows.size, d)
+    return struct, pointer("int32_t *", rows), view
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> None:
@@ -51,18 +65,27 @@ def _in_range(name: str, value: float, low: float, high: float) -> None:
 
 
 def sgd_rows(
-    store: Float32, rows: Int32 | None, grad: Float32, lr: float, *, threads: int | None = None
+    store: Slots | Float32,
+    rows: Int32 | None,
+    grad: Float32,
+    lr: float,
+    *,
+    rounding: Rounding | None = None,
+    threads: int | None = None,
 ) -> None:
     """``w -= lr * grad`` on the given rows of a store, in place.
 
     Parameters
     ----------
-    store : (n, slots, d) float32
+    store : Slots or (n, slots, d) float32
         Slot 0 is used.
     rows : (r,) int32 or None
         Unique ids; None means all n rows.
     grad : (r, d) float32
     lr : float
+    rounding : Rounding or None
+        How new weights become bfloat16: stochastically, or, by default, to nearest. Float32 weights need
+        no rounding.
     threads : int or None
 
     Raises
@@ -84,19 +107,20 @@ def sgd_rows(
     n_threads = threads_or_default(threads)
     _in_range("lr", lr, 0, np.inf)
     weights, ids, gradient = _update(store, None, rows, grad)
-    check(lib.lsh_sgd_rows(weights, store.shape[1], ids, gradient, lr, n_threads), "sgd_rows")
+    check(lib.lsh_sgd_rows(weights, ids, gradient, lr, rounding_pointer(rounding), n_threads), "sgd_rows")
 
 
 def adagrad_rows(
-    store: Float32,
+    store: Slots | Float32,
     rows: Int32 | None,
     grad: Float32,
     lr: float,
     eps: float = 1e-10,
     *,
+    rounding: Rounding | None = None,
     threads: int | None = None,
 ) -> None:
-    """Adagrad (Duchi, Hazan & Singer 2011) on the given rows of a store (n, 2, d), in place.
+    """Adagrad (Duchi, Hazan & Singer 2011) on the given rows of a store of 2 slots, in place.
 
     ``s += grad**2; w -= lr * grad / (sqrt(s) + eps)``, s being slot 1. Arguments and errors as for
     :func:`sgd_rows`.
@@ -105,11 +129,14 @@ def adagrad_rows(
     _in_range("lr", lr, 0, np.inf)
     _in_range("eps", eps, 0, np.inf)
     weights, ids, gradient = _update(store, 2, rows, grad)
-    check(lib.lsh_adagrad_rows(weights, ids, gradient, lr, eps, n_threads), "adagrad_rows")
+    check(
+        lib.lsh_adagrad_rows(weights, ids, gradient, lr, eps, rounding_pointer(rounding), n_threads),
+        "adagrad_rows",
+    )
 
 
 def adam_rows(
-    store: Float32,
+    store: Slots | Float32,
     rows: Int32 | None,
     grad: Float32,
     lr: float,
@@ -118,22 +145,25 @@ def adam_rows(
     eps: float = 1e-8,
     step: int = 1,
     *,
+    rounding: Rounding | None = None,
     threads: int | None = None,
 ) -> None:
-    """Lazy Adam (Kingma & Ba 2015) on the given rows of a store (n, 3, d), in place.
+    """Lazy Adam (Kingma & Ba 2015) on the given rows of a store of 3 slots, in place.
 
     Slots 1 and 2 hold the running means of the gradient and of its square. Only the given rows move and only
     their state decays; the bias correction uses the global ``step``, counted from 1.
 
     Parameters
     ----------
-    store : (n, 3, d) float32
+    store : Slots or (n, 3, d) float32
     rows : (r,) int32 or None
         Unique ids; None means all n rows.
     grad : (r, d) float32
     lr, beta1, beta2, eps : float
     step : int
         From 1.
+    rounding : Rounding or None
+        As for :func:`sgd_rows`.
     threads : int or None
 
     Raises
@@ -150,4 +180,63 @@ def adam_rows(
     if not 1 <= step < 2**63:
         raise ArgumentError("step", step, "an integer from 1")
     weights, ids, gradient = _update(store, 3, rows, grad)
-    check(lib.lsh_adam_rows(weights, ids, gradient, lr, beta1, beta2, eps, step, n_threads), "adam_rows")
+    how = rounding_pointer(rounding)
+    check(lib.lsh_adam_rows(weights, ids, gradient, lr, beta1, beta2, eps, step, how, n_threads), "adam_rows")
+
+
+def check_update(rows: Int32 | None, gradient: Float32, n_rows: int, columns: int) -> None:
+    """Refuse what is not a gradient of rows of a parameter (n_rows, columns).
+
+    Parameters
+    ----------
+    rows : (r,) int32 or None
+        Unique ids; None means all rows.
+    gradient : (r, columns) float32
+
+    Raises
+    ------
+    ArgumentError
+        A wrong dtype, layout or shape, an id out of range or given twice.
+    """
+    if rows is not None:
+        _checked_rows(rows, n_rows)
+    matrix(gradient, "gradient", n_rows if rows is None else rows.size, columns)
+
+
+# The same over arrays that are known to be right (see lshsample._native.unchecked).
+
+
+def sgd_unchecked(store: Slots, rows: Int32 | None, grad: Float32, lr: float, threads: int) -> None:
+    """:func:`sgd_rows` without a check of its arguments."""
+    ids = ffi.NULL if rows is None else ffi.from_buffer("int32_t *", rows)
+    status = lib.lsh_sgd_rows(store.struct, ids, dense(grad), lr, ffi.NULL, threads)
+    if status:
+        check(status, "sgd_rows")
+
+
+def adagrad_unchecked(
+    store: Slots, rows: Int32 | None, grad: Float32, lr: float, eps: float, threads: int
+) -> None:
+    """:func:`adagrad_rows` without a check of its arguments."""
+    ids = ffi.NULL if rows is None else ffi.from_buffer("int32_t *", rows)
+    status = lib.lsh_adagrad_rows(store.struct, ids, dense(grad), lr, eps, ffi.NULL, threads)
+    if status:
+        check(status, "adagrad_rows")
+
+
+def adam_unchecked(
+    store: Slots,
+    rows: Int32 | None,
+    grad: Float32,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    step: int,
+    threads: int,
+) -> None:
+    """:func:`adam_rows` without a check of its arguments."""
+    ids = ffi.NULL if rows is None else ffi.from_buffer("int32_t *", rows)
+    status = lib.lsh_adam_rows(store.struct, ids, dense(grad), lr, beta1, beta2, eps, step, ffi.NULL, threads)
+    if status:
+        check(status, "adam_rows")

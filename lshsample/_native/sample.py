@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import attrs
 import numpy as np
@@ -14,8 +13,7 @@ import scipy.sparse as sp
 from lshsample._native import core
 from lshsample._native.core import ffi, lib
 from lshsample._native.kernels import KernelStruct
-from lshsample._native.overlay import Overlay
-from lshsample._native.tables import PackedTables
+from lshsample._native.reader import NativeReader
 from lshsample.errors import CheckpointError
 
 __all__ = ["AliasTable", "Drawn", "StageCall", "Workspaces", "alias_table", "check_read", "run_plan"]
@@ -57,7 +55,7 @@ class StageCall:
         How many earlier stages of the pipeline have the same op: keeps their draws apart. Set like ``place``.
     amount : int
         The stage's number.
-    tables, overlays : PackedTables, tuple of Overlay
+    reader : NativeReader
         What RETRIEVE looks into.
     kernel, rows, n_probes : KernelStruct, rows, int
         RETRIEVE: the kernel of the queries' side, the queries, which the core checks to be finite, and
@@ -67,7 +65,8 @@ class StageCall:
     codes : (n_queries, n_tables, n_probes) uint32 array
         RETRIEVE of a family without a kernel.
     pattern, counts, forced : arrays
-        INCLUDE and GIVEN: ids of each row; GIVEN: their counts, and the ids that no later stage drops.
+        INCLUDE, JOIN and GIVEN: ids of each row; JOIN and GIVEN: their counts; GIVEN: the ids that no later
+        stage drops.
     frequencies : AliasTable
         FREQUENCY.
     """
@@ -76,8 +75,7 @@ class StageCall:
     place: int = 0
     ordinal: int = 0
     amount: int = 0
-    tables: PackedTables | None = None
-    overlays: tuple[Overlay, ...] = ()
+    reader: NativeReader | None = None
     kernel: KernelStruct | None = None
     rows: Float32 | sp.csr_array | None = None
     n_probes: int = 1
@@ -191,25 +189,7 @@ def check_read(status: int, what: str, untrusted: bool) -> None:
     core.check(status, what)
 
 
-#: The C struct of tables that calls read again and again; it borrows their arrays.
-_packed_structs: WeakKeyDictionary[PackedTables, Any] = WeakKeyDictionary()
-
-
-def _packed_struct(tables: PackedTables) -> Any:
-    struct = _packed_structs.get(tables)
-    if struct is None:
-        struct = _packed_structs[tables] = tables.struct()
-    return struct
-
-
-def _fill_retrieval(stage: Any, call: StageCall, tables: PackedTables, keep: list[Any]) -> None:
-    stage.tables = _packed_struct(tables)
-    if call.overlays:
-        overlays = ffi.new("lsh_overlay[]", len(call.overlays))
-        for i, overlay in enumerate(call.overlays):
-            overlay.fill(overlays[i])
-        keep.append(overlays)
-        stage.overlays, stage.n_overlays = overlays, len(call.overlays)
+def _fill_retrieval(stage: Any, call: StageCall, keep: list[Any]) -> None:
     if call.kernel is None or call.rows is None:
         assert call.codes is not None
         stage.codes, stage.n_probes = core.pointer("uint32_t *", call.codes), call.codes.shape[2]
@@ -225,8 +205,9 @@ def _fill_retrieval(stage: Any, call: StageCall, tables: PackedTables, keep: lis
 def _fill_stage(stage: Any, call: StageCall, keep: list[Any]) -> None:
     stage.op = _OPS[call.op]
     stage.place, stage.ordinal, stage.amount = call.place, call.ordinal, call.amount
-    if call.tables is not None:
-        _fill_retrieval(stage, call, call.tables, keep)
+    if call.reader is not None:
+        stage.reader = call.reader.struct
+        _fill_retrieval(stage, call, keep)
     if call.pattern is not None:
         stage.indptr = core.pointer("int64_t *", call.pattern[0])
         stage.indices = core.pointer("int32_t *", call.pattern[1])
@@ -273,7 +254,7 @@ def run_plan(
         refuse = calls[failed[0]].refuse if failed[0] >= 0 else None
         if refuse is not None:
             refuse(status)
-        check_read(status, "sampling", any(call.tables.untrusted for call in calls if call.tables))
+        check_read(status, "sampling", any(call.reader.untrusted for call in calls if call.reader))
     return _wrapped(drawn[0], 1 if pooled else n_queries)
 
 

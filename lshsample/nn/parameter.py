@@ -1,14 +1,18 @@
-"""Parameters: row stores, allocated when they are first needed."""
+"""Parameters, with their optimizer state interleaved by row, allocated when they are first needed."""
 
 from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
+from lshsample._native import convert
+from lshsample._native.dtypes import FLOAT32, DType, checked_device, checked_dtype
+from lshsample._native.slots import Slots, row_bytes
 from lshsample.errors import NativeError
 
 __all__ = ["Parameter", "Update"]
@@ -20,9 +24,11 @@ _BLOCK = 1 << 18
 
 
 class Parameter:
-    """Rows of weights with the optimizer's state beside each row: one float32 array (rows, slots, columns).
+    """Rows of weights with the optimizer's state beside each row.
 
-    Nothing is allocated before :meth:`allocate`: a network can be described, counted and refused for free.
+    A row is its slots one after another: slot 0 the weights, the others optimizer state. State is float32;
+    where the weights are float32 too, all slots are one array (rows, slots, columns). Nothing is allocated
+    before :meth:`allocate`: a network can be described, counted and refused for free.
 
     Parameters
     ----------
@@ -36,14 +42,39 @@ class Parameter:
         Names the random stream: the same key always gives the same weights.
     trained : bool
         Whether an optimizer moves it; else it is a statistic of the data that is saved with the network.
+    dtype : DType or str
+        Type of the weights: ``"float32"`` or ``"bfloat16"``.
+    device : str
+        Where its memory is; ``"cpu"`` is the only device.
+
+    Raises
+    ------
+    ArgumentError
+        Another dtype or device.
+
+    Examples
+    --------
+    >>> parameter = Parameter("w", 1000, 100, 0.1, (0, 0), dtype="bfloat16")
+    >>> parameter.memory_needed(slots=3)  # 2 bytes a weight, 8 of optimizer state
+    1000000
     """
 
     def __init__(
-        self, name: str, rows: int, columns: int, scale: float, key: tuple[int, int], trained: bool = True
+        self,
+        name: str,
+        rows: int,
+        columns: int,
+        scale: float,
+        key: tuple[int, int],
+        trained: bool = True,
+        *,
+        dtype: DType | str = FLOAT32,
+        device: str = "cpu",
     ) -> None:
         self.name, self.rows, self.columns, self.scale, self.key = name, rows, columns, scale, key
         self.trained = trained
-        self._store: Float32 | None = None
+        self.dtype, self.device = checked_dtype(dtype, "dtype"), checked_device(device)
+        self._slots: Slots | None = None
 
     @property
     def size(self) -> int:
@@ -51,28 +82,36 @@ class Parameter:
         return self.rows * self.columns
 
     def memory_needed(self, slots: int) -> int:
-        """Bytes of the store with so many slots a row."""
-        return 4 * self.size * slots
+        """Bytes of all rows with so many slots each."""
+        return self.rows * row_bytes(self.columns, self._slot_dtypes(slots))
+
+    def _slot_dtypes(self, slots: int) -> tuple[DType, ...]:
+        return (self.dtype,) + (FLOAT32,) * (slots - 1)
 
     @property
     def allocated(self) -> bool:
         """Whether the weights are there."""
-        return self._store is not None
+        return self._slots is not None
+
+    @property
+    def slots(self) -> Slots:
+        """The rows with all of their slots, as the optimizers of :mod:`lshsample._native.optim` take them."""
+        if self._slots is None:
+            raise NativeError(f"parameter {self.name} is used before it is allocated")
+        return self._slots
 
     @property
     def store(self) -> Float32:
-        """The array (rows, slots, columns)."""
-        if self._store is None:
-            raise NativeError(f"parameter {self.name} is used before it is allocated")
-        return self._store
+        """The array (rows, slots, columns) of a parameter that is float32 in every slot; a view."""
+        return self.slots.array
 
     @property
-    def weights(self) -> Float32:
+    def weights(self) -> npt.NDArray[Any]:
         """A strided view (rows, columns) of the weights; writing to it changes them."""
-        return self.store[:, 0]
+        return self.slots.weights
 
     @property
-    def vector(self) -> Float32:
+    def vector(self) -> npt.NDArray[Any]:
         """The weights of a parameter of one row or one column, as a strided 1-D view."""
         return self.weights[0] if self.rows == 1 else self.weights[:, 0]
 
@@ -80,25 +119,27 @@ class Parameter:
         """Make room for ``slots`` values a weight; the weights are drawn at the first call and kept
         afterwards.
         """
-        if self._store is None:
-            store = np.zeros((self.rows, slots, self.columns), np.float32)
-            self._draw(store[:, 0], threads)
-            self._store = store
-        elif self._store.shape[1] != slots:
-            store = np.zeros((self.rows, slots, self.columns), np.float32)
-            store[:, 0] = self._store[:, 0]
-            self._store = store
+        if self._slots is None:
+            made = Slots.zeros(self.rows, self.columns, self._slot_dtypes(slots))
+            self._draw(made.weights, threads)
+            self._slots = made
+        elif len(self._slots.dtypes) != slots:
+            made = Slots.zeros(self.rows, self.columns, self._slot_dtypes(slots))
+            made.weights[...] = self._slots.weights
+            self._slots = made
 
-    def adopt(self, store: Float32) -> None:
-        """Take an array (rows, slots, columns) as the store."""
-        assert store.shape[::2] == (self.rows, self.columns)
-        self._store = store
+    def adopt(self, store: Slots | Float32) -> None:
+        """Take rows with their slots, or a float32 array (rows, slots, columns), as the memory."""
+        slots = store if isinstance(store, Slots) else Slots.of(store)
+        assert (slots.rows, slots.columns, slots.dtypes[0]) == (self.rows, self.columns, self.dtype)
+        self._slots = slots
 
     def reset_state(self) -> None:
         """Forget the optimizer's state."""
-        self.store[:, 1:] = 0.0
+        for index in range(1, len(self.slots.dtypes)):
+            self.slots.slot(index)[...] = 0.0
 
-    def _draw(self, weights: Float32, threads: int) -> None:
+    def _draw(self, weights: npt.NDArray[Any], threads: int) -> None:
         """Fill with uniform values of the wanted deviation; each block of rows has a stream of its own."""
         if self.scale == 0.0:
             return
@@ -111,7 +152,8 @@ class Parameter:
             values = np.random.Generator(stream).random(block.shape, dtype=np.float32)
             values -= np.float32(0.5)
             values *= 2 * half
-            block[...] = values
+            narrow = self.dtype != FLOAT32
+            block[...] = convert.from_float32(values, self.dtype, threads=1) if narrow else values
 
         with ThreadPoolExecutor(threads) as pool:
             for _ in pool.map(fill, range(0, self.rows, rows)):

@@ -2,7 +2,8 @@
 
 The safetensors library copies a tensor before it writes it; weights that lie strided beside their optimizer
 state, and that fill half of the memory, must not be copied. The format is a header in JSON (its length in
-eight bytes before it) and the values behind it; any safetensors reader reads these files.
+eight bytes before it) and the values behind it; any safetensors reader reads these files. bfloat16 and 8-bit
+floats are arrays of bits, as :mod:`lshsample._native.dtypes` describes them.
 """
 
 from __future__ import annotations
@@ -17,23 +18,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lshsample._native.dtypes import DTYPES, described, dtype_of
 from lshsample.errors import CheckpointError
 
 __all__ = ["read_header", "read_into", "read_tensor", "write_tensors"]
 
-_NAMES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "uint32": "U32"}
-_DTYPES = {name: np.dtype(dtype) for dtype, name in _NAMES.items()}
+_DTYPES = {dtype.file: dtype.numpy for dtype in DTYPES}
+_METADATA = "__metadata__"
 _MAX_HEADER = 1 << 24
 _CHUNK = 1 << 22
 
 
 def write_tensors(path: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write tensors, strided ones too, a few megabytes at a time."""
+    """Write tensors, strided ones too, a few megabytes at a time.
+
+    Raises
+    ------
+    ArgumentError
+        A tensor of a type that files have no name for here; nothing is written.
+    """
     header: dict[str, Any] = {}
     at = 0
     for name, array in tensors.items():
         header[name] = {
-            "dtype": _NAMES[array.dtype.name],
+            "dtype": dtype_of(array, name).file,
             "shape": list(array.shape),
             "data_offsets": [at, at + array.nbytes],
         }
@@ -50,7 +58,14 @@ def write_tensors(path: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """The tensors of a file (name to dtype, shape, data_offsets), and where their values begin."""
+    """The tensors of a file (name to dtype, shape, data_offsets), and where their values begin.
+
+    Raises
+    ------
+    CheckpointError
+        The file is not of this format: no header, a tensor of a dtype that is not known, or of another size
+        than its shape says, or outside of the file, or tensors that overlap or leave gaps.
+    """
     try:
         with path.open("rb") as file:
             prefix = file.read(8)
@@ -58,22 +73,44 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
             if length > _MAX_HEADER:
                 raise CheckpointError(f"{path}: not a safetensors file")
             header = json.loads(file.read(length))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: not a safetensors file")
+    header.pop(_METADATA, None)
     size = path.stat().st_size - 8 - length
     for name, entry in header.items():
         _check_entry(path, name, entry, size)
+    _check_coverage(path, header, size)
     return header, 8 + length
 
 
 def _check_entry(path: Path, name: str, entry: Any, size: int) -> None:
+    """Refuse a description that is incomplete, or does not fit the file."""
     try:
-        low, high = entry["data_offsets"]
-        wanted = math.prod(entry["shape"]) * _DTYPES[entry["dtype"]].itemsize
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: tensor {name!r} is not described as safetensors want it") from error
-    if not 0 <= low <= high <= size or high - low != wanted:
+        kind, shape, (low, high) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        complete = all(type(value) is int and value >= 0 for value in (*shape, low, high))
+    except (KeyError, TypeError, ValueError):
+        complete = False
+    if not (complete and isinstance(kind, str) and isinstance(shape, list)):
+        raise CheckpointError(f"{path}: tensor {name!r} is not described as safetensors want it")
+    if kind not in _DTYPES:
+        raise CheckpointError(f"{path}: tensor {name!r} has dtype {kind}; supported are {', '.join(_DTYPES)}")
+    if not low <= high <= size:
         raise CheckpointError(f"{path}: truncated: tensor {name!r} lies outside of the file")
+    if high - low != math.prod(shape) * _DTYPES[kind].itemsize:
+        raise CheckpointError(f"{path}: tensor {name!r} has {high - low} bytes, not those of {kind} {shape}")
+
+
+def _check_coverage(path: Path, header: dict[str, Any], size: int) -> None:
+    """Refuse tensors that share bytes, and bytes that belong to none."""
+    at = 0
+    for low, high, name in sorted((*entry["data_offsets"], name) for name, entry in header.items()):
+        if low != at:
+            raise CheckpointError(f"{path}: tensor {name!r} begins at {low}, the one before it ends at {at}")
+        at = high
+    if at != size:
+        raise CheckpointError(f"{path}: {size - at} bytes belong to no tensor")
 
 
 def read_into(path: Path, name: str, out: npt.NDArray[Any]) -> None:
@@ -84,7 +121,8 @@ def read_into(path: Path, name: str, out: npt.NDArray[Any]) -> None:
         raise CheckpointError(f"{path}: there is no tensor {name!r}")
     if tuple(entry["shape"]) != out.shape or _DTYPES[entry["dtype"]] != out.dtype:
         given = f"{entry['dtype']} {entry['shape']}"
-        raise CheckpointError(f"{path}: tensor {name!r} is {given}; wanted {out.dtype} {list(out.shape)}")
+        wanted = f"{described(out.dtype)} {list(out.shape)}"
+        raise CheckpointError(f"{path}: tensor {name!r} is {given}; wanted {wanted}")
     step = max(_CHUNK * len(out) // max(out.nbytes, 1), 1)
     with path.open("rb") as file:
         file.seek(start + entry["data_offsets"][0])

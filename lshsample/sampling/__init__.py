@@ -6,8 +6,10 @@ from lshsample.sampling.describe import Description
 from lshsample.sampling.expected import Expected, Population
 from lshsample.sampling.explain import Explanation, StageReport
 from lshsample.sampling.inclusion import Inclusion, Pairs
+from lshsample.sampling.maintained import MaintainedSampler
 from lshsample.sampling.named import NAMED_PIPELINES, make_pipeline, named_pipeline
 from lshsample.sampling.pipeline import Pipeline, SamplerStage, parse_pipeline
+from lshsample.sampling.rehash import Rehash
 from lshsample.sampling.sampler import Sampler
 from lshsample.sampling.stage import Stage
 from lshsample.sampling.stages import (
@@ -22,15 +24,19 @@ from lshsample.sampling.stages import (
     Top,
     Uniform,
 )
+from lshsample.sampling.strategies import STRATEGIES, Background, Drift, Maintenance, Rebuild, Strategy
 from lshsample.sampling.text import builtin_stages, stages
 
 __all__ = [
     "NAMED_PIPELINES",
+    "STRATEGIES",
     "ActiveSet",
     "AtLeast",
+    "Background",
     "Batch",
     "Cap",
     "Description",
+    "Drift",
     "ExactTop",
     "Expected",
     "Explanation",
@@ -39,14 +45,19 @@ __all__ = [
     "Full",
     "Include",
     "Inclusion",
+    "MaintainedSampler",
+    "Maintenance",
     "Pairs",
     "Pipeline",
     "Population",
+    "Rebuild",
+    "Rehash",
     "Retrieve",
     "Sampler",
     "SamplerStage",
     "Stage",
     "StageReport",
+    "Strategy",
     "Top",
     "Uniform",
     "builtin_stages",

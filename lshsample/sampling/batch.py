@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lshsample._native.sample import AliasTable, Pattern
 from lshsample.family import Rows
-from lshsample.tables import HashTables, TableState
+from lshsample.tables import TableReader
 
 __all__ = ["Batch"]
 
@@ -27,7 +27,7 @@ class Batch:
         Sizes.
     include : pattern or None
         ``(indptr, indices)`` of the ids that :class:`Include` joins.
-    state : TableState or None
+    state : TableReader or None
         The tables that the sampler is bound to, as they were when the call began.
     vectors : (n_items, dim) rows or None
         The items' own vectors.
@@ -48,20 +48,20 @@ class Batch:
     n_queries: int
     n_items: int
     include: Pattern | None
-    state: TableState | None
+    state: TableReader | None
     vectors: Rows | None
     alias: AliasTable | None
     seed: int
     step: int
     pooled: bool
     threads: int
-    own_states: Mapping[int, TableState] = attrs.field(factory=dict, repr=False)
+    own_states: Mapping[int, TableReader] = attrs.field(factory=dict, repr=False)
     place: int = 0
 
-    def state_of(self, tables: HashTables) -> TableState:
+    def state_of(self, tables: TableReader) -> TableReader:
         """The state of tables that a stage holds itself (``tables_of``), as it was when the call began."""
         state = self.own_states.get(id(tables))
-        return tables.state if state is None else state
+        return tables.snapshot() if state is None else state
 
     @property
     def frequencies(self) -> npt.NDArray[np.float64] | None:

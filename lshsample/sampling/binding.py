@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lshsample._native.sample import AliasTable, alias_table
 from lshsample.errors import ArgumentError
 from lshsample.sampling.stage import Stages
-from lshsample.tables import HashTables
+from lshsample.tables import TableReader
 
 __all__ = ["check_stages", "frequency_table", "number_of_items"]
 
@@ -38,11 +38,11 @@ def frequency_table(frequencies: npt.ArrayLike, n_items: int) -> AliasTable:
 
 
 def number_of_items(
-    pipeline: Stages, n_items: int | None, tables: HashTables | None, vectors: Any, frequencies: Any
+    pipeline: Stages, n_items: int | None, tables: TableReader | None, vectors: Any, frequencies: Any
 ) -> int:
     """The number of items that all who know it agree on; tables may have fewer ids."""
-    if tables is not None and not isinstance(tables, HashTables):
-        raise ArgumentError("tables", type(tables).__name__, "HashTables")
+    if tables is not None and not isinstance(tables, TableReader):
+        raise ArgumentError("tables", type(tables).__name__, "HashTables or another TableReader")
     if vectors is not None and getattr(vectors, "ndim", 0) != 2:
         raise ArgumentError("vectors", type(vectors).__name__, "a 2-D array or a sparse matrix")
     sizes: dict[str, int | None] = {

@@ -13,7 +13,7 @@ from lshsample._native.sample import table_order
 from lshsample.sampling.active_set import ActiveSet
 from lshsample.sampling.batch import Batch
 from lshsample.sampling.membership import table_factors, table_probabilities
-from lshsample.tables import TableState
+from lshsample.tables import TableReader
 
 __all__ = ["table_weights", "visited_shares"]
 
@@ -65,13 +65,13 @@ def visited_shares(hits: npt.NDArray[np.bool_], budget: int) -> Floats:
 
 
 def table_weights(
-    state: TableState, batch: Batch, retrieved: ActiveSet, probes: int, budget: int | None
+    state: TableReader, batch: Batch, retrieved: ActiveSet, probes: int, budget: int | None
 ) -> Floats:
     """Unbiased weights of the ids that a first retrieval found, one table at a time: (n,).
 
     Parameters
     ----------
-    state : TableState
+    state : TableReader
         The tables.
     batch : Batch
         The queries, and what determines the order of the tables.
@@ -98,9 +98,9 @@ def table_weights(
     """
     assert batch.queries is not None
     rows = np.repeat(np.arange(len(retrieved.indptr) - 1), np.diff(retrieved.indptr))
-    tiny, n_tables = np.finfo(np.float32).tiny, state.packed.n_tables
+    tiny, n_tables = np.finfo(np.float32).tiny, state.n_tables
     chance = table_probabilities(state, batch.queries, rows, retrieved.ids, probes)
-    if budget is None and not state.packed.bucket_size and probes == 1:
+    if budget is None and not state.bucket_size and probes == 1:
         return np.asarray(retrieved.counts / (n_tables * np.maximum(chance[:, 0], tiny)))
     factors = table_factors(state, batch.queries, rows, retrieved.ids, probes, batch.threads)
     shares = np.full((len(retrieved.indptr) - 1, n_tables), 1 / n_tables)

@@ -17,7 +17,7 @@ from lshsample.family import Rows
 from lshsample.sampling.expected import Expected, Population
 from lshsample.sampling.similarities import Retrieval, Sample, isotropic_sample, measured_sample
 from lshsample.sampling.stage import Stages
-from lshsample.tables import HashTables
+from lshsample.tables import HashTables, TableReader
 
 __all__ = ["Description", "describe_stages"]
 
@@ -83,11 +83,11 @@ def _recall_curve(similarity: Floats, recall: Floats, levels: int = 20) -> tuple
     return middle, np.interp(middle, middle[filled], mean[filled])
 
 
-Looked = Mapping[int, tuple[HashTables, int]]
+Looked = Mapping[int, tuple[TableReader, int]]
 """By the places of stages that retrieve, the tables that they look into, and buckets of each."""
 
 
-def _looked_into(pipeline: Stages, bound: HashTables | None) -> Looked:
+def _looked_into(pipeline: Stages, bound: TableReader | None) -> Looked:
     found = {}
     for place, stage in enumerate(pipeline):
         tables = stage.tables_of() or bound
@@ -129,7 +129,7 @@ def _sample(looked: Looked, queries: Any, vectors: Any, n_items: int, seed: int)
     return measured_sample(_retrievals(looked, items), asked, items, n_items, seed)
 
 
-def _memory(tables: Iterable[HashTables], n_items: int) -> tuple[int, int]:
+def _memory(tables: Iterable[TableReader], n_items: int) -> tuple[int, int]:
     """Bytes of the tables, and at the peak when they are built one after the other."""
     needs = [HashTables.memory_needed(t.family, n_items, bucket_size=t.bucket_size) for t in tables]
     done = sum(need.tables for need in needs)
@@ -148,7 +148,7 @@ def describe_stages(
     pipeline: Stages,
     n_items: int,
     *,
-    bound: HashTables | None = None,
+    bound: TableReader | None = None,
     frequencies: Floats | None = None,
     queries: Any = None,
     vectors: Any = None,

@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample import hashing
-from lshsample._native import core
-from lshsample._native.buckets import read_buckets
 from lshsample.errors import UnsupportedError
 from lshsample.family import Rows
-from lshsample.tables import TableState
+from lshsample.tables import TableReader
 
 __all__ = ["pair_parts", "rows_of", "table_factors", "table_probabilities"]
 
@@ -25,7 +23,7 @@ Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
 
 
-def rows_of(state: TableState) -> Any:
+def rows_of(state: TableReader) -> Any:
     """The vectors that the tables were built from, or an error that says that they are not there."""
     if state.vectors is None:
         raise UnsupportedError("the tables were opened, or changed, without the vectors of their ids")
@@ -43,13 +41,13 @@ def pair_parts(rows: Int64, block: int, by_query: bool) -> Iterator[slice]:
 
 
 def table_factors(
-    state: TableState, queries: Rows, rows: Int64, ids: Int32, probes: int, threads: int | None
+    state: TableReader, queries: Rows, rows: Int64, ids: Int32, probes: int, threads: int | None
 ) -> Floats:
     """What each table's probed buckets say of each pair, (n, n_tables): 0 where they do not hold it.
 
     Parameters
     ----------
-    state : TableState
+    state : TableReader
         The tables.
     queries : (m, dim) rows
         Queries.
@@ -72,20 +70,18 @@ def table_factors(
     keys, out = rows * state.n_ids + ids, np.zeros((len(ids), n_tables))
     for probe in range(probes if len(ids) else 0):
         looked = np.ascontiguousarray(codes[:, :, probe])
-        indptr, found, sizes = read_buckets(
-            state.packed, state.overlays, looked, core.threads_or_default(threads)
-        )
-        held = np.diff(indptr)
+        buckets = state.buckets_of_codes(looked, threads=threads)
+        held = np.diff(buckets.indptr)
         at = np.repeat(np.arange(len(held)), held)
-        wanted = at // n_tables * state.n_ids + found
+        wanted = at // n_tables * state.n_ids + buckets.ids
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         met = keys[place] == wanted
-        factor = sizes.ravel() / np.maximum(held, 1)
+        factor = buckets.sizes.ravel() / np.maximum(held, 1)
         out[place[met], at[met] % n_tables] = factor[at[met]]
     return out
 
 
-def table_probabilities(state: TableState, queries: Any, rows: Int64, ids: Int32, probes: int) -> Floats:
+def table_probabilities(state: TableReader, queries: Any, rows: Int64, ids: Int32, probes: int) -> Floats:
     """Probability that one table's probed buckets hold each pair: (n, 1), or (n, n_tables) with probes.
 
     With one bucket a table it is the law of a code, the same for every table; with more, the law of the

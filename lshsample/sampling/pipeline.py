@@ -18,7 +18,7 @@ from lshsample.sampling.sampler import Sampler
 from lshsample.sampling.stage import Stage, Stages
 from lshsample.sampling.text import parse_stages, stage_from_dict, stage_to_dict
 from lshsample.specs import parsed_toml
-from lshsample.tables import HashTables
+from lshsample.tables import TableReader
 
 __all__ = ["Pipeline", "SamplerStage", "parse_pipeline"]
 
@@ -68,7 +68,7 @@ class Pipeline(Stages):
         self,
         *,
         n_items: int | None = None,
-        tables: HashTables | None = None,
+        tables: TableReader | None = None,
         vectors: Rows | None = None,
         frequencies: npt.ArrayLike | None = None,
     ) -> Sampler:
@@ -78,7 +78,7 @@ class Pipeline(Stages):
         ----------
         n_items : int, optional
             Number of items; only needed where nothing else gives it.
-        tables : HashTables, optional
+        tables : TableReader, optional
             For stages without tables of their own.
         vectors : (n_items, dim) rows, optional
             The items' vectors, for ExactTop; else those that the tables were built from.

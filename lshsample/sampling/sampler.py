@@ -22,7 +22,7 @@ from lshsample.sampling.explain import Explanation, explain_stages
 from lshsample.sampling.run import Run
 from lshsample.sampling.search import best_of
 from lshsample.sampling.stage import Stages
-from lshsample.tables import HashTables
+from lshsample.tables import TableReader
 
 __all__ = ["Sampler"]
 
@@ -37,7 +37,7 @@ class Sampler:
         The stages.
     n_items : int
         Number of items.
-    tables : HashTables or None
+    tables : TableReader or None
         For stages without tables of their own; read anew at each call, so that a rebuild is seen.
     vectors : rows or None
         The items' vectors, by reference.
@@ -50,14 +50,14 @@ class Sampler:
 
     pipeline: Stages
     n_items: int
-    tables: HashTables | None = None
+    tables: TableReader | None = None
     vectors: Rows | None = None
     _alias: AliasTable | None = attrs.field(default=None, repr=False)
     _workspaces: Workspaces = attrs.field(repr=False)
     _wants_queries: bool = attrs.field(
         default=attrs.Factory(lambda self: "queries" in self.pipeline.needs, takes_self=True), repr=False
     )
-    _held: tuple[HashTables, ...] = attrs.field(
+    _held: tuple[TableReader, ...] = attrs.field(
         default=attrs.Factory(lambda self: self.pipeline.held_tables, takes_self=True), repr=False
     )
 
@@ -277,9 +277,9 @@ class Sampler:
             "n_queries": n_queries,
         }
         # One state of each set of tables from beginning to end, whatever a writer does meanwhile.
-        own = {id(tables): tables.state for tables in self._held if tables.is_built}
+        own = {id(tables): tables.snapshot() for tables in self._held if tables.is_built}
         bound = self.tables
-        state = None if bound is None or not bound.is_built else own.get(id(bound), bound.state)
+        state = None if bound is None or not bound.is_built else own.get(id(bound)) or bound.snapshot()
         return Batch(
             queries=rows,
             n_queries=agreed(sizes, 1 if pool else None),

@@ -14,7 +14,7 @@ from lshsample import hashing
 from lshsample.errors import ArgumentError
 from lshsample.family import HashFamily, Rows
 from lshsample.sampling.expected import NODE_WEIGHTS, Population, RetrievalLaw
-from lshsample.tables import HashTables
+from lshsample.tables import TableReader
 
 __all__ = ["Query", "Retrieval", "Sample", "isotropic_sample", "measured_sample"]
 
@@ -56,7 +56,7 @@ class Retrieval:
     repeats: bool = False
 
     @classmethod
-    def of(cls, tables: HashTables, probes: int, vectors: Rows | None) -> Self:
+    def of(cls, tables: TableReader, probes: int, vectors: Rows | None) -> Self:
         """The retrieval from tables; those that are not built are fitted to these rows, if there are any."""
         family = tables.family
         if not tables.is_built and vectors is not None:

@@ -16,7 +16,7 @@ from lshsample.sampling.active_set import ActiveSet
 from lshsample.sampling.batch import Batch
 from lshsample.sampling.expected import Expected, Population
 from lshsample.sampling.inclusion import Inclusion, Pairs
-from lshsample.tables import HashTables
+from lshsample.tables import TableReader
 
 __all__ = ["BUILTIN", "UNPLAIN", "Stage", "Stages", "at_most", "builtin", "plain_fields", "required"]
 
@@ -51,7 +51,7 @@ class Stage:
         """What it cannot do without: "queries", "tables", "frequencies"."""
         return frozenset()
 
-    def tables_of(self) -> HashTables | None:
+    def tables_of(self) -> TableReader | None:
         """Tables that the stage itself holds."""
         return None
 
@@ -182,7 +182,7 @@ class Stages:
         return any(stage.forces_ids or stage.joins_every_item for stage in self.stages)
 
     @property
-    def held_tables(self) -> tuple[HashTables, ...]:
+    def held_tables(self) -> tuple[TableReader, ...]:
         """The tables that stages hold themselves."""
         return tuple(tables for stage in self.stages if (tables := stage.tables_of()) is not None)
 

@@ -84,22 +84,23 @@ filterwarnings = ["error"]
 
 _NATIVE = '''
     def native(self) -> NativeKernel:
-        """The compiled kernel, which gives the reference's codes bit for bit."""
+        """The compiled kernel, whose codes equal those of the reference bit for bit."""
         return native_kernel(self.n_hashes, self.n_tables, self.directions)
 '''
 
 
 def write_package(name: str, kind: str, folder: Path) -> list[Path]:
-    """Write a package with a hash family called ``name``, and tell its files.
+    """Write a package with a hash family called ``name``, and return the list of its files.
 
     Parameters
     ----------
     name : str
-        The family's name: words of lower-case letters and digits, joined with ``-``, that no family has.
+        The family's name: words of lower-case letters and digits, joined with ``-``. No installed family may
+        have it.
     kind : str
         A key of :data:`KINDS`.
     folder : path
-        The package's folder, which must not be there or be empty.
+        The package's folder, which must not exist or be empty.
 
     Returns
     -------
@@ -109,7 +110,8 @@ def write_package(name: str, kind: str, folder: Path) -> list[Path]:
     Raises
     ------
     ArgumentError
-        A name that does not do or is taken, no such kind, a folder with something in it. Nothing is written.
+        An invalid name or one that is taken, an unknown kind, or a folder that is not empty. Nothing is
+        written.
 
     Examples
     --------
@@ -140,10 +142,10 @@ def _check(name: str, kind: str, folder: Path) -> None:
         raise ArgumentError("NAME", repr(name), wanted)
     if name in families():
         raise ArgumentError(
-            "NAME", repr(name), f"a name that no family has (there are {', '.join(families())})"
+            "NAME", repr(name), f"a name that no installed family has ({', '.join(families())})"
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ArgumentError("dest", str(folder), "a folder that is not there or is empty")
+        raise ArgumentError("dest", str(folder), "a folder that does not exist or is empty")
 
 
 def _words(name: str, kind: Kind) -> dict[str, str]:

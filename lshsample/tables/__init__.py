@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lshsample.tables.hash_tables import HashTables
-from lshsample.tables.state import Buckets, Candidates, TableState
+from lshsample.tables.reader import Buckets, Candidates, TableReader
+from lshsample.tables.state import TableState
 
-__all__ = ["Buckets", "Candidates", "HashTables", "TableState"]
+__all__ = ["Buckets", "Candidates", "HashTables", "TableReader", "TableState"]

@@ -10,6 +10,9 @@
                   offset and SHA-256
     ...           the arrays, each from a multiple of 4,096 on, little-endian
 
+The arrays are ``ids``, ``directory``, for wide codes ``codes``, and ``vectors`` where they were asked for.
+Bounded tables have their buckets' sizes as ``directory``.
+
 Opening maps the arrays and reads none of them, so that it takes the same time at any size and all processes
 that open a file share one copy. Whoever looks into an array that was not verified checks what it reads
 (``untrusted``), so that a damaged file cannot lead out of the arrays. Nothing in a file is executed.
@@ -29,12 +32,14 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample import registry
-from lshsample._native.tables import PackedTables, array_shapes
+from lshsample._native.bounded import BoundedTables, bounded_shapes
+from lshsample._native.packed import PackedTables, packed_shapes
+from lshsample._native.reader import Base
 from lshsample.errors import CheckpointError, LshsampleError
-from lshsample.family import Rows
+from lshsample.family import HashFamily, Rows
 from lshsample.files import atomic_file
+from lshsample.tables.ids import MAX_ITEMS
 from lshsample.tables.state import TableState, checksum
-from lshsample.tables.writer import MAX_ITEMS
 
 __all__ = ["pack_prefix", "read_state", "write_state"]
 
@@ -62,7 +67,7 @@ def _header_of(state: TableState, arrays: dict[str, Array]) -> bytes:
         "family": registry.family_to_json(state.family),
         "n_items": state.n_items,
         "n_ids": state.n_ids,
-        "bucket_size": state.packed.bucket_size,
+        "bucket_size": state.bucket_size or 0,
         "arrays": {
             name: {"dtype": _DTYPES[name], "shape": list(a.shape), "sha256": checksum(a)}
             for name, a in arrays.items()
@@ -83,11 +88,8 @@ def pack_prefix(header: bytes) -> bytes:
 
 
 def write_state(path: str | PathLike[str], state: TableState, vectors: Rows | None) -> None:
-    """Write a state with nothing laid over it, whole or not at all."""
-    packed = state.packed
-    arrays: dict[str, Array] = {"ids": packed.ids, "directory": packed.directory}
-    if packed.codes is not None:
-        arrays["codes"] = packed.codes
+    """Write a state without deltas, atomically."""
+    arrays: dict[str, Array] = state.base.arrays
     if isinstance(vectors, np.ndarray):
         arrays["vectors"] = np.ascontiguousarray(vectors)
     header = _header_of(state, arrays)
@@ -142,17 +144,25 @@ def _state_of(data: mmap.mmap, header: dict[str, Any], begin: int) -> TableState
     n_items, n_ids, room = (int(header[name]) for name in ("n_items", "n_ids", "bucket_size"))
     if not 0 <= n_items <= n_ids <= MAX_ITEMS or room < 0:
         raise ValueError(f"{n_items} items, ids below {n_ids}, buckets of {room}")
-    codes, vectors = arrays.get("codes"), arrays.get("vectors")
-    given = (arrays["ids"].shape, None if codes is None else codes.shape, arrays["directory"].shape)
-    if given != array_shapes(n_items, family.n_tables, family.code_bits, room):
-        raise ValueError(f"arrays of shapes {given} are no tables of this family")
+    vectors = arrays.pop("vectors", None)
     if vectors is not None and vectors.shape != (n_ids, family.dim):
         raise ValueError(f"vectors of shape {vectors.shape}")
-    packed = PackedTables(
-        n_items, family.code_bits, arrays["ids"], codes, arrays["directory"], n_ids, room, untrusted=True
-    )
+    base = _base_of(arrays, n_items, n_ids, family, room)
     checksums = {name: str(entry["sha256"]) for name, entry in header["arrays"].items()}
-    return TableState(family, packed, vectors, checksums=checksums)
+    return TableState(family, base, vectors, checksums=checksums)
+
+
+def _base_of(arrays: dict[str, Array], n_items: int, n_ids: int, family: HashFamily, room: int) -> Base:
+    """Untrusted tables of either kind, whose arrays have the shapes of this family's; room is R, or 0."""
+    n_tables, bits = family.n_tables, family.code_bits
+    wanted = bounded_shapes(n_tables, bits, room) if room else packed_shapes(n_items, n_tables, bits)
+    given = {name: array.shape for name, array in arrays.items()}
+    if given != wanted:
+        raise ValueError(f"arrays of shapes {given} are no tables of this family")
+    ids, directory = arrays["ids"], arrays["directory"]
+    if room:
+        return BoundedTables(n_items, bits, room, ids, directory, n_ids, untrusted=True)
+    return PackedTables(n_items, bits, ids, arrays.get("codes"), directory, n_ids, untrusted=True)
 
 
 def read_state(path: str | PathLike[str]) -> TableState:
@@ -171,5 +181,5 @@ def read_state(path: str | PathLike[str]) -> TableState:
     except (ValueError, LshsampleError) as error:
         raise CheckpointError(f"{where}: {error}") from error
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        told = f"corrupted: its header does not describe tables ({type(error).__name__}: {error})"
-        raise CheckpointError(f"{where}: {told}") from error
+        problem = f"corrupted: its header does not describe tables ({type(error).__name__}: {error})"
+        raise CheckpointError(f"{where}: {problem}") from error

@@ -1,34 +1,66 @@
-"""Hash tables: what is built, read and changed by id, with merges, shards and files."""
+"""Hash tables: building, changing by id under concurrent readers, shards and files."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Self
+from threading import Lock
+from typing import Any, Self
+from weakref import WeakSet
 
+import attrs
+import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
+from lshsample import hashing, memory
 from lshsample._native import core
-from lshsample.errors import ArgumentError, CheckpointError
+from lshsample._native.bounded import BoundedTables
+from lshsample._native.packed import MemoryNeed
+from lshsample._native.reader import NativeReader
+from lshsample.errors import ArgumentError, CheckpointError, UnsupportedError
+from lshsample.family import Codes, HashFamily, Rows
 from lshsample.tables import shards
+from lshsample.tables.build import built_state, bytes_needed, checked_bucket_size, with_offered
 from lshsample.tables.file import read_state, write_state
-from lshsample.tables.living import LivingTables
+from lshsample.tables.ids import check_items, checked_ids
+from lshsample.tables.reader import Buckets, Candidates, TableReader
+from lshsample.tables.state import TableState
+from lshsample.tables.vectors import kept_vectors
+from lshsample.tables.writer import Writer
 
 __all__ = ["HashTables"]
 
+Int32 = npt.NDArray[np.int32]
 
-class HashTables(LivingTables):
+#: Fewer changes than that stay in deltas, whatever their share.
+_FEW_CHANGES = 4096
+
+_every: WeakSet[HashTables] = WeakSet()
+
+
+def _forget_changes_under_way() -> None:
+    """In a forked child: no thread there ends the changes that others had begun."""
+    for tables in _every:
+        if tables._write_lock.locked():
+            tables._write_lock, tables._writer = Lock(), None
+
+
+os.register_at_fork(after_in_child=_forget_changes_under_way)
+
+
+class HashTables(TableReader):
     """L hash tables over the rows of a matrix.
 
     Parameters
     ----------
     family : HashFamily
-        The hash functions, from :func:`lshsample.make_family` or a class of your own.
+        The hash functions, from :func:`lshsample.make_family` or a custom class.
     bucket_size : int, optional
         Keep at most so many ids of each bucket, every subset of that size equally likely: bounded memory,
-        told by :meth:`memory_needed`, whatever the number of rows. By default no bucket loses an id.
+        known before (:meth:`memory_needed`), whatever the number of rows. By default no bucket loses an id.
     merge_share : float
-        Changes are merged into the tables when there are more than this share of their entries.
+        Changes are merged into the base when there are more than this share of its entries.
     threads : int, optional
         Threads of builds and queries, unless a call names its own. Results never depend on it.
 
@@ -36,8 +68,9 @@ class HashTables(LivingTables):
     -----
     A build costs the hashing plus one counting sort (or ceil(code_bits / 11) radix passes) per table; a
     query costs the ids that it returns, and about three cache lines per table. Any number of threads may
-    query while one writer inserts, moves, deletes or rebuilds: each call sees one state from beginning to
-    end, and waits for nobody. Writers wait for each other.
+    query while one writer inserts, moves, deletes or rebuilds: each call sees one state
+    (:class:`TableState`) from beginning to end, and takes no lock. Writers wait for each other. Changes are
+    deltas over an immutable base.
 
     Examples
     --------
@@ -55,6 +88,417 @@ class HashTables(LivingTables):
     >>> bool(1 in found.row(1)), bool(1000 in found.row(0))
     (False, True)
     """
+
+    def __init__(
+        self,
+        family: HashFamily,
+        *,
+        bucket_size: int | None = None,
+        merge_share: float = 0.1,
+        threads: int | None = None,
+    ) -> None:
+        if not isinstance(family, HashFamily):
+            raise ArgumentError("family", type(family).__name__, "a HashFamily (make_family(...) gives one)")
+        self._first_family = family
+        self._bucket_size = checked_bucket_size(bucket_size, family)
+        self._threads = None if threads is None else core.threads_or_default(threads)
+        if (
+            isinstance(merge_share, bool)
+            or not isinstance(merge_share, (int, float, np.number))
+            or not merge_share > 0
+        ):
+            raise ArgumentError("merge_share", repr(merge_share), "a number above 0")
+        self._merge_share = float(merge_share)
+        self._state: TableState | None = None
+        self._writer: Writer | None = None
+        self._write_lock = Lock()
+        _every.add(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The writer is made again from the state, where it is needed.
+        return {**self.__dict__, "_writer": None, "_write_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._write_lock = Lock()
+        _every.add(self)
+
+    def __repr__(self) -> str:
+        size = f"{self.n_items:,} items" if self.is_built else "not built"
+        return f"HashTables({self.family!r}, {size})"
+
+    def _count(self, threads: int | None) -> int:
+        return core.threads_or_default(self._threads if threads is None else threads)
+
+    # ---- reading
+
+    @property
+    def state(self) -> TableState:
+        """The state that readers see now; it stays as it is, whatever is built or changed after."""
+        if self._state is None:
+            raise ArgumentError("tables", "tables that are not built", "built: call build(vectors)")
+        return self._state
+
+    def snapshot(self) -> TableState:
+        """As :attr:`state`."""
+        return self.state
+
+    @property
+    def is_built(self) -> bool:
+        """Whether there is a state to read."""
+        return self._state is not None
+
+    @property
+    def family(self) -> HashFamily:
+        """The hash functions in use."""
+        return self._first_family if self._state is None else self._state.family
+
+    @property
+    def n_items(self) -> int:
+        """Number of ids that are in the tables."""
+        return self.state.n_items
+
+    @property
+    def n_ids(self) -> int:
+        """Ids are below it: n_items where there are no holes. It grows with insertions and never falls."""
+        return self.state.n_ids
+
+    @property
+    def bucket_size(self) -> int | None:
+        """The most ids that a bucket keeps; None for all of them."""
+        return self._bucket_size
+
+    @property
+    def vectors(self) -> Rows | None:
+        """The rows that the tables were built from."""
+        return self.state.vectors
+
+    @property
+    def native(self) -> NativeReader:
+        """The arrays of the present state."""
+        return self.state.native
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the tables, of their deltas, and of what their writer knows; not of the rows."""
+        writer = self._writer
+        return self.state.nbytes + (0 if writer is None else writer.nbytes)
+
+    def candidates(self, queries: Any, n_probes: int, *, threads: int | None = None) -> Candidates:
+        """As :meth:`TableState.candidates` of the present state."""
+        return self.state.candidates(queries, n_probes, threads=self._count(threads))
+
+    def buckets_of_codes(self, codes: Codes, *, threads: int | None = None) -> Buckets:
+        """As :meth:`TableState.buckets_of_codes` of the present state."""
+        return self.state.buckets_of_codes(codes, threads=self._count(threads))
+
+    def query(self, queries: Any, n_probes: int | None = None, *, threads: int | None = None) -> Candidates:
+        """As :meth:`TableReader.query`, by default on the threads of these tables."""
+        return super().query(queries, n_probes, threads=self._count(threads))
+
+    def buckets(self, queries: Any, *, threads: int | None = None) -> Buckets:
+        """As :meth:`TableReader.buckets`, by default on the threads of these tables."""
+        return super().buckets(queries, threads=self._count(threads))
+
+    # ---- building
+
+    @staticmethod
+    def memory_needed(
+        family: HashFamily, n_items: int, threads: int | None = None, *, bucket_size: int | None = None
+    ) -> MemoryNeed:
+        """Bytes that tables take when done, and at the peak of their build; nothing is allocated.
+
+        Parameters
+        ----------
+        family : HashFamily
+            The hash functions.
+        n_items : int
+            Number of rows.
+        threads : int, optional
+            Threads of the build; each has its own scratch at the peak.
+        bucket_size : int, optional
+            As for the class: bounded tables take the same memory at any number of rows.
+
+        Returns
+        -------
+        MemoryNeed
+            ``tables``, ``per_table``, ``peak`` and ``writer``, in bytes.
+
+        Examples
+        --------
+        >>> from lshsample.registry import make_family
+        >>> family = make_family("simhash", dim=128, n_hashes=12, n_tables=50)
+        >>> need = HashTables.memory_needed(family, 670_091, threads=2)
+        >>> need.tables // 2**20, need.peak // 2**20
+        (128, 258)
+        >>> HashTables.memory_needed(family, 670_091, bucket_size=32).tables // 2**20
+        25
+        """
+        check_items(n_items)
+        room = checked_bucket_size(bucket_size, family)
+        return bytes_needed(family, int(n_items), core.threads_or_default(threads), room)
+
+    def build(self, vectors: Any, *, ids: Any = None) -> Self:
+        """Build the tables over rows, whose ids are 0 to n - 1; an earlier state is replaced at the end.
+
+        Parameters
+        ----------
+        vectors : (n, dim) array or scipy.sparse matrix
+            Finite rows, at least one. float32 rows (dense, or canonical CSR) are kept by reference for
+            marginal inclusion probabilities: change them in place and the tables stay what they were until
+            the next rebuild.
+        ids : (n,) integer array, optional
+            The rows' ids, ascending, where they are not 0 to n - 1 (a shard). Then the rows are not kept,
+            since they are looked up by id.
+
+        Returns
+        -------
+        HashTables
+            Itself.
+
+        Raises
+        ------
+        ArgumentError
+            Rows of another width, NaN or infinite values, no rows at all.
+        MemoryBudgetError
+            The build needs more memory than there is; nothing was taken.
+        PluginError
+            The family broke its contract. As after any failure, the old tables stay.
+        """
+        self._install(self._first_family if self._state is None else self._state.family, vectors, ids)
+        return self
+
+    def rebuild(self, vectors: Any, family: HashFamily | None = None, *, ids: Any = None) -> Self:
+        """Build again, from rows that have changed; as :meth:`build`, whatever ids there were.
+
+        Parameters
+        ----------
+        vectors : (n, dim) array or scipy.sparse matrix
+            The rows.
+        family : HashFamily, optional
+            Other functions from now on (a learned family that was trained again); else those that are there.
+        ids : (n,) integer array, optional
+            As for :meth:`build`: without it the rows' ids are 0 to n - 1, also of a shard.
+        """
+        now = self.state.family
+        if family is not None and not isinstance(family, HashFamily):
+            raise ArgumentError("family", type(family).__name__, "a HashFamily, or None for the present one")
+        self._install(now if family is None else family, vectors, ids)
+        return self
+
+    def rehash(self, vectors: Any, seed: int, *, ids: Any = None) -> Self:
+        """Build again with new functions, ``family.with_seed(seed)``; else as :meth:`rebuild`.
+
+        Parameters
+        ----------
+        vectors : (n, dim) array or scipy.sparse matrix
+            Rows, as for :meth:`build`.
+        seed : int
+            Determines the functions, 0 to 2**63 - 1.
+        ids : (n,) integer array, optional
+            As for :meth:`build`.
+        """
+        family = hashing.reseeded(self.family, seed)
+        self._install(family, vectors, ids)
+        return self
+
+    def _install(self, family: HashFamily, vectors: Any, ids: Any = None) -> None:
+        rows = hashing.checked_rows(family, vectors, "vectors")
+        with self._write_lock:
+            self._state = built_state(family, rows, ids, self._bucket_size, self._count(None))
+            self._writer = None
+
+    # ---- changing
+
+    def insert(self, ids: Any, vectors: Any, *, rows: Rows | None = None) -> Self:
+        """Add ids that are not there.
+
+        Parameters
+        ----------
+        ids : (m,) integer array
+            New ids, in any order; they may lie beyond ``n_ids``, which then grows, or in holes.
+        vectors : (m, dim) array or scipy.sparse matrix
+            Finite rows, one for each id.
+        rows : (n_ids, dim) array, optional
+            All rows, by reference, for marginal inclusion probabilities; without it ``tables.vectors`` is
+            kept only where it already holds these rows.
+
+        Returns
+        -------
+        HashTables
+            Itself; readers see all of the ids from now on.
+
+        Raises
+        ------
+        ArgumentError
+            An id that is there, or twice, bad rows, or another number of them; nothing was changed.
+        MemoryBudgetError
+            There is not enough memory.
+
+        Notes
+        -----
+        Costs the hashing and O(m · L); when more than ``merge_share`` of the entries have changed, also a
+        pass over the tables. The first change of tables that were built reads each id's codes once, and
+        holds them from then on (``memory_needed(...).writer``).
+        """
+        if self._bucket_size:
+            return self._offer(ids, vectors)
+        return self._change(ids, vectors, present=False, rows=rows)
+
+    def update(self, ids: Any, vectors: Any, *, rows: Rows | None = None) -> Self:
+        """Move ids that are there to the buckets of new vectors; as :meth:`insert`.
+
+        Only ids whose code changed in a table move in it.
+
+        Parameters
+        ----------
+        ids : (m,) integer array
+            Ids, in any order.
+        vectors, rows
+            As for :meth:`insert`.
+
+        Raises
+        ------
+        ArgumentError
+            An id that is not there, else as :meth:`insert`.
+        UnsupportedError
+            The tables are bounded: they do not know what they left out.
+        """
+        self._refuse_bounded("update")
+        return self._change(ids, vectors, present=True, rows=rows)
+
+    def delete(self, ids: Any) -> Self:
+        """Take ids out; they become holes, and their memory comes back with the next merge.
+
+        Parameters
+        ----------
+        ids : (m,) integer array
+            Ids that are there, in any order.
+
+        Raises
+        ------
+        ArgumentError
+            An id that is not there, or twice; nothing was changed.
+        UnsupportedError
+            The tables are bounded: they do not know what they left out.
+        """
+        self._refuse_bounded("delete")
+        names, _ = checked_ids(ids)
+        with self._write_lock:
+            writer, threads = self._writer_of(self.state), self._count(None)
+            writer.require(names, present=True)
+            if len(names):
+                self._publish(writer, names, writer.change(names, writer.codes[names], None, threads), None)
+        return self
+
+    def changed(self, ids: Any, vectors: Any) -> npt.NDArray[np.bool_]:
+        """Which codes new vectors of ids would change: (m, n_tables) bool; nothing moves.
+
+        Parameters
+        ----------
+        ids : (m,) integer array
+            Ids that are there, in any order.
+        vectors : (m, dim) array or scipy.sparse matrix
+            Finite rows.
+
+        Raises
+        ------
+        ArgumentError
+            As :meth:`update`.
+        UnsupportedError
+            The tables are bounded.
+        """
+        self._refuse_bounded("changed")
+        names, order = checked_ids(ids)
+        with self._write_lock:
+            writer = self._writer_of(self.state)
+            writer.require(names, present=True)
+            _, new = self._hashed(vectors, order, len(names))
+            moved: npt.NDArray[np.bool_] = writer.codes[names] != new
+        if order is None:
+            return moved
+        out = np.empty_like(moved)
+        out[order] = moved
+        return out
+
+    def compact(self) -> Self:
+        """Merge what has changed into the tables now, and give back all memory that changing them took.
+
+        The next change reads each id's codes anew, as the first one did.
+        """
+        with self._write_lock:
+            self._state = self.state.merged(self._count(None))
+            self._writer = None
+        return self
+
+    def _refuse_bounded(self, what: str) -> None:
+        if self._bucket_size:
+            raise UnsupportedError(
+                f"{what}: bounded tables do not know the ids that their buckets left out; rebuild them"
+            )
+
+    def _hashed(self, vectors: Any, order: Any, n: int) -> tuple[Rows, Codes]:
+        family = self.state.family
+        given = hashing.checked_rows(family, vectors, "vectors")
+        if given.shape[0] != n:
+            raise ArgumentError("vectors", f"{given.shape[0]} rows", f"{n} rows, one for each id")
+        if order is not None:
+            given = given[order]
+        return given, hashing.hash_rows(family, given, threads=self._count(None))
+
+    def _writer_of(self, state: TableState) -> Writer:
+        if self._writer is None or self._writer.state is not state:
+            threads = self._count(None)
+            need = Writer.bytes_needed(state.n_ids, state.n_tables)
+            memory.require_bytes(need, f"changing tables of {state.n_ids:,} ids")
+            self._state = state = state.trusted(threads)
+            self._writer = Writer(state, threads)
+        return self._writer
+
+    def _change(self, ids: Any, vectors: Any, *, present: bool, rows: Rows | None) -> Self:
+        names, order = checked_ids(ids)
+        with self._write_lock:
+            writer, threads = self._writer_of(self.state), self._count(None)
+            writer.require(names, present)
+            given, new = self._hashed(vectors, order, len(names))
+            if len(names):
+                need = writer.growth(int(names[-1]) + 1)
+                memory.require_bytes(need, f"changing tables of ids up to {names[-1]:,}")
+                old = writer.codes[names] if present else None
+                state = writer.change(names, old, new, threads)
+                kept = kept_vectors(state, names, given, rows)
+                self._publish(writer, names, attrs.evolve(state, vectors=kept), new)
+        return self
+
+    def _publish(self, writer: Writer, names: Int32, state: TableState, new: Codes | None) -> None:
+        """Merge where changes exceed their share, and let readers see the state."""
+        limit = max(self._merge_share * state.base.ids.size, _FEW_CHANGES)
+        if state.n_changes > limit:
+            state = state.merged(self._count(None))
+        try:
+            writer.remember(state, names, new)
+        except BaseException:
+            self._writer = None  # it may know a half of it; it is made again from what readers see
+            raise
+        self._state = state
+
+    def _offer(self, ids: Any, vectors: Any) -> Self:
+        """Insertion into bounded tables: into a copy, which readers see when it is done."""
+        names, order = checked_ids(ids)
+        with self._write_lock:
+            state = self.state
+            if len(names) and names[0] < state.n_ids:
+                wanted = f"ids from {state.n_ids} on: bounded tables cannot tell which ids they have had"
+                raise ArgumentError("ids", names[0], wanted)
+            _, new = self._hashed(vectors, order, len(names))
+            if len(names):
+                threads = self._count(None)
+                trusted = state.trusted(threads)
+                assert isinstance(trusted.base, BoundedTables)
+                self._state = with_offered(trusted, trusted.base, names, new, threads)
+        return self
+
+    # ---- shards and files
 
     @classmethod
     def merge(cls, a: HashTables, b: HashTables, *, threads: int | None = None) -> Self:
@@ -108,7 +552,7 @@ class HashTables(LivingTables):
             The tables are bounded: what their buckets left out cannot be shared out.
         """
         self._refuse_bounded("split")
-        threads = core.threads_or_default(self._threads)
+        threads = self._count(None)
         parts = []
         for state in shards.parts(self.state, boundaries, threads):
             part = type(self)(self.family, merge_share=self._merge_share, threads=self._threads)
@@ -117,7 +561,7 @@ class HashTables(LivingTables):
         return parts
 
     def save(self, path: str | os.PathLike[str], *, vectors: bool = False) -> None:
-        """Write the tables and their family's spec to a file, whole or not at all.
+        """Write the tables and their family's spec to a file, atomically.
 
         Parameters
         ----------
@@ -125,7 +569,7 @@ class HashTables(LivingTables):
             The file; one that is there is replaced when the new one is complete, and processes that have
             it open keep what they have.
         vectors : bool
-            Also write dense rows, so that laws over the hash functions work after :meth:`open`.
+            Also write dense rows, so that marginal inclusion probabilities work after :meth:`open`.
 
         Raises
         ------
@@ -134,7 +578,7 @@ class HashTables(LivingTables):
         OSError
             The disk is full or the folder is not writable; a file that was there is untouched.
         """
-        threads = core.threads_or_default(self._threads)
+        threads = self._count(None)
         state = self.state.trusted(threads).merged(threads)
         rows = state.vectors if vectors else None
         if vectors and (rows is None or sp.issparse(rows) or rows.shape[0] != state.n_ids):
@@ -163,7 +607,7 @@ class HashTables(LivingTables):
             which.
         """
         state = read_state(path)
-        tables = cls(state.family, bucket_size=state.packed.bucket_size or None, threads=threads)
+        tables = cls(state.family, bucket_size=state.bucket_size, threads=threads)
         tables._state = state
         if verify:
             try:
@@ -183,9 +627,5 @@ class HashTables(LivingTables):
             An array is corrupted; the message names it.
         """
         with self._write_lock:
-            self._state = self.state.trusted(core.threads_or_default(self._threads))
+            self._state = self.state.trusted(self._count(None))
         return self
-
-    def __repr__(self) -> str:
-        size = f"{self.n_items:,} items" if self.is_built else "not built"
-        return f"HashTables({self.family!r}, {size})"

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from lshsample._native.bounded import empty_bounded, merge_bounded
-from lshsample._native.overlay import apply_overlay, overlay_of
-from lshsample._native.tables import PackedTables, empty_packed
+from lshsample._native.bounded import BoundedTables, empty_bounded, merge_bounded
+from lshsample._native.delta import apply_delta, delta_of
+from lshsample._native.packed import empty_packed
 from lshsample.errors import ArgumentError
 from lshsample.tables.state import TableState
 
@@ -21,35 +21,25 @@ def merged(a: TableState, b: TableState, threads: int) -> TableState:
     if a.family != b.family:
         raise ArgumentError("b", f"tables of {b.family!r}", f"tables of {a.family!r}, as a has")
     a, b = a.trusted(threads).merged(threads), b.trusted(threads).merged(threads)
-    n_ids = max(a.n_ids, b.n_ids)
-    if a.packed.bucket_size:
-        return TableState(a.family, _merged_bounded(a, b, n_ids, threads), None)
+    if isinstance(a.base, BoundedTables) and isinstance(b.base, BoundedTables):
+        return TableState(a.family, _merged_bounded(a.base, b.base, a.family.seed, threads), None)
     shared = np.intersect1d(a.packed.ids[0], b.packed.ids[0], assume_unique=True)
     if len(shared):
         raise ArgumentError("b", f"tables with id {shared[0]}", "no id that is in a, too")
     larger, smaller = (a, b) if a.n_items >= b.n_items else (b, a)
-    overlay = overlay_of(smaller.packed, 0, smaller.n_ids, threads)
-    return TableState(a.family, apply_overlay(larger.packed, overlay, n_ids, threads), None)
+    delta, n_ids = delta_of(smaller.packed, 0, smaller.n_ids, threads), max(a.n_ids, b.n_ids)
+    return TableState(a.family, apply_delta(larger.packed, delta, n_ids, threads), None)
 
 
-def _merged_bounded(a: TableState, b: TableState, n_ids: int, threads: int) -> PackedTables:
+def _merged_bounded(a: BoundedTables, b: BoundedTables, seed: int, threads: int) -> BoundedTables:
     low, high = (a, b) if a.n_ids <= b.n_ids else (b, a)
-    first = _lowest_id(high.packed)
+    first = high.lowest_id
     if low.n_items and high.n_items and first < low.n_ids:
         wanted = f"ids in ranges apart: bounded tables do not know their ids (one has {low.n_ids - 1})"
         raise ArgumentError("b", f"tables with id {first}", wanted)
-    n_items, family = a.n_items + b.n_items, a.family
-    out = empty_bounded(family.n_tables, family.code_bits, a.packed.bucket_size, n_items, n_ids)
-    merge_bounded(low.packed, high.packed, out, family.seed, threads)
+    out = empty_bounded(a.n_tables, a.code_bits, a.bucket_size, a.n_items + b.n_items, high.n_ids)
+    merge_bounded(low, high, out, seed, threads)
     return out
-
-
-def _lowest_id(packed: PackedTables) -> int:
-    """The lowest id that any bucket holds."""
-    held = np.minimum(packed.directory, packed.bucket_size).reshape(-1, 1)
-    places = packed.ids.reshape(-1, packed.bucket_size)
-    taken = np.arange(packed.bucket_size) < held
-    return int(places[taken].min(initial=packed.n_ids))
 
 
 def parts(state: TableState, boundaries: Sequence[int], threads: int) -> Iterator[TableState]:
@@ -70,5 +60,5 @@ def _part(state: TableState, low: int, high: int, threads: int) -> TableState:
     family = state.family
     empty = empty_packed(0, family.n_tables, family.code_bits, high)
     empty.directory[...] = 0
-    overlay = overlay_of(state.packed, low, high, threads)
-    return TableState(family, apply_overlay(empty, overlay, high, threads), state.vectors)
+    delta = delta_of(state.packed, low, high, threads)
+    return TableState(family, apply_delta(empty, delta, high, threads), state.vectors)

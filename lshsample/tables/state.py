@@ -1,144 +1,148 @@
-"""What readers of tables see: one immutable state, and what a query gives."""
+"""One immutable state of tables: what readers see, and how it is read."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from lshsample._native.overlay import Overlay, apply_overlay, merge_overlays
-from lshsample._native.tables import PackedTables
-from lshsample.errors import CheckpointError
-from lshsample.family import HashFamily, Rows
+from lshsample import hashing
+from lshsample._native import core
+from lshsample._native.buckets import read_buckets
+from lshsample._native.delta import Delta, apply_delta, merge_deltas
+from lshsample._native.packed import PackedTables
+from lshsample._native.reader import Base, NativeReader
+from lshsample._native.sample import Workspaces, run_plan
+from lshsample.errors import CheckpointError, UnsupportedError
+from lshsample.family import Codes, HashFamily, Rows
+from lshsample.tables.reader import Buckets, Candidates, TableReader
 
-__all__ = ["Buckets", "Candidates", "TableState", "checksum"]
+__all__ = ["TableState", "checksum"]
 
-#: An overlay is merged into the one before it unless that one is so many times larger: few overlays for
-#: readers to look into, and each entry is moved a few times only.
+#: A delta is merged into the one before it unless that one is so many times larger: few deltas for readers
+#: to look into, and each entry is moved a few times only.
 _GROWTH = 8
 
 
 @attrs.frozen(eq=False)
-class Candidates:
-    """What tables hold for each query: ids ascending in a row, with how often each collided.
-
-    Attributes
-    ----------
-    indptr : (n_queries + 1,) int64 array
-        Row r is ``ids[indptr[r]:indptr[r + 1]]``.
-    ids : (n,) int32 array
-        Item ids, ascending and unique in a row.
-    counts : (n,) int32 array
-        In how many probed buckets the id was.
-    """
-
-    indptr: npt.NDArray[np.int64]
-    ids: npt.NDArray[np.int32]
-    counts: npt.NDArray[np.int32]
-
-    def __len__(self) -> int:
-        return len(self.indptr) - 1
-
-    def row(self, query: int) -> npt.NDArray[np.int32]:
-        """The ids of the query's row: (n,) int32, ascending, a view."""
-        return self.ids[self.indptr[query] : self.indptr[query + 1]]
-
-
-@attrs.frozen(eq=False)
-class Buckets:
-    """The query's own bucket of each table, one by one: what estimators that take a table at a time need.
-
-    Attributes
-    ----------
-    indptr : (n_queries * n_tables + 1,) int64 array
-        The bucket of query q in table t is ``ids[indptr[i]:indptr[i + 1]]`` with i = q * n_tables + t.
-    ids : (n,) int32 array
-        The ids that the bucket holds.
-    sizes : (n_queries, n_tables) int64 array
-        How many ids the bucket has had, n; more than it holds only in bounded tables, where each of the n
-        is held with probability R/n: a weight times ``max(1, n / R)`` makes up for it.
-    """
-
-    indptr: npt.NDArray[np.int64]
-    ids: npt.NDArray[np.int32]
-    sizes: npt.NDArray[np.int64]
-
-    def bucket(self, query: int, table: int) -> npt.NDArray[np.int32]:
-        """The ids of one bucket: (n,) int32, a view."""
-        at = query * self.sizes.shape[1] + table
-        return self.ids[self.indptr[at] : self.indptr[at + 1]]
-
-    @property
-    def weights(self) -> npt.NDArray[np.float64]:
-        """``max(1, n / R)`` of each bucket, (n_queries, n_tables): 1 where nothing was left out."""
-        held = np.diff(self.indptr).reshape(self.sizes.shape)
-        return np.where(held > 0, self.sizes / np.maximum(held, 1), 1.0)
-
-
-@attrs.frozen(eq=False)
-class TableState:
-    """One consistent state of tables: the functions, the packed ids, and the rows that they were built from.
+class TableState(TableReader):
+    """One consistent state of tables: the functions, the tables, and the rows that they were built from.
 
     Attributes
     ----------
     family : HashFamily
         The hash functions.
-    packed : PackedTables
+    base : PackedTables or BoundedTables
         The tables as they were last built or merged.
     vectors : array or csr_array or None
         The rows, by reference; None for tables opened from a file without them, or changed without them.
-    overlays : tuple of Overlay
+    deltas : tuple of Delta
         What changed since, the largest first.
     n_items : int
         Number of ids that are there.
     checksums : mapping or None
         Of tables opened from a file that were not verified yet: the SHA-256 of each array.
+
+    Notes
+    -----
+    A query costs the ids that it returns, and about three cache lines per table. Threads may read a state at
+    the same time.
     """
 
     family: HashFamily
-    packed: PackedTables
+    base: Base
     vectors: Rows | None
-    overlays: tuple[Overlay, ...] = ()
-    n_items: int = attrs.field(default=attrs.Factory(lambda self: self.packed.n_items, takes_self=True))
+    deltas: tuple[Delta, ...] = ()
+    n_items: int = attrs.field(default=attrs.Factory(lambda self: self.base.n_items, takes_self=True))
     checksums: Mapping[str, str] | None = None
+    _workspaces: Workspaces = attrs.field(
+        default=attrs.Factory(lambda self: Workspaces(max(self.base.n_ids, 1)), takes_self=True), repr=False
+    )
 
     @property
     def n_ids(self) -> int:
         """Ids are below it; between builds it never falls."""
-        return self.packed.n_ids
+        return self.base.n_ids
+
+    @property
+    def bucket_size(self) -> int | None:
+        """The most ids that a bucket keeps; None for all of them."""
+        return self.base.bucket_size
+
+    @cached_property
+    def native(self) -> NativeReader:
+        """The arrays for the fused call of the C core."""
+        return NativeReader(self.base, self.deltas)
+
+    @property
+    def packed(self) -> PackedTables:
+        """The base, where it keeps every id.
+
+        Raises
+        ------
+        UnsupportedError
+            The tables are bounded.
+        """
+        if isinstance(self.base, PackedTables):
+            return self.base
+        raise UnsupportedError("bounded tables do not know the ids that their buckets left out; rebuild them")
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the tables and of what is laid over them."""
-        return self.packed.nbytes + sum(overlay.nbytes for overlay in self.overlays)
+        """Bytes of the base and of its deltas."""
+        return self.base.nbytes + sum(delta.nbytes for delta in self.deltas)
 
     @property
     def n_changes(self) -> int:
-        """Entries of the overlays: two for each (id, table) that moved, one where it joined or left."""
-        return sum(overlay.n_entries for overlay in self.overlays)
+        """Entries of the deltas: two for each (id, table) that moved, one for each insertion or removal."""
+        return sum(delta.n_entries for delta in self.deltas)
 
-    def changed(self, overlay: Overlay, n_items: int, n_ids: int, threads: int) -> TableState:
-        """The state with one more overlay on top."""
-        levels = list(self.overlays)
-        while levels and levels[-1].n_entries < _GROWTH * overlay.n_entries:
-            overlay = merge_overlays(levels.pop(), overlay, threads)
-        if overlay.n_entries:
-            levels.append(overlay)
-        packed = attrs.evolve(self.packed, n_ids=n_ids)
-        return attrs.evolve(self, packed=packed, overlays=tuple(levels), n_items=n_items)
+    def candidates(self, queries: Any, n_probes: int, *, threads: int | None = None) -> Candidates:
+        """All ids that share a probed bucket with each query; see :meth:`TableReader.candidates`."""
+        count = core.threads_or_default(threads)
+        rows = hashing.checked_rows(self.family, queries, "queries", finite=False, threads=count)
+        call = hashing.retrieval(self.family, self.native, rows, n_probes, threads=count)
+        drawn = run_plan(
+            [call],
+            rows.shape[0],
+            self._workspaces.n_items,
+            seed=0,
+            step=0,
+            pooled=False,
+            threads=count,
+            workspaces=self._workspaces,
+        )
+        return Candidates(drawn.indptr, drawn.ids, drawn.counts)
+
+    def buckets_of_codes(self, codes: Codes, *, threads: int | None = None) -> Buckets:
+        """The bucket of each code, one by one; see :meth:`TableReader.buckets_of_codes`."""
+        count = core.threads_or_default(threads)
+        return Buckets(*read_buckets(self.native, np.ascontiguousarray(codes), count))
+
+    def changed(self, delta: Delta, n_items: int, n_ids: int, threads: int) -> TableState:
+        """The state with one more delta."""
+        levels = list(self.deltas)
+        while levels and levels[-1].n_entries < _GROWTH * delta.n_entries:
+            delta = merge_deltas(levels.pop(), delta, threads)
+        if delta.n_entries:
+            levels.append(delta)
+        base = attrs.evolve(self.packed, n_ids=n_ids)
+        workspaces = self._workspaces if n_ids == self.n_ids else Workspaces(max(n_ids, 1))
+        return attrs.evolve(self, base=base, deltas=tuple(levels), n_items=n_items, workspaces=workspaces)
 
     def merged(self, threads: int) -> TableState:
-        """The same ids in the same buckets, with nothing laid over the tables."""
-        if not self.overlays:
+        """The same ids in the same buckets, with all deltas merged into the base."""
+        if not self.deltas:
             return self
-        overlay = self.overlays[-1]
-        for larger in self.overlays[-2::-1]:
-            overlay = merge_overlays(larger, overlay, threads)
-        packed = apply_overlay(self.packed, overlay, self.n_ids, threads)
-        return attrs.evolve(self, packed=packed, overlays=())
+        delta = self.deltas[-1]
+        for larger in self.deltas[-2::-1]:
+            delta = merge_deltas(larger, delta, threads)
+        return attrs.evolve(self, base=apply_delta(self.packed, delta, self.n_ids, threads), deltas=())
 
     def trusted(self, threads: int) -> TableState:
         """The state with arrays that were checked: sound ones, and those that were saved.
@@ -148,16 +152,16 @@ class TableState:
         CheckpointError
             An array of the file does not fit its checksum, or they are not sound tables.
         """
-        if not self.packed.untrusted:
+        if not self.base.untrusted:
             return self
-        arrays = {"ids": self.packed.ids, "codes": self.packed.codes, "directory": self.packed.directory}
+        arrays = self.base.arrays
         for name, wanted in (self.checksums or {}).items():
             array = self.vectors if name == "vectors" else arrays[name]
             if not isinstance(array, np.ndarray) or checksum(array) != wanted:
                 raise CheckpointError(f"corrupted: {name} does not fit the checksum in the file")
-        if not self.packed.is_sound(threads):
+        if not self.base.is_sound(threads):
             raise CheckpointError("the arrays of the opened file are not sound tables: it is corrupted")
-        return attrs.evolve(self, packed=attrs.evolve(self.packed, untrusted=False), checksums=None)
+        return attrs.evolve(self, base=attrs.evolve(self.base, untrusted=False), checksums=None)
 
 
 def checksum(array: npt.NDArray[np.generic]) -> str:

@@ -1,46 +1,19 @@
-"""The one writer of tables: what it must know of them that readers need not."""
+"""What the writer of tables must know of them that readers need not."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lshsample._native.overlay import codes_by_id, moves
+from lshsample._native.delta import codes_by_id, moves
 from lshsample.errors import ArgumentError
+from lshsample.tables.ids import MAX_ITEMS
 from lshsample.tables.state import TableState
 
-__all__ = ["MAX_ITEMS", "Writer", "checked_ids"]
+__all__ = ["Writer"]
 
 Codes = npt.NDArray[np.uint32]
 Int32 = npt.NDArray[np.int32]
-
-MAX_ITEMS = 2**31 - 2
-
-
-def checked_ids(ids: Any, argument: str = "ids") -> tuple[Int32, npt.NDArray[np.int64] | None]:
-    """Ids ascending, and the order that makes them so; None where they are in it already.
-
-    Raises
-    ------
-    ArgumentError
-        Not 1-D integers from 0 to 2**31 - 3, or an id twice.
-    """
-    array = np.asarray(ids)
-    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
-        raise ArgumentError(argument, f"{array.dtype} of shape {array.shape}", "a 1-D array of integers")
-    order = None
-    if array.size and np.any(array[1:] <= array[:-1]):
-        order = np.argsort(array, kind="stable")
-        array = array[order]
-        twice = np.flatnonzero(array[1:] == array[:-1])
-        if len(twice):
-            raise ArgumentError(argument, f"{array[twice[0]]} twice", "each id once")
-    if array.size and (array[0] < 0 or array[-1] >= MAX_ITEMS):
-        wrong = array[0] if array[0] < 0 else array[-1]
-        raise ArgumentError(argument, wrong, f"ids from 0 to {MAX_ITEMS - 1}")
-    return np.ascontiguousarray(array, np.int32), order
 
 
 class Writer:
@@ -96,9 +69,9 @@ class Writer:
         """The state after ids took new codes; readers do not see it yet."""
         state = self.state
         n_ids = max(state.n_ids, int(ids[-1]) + 1) if len(ids) else state.n_ids
-        overlay = moves(ids, old, new, state.packed.code_bits, threads)
+        delta = moves(ids, old, new, state.packed.code_bits, threads)
         n_items = state.n_items + len(ids) * (int(new is not None) - int(old is not None))
-        return state.changed(overlay, n_items, n_ids, threads)
+        return state.changed(delta, n_items, n_ids, threads)
 
     def remember(self, state: TableState, ids: Int32, new: Codes | None) -> None:
         """Take note that readers see this state now."""

@@ -14,6 +14,8 @@ import numpy.typing as npt
 __all__ = [
     "adagrad_rows",
     "adam_rows",
+    "bfloat16_bits",
+    "bfloat16_values",
     "csr_matmul",
     "csr_sampled_matmul",
     "csr_transpose_matmul",
@@ -49,6 +51,41 @@ def philox(seed: int, purpose: int, stream: int, step: int, index: int) -> tuple
         c = [(q >> 32) ^ c[1] ^ k[0], q & word, (p >> 32) ^ c[3] ^ k[1], p & word]
         k = [(k[0] + 0x9E3779B9) & word, (k[1] + 0xBB67AE85) & word]
     return c[0], c[1], c[2], c[3]
+
+
+def bfloat16_values(bits: npt.NDArray[np.uint16]) -> Float64:
+    """The values of bfloat16 bits: those of a float32 whose lower half is zero."""
+    return _double((bits.astype(np.uint32) << 16).view(np.float32))
+
+
+def bfloat16_bits(
+    values: Array, rounding: tuple[int, int] | None = None, purpose: int = 10
+) -> npt.NDArray[np.uint16]:
+    """Finite float32 values (rows, columns) as bfloat16, by the distance to the two neighbours.
+
+    Without ``rounding`` to nearest, ties to even. With ``rounding``, a (seed, step), stochastically: away
+    from zero where 65536 times the share of the gap that is passed, plus 16 random bits, reaches 65536.
+    Column j of row i takes half ``j % 8`` of the Philox draw ``j // 8`` of stream i, the lower half of a word
+    first.
+    """
+    x = np.asarray(values, np.float32)
+    low = (x.view(np.uint32) >> 16).astype(np.uint16)  # cut off: towards zero
+    near, far = bfloat16_values(low), bfloat16_values(low + np.uint16(1))
+    far = np.where(np.isinf(far), np.sign(far) * 2.0**128, far)
+    share = (_double(x) - near) / (far - near)
+    if rounding is None:
+        up = (share > 0.5) | ((share == 0.5) & (low % 2 == 1))
+    else:
+        noise = np.array(
+            [[_noise(*rounding, purpose, i, j) for j in range(x.shape[1])] for i in range(len(x))]
+        )
+        up = share * 65536 + noise.reshape(x.shape) >= 65536
+    return np.asarray(low + up, np.uint16)
+
+
+def _noise(seed: int, step: int, purpose: int, row: int, column: int) -> int:
+    word = philox(seed, purpose, row, step, column // 8)[column % 8 // 2]
+    return word >> 16 * (column % 2) & 0xFFFF
 
 
 def dropout_mask(

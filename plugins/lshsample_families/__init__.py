@@ -1,4 +1,4 @@
-"""The built-in hash families, a plugin like any other: one family a file."""
+"""The built-in hash families, a plugin like any other: one module for each family."""
 
 from lshsample.plugin import HashFamily, hookimpl
 from lshsample_families.cross_polytope import CrossPolytope

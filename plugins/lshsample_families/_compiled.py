@@ -1,4 +1,4 @@
-"""Compiled functions of a user's: their signatures checked, handed out as kernels, and called."""
+"""Compiled hash functions that users supply: checks of their signatures, their kernels, calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _pointer(ctype: str, array: npt.NDArray[Any]) -> Any:
     return ffi.cast(ctype, array.ctypes.data)
 
 
-#: The parameters of lsh_hash_fn: what each is, by the names that C and numba have for it.
+#: The parameters of lsh_hash_fn, each by its type names in C and numba.
 _INT64 = ("int64_t", "long", "long long", "int64")
 _HASH_FN: tuple[tuple[str, ...], ...] = (
     ("void *", "void*", "uint8_t *", "char *"),

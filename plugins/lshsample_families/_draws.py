@@ -1,7 +1,7 @@
-"""What hash functions are drawn from: streams that a seed names, the same on every machine and NumPy version.
+"""Random numbers for hash functions: streams of a seed, the same on every machine and NumPy version.
 
-NumPy promises the raw words of its bit generators for ever, but not what its distributions make of them; so
-the distributions are made here.
+NumPy guarantees the raw words of its bit generators, but not the numbers that its distributions make of them,
+so the distributions are implemented here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 __all__ = ["gaussians", "integers", "permutations", "signs", "words"]
 
-#: Pairs of Gaussian numbers that are made at once.
+#: Pairs of Gaussian numbers per block.
 _BLOCK = 1 << 20
 
 
@@ -33,8 +33,8 @@ def gaussians(seed: int, stream: int, count: int) -> npt.NDArray[np.float32]:
     """Standard normal numbers, by Box and Muller's transform."""
     half = (count + 1) // 2
     out = np.empty(2 * half, np.float32)
-    # The first half of the words gives radii, the second one angles; by blocks, so that 4 GiB of numbers take
-    # little more than themselves.
+    # The first half of the words gives radii, the second half angles; in blocks, so that temporaries are
+    # small beside a result of 4 GiB.
     radii, angles = _philox(seed, stream), _philox(seed, stream)
     angles.advance(half // 4)  # counted in blocks of four words
     angles.random_raw(half % 4)
@@ -58,6 +58,6 @@ def integers(seed: int, stream: int, count: int, bound: int) -> npt.NDArray[np.i
 
 
 def permutations(seed: int, stream: int, count: int, size: int) -> npt.NDArray[np.int32]:
-    """``count`` random permutations of ``size`` things, (count, size)."""
+    """``count`` random permutations of 0 .. ``size - 1``, (count, size)."""
     keys = words(seed, stream, count * size).reshape(count, size)
     return np.argsort(keys, axis=1, kind="stable").astype(np.int32)

@@ -1,8 +1,7 @@
-"""What learned families share: hyperplanes that were fitted to data and are kept, as text, in the spec.
+"""What learned families share: hyperplanes that are fitted to data and stored, as text, in the spec.
 
-A spec is plain data, so fitted float32 numbers are kept in it as base64 of their little-endian bytes:
-JSON, TOML, pickle and the headers of saved tables carry them as they carry everything else, at 4/3 of
-their size.
+A spec is plain data, so fitted float32 numbers are stored in it as base64 of their little-endian bytes. JSON,
+TOML, pickle and the headers of saved tables contain them like any option, at 4/3 of their size.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from lshsample.plugin import (
     Rows,
     UnsupportedError,
 )
-from lshsample_families._native import simhash_kernel
 from lshsample_families._projections import DenseMatrix
+from lshsample_families.simhash import simhash_kernel
 
 __all__ = ["Float32", "Hyperplanes", "LearnedFamily", "LearnedSpec", "as_text", "to_unit"]
 
@@ -44,17 +43,19 @@ def _as_numbers(text: str, shape: tuple[int, int]) -> Float32:
     try:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ArgumentError("planes", f"text that is not base64 ({error})", "what a fit wrote") from error
+        raise ArgumentError(
+            "planes", f"text that is not base64 ({error})", "the planes of a fitted family"
+        ) from error
     if len(raw) != 4 * shape[0] * shape[1]:
         raise ArgumentError(
             "planes",
             f"{len(raw)} bytes",
             f"{4 * shape[0] * shape[1]} bytes, for {shape[0]} x {shape[1]} numbers: "
-            "learned hyperplanes fit the dim, n_hashes and n_tables that they were learned with",
+            "learned hyperplanes are for one dim, n_hashes and n_tables",
         )
     numbers: Float32 = np.frombuffer(raw, "<f4").astype(np.float32).reshape(shape)
     if not np.isfinite(numbers).all():
-        raise ArgumentError("planes", "NaN or infinite numbers", "finite ones")
+        raise ArgumentError("planes", "NaN or infinite numbers", "finite numbers")
     return numbers
 
 
@@ -76,18 +77,18 @@ class LearnedSpec(FamilySpec):
 
 
 class Hyperplanes(DenseMatrix):
-    """Given directions, (columns, K L)."""
+    """A projection to given directions, (columns, K L)."""
 
     def __init__(self, matrix: Float32, n_hashes: int, n_tables: int) -> None:
         self.matrix, self.n_hashes, self.n_tables = np.ascontiguousarray(matrix), n_hashes, n_tables
 
 
 class LearnedFamily(HashFamily):
-    """Signs of margins to hyperplanes that were learned: no collision law."""
+    """Signs of margins to learned hyperplanes; there is no collision probability."""
 
     similarity = "learned"
     independent_hashes = False
-    #: Whether each hyperplane has an offset: the last row of the matrix, met by a column of ones.
+    #: Whether each hyperplane has an offset: the last row of the matrix, for a column of ones.
     offsets: bool = False
     spec: Any
 
@@ -110,7 +111,7 @@ class LearnedFamily(HashFamily):
         raise ArgumentError(
             "planes",
             "nothing",
-            f"learned hyperplanes: {type(self).__name__}.fit(...) gives a family with them",
+            f"learned hyperplanes; {type(self).__name__}.fit(...) returns a family with them",
         )
 
     @cached_property
@@ -132,17 +133,17 @@ class LearnedFamily(HashFamily):
 
     def native(self) -> NativeKernel | None:
         """SimHash's kernel over the learned directions."""
-        return simhash_kernel(attrs.evolve(self.spec, dim=self._shape[0], planes=""), self._projection)
+        return simhash_kernel(self._projection, self._shape[0])
 
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
-        """There is none: what is learned from data has no law over the draw of the functions."""
+        """There is none: functions that are learned from data are not random."""
         raise UnsupportedError(
-            f"family {type(self).__name__}: learned functions have no law over their draw; the law given the "
-            "tables holds"
+            f"family {type(self).__name__}: learned functions have no collision probability; inclusion "
+            "probabilities conditional on the tables are available"
         )
 
     def similarity_of(self, q: Rows, x: Rows) -> Floats:
-        """There is none, as there is no law."""
+        """There is none, as there is no collision probability."""
         return self.collision_probability(0.0)
 
 

@@ -1,11 +1,11 @@
-"""What the wrappers for maximum inner product search share: bounded norms, and rows made longer on two sides.
+"""Reductions of maximum inner product search to another similarity: what the four wrappers share.
 
-Each wraps a family of another similarity. A data row is scaled so that its norm is below a limit and gets
-further columns that are functions of its norm; a query is scaled to norm 1 and gets constants. The inner
-product then decides the similarity of the two longer rows.
+A data row x becomes an augmented vector P(x): it is scaled so that its norm is below a limit, and columns
+that are functions of its norm are appended. A query q becomes Q(q): it is scaled to norm 1, and constants
+are appended. The similarity of P(x) and Q(q) is then a function of the inner product.
 
-Norms are sums in float64 of eight partial sums, over columns of equal number modulo 8 in ascending order, so
-that dense rows, sparse rows and the compiled kernel agree bit for bit.
+Norms are float64, each the sum of eight partial sums over the columns of equal number modulo 8 in ascending
+order, so that dense rows, sparse rows and the compiled kernel agree bit for bit.
 """
 
 from __future__ import annotations
@@ -28,20 +28,23 @@ from lshsample.plugin import (
     NativeKernel,
     Rows,
     UnsupportedError,
+    WrapperFamily,
     family_option,
     integer,
     number,
 )
-from lshsample_families._native import mips_kernel
+from lshsample_families import _native
+from lshsample_families._kernels import ffi, lib
 
 __all__ = [
+    "Augmentation",
     "BoundedFamily",
     "BoundedSpec",
     "MIPSFamily",
     "MIPSSpec",
-    "Tail",
+    "augmented",
     "distance_or_cosine",
-    "joined",
+    "mips_kernel",
     "powers_option",
     "row_norms",
 ]
@@ -49,30 +52,29 @@ __all__ = [
 Float32 = npt.NDArray[np.float32]
 
 _LANES = 8
-_BLOCK = 1024
-#: The bound of rows that are all zero: below every other one, so that the first real row outgrows it.
+#: The bound where all rows are zero: below every norm, so that the first nonzero row exceeds it.
 _LEAST = float(np.finfo(np.float32).tiny)
-#: Bytes of a dense block that the norms are computed from.
+#: Numbers in a block of dense rows whose norms are computed.
 _BLOCK_CELLS = 1 << 21
 
 
 @attrs.frozen
-class Tail:
-    """How rows are scaled, and what is put behind their columns.
+class Augmentation:
+    """How rows are scaled, and the columns that are appended.
 
     Attributes
     ----------
     count : int
-        Columns that are appended.
+        Number of appended columns.
     limit : float
-        The norm that a data row at the bound is scaled to.
+        The norm after scaling of a data row whose norm is the bound.
     root : bool
-        The one column is sqrt(1 - t), where t is the squared norm of the scaled row; else column i is
-        ``offset + sign * t**(2**i)``, i from 0.
+        The appended column is sqrt(1 - t), where t is the squared norm of the scaled row; otherwise appended
+        column i is ``offset + sign * t**(2**i)``, i from 0.
     offset, sign : float
-        As said.
+        See ``root``.
     query : float
-        What each column of a query is.
+        The value of each column that is appended to a query.
     """
 
     count: int
@@ -90,10 +92,10 @@ class MIPSSpec(FamilySpec):
     Attributes
     ----------
     inner : HashFamily
-        The family that hashes the longer rows: itself or its plain data, as ``{"family": "simhash"}``.
+        The family that hashes the augmented rows: an object, text or plain data.
     headroom : float
-        A norm bound that is taken from data is the largest norm times so much, at least 1: room for rows that
-        grow before the next build.
+        A bound that is taken from the data is the largest norm times this factor, at least 1: room for norms
+        that grow before the next build.
     """
 
     inner: HashFamily = family_option("simhash")  # noqa: RUF009 - gives a field
@@ -102,12 +104,13 @@ class MIPSSpec(FamilySpec):
 
 @attrs.frozen(kw_only=True)
 class BoundedSpec(MIPSSpec):
-    """Options of a wrapper with one bound of the norms.
+    """Options of a wrapper with one bound for all norms.
 
     Attributes
     ----------
     bound : float, optional
-        The largest norm of a data row. Without it, it is taken from the rows when tables are built.
+        The largest allowed norm of a data row. By default it is taken from the rows that tables are built
+        from.
     """
 
     bound: float | None = attrs.field(
@@ -115,60 +118,50 @@ class BoundedSpec(MIPSSpec):
     )
 
 
-class MIPSFamily(HashFamily):
-    """A family of inner products over a family of another similarity: the base of the four wrappers.
+class MIPSFamily(WrapperFamily):
+    """A family for inner products over a family of another similarity.
 
     Parameters
     ----------
     spec : MIPSSpec or HashFamily
-        The spec; or the family to wrap, whose dim, n_hashes, n_tables and seed become the wrapper's.
+        The spec. Or the family to wrap, whose dim, n_hashes, n_tables and seed become the wrapper's.
     **options
-        The wrapper's own options, with a family.
+        The spec's other fields, with a family to wrap.
     """
 
     similarity = "inner_product"
-    #: Similarities of families that it can wrap, and why no others.
+    law_of_norms = False
+    #: Similarities of the families that it can wrap, and the reason.
     wraps: ClassVar[tuple[str, ...]]
     why: ClassVar[str]
-    spec: Any
+    _augmentation: Augmentation
 
-    def __init__(self, spec: MIPSSpec | HashFamily, **options: Any) -> None:
-        if isinstance(spec, HashFamily):
-            shape = {a: getattr(spec, a) for a in ("dim", "n_hashes", "n_tables", "seed")}
-            spec = self.Spec(**shape, inner=spec, **options)  # type: ignore[call-arg, assignment]
-        elif options:
-            raise ArgumentError("options", ", ".join(options), "none beside a spec")
-        assert isinstance(spec, MIPSSpec)
-        template = spec.inner
+    def make_inner(self) -> HashFamily:
+        """The wrapped family, with the columns of the augmented rows."""
+        template = self.spec.inner
         if template.similarity not in self.wraps:
             raise ArgumentError(
                 "inner",
                 f"{type(template).__name__}, a family of similarity {template.similarity!r}",
                 f"a family of {' or '.join(self.wraps)} similarity: {self.why}",
             )
-        self.bits_per_hash = template.bits_per_hash
-        self.independent_hashes = template.independent_hashes
-        self.independent_tables, self.exact_law = template.independent_tables, template.exact_law
-        self.default_probes = template.default_probes
-        self.spec = spec
-        self._tail = self._make_tail()
-        wide = attrs.evolve(template.spec, dim=spec.dim + self._tail.count)
-        #: The wrapped family, over the longer rows.
-        self.inner = type(template)(wide)
-        super().__init__(spec)
+        self._augmentation = self._make_augmentation()
+        wide = attrs.evolve(template.spec, dim=self.spec.dim + self._augmentation.count)
+        inner: HashFamily = type(template)(wide)
+        return inner
 
     @abstractmethod
-    def _make_tail(self) -> Tail:
-        """What is put behind the columns."""
+    def _make_augmentation(self) -> Augmentation:
+        """How rows are scaled and augmented."""
 
     @property
     @abstractmethod
     def edges(self) -> tuple[float, ...]:
-        """Bounds of the norms, ascending; a row is scaled by the first that it does not exceed."""
+        """Bounds of the norms, ascending; a row is scaled by the first that its norm does not exceed."""
 
     @abstractmethod
     def _inner_similarity(self, similarity: Floats, norms: Floats | None) -> Floats:
-        """The wrapped family's similarity, of the inner product with the unit query, and the data's norm."""
+        """The wrapped family's similarity, from inner products with the unit query and data rows' norms."""
 
     @cached_property
     def _bounds(self) -> Floats:
@@ -176,93 +169,78 @@ class MIPSFamily(HashFamily):
             raise ArgumentError(
                 "bound",
                 "nothing",
-                f"a bound of the norms: {type(self).__name__}.prepare(vectors) takes it from the data, and "
-                "building tables does",
+                f"a bound of the norms; {type(self).__name__}.prepare(vectors), which a build of tables "
+                "calls, takes it from the data",
             )
         return np.array(self.edges, np.float64)
 
     def _scales(self, norms: Floats) -> Floats:
-        """What data rows are multiplied with; a norm beyond the bound is refused."""
+        """The factors of data rows; a norm above the bound is refused."""
         if norms.size and norms.max() > self._bounds[-1]:
             row = int(norms.argmax())
             raise ArgumentError(
                 "x",
                 f"a row of norm {norms[row]:.9g} (row {row})",
-                f"norms of at most the bound {self._bounds[-1]:.9g}; "
+                f"rows of norm at most the bound {self._bounds[-1]:.9g}; "
                 "a new build takes the bound from its rows",
             )
-        return np.asarray(self._tail.limit / self._bounds[np.searchsorted(self._bounds, norms, side="left")])
+        return np.asarray(
+            self._augmentation.limit / self._bounds[np.searchsorted(self._bounds, norms, side="left")]
+        )
 
-    def longer(self, x: Rows) -> Rows:
-        """Data rows as the wrapped family hashes them, (n, dim + count)."""
-        norms = row_norms(x)
+    def transform(self, x: Rows) -> Rows:
+        """Data rows P(x) as the wrapped family hashes them, (n, dim + count)."""
+        norms, added = row_norms(x), self._augmentation
         scales = self._scales(norms)
         scaled = norms * scales
-        squares, tail = scaled * scaled, np.empty((x.shape[0], self._tail.count))
-        if self._tail.root:
-            tail[:, 0] = np.sqrt(np.maximum(1 - squares, 0))
+        squares, columns = scaled * scaled, np.empty((x.shape[0], added.count))
+        if added.root:
+            columns[:, 0] = np.sqrt(np.maximum(1 - squares, 0))
         else:
-            for column in tail.T:
-                column[:] = self._tail.offset + self._tail.sign * squares
+            for column in columns.T:
+                column[:] = added.offset + added.sign * squares
                 squares = squares * squares
-        return joined(x, scales, tail.astype(np.float32))
+        return augmented(x, scales, columns.astype(np.float32))
 
-    def longer_query(self, q: Rows) -> Rows:
-        """Queries as the wrapped family hashes them, (n, dim + count)."""
-        norms = row_norms(q)
+    def transform_query(self, q: Rows) -> Rows:
+        """Queries Q(q) as the wrapped family hashes them, (n, dim + count)."""
+        norms, added = row_norms(q), self._augmentation
         scales = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
-        return joined(q, scales, np.full((q.shape[0], self._tail.count), self._tail.query, np.float32))
+        return augmented(q, scales, np.full((q.shape[0], added.count), added.query, np.float32))
 
     def hash(self, x: Rows) -> Codes:
-        """Codes (n, n_tables) of data rows; one beyond the bound is refused."""
-        self._scales(row_norms(x))
-        return self._by_blocks(x, lambda rows: self.inner.hash(self.longer(rows)))
-
-    def hash_query(self, q: Rows) -> Codes:
-        """Codes (n, n_tables) of queries."""
-        return self._by_blocks(q, lambda rows: self.inner.hash_query(self.longer_query(rows)))
-
-    def _by_blocks(self, rows: Rows, codes: Any) -> Codes:
-        out = [codes(rows[start : start + _BLOCK]) for start in range(0, rows.shape[0], _BLOCK)]
-        return np.concatenate(out) if out else np.empty((0, self.n_tables), np.uint32)
-
-    @property
-    def can_probe(self) -> bool:
-        """Whether the wrapped family can."""
-        return self.inner.can_probe
-
-    def probe(self, q: Rows, n_probes: int) -> Codes:
-        """Codes (n, n_tables, n_probes): those that the wrapped family probes."""
-        return self.inner.probe(self.longer_query(q), n_probes)
+        """Codes (n, n_tables) of data rows; a row whose norm exceeds the bound is refused."""
+        self._scales(row_norms(x))  # all rows, so that an error names the row by its number among them
+        return super().hash(x)
 
     def native(self) -> NativeKernel | None:
-        """The compiled kernel: rows are made longer in blocks and go to the wrapped family's kernel."""
+        """The compiled kernel: augments blocks of rows and calls the wrapped family's kernel."""
         kernel = self.inner.native()
-        return kernel and mips_kernel(self.spec, self._tail, self._bounds, kernel, query=False)
+        return kernel and mips_kernel(self.spec, self._augmentation, self._bounds, kernel, query=False)
 
     def native_query(self) -> NativeKernel | None:
         """The compiled kernel of the query side."""
         kernel = self.inner.native_query()
         no_bounds = np.empty(0, np.float64)
-        return kernel and mips_kernel(self.spec, self._tail, no_bounds, kernel, query=True)
+        return kernel and mips_kernel(self.spec, self._augmentation, no_bounds, kernel, query=True)
 
     def similarity_of(self, q: Rows, x: Rows) -> Floats:
-        """Inner products (n,) of ``q[i]`` scaled to norm 1 with ``x[i]``; 0 for a query of zeros.
+        """Inner products (n,) of ``q[i]``, scaled to norm 1, with ``x[i]``; 0 for a query of zeros.
 
-        The order of data rows under a query is the same as by the plain inner product.
+        For one query, they rank data rows as the inner products with the unscaled query do.
         """
-        inner, norms = super().similarity_of(q, x), row_norms(q)
+        inner, norms = HashFamily.similarity_of(self, q, x), row_norms(q)
         return np.divide(inner, norms, out=np.zeros_like(inner), where=norms > 0)
 
     def collision_probability(self, similarity: npt.ArrayLike, norms: npt.ArrayLike | None = None) -> Floats:
-        """Probability that one hash agrees, by the inner product with the unit query.
+        """Probability that one hash agrees, as a function of the inner product with the unit query.
 
         Parameters
         ----------
         similarity : array
             Inner products of the query, scaled to norm 1, with data rows.
         norms : array, optional
-            Norms of the data rows, which the law of some wrappers needs.
+            Norms of the data rows; required if ``law_of_norms`` is True.
 
         Returns
         -------
@@ -271,33 +249,23 @@ class MIPSFamily(HashFamily):
         Raises
         ------
         ArgumentError
-            The law needs norms, or there is no bound yet.
+            Norms are required but missing, or there is no bound yet.
         UnsupportedError
-            The wrapped family has no law.
+            The wrapped family has no collision probability.
         """
         return self.inner.collision_probability(self._law_argument(similarity, norms))
 
     def code_probability(self, similarity: npt.ArrayLike, norms: npt.ArrayLike | None = None) -> Floats:
-        """Probability that a whole code agrees; as :meth:`collision_probability`."""
+        """Probability that a code agrees; see :meth:`collision_probability`."""
         return self.inner.code_probability(self._law_argument(similarity, norms))
 
     def _law_argument(self, similarity: npt.ArrayLike, norms: npt.ArrayLike | None) -> Floats:
         if self.law_of_norms and norms is None:
-            raise ArgumentError("norms", "nothing", "the norms of the data rows: the law is one of both")
+            raise ArgumentError(
+                "norms", "nothing", "the norms of the data rows, which the collision probability depends on"
+            )
         lengths = None if norms is None else np.asarray(norms, np.float64)
         return self._inner_similarity(np.asarray(similarity, np.float64), lengths)
-
-    def pair_probability(self, q: Rows, x: Rows) -> Floats:
-        """Probability (n,) that one hash agrees: the wrapped family's, of the longer rows."""
-        return self.inner.pair_probability(self.longer_query(q), self.longer(x))
-
-    def pair_code_probability(self, q: Rows, x: Rows) -> Floats:
-        """Probability (n,) that a whole code agrees: the wrapped family's, of the longer rows."""
-        return self.inner.pair_code_probability(self.longer_query(q), self.longer(x))
-
-    def probe_probability(self, q: Rows, x: Rows, n_probes: int) -> Floats:
-        """Probability (n, n_tables) that probes find rows, given the query: the wrapped family's."""
-        return self.inner.probe_probability(self.longer_query(q), self.longer(x), n_probes)
 
     def _outgrown(self, norms: Floats) -> bool:
         return not self.edges or bool(norms.max(initial=0) > self.edges[-1])
@@ -307,21 +275,21 @@ class MIPSFamily(HashFamily):
         return max(float(norms.max(initial=0)) * headroom, _LEAST)
 
     def prepare(self, vectors: Rows) -> Self:
-        """The family with a bound that holds for these rows: itself where the one that it has does."""
+        """The family with a bound that holds for these rows; itself if its bound does."""
         norms = row_norms(vectors)
         return type(self)(self._refitted(norms)) if self._outgrown(norms) else self
 
     @abstractmethod
     def _refitted(self, norms: Floats) -> MIPSSpec:
-        """The spec with bounds for rows of these norms."""
+        """The spec with bounds that are taken from these norms."""
 
 
 class BoundedFamily(MIPSFamily):
-    """A wrapper with one bound of the norms."""
+    """A wrapper with one bound for all norms."""
 
     @property
     def edges(self) -> tuple[float, ...]:
-        """The bound, if there is one."""
+        """The bound; empty if there is none yet."""
         return () if self.spec.bound is None else (self.spec.bound,)
 
     def _refitted(self, norms: Floats) -> MIPSSpec:
@@ -329,8 +297,29 @@ class BoundedFamily(MIPSFamily):
         return spec
 
 
+def mips_kernel(
+    spec: FamilySpec, added: Augmentation, bounds: Floats, inner: NativeKernel, *, query: bool
+) -> NativeKernel:
+    """The kernel of one side of a wrapper, over the wrapped family's kernel."""
+    state = ffi.new("lsh_mips_state *")
+    state.dim, state.n_tables, state.n_added, state.query = spec.dim, spec.n_tables, added.count, query
+    state.root, state.offset, state.sign, state.query_value = (
+        added.root,
+        added.offset,
+        added.sign,
+        added.query,
+    )
+    state.limit, state.n_bounds = added.limit, len(bounds)
+    state.bounds = _native.pointer("double *", bounds)
+    state.hash, state.probe, state.state = inner.hash, inner.probe, ffi.cast("void *", inner.state)
+    probe = lib.lsh_mips_function(1) if inner.probe else 0
+    kernel = _native.kernel(state, lib.lsh_mips_function(0), probe, inner.scratch_bytes, bounds, inner)
+    # The wrapped kernel may come from another plugin, compiled against another header.
+    return attrs.evolve(kernel, abi_version=inner.abi_version)
+
+
 def powers_option(default: int) -> Any:
-    """The attrs field of how many powers of the norm are appended."""
+    """The attrs field for the number of powers of the norm that are appended."""
     return attrs.field(default=default, validator=integer(1, 16))
 
 
@@ -339,12 +328,12 @@ def distance_or_cosine(family: HashFamily, cosine: Floats) -> Floats:
     if family.similarity == "cosine":
         return cosine
     if family.similarity != "euclidean":
-        raise UnsupportedError(f"no law over the similarity {family.similarity!r}")
+        raise UnsupportedError(f"no collision probability over the similarity {family.similarity!r}")
     return np.asarray(np.sqrt(np.maximum(2 - 2 * cosine, 0)))
 
 
 def row_norms(x: Rows) -> Floats:
-    """Norms (n,) of rows in float64, summed in a fixed order."""
+    """Norms (n,) of rows in float64, summed in a fixed order (see above)."""
     lanes = np.zeros((x.shape[0], _LANES))
     if isinstance(x, np.ndarray):
         block = max(1, _BLOCK_CELLS // max(1, x.shape[1]))
@@ -365,19 +354,20 @@ def _add_dense(x: Float32, lanes: Floats) -> None:
         lanes[:, : part.shape[1]] += part * part
 
 
-def joined(x: Rows, scales: Floats, tail: Float32) -> Rows:
-    """Rows times their scales, with further columns."""
+def augmented(x: Rows, scales: Floats, columns: Float32) -> Rows:
+    """Rows times their scales, with columns appended."""
     if isinstance(x, np.ndarray):
-        return np.concatenate([(x * scales[:, None]).astype(np.float32), tail], axis=1)
-    counts, width = np.diff(x.indptr), tail.shape[1]
+        return np.concatenate([(x * scales[:, None]).astype(np.float32), columns], axis=1)
+    counts, width = np.diff(x.indptr), columns.shape[1]
     indptr = x.indptr + width * np.arange(x.shape[0] + 1)
     out = sp.csr_array((x.shape[0], x.shape[1] + width), dtype=np.float32)
-    ours = np.ones(int(indptr[-1]), bool)
+    given = np.ones(int(indptr[-1]), bool)
     places = (indptr[1:, None] - width + np.arange(width)).ravel()
-    ours[places] = False
-    out.indptr, out.indices, out.data = indptr, np.empty(len(ours), np.int32), np.empty(len(ours), np.float32)
-    out.indices[ours], out.data[ours] = x.indices, x.data * np.repeat(scales, counts)
+    given[places] = False
+    out.indptr = indptr
+    out.indices, out.data = np.empty(len(given), np.int32), np.empty(len(given), np.float32)
+    out.indices[given], out.data[given] = x.indices, x.data * np.repeat(scales, counts)
     out.indices[places] = np.tile(np.arange(x.shape[1], x.shape[1] + width, dtype=np.int32), x.shape[0])
-    out.data[places] = tail.ravel()
+    out.data[places] = columns.ravel()
     out.has_canonical_format = True
     return out

@@ -1,4 +1,4 @@
-"""Query-directed probing of codes whose hashes have many values: the least sum of costs first."""
+"""Query-directed probing of codes whose hashes have many values: codes of the smallest sum of costs first."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from lshsample.plugin import Codes, Floats
 
 __all__ = ["best_codes", "by_cost", "digits"]
 
-#: Scores that are sorted at once.
+#: Scores per block.
 _BLOCK = 1 << 20
 
 
 def digits(codes: Codes, n_hashes: int, bits: int) -> Codes:
-    """The hashes of codes, one more axis at the end."""
+    """The hashes of codes, along one more axis at the end."""
     places = np.arange(n_hashes, dtype=np.uint32) * np.uint32(bits)
     return np.asarray(codes[..., None] >> places & np.uint32(2**bits - 1), dtype=np.uint32)
 
 
 def by_cost(own: Codes, costs: Floats, n_values: int) -> tuple[Codes, Floats]:
-    """The cheapest values of hashes (n, K) whose values cost (n, K, V): the own one first, then by cost.
+    """The cheapest values of hashes (n, K) whose values cost (n, K, V): the hash's own first, then by cost.
 
     Returns
     -------
     values, costs : (n, K, at most n_values) arrays
-        Of equal costs, the smaller value comes first. The own value costs nothing.
+        Of equal costs, the smaller value comes first. The hash's own value costs 0.
     """
     first = costs.copy()
     np.put_along_axis(first, own[..., None].astype(np.intp), -1, axis=2)
@@ -36,29 +36,30 @@ def by_cost(own: Codes, costs: Floats, n_values: int) -> tuple[Codes, Floats]:
 
 
 def best_codes(values: Codes, costs: Floats, bits: int, n_probes: int) -> Codes:
-    """The codes of least sum of costs, the least first.
+    """The codes of the smallest sums of costs, in ascending order.
 
     Parameters
     ----------
     values : (n, K, A) uint32 array
-        Values of each hash, distinct; A is all that there are, or at least ``n_probes``.
+        Distinct values of each hash; A is the number of all values, or at least ``n_probes``.
     costs : (n, K, A) float64 array
-        What they cost, ascending.
+        Their costs, ascending.
     bits : int
         Bits of a hash.
     n_probes : int
-        Codes to give, P, at most A^K.
+        Codes to return, P, at most A^K.
 
     Returns
     -------
     (n, P) uint32 array
-        The sequence that shifting and expanding sets in a heap gives (Lv et al., VLDB 2007). Of equal sums,
-        the code whose last hash costs more comes later, then the one before it, and so on.
+        The sequence of the shift and expand operations of Lv et al. (VLDB 2007). Of equal sums, the code
+        whose last hash costs more comes later, then by the hash before it, and so on.
 
     Notes
     -----
-    Hashes are joined one by one, and the best P are kept. Of sorted lists, the i-th and the j-th together are
-    among the best P only if i j <= P, so a hash costs O(P log P) sums and their sorting.
+    Hashes are added one by one, and the best P codes are kept. The i-th of the codes so far together with the
+    j-th value of the next hash is among the best P only if i j <= P, so a hash takes O(P log P) sums and
+    their sorting.
     """
     out = np.empty((len(values), n_probes), np.uint32)
     for part in _parts(len(values), n_probes):
@@ -79,6 +80,6 @@ def _parts(n: int, n_probes: int) -> Iterator[slice]:
 
 
 def _joined(n_first: int, n_second: int, n_probes: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """The places that can be among the best: (i + 1) (j + 1) <= P, by j, then by i."""
+    """Pairs of ranks that can be among the best, (i + 1) (j + 1) <= P, ordered by j, then by i."""
     counts = [min(n_first, n_probes // j) for j in range(1, min(n_second, n_probes) + 1)]
     return np.concatenate([np.arange(count) for count in counts]), np.repeat(np.arange(len(counts)), counts)

@@ -1,4 +1,4 @@
-"""Random projections of rows to K x L margins, whose signs are SimHash's bits: the NumPy reference.
+"""Random projections of rows to K x L margins: options, the NumPy reference, the states of compiled kernels.
 
 Every margin is computed in float32 with a fixed order of operations and no fused multiply-add, so that
 compiled kernels of any vector width repeat it bit for bit. Rows are first scaled by a power of two, so that
@@ -8,21 +8,26 @@ no margin overflows; that changes no sign.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample.plugin import ArgumentError, Rows, UnsupportedError
+from lshsample.plugin import ArgumentError, FamilySpec, Rows, UnsupportedError, number, one_of
 from lshsample_families import _draws
+from lshsample_families._kernels import ffi
+from lshsample_families._native import pointer
 
 __all__ = [
     "DenseMatrix",
     "Hadamard",
+    "ProjectingSpec",
     "Projection",
     "SparseMatrix",
     "claims_of",
+    "draw_projection",
     "row_scales",
     "standard_margins",
 ]
@@ -39,20 +44,68 @@ _MOST_BYTES = 2**32
 class Projection(Protocol):
     """Margins of rows under K x L drawn directions."""
 
+    #: Begins the names of its compiled functions, and is the name of its field in other states.
+    kind: ClassVar[str]
+
     def margins(self, x: Rows) -> Float32:
         """Margins (n, K, L) of rows."""
 
     def deviation(self, norms: Float64) -> Float64:
-        """Standard deviation of the margins of rows of these norms, over the draw of the directions."""
+        """Standard deviations of the margins of rows of these norms, over random directions.
+
+        Raises
+        ------
+        UnsupportedError
+            The margins are not normally distributed.
+        """
+
+    def state(self, dim: int) -> Any:
+        """The state of its compiled functions (``csrc/api/projections.h``), which points to its arrays."""
+
+
+@attrs.frozen(kw_only=True)
+class ProjectingSpec(FamilySpec):
+    """Options of families over random projections.
+
+    Attributes
+    ----------
+    projection : str
+        The kind of random directions. ``"hadamard"``: by fast transforms, for up to 65,536 columns.
+        ``"gaussian"``: a matrix of normal numbers with a row for each column. ``"sparse"``: +1 and -1 at a
+        few coordinates, for millions of columns.
+    density : float
+        With ``"sparse"``: the fraction of a direction's coordinates that are not zero.
+    """
+
+    projection: str = attrs.field(default="hadamard", validator=one_of("hadamard", "gaussian", "sparse"))
+    density: float = attrs.field(default=1 / 3, validator=number(0, 1, open_low=True))
+
+    def __attrs_post_init__(self) -> None:
+        if self.projection == "hadamard" and self.dim > Hadamard.LARGEST:
+            raise ArgumentError(
+                "dim",
+                self.dim,
+                f'at most {Hadamard.LARGEST} columns for projection "hadamard"; '
+                '"gaussian" or "sparse" take more',
+            )
+
+
+def draw_projection(spec: ProjectingSpec, margins: int) -> Projection:
+    """The spec's projection, with ``margins`` margins for each table."""
+    if spec.projection == "hadamard":
+        return Hadamard(spec.dim, margins, spec.n_tables, spec.seed)
+    if spec.projection == "gaussian":
+        return DenseMatrix(spec.dim, margins, spec.n_tables, spec.seed)
+    return SparseMatrix(spec.dim, margins, spec.n_tables, spec.seed, spec.density)
 
 
 def claims_of(projection: str) -> tuple[bool, bool]:
-    """Whether tables by a kind of projection are independent, and whether its laws hold for every pair."""
+    """``independent_tables`` and ``exact_law`` of families over a kind of projection."""
     return projection != "hadamard", projection != "sparse"
 
 
 def row_scales(x: Rows) -> Float32:
-    """Powers of two (n,) that bring each row's largest magnitude to [1, 4) (rows of zeros: 2**127)."""
+    """Powers of two (n,) that scale each row's largest magnitude into [1, 4); 2**127 for rows of zeros."""
     if isinstance(x, np.ndarray):
         largest = np.abs(x).max(axis=1, initial=0)
     else:
@@ -71,12 +124,12 @@ def scaled_dense(x: Rows) -> Float32:
 
 
 def standard_margins(projection: Projection, q: Rows) -> Float64:
-    """Margins (K, L) of one row in standard deviations over the draw of the directions; 0 for a row of zeros.
+    """Margins (K, L) of one row in standard deviations over random directions; 0 for a row of zeros.
 
     Raises
     ------
     UnsupportedError
-        The projection's margins are not normal numbers.
+        The projection's margins are not normally distributed.
     """
     norm = np.sqrt(np.square(scaled_dense(q).astype(np.float64)).sum())
     deviation = max(float(projection.deviation(norm)), 1e-300)
@@ -86,19 +139,20 @@ def standard_margins(projection: Projection, q: Rows) -> Float64:
 class Hadamard:
     """Directions from fast Hadamard transforms: margins in O(D log D) for D margins.
 
-    With the Hadamard matrix H of order D (a power of two, at least 64), a row x is spread by y = H S2 H S1 x
-    (random signs S1, S2), which is a rotation up to a factor. Block b then gives the margins H G_b y with a
-    diagonal G_b of independent normal numbers, folded to the first M rows of H. Hash k of table l is one row
-    of a block of its own for each k.
+    With the Hadamard matrix H of order D (a power of two, at least 64), a row x is transformed to
+    y = H S2 H S1 x (random signs S1, S2), which is a rotation up to a factor. Block b then yields the margins
+    H G_b y with a diagonal G_b of independent normal numbers, restricted to the first M rows of H. There is a
+    separate block for each k, and hash k of table l is one row of it.
 
     One margin is sum_i (+-g_i) y_i, so it is exactly that of a Gaussian direction; the K margins of a code
     come from K independent diagonals, so they are exactly independent. Margins of different tables share
     diagonals: their correlation, for given signs, is the Walsh transform of y_i^2 over its sum, about sqrt(2
-    / D) where the signs have spread the row; the permutations of each block keep two tables from sharing it
-    in all K hashes.
+    / D) where the signs spread the row evenly. A random permutation of each block makes it unlikely that two
+    tables are correlated in all K hashes.
     """
 
     LARGEST = 2**16
+    kind: ClassVar[str] = "hadamard"
 
     def __init__(self, dim: int, n_hashes: int, n_tables: int, seed: int) -> None:
         self.dim, self.n_hashes, self.n_tables = dim, n_hashes, n_tables
@@ -126,11 +180,23 @@ class Hadamard:
         return out
 
     def deviation(self, norms: Float64) -> Float64:
-        """Each of the two unnormalised transforms that spread a row makes it sqrt(D) times as long."""
+        """Each of the two unnormalised transforms of a row multiplies its norm by sqrt(D)."""
         return self.size * norms
 
+    def state(self, dim: int) -> Any:
+        """An ``lsh_hadamard_state``."""
+        shape = {"dim": dim, "n_hashes": self.n_hashes, "n_tables": self.n_tables}
+        state = ffi.new("lsh_hadamard_state *", {"shape": shape})
+        state.size, state.outputs, state.groups = self.size, self.outputs, self.groups
+        state.first_signs = pointer("float *", self.first_signs)
+        state.second_signs = pointer("float *", self.second_signs)
+        state.diagonals = pointer("float *", self.diagonals)
+        state.permutations = pointer("int32_t *", self.permutations)
+        state.tables = pointer("int32_t *", self.inverses)
+        return state
+
     def _fold(self, scaled: Float32) -> Float32:
-        """Columns i, i + M, i + 2M, ... added in this order: what the first M rows of H see."""
+        """Columns i, i + M, i + 2M, ... added in this order: the first M rows of H need no more."""
         folded = scaled[:, : self.outputs].copy()
         for start in range(self.outputs, self.size, self.outputs):
             folded += scaled[:, start : start + self.outputs]
@@ -149,7 +215,9 @@ def _transform(rows: Float32) -> Float32:
 
 
 class DenseMatrix:
-    """Directions of independent normal numbers: a (dim, K L) matrix, exact and independent throughout."""
+    """Directions of independent normal numbers, a (dim, K L) matrix: all margins are independent."""
+
+    kind: ClassVar[str] = "matrix"
 
     def __init__(self, dim: int, n_hashes: int, n_tables: int, seed: int) -> None:
         self.n_hashes, self.n_tables = n_hashes, n_tables
@@ -172,16 +240,23 @@ class DenseMatrix:
         return out.reshape(-1, self.n_hashes, self.n_tables)
 
     def deviation(self, norms: Float64) -> Float64:
-        """A sum of normal numbers times coordinates."""
+        """A margin is a sum of normal numbers times coordinates."""
         return norms
+
+    def state(self, dim: int) -> Any:
+        """An ``lsh_matrix_state``."""
+        shape = {"dim": dim, "n_hashes": self.n_hashes, "n_tables": self.n_tables}
+        return ffi.new("lsh_matrix_state *", {"shape": shape, "matrix": pointer("float *", self.matrix)})
 
 
 class SparseMatrix:
-    """Directions with entries +1, -1 and 0, each with a sign of its own (Li, Hastie & Church, KDD 2006).
+    """Directions with entries +1, -1 and 0, each sign drawn independently (Li, Hastie & Church, KDD 2006).
 
-    Kept as one list of (margin, sign) a column, so that a column costs ``density K L`` additions, of 4 bytes
-    each.
+    Stored as a list of (margin, sign) for each column, 4 bytes an entry; a column takes ``density K L``
+    additions.
     """
+
+    kind: ClassVar[str] = "lists"
 
     def __init__(self, dim: int, n_hashes: int, n_tables: int, seed: int, density: float) -> None:
         self.n_hashes, self.n_tables = n_hashes, n_tables
@@ -216,12 +291,19 @@ class SparseMatrix:
         return out.reshape(-1, self.n_hashes, self.n_tables)
 
     def deviation(self, norms: Float64) -> Float64:
-        """Margins are not normal numbers: what the query's say of another row's has no simple law."""
+        """Not supported: margins are not normally distributed."""
         raise UnsupportedError('projection "sparse" has no law of its probes; "hadamard" and "gaussian" have')
+
+    def state(self, dim: int) -> Any:
+        """An ``lsh_lists_state``."""
+        shape = {"dim": dim, "n_hashes": self.n_hashes, "n_tables": self.n_tables}
+        state = ffi.new("lsh_lists_state *", {"shape": shape})
+        state.indptr, state.entries = pointer("int64_t *", self.indptr), pointer("uint32_t *", self.entries)
+        return state
 
 
 def _columns_in_order(x: Rows) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], Float32]]:
-    """(rows, columns, values) of the rows' first entries, then of their second ones, and so on."""
+    """(rows, columns, values) of the rows' first entries, then of their second entries, and so on."""
     csr: Any = sp.csr_array(x)
     counts = np.diff(csr.indptr)
     for place in range(counts.max(initial=0)):
@@ -231,7 +313,7 @@ def _columns_in_order(x: Rows) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDAr
 
 
 def _bernoulli_places(seed: int, cells: int, density: float) -> npt.NDArray[np.int64]:
-    """The cells, ascending, that independent draws of probability ``density`` choose: by gaps, geometric."""
+    """The cells, ascending, chosen independently with probability ``density``: by geometric gaps."""
     chosen, last, stream = [], -1, _GAPS << 32
     while last < cells:
         count = max(1024, int((cells - last) * density * 1.05))

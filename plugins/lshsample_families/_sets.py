@@ -1,4 +1,4 @@
-"""Rows as sets of columns, and weighted ones; Jaccard similarities of both."""
+"""Rows as sets and weighted sets of columns, and their Jaccard similarities."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample.plugin import ArgumentError, FamilySpec, Floats, Rows, integer, number, one_of
+from lshsample_families._kernels import lib
 
-__all__ = ["SetSpec", "entries", "jaccard", "sets_of", "weighted_jaccard"]
+__all__ = ["SetSpec", "entries", "jaccard", "set_rule", "sets_of", "weighted_jaccard"]
 
 Columns = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float32]
@@ -19,18 +20,18 @@ Values = npt.NDArray[np.float32]
 
 @attrs.frozen(kw_only=True)
 class SetSpec(FamilySpec):
-    """How rows are taken as sets of columns.
+    """How a row defines a set of columns.
 
     Attributes
     ----------
     sets : str
-        ``"nonzero"``: the columns of values that are not zero. ``"threshold"``: of values above
-        ``threshold``. ``"top"``: of the ``set_size`` largest positive values (all, if there are fewer; of
-        equal values those of smaller columns).
+        ``"nonzero"``: the columns of nonzero values. ``"threshold"``: of values above ``threshold``.
+        ``"top"``: of the ``set_size`` largest positive values, or all of them if there are fewer; of equal
+        values, the smaller columns.
     threshold : float
-        Of ``"threshold"``; not negative, so that values which are not stored never belong.
+        For ``"threshold"``; at least 0, so that values that a sparse row does not store are no elements.
     set_size : int
-        Of ``"top"``.
+        For ``"top"``.
     """
 
     sets: str = attrs.field(default="nonzero", validator=one_of("nonzero", "threshold", "top"))
@@ -43,7 +44,7 @@ class SetSpec(FamilySpec):
 
 
 def entries(rows: Rows) -> Iterator[tuple[Columns, Values]]:
-    """(columns ascending, values) of each row's entries that are not zero."""
+    """(columns ascending, values) of each row's nonzero entries."""
     for i in range(rows.shape[0]):
         if isinstance(rows, np.ndarray):
             columns = np.flatnonzero(rows[i])
@@ -66,6 +67,13 @@ def sets_of(rows: Rows, spec: SetSpec) -> Iterator[Columns]:
             yield columns[np.argsort(-values, kind="stable")[: spec.set_size]]
 
 
+def set_rule(spec: SetSpec, seed: int) -> dict[str, Any]:
+    """The fields of an ``lsh_set_rule``: how kernels read rows as sets; ``seed`` is that of the words."""
+    kinds = {"nonzero": lib.LSH_SET_NONZERO, "threshold": lib.LSH_SET_ABOVE, "top": lib.LSH_SET_TOP}
+    size = min(spec.set_size, spec.dim) if spec.sets == "top" else 0
+    return {"kind": kinds[spec.sets], "seed": seed, "size": size, "threshold": spec.threshold}
+
+
 def jaccard(q: Rows, x: Rows, spec: SetSpec) -> Floats:
     """Jaccard similarities (n,) of the sets of pairs of rows; 1 for two empty sets."""
     pairs = zip(sets_of(q, spec), sets_of(x, spec), strict=True)
@@ -77,10 +85,8 @@ def jaccard(q: Rows, x: Rows, spec: SetSpec) -> Floats:
 def weighted_jaccard(q: Rows, x: Rows) -> Floats:
     """Weighted Jaccard similarities (n,) of pairs of rows: sums of minima over sums of maxima.
 
-    Two rows of zeros have 1.
-
-    Of negative values the magnitudes count, in coordinates of their own (Li, KDD 2017), so that for values of
-    one sign it is the ordinary one.
+    It is 1 for two rows of zeros. The magnitudes of negative values are the weights of separate coordinates
+    (Li, KDD 2017), so it is the ordinary similarity for rows of one sign.
     """
     out = np.ones(q.shape[0])
     for i, pair in enumerate(zip(entries(q), entries(x), strict=True)):

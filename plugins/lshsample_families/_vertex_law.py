@@ -1,4 +1,4 @@
-"""The law of cross-polytope's probes, given the query."""
+"""The probability that cross-polytope's probes find a row, conditional on the query's projections."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from lshsample.plugin import Codes, Floats
 
 __all__ = ["vertices_probability"]
 
-#: Gauss-Legendre nodes, and standard deviations around the largest coordinate that they spread over.
+#: Gauss-Legendre nodes, and the standard deviations around the largest coordinate that they cover.
 _NODES, _REACH = np.polynomial.legendre.leggauss(64), 9.0
-#: Values of an integrand that are held at once.
+#: Values of the integrands per block.
 _BLOCK = 1 << 22
 
 
 def vertices_probability(z: Floats, cosine: Floats, vertices: Codes) -> Floats:
-    """Probability that rows have certain vertices, given the query's coordinates.
+    """Probability that rows have given vertices, conditional on the query's coordinates.
 
     Parameters
     ----------
@@ -35,8 +35,9 @@ def vertices_probability(z: Floats, cosine: Floats, vertices: Codes) -> Floats:
     -----
     A row at angle theta has the coordinates z_j cos(theta) + g_j sin(theta) with independent standard normal
     g_j. It has the vertex i where that coordinate is t > 0 and all others lie within t: its probability is
-    the integral over t of the one's density times the others' probabilities. All integrands vanish but around
-    the largest |z_j cos(theta)|, in units of sin(theta). Cost: O(n L K (D + P)) times 64 nodes.
+    the integral over t of the density of coordinate i times the others' probabilities. The integrands are
+    negligible except around the largest |z_j cos(theta)|, in units of sin(theta). Cost: O(n L K (D + P))
+    times 64 nodes.
     """
     per_row = z.size * len(_NODES[0]) + vertices.size * len(_NODES[0])
     step = max(1, _BLOCK // per_row)
@@ -46,7 +47,7 @@ def vertices_probability(z: Floats, cosine: Floats, vertices: Codes) -> Floats:
 
 def _block(z: Floats, cosine: Floats, vertices: Codes) -> Floats:
     c = cosine[:, None, None]
-    # Rows of the query's own direction differ from it by less than its coordinates do from each other.
+    # A lower limit, for rows in the direction of the query.
     s = np.maximum(np.sqrt((1 - c) * (1 + c)), 1e-14)
     means = (c / s)[..., None] * z
     largest = np.abs(means).max(axis=3)

@@ -1,4 +1,4 @@
-"""Cross-polytope hashing: which vertex of a randomly turned cross-polytope is nearest to a row."""
+"""Cross-polytope hashing: the vertex of a randomly rotated cross-polytope that is nearest to a row."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ import numpy.typing as npt
 from scipy.special import ndtr, owens_t
 
 from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows, integer, one_of
+from lshsample_families import _native
+from lshsample_families._kernels import ffi, lib
 from lshsample_families._probing import best_codes, digits
-from lshsample_families._projecting import ProjectingSpec, draw_projection, vertex_kernel
-from lshsample_families._projections import Projection, claims_of, standard_margins
+from lshsample_families._projections import (
+    ProjectingSpec,
+    Projection,
+    claims_of,
+    draw_projection,
+    standard_margins,
+)
 from lshsample_families._vertex_law import vertices_probability
 
 __all__ = ["CrossPolytope", "CrossPolytopeSpec"]
@@ -27,8 +34,8 @@ class CrossPolytopeSpec(ProjectingSpec):
     Attributes
     ----------
     dimension : int
-        Dimension of the cross-polytope, D: a power of two from 2 to 256. It has 2 D vertices, so a hash has 1
-        + log2 D bits.
+        Dimension of the cross-polytope, D: a power of two from 2 to 256. It has 2 D vertices, so a hash has
+        1 + log2 D bits.
     """
 
     n_hashes: int = attrs.field(default=2, validator=integer(1, 16))
@@ -38,8 +45,8 @@ class CrossPolytopeSpec(ProjectingSpec):
 class CrossPolytope(HashFamily):
     """Cross-polytope hashing (Andoni, Indyk, Laarhoven, Razenshteyn & Schmidt, NIPS 2015, arXiv 1509.02897).
 
-    A hash takes D random normal projections of a row and gives the one of largest magnitude, with its sign:
-    the nearest vertex of a randomly turned cross-polytope. A row of zeros has the code 0.
+    A hash is the index of the largest in magnitude of D random normal projections of the row, with its sign:
+    the nearest vertex of a randomly rotated cross-polytope. A row of zeros has the code 0.
 
     Parameters
     ----------
@@ -55,11 +62,11 @@ class CrossPolytope(HashFamily):
     at 65 angles, and interpolated by a polynomial of the angle (error below 2e-6). With D = 2 it is (1 -
     theta/pi)^2; with D large, D^(-tan^2(theta/2)) up to factors that grow slower than powers of D.
 
-    The law, and p^K, hold exactly with "hadamard" and "gaussian", whose K L D directions are normal; with
-    "hadamard" every projection of a hash, and every hash of a code, has random numbers of its own, which only
-    tables share. With "sparse" they hold for rows of many entries of like size.
+    This, and p^K for a code, is exact with "hadamard" and "gaussian", whose K L D directions are normal. With
+    "hadamard" the projections of a code are independent; only different tables share random numbers. With
+    "sparse" it holds for rows of many entries of similar size.
 
-    Cost: as SimHash's with K D hashes in a code, and K L D comparisons.
+    Cost: that of SimHash with K D hashes in a code, and K L D comparisons.
 
     Examples
     --------
@@ -83,7 +90,7 @@ class CrossPolytope(HashFamily):
         return draw_projection(self.spec, self.n_hashes * self.spec.dimension)
 
     def margins(self, x: Rows) -> npt.NDArray[np.float32]:
-        """Projections (n, K, D, L) of rows, each row's up to a positive factor of its own."""
+        """Projections (n, K, D, L) of rows, up to a positive factor for each row."""
         shape = x.shape[0], self.n_hashes, self.spec.dimension, self.n_tables
         return self._projection.margins(x).reshape(shape)
 
@@ -101,10 +108,10 @@ class CrossPolytope(HashFamily):
         return codes
 
     def probe(self, q: Rows, n_probes: int) -> Codes:
-        """Codes (n, n_tables, n_probes) of the vertices around each row's own, the nearest first.
+        """Codes (n, n_tables, n_probes) of the nearest vertices of each row, in ascending order of cost.
 
-        Near is a code when the differences between the largest projection and those of its vertices have a
-        small sum of squares over its hashes: the next largest coordinates come first (Andoni et al., 2015).
+        The cost of a code is the sum over its hashes of the squared difference between the largest projection
+        and that of the vertex, so the next largest coordinates come first (Andoni et al., 2015).
         """
         codes = np.empty((q.shape[0], self.n_tables, n_probes), np.uint32)
         values = 2 * self.spec.dimension
@@ -121,7 +128,7 @@ class CrossPolytope(HashFamily):
         return codes
 
     def probe_probability(self, q: Rows, x: Rows, n_probes: int) -> Floats:
-        """Probability (n, n_tables) that a table's probes of one query find rows, given the query's margins.
+        """Probability (n, n_tables) that a query's probes find rows, conditional on the query's margins.
 
         Parameters
         ----------
@@ -144,10 +151,10 @@ class CrossPolytope(HashFamily):
         Notes
         -----
         Given the query's margins z_j of a hash, in standard deviations, a row at angle theta has the margins
-        z_j cos(theta) + g_j sin(theta) with independent standard normal g_j, and a vertex with the
-        probability that one integral gives (64 nodes, error below 1e-7). A probe finds the row with the
-        product over its hashes, and the probes of a table exclude each other. Exact for each table; tables
-        are independent with "gaussian", and nearly so with "hadamard". Cost: O(n L K (D + P)) times 64.
+        z_j cos(theta) + g_j sin(theta) with independent standard normal g_j. The probability of a vertex is
+        one integral (64 nodes, error below 1e-7). A probe finds the row with the product over its hashes,
+        and the probes of a table are mutually exclusive. Exact for each table; tables are independent with
+        "gaussian", and nearly so with "hadamard". Cost: O(n L K (D + P)) times 64.
         """
         cosine = np.clip(self.similarity_of(q[np.zeros(x.shape[0], np.intp)], x), -1, 1)
         z = standard_margins(self._projection, q).reshape(self.n_hashes, self.spec.dimension, self.n_tables)
@@ -156,11 +163,23 @@ class CrossPolytope(HashFamily):
         return np.asarray(np.minimum(chances.prod(axis=2).sum(axis=2), 1.0))
 
     def native(self) -> NativeKernel:
-        """The compiled kernel of the projection, for the instruction set in use."""
-        return vertex_kernel(self.spec, self._projection, self.spec.dimension, self.bits_per_hash)
+        """The compiled kernel over the projection, for the instruction set in use."""
+        projection = self._projection
+        shape = self.n_hashes, self.n_tables, self.spec.dimension, self.bits_per_hash
+        state = ffi.new("lsh_vertex_state *", shape)
+        projected = projection.state(self.dim)
+        setattr(state, projection.kind, projected)
+        return _native.kernel(
+            state,
+            _native.function(f"vertex_{projection.kind}"),
+            _native.function(f"vertex_{projection.kind}_probe"),
+            lib.lsh_vertex_scratch(state),
+            projected,
+            projection,
+        )
 
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
-        """Probability that a hash agrees at a cosine, from the table of the dimension."""
+        """Probability that a hash agrees at a cosine, interpolated from the table of the dimension."""
         angles = np.arccos(np.clip(np.asarray(similarity, np.float64), -1, 1))
         nodes, values, weights = _table(self.spec.dimension)
         return np.clip(_interpolated(angles, nodes, values, weights), 0, 1)
@@ -172,7 +191,7 @@ _N_ANGLES = 65
 
 @cache
 def _table(dimension: int) -> tuple[Floats, Floats, Floats]:
-    """(angles, law at them, barycentric weights) of a dimension."""
+    """(angles, collision probabilities, barycentric weights) of a dimension."""
     steps = np.arange(_N_ANGLES)
     angles = np.pi / 2 * (1 - np.cos(np.pi * steps / (_N_ANGLES - 1)))
     values = np.array([1.0, *(_law_at(angle, dimension) for angle in angles[1:-1]), 0.0])
@@ -191,8 +210,9 @@ def _interpolated(x: Floats, nodes: Floats, values: Floats, weights: Floats) -> 
 
 
 def _law_at(angle: float, dimension: int) -> float:
-    """The law at an angle inside (0, pi), by Gauss-Legendre quadrature over s = (u+v) / 2 cos, t = (v-u) / 2
-    sin.
+    """The collision probability at an angle inside (0, pi).
+
+    By Gauss-Legendre quadrature over s = (u + v) / 2 cos, t = (v - u) / 2 sin.
 
     With the half angle's cosine and sine, s and t are independent standard normal numbers, and u, v > 0 means
     |t| tan < s; the integrand is even in t.

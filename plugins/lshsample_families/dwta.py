@@ -1,8 +1,7 @@
-"""DWTA, densified winner-take-all: which of a few random coordinates is the largest."""
+"""DWTA, densified winner-take-all: the index of the largest of a few random coordinates."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 
 import attrs
@@ -21,17 +20,19 @@ from lshsample.plugin import (
     integer,
     one_of,
 )
-from lshsample_families import _draws
-from lshsample_families._native import dwta_kernel
+from lshsample_families import _draws, _native
+from lshsample_families._kernels import ffi, lib
+from lshsample_families._mixing import words_of_columns
 from lshsample_families._probing import best_codes, by_cost, digits
+from lshsample_families._sets import entries
 
-__all__ = ["DWTA", "DWTASpec", "Windows", "probe_windows", "rank_agreement"]
+__all__ = ["DWTA", "DWTASpec", "Windows", "log_choose", "probe_windows", "rank_agreement", "window_kernel"]
 
 Float32 = npt.NDArray[np.float32]
 Entries = tuple[npt.NDArray[np.integer], Float32]
 
 _COLUMNS, _SEEDS = 11, 12
-#: Above so many columns, a row's entries look up their windows instead of windows looking up entries.
+#: For more columns, kernels look up the windows of a row's entries instead of the entries of each window.
 _FEW_COLUMNS = 1024
 
 
@@ -42,8 +43,8 @@ class DWTASpec(FamilySpec):
     Attributes
     ----------
     window : int
-        Coordinates that one hash compares, m: a power of two from 2 to 256, at most ``dim``. A hash has
-        log2 m bits.
+        Number of coordinates that one hash compares, m: a power of two from 2 to 256, at most ``dim``. A hash
+        has log2 m bits.
     """
 
     n_hashes: int = attrs.field(default=4, validator=integer(1, 16))
@@ -55,7 +56,7 @@ class DWTASpec(FamilySpec):
 
 
 class Windows:
-    """The drawn windows of a spec, and the seeds of empty ones; hash k of table t has number t K + k."""
+    """The random windows of a spec, and a seed for each; hash k of table t has number t K + k."""
 
     def __init__(self, spec: DWTASpec) -> None:
         count = spec.n_hashes * spec.n_tables
@@ -83,8 +84,7 @@ def _distinct_columns(seed: int, count: int, size: int, dim: int) -> npt.NDArray
     columns = np.empty((count, size), np.int64)
     wanted, stream = np.arange(count), _COLUMNS << 32
     while len(wanted):
-        # A row with a repetition is drawn again as a whole, so that every ordered choice stays equally
-        # likely.
+        # A row with a repetition is drawn again completely, so that every ordered choice is equally likely.
         columns[wanted] = _draws.integers(seed, stream, len(wanted) * size, dim).reshape(-1, size)
         ordered = np.sort(columns[wanted], axis=1)
         wanted, stream = wanted[(ordered[:, 1:] == ordered[:, :-1]).any(axis=1)], stream + 1
@@ -94,11 +94,11 @@ def _distinct_columns(seed: int, count: int, size: int, dim: int) -> npt.NDArray
 class DWTA(HashFamily):
     """Densified winner-take-all (Yagnik et al., ICCV 2011; Chen & Shrivastava, UAI 2018).
 
-    A hash draws a window of m distinct coordinates in random order, and gives the position, log2 m bits, of
-    the largest value in it; of equal values the first in the window wins. Zeros are no values: they are
-    passed over, in dense rows as in sparse ones. A window that holds nothing but zeros is *empty*: then the
-    row's nonzero coordinate that comes first in a random order of all coordinates, of that hash's own, gives
-    a position that was drawn for it. A row of zeros has the code 0.
+    A hash has a window of m distinct random coordinates in random order. It is the position, log2 m bits, of
+    the largest value in the window; of equal values, the first in the window wins. Zeros are ignored, in
+    dense rows as in sparse ones. If a window contains zeros only, it is *empty*: then the hash is a random
+    position that belongs to the row's first nonzero coordinate in another random order of all coordinates,
+    which is independent for each hash. A row of zeros has the code 0.
 
     Parameters
     ----------
@@ -107,14 +107,14 @@ class DWTA(HashFamily):
 
     Notes
     -----
-    Every hash has a window and an order of its own, so the hashes of a code are independent, tables too, and
-    p^K is exact for every pair of rows. (With windows cut from shared permutations, and empty ones filled
-    from their neighbours, as often published, it is not.) The law is a function of the ranks of the pair's
-    coordinates: :meth:`similarity_of` computes the probability of one hash from them, see
-    :func:`rank_agreement`, and :meth:`collision_probability` is the identity.
+    Windows and orders are drawn independently for every hash, so the hashes of a code and the tables are
+    independent, and p^K is exact for every pair of rows. (With windows cut from shared permutations, and
+    empty windows filled from their neighbours, as often published, it is not.) The collision probability is
+    a function of the ranks of both rows' coordinates: :meth:`similarity_of` computes it
+    (:func:`rank_agreement`), and :meth:`collision_probability` is the identity.
 
-    Cost of a row with n entries of d columns: K L m comparisons (up to 1,024 columns), or n K L m / d lookups
-    (more); and n steps for each empty window, of which there are about K L exp(-m n / d).
+    Cost of a row of d columns with n nonzero entries: K L m comparisons for up to 1,024 columns, n K L m / d
+    lookups for more; and n steps for each empty window, of which there are about K L exp(-m n / d).
 
     Examples
     --------
@@ -161,38 +161,36 @@ class DWTA(HashFamily):
         return codes
 
     def _borrowed(self, columns: npt.NDArray[np.int64], seed: np.uint32) -> int:
-        """The position of an empty window: that of the column of least random rank."""
+        """The position of an empty window: that of the column with the smallest random rank."""
         if not len(columns):
             return 0
-        ranks = _mix(columns.astype(np.uint32) * np.uint32(0x9E3779B1) ^ seed)
-        return int(ranks.min()) & (self.spec.window - 1)
+        return int(words_of_columns(columns, int(seed)).min()) & (self.spec.window - 1)
 
     def probe(self, q: Rows, n_probes: int) -> Codes:
-        """Codes (n, n_tables, n_probes) with other winners than each row's own, the closest first.
+        """Codes (n, n_tables, n_probes) for other winners of the windows, in ascending order of cost.
 
-        Close is a code when the differences between the largest value of a window and that of the winner that
-        the code stands for have a small sum of squares over its hashes: second largest values come first.
-        Zeros, and all of an empty window, come last. There is no law of the probes:
-        :meth:`probe_probability` refuses.
+        The cost of a code is the sum over its hashes of the squared difference between the largest value in
+        the window and the value of the winner. Zeros, and all positions of an empty window, come last. The
+        probability that probes find a row is not known, so :meth:`probe_probability` is not supported.
         """
         return probe_windows(self, q, self._windows, n_probes, zeros=False)
 
     def native(self) -> NativeKernel:
         """The compiled kernel, for the instruction set in use."""
-        return dwta_kernel(self.spec, self._windows)
+        return window_kernel("dwta", self.spec, self._windows)
 
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
-        """The similarity itself, from 0 to 1: :meth:`similarity_of` gives the probability of one hash."""
+        """The similarity itself, from 0 to 1: :meth:`similarity_of` is the probability of one hash."""
         return np.clip(np.asarray(similarity, np.float64), 0, 1)
 
     def similarity_of(self, q: Rows, x: Rows) -> Floats:
         """:func:`rank_agreement` of pairs of rows, ``q[i]`` with ``x[i]``: (n,) float64."""
-        pairs = zip(_nonzero_entries(q), _nonzero_entries(x), strict=True)
+        pairs = zip(entries(q), entries(x), strict=True)
         return np.array([rank_agreement(a, b, self.dim, self.spec.window) for a, b in pairs], np.float64)
 
 
 def probe_windows(family: HashFamily, q: Rows, windows: Windows, n_probes: int, *, zeros: bool) -> Codes:
-    """Probes of a family of windows; ``zeros`` says whether zeros are values."""
+    """Probes of a family of windows; ``zeros`` says whether zeros count as values."""
     size, n_hashes = windows.columns.shape[1], family.n_hashes
     codes = np.empty((q.shape[0], family.n_tables, n_probes), np.uint32)
     block = max(1, (1 << 20) // max(windows.columns.size, family.dim))
@@ -210,23 +208,19 @@ def probe_windows(family: HashFamily, q: Rows, windows: Windows, n_probes: int, 
     return codes
 
 
-def _mix(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """MurmurHash3's finaliser, a bijection of 32-bit words."""
-    once = (words ^ words >> np.uint32(16)) * np.uint32(0x85EBCA6B)
-    twice = (once ^ once >> np.uint32(13)) * np.uint32(0xC2B2AE35)
-    return np.asarray(twice ^ twice >> np.uint32(16), dtype=np.uint32)
-
-
-def _nonzero_entries(rows: Rows) -> Iterator[Entries]:
-    """(columns, values) of each row's entries that are not zero."""
-    for i in range(rows.shape[0]):
-        if isinstance(rows, np.ndarray):
-            columns = np.flatnonzero(rows[i])
-            yield columns, rows[i, columns]
-        else:
-            span = slice(rows.indptr[i], rows.indptr[i + 1])
-            kept = rows.data[span] != 0
-            yield rows.indices[span][kept], rows.data[span][kept]
+def window_kernel(family: str, spec: DWTASpec, windows: Windows) -> NativeKernel:
+    """The kernel of ``"dwta"`` or ``"wta"``: over windows for few columns, over columns' windows for many."""
+    state = ffi.new("lsh_dwta_state *")
+    state.dim, state.n_hashes, state.n_tables = spec.dim, spec.n_hashes, spec.n_tables
+    state.window = spec.window
+    state.windows = _native.pointer("int32_t *", windows.columns)
+    state.seeds = _native.pointer("uint32_t *", windows.seeds)
+    by_column = windows.by_column
+    if by_column is not None:
+        state.indptr = _native.pointer("int64_t *", by_column[0])
+        state.entries = _native.pointer("uint32_t *", by_column[1])
+    address = _native.function(f"{family}_{'windows' if by_column is None else 'lists'}")
+    return _native.kernel(state, address, 0, lib.lsh_dwta_scratch(state), windows, by_column)
 
 
 def rank_agreement(q_entries: Entries, x_entries: Entries, dim: int, window: int) -> float:
@@ -242,16 +236,16 @@ def rank_agreement(q_entries: Entries, x_entries: Entries, dim: int, window: int
     Returns
     -------
     float
-        The sum of three cases. Both windows filled: for each coordinate i, the chance that it is in the
-        window and wins in both rows, sum_t C(R_i, m-1-t) C(T_i, t) / ((t + 1) C(d, m)), where R_i coordinates
-        are smaller than i in both rows and T_i more are not larger (they must come after i in the window);
-        without ties this is the formula of Yagnik et al. One window empty: 1/m. Both empty: J + (1 - J) / m
-        with the Jaccard similarity J of the supports (Broder 1997), as the first coordinate of a random order
-        is the same with probability J.
+        The sum of three cases. The window is empty for neither row: for each coordinate i, the probability
+        that it is in the window and wins in both rows, sum_t C(R_i, m-1-t) C(T_i, t) / ((t + 1) C(d, m)),
+        where R_i coordinates are smaller than i in both rows and T_i more are not larger (they must come
+        after i in the window); without ties this is the formula of Yagnik et al. It is empty for one row:
+        1/m. For both: J + (1 - J) / m with the Jaccard similarity J of the supports (Broder 1997), as the
+        first coordinate of a random order is the same with probability J.
 
     Notes
     -----
-    Cost: O(s^2) for s coordinates that are not zero in both rows.
+    Cost: O(s^2) for s coordinates that are nonzero in both rows.
     """
     (q_columns, q_values), (x_columns, x_values) = q_entries, x_entries
     union, places = np.unique(np.concatenate([q_columns, x_columns]), return_inverse=True)
@@ -263,17 +257,17 @@ def rank_agreement(q_entries: Entries, x_entries: Entries, dim: int, window: int
     not_larger = np.count_nonzero((q[:, None] <= q[shared]) & (x[:, None] <= x[shared]), axis=0)
     tied, lower = not_larger - lower - 1, lower + dim - len(union)
     t = np.arange(window)[:, None]
-    all_windows = _log_choose(dim, window)
-    wins = _log_choose(lower, window - 1 - t) + _log_choose(tied, t) - np.log(t + 1) - all_windows
+    all_windows = log_choose(dim, window)
+    wins = log_choose(lower, window - 1 - t) + log_choose(tied, t) - np.log(t + 1) - all_windows
     both_filled = np.exp(wins).sum()
     supports = np.array([len(q_columns), len(x_columns), len(union)])
-    empty_q, empty_x, empty = np.exp(_log_choose(dim - supports, window) - all_windows)
+    empty_q, empty_x, empty = np.exp(log_choose(dim - supports, window) - all_windows)
     jaccard = len(shared) / len(union) if len(union) else 1.0
     one_empty = empty_q + empty_x - 2 * empty
     return float(both_filled + one_empty / window + empty * (jaccard + (1 - jaccard) / window))
 
 
-def _log_choose(n: npt.ArrayLike, k: npt.ArrayLike) -> Floats:
+def log_choose(n: npt.ArrayLike, k: npt.ArrayLike) -> Floats:
     """log C(n, k); -inf where k > n."""
     n, k = np.asarray(n, np.float64), np.asarray(k, np.float64)
     fits = k <= n

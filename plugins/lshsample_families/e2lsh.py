@@ -1,4 +1,4 @@
-"""E2LSH, hashing by Euclidean distance: which bucket of a random line a row falls into."""
+"""E2LSH, hashing by Euclidean distance: the interval of a random line that a row is projected to."""
 
 from __future__ import annotations
 
@@ -10,16 +10,23 @@ import numpy.typing as npt
 from scipy.special import ndtr
 
 from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows, integer, number
-from lshsample_families import _draws
+from lshsample_families import _draws, _native
+from lshsample_families._kernels import ffi, lib
 from lshsample_families._probing import best_codes, digits
-from lshsample_families._projecting import ProjectingSpec, draw_projection, e2lsh_kernel
-from lshsample_families._projections import Hadamard, Projection, claims_of, row_scales
+from lshsample_families._projections import (
+    Hadamard,
+    ProjectingSpec,
+    Projection,
+    claims_of,
+    draw_projection,
+    row_scales,
+)
 
 __all__ = ["E2LSH", "E2LSHSpec"]
 
 _OFFSETS = 41
 _BLOCK = 1024
-#: Beyond so many buckets from the origin float32 margins tell none apart.
+#: Farther from the origin, in buckets, float32 margins are not accurate to one bucket.
 _LIMIT = 2.0**30
 
 
@@ -30,7 +37,7 @@ class E2LSHSpec(ProjectingSpec):
     Attributes
     ----------
     width : float
-        Width of a bucket, r, in the unit of the rows' distances.
+        Width of a bucket, r, in the same unit as distances.
     bits : int
         Bits of a hash, b: buckets are numbered modulo 2^b. K b is at most 32.
     """
@@ -44,8 +51,8 @@ class E2LSH(HashFamily):
 
     A hash is floor(a.x / r + u) modulo 2^b, with a normal direction a and u uniform in [0, 1). Two rows at
     distance c fall into the same bucket with probability 1 - 2 Phi(-r/c) - 2 (1 - exp(-r^2 / 2 c^2)) /
-    (sqrt(2 pi) r/c), and into buckets that only share a number with the probability that
-    :meth:`collision_probability` adds.
+    (sqrt(2 pi) r/c). :meth:`collision_probability` adds the probability of different buckets with the same
+    number modulo 2^b.
 
     Parameters
     ----------
@@ -54,17 +61,17 @@ class E2LSH(HashFamily):
 
     Notes
     -----
-    In units of r the rows' projections differ by D, normal with standard deviation c/r, and a uniform offset
-    puts them n buckets apart with probability E max(0, 1 - |D - n|). A hash agrees where n is a multiple of
-    2^b: the sum over those n is the law, which is exact and tends to 2^-b for far pairs. The formula above is
-    n = 0.
+    In units of r the rows' projections differ by D, normal with standard deviation c/r, and with a uniform
+    offset they are n buckets apart with probability E max(0, 1 - |D - n|). A hash agrees if n is a multiple
+    of 2^b: the collision probability is the sum over those n, which is exact and tends to 2^-b for distant
+    pairs. The formula above is the term n = 0.
 
-    The law, and p^K, hold exactly with "hadamard" and "gaussian"; tables are independent with "gaussian",
-    and share random numbers with "hadamard". With "sparse" they hold only for differences of many entries of
-    like size, and give no weights.
-    Margins are float32: rows longer than about 10^5 r are hashed by their rounding errors too.
+    It, and p^K for a code, is exact with "hadamard" and "gaussian"; tables are independent with "gaussian",
+    and share random numbers with "hadamard". With "sparse" it holds only if the difference of the rows has
+    many entries of similar size, so ``exact_law`` is False. Margins are float32: rounding errors matter for
+    rows of norm above about 10^5 r.
 
-    Cost: as SimHash with the same projection.
+    Cost: that of SimHash with the same projection.
 
     Examples
     --------
@@ -97,7 +104,7 @@ class E2LSH(HashFamily):
 
     @cached_property
     def _step(self) -> float:
-        """From margins of unscaled rows to widths of a bucket."""
+        """The factor from margins of unscaled rows to bucket widths."""
         projection = self._projection
         if isinstance(projection, Hadamard):
             return 1 / (projection.size * self.spec.width)
@@ -105,7 +112,7 @@ class E2LSH(HashFamily):
         return 1 / (spread * self.spec.width)
 
     def positions(self, x: Rows) -> Floats:
-        """Where rows fall on the lines, (n, K, L), in widths of a bucket; the bucket is the floor."""
+        """Positions of rows on the lines, (n, K, L), in bucket widths; the bucket is the floor."""
         margins = self._projection.margins(x).astype(np.float64)
         steps = self._step / row_scales(x).astype(np.float64)
         return np.clip(margins * steps[:, None, None] + self._offsets, -_LIMIT, _LIMIT)
@@ -121,10 +128,10 @@ class E2LSH(HashFamily):
         return codes
 
     def probe(self, q: Rows, n_probes: int) -> Codes:
-        """Codes (n, n_tables, n_probes) of the buckets around each row's own, the nearest first.
+        """Codes (n, n_tables, n_probes) of the buckets near each row, in ascending order of cost.
 
-        Near is a bucket when the squares of the distances that the row would have to go on its lines, to the
-        edges of that bucket's intervals, have a small sum (Lv et al., VLDB 2007).
+        The cost of a bucket is the sum over the hashes of the squared distance from the row's position to the
+        bucket's interval (Lv et al., VLDB 2007).
         """
         period, count = 2**self.spec.bits, min(n_probes, 2**self.spec.bits)
         codes = np.empty((q.shape[0], self.n_tables, n_probes), np.uint32)
@@ -133,7 +140,7 @@ class E2LSH(HashFamily):
             places = self.positions(q[start : start + _BLOCK]).transpose(0, 2, 1).reshape(-1, self.n_hashes)
             buckets = np.floor(places)
             within = (places - buckets)[..., None]
-            # The nearer neighbour, the farther one, and so outwards: 0, 1, -1, 2, ... or its mirror image.
+            # The nearer neighbour, the farther one, and so on: 0, 1, -1, 2, ... or its mirror image.
             steps = (rank + 1) // 2 * np.where(rank % 2, 1, -1) * np.where(within < 0.5, -1, 1)
             ways = np.where(steps > 0, steps - within, np.where(steps < 0, within - steps - 1, 0.0))
             values = (buckets[..., None].astype(np.int64) + steps & (period - 1)).astype(np.uint32)
@@ -142,7 +149,7 @@ class E2LSH(HashFamily):
         return codes
 
     def probe_probability(self, q: Rows, x: Rows, n_probes: int) -> Floats:
-        """Probability (n, n_tables) that a table's probes of one query find rows, given where it lies.
+        """Probability (n, n_tables) that a query's probes find rows, conditional on the query's positions.
 
         Parameters
         ----------
@@ -164,12 +171,13 @@ class E2LSH(HashFamily):
 
         Notes
         -----
-        The random offset makes the query's fraction f of its bucket tell nothing of the direction. So a row
-        at distance c lies N widths from the query, N normal with standard deviation s = c/r, and d buckets
-        further with probability Phi((d + 1 - f)/s) - Phi((d - f)/s); numbers are modulo 2^b, so all d that
-        differ by multiples of it add up. A probe finds the row with the product over its hashes, and the
-        probes of a table exclude each other. Exact for each table; tables are independent with "gaussian",
-        and share random numbers with "hadamard". Cost: O(n L K P).
+        Because of the random offset, the query's position f inside its bucket is independent of the
+        direction. So a row at distance c is projected N widths from the query, N normal with standard
+        deviation s = c/r, and falls d buckets further with probability Phi((d + 1 - f)/s) - Phi((d - f)/s);
+        as numbers are modulo 2^b, the probabilities of all d that differ by multiples of 2^b are added. A
+        probe finds the row with the product over its hashes, and the probes of a table are mutually
+        exclusive. Exact for each table; tables are independent with "gaussian", and share random numbers
+        with "hadamard". Cost: O(n L K P).
         """
         if self.spec.projection == "sparse":
             return super().probe_probability(q, x, n_probes)
@@ -188,11 +196,25 @@ class E2LSH(HashFamily):
         return np.minimum(out, 1.0)
 
     def native(self) -> NativeKernel:
-        """The compiled kernel of the projection, for the instruction set in use."""
-        return e2lsh_kernel(self.spec, self._projection, self._step, self._offsets, self.spec.bits)
+        """The compiled kernel over the projection, for the instruction set in use."""
+        projection, offsets = self._projection, self._offsets
+        shape = {"n_hashes": self.n_hashes, "n_tables": self.n_tables, "bits": self.spec.bits}
+        state = ffi.new("lsh_e2lsh_state *", shape)
+        state.step, state.offsets = self._step, _native.pointer("double *", offsets)
+        projected = projection.state(self.dim)
+        setattr(state, projection.kind, projected)
+        return _native.kernel(
+            state,
+            _native.function(f"e2lsh_{projection.kind}"),
+            _native.function(f"e2lsh_{projection.kind}_probe"),
+            lib.lsh_e2lsh_scratch(state),
+            offsets,
+            projected,
+            projection,
+        )
 
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
-        """Probability that a hash agrees at a *distance*, wrapped numbers included."""
+        """Probability that a hash agrees at a *distance*, bucket numbers being modulo 2^b."""
         given = np.asarray(similarity, np.float64)
         ratios, places = np.unique(np.minimum(np.abs(given), 1e200) / self.spec.width, return_inverse=True)
         law = _wrapped_law(ratios, 2**self.spec.bits)[places].reshape(given.shape)
@@ -202,15 +224,14 @@ class E2LSH(HashFamily):
 def _wrapped_law(ratios: Floats, period: int) -> Floats:
     """Sum over n = 0, +-P, +-2P, ... of E max(0, 1 - |s Z - n|) for standard deviations s."""
     total = _shared_bucket(ratios, 0)
-    # Above s = P the wrapped law is uniform to exp(-2 pi^2) in its first harmonic, and below it no more than
-    # eight periods matter.
+    # For s above P the sum is uniform to exp(-2 pi^2) in its first harmonic; below, eight periods suffice.
     for n in range(period, 9 * period, period):
         total += 2 * _shared_bucket(ratios, n)
     return np.where(ratios > period, _uniform(ratios, period), np.clip(total, 0, 1))
 
 
 def _uniform(ratios: Floats, period: int) -> Floats:
-    """The law of wide spreads by Poisson summation: 1/P and its first harmonic."""
+    """The sum for large s, by Poisson summation: 1/P and its first harmonic."""
     harmonic = 2 * np.sinc(1 / period) ** 2 * np.exp(-2 * (np.pi * np.minimum(ratios, 1e6) / period) ** 2)
     return np.asarray((1 + harmonic) / period)
 
@@ -224,11 +245,11 @@ def _shared_bucket(s: Floats, n: int) -> Floats:
 
     def g(t: float) -> Floats:
         density = np.exp(-np.minimum((t / safe) ** 2, 1400) / 2) / np.sqrt(2 * np.pi)
-        # By the complement, which is small: t itself cancels in the second difference.
+        # By the complement, which is small; the term t cancels in the second difference.
         return np.asarray(safe * density - t * ndtr(-t / safe))
 
     value = g(n + 1) - 2 * g(n) + (g(n - 1) if n else g(1) + 1)
-    # For wide spreads, where the difference cancels, the density times the width of 1.
+    # For large s, where the second difference loses its digits: the density times the width 1.
     wide = np.exp(-np.minimum((n / safe) ** 2, 1400) / 2) / (safe * np.sqrt(2 * np.pi))
     value = np.where(s > 1000, wide, np.maximum(value, 0))
     return np.where(s > 0, value, float(n == 0))
@@ -243,7 +264,7 @@ def _step_law(ratios: Floats, within: Floats, steps: Floats, period: int) -> Flo
     for turn in range(-turns, turns + 1):
         low = (steps + turn * period - within[..., None]) / s
         high = (steps + turn * period + 1 - within[..., None]) / s
-        # By the smaller tails, as the larger ones cancel.
+        # By the smaller tails: differences of the larger ones lose their digits.
         upper = low > 0
         chances += ndtr(np.where(upper, -low, high)) - ndtr(np.where(upper, -high, low))
     chances[ratios > period] = 1 / period

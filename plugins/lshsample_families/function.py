@@ -1,4 +1,4 @@
-"""The user's own hash function as a family: a Python function, a compiled numba function or a C function."""
+"""A custom hash function as a family: a Python function, a compiled numba function or a C function."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class NativeFunction:
     Attributes
     ----------
     function : cffi function pointer or numba cfunc
-        The function; another signature is refused. A bare address is refused too, as it says nothing of its
-        signature: ``ffi.cast("int32_t(*)(...)", address)`` does.
-    state : array or bytes, optional
-        Read-only memory whose address is handed to the function; kept alive here.
+        The function; another signature is refused. A bare address is refused too, because it has no
+        signature; ``ffi.cast("int32_t(*)(...)", address)`` has one.
+    state : array, optional
+        Read-only memory whose address the function is called with; this object keeps it alive.
     scratch_bytes : int
-        Scratch that the function wants per thread.
+        Scratch memory per thread.
     keepalive : object
-        Whatever else must outlive the function: its library.
+        Anything else that must live as long as the function, such as its library.
 
     Raises
     ------
@@ -67,12 +67,12 @@ class NativeFunction:
         object.__setattr__(self, "address", checked_address(self.function))
 
     def kernel(self) -> NativeKernel:
-        """The function as the core calls it."""
+        """The function as a compiled kernel."""
         return own_kernel(self.address, self.state, self.scratch_bytes, self)
 
 
 def _by_path(path: str, argument: str) -> Any:
-    """What a path names in a module that is imported already: paths come from files, and run no code."""
+    """The object at an import path; its module must be imported already, since paths may come from files."""
     module, colon, name = path.partition(":")
     if not colon or not module or not name:
         raise ArgumentError(argument, repr(path), '"module:function"')
@@ -80,7 +80,7 @@ def _by_path(path: str, argument: str) -> Any:
         raise ArgumentError(
             argument,
             repr(path),
-            f"a function of a module that is imported already: lshsample never imports code that a file "
+            "a function of a module that is already imported: lshsample never imports code that a file "
             f"names; if you trust it, import {module} first",
         )
     found: Any = sys.modules[module]
@@ -88,15 +88,15 @@ def _by_path(path: str, argument: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError as error:
-            raise ArgumentError(argument, repr(path), f"a function that is there ({error})") from error
+            raise ArgumentError(argument, repr(path), f"an existing function ({error})") from error
     home = getattr(found, "__module__", None) if isinstance(found, _FUNCTIONS) else module
     if any(str(owner).partition(".")[0] in sys.stdlib_module_names for owner in (module, home)):
-        raise ArgumentError(argument, repr(path), "a function of your own, none of Python's library")
+        raise ArgumentError(argument, repr(path), "a custom function, not one of Python's standard library")
     return found
 
 
 def _path_or_function(value: Any, field: attrs.Attribute[Any]) -> Any:
-    """The import path of a function that has one, so that the spec is plain data; others as they are."""
+    """The import path of a function that has one, so that the spec is plain data; others are unchanged."""
     if value is None or isinstance(value, (str, NativeFunction)):
         return value
     if not callable(value):
@@ -124,18 +124,18 @@ class FunctionSpec(FamilySpec):
     Attributes
     ----------
     function : callable, NativeFunction or str
-        Hashes data rows: ``function(x, spec)`` gives (n, n_tables) uint32 codes. As text it is a
-        path, ``"module:function"``, in a module that is imported already: none is imported for it.
+        Hashes data rows: ``function(x, spec)`` returns (n, n_tables) uint32 codes. As text it is an import
+        path, ``"module:function"``, in a module that is already imported; no module is imported for it.
     query : callable, NativeFunction or str, optional
-        Hashes query rows, where they differ.
+        Hashes query rows, if queries are hashed differently.
     bits : int
         Bits of one hash; a code has ``n_hashes`` times as many.
     similarity : str
-        What the law is a function of: "cosine", "euclidean" or "inner_product".
+        The argument of ``law``: "cosine", "euclidean" or "inner_product".
     law : callable or str, optional
         ``law(similarity)``: the probability that one hash agrees. Without it the family has none.
     independent : bool
-        Whether the hashes of a code are independent, so that p**K is the law of a code.
+        Whether the hashes of a code are independent, so that a code agrees with probability p**K.
     """
 
     n_hashes: int = attrs.field(default=1, validator=integer(1, 32))
@@ -148,27 +148,27 @@ class FunctionSpec(FamilySpec):
 
 
 class FunctionFamily(HashFamily):
-    """Anything that maps rows to codes.
+    """Any function from rows to codes.
 
     Parameters
     ----------
     spec : FunctionSpec or function
-        The spec; or the function, with the options by name.
+        The spec; or the function, with the spec's other fields as keywords.
     **options
-        The spec's fields, with a function: ``dim`` (needed), ``n_tables``, ``bits``, ...
+        The spec's fields, with a function: ``dim`` (required), ``n_tables``, ``bits``, ...
 
     Notes
     -----
     A Python function is called with all rows at once, dense float32 or CSR, and the spec (for its seed and
-    shape). A :class:`NativeFunction` is called by the core in parallel blocks, without Python's lock. What
-    comes back is checked: shape, dtype, range. It must be a function of the row and the spec alone; the
-    conformance kit (``lshsample.testing``) checks that, and the law if there is one.
+    shape). A :class:`NativeFunction` is called by the core for blocks of rows in parallel, without Python's
+    global lock. The shape, dtype and range of the result are checked. It must depend on the row and the spec
+    alone; the conformance kit (``lshsample.testing``) checks this, and ``law`` if there is one.
 
-    The law is what the user says it is, and ``UnsupportedError`` where nothing is said; then samplers
-    go by the law given the tables, which is exact.
+    Without ``law``, the collision probability raises ``UnsupportedError``; samplers then compute inclusion
+    probabilities conditional on the tables, which are exact.
 
-    A family whose functions can be imported is saved by their import paths, and whoever opens it imports
-    their modules first. One over a lambda, a closure or a compiled function lives in its process.
+    Functions that can be imported are stored by import path; to open a stored family, import their modules
+    first. A family over a lambda, a closure or a compiled function cannot be stored.
 
     Examples
     --------
@@ -185,7 +185,7 @@ class FunctionFamily(HashFamily):
     """
 
     Spec = FunctionSpec
-    similarity = "that which the spec names"
+    similarity = "that of the spec"
     spec: FunctionSpec
 
     def __init__(self, spec: FunctionSpec | Callable[..., Any] | NativeFunction, **options: Any) -> None:
@@ -232,15 +232,15 @@ class FunctionFamily(HashFamily):
         return self._codes(self._query, q)
 
     def native(self) -> NativeKernel | None:
-        """The kernel, where the function is a compiled one."""
+        """The kernel, if the function is compiled."""
         return self._data.kernel() if isinstance(self._data, NativeFunction) else None
 
     def native_query(self) -> NativeKernel | None:
-        """The kernel of the query side."""
+        """The kernel for queries, if their function is compiled."""
         return self._query.kernel() if isinstance(self._query, NativeFunction) else None
 
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
-        """What the user's law says; UnsupportedError where there is none."""
+        """The result of ``law``; UnsupportedError if there is none."""
         law = self._resolved("law")
         if law is None:
             raise UnsupportedError("family FunctionFamily: no law was given for the function")

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, integer
-from lshsample_families import _draws
+from lshsample_families import _draws, _native
+from lshsample_families._kernels import ffi, lib
 from lshsample_families._mixing import GOLDEN, Words, low_bits, mix, words_of_columns
-from lshsample_families._set_kernels import icws_kernel
 from lshsample_families._sets import entries, weighted_jaccard
 
 __all__ = ["ICWS", "ICWSDraws", "ICWSSpec"]
@@ -19,7 +19,8 @@ __all__ = ["ICWS", "ICWSDraws", "ICWSSpec"]
 Float32 = npt.NDArray[np.float32]
 
 _WORDS, _SEEDS = 31, 32
-#: Draws of all elements are kept where they take no more bytes, so that kernels need not repeat them.
+#: The random numbers of all elements are stored if they take at most so many bytes; otherwise kernels draw
+#: them again for each entry.
 _MOST_KEPT = 2**24
 _SMALLEST_NORMAL = np.float32(2.0**-126)
 
@@ -31,7 +32,7 @@ class ICWSSpec(FamilySpec):
     Attributes
     ----------
     bits : int
-        Bits that are kept of a hash, b; K b is at most 32.
+        Bits of a hash that are kept, b; K b is at most 32.
     """
 
     n_hashes: int = attrs.field(default=4, validator=integer(1, 32))
@@ -54,17 +55,17 @@ class ICWSDraws:
 
     @cached_property
     def table(self) -> Float32 | None:
-        """(2 dim, 3, padded) draws of every element, or None where they are too many to keep."""
+        """(2 dim, 3, padded) random numbers of every element, or None if they are too many to store."""
         if 12 * self._n_elements * len(self.seeds) > _MOST_KEPT:
             return None
         return np.stack(self.draws(self.words(np.arange(self._n_elements))), axis=1)
 
     def words(self, elements: npt.NDArray[np.integer]) -> Words:
-        """The words that stand for elements."""
+        """Pseudo-random words of elements."""
         return words_of_columns(elements, self.seed)
 
     def draws(self, words: Words) -> tuple[Float32, Float32, Float32]:
-        """(n, padded) each: Gamma(2, 1) numbers, logarithms of others, uniform numbers."""
+        """(n, padded) each: Gamma(2, 1) numbers, logarithms of Gamma(2, 1) numbers, uniform numbers."""
         w = [mix(words[:, None] ^ self.seeds)]
         for _ in range(4):
             w.append(mix(w[-1] + GOLDEN))
@@ -93,11 +94,11 @@ def logarithm(x: Float32) -> Float32:
 class ICWS(HashFamily):
     """Improved consistent weighted sampling (Ioffe, ICDM 2010), b bits of a hash.
 
-    A hash samples a coordinate with a level of its weight, such that two rows take the same sample with the
-    probability of their weighted Jaccard similarity J, sum min(q_i, x_i) / sum max(q_i, x_i). Kept are b bits
-    of it, so the law is J + (1 - J) / 2^b. The magnitude of a negative value is a weight of a coordinate of
-    its own (Li, KDD 2017), so rows of any sign have a hash, and rows of one sign the ordinary law. A row of
-    zeros has the code 0.
+    A hash samples a coordinate with a level of its weight, such that two rows have the same sample with
+    probability J, their weighted Jaccard similarity sum min(q_i, x_i) / sum max(q_i, x_i). b bits of the
+    sample are kept, so the collision probability is J + (1 - J) / 2^b. The magnitude of a negative value is
+    the weight of a separate coordinate (Li, KDD 2017), so rows of any sign can be hashed. A row of zeros has
+    the code 0.
 
     Parameters
     ----------
@@ -106,12 +107,12 @@ class ICWS(HashFamily):
 
     Notes
     -----
-    A weight S is taken down to y = exp(r (floor(log S / r + b) - b)) with r from Gamma(2, 1) and b uniform,
-    and the coordinate of the least c / (y exp r) wins, c from Gamma(2, 1). Hashes and tables are independent.
-    Not scale-free: twice a row has similarity 1/2 to it.
+    A weight S is rounded down to y = exp(r (floor(log S / r + b) - b)) with r from Gamma(2, 1) and b uniform,
+    and the coordinate with the smallest c / (y exp r) wins, c from Gamma(2, 1). Hashes and tables are
+    independent. The similarity depends on scale: a row and its double have similarity 1/2.
 
-    Cost: n K L divisions for a row of n entries; about six times as much where the draws of all coordinates,
-    24 dim K L bytes, exceed 16 MiB and are made again for each entry.
+    Cost: n K L divisions for a row of n nonzero entries; about six times as much if the random numbers of all
+    coordinates, 24 dim K L bytes, exceed 16 MiB and are drawn again for each entry.
 
     Examples
     --------
@@ -147,7 +148,7 @@ class ICWS(HashFamily):
         return codes
 
     def _samples(self, elements: npt.NDArray[np.int64], weights: Float32) -> tuple[Words, Words]:
-        """The element's word and the level that each hash samples."""
+        """The word of the element, and the level, that each hash samples."""
         small = weights < _SMALLEST_NORMAL
         logs = logarithm(weights * np.where(small, np.float32(2.0**24), np.float32(1)))
         logs = logs - np.where(small, np.float32(16.635532), np.float32(0))
@@ -159,7 +160,13 @@ class ICWS(HashFamily):
 
     def native(self) -> NativeKernel:
         """The compiled kernel, for the instruction set in use."""
-        return icws_kernel(self.spec, self._drawn)
+        drawn = self._drawn
+        state = ffi.new("lsh_icws_state *", (self.n_hashes, self.n_tables, self.spec.bits, drawn.seed))
+        state.seeds = _native.pointer("uint32_t *", drawn.seeds)
+        if drawn.table is not None:
+            state.draws = _native.pointer("float *", drawn.table)
+        address = _native.function("icws_hash")
+        return _native.kernel(state, address, 0, lib.lsh_icws_scratch(state), drawn)
 
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
         """J + (1 - J) / 2^b."""

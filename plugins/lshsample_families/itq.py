@@ -1,4 +1,4 @@
-"""ITQ: principal directions, rotated so that their signs lose little."""
+"""ITQ: principal directions, rotated to reduce the quantization error of their signs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ import numpy.typing as npt
 from lshsample.plugin import ArgumentError, NativeKernel, Rows, integer
 from lshsample_families import _draws
 from lshsample_families._learned import LearnedFamily, LearnedSpec, as_text
-from lshsample_families._mips import Tail, joined
-from lshsample_families._native import mips_kernel
+from lshsample_families._mips import Augmentation, augmented, mips_kernel
 
 __all__ = ["ITQ", "ITQSpec"]
 
 Float64 = npt.NDArray[np.float64]
 
 _SAMPLE, _ROTATIONS = 31, 32
-#: A larger matrix of covariances is refused.
+#: For more columns the covariance matrix would be too large.
 _MOST_COLUMNS = 8192
-#: Rows as they are (no norm exceeds the bound, and the scale is 1), with a column of ones behind.
-_ONES = Tail(1, 1e300, offset=1.0)
+#: Unchanged rows (no norm exceeds the bound, and the scale is 1) with a column of ones appended.
+_ONES = Augmentation(1, 1e300, offset=1.0)
 
 
 @attrs.frozen(kw_only=True)
@@ -32,12 +31,12 @@ class ITQSpec(LearnedSpec):
     Attributes
     ----------
     components : int
-        Principal directions that the tables draw their K from; 0 for 2 K, or ``dim`` where that is less.
-        With K, all tables share the subspace of the published method and differ by rotation alone.
+        Number of principal directions that each table combines; 0 means 2 K, or ``dim`` if that is less. With
+        K, all tables use the subspace of the published method and differ by rotation alone.
     iterations : int
-        Steps of the rotation's fit; published: 50.
+        Iterations of the rotation's fit; 50 in the paper.
     sample : int
-        At most so many rows are learned from.
+        Maximal number of rows that are learned from.
     """
 
     components: int = attrs.field(default=0, validator=integer(0, _MOST_COLUMNS))
@@ -48,9 +47,9 @@ class ITQSpec(LearnedSpec):
 class ITQ(LearnedFamily):
     """Iterative quantization (Gong & Lazebnik, CVPR 2011): signs of rotated principal components.
 
-    Rows are centred and projected to principal directions; a rotation then brings them near the corners of a
-    cube, by turns choosing the corners B = sign(V R) and the rotation R that minimises |B - V R| (an
-    orthogonal Procrustes problem). Each table begins with K random orthonormal combinations of the
+    Rows are centred and projected to principal directions. A rotation R of the projected rows V reduces the
+    quantization error |B - V R|, by alternating between the corners B = sign(V R) and the best R (an
+    orthogonal Procrustes problem). Each table starts with K random orthonormal combinations of the
     components, so tables differ.
 
     Parameters
@@ -61,12 +60,12 @@ class ITQ(LearnedFamily):
 
     Notes
     -----
-    Building tables fits a family that is not fitted yet (:meth:`prepare`), and keeps one that is; another
-    seed (a rehash) forgets what was learned, and the build learns again from its rows. There is no
-    collision law;
-    samplers go by the law given the tables, which is exact.
+    A build of tables fits a family that is not fitted yet (:meth:`prepare`), and does not change one that is.
+    With another seed (a rehash) the family is not fitted, and the build learns from its rows again. There is
+    no collision probability; samplers compute inclusion probabilities conditional on the tables, which are
+    exact.
 
-    Cost of a fit: the covariances, O(sample dim^2), once, and O(iterations sample K^2) for each table.
+    Cost of a fit: the covariance matrix, O(sample dim^2), once, and O(iterations sample K^2) for each table.
 
     Examples
     --------
@@ -92,7 +91,7 @@ class ITQ(LearnedFamily):
         super().__init__(spec)
 
     def _rows(self, x: Rows) -> Rows:
-        return joined(x, np.ones(x.shape[0]), np.ones((x.shape[0], 1), np.float32))
+        return augmented(x, np.ones(x.shape[0]), np.ones((x.shape[0], 1), np.float32))
 
     def native(self) -> NativeKernel | None:
         """SimHash's kernel over rows with a column of ones."""
@@ -101,7 +100,7 @@ class ITQ(LearnedFamily):
         return mips_kernel(self.spec, _ONES, np.array([_ONES.limit]), kernel, query=False)
 
     def with_seed(self, seed: int) -> Self:
-        """The family of another seed, not fitted: the next build fits it."""
+        """The family of another seed, which is not fitted; the next build fits it."""
         if seed == self.seed:
             return self
         return type(self)(attrs.evolve(self.spec, seed=seed, planes=""))
@@ -111,7 +110,7 @@ class ITQ(LearnedFamily):
         return self if self.is_fitted else self.fit(vectors)
 
     def fit(self, vectors: Rows) -> Self:
-        """A family that was fitted to rows; this one stays as it is.
+        """A new family that is fitted to rows.
 
         Parameters
         ----------
@@ -125,13 +124,13 @@ class ITQ(LearnedFamily):
         Raises
         ------
         ArgumentError
-            No rows, rows of another width, or more than 8,192 columns.
+            No rows, rows with another number of columns, or more than 8,192 columns.
         """
         if getattr(vectors, "ndim", 0) != 2 or vectors.shape[1] != self.dim or not vectors.shape[0]:
             raise ArgumentError(
                 "vectors",
                 f"shape {getattr(vectors, 'shape', None)}",
-                f"rows of {self.dim} columns, one at least",
+                f"at least one row of {self.dim} columns",
             )
         if self.dim > _MOST_COLUMNS:
             raise ArgumentError("dim", self.dim, f"at most {_MOST_COLUMNS} columns for principal directions")
@@ -163,7 +162,7 @@ class ITQ(LearnedFamily):
         return np.asarray(directions * np.sign(largest))
 
     def _rotated(self, projected: Float64, table: int) -> Float64:
-        """The combinations (components, K) of principal directions that one table takes."""
+        """The combinations (components, K) of principal directions for one table."""
         count = projected.shape[1] * self.n_hashes
         stream = (_ROTATIONS << 32) + table
         drawn = _draws.gaussians(self.seed, stream, count).reshape(-1, self.n_hashes).astype(np.float64)

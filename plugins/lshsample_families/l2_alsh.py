@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 
 from lshsample.plugin import Floats, HashFamily, family_option, number
-from lshsample_families._mips import BoundedFamily, BoundedSpec, Tail, powers_option
+from lshsample_families._mips import Augmentation, BoundedFamily, BoundedSpec, powers_option
 
 __all__ = ["L2ALSH", "L2ALSHSpec"]
 
@@ -18,11 +18,11 @@ class L2ALSHSpec(BoundedSpec):
     Attributes
     ----------
     inner : HashFamily
-        A family of Euclidean distances; published: "e2lsh" of width 2.5.
+        A family of similarity "euclidean"; in the paper "e2lsh" of width 2.5.
     n_powers : int
-        Powers of the norm that are appended, m; published: 3.
+        Number of powers of the norm that are appended, m; 3 in the paper.
     shrink : float
-        The norm that ``bound`` is scaled to, U0, below 1; published: 0.83.
+        The norm that ``bound`` is scaled to, U0, below 1; 0.83 in the paper.
     """
 
     inner: HashFamily = family_option("e2lsh", width=2.5)  # noqa: RUF009 - gives a field
@@ -33,23 +33,24 @@ class L2ALSHSpec(BoundedSpec):
 class L2ALSH(BoundedFamily):
     """L2-ALSH (Shrivastava & Li, NIPS 2014, arXiv 1405.5869): inner products as Euclidean distances.
 
-    With a bound U of the data's norms, x' = U0 x / U becomes P(x) = [x'; |x'|^2; |x'|^4; ...; |x'|^(2^m)],
-    and a query becomes Q(q) = [q / |q|; 1/2; ...; 1/2]. Then |P - Q|^2 = 1 + m / 4 - 2 U0 s / U +
-    |x'|^(2^(m + 1)), where s = q x / |q|, and the last term vanishes as m grows.
+    With an upper bound U of the data rows' norms and x' = U0 x / U, a data row becomes P(x) = [x'; |x'|^2;
+    |x'|^4; ...; |x'|^(2^m)], and a query Q(q) = [q / |q|; 1/2; ...; 1/2]. Then |P - Q|^2 = 1 + m / 4 -
+    2 U0 s / U + |x'|^(2^(m + 1)), where s = q x / |q|, and the last term vanishes as m grows.
 
     Parameters
     ----------
     spec : L2ALSHSpec or HashFamily
-        The spec: dim, n_hashes, n_tables, seed, ``inner`` (a family of Euclidean distances), ``bound`` (U;
-        without it, taken from the data when tables are built), ``headroom``, ``n_powers`` (m), ``shrink``
-        (U0). Or the family to wrap, with the other options by name.
+        The spec: dim, n_hashes, n_tables, seed, ``inner`` (a family of similarity "euclidean"), ``bound``
+        (U; by default taken from the data when tables are built), ``headroom``, ``n_powers`` (m), ``shrink``
+        (U0). Or the family to wrap, with the other options as keywords.
 
     Notes
     -----
-    The law is the wrapped family's at the distance |P - Q|: exact, as a function of the inner product and the
-    data row's norm. A row longer than U is refused; a build replaces a bound that its rows outgrew.
+    The collision probability is the wrapped family's at the distance |P - Q|: exact, as a function of the
+    inner product and the data row's norm. A row of norm above U is refused; a build of tables replaces a
+    bound that its rows exceed.
 
-    Cost: the wrapped family's at dim + m columns, and two passes over the row.
+    Cost: that of the wrapped family with dim + m columns, and two passes over the row.
 
     Examples
     --------
@@ -62,16 +63,16 @@ class L2ALSH(BoundedFamily):
 
     Spec = L2ALSHSpec
     wraps = ("euclidean",)
-    why = "the inner product is told by the distance of the longer rows"
+    why = "the inner product determines the distance of the augmented rows"
     law_of_norms = True
 
-    def _make_tail(self) -> Tail:
+    def _make_augmentation(self) -> Augmentation:
         spec = self.spec
-        return Tail(spec.n_powers, spec.shrink, root=False, offset=0, sign=1, query=0.5)
+        return Augmentation(spec.n_powers, spec.shrink, root=False, offset=0, sign=1, query=0.5)
 
     def _inner_similarity(self, similarity: Floats, norms: Floats | None) -> Floats:
         assert norms is not None
         scale = self._scales(norms)
-        last = (norms * scale) ** (2.0 ** (self._tail.count + 1))
-        squared = 1 + self._tail.count / 4 - 2 * similarity * scale + last
+        last = (norms * scale) ** (2.0 ** (self._augmentation.count + 1))
+        squared = 1 + self._augmentation.count / 4 - 2 * similarity * scale + last
         return np.asarray(np.sqrt(np.maximum(squared, 0)))

@@ -1,4 +1,4 @@
-"""SimHash whose directions are learned from queries and what they should find."""
+"""SimHash with directions learned from queries and the items that they should find."""
 
 from __future__ import annotations
 
@@ -22,27 +22,26 @@ Float64 = npt.NDArray[np.float64]
 
 
 class LearnedSimHash(LearnedFamily):
-    """SimHash with learned directions, in the way of MONGOOSE (Chen et al., ICLR 2021).
+    """SimHash with learned directions, as in MONGOOSE (Chen et al., ICLR 2021).
 
-    Directions begin as SimHash's random ones, named by the seed; :meth:`fit` turns them so that a query
-    and its positives fall on the same sides more often than the query and others do. Before a fit it
-    hashes as SimHash with the projection "gaussian" does.
+    The initial directions are random and determined by the seed; :meth:`fit` changes them so that the signs
+    of a query agree with those of its positives more often than with those of other items. Before a fit the
+    codes are those of SimHash with the projection "gaussian".
 
     Parameters
     ----------
     spec : LearnedSpec
-        dim, n_hashes (K), n_tables (L), seed, and ``planes``, which :meth:`fit` fills.
+        dim, n_hashes (K), n_tables (L), seed, and ``planes``, which :meth:`fit` sets.
 
     Notes
     -----
     The loss is the triplet loss of MONGOOSE with signs relaxed to tanh: with h the K relaxed signs of a
     table, it is max(0, margin + h(q) h(n) / K - h(q) h(p) / K) for a positive p and a negative n, summed
-    over tables, where n is the one of a few random items that collides with q most. There is no collision
-    law;
-    samplers go by the law given the tables, which is exact.
+    over tables, where n is the one of a few random items that agrees with q most. There is no collision
+    probability; samplers compute inclusion probabilities conditional on the tables, which are exact.
 
-    Learned directions do not come from a seed, so a fitted family cannot be rehashed; fit one of another
-    seed and build again: ``tables.rebuild(vectors, family)``.
+    Learned directions are not drawn from a seed, so a fitted family cannot be rehashed; fit a family of
+    another seed and build with it: ``tables.rebuild(vectors, family)``.
 
     Examples
     --------
@@ -63,13 +62,13 @@ class LearnedSimHash(LearnedFamily):
         return _draws.gaussians(self.seed, _GAUSSIANS, count).reshape(self._shape)
 
     def probe(self, q: Rows, n_probes: int) -> Codes:
-        """Codes (n, n_tables, n_probes) of the buckets around each row's own, as SimHash orders them."""
+        """Codes (n, n_tables, n_probes) of the buckets near each row, in the order of SimHash's probes."""
         margins = self._projection.margins(q)
         codes = [[probe_flips(row[:, t], n_probes) for t in range(self.n_tables)] for row in margins]
         return np.array(codes, np.uint32).reshape(q.shape[0], self.n_tables, n_probes)
 
     def with_seed(self, seed: int) -> Self:
-        """The family of another seed; a fitted one has no seed to come from."""
+        """The family of another seed; not supported for a fitted family."""
         if self.is_fitted and seed != self.seed:
             raise UnsupportedError(
                 "family LearnedSimHash: learned directions are not drawn by a seed; fit a family of the new "
@@ -89,34 +88,36 @@ class LearnedSimHash(LearnedFamily):
         margin: float = 0.5,
         n_negatives: int = 4,
     ) -> Self:
-        """A family whose directions were trained further, from those that this one has.
+        """A new family whose directions are trained further, starting from those of this family.
 
         Parameters
         ----------
         queries : (n, dim) rows
             Finite float32 rows, dense or CSR.
         positives : (n, n_items) csr_array
-            Where an entry is stored, the item should collide with the query.
+            The stored entries are the pairs of query and item that should collide.
         vectors : (n_items, dim) rows
             The items.
         epochs, batch_size : int
-            Passes over the queries, and queries in a step; each query gets one of its positives a pass.
+            Number of passes over the queries, and of queries in a step. In each pass, a query has one of its
+            positives, chosen at random.
         learning_rate : float
-            Of Adagrad, for directions of norm sqrt(dim).
+            Learning rate of Adagrad, for directions of norm sqrt(dim).
         margin : float
-            By how much of the K signs a positive should agree more than a negative.
+            The fraction of the K signs by which the agreement with a positive should exceed that with a
+            negative.
         n_negatives : int
-            Random items among which the hardest one is taken.
+            Number of random items, of which the one that agrees most is the negative.
 
         Returns
         -------
         LearnedSimHash
-            A new family; this one stays as it is. The same seed and data give the same directions.
+            The same seed and data give the same directions.
 
         Raises
         ------
         ArgumentError
-            Shapes that do not belong together, no positives at all, values out of range.
+            Shapes that do not match, no positives, values out of range.
         """
         numbers = {"epochs": epochs, "batch_size": batch_size, "n_negatives": n_negatives}
         for name, value in numbers.items():
@@ -154,7 +155,7 @@ def _checked(queries: Rows, positives: sp.csr_array, vectors: Rows, dim: int) ->
 
 
 class _Training:
-    """Directions on their way, with Adagrad's sums."""
+    """Directions in training, with the sums of squared gradients of Adagrad."""
 
     def __init__(
         self,
@@ -190,7 +191,7 @@ class _Training:
         n = self.vectors[items]
         hn = self._signs(n)
         wrong = self.margin + (hq * (hn - hp)).mean(axis=1) > 0
-        # A negative that is a positive of the query teaches nothing.
+        # A negative that is a positive of the query is not trained on.
         wrong &= ~self._named(batch, items)[:, None]
         share = wrong[:, None, :] / (len(batch) * self.shape[0])
         gradient = np.zeros_like(self.directions)
@@ -201,7 +202,7 @@ class _Training:
         self.directions = self._scaled(self.directions - rate * gradient / np.sqrt(self.squares))
 
     def _hardest(self, batch: npt.NDArray[np.int64], hq: Float64) -> npt.NDArray[np.int64]:
-        """For each query the random item whose relaxed signs agree most, of those that are not positives."""
+        """For each query, the random item whose relaxed signs agree most, positives excluded."""
         drawn = self.rng.integers(self.vectors.shape[0], size=(self.negatives, len(batch)))
         agreement = np.stack([(hq * self._signs(self.vectors[items])).sum(axis=(1, 2)) for items in drawn])
         for row, items in zip(agreement, drawn, strict=True):

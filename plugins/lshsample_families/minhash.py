@@ -1,4 +1,4 @@
-"""MinHash: which element of a set comes first in a random order."""
+"""MinHash: the element of a set that comes first in a random order."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows, integer, one_of
-from lshsample_families import _draws
+from lshsample_families import _draws, _native
+from lshsample_families._kernels import ffi, lib
 from lshsample_families._mixing import GOLDEN, Words, low_bits, mix, words_of_columns
-from lshsample_families._set_kernels import minhash_kernel
-from lshsample_families._sets import SetSpec, jaccard, sets_of
+from lshsample_families._sets import SetSpec, jaccard, set_rule, sets_of
 
 __all__ = ["MinHash", "MinHashDraws", "MinHashSpec"]
 
 _WORDS, _FACTORS, _OFFSETS, _BINS = 21, 22, 23, 24
 _EMPTY = np.uint32(0xFFFFFFFF)
-#: Random bins that an empty bin tries before it looks at all filled ones.
+#: Random bins that an empty bin tries before it considers all filled bins.
 _TRIES = 8
 
 
@@ -30,10 +30,10 @@ class MinHashSpec(SetSpec):
     Attributes
     ----------
     method : str
-        ``"permutation-free"``: a function for each of the K L hashes. ``"doph"``: K permutations, cut into a
-        bin for each of the L tables, empty bins filled by optimal densification.
+        ``"permutation-free"``: a separate function for each of the K L hashes. ``"doph"``: K permutations,
+        each divided into a bin for each of the L tables; empty bins are filled by optimal densification.
     bits : int
-        Bits that are kept of a hash, b; K b is at most 32.
+        Bits of a hash that are kept, b; K b is at most 32.
     """
 
     n_hashes: int = attrs.field(default=4, validator=integer(1, 32))
@@ -42,7 +42,7 @@ class MinHashSpec(SetSpec):
 
 
 class MinHashDraws:
-    """What a spec draws: the seed of the columns' words, and two words for each function or permutation."""
+    """The random numbers of a spec: the seed of columns' words, two words a function or permutation."""
 
     def __init__(self, spec: MinHashSpec) -> None:
         count = spec.n_hashes * (spec.n_tables if spec.method == "permutation-free" else 1)
@@ -68,7 +68,7 @@ class MinHashDraws:
 class MinHash(HashFamily):
     """MinHash of rows as sets (Broder 1997), b bits of a hash (Li & Koenig, WWW 2010).
 
-    A hash gives b bits of the element of the set that comes first in a random order. Two sets of Jaccard
+    A hash consists of b bits of the element that comes first in a random order. Two sets of Jaccard
     similarity J agree with probability J + (1 - J) / 2^b. The empty set has the code 0.
 
     Parameters
@@ -78,17 +78,17 @@ class MinHash(HashFamily):
 
     Notes
     -----
-    *permutation-free*: each hash orders the elements by a linear function of words that stand for them.
+    *permutation-free*: each hash orders the elements by a linear function of their pseudo-random words.
     Hashes and tables are independent.
 
-    *doph*: each of the K hashes of a code orders the elements by a permutation of its own, and table l looks
-    at the l-th of L bins of each. An empty bin takes the place of another: the first filled one in an order
-    of the bins that is its own, which keeps the law exact (Shrivastava, ICML 2017, arXiv 1703.04664; here the
-    order starts with eight random bins, and ends with all by random rank, so that a small set is no slower
-    than a large one). The hashes of a code come from different permutations, so they are independent and p^K
-    is exact. Tables depend on each other: a set much smaller than L leaves many tables with the same few
-    elements, and the number of tables that agree spreads far more than with independent ones
-    (``independent_tables`` is False).
+    *doph*: there is a separate permutation for each of the K hashes of a code, divided into L bins; table l
+    uses the l-th bin of each. An empty bin is replaced by the first filled bin in a random order of the
+    bins, which is independent for each bin and keeps the collision probability exact (Shrivastava, ICML
+    2017, arXiv 1703.04664; here the order begins with eight random bins and continues with all bins by
+    random rank, so that small sets are not slower than large ones). The hashes of a code use different
+    permutations, so they are independent and p^K is exact. Tables are dependent: for a set much smaller than
+    L, many tables use the same few elements, and the variance of the number of tables that agree is much
+    larger than with independent tables (``independent_tables`` is False).
 
     Cost of a set of n elements: *permutation-free* n K L multiplications; *doph* n K + K L.
 
@@ -129,7 +129,7 @@ class MinHash(HashFamily):
         return codes
 
     def _first_of_functions(self, words: Words) -> Words:
-        """What the first element of each order is told by, (K, L)."""
+        """The value that identifies the first element of each order, (K, L)."""
         count = self.n_hashes * self.n_tables
         factors, offsets = self._drawn.multipliers[:count], self._drawn.offsets[:count]
         least = np.full(count, np.iinfo(np.int32).max, np.int32)
@@ -139,7 +139,7 @@ class MinHash(HashFamily):
         return least.view(np.uint32).reshape(self.n_hashes, self.n_tables)
 
     def _first_of_bins(self, words: Words) -> Words | None:
-        """The same for the bins of permutations; None where nothing is in them."""
+        """The same for the bins of permutations; None if all bins are empty."""
         chosen = np.empty((self.n_hashes, self.n_tables), np.uint32)
         for k in range(self.n_hashes):
             values = mix(words ^ self._drawn.multipliers[k])
@@ -153,7 +153,7 @@ class MinHash(HashFamily):
         return chosen + np.arange(self.n_tables, dtype=np.uint32) * GOLDEN
 
     def _stand_ins(self, bins: Words, k: int) -> npt.NDArray[np.int64]:
-        """The bin that each table looks at: its own, or the one that stands in for it, (L)."""
+        """The bin that each table uses, (L): its own, or the one that replaces it."""
         places = np.arange(self.n_tables)
         waiting = np.flatnonzero(bins == _EMPTY)
         for tried in self._drawn.tries[k]:
@@ -168,7 +168,15 @@ class MinHash(HashFamily):
 
     def native(self) -> NativeKernel:
         """The compiled kernel of the method, for the instruction set in use."""
-        return minhash_kernel(self.spec, self._drawn)
+        spec, drawn = self.spec, self._drawn
+        state = ffi.new("lsh_minhash_state *", {"rule": set_rule(spec, drawn.seed)})
+        state.n_hashes, state.n_tables, state.bits = spec.n_hashes, spec.n_tables, spec.bits
+        state.multipliers = _native.pointer("uint32_t *", drawn.multipliers)
+        state.offsets = _native.pointer("uint32_t *", drawn.offsets)
+        if spec.method == "doph":
+            state.tries = _native.pointer("uint32_t *", drawn.tries)
+        address = _native.function("minhash_bins" if spec.method == "doph" else "minhash_functions")
+        return _native.kernel(state, address, 0, lib.lsh_minhash_scratch(state), drawn)
 
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
         """J + (1 - J) / 2^b."""

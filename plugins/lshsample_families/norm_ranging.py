@@ -1,4 +1,4 @@
-"""Norm-ranging LSH: Simple-LSH with a bound of its own for each range of norms."""
+"""Norm-ranging LSH: Simple-LSH with a separate bound for each range of norms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from lshsample.plugin import ArgumentError, Floats, integer
-from lshsample_families._mips import MIPSFamily, MIPSSpec, Tail, distance_or_cosine
+from lshsample_families._mips import Augmentation, MIPSFamily, MIPSSpec, distance_or_cosine
 
 __all__ = ["NormRanging", "NormRangingSpec"]
 
@@ -29,9 +29,9 @@ class NormRangingSpec(MIPSSpec):
     Attributes
     ----------
     n_ranges : int
-        Ranges of norms that a build divides its rows into, as many rows in each.
+        Number of ranges of norms that a build divides its rows into, with equally many rows in each.
     edges : tuple of float
-        The upper ends of the ranges, ascending; empty until rows are seen.
+        The upper ends of the ranges, ascending; by default taken from the rows that tables are built from.
     """
 
     n_ranges: int = attrs.field(default=32, validator=integer(1, 4096))
@@ -41,29 +41,30 @@ class NormRangingSpec(MIPSSpec):
 class NormRanging(MIPSFamily):
     """Norm-ranging LSH (Yan et al., NeurIPS 2018, arXiv 1809.08782).
 
-    The rows are divided by norm into ranges of equal size; a row x in range j, whose largest norm is U_j,
-    becomes P(x) = [x / U_j; sqrt(1 - |x / U_j|^2)], and a query Q(q) = [q / |q|; 0]. A long tail of a few
-    large norms then does not press the cosines of all others to 0.
+    The rows are partitioned by norm into ranges of equal size. A row x in range j, whose largest norm is U_j,
+    becomes P(x) = [x / U_j; sqrt(1 - |x / U_j|^2)], and a query Q(q) = [q / |q|; 0]. So a few rows of large
+    norm do not reduce the cosines of all others to nearly 0.
 
     Parameters
     ----------
     spec : NormRangingSpec or HashFamily
         The spec: dim, n_hashes, n_tables, seed, ``inner`` (the wrapped family), ``n_ranges``, ``edges`` (the
-        U_j; without them, taken from the data when tables are built), ``headroom``. Or the family to wrap,
-        with the other options by name.
+        U_j; by default taken from the data when tables are built), ``headroom``. Or the family to wrap, with
+        the other options as keywords.
 
     Notes
     -----
-    The law is the wrapped family's at the cosine s / U_j, where s = q x / |q| and j is the range of |x|: a
-    function of the inner product and the data row's norm. All ranges share the hash functions and the tables,
-    so that one code looks a query up in all of them; the published index keeps a table for each range and
-    ranks them by U_j and the bits that agree, which is a matter of search order and not of the law.
+    The collision probability is the wrapped family's at the cosine s / U_j, where s = q x / |q| and j is the
+    range of |x|: a function of the inner product and the data row's norm. All ranges share the hash functions
+    and the tables, so one code looks up a query in all of them. The published index has a table for each
+    range and ranks the ranges by U_j and the number of bits that agree; that changes the order of the
+    search, not the collision probability.
 
-    A larger inner product is more likely to collide within a range, but not always across two. Rows in a
-    range of small norms are found more often than their inner products alone would have them; the inclusion
-    probabilities say how often, and AtLeast() or a ranking by true inner products sorts them out.
+    Within a range, a larger inner product is more likely to collide; between ranges it need not be. Rows of
+    small norm are found more often than others with the same inner product. Inclusion probabilities account
+    for it; a search ranks its candidates by true inner products, or filters them by AtLeast().
 
-    A row longer than the last edge is refused; edges are kept by a build whose rows do not exceed them.
+    A row of norm above the last edge is refused. A build of tables keeps edges that its rows do not exceed.
 
     Examples
     --------
@@ -80,15 +81,15 @@ class NormRanging(MIPSFamily):
 
     Spec = NormRangingSpec
     wraps = ("cosine", "euclidean")
-    why = "the longer rows have norm 1, and only their angle says what the inner product was"
+    why = "the augmented rows have norm 1, and the inner product determines their angle"
     law_of_norms = True
 
-    def _make_tail(self) -> Tail:
-        return Tail(1, 1.0, root=True)
+    def _make_augmentation(self) -> Augmentation:
+        return Augmentation(1, 1.0, root=True)
 
     @property
     def edges(self) -> tuple[float, ...]:
-        """The upper ends of the ranges of norms; none before rows were seen."""
+        """The upper ends of the ranges of norms; empty if there are none yet."""
         edges: tuple[float, ...] = self.spec.edges
         return edges
 
@@ -101,7 +102,7 @@ class NormRanging(MIPSFamily):
         spec: NormRangingSpec = self.spec
         ranks = np.arange(1, spec.n_ranges) / spec.n_ranges
         last = self._bound_of(norms)
-        # An edge is a norm of the data, so that as many rows as possible have a scaled norm near 1.
+        # Edges are norms of rows, so that scaled norms are as large as possible.
         inner: Floats = np.quantile(norms, ranks, method="inverted_cdf") if len(norms) else ranks[:0]
         edges = sorted({float(edge) for edge in inner if 0 < edge < last} | {last})
         return attrs.evolve(spec, edges=tuple(edges))

@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 
 from lshsample.plugin import Floats, number
-from lshsample_families._mips import BoundedFamily, BoundedSpec, Tail, powers_option
+from lshsample_families._mips import Augmentation, BoundedFamily, BoundedSpec, powers_option
 
 __all__ = ["SignALSH", "SignALSHSpec"]
 
@@ -18,9 +18,9 @@ class SignALSHSpec(BoundedSpec):
     Attributes
     ----------
     n_powers : int
-        Powers of the norm that are appended, m; published: 2.
+        Number of powers of the norm that are appended, m; 2 in the paper.
     shrink : float
-        The norm that ``bound`` is scaled to, U0, below 1; published: 0.75.
+        The norm that ``bound`` is scaled to, U0, below 1; 0.75 in the paper.
     """
 
     n_powers: int = powers_option(2)
@@ -30,24 +30,25 @@ class SignALSHSpec(BoundedSpec):
 class SignALSH(BoundedFamily):
     """Sign-ALSH (Shrivastava & Li, UAI 2015, arXiv 1410.5410): inner products as cosines.
 
-    With a bound U of the data's norms, x' = U0 x / U becomes P(x) = [x'; 1/2 - |x'|^2; ...; 1/2 -
-    |x'|^(2^m)], and a query becomes Q(q) = [q / |q|; 0; ...; 0]. The squared norm of P is m / 4 +
-    |x'|^(2^(m + 1)), since all terms between cancel; so the cosine is (U0 s / U) / sqrt(m / 4 +
+    With an upper bound U of the data rows' norms and x' = U0 x / U, a data row becomes P(x) = [x'; 1/2 -
+    |x'|^2; ...; 1/2 - |x'|^(2^m)], and a query Q(q) = [q / |q|; 0; ...; 0]. The squared norm of P is m / 4 +
+    |x'|^(2^(m + 1)), since all other terms cancel; so the cosine is (U0 s / U) / sqrt(m / 4 +
     |x'|^(2^(m + 1))), where s = q x / |q|.
 
     Parameters
     ----------
     spec : SignALSHSpec or HashFamily
-        The spec: dim, n_hashes, n_tables, seed, ``inner`` (a family of cosines), ``bound`` (U; without it,
-        taken from the data when tables are built), ``headroom``, ``n_powers`` (m), ``shrink`` (U0). Or the
-        family to wrap, with the other options by name.
+        The spec: dim, n_hashes, n_tables, seed, ``inner`` (a family of similarity "cosine"), ``bound`` (U; by
+        default taken from the data when tables are built), ``headroom``, ``n_powers`` (m), ``shrink`` (U0).
+        Or the family to wrap, with the other options as keywords.
 
     Notes
     -----
-    The law is the wrapped family's at that cosine: exact, as a function of the inner product and the data
-    row's norm. A row longer than U is refused; a build replaces a bound that its rows outgrew.
+    The collision probability is the wrapped family's at that cosine: exact, as a function of the inner
+    product and the data row's norm. A row of norm above U is refused; a build of tables replaces a bound
+    that its rows exceed.
 
-    Cost: the wrapped family's at dim + m columns, and two passes over the row.
+    Cost: that of the wrapped family with dim + m columns, and two passes over the row.
 
     Examples
     --------
@@ -59,15 +60,15 @@ class SignALSH(BoundedFamily):
 
     Spec = SignALSHSpec
     wraps = ("cosine",)
-    why = "the inner product is told by the angle of the longer rows, whose norms differ"
+    why = "the inner product determines the angle of the augmented rows, whose norms differ"
     law_of_norms = True
 
-    def _make_tail(self) -> Tail:
+    def _make_augmentation(self) -> Augmentation:
         spec = self.spec
-        return Tail(spec.n_powers, spec.shrink, root=False, offset=0.5, sign=-1, query=0)
+        return Augmentation(spec.n_powers, spec.shrink, root=False, offset=0.5, sign=-1, query=0)
 
     def _inner_similarity(self, similarity: Floats, norms: Floats | None) -> Floats:
         assert norms is not None
         scale = self._scales(norms)
-        last = (norms * scale) ** (2.0 ** (self._tail.count + 1))
-        return np.clip(similarity * scale / np.sqrt(self._tail.count / 4 + last), -1, 1)
+        last = (norms * scale) ** (2.0 ** (self._augmentation.count + 1))
+        return np.clip(similarity * scale / np.sqrt(self._augmentation.count / 4 + last), -1, 1)

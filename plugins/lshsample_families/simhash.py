@@ -1,4 +1,4 @@
-"""SimHash, signed random projections: one bit says on which side of a random hyperplane a row lies."""
+"""SimHash, signed random projections: a bit is the sign of a row's inner product with a random direction."""
 
 from __future__ import annotations
 
@@ -10,58 +10,36 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_ndtr
 
-from lshsample.plugin import (
-    ArgumentError,
-    Codes,
-    FamilySpec,
-    Floats,
-    HashFamily,
-    NativeKernel,
-    Rows,
-    number,
-    one_of,
-)
-from lshsample_families._native import simhash_kernel
+from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows
+from lshsample_families import _native
+from lshsample_families._kernels import ffi, lib
 from lshsample_families._projections import (
-    DenseMatrix,
     Float32,
     Hadamard,
+    ProjectingSpec,
     Projection,
-    SparseMatrix,
     claims_of,
+    draw_projection,
     standard_margins,
 )
 
-__all__ = ["SimHash", "SimHashSpec"]
+__all__ = ["SimHash", "SimHashSpec", "probe_flips", "simhash_kernel"]
 
-#: Rows that the reference hashes at once, so that its temporaries stay small.
+#: Rows per block of the reference, so that temporaries are small.
 _BLOCK = 1024
 
 
 @attrs.frozen(kw_only=True)
-class SimHashSpec(FamilySpec):
-    """Options of :class:`SimHash`.
-
-    Attributes
-    ----------
-    projection : str
-        Where the hyperplanes come from. ``"hadamard"``: fast transforms, for up to 65,536 columns.
-        ``"gaussian"``: a (dim, K L) matrix of normal numbers. ``"sparse"``: signs at a few places, for
-        millions of columns.
-    density : float
-        Of ``"sparse"``: the fraction of a hyperplane's coordinates that are not zero.
-    """
-
-    projection: str = attrs.field(default="hadamard", validator=one_of("hadamard", "gaussian", "sparse"))
-    density: float = attrs.field(default=1 / 3, validator=number(0, 1, open_low=True))
+class SimHashSpec(ProjectingSpec):
+    """Options of :class:`SimHash`: those of every random projection."""
 
 
 class SimHash(HashFamily):
     """Signed random projections (Charikar, STOC 2002).
 
-    Bit k of a row's code in table l is 1 where the row's inner product with a random direction is not
-    negative; a row of zeros has the code of ones. Two rows at angle theta agree on one hash with probability
-    1 - theta / pi.
+    Bit k of a row's code in table l is 1 if the row's inner product with a random direction is not negative.
+    A row of zeros has all bits set. Two rows at angle theta agree on one hash with probability 1 - theta /
+    pi.
 
     Parameters
     ----------
@@ -70,14 +48,14 @@ class SimHash(HashFamily):
 
     Notes
     -----
-    The law of one hash, and of a code (p^K), holds exactly with "hadamard" and "gaussian" for every pair of
-    rows. Tables are independent with "gaussian"; with "hadamard" they share random numbers, which leaves each
-    table's law exact but correlates tables slightly (``independent_tables`` is False). With "sparse" both
-    laws hold only for rows of many entries of like size (``exact_law`` is False): a row of n entries meets
-    about ``density n`` of a direction's places, and where that is a handful, its margin is not nearly normal,
-    and often zero.
+    The collision probability of one hash, and p^K for a code, is exact with "hadamard" and "gaussian" for
+    every pair of rows. Tables are independent with "gaussian"; with "hadamard" they share random numbers, so
+    that tables are slightly correlated (``independent_tables`` is False), while the probability for each
+    table is still exact. With "sparse" it holds only for rows of many entries of similar size (``exact_law``
+    is False): about ``density n`` of a row's n nonzero entries coincide with nonzero entries of a direction,
+    and if that is a small number, the margin is not nearly normal, and often zero.
 
-    Cost of a row of d columns, n of them not zero, with D the next power of two of d (at least 64) and M that
+    Cost of a row of d columns, n of them nonzero, with D the next power of two of d (at least 64) and M that
     of L (at most D): "hadamard" 2 D log2 D + K (2 D + M log2 M) additions, "gaussian" n K L, "sparse" n K L
     density.
 
@@ -94,28 +72,16 @@ class SimHash(HashFamily):
     similarity = "cosine"
     spec: SimHashSpec
 
-    @cached_property
-    def _projection(self) -> Projection:
-        spec = self.spec
-        if spec.projection == "hadamard":
-            return Hadamard(spec.dim, spec.n_hashes, spec.n_tables, spec.seed)
-        if spec.projection == "gaussian":
-            return DenseMatrix(spec.dim, spec.n_hashes, spec.n_tables, spec.seed)
-        return SparseMatrix(spec.dim, spec.n_hashes, spec.n_tables, spec.seed, spec.density)
-
     def __init__(self, spec: SimHashSpec) -> None:
         self.independent_tables, self.exact_law = claims_of(spec.projection)
         super().__init__(spec)
-        if spec.projection == "hadamard" and spec.dim > Hadamard.LARGEST:
-            raise ArgumentError(
-                "dim",
-                spec.dim,
-                f'at most {Hadamard.LARGEST} columns for projection "hadamard"; '
-                '"gaussian" or "sparse" take more',
-            )
+
+    @cached_property
+    def _projection(self) -> Projection:
+        return draw_projection(self.spec, self.n_hashes)
 
     def margins(self, x: Rows) -> Float32:
-        """Signed distances (n, K, L) to the hyperplanes, each row's up to a positive factor of its own."""
+        """Inner products (n, K, L) with the directions, up to a positive factor for each row."""
         blocks = [
             self._projection.margins(x[start : start + _BLOCK]) for start in range(0, x.shape[0], _BLOCK)
         ]
@@ -131,10 +97,10 @@ class SimHash(HashFamily):
         return codes
 
     def probe(self, q: Rows, n_probes: int) -> Codes:
-        """Codes (n, n_tables, n_probes) of the buckets around each row's own, the nearest first.
+        """Codes (n, n_tables, n_probes) of the buckets near each row, in ascending order of cost.
 
-        Near is a bucket when the squared margins that its flips of bits cross have a small sum (Lv et al.,
-        VLDB 2007).
+        The cost of a bucket is the sum of the squared margins of the bits in which its code differs (Lv et
+        al., VLDB 2007).
         """
         codes = np.empty((q.shape[0], self.n_tables, n_probes), np.uint32)
         for i, row in enumerate(self.margins(q)):
@@ -143,7 +109,7 @@ class SimHash(HashFamily):
         return codes
 
     def probe_probability(self, q: Rows, x: Rows, n_probes: int) -> Floats:
-        """Probability (n, n_tables) that a table's probes of one query find rows, given the query's margins.
+        """Probability (n, n_tables) that a query's probes find rows, conditional on the query's margins.
 
         Parameters
         ----------
@@ -166,11 +132,11 @@ class SimHash(HashFamily):
         Notes
         -----
         Given a query's margin z_i, in standard deviations, a row at angle theta has the margin z_i cos(theta)
-        + g sin(theta) with a standard normal g, so it lies on the other side with probability Phi(-|z_i|
-        cot(theta)). A probe that flips the bits F finds it with prod_{i in F} Phi(-|z_i| cot theta)
-        prod_{i not in F} Phi(|z_i| cot theta), and the probes of a table exclude each other. Exact for each
-        table; tables are independent with "gaussian", and share random numbers with "hadamard". Cost:
-        O(n L P K).
+        + g sin(theta) with a standard normal g, so its sign differs with probability Phi(-|z_i| cot(theta)).
+        A probe that flips the bits F finds it with probability prod_{i in F} Phi(-|z_i| cot theta) prod_{i
+        not in F} Phi(|z_i| cot theta), and the probes of a table are mutually exclusive. Exact for each
+        table; tables are independent with "gaussian", and share random numbers with "hadamard". Cost: O(n L
+        P K).
         """
         cosine = np.clip(self.similarity_of(_repeated(q, x.shape[0]), x), -1, 1)
         z = np.abs(standard_margins(self._projection, q).T)
@@ -178,13 +144,26 @@ class SimHash(HashFamily):
         return flips_probability(z, cosine, flips)
 
     def native(self) -> NativeKernel:
-        """The compiled kernel of the projection, for the instruction set in use."""
-        return simhash_kernel(self.spec, self._projection)
+        """The compiled kernel over the projection, for the instruction set in use."""
+        return simhash_kernel(self._projection, self.dim)
 
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
-        """1 - arccos(cosine) / pi; a cosine beyond [-1, 1] by rounding is taken as the nearer end."""
+        """1 - arccos(cosine) / pi; a cosine outside [-1, 1] by rounding is clipped."""
         cosine = np.clip(np.asarray(similarity, np.float64), -1, 1)
         return np.asarray(1 - np.arccos(cosine) / np.pi)
+
+
+def simhash_kernel(projection: Projection, dim: int) -> NativeKernel:
+    """The kernel that packs the signs of a projection's margins, for rows of ``dim`` columns."""
+    state = projection.state(dim)
+    if isinstance(projection, Hadamard):
+        scratch = lib.lsh_hadamard_scratch(state)
+    else:
+        scratch = lib.lsh_margins_scratch(ffi.addressof(state.shape))
+    hash_address, probe_address = (
+        _native.function(f"{projection.kind}_{what}") for what in ("hash", "probe")
+    )
+    return _native.kernel(state, hash_address, probe_address, scratch, projection)
 
 
 def _repeated(q: Rows, n: int) -> Rows:
@@ -192,10 +171,10 @@ def _repeated(q: Rows, n: int) -> Rows:
 
 
 def flips_probability(z: Floats, cosine: Floats, flips: Codes) -> Floats:
-    """Probability (n, L) that rows at cosines (n) lie in one of the flip sets (L, P) of margins z (L, K)."""
+    """Probability (n, L) that rows at cosines (n) differ by one of the bit sets (L, P), given margins z."""
     with np.errstate(divide="ignore", invalid="ignore"):
         cotangent = cosine / np.sqrt((1 - cosine) * (1 + cosine))
-        # A margin of 0 says nothing, not even of the query itself: 0 times infinity.
+        # A margin of 0 says nothing, even for the query itself, where it is 0 times infinity.
         reach = np.nan_to_num(z * cotangent[:, None, None], nan=0.0)
     stays, flipped = log_ndtr(reach), log_ndtr(-reach)
     out = np.zeros(reach.shape[:2])
@@ -206,7 +185,7 @@ def flips_probability(z: Floats, cosine: Floats, flips: Codes) -> Floats:
 
 
 def probe_flips(margins: Float32, n_probes: int) -> list[int]:
-    """The best codes for K margins: least squared margins crossed first; ties by the smaller set of ranks."""
+    """The best codes for K margins: smallest sum of squares first; ties by the smaller set of ranks."""
     squares = margins * margins
     order = np.argsort(squares, kind="stable")
     ranked = squares[order]

@@ -1,11 +1,11 @@
-"""Simple-LSH: inner products through one further column that makes every data row's norm 1."""
+"""Simple-LSH: inner products as cosines, by one appended column that makes the norm of every data row 1."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from lshsample.plugin import Floats
-from lshsample_families._mips import BoundedFamily, BoundedSpec, Tail, distance_or_cosine
+from lshsample_families._mips import Augmentation, BoundedFamily, BoundedSpec, distance_or_cosine
 
 __all__ = ["SimpleLSH"]
 
@@ -13,30 +13,30 @@ __all__ = ["SimpleLSH"]
 class SimpleLSH(BoundedFamily):
     """Simple-LSH (Neyshabur & Srebro, ICML 2015, arXiv 1410.5518): inner products as cosines.
 
-    With a bound U of the data's norms, a data row x becomes P(x) = [x / U; sqrt(1 - |x / U|^2)] and a query q
-    becomes Q(q) = [q / |q|; 0]. Both have norm 1, and their cosine is s / U, where s = q x / |q| is the inner
-    product with the unit query. Any family of cosines, or of distances, hashes them.
+    With an upper bound U of the data rows' norms, a data row x becomes P(x) = [x / U; sqrt(1 - |x / U|^2)]
+    and a query q becomes Q(q) = [q / |q|; 0]. Both have norm 1, and their cosine is s / U, where s = q x /
+    |q| is the inner product with the unit query. Any family of similarity "cosine" or "euclidean" hashes
+    them.
 
     Parameters
     ----------
     spec : BoundedSpec or HashFamily
-        The spec: dim, n_hashes, n_tables, seed, ``inner`` (the wrapped family: itself or its plain data),
-        ``bound`` (U; without it, taken from the data when tables are built), ``headroom``. Or the family to
-        wrap, with the other options by name.
+        The spec: dim, n_hashes, n_tables, seed, ``inner`` (the wrapped family), ``bound`` (U; by default
+        taken from the data when tables are built), ``headroom``. Or the family to wrap, with the other
+        options as keywords.
 
     Notes
     -----
-    The law is the wrapped family's at the cosine s / U: over SimHash, p = 1 - arccos(s / U) / pi. It
-    holds for every pair of rows for which the wrapped family's does. It is a function of s alone, so that
-    a larger inner product is always more likely to collide; but where U is far above most norms, cosines
-    crowd around 0 (:class:`~lshsample_families.norm_ranging.NormRanging` has a bound for each range of
-    norms).
+    The collision probability is the wrapped family's at the cosine s / U: over SimHash, p = 1 -
+    arccos(s / U) / pi. It is exact wherever the wrapped family's is. It is a function of s alone, so a larger
+    inner product is always more likely to collide; but if U is far above most norms, most cosines are near 0
+    (:class:`~lshsample_families.norm_ranging.NormRanging` has a bound for each range of norms).
 
-    A row longer than U is refused. Tables take U from the rows that they are built from, unless the bound
-    that they have still holds; so a bound that was outgrown is replaced by the next build.
+    A row of norm above U is refused. A build of tables takes U from its rows, unless the present bound still
+    holds.
 
-    Cost: the wrapped family's at dim + 1 columns, and two passes over the row. (Over Hadamard SimHash, 2^n
-    columns cost as much as 2^(n + 1).)
+    Cost: that of the wrapped family with dim + 1 columns, and two passes over the row. (Over Hadamard
+    SimHash, 2^n columns cost as much as 2^(n + 1).)
 
     Examples
     --------
@@ -48,16 +48,16 @@ class SimpleLSH(BoundedFamily):
     >>> family.hash(np.full((1, 8), 9, np.float32))
     Traceback (most recent call last):
         ...
-    lshsample.errors.ArgumentError: x: given a row of norm 25.4558441 (row 0); wanted norms of at most the
+    lshsample.errors.ArgumentError: x: given a row of norm 25.4558441 (row 0); wanted rows of norm at most the
     bound 2; a new build takes the bound from its rows
     """
 
     Spec = BoundedSpec
     wraps = ("cosine", "euclidean")
-    why = "the longer rows have norm 1, and only their angle says what the inner product was"
+    why = "the augmented rows have norm 1, and the inner product determines their angle"
 
-    def _make_tail(self) -> Tail:
-        return Tail(1, 1.0, root=True)
+    def _make_augmentation(self) -> Augmentation:
+        return Augmentation(1, 1.0, root=True)
 
     def _inner_similarity(self, similarity: Floats, norms: Floats | None) -> Floats:
         return distance_or_cosine(self.inner, np.clip(similarity / self._bounds[0], -1, 1))

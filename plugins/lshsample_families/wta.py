@@ -1,4 +1,4 @@
-"""WTA, winner-take-all: which of a few random coordinates is the largest, zeros included."""
+"""WTA, winner-take-all: the index of the largest of a few random coordinates, zeros included."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows
-from lshsample_families._native import wta_kernel
 from lshsample_families._sets import entries
-from lshsample_families.dwta import DWTASpec, Windows, _log_choose, probe_windows
+from lshsample_families.dwta import DWTASpec, Windows, log_choose, probe_windows, window_kernel
 
 __all__ = ["WTA", "concordance"]
 
@@ -20,9 +19,9 @@ Entries = tuple[npt.NDArray[np.integer], npt.NDArray[np.float32]]
 class WTA(HashFamily):
     """Winner-take-all (Yagnik, Strelow, Ross & Lin, ICCV 2011).
 
-    A hash draws a window of m distinct coordinates in random order, and gives the position, log2 m bits, of
-    the largest value in it; of equal values the first in the window wins. Zeros are values like others, so a
-    row that is mostly zeros has position 0 in most windows; DWTA passes over zeros instead. Nothing but the
+    A hash has a window of m distinct random coordinates in random order. It is the position, log2 m bits, of
+    the largest value in the window; of equal values, the first in the window wins. Zeros are values like
+    others, so a row of mostly zeros has position 0 in most windows; DWTA ignores zeros instead. Only the
     order of a row's values matters.
 
     Parameters
@@ -32,13 +31,13 @@ class WTA(HashFamily):
 
     Notes
     -----
-    Every hash has a window and an order of its own, so the hashes of a code are independent, tables too, and
-    p^K is exact for every pair of rows. The law is a function of the ranks of the pair's coordinates:
-    :meth:`similarity_of` computes the probability of one hash from them, see :func:`concordance`, and
+    Windows are drawn independently for every hash, so the hashes of a code and the tables are independent,
+    and p^K is exact for every pair of rows. The collision probability is a function of the ranks of both
+    rows' coordinates: :meth:`similarity_of` computes it (:func:`concordance`), and
     :meth:`collision_probability` is the identity.
 
-    Cost of a row with n entries of d columns: K L m comparisons (up to 1,024 columns), or about n K L m / d +
-    K L log n lookups (more).
+    Cost of a row of d columns with n nonzero entries: K L m comparisons for up to 1,024 columns, about
+    n K L m / d + K L log n lookups for more.
 
     Examples
     --------
@@ -75,20 +74,20 @@ class WTA(HashFamily):
         return codes
 
     def probe(self, q: Rows, n_probes: int) -> Codes:
-        """Codes (n, n_tables, n_probes) with other winners than each row's own, the closest first.
+        """Codes (n, n_tables, n_probes) for other winners of the windows, in ascending order of cost.
 
-        Close is a code when the differences between the largest value of a window and that of the winner that
-        the code stands for have a small sum of squares over its hashes: second largest values come first.
-        There is no law of the probes: :meth:`probe_probability` refuses.
+        The cost of a code is the sum over its hashes of the squared difference between the largest value in
+        the window and the value of the winner. The probability that probes find a row is not known, so
+        :meth:`probe_probability` is not supported.
         """
         return probe_windows(self, q, self._windows, n_probes, zeros=True)
 
     def native(self) -> NativeKernel:
         """The compiled kernel, for the instruction set in use."""
-        return wta_kernel(self.spec, self._windows)
+        return window_kernel("wta", self.spec, self._windows)
 
     def collision_probability(self, similarity: npt.ArrayLike) -> Floats:
-        """The similarity itself, from 0 to 1: :meth:`similarity_of` gives the probability of one hash."""
+        """The similarity itself, from 0 to 1: :meth:`similarity_of` is the probability of one hash."""
         return np.clip(np.asarray(similarity, np.float64), 0, 1)
 
     def similarity_of(self, q: Rows, x: Rows) -> Floats:
@@ -110,18 +109,19 @@ def concordance(q_entries: Entries, x_entries: Entries, dim: int, window: int) -
     Returns
     -------
     float
-        The chance that a coordinate i is in the window and wins in both rows, added over all i: sum_t C(R_i,
-        m-1-t) C(T_i, t) / ((t + 1) C(d, m)), where R_i coordinates are smaller than i in both rows, and T_i
-        more are not larger in either (they must come after i). Without ties this is the formula of Yagnik et
-        al.
+        The probability that coordinate i is in the window and wins in both rows, summed over all i: sum_t
+        C(R_i, m-1-t) C(T_i, t) / ((t + 1) C(d, m)), where R_i coordinates are smaller than i in both rows,
+        and T_i more are not larger in either (they must come after i). Without ties this is the formula of
+        Yagnik et al.
 
     Notes
     -----
-    Coordinates that are zero in both rows are alike, and counted together. Cost: O(s^2) for s others.
+    Coordinates that are zero in both rows have equal ranks and are counted together. Cost: O(s^2) for s
+    others.
     """
     (q_columns, q_values), (x_columns, x_values) = q_entries, x_entries
     union, places = np.unique(np.concatenate([q_columns, x_columns]), return_inverse=True)
-    # One coordinate more stands for all that are zero in both rows.
+    # One more coordinate represents all that are zero in both rows.
     q, x = np.zeros(len(union) + 1), np.zeros(len(union) + 1)
     q[places[: len(q_columns)]], x[places[len(q_columns) :]] = q_values, x_values
     counts = np.ones(len(union) + 1)
@@ -131,5 +131,5 @@ def concordance(q_entries: Entries, x_entries: Entries, dim: int, window: int) -
     kept = counts > 0
     lower, tied, counts = lower[kept], tied[kept], counts[kept]
     t = np.arange(window)[:, None]
-    wins = _log_choose(lower, window - 1 - t) + _log_choose(tied, t) - np.log(t + 1)
-    return float((np.exp(wins - _log_choose(dim, window)) @ counts).sum())
+    wins = log_choose(lower, window - 1 - t) + log_choose(tied, t) - np.log(t + 1)
+    return float((np.exp(wins - log_choose(dim, window)) @ counts).sum())

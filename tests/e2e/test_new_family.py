@@ -77,7 +77,7 @@ def test_names_that_do_not_do(tmp_path, name):
 def test_nothing_is_overwritten(tmp_path):
     write_package("some-signs", "cffi", tmp_path / "package")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(ArgumentError, match="a folder that is not there or is empty"):
+    with pytest.raises(ArgumentError, match="a folder that does not exist or is empty"):
         write_package("other-signs", "python", tmp_path / "package")
     with pytest.raises(ArgumentError, match=r"kind: given 'rust'; wanted one of python, numba, c, cffi"):
         write_package("other-signs", "rust", tmp_path / "other")
@@ -91,4 +91,4 @@ def test_a_refusal_on_the_command_line():
     command = [sys.executable, "-c", fresh.LSHSAMPLE, "new-family", "simhash"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2
-    assert "a name that no family has" in done.stderr
+    assert "a name that no installed family has" in done.stderr

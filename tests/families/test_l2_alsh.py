@@ -32,7 +32,7 @@ def test_the_published_distance_and_law():
     family = make_family("l2-alsh", dim=DIM, n_hashes=4, n_tables=8).prepare(x)
     norms, s = row_norms(x), family.similarity_of(q, x)
     scaled = 0.83 * norms / norms.max()
-    p, queries = family.longer(x).astype(np.float64), family.longer_query(q).astype(np.float64)
+    p, queries = family.transform(x).astype(np.float64), family.transform_query(q).astype(np.float64)
     squared = 1 + 3 / 4 - 2 * 0.83 * s / norms.max() + scaled**16
     np.testing.assert_allclose(((p - queries) ** 2).sum(1), squared, rtol=1e-5)
     expected = family.inner.collision_probability(np.sqrt(squared))

@@ -32,7 +32,7 @@ def plain(name, **options):
 def test_longer_rows_have_the_published_similarity(name):
     x, q = rows(), rows(seed=1)
     family = plain(name).prepare(x)
-    p, queries = family.longer(x).astype(np.float64), family.longer_query(q).astype(np.float64)
+    p, queries = family.transform(x).astype(np.float64), family.transform_query(q).astype(np.float64)
     cosines = (p * queries).sum(1) / np.linalg.norm(p, axis=1) / np.linalg.norm(queries, axis=1)
     norms, s = row_norms(x), family.similarity_of(q, x)
     np.testing.assert_allclose(s, (q * x).sum(1, dtype=np.float64) / np.linalg.norm(q, axis=1), rtol=1e-5)
@@ -150,11 +150,16 @@ def test_what_does_not_fit_is_refused_with_the_reason(cls):
         cls(make_family("dwta", **shape))
     with pytest.raises(ArgumentError, match="inner: given SimpleLSH, a family of similarity 'inner_product'"):
         cls(make_family("simple-lsh", **shape))
-    for bad in (None, "simhash", 3):
-        with pytest.raises(ArgumentError, match=r"inner: given .*; wanted a HashFamily, or a mapping"):
+    for bad in (None, 3, ["simhash"]):
+        with pytest.raises(
+            ArgumentError, match=r"inner: given .*; wanted a HashFamily, text .*, or a mapping"
+        ):
             cls.Spec(dim=DIM, inner=bad)
-    with pytest.raises(ArgumentError, match=r"inner\.dim: given 5; wanted the family's own options only"):
-        cls.Spec(dim=DIM, inner={"family": "simhash", "dim": 5})
+    with pytest.raises(ArgumentError, match=r"inner\.family: given 'simhahs'; wanted one of .*simhash"):
+        cls.Spec(dim=DIM, inner="simhahs")
+    for shaped in ({"family": "simhash", "dim": 5}, "simhash:dim=5"):
+        with pytest.raises(ArgumentError, match=r"inner\.dim: given 5; wanted left out: .*inherited"):
+            cls.Spec(dim=DIM, inner=shaped)
     with pytest.raises(ArgumentError, match=r"n_ranges|bound"):
         cls.Spec(dim=DIM, **({"n_ranges": 0} if cls is NormRanging else {"bound": -1.0}))
 

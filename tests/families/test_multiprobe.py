@@ -53,7 +53,7 @@ def test_wrappers_in_wrappers():
 def test_what_does_not_fit():
     with pytest.raises(ArgumentError, match="inner: given MultiProbe, whose probes are set"):
         MultiProbe(MultiProbe(make_family("simhash", **SHAPE)))
-    with pytest.raises(ArgumentError, match="probes: given 65; wanted at most the 64 codes"):
+    with pytest.raises(ArgumentError, match="probes: given 65; wanted at most the number of codes, 64"):
         MultiProbe(make_family("simhash", **SHAPE), probes=65)
     with pytest.raises(ArgumentError, match="probes: given 0"):
         MultiProbe(make_family("simhash", **SHAPE), probes=0)

@@ -234,7 +234,7 @@ def test_draws_that_a_clock_seeds_cannot_be_made_again():
     rows = np.random.default_rng(0).standard_normal((3_000, 8), dtype=np.float32)
     family = make_family("simhash", dim=8, n_hashes=3, n_tables=4)
     assert is_reproducible(
-        lambda threads: HashTables(family, bucket_size=8, threads=threads).build(rows).state.packed.ids
+        lambda threads: HashTables(family, bucket_size=8, threads=threads).build(rows).state.base.ids
     )
     sampler = (Retrieve(budget=40) | Uniform(30)).bind(tables=HashTables(family).build(rows))
     assert is_reproducible(lambda threads: sampler.sample(rows[:40], seed=5, threads=threads).ids)

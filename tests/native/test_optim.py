@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from lshsample._native import optim
+from lshsample._native import convert, optim
+from lshsample._native.convert import Rounding
+from lshsample._native.dtypes import BFLOAT16, FLOAT32
+from lshsample._native.slots import Slots
 from lshsample.errors import ArgumentError
 from lshsample.testing import reference
 
@@ -46,6 +49,86 @@ def test_other_rows_keep_their_bits(isa, rng, name):
     assert (store[rows] != before[rows]).any()
 
 
+def bfloat16_slots(rng, name, n, d):
+    """Weights in bfloat16, state in float32."""
+    slots = Slots.zeros(n, d, [BFLOAT16] + [FLOAT32] * (SLOTS[name] - 1))
+    slots.weights[...] = convert.from_float32(rng.standard_normal((n, d), dtype=np.float32), BFLOAT16)
+    return slots
+
+
+def values_of(slots):
+    """A float64 array (rows, slots, columns) of the slots' values."""
+    state = [slots.slot(i).astype(np.float64) for i in range(1, len(slots.dtypes))]
+    return np.stack([reference.bfloat16_values(slots.weights["bfloat16"]), *state], axis=1)
+
+
+@pytest.mark.parametrize("rounding", [None, 11])
+@pytest.mark.parametrize("name", list(SLOTS))
+@pytest.mark.parametrize("d", [1, 3, 17, 33, 128, 129, 300])
+def test_bfloat16_weights_against_float64(isa, rng, name, d, rounding):
+    """Each step lands within half a bfloat16 gap of the float64 step from where it began; stochastic rounding
+    within a whole one. State is float32 and as exact as ever.
+    """
+    n = 70
+    held = {1: bfloat16_slots(rng, name, n, d)}
+    for threads in (2, 4):
+        held[threads] = Slots(held[1].data.copy(), d, held[1].dtypes)
+    for step in range(1, 6):
+        rows = rng.permutation(n)[: 23 * step % 71].astype(np.int32) if step < 5 else None
+        grad = rng.standard_normal((n if rows is None else len(rows), d + 2), dtype=np.float32)[:, 1:-1]
+        wanted = update(reference, name, values_of(held[1]), rows, grad, step)
+        for threads, slots in held.items():
+            how = None if rounding is None else Rounding(rounding, step)
+            update(optim, name, slots, rows, grad, step, rounding=how, threads=threads)
+        found = values_of(held[1])
+        # Eight bits of precision: neighbours are at most 2^-7 of a value apart.
+        gap = 2.0 ** (np.floor(np.log2(np.abs(wanted[:, 0]))) - 7)
+        allowed = gap * (0.5 if rounding is None else 1) + 1e-5 * np.abs(wanted[:, 0]) + 1e-6
+        assert (np.abs(found[:, 0] - wanted[:, 0]) <= allowed).all()
+        np.testing.assert_allclose(found[:, 1:], wanted[:, 1:], rtol=2e-5, atol=2e-6)
+        for threads in (2, 4):
+            np.testing.assert_array_equal(held[1].data, held[threads].data)
+
+
+@pytest.mark.parametrize("name", list(SLOTS))
+def test_bfloat16_weights_are_the_float32_step_rounded(isa, rng, name):
+    """The step over float32 weights and then a conversion, to the bit; bits are drawn by the row's own id."""
+    n, d, rows = 30, 129, np.array([4, 29, 11], np.int32)
+    grad = rng.standard_normal((3, d), dtype=np.float32)
+    for rounding in (None, Rounding(5, 6)):
+        slots = bfloat16_slots(rng, name, n, d)
+        wide = values_of(slots).astype(np.float32)
+        untouched = np.setdiff1d(np.arange(n), rows)
+        before = slots.data[untouched].copy()
+        update(optim, name, slots, rows, grad, 1, rounding=rounding)
+        update(optim, name, wide, rows, grad, 1)
+        expected = convert.from_float32(wide[:, 0], BFLOAT16, rounding)
+        np.testing.assert_array_equal(slots.weights[rows], expected[rows])
+        np.testing.assert_array_equal(slots.data[untouched], before)
+
+
+def test_small_updates_are_lost_to_nearest_and_kept_on_average_stochastically(isa):
+    """Steps of a hundredth of a gap: to nearest nothing moves; stochastically the mean moves by their sum."""
+    columns, steps, lr = 20_000, 50, 0.01 * 2.0**-7
+    grad = -np.ones((1, columns), np.float32)
+    for stochastic in (False, True):
+        slots = Slots.zeros(1, columns, [BFLOAT16])
+        slots.weights[...] = convert.from_float32(-grad, BFLOAT16)
+        for step in range(1, steps + 1):
+            optim.sgd_rows(slots, None, grad, lr, rounding=Rounding(1, step) if stochastic else None)
+        moved = (reference.bfloat16_values(slots.weights["bfloat16"]) - 1) * 2.0**7
+        # The sum of 50 steps that are taken with probability 0.01 each: mean 0.5, variance 0.5.
+        assert abs(moved.mean() - 0.5) < 4 * np.sqrt(0.5 / columns) if stochastic else (moved == 0).all()
+
+
+def test_float32_weights_are_not_rounded(rng):
+    store = rng.random((4, 3, 19), dtype=np.float32)
+    again, grad = store.copy(), np.ones((4, 19), np.float32)
+    optim.adam_rows(store, None, grad, 0.1, rounding=Rounding(1, 2))
+    optim.adam_rows(Slots.of(again), None, grad, 0.1)
+    np.testing.assert_array_equal(store, again)
+
+
 def test_adam_after_many_steps(isa):
     """The bias corrections tend to 1 and never overflow."""
     store = np.zeros((1, 3, 5), np.float32)
@@ -56,6 +139,9 @@ def test_adam_after_many_steps(isa):
 
 STORE, ROWS, GRAD = np.zeros((4, 3, 2), np.float32), np.array([2, 0], np.int32), np.ones((2, 2), np.float32)
 
+READ_ONLY = np.zeros((4, 3, 2), np.float32)
+READ_ONLY.flags.writeable = False
+
 
 @pytest.mark.parametrize(
     ("argument", "call"),
@@ -65,6 +151,10 @@ STORE, ROWS, GRAD = np.zeros((4, 3, 2), np.float32), np.array([2, 0], np.int32),
         ("store", lambda: optim.adam_rows(STORE.astype(float), ROWS, GRAD, 0.1)),
         ("store", lambda: optim.adagrad_rows(STORE, ROWS, GRAD, 0.1)),
         ("store", lambda: optim.sgd_rows([1.0], ROWS, GRAD, 0.1)),
+        ("store", lambda: optim.adam_rows(Slots.of(STORE[:, :2].copy()), ROWS, GRAD, 0.1)),
+        ("store", lambda: optim.sgd_rows(READ_ONLY, ROWS, GRAD, 0.1)),
+        ("store", lambda: optim.sgd_rows(Slots.of(READ_ONLY), ROWS, GRAD, 0.1)),
+        ("grad", lambda: optim.adam_rows(Slots.of(STORE), ROWS, GRAD[:1], 0.1)),
         ("rows", lambda: optim.sgd_rows(STORE, ROWS + np.int32(2), GRAD, 0.1)),
         ("rows", lambda: optim.sgd_rows(STORE, np.array([1, 1], np.int32), GRAD, 0.1)),
         ("rows", lambda: optim.sgd_rows(STORE, np.array([1, 2]), GRAD, 0.1)),

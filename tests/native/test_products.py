@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lshsample._native import layers
+from lshsample._native import convert, layers
 from lshsample.errors import ArgumentError
 from lshsample.testing import reference
 
@@ -26,6 +26,15 @@ def unaligned(array):
     view = space[1 : 1 + rows * (cols + 5)].reshape(rows, cols + 5)[:, :cols]
     view[:] = array
     return view
+
+
+def bfloat16_weights(rng, rows, cols):
+    """bfloat16 weights as a gapped view that starts 2 bytes behind an aligned address, and their values."""
+    halves = convert.from_float32(normal(rng, rows, cols), "bfloat16")
+    space = np.full((rows + 1) * (cols + 5) + 1, 0x7FC0, np.uint16).view(halves.dtype)
+    view = space[1 : 1 + rows * (cols + 5)].reshape(rows, cols + 5)[:, :cols]
+    view[:] = halves
+    return view, reference.bfloat16_values(halves["bfloat16"])
 
 
 def normal(rng, *shape):
@@ -63,6 +72,29 @@ def test_nn(isa, rng, m, n, k):
         len(rows),
     )
     close(same_bits(lambda t: layers.matmul_nn(a[:, :n], b, threads=t)), reference.matmul_nn(a[:, :n], b), n)
+
+
+@pytest.mark.parametrize(("m", "n", "k"), SHAPES)
+def test_nt_of_bfloat16_weights(isa, rng, m, n, k):
+    a, bias, (b, values) = unaligned(normal(rng, m, k)), normal(rng, n, 3)[:, 1], bfloat16_weights(rng, n, k)
+    close(same_bits(lambda t: layers.matmul_nt(a, b, threads=t)), reference.matmul_nt(a, values), k)
+    rows = rng.integers(0, n, size=2 * n + 1, dtype=np.int32)
+    found = same_bits(lambda t: layers.matmul_nt(a, b, bias=bias, rows=rows, threads=t))
+    close(found, reference.matmul_nt(a, values, bias, rows), k)
+    # Converting is exact, so the product has the bits of the one over float32 weights.
+    wide = values.astype(np.float32)
+    np.testing.assert_array_equal(found, layers.matmul_nt(a, wide, bias=bias, rows=rows))
+
+
+@pytest.mark.parametrize(("m", "n", "k"), SHAPES)
+def test_nn_of_bfloat16_weights(isa, rng, m, n, k):
+    b, values = bfloat16_weights(rng, n, k)
+    rows = rng.integers(0, n, size=2 * n + 1, dtype=np.int32)
+    a = unaligned(normal(rng, m, len(rows)))
+    found = same_bits(lambda t: layers.matmul_nn(a, b, rows=rows, threads=t))
+    close(found, reference.matmul_nn(a, values, rows), len(rows))
+    found = same_bits(lambda t: layers.matmul_nn(a[:, :n], b, threads=t))
+    close(found, reference.matmul_nn(a[:, :n], values), n)
 
 
 @pytest.mark.parametrize(("m", "n", "k"), SHAPES)

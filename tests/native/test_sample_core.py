@@ -8,8 +8,10 @@ import pytest
 
 from lshsample._native import core
 from lshsample._native.core import ffi, lib
+from lshsample._native.packed import build_packed
+from lshsample._native.reader import NativeReader
 from lshsample._native.sample import Drawn, StageCall, Workspaces, alias_table, run_plan
-from lshsample._native.tables import build_packed
+from lshsample.errors import NativeError
 
 CAP, TOP, FILL, UNIFORM, FREQUENCY, TABLES = 1, 2, 3, 4, 5, 6
 
@@ -44,7 +46,7 @@ def run(problem, *calls, seed=11, step=3, pooled=False, threads=1, n_items=400):
 
 
 def retrieve(problem, amount=0):
-    return StageCall(op="RETRIEVE", place=0, tables=problem[0], codes=problem[1], amount=amount)
+    return StageCall(op="RETRIEVE", place=0, reader=NativeReader(problem[0]), codes=problem[1], amount=amount)
 
 
 def rows(drawn):
@@ -222,3 +224,33 @@ def test_second_stages_of_a_kind_draw_anew(problem):
     one = StageCall(op="UNIFORM", place=0, amount=20)
     two = StageCall(op="UNIFORM", place=1, ordinal=1, amount=20)
     assert np.diff(run(problem, one, two).indptr).mean() > 35
+
+
+def joined(counts):
+    """A stage that joins the non-zero counts (queries, items)."""
+    row, ids = counts.nonzero()
+    indptr = np.searchsorted(row, np.arange(len(counts) + 1)).astype(np.int64)
+    given = np.ascontiguousarray(counts[row, ids], np.int32)
+    return StageCall(op="JOIN", place=0, pattern=(indptr, ids.astype(np.int32)), counts=given)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_joined_candidates_are_as_retrieved_ones(problem, pooled):
+    after = StageCall(op="TOP", place=1, amount=20), StageCall(op="UNIFORM", place=2, amount=4)
+    one = run(problem, retrieve(problem), *after, retrieve(problem), pooled=pooled, threads=2)
+    other = run(problem, joined(problem[2]), *after, joined(problem[2]), pooled=pooled)
+    for name in (field.name for field in attrs.fields(Drawn)):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_joined_candidates_that_are_none_are_refused(problem):
+    fine = joined(problem[2])
+    for fault, place in (("ids", 400), ("ids", -1), ("counts", 0), ("counts", -5)):
+        ids, counts = fine.pattern[1].copy(), fine.counts.copy()
+        (ids if fault == "ids" else counts)[7] = place
+        call = StageCall(op="JOIN", place=0, pattern=(fine.pattern[0], ids), counts=counts)
+        with pytest.raises(NativeError, match="range"):
+            run(problem, call)
+    with pytest.raises(NativeError, match="argument"):
+        run(problem, StageCall(op="JOIN", place=0))
+    assert len(run(problem, fine).ids) == np.count_nonzero(problem[2])

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from lshsample._native import core, layers
+from lshsample._native import convert, core, layers
+from lshsample._native.dtypes import BFLOAT16, FLOAT32
+from lshsample._native.slots import Slots
 from lshsample.errors import ArgumentError
 from lshsample.testing import reference
 
@@ -30,6 +32,23 @@ def test_csr_matmul(isa, rng, d):
     for threads in (2, 4):
         np.testing.assert_array_equal(found, layers.csr_matmul(x, w, bias, threads=threads))
     np.testing.assert_allclose(layers.csr_matmul(x, w), reference.csr_matmul(x, w), rtol=1e-5, atol=1e-5)
+
+
+def bfloat16_weights(rng, n, d):
+    """Slot 0 of a parameter with optimizer state, and its values."""
+    slots = Slots.zeros(n, d, [BFLOAT16, FLOAT32, FLOAT32])
+    slots.weights[...] = convert.from_float32(rng.standard_normal((n, d), dtype=np.float32), BFLOAT16)
+    return slots.weights, reference.bfloat16_values(slots.weights["bfloat16"])
+
+
+@pytest.mark.parametrize("d", WIDTHS)
+def test_csr_matmul_of_bfloat16_weights(isa, rng, d):
+    x, (w, values), bias = sparse(rng, 37, 211), bfloat16_weights(rng, 211, d), rng.random(d, np.float32)
+    found = layers.csr_matmul(x, w, bias, threads=1)
+    np.testing.assert_allclose(found, reference.csr_matmul(x, values, bias), rtol=1e-5, atol=1e-5)
+    for threads in (2, 4):
+        np.testing.assert_array_equal(found, layers.csr_matmul(x, w, bias, threads=threads))
+    np.testing.assert_array_equal(found, layers.csr_matmul(x, values.astype(np.float32), bias))
 
 
 @pytest.mark.parametrize("d", WIDTHS)
@@ -74,6 +93,19 @@ def test_csr_sampled_matmul(isa, rng, d):
             np.testing.assert_array_equal(
                 found, layers.csr_sampled_matmul(h, w, b, indptr, ids, threads=threads)
             )
+
+
+@pytest.mark.parametrize("d", WIDTHS)
+def test_csr_sampled_matmul_of_bfloat16_weights(isa, rng, d):
+    h, (w, values) = rng.standard_normal((9, d), dtype=np.float32), bfloat16_weights(rng, 57, d)
+    indptr = np.concatenate([[0], np.cumsum(rng.integers(0, 30, size=9))])
+    ids = rng.integers(0, 57, size=indptr[-1], dtype=np.int32)
+    found = layers.csr_sampled_matmul(h, w, None, indptr, ids, threads=1)
+    wanted = reference.csr_sampled_matmul(h, values, None, indptr, ids)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=2e-5)
+    for threads in (2, 4):
+        again = layers.csr_sampled_matmul(h, w, None, indptr, ids, threads=threads)
+        np.testing.assert_array_equal(found, again)
 
 
 def test_dropout_mask_restates_philox():

@@ -63,7 +63,7 @@ def test_hashing_in_the_call_gives_the_bits_of_codes_that_are_given(name, pool, 
     sampler = parse_pipeline("Retrieve() | Cap(60) | Uniform(9)").bind(tables=tables)
     given = [np.ascontiguousarray(QUERIES[:, ::1]), QUERIES[::2], SPARSE[:21], SPARSE[:0], QUERIES[:0]]
     fused = [sampler.sample(q, pool=pool, threads=t, seed=3) for q in given for t in (1, 2)]
-    monkeypatch.setattr("lshsample.tables.retrieval.hashing.query_kernel", lambda family, n_probes: None)
+    monkeypatch.setattr("lshsample.hashing.query_kernel", lambda family, n_probes: None)
     plain = [sampler.sample(q, pool=pool, threads=1, seed=3) for q in given for _ in (1, 2)]
     for one, other in zip(fused, plain, strict=True):
         np.testing.assert_array_equal(one.indptr, other.indptr)

@@ -11,6 +11,7 @@ import pytest
 from lshsample import plugin as api
 from lshsample.errors import ArgumentError, PluginError
 from lshsample.plugin import SamplerStage, hookimpl
+from lshsample.plugin_manager import installed_plugins
 from lshsample.sampling import (
     ActiveSet,
     Include,
@@ -229,6 +230,7 @@ def test_installed_stages_are_found_by_name(monkeypatch):
     point = metadata.EntryPoint("evens", f"{__name__}:Plugin", "lshsample")
     monkeypatch.setattr(metadata.EntryPoint, "load", lambda self: plugin_returning({"Even": Even}))
     monkeypatch.setattr(metadata, "entry_points", lambda group: [point])
+    installed_plugins.cache_clear()
     stage_registry.cache_clear()
     try:
         assert stages()["Even"] is Even
@@ -239,6 +241,7 @@ def test_installed_stages_are_found_by_name(monkeypatch):
             parse_pipeline("Evn()")
     finally:
         monkeypatch.undo()
+        installed_plugins.cache_clear()
         stage_registry.cache_clear()
     assert set(stages()) >= set(builtin_stages())
 

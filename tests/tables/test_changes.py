@@ -17,7 +17,7 @@ from lshsample.plugin import FamilySpec, HashFamily
 from lshsample.registry import make_family
 from lshsample.sampling import Include
 from lshsample.tables import HashTables
-from lshsample.tables import living as module
+from lshsample.tables import hash_tables as module
 
 DIM, TABLES = 8, 5
 
@@ -62,7 +62,7 @@ def agrees(tables, model, queries, threads=1):
             assert set(listed.tolist()) == held
 
 
-class Living(RuleBasedStateMachine):
+class Changing(RuleBasedStateMachine):
     """Every change, in any order, against the model."""
 
     wide = False
@@ -116,7 +116,7 @@ class Living(RuleBasedStateMachine):
     @rule()
     def compact(self):
         self.tables.compact()
-        assert self.tables.state.overlays == ()
+        assert self.tables.state.deltas == ()
 
     @rule(cut=st.integers(1, 90))
     def split_and_merge(self, cut):
@@ -152,8 +152,8 @@ def _merge_early(monkeypatch):
     monkeypatch.setattr(module, "_FEW_CHANGES", 60)
 
 
-TestLiving = Living.TestCase
-TestLiving.settings = settings(deadline=None, max_examples=25, stateful_step_count=12)
+TestChanging = Changing.TestCase
+TestChanging.settings = settings(deadline=None, max_examples=25, stateful_step_count=12)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
@@ -172,7 +172,7 @@ def test_a_long_run_of_batches_agrees_with_the_model(threads, batch):
         fresh = np.arange(900 + 3 * step, 900 + 3 * step + 3)
         tables.insert(fresh, vectors_of(step + 50, 3))
         model.put(fresh, vectors_of(step + 50, 3))
-        sizes = [overlay.n_entries for overlay in tables.state.overlays]
+        sizes = [delta.n_entries for delta in tables.state.deltas]
         assert all(a >= 8 * b for a, b in itertools.pairwise(sizes))
     agrees(tables, model, vectors_of(99, 20), threads)
 
@@ -195,7 +195,7 @@ def test_stages_see_changed_tables_as_they_see_built_ones(pipeline, pool):
     changed = HashTables(family_of(), merge_share=100.0).build(vectors_of(1, 400))
     for ids in np.array_split(rng.permutation(400), 9):
         changed.update(ids, rows[ids])
-    assert changed.state.overlays
+    assert changed.state.deltas
     built = HashTables(family_of()).build(rows)
     include = sp.csr_array((np.ones(5), ([0, 1, 2, 3, 4], [9, 8, 7, 300, 2])), shape=(20, 400))
     named = {"include": include} if "Include" in str(pipeline) else {}
@@ -216,7 +216,7 @@ def test_an_update_moves_only_what_changed():
     state = tables.state
     tables.update(np.arange(500), rows)
     assert tables.state.n_changes == 0
-    assert tables.state.packed.ids is state.packed.ids
+    assert tables.state.base.ids is state.base.ids
     rows2 = rows.copy()
     rows2[7] = -rows[7]
     tables.update(np.arange(500), rows2)
@@ -385,11 +385,11 @@ def test_shards_are_merged_and_split():
     whole = HashTables(family).build(rows)
     parts = [HashTables(family).build(rows[a:b], ids=np.arange(a, b)) for a, b in ((0, 100), (100, 300))]
     merged = HashTables.merge(parts[1], parts[0])
-    np.testing.assert_array_equal(merged.state.packed.ids, whole.state.packed.ids)
-    np.testing.assert_array_equal(merged.state.packed.directory, whole.state.packed.directory)
+    np.testing.assert_array_equal(merged.state.base.ids, whole.state.base.ids)
+    np.testing.assert_array_equal(merged.state.base.directory, whole.state.base.directory)
     again = whole.split([100])
     for one, other in zip(parts, again, strict=True):
-        np.testing.assert_array_equal(one.state.packed.ids, other.state.packed.ids)
+        np.testing.assert_array_equal(one.state.base.ids, other.state.base.ids)
         assert one.n_ids == other.n_ids
     with pytest.raises(ArgumentError, match="id 0"):
         HashTables.merge(whole, parts[0])
@@ -442,8 +442,8 @@ def test_bounded_buckets_are_the_same_for_any_threads_and_batches():
     four = HashTables(family_of(), bucket_size=8, threads=4).build(rows[:500])
     for begin in range(500, 3000, 100):
         four.insert(np.arange(begin, begin + 100), rows[begin : begin + 100])
-    np.testing.assert_array_equal(one.state.packed.ids, four.state.packed.ids)
-    np.testing.assert_array_equal(one.state.packed.directory, four.state.packed.directory)
+    np.testing.assert_array_equal(one.state.base.ids, four.state.base.ids)
+    np.testing.assert_array_equal(one.state.base.sizes, four.state.base.sizes)
 
 
 def test_bounded_buckets_hold_what_fits_and_count_all():

@@ -25,7 +25,7 @@ def built(rows, **options):
 
 
 CHANGES = {
-    "laid over": lambda tables, rows: tables.update([1, 2], rows[:2] + 1),
+    "with a delta": lambda tables, rows: tables.update([1, 2], rows[:2] + 1),
     "merged": lambda tables, rows: tables.update(np.arange(9_000), rows[::-1]),
     "compacted": lambda tables, rows: tables.update([1, 2], rows[:2] + 1).compact(),
     "deleted": lambda tables, rows: tables.delete([5]),

@@ -54,11 +54,11 @@ def test_files_round_trip(rows, n_hashes, verify, tmp_path):
     again = HashTables.open(tmp_path / "t", verify=verify)
     assert again.family == tables.family
     assert (again.n_items, again.n_ids, again.memory_bytes) == (300, 300, tables.memory_bytes)
-    assert again.state.packed.untrusted is not verify
+    assert again.state.base.untrusted is not verify
     np.testing.assert_array_equal(again.vectors, rows)
     np.testing.assert_array_equal(again.query(rows[:9], 3).ids, tables.query(rows[:9], 3).ids)
     np.testing.assert_array_equal(again.buckets(rows[:9]).ids, tables.buckets(rows[:9]).ids)
-    assert not again.verify().state.packed.untrusted
+    assert not again.verify().state.base.untrusted
     tables.save(tmp_path / "t")
     assert HashTables.open(tmp_path / "t").vectors is None
     assert [p.name for p in tmp_path.iterdir()] == ["t"]
@@ -267,7 +267,7 @@ import sys
 import numpy as np
 from lshsample import HashTables
 tables = HashTables.open(sys.argv[1])
-print(len(tables.query(np.load(sys.argv[2])).ids), tables.state.packed.ids.flags.owndata)
+print(len(tables.query(np.load(sys.argv[2])).ids), tables.state.base.ids.flags.owndata)
 """
 
 
@@ -286,5 +286,5 @@ def test_nothing_of_a_file_is_executed_or_left_untyped(rows, tmp_path):
     HashTables(family_of()).build(rows).save(path)
     state = HashTables.open(path).state
     assert b"pickle" not in path.read_bytes()
-    assert not state.packed.ids.flags.writeable
+    assert not state.base.ids.flags.writeable
     assert attrs.evolve(state, checksums=None).merged(1) is not None

@@ -53,7 +53,7 @@ def test_queries_find_the_equal_codes(rows, family):
 def test_sparse_rows_are_tables_too(rows, family):
     sparse = sp.csr_array(np.where(np.abs(rows) > 1, rows, 0))
     dense = HashTables(family).build(sparse.toarray())
-    np.testing.assert_array_equal(HashTables(family).build(sparse).state.packed.ids, dense.state.packed.ids)
+    np.testing.assert_array_equal(HashTables(family).build(sparse).state.base.ids, dense.state.base.ids)
 
 
 @pytest.mark.parametrize("change", ["strided", "fortran", "float64", "unaligned", "reversed"])
@@ -70,8 +70,8 @@ def test_any_layout_gives_the_same_tables(change, rows, family):
         "unaligned": unaligned,
         "reversed": rows[::-1][::-1],
     }[change]
-    expected = HashTables(family).build(rows).state.packed.ids
-    np.testing.assert_array_equal(HashTables(family).build(given).state.packed.ids, expected)
+    expected = HashTables(family).build(rows).state.base.ids
+    np.testing.assert_array_equal(HashTables(family).build(given).state.base.ids, expected)
 
 
 def test_more_probes_find_more_where_the_family_can(rows, family):
@@ -92,7 +92,7 @@ def test_rebuild_keeps_the_functions_and_rehash_draws_new_ones(rows, family):
     assert tables.family == family
     tables.rehash(rows, seed=99)
     assert tables.family == family.with_seed(99)
-    assert before.packed.n_items == 300  # a reader that holds the old state keeps it
+    assert before.base.n_items == 300  # a reader that holds the old state keeps it
 
 
 def test_a_failed_build_keeps_the_old_state(rows, monkeypatch):
@@ -148,7 +148,7 @@ def test_any_number_of_threads_gives_the_same_tables(name, threads, rows):
             with core.forced_isa(isa):
                 many = HashTables(family, threads=threads, **options).build(rows)
                 found = many.query(rows, n_probes=probes, threads=threads)
-            np.testing.assert_array_equal(one.state.packed.ids, many.state.packed.ids)
+            np.testing.assert_array_equal(one.state.base.ids, many.state.base.ids)
             for part in ("indptr", "ids", "counts"):
                 np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
 
@@ -163,16 +163,6 @@ def test_memory_is_told_and_refused_with_the_figure(rows, family, monkeypatch):
     assert tables.state is before
     with pytest.raises(ArgumentError):
         HashTables.memory_needed(family, 0)
-
-
-def test_available_memory_is_a_plausible_figure(tmp_path):
-    available = memory.available_bytes()
-    assert available is None or available > 2**20
-    (tmp_path / "memory.max").write_text("1000\n")
-    (tmp_path / "memory.current").write_text("400\n")
-    assert memory._cgroup(tmp_path) == 600
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory._cgroup(tmp_path) is None
 
 
 def test_queries_during_rebuilds_see_one_state_or_the_other(rows, family):

@@ -19,7 +19,7 @@ typedef struct {
  * threads below 1, else LSH_OK, with faults or without. Thread-safe. */
 lsh_status lsh_csr_check(lsh_csr x, int64_t n_entries, int32_t threads, lsh_csr_faults *faults);
 
-/* Whether every value is a number: neither NaN nor infinite. Reads x once. Thread-safe. */
+/* Whether every value of a float32 view is a number: neither NaN nor infinite. Reads x once. Thread-safe. */
 int32_t lsh_finite(lsh_dense x);
 
 /* Column indices in 4 bytes: those that do not fit, and negative ones, become -1, which lsh_csr_check finds. The arrays

@@ -17,7 +17,7 @@ enum { LSH_HASH_BLOCK = 64 };
  * of range. `probing` also wants a probe function. Thread-safe. */
 lsh_status lsh_kernel_check(const lsh_family_kernel *kernel, int32_t probing);
 
-/* Codes of dense rows.
+/* Codes of dense rows of float32.
  * n_probes = 0: `hash`, into codes[row * n_tables + table]. n_probes >= 1: `probe`, into
  * codes[(row * n_tables + table) * n_probes + p].
  * `codes` is the caller's, of the whole size. Fails with LSH_INVALID (x.cols is not the kernel's dim, bad sizes),

@@ -1,24 +1,42 @@
-/* Row-sparse optimizers. A store keeps row r's weights and optimizer state as one streak of memory:
- * store[r * slots * d ...] holds d weights, then slots - 1 times d of state.
+/* Row-sparse optimizers over a parameter with its optimizer state interleaved by row.
  *
  * A step touches the given rows alone (lazy updates; LazyAdam), so it costs what it touches. rows: n ids, unique and in
- * range, or NULL for rows 0 .. n - 1. gradient: (n, d). Thread-safe for disjoint rows. */
+ * range, or NULL for all rows. gradient: (n, cols) float32. Arithmetic is float32. Weights (slot 0) are float32, or
+ * bfloat16, which is read as float32 and rounded as `rounding` says when written; optimizer state is float32.
+ * Thread-safe for disjoint rows; same bits for any number of threads. LSH_INVALID: another dtype, a wrong number of
+ * slots, a gradient of another shape. */
 #ifndef LSHSAMPLE_OPTIM_H
 #define LSHSAMPLE_OPTIM_H
 
 #include <stdint.h>
+#include "lshsample/convert.h"
 #include "lshsample/status.h"
 #include "lshsample/views.h"
 
-/* w -= lr g. slots: 1 or more, of which the first is used. */
-lsh_status lsh_sgd_rows(float *store, int64_t slots, const int32_t *rows, lsh_dense gradient, float lr,
-                        int32_t threads);
-/* s += g^2; w -= lr g / (sqrt(s) + eps) (Duchi, Hazan & Singer 2011). slots: 2. */
-lsh_status lsh_adagrad_rows(float *store, const int32_t *rows, lsh_dense gradient, float lr, float eps,
-                            int32_t threads);
+typedef struct {
+    int64_t offset; /* bytes from the row's begin to the slot's `cols` values */
+    int32_t dtype;  /* lsh_dtype */
+} lsh_slot;
+
+/* A parameter with its optimizer state interleaved by row: row r begins at data + r * row_bytes, with the weights in
+ * slot 0 and the state in the others. A row is one piece of memory, so an update of a row reads and writes one. Borrowed
+ * for the call; slots of a row do not overlap; no alignment is assumed. */
+typedef struct {
+    void *data;
+    int64_t rows, cols, row_bytes;
+    int32_t n_slots; /* 1 to 8 */
+    lsh_slot slots[8];
+} lsh_store;
+
+/* w -= lr g. Slots: 1 or more, of which the first is used. */
+lsh_status lsh_sgd_rows(const lsh_store *store, const int32_t *rows, lsh_dense gradient, float lr,
+                        const lsh_rounding *rounding, int32_t threads);
+/* s += g^2; w -= lr g / (sqrt(s) + eps) (Duchi, Hazan & Singer 2011). Slots: w, s. */
+lsh_status lsh_adagrad_rows(const lsh_store *store, const int32_t *rows, lsh_dense gradient, float lr, float eps,
+                            const lsh_rounding *rounding, int32_t threads);
 /* m += (1 - beta1) (g - m); v += (1 - beta2) (g^2 - v); w -= lr m' / (sqrt(v') + eps) with m' = m / (1 - beta1^step),
- * v' = v / (1 - beta2^step) (Kingma & Ba 2015), step >= 1 counted over all steps. slots: 3. */
-lsh_status lsh_adam_rows(float *store, const int32_t *rows, lsh_dense gradient, double lr, double beta1, double beta2,
-                         double eps, int64_t step, int32_t threads);
+ * v' = v / (1 - beta2^step) (Kingma & Ba 2015), step >= 1 counted over all steps. Slots: w, m, v. */
+lsh_status lsh_adam_rows(const lsh_store *store, const int32_t *rows, lsh_dense gradient, double lr, double beta1,
+                         double beta2, double eps, int64_t step, const lsh_rounding *rounding, int32_t threads);
 
 #endif

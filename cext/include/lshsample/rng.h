@@ -15,7 +15,8 @@ enum {
     LSH_DRAW_TABLES = 6,    /* the order in which tables are visited: stream = row, index = position */
     LSH_DRAW_DROPOUT = 7,   /* dropout masks: stream = layer, index = unit/4 */
     LSH_DRAW_BUCKET = 8,    /* bounded buckets: stream = table, step = code, index = the id's number in the bucket */
-    LSH_DRAW_MERGE = 9      /* merging bounded buckets: stream = table, step = code, index = draw */
+    LSH_DRAW_MERGE = 9,     /* merging bounded buckets: stream = table, step = code, index = draw */
+    LSH_DRAW_ROUNDING = 10  /* stochastic rounding: stream = row, index = column/8 */
 };
 
 /* Four words of 32 random bits. Thread-safe; cost: about 40 integer operations. */

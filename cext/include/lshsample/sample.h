@@ -18,9 +18,8 @@
 
 #include <stdint.h>
 #include "lshsample/family.h"
+#include "lshsample/reader.h"
 #include "lshsample/status.h"
-#include "lshsample/overlay.h"
-#include "lshsample/tables.h"
 #include "lshsample/views.h"
 
 enum {
@@ -33,7 +32,8 @@ enum {
     LSH_STAGE_UNIFORM = 7,   /* join `amount` distinct uniform draws from all items */
     LSH_STAGE_FREQUENCY = 8, /* join `amount` draws, with replacement, in proportion to frequency */
     LSH_STAGE_GIVEN = 9,     /* replace the set by given ids with given counts, as certain */
-    LSH_STAGE_FULL = 10      /* join every item */
+    LSH_STAGE_FULL = 10,     /* join every item */
+    LSH_STAGE_JOIN = 11      /* join candidates that were retrieved elsewhere, with their counts, as RETRIEVE does */
 };
 
 typedef struct {
@@ -44,16 +44,14 @@ typedef struct {
     int32_t positive;        /* FREQUENCY: 1 if no frequency is 0 */
     int32_t reserved;        /* 0 */
     int64_t amount;
-    const lsh_packed *tables;   /* RETRIEVE */
-    const lsh_overlay *overlays;   /* RETRIEVE: what changed since, (n_overlays) */
-    int64_t n_overlays;
+    const lsh_reader *reader;   /* RETRIEVE: the tables */
     const lsh_family_kernel *kernel; /* RETRIEVE: the query side of the tables' family, which hashes the rows below */
     const lsh_dense *dense;     /* RETRIEVE with a kernel: the queries (n_queries, dim), dense ... */
     const lsh_csr *sparse;      /* ... or sparse; values are checked to be finite */
     const uint32_t *codes;      /* RETRIEVE without a kernel: (n_queries, n_tables, n_probes) */
-    const int64_t *indptr;      /* INCLUDE, GIVEN: a pattern over the queries (GIVEN: over the output rows) */
+    const int64_t *indptr;      /* INCLUDE, JOIN, GIVEN: a pattern over the queries (GIVEN: over the output rows) */
     const int32_t *indices;     /* each in 0..n_items-1 */
-    const int32_t *counts;      /* GIVEN: aligned with indices */
+    const int32_t *counts;      /* JOIN, GIVEN: aligned with indices, at least 1 */
     const double *frequency;    /* FREQUENCY: (n_items,), sums to 1 */
     const double *accept;       /* FREQUENCY: the alias table of lsh_alias_build */
     const int32_t *alias;

@@ -10,7 +10,7 @@ static void hash_dense(const bit_sampling_state *s, const float *row, uint32_t *
         for (int64_t t = 0; t < s->n_tables; t++) codes[t] |= (uint32_t)(row[at[t]] > s->threshold) << k;
 }
 
-/* A column sets the bits of the hashes that look at it; columns that are not stored are zeros. */
+/* A column sets the bits of the hashes that use it; columns that are not stored are zeros. */
 static void hash_sparse(const bit_sampling_state *s, int64_t n, const float *values, const int32_t *columns,
                         uint32_t *codes) {
     for (int64_t i = 0; i < n; i++) {

@@ -1,4 +1,4 @@
-"""BitSampling under the conformance kit: exact rules, and its law on pairs on which broken families betray themselves."""
+"""BitSampling under the conformance kit: exact rules, and its law on pairs of rows on which faulty families fail."""
 
 import functools
 

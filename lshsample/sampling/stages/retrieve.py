@@ -13,6 +13,7 @@ from lshsample import specs
 from lshsample._native.sample import Drawn, StageCall
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.family import HashFamily
+from lshsample.hashing import retrieval
 from lshsample.sampling.batch import Batch
 from lshsample.sampling.budget import table_weights
 from lshsample.sampling.expected import (
@@ -29,8 +30,7 @@ from lshsample.sampling.inclusion import CollisionLaw, Inclusion, Pairs
 from lshsample.sampling.membership import table_probabilities
 from lshsample.sampling.pipeline import SamplerStage
 from lshsample.sampling.stage import UNPLAIN, builtin, required
-from lshsample.tables import HashTables, TableState
-from lshsample.tables.retrieval import retrieval
+from lshsample.tables import TableReader
 
 __all__ = ["Retrieve"]
 
@@ -38,8 +38,9 @@ Floats = npt.NDArray[np.float64]
 
 
 def _tables_or_none(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and not isinstance(value, HashTables):
-        raise ArgumentError(attribute.name, type(value).__name__, "HashTables, or None for the sampler's own")
+    if value is not None and not isinstance(value, TableReader):
+        wanted = "HashTables or another TableReader, or None for the sampler's own"
+        raise ArgumentError(attribute.name, type(value).__name__, wanted)
 
 
 @builtin
@@ -49,7 +50,7 @@ class Retrieve(SamplerStage):
 
     Parameters
     ----------
-    tables : HashTables, optional
+    tables : TableReader, optional
         The tables; without them, those that the sampler is bound to.
     probes : int, optional
         Buckets per table, best first, where the family can probe; by default the family's own number.
@@ -68,7 +69,7 @@ class Retrieve(SamplerStage):
 
     outcome_is_certain = True
 
-    tables: HashTables | None = attrs.field(default=None, validator=_tables_or_none, metadata=UNPLAIN)
+    tables: TableReader | None = attrs.field(default=None, validator=_tables_or_none, metadata=UNPLAIN)
     probes: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(specs.integer(1, 65536))
     )
@@ -77,15 +78,28 @@ class Retrieve(SamplerStage):
     )
 
     def call(self, batch: Batch) -> StageCall:
-        """The stage for the C core, which hashes the queries where the family has a kernel."""
+        """The stage for the C core; it joins what a reader without arrays for the core retrieved."""
         state = self.state(batch)
         queries = required(batch.queries, "queries", self)
         probes = self.n_probes(state.family)
-        return retrieval(state, queries, probes, budget=self.budget or 0, threads=batch.threads)
+        if state.native is None:
+            return self._join(state, batch)
+        call = retrieval(state.family, state.native, queries, probes, threads=batch.threads)
+        call.amount = self.budget or 0
+        return call
 
-    def state(self, batch: Batch) -> TableState:
+    def _join(self, state: TableReader, batch: Batch) -> StageCall:
+        if self.budget is not None:
+            reader = type(state).__name__
+            why = f"a budget visits tables one by one, and {reader} gives candidates of all tables together"
+            raise UnsupportedError(f"{self}: {why}")
+        found = state.query(batch.queries, self.n_probes(state.family), threads=batch.threads)
+        pattern = np.ascontiguousarray(found.indptr), np.ascontiguousarray(found.ids)
+        return StageCall(op="JOIN", pattern=pattern, counts=np.ascontiguousarray(found.counts))
+
+    def state(self, batch: Batch) -> TableReader:
         """The state of the tables that it reads."""
-        state: TableState = (
+        state: TableReader = (
             batch.state_of(self.tables) if self.tables is not None else required(batch.state, "tables", self)
         )
         if state.n_ids > batch.n_items:
@@ -96,7 +110,7 @@ class Retrieve(SamplerStage):
         """Queries, and tables unless it holds its own."""
         return frozenset({"queries"} if self.tables is not None else {"queries", "tables"})
 
-    def tables_of(self) -> HashTables | None:
+    def tables_of(self) -> TableReader | None:
         """Its own tables."""
         return self.tables
 
@@ -125,19 +139,19 @@ class Retrieve(SamplerStage):
         except UnsupportedError as error:
             return so_far.unknown(f"{self}: {error}")
 
-    def _is_weighted(self, state: TableState) -> bool:
+    def _is_weighted(self, state: TableReader) -> bool:
         """Whether its ids have weights one table at a time instead of a probability."""
-        bounded = bool(state.packed.bucket_size)
+        bounded = bool(state.bucket_size)
         return self.budget is not None or bounded or not state.family.independent_tables
 
-    def _mixed(self, so_far: Inclusion, pairs: Pairs, state: TableState) -> Inclusion:
+    def _mixed(self, so_far: Inclusion, pairs: Pairs, state: TableReader) -> Inclusion:
         probes, queries = self.n_probes(state.family), pairs.batch.queries
         chances = table_probabilities(state, queries, pairs.rows, pairs.ids, probes)
         law = CollisionLaw(chances, state.family.n_tables, by_table=probes > 1)
         mixed = so_far.mix(law.at_least(1), uses_functions=True)
         return mixed.collide(law) if pairs.place == 0 else mixed
 
-    def _weighed(self, so_far: Inclusion, pairs: Pairs, state: TableState) -> Inclusion:
+    def _weighed(self, so_far: Inclusion, pairs: Pairs, state: TableReader) -> Inclusion:
         probes = self.n_probes(state.family)
         weights = np.ones(len(pairs.ids))
         if len(pairs.ids):

@@ -18,20 +18,20 @@ class BitSamplingSpec(FamilySpec):
     Attributes
     ----------
     threshold : float
-        A value above it is a 1; not negative, so that what a sparse row does not store is a 0.
+        A value above it is a 1; at least 0, so that values that a sparse row does not store are 0.
     """
 
     threshold: float = attrs.field(default=0.0, validator=number(0, 3e38))
 
 
 class BitSampling(HashFamily):
-    """Bits at random positions: the family of the Hamming distance.
+    """Bits at random positions: a family for the Hamming distance.
 
     Notes
     -----
     Two rows of d bits that differ in h of them agree on a hash with probability 1 - h / d, exactly (Indyk & Motwani,
     STOC 1998). Positions are drawn independently, with replacement, so a code of K bits agrees with the K-th power
-    of it. Cost of a row: K L loads where it is dense, K L / d steps for each entry where it is sparse.
+    of it. Cost: K L loads for a dense row, K L / d steps for each entry of a sparse row.
 
     Examples
     --------
@@ -46,13 +46,13 @@ class BitSampling(HashFamily):
 
     @cached_property
     def positions(self) -> np.ndarray:
-        """Columns that are looked at, (K L,) int32: entry k L + t is hash k of table t."""
+        """The columns of all hashes, (K L,) int32: entry k L + t belongs to hash k of table t."""
         key = np.array([self.seed, 1], np.uint64)
         words = np.random.Philox(key=key).random_raw(self.n_hashes * self.n_tables)
         return (words % np.uint64(self.dim)).astype(np.int32)
 
     def bits(self, x: Rows) -> np.ndarray:
-        """What is a 1 among given columns of rows."""
+        """Whether values of rows are 1."""
         values = x if isinstance(x, np.ndarray) else x.toarray()
         return values > np.float32(self.spec.threshold)
 
@@ -63,13 +63,13 @@ class BitSampling(HashFamily):
         return (bits * weights[:, None]).sum(axis=1, dtype=np.uint32)
 
     def similarity_of(self, q: Rows, x: Rows) -> Floats:
-        """The share of positions at which the pairs agree."""
+        """The fraction of positions at which the pairs agree."""
         return np.asarray((self.bits(q) == self.bits(x)).mean(axis=1, dtype=np.float64))
 
     def collision_probability(self, similarity: object) -> Floats:
-        """The share itself."""
+        """The similarity itself."""
         return np.clip(np.asarray(similarity, np.float64), 0, 1)
 
     def native(self) -> NativeKernel:
-        """The compiled kernel, which gives the reference's codes bit for bit."""
+        """The compiled kernel; its codes equal those of the reference bit for bit."""
         return native_kernel(self.spec, self.positions)

@@ -9,7 +9,7 @@ __all__ = ["native_kernel"]
 
 
 def native_kernel(spec: FamilySpec, positions: np.ndarray) -> NativeKernel:
-    """The kernel over positions (K L,), with their inverse: the hashes that look at each column."""
+    """The kernel over positions (K L,), with their inverse: the hashes that use each column."""
     order = np.argsort(positions, kind="stable").astype(np.int32)
     starts = np.searchsorted(positions[order], np.arange(spec.dim + 1)).astype(np.int32)
     state = ffi.new("bit_sampling_state *")

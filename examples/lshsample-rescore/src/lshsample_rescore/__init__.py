@@ -10,7 +10,7 @@ __all__ = ["Rescore", "lshsample_sampler_stages"]
 
 @attrs.frozen
 class Rescore(SamplerStage):
-    """Keeps the ids of each row with the largest inner products with their query, and forced ones.
+    """Keeps the ids of each row with the largest inner products with their query, and forced ids.
 
     Parameters
     ----------
@@ -19,8 +19,9 @@ class Rescore(SamplerStage):
 
     Notes
     -----
-    The usual second step of a search by hashing (Lv et al., VLDB 2007). It draws nothing; a lawful draw after it
-    (``Uniform``) makes the whole set lawful given what it kept. Cost: dim multiplications for each candidate.
+    The usual second step of a search by hashing (Lv et al., VLDB 2007). It is deterministic: followed by
+    ``Uniform``, inclusion probabilities conditional on its output are exact. Cost: dim multiplications for each
+    candidate.
     """
 
     k: int = attrs.field(validator=integer(1, 2**31 - 2))
@@ -30,12 +31,12 @@ class Rescore(SamplerStage):
         return frozenset({"queries"})
 
     def apply(self, active: ActiveSet, batch: Batch) -> ActiveSet:
-        """The best of each row."""
+        """The k best ids of each row, and its forced ids."""
         vectors = batch.vectors
         if vectors is None and batch.state is not None:
             vectors = batch.state.vectors
         if vectors is None:
-            raise ArgumentError("vectors", "nothing", f"a value for {self}: bind(..., vectors=...)")
+            raise ArgumentError("vectors", "nothing", f"given for {self}: bind(..., vectors=...)")
         keep = np.zeros(len(active.ids), bool)
         for row in range(active.n_rows):
             mine = slice(active.indptr[row], active.indptr[row + 1])

@@ -15,7 +15,7 @@ _BLOCK, _MOST_BYTES = 1024, 2**32
 
 @attrs.frozen(kw_only=True)
 class SuperbitSpec(FamilySpec):
-    """Options of :class:`Superbit`: those of every family; its K hashes are one super-bit."""
+    """Options of :class:`Superbit`: those of every family. The K hashes of a code are one super-bit."""
 
 
 class Superbit(HashFamily):
@@ -25,10 +25,9 @@ class Superbit(HashFamily):
     -----
     A normal direction that is made orthogonal to others is still uniform on the sphere, so two rows at angle theta
     agree on one bit with probability 1 - theta / pi, exactly (Ji, Li, Yan, Zhang & Tian, NIPS 2012). The K bits of a
-    code depend on each other: for angles up to pi / 2 the number of bits that agree varies less than that of
-    independent bits, which is what the family is for; and p**K is not the law of a code. None is published, so
-    the family claims none, and samplers give no inclusion probability over the hash functions. Tables are
-    independent.
+    code are dependent: for angles up to pi / 2, the number of bits that agree has a smaller variance than with
+    independent bits, which is the purpose of the family. So a code does not agree with probability p**K; as the
+    probability is not known, samplers have no marginal inclusion probabilities. Tables are independent.
 
     Cost: K L multiplications for each entry of a row; L decompositions of a dim x K matrix once.
 
@@ -65,9 +64,8 @@ class Superbit(HashFamily):
         normal = (np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)).reshape(
             self.n_tables, self.dim, self.n_hashes
         )
-        for k in range(
-            self.n_hashes
-        ):  # Gram and Schmidt, twice, so that no rounding is left of the first time
+        for k in range(self.n_hashes):
+            # Gram-Schmidt, twice, to remove the rounding errors of the first pass.
             for _ in range(2):
                 before = normal[:, :, :k]
                 shares = (before * normal[:, :, k, None]).sum(axis=1, keepdims=True)
@@ -76,7 +74,7 @@ class Superbit(HashFamily):
         return np.ascontiguousarray(normal.transpose(1, 2, 0), np.float32).reshape(self.dim, -1)
 
     def margins(self, rows: np.ndarray) -> np.ndarray:
-        """Sides of the directions, (n, K L) float32: columns are added one by one, in order, rounded each time."""
+        """Inner products with the directions, (n, K L) float32, up to a positive factor for each row."""
         # A power of two for each row, so that nothing overflows; it changes no sign.
         exponents = np.frexp(np.abs(rows).max(axis=1, initial=0))[1]
         scaled = rows * np.ldexp(np.float32(1), np.clip(1 - exponents, -126, 127))[:, None]
@@ -97,6 +95,6 @@ class Superbit(HashFamily):
         return codes
 
     def collision_probability(self, similarity: object) -> Floats:
-        """1 - arccos(cosine) / pi; a cosine beyond [-1, 1] by rounding is taken as the nearer end."""
+        """1 - arccos(cosine) / pi; a cosine outside [-1, 1] by rounding is clipped."""
         cosine = np.clip(np.asarray(similarity, np.float64), -1, 1)
         return np.asarray(1 - np.arccos(cosine) / np.pi)

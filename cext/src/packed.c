@@ -1,0 +1,231 @@
+#include "lshsample/packed.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lshsample/parallel.h"
+#include "radix.h"
+#include "sorted.h"
+
+/* A thread transposes rows in runs that are long enough for the memory, a few at a time, so that what is read once per
+ * table stays in the cache. */
+enum { TRANSPOSE_RUN = 512, TRANSPOSE_ROWS = 16 };
+
+static int32_t floor_log2(int64_t n) {
+    int32_t bits = 0;
+    while (bits < 62 && ((int64_t)2 << bits) <= n) bits++;
+    return bits;
+}
+
+int32_t lsh_packed_directory_bits(int64_t n_items, int32_t code_bits) {
+    int32_t low = n_items > 1 ? floor_log2(n_items) : 0;
+    int32_t high = ((int64_t)1 << low) < n_items ? low + 1 : low;
+    return code_bits <= high ? code_bits : low;
+}
+
+int64_t lsh_packed_build_scratch(int64_t n_items, int32_t n_tables, int32_t code_bits, int32_t threads) {
+    if (lsh_packed_directory_bits(n_items, code_bits) == code_bits) return 0;
+    int32_t workers = threads < n_tables ? threads : n_tables;
+    return workers * n_items * (int64_t)(2 * sizeof(uint64_t));
+}
+
+static int valid(const lsh_packed *p) {
+    return p && p->n_items >= 0 && p->n_items < INT32_MAX && p->n_ids >= 0 && p->n_ids < INT32_MAX &&
+           p->n_tables >= 1 && p->code_bits >= 1 && p->code_bits <= 32 && p->directory_bits >= 0 && p->directory_bits <= p->code_bits &&
+           p->directory_bits < 31 && p->directory && (p->ids || p->n_items == 0) &&
+           (p->codes || p->directory_bits == p->code_bits || p->n_items == 0);
+}
+
+static int64_t directory_size(const lsh_packed *p) { return ((int64_t)1 << p->directory_bits) + 1; }
+
+static uint32_t code_mask(int32_t code_bits) {
+    return code_bits == 32 ? UINT32_MAX : ((uint32_t)1 << code_bits) - 1;
+}
+
+/* ---- transpose ---- */
+
+typedef struct {
+    const uint32_t *block;
+    uint32_t *columns;
+    int64_t n_items, first;
+    int32_t n_tables;
+    uint32_t mask;
+} transpose_job;
+
+static lsh_status transpose_rows(void *context, int64_t begin, int64_t end, int32_t worker) {
+    const transpose_job *job = context;
+    (void)worker;
+    uint32_t seen = 0;
+    for (int64_t r0 = begin; r0 < end; r0 += TRANSPOSE_ROWS) {
+        int64_t r1 = r0 + TRANSPOSE_ROWS < end ? r0 + TRANSPOSE_ROWS : end;
+        for (int32_t t = 0; t < job->n_tables; t++) {
+            uint32_t *out = job->columns + t * job->n_items + job->first;
+            for (int64_t r = r0; r < r1; r++) {
+                uint32_t code = job->block[r * job->n_tables + t];
+                seen |= code & ~job->mask;
+                out[r] = code;
+            }
+        }
+    }
+    return seen ? LSH_OUT_OF_RANGE : LSH_OK;
+}
+
+lsh_status lsh_codes_transpose(const uint32_t *block, int64_t rows, int32_t n_tables, int32_t code_bits, int64_t first,
+                               int64_t n_items, uint32_t *columns, int32_t threads) {
+    if (rows < 0 || n_tables < 1 || code_bits < 1 || code_bits > 32 || first < 0 || first + rows > n_items)
+        return LSH_INVALID;
+    transpose_job job = {block, columns, n_items, first, n_tables, code_mask(code_bits)};
+    return lsh_parallel_for(rows, TRANSPOSE_RUN, threads, transpose_rows, &job);
+}
+
+/* ---- build ---- */
+
+typedef struct {
+    const lsh_packed *tables;
+    uint32_t *columns;
+    uint64_t *scratch; /* (workers, 2, n_items), where codes are kept */
+} build_job;
+
+/* Counting sort by the whole code: the directory is the counters. It is stable, so ids ascend in a bucket. */
+static lsh_status count_sort(const lsh_packed *p, const uint32_t *codes, int32_t *ids, int32_t *directory) {
+    int64_t n = p->n_items, buckets = directory_size(p) - 1;
+    memset(directory, 0, (size_t)(buckets + 1) * sizeof *directory);
+    for (int64_t i = 0; i < n; i++) {
+        if (codes[i] >= buckets) return LSH_OUT_OF_RANGE;
+        directory[codes[i] + 1]++;
+    }
+    for (int64_t c = 0; c < buckets; c++) directory[c + 1] += directory[c];
+    for (int64_t i = 0; i < n; i++) ids[directory[codes[i]]++] = (int32_t)i;
+    /* Each entry now holds its bucket's end, which is the next one's begin. */
+    memmove(directory + 1, directory, (size_t)buckets * sizeof *directory);
+    directory[0] = 0;
+    return LSH_OK;
+}
+
+/* Sorted keys (code << 32 | id) as arrays, and where each value of the codes' top bits begins. */
+static void unpack(const lsh_packed *p, const uint64_t *keys, uint32_t *codes, int32_t *ids, int32_t *directory) {
+    int32_t shift = p->code_bits - p->directory_bits;
+    int64_t buckets = directory_size(p) - 1, next = 0;
+    for (int64_t i = 0; i < p->n_items; i++) {
+        codes[i] = (uint32_t)(keys[i] >> 32);
+        ids[i] = (int32_t)keys[i];
+        for (int64_t top = (int64_t)((uint64_t)codes[i] >> shift); next <= top; next++) directory[next] = (int32_t)i;
+    }
+    for (; next <= buckets; next++) directory[next] = (int32_t)p->n_items;
+}
+
+static lsh_status build_tables(void *context, int64_t begin, int64_t end, int32_t worker) {
+    const build_job *job = context;
+    const lsh_packed *p = job->tables;
+    int64_t n = p->n_items;
+    for (int64_t t = begin; t < end; t++) {
+        uint32_t *codes = job->columns + t * n;
+        int32_t *ids = p->ids + t * n, *directory = p->directory + t * directory_size(p);
+        if (p->directory_bits == p->code_bits) {
+            lsh_status status = count_sort(p, codes, ids, directory);
+            if (status != LSH_OK) return status;
+            continue;
+        }
+        uint64_t *scratch = job->scratch + 2 * n * worker;
+        const uint64_t *sorted = radix_order(codes, n, p->code_bits, scratch, scratch + n);
+        if (sorted == NULL) return LSH_OUT_OF_RANGE;
+        unpack(p, sorted, p->codes + t * n, ids, directory);
+    }
+    return LSH_OK;
+}
+
+lsh_status lsh_packed_build(const lsh_packed *tables, uint32_t *columns, int32_t threads) {
+    if (!valid(tables) || threads < 1) return LSH_INVALID;
+    build_job job = {tables, columns, NULL};
+    int64_t scratch = lsh_packed_build_scratch(tables->n_items, tables->n_tables, tables->code_bits, threads);
+    if (scratch > 0 && !(job.scratch = malloc((size_t)scratch))) return LSH_NO_MEMORY;
+    lsh_status status = lsh_parallel_for(tables->n_tables, 1, threads, build_tables, &job);
+    free(job.scratch);
+    return status;
+}
+
+/* ---- check and lookup ---- */
+
+static int table_sound(const lsh_packed *p, int64_t t) {
+    int64_t n = p->n_items, buckets = directory_size(p) - 1;
+    const int32_t *directory = p->directory + t * (buckets + 1);
+    int bad = directory[0] != 0 || directory[buckets] != n;
+    for (int64_t c = 0; c < buckets; c++) bad |= directory[c + 1] < directory[c];
+    if (bad || !ids_in_range(p->ids + t * n, n, p->n_ids)) return 0;
+    if (p->directory_bits == p->code_bits) return 1;
+    const uint32_t *codes = p->codes + t * n;
+    int32_t shift = p->code_bits - p->directory_bits;
+    for (int64_t c = 0; c < buckets; c++)
+        for (int64_t i = directory[c]; i < directory[c + 1]; i++)
+            bad |= ((uint64_t)codes[i] >> shift) != (uint64_t)c || (i > 0 && codes[i] < codes[i - 1]);
+    return !bad;
+}
+
+static lsh_status check_tables(void *context, int64_t begin, int64_t end, int32_t worker) {
+    const lsh_packed *p = context;
+    (void)worker;
+    for (int64_t t = begin; t < end; t++)
+        if (!table_sound(p, t)) return LSH_OUT_OF_RANGE;
+    return LSH_OK;
+}
+
+lsh_status lsh_packed_check(const lsh_packed *tables, int32_t threads) {
+    if (!valid(tables)) return LSH_INVALID;
+    return lsh_parallel_for(tables->n_tables, 1, threads, check_tables, (void *)(uintptr_t)tables);
+}
+
+int64_t lsh_packed_bucket(const lsh_packed *tables, int32_t table, uint32_t code, int64_t *begin) {
+    int64_t n = tables->n_items, buckets = directory_size(tables) - 1;
+    int32_t shift = tables->code_bits - tables->directory_bits;
+    uint64_t top = (uint64_t)code >> shift;
+    *begin = table * n;
+    if (top >= (uint64_t)buckets) return 0;
+    const int32_t *directory = tables->directory + table * (buckets + 1) + top;
+    int64_t first = directory[0], last = directory[1];
+    *begin = table * n + first;
+    if (shift == 0 || first == last) return last - first;
+    const uint32_t *codes = tables->codes + table * n;
+    int64_t low = lower_bound(codes, first, last, code);
+    int64_t high = code == UINT32_MAX ? last : lower_bound(codes, low, last, code + 1);
+    *begin = table * n + low;
+    return high - low;
+}
+
+int64_t lsh_packed_bucket_checked(const lsh_packed *tables, int32_t table, uint32_t code, int64_t *begin) {
+    int64_t n = tables->n_items, buckets = directory_size(tables) - 1;
+    int64_t top = (int64_t)((uint64_t)code >> (tables->code_bits - tables->directory_bits));
+    *begin = 0;
+    if (top >= buckets) return 0;
+    const int32_t *directory = tables->directory + table * (buckets + 1) + top;
+    if (directory[0] < 0 || directory[0] > directory[1] || directory[1] > n) return -1;
+    int64_t length = lsh_packed_bucket(tables, table, code, begin);
+    return length >= 0 && ids_in_range(tables->ids + *begin, length, tables->n_ids) ? length : -1;
+}
+
+/* ---- codes by id ---- */
+
+typedef struct {
+    const lsh_packed *tables;
+    uint32_t *codes;
+} forward_job;
+
+static lsh_status forward_tables(void *context, int64_t begin, int64_t end, int32_t worker) {
+    const forward_job *job = context;
+    const lsh_packed *p = job->tables;
+    int64_t n = p->n_items, width = directory_size(p);
+    (void)worker;
+    for (int64_t t = begin; t < end; t++) {
+        const int32_t *ids = p->ids + t * n, *directory = p->directory + t * width;
+        uint32_t *out = job->codes + t;
+        for (int64_t c = 0; c + 1 < width; c++)
+            for (int64_t i = directory[c]; i < directory[c + 1]; i++)
+                out[ids[i] * (int64_t)p->n_tables] = p->codes ? p->codes[t * n + i] : (uint32_t)c;
+    }
+    return LSH_OK;
+}
+
+lsh_status lsh_packed_forward(const lsh_packed *tables, uint32_t *codes, int32_t threads) {
+    if (!valid(tables)) return LSH_INVALID;
+    forward_job job = {tables, codes};
+    return lsh_parallel_for(tables->n_tables, 1, threads, forward_tables, &job);
+}

@@ -1,0 +1,230 @@
+"""Packed hash tables: the immutable base, its build, its checks and its arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from lshsample._native import core
+from lshsample._native.core import ffi, lib
+from lshsample.errors import PluginError
+
+__all__ = ["MemoryNeed", "PackedTables", "block_rows", "build_packed", "directory_bits", "memory_need"]
+__all__ += ["packed_shapes"]
+
+Codes = npt.NDArray[np.uint32]
+
+#: Bytes of one block of codes on their way into the columns: it stays in the second cache level.
+_BLOCK_BYTES = 2**20
+
+
+@attrs.frozen
+class MemoryNeed:
+    """What a build takes.
+
+    Attributes
+    ----------
+    tables : int
+        Bytes of the tables when they are done.
+    peak : int
+        Bytes at the highest point of the build, the tables included; rows and old tables are not.
+    per_table : int
+        Bytes of one table.
+    writer : int
+        Bytes that are held besides from the first update, insertion or deletion on: each id's codes.
+    """
+
+    tables: int
+    peak: int
+    per_table: int
+    writer: int
+
+
+@attrs.frozen(eq=False)
+class PackedTables:
+    """The immutable packed base: per table the ids sorted by (code, id), and a directory over the codes.
+
+    Attributes
+    ----------
+    n_items, code_bits : int
+        Ids per table, bits of a code.
+    ids : (n_tables, n_items) int32 array
+        A permutation of the ids per table.
+    codes : (n_tables, n_items) uint32 array or None
+        The sorted codes; None where the directory names each bucket.
+    directory : (n_tables, 2**directory_bits + 1) int32 array
+        Offsets: where the run of each value of the top bits begins.
+    n_ids : int
+        Ids are below it; by default n_items.
+    untrusted : bool
+        The arrays were not checked, so that lookups check what they read.
+    """
+
+    n_items: int
+    code_bits: int
+    ids: npt.NDArray[np.int32]
+    codes: Codes | None
+    directory: npt.NDArray[np.int32]
+    n_ids: int = attrs.field(default=attrs.Factory(lambda self: self.n_items, takes_self=True))
+    untrusted: bool = False
+
+    @property
+    def bucket_size(self) -> None:
+        """No bucket loses an id."""
+        return None
+
+    @property
+    def n_tables(self) -> int:
+        """Number of tables, L."""
+        return len(self.ids)
+
+    @property
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays by the names that they have in a file."""
+        named = {"ids": self.ids, "directory": self.directory}
+        return named if self.codes is None else {**named, "codes": self.codes}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def renamed(self, names: npt.NDArray[np.int32]) -> PackedTables:
+        """The same with ``names[i]`` in the place of id i; names ascend, so that the order stays."""
+        for row in self.ids:
+            row[:] = names[row]
+        return attrs.evolve(self, n_ids=int(names[-1]) + 1)
+
+    def struct(self) -> Any:
+        """A ``lsh_packed *`` over the arrays, which must outlive its use."""
+        packed = ffi.new("lsh_packed *")
+        packed.n_items, packed.n_tables, packed.code_bits = self.n_items, self.n_tables, self.code_bits
+        packed.directory_bits = directory_bits(self.n_items, self.code_bits)
+        packed.n_ids, packed.untrusted = self.n_ids, self.untrusted
+        packed.ids = core.pointer("int32_t *", self.ids)
+        packed.codes = core.pointer("uint32_t *", self.codes)
+        packed.directory = core.pointer("int32_t *", self.directory)
+        return packed
+
+    def is_sound(self, threads: int) -> bool:
+        """Whether arrays from outside keep every promise of the layout, so that no lookup can leave them."""
+        shapes = {name: array.shape for name, array in self.arrays.items()}
+        if shapes != packed_shapes(self.n_items, self.n_tables, self.code_bits):
+            return False
+        return bool(lib.lsh_packed_check(self.struct(), threads) == lib.LSH_OK)
+
+
+def directory_bits(n_items: int, code_bits: int) -> int:
+    """Bits of the directory over n_items codes."""
+    return int(lib.lsh_packed_directory_bits(n_items, code_bits))
+
+
+def packed_shapes(n_items: int, n_tables: int, code_bits: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of the arrays, by the names that they have in a file."""
+    bits = directory_bits(n_items, code_bits)
+    shapes: dict[str, tuple[int, ...]] = {"ids": (n_tables, n_items), "directory": (n_tables, 2**bits + 1)}
+    if bits < code_bits:
+        shapes["codes"] = (n_tables, n_items)
+    return shapes
+
+
+def empty_packed(n_items: int, n_tables: int, code_bits: int, n_ids: int) -> PackedTables:
+    """Tables whose arrays are still to be written."""
+    shapes = packed_shapes(n_items, n_tables, code_bits)
+    return PackedTables(
+        n_items=n_items,
+        code_bits=code_bits,
+        ids=np.empty(shapes["ids"], np.int32),
+        codes=np.empty(shapes["codes"], np.uint32) if "codes" in shapes else None,
+        directory=np.empty(shapes["directory"], np.int32),
+        n_ids=n_ids,
+    )
+
+
+def memory_need(n_items: int, n_tables: int, code_bits: int, threads: int) -> MemoryNeed:
+    """Bytes that :func:`build_packed` takes for these sizes."""
+    bits = directory_bits(n_items, code_bits)
+    column = 4 * n_items * n_tables
+    directory = 4 * (2**bits + 1) * n_tables
+    kept = column if bits < code_bits else 0
+    scratch = int(lib.lsh_packed_build_scratch(n_items, n_tables, code_bits, threads))
+    block = 2 * block_rows(n_tables) * n_tables * 4
+    tables = column + directory + kept
+    peak = 2 * column + directory + max(scratch, block)
+    return MemoryNeed(tables, peak, tables // n_tables, column + n_items)
+
+
+def block_rows(n_tables: int) -> int:
+    """Rows that are hashed at a time."""
+    return max(_BLOCK_BYTES // (4 * n_tables) // 64 * 64, 64)
+
+
+def build_packed(
+    hash_block: Callable[[int, int], Codes],
+    n_items: int,
+    n_tables: int,
+    code_bits: int,
+    threads: int,
+    label: str,
+) -> PackedTables:
+    """Hash rows block by block and sort them into tables.
+
+    Parameters
+    ----------
+    hash_block : callable
+        ``hash_block(begin, end)`` gives the (end - begin, n_tables) codes of these rows.
+    n_items, n_tables, code_bits : int
+        Sizes; codes are below ``2**code_bits``.
+    threads : int
+        At most so many threads.
+    label : str
+        The family's name for errors.
+
+    Returns
+    -------
+    PackedTables
+
+    Raises
+    ------
+    PluginError
+        A code is out of range.
+    MemoryError
+        An allocation failed.
+    """
+    columns = np.empty((n_tables, n_items), np.uint32)
+    step = block_rows(n_tables)
+    for begin in range(0, n_items, step):
+        codes = hash_block(begin, min(begin + step, n_items))
+        status = lib.lsh_codes_transpose(
+            core.pointer("uint32_t *", codes),
+            len(codes),
+            n_tables,
+            code_bits,
+            begin,
+            n_items,
+            core.pointer("uint32_t *", columns),
+            threads,
+        )
+        _check(status, code_bits, label)
+    bits = directory_bits(n_items, code_bits)
+    tables = PackedTables(
+        n_items=n_items,
+        code_bits=code_bits,
+        ids=np.empty((n_tables, n_items), np.int32),
+        codes=columns if bits < code_bits else None,
+        directory=np.empty((n_tables, 2**bits + 1), np.int32),
+    )
+    _check(
+        lib.lsh_packed_build(tables.struct(), core.pointer("uint32_t *", columns), threads), code_bits, label
+    )
+    return tables
+
+
+def _check(status: int, code_bits: int, label: str) -> None:
+    if status == lib.LSH_OUT_OF_RANGE:
+        raise PluginError(f"{label}: returned a code that is not below 2**{code_bits}")
+    core.check(status, "building tables")

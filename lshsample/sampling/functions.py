@@ -1,0 +1,134 @@
+"""The hash functions of tables that are built again and again: one draw for each build."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lshsample.errors import ArgumentError
+from lshsample.family import HashFamily
+from lshsample.hashing import reseeded
+from lshsample.registry import family_of_bits, make_family, named_family
+
+__all__ = ["FunctionSequence", "default_code_bits", "stream_seed"]
+
+_DEFAULT_TABLES = 16
+#: Options that the sequence sets itself.
+_FIXED = ("dim", "seed")
+
+
+def stream_seed(*key: int) -> int:
+    """The seed, from 0 to 2**63 - 1, of the random stream that integers name."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def default_code_bits(n_items: int) -> int:
+    """Code bits that leave about 8 items in a bucket.
+
+    Longer codes find next to nothing: a label's weights and the hidden vectors that it belongs to meet at
+    cosines of 0.3 to 0.5, where a hash agrees with probability 0.6 to 0.67 only.
+
+    Examples
+    --------
+    >>> default_code_bits(670_091)
+    16
+    """
+    return max(1, min(30, round(math.log2(max(n_items, 2)) - 3)))
+
+
+class FunctionSequence:
+    """The hash functions of the 0th, 1st, ... build: a function of (key, build).
+
+    Parameters
+    ----------
+    family : str or HashFamily
+        A family's name, with options if wanted (``"simhash:projection=sparse"``), or a family: then build 0
+        has its very functions, and the others those of its ``with_seed``.
+    dim : int
+        Columns of the rows.
+    n_items : int
+        Number of rows, for the default number of hashes.
+    n_hashes, n_tables : int, optional
+        K and L. By default 16 tables, and as many hashes as fit into :func:`default_code_bits`. A family that
+        is given has its own.
+    options : mapping, optional
+        Further options of a family that is named.
+    key : tuple of int
+        Names the draws.
+    fixed : bool
+        Every build has the functions of build 0.
+
+    Raises
+    ------
+    ArgumentError
+        No such family, an option given twice, or a family of another ``dim``.
+    UnsupportedError
+        A family whose functions no seed draws, unless ``fixed``.
+    """
+
+    def __init__(
+        self,
+        family: str | HashFamily,
+        *,
+        dim: int,
+        n_items: int,
+        n_hashes: int | None = None,
+        n_tables: int | None = None,
+        options: Mapping[str, Any] | None = None,
+        key: tuple[int, ...] = (0,),
+        fixed: bool = False,
+    ) -> None:
+        self._key, self._fixed = key, fixed
+        given = {"n_hashes": n_hashes, "n_tables": n_tables}
+        given = {name: value for name, value in given.items() if value is not None}
+        self._family: HashFamily | None = None
+        if isinstance(family, HashFamily):
+            _check_family(family, dim, {**given, **(options or {})})
+            self._family = family
+            if not fixed:
+                self.family(1)  # refuses functions that no seed draws
+            return
+        if not isinstance(family, str):
+            raise ArgumentError("family", repr(family), "the name of a family, or a HashFamily")
+        self._name, in_text = named_family(family)
+        self._options = _merged(in_text, options or {}, given)
+        self._options = {"dim": dim, "n_tables": _DEFAULT_TABLES, **self._options}
+        self._bits = default_code_bits(n_items)
+
+    def seed(self, build: int) -> int:
+        """The seed of a build's functions, and of what else is drawn for it."""
+        return stream_seed(*self._key, build)
+
+    def family(self, build: int) -> HashFamily:
+        """The functions of a build, counted from 0."""
+        build = 0 if self._fixed else build
+        if self._family is not None:
+            return self._family if build == 0 else reseeded(self._family, self.seed(build))
+        options = {**self._options, "seed": self.seed(build)}
+        if "n_hashes" in options:
+            return make_family(self._name, **options)
+        return family_of_bits(self._name, self._bits, **options)
+
+
+def _check_family(family: HashFamily, dim: int, options: Mapping[str, Any]) -> None:
+    """Refuse a family of other rows, and options beside a family that has its own."""
+    if family.dim != dim:
+        raise ArgumentError("family", f"dim {family.dim}", f"a family of the {dim} columns of the vectors")
+    for name, value in options.items():
+        raise ArgumentError(name, repr(value), "left out beside a HashFamily, which has its own")
+
+
+def _merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of all parts, each given once."""
+    merged: dict[str, Any] = {}
+    for part in parts:
+        for name, value in part.items():
+            if name in _FIXED:
+                raise ArgumentError(f"family_options.{name}", repr(value), "left out: the sampler sets it")
+            if name in merged:
+                raise ArgumentError(f"family_options.{name}", repr(value), "given once")
+            merged[name] = value
+    return merged

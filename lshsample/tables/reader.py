@@ -1,0 +1,290 @@
+"""What samplers ask of hash tables, whoever keeps them: the base of readers, and what they give."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from lshsample import hashing
+from lshsample._native.reader import NativeReader
+from lshsample.errors import PluginError, UnsupportedError
+from lshsample.family import Codes, HashFamily, Rows
+
+__all__ = ["Buckets", "Candidates", "TableReader"]
+
+
+@attrs.frozen(eq=False)
+class Candidates:
+    """What tables hold for each query: ids ascending in a row, with how often each collided.
+
+    Attributes
+    ----------
+    indptr : (n_queries + 1,) int64 array
+        Row r is ``ids[indptr[r]:indptr[r + 1]]``.
+    ids : (n,) int32 array
+        Item ids, ascending and unique in a row.
+    counts : (n,) int32 array
+        In how many probed buckets the id was.
+    """
+
+    indptr: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int32]
+    counts: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def row(self, query: int) -> npt.NDArray[np.int32]:
+        """The ids of the query's row: (n,) int32, ascending, a view."""
+        return self.ids[self.indptr[query] : self.indptr[query + 1]]
+
+
+@attrs.frozen(eq=False)
+class Buckets:
+    """The query's own bucket of each table, one by one: what estimators that take a table at a time need.
+
+    Attributes
+    ----------
+    indptr : (n_queries * n_tables + 1,) int64 array
+        The bucket of query q in table t is ``ids[indptr[i]:indptr[i + 1]]`` with i = q * n_tables + t.
+    ids : (n,) int32 array
+        The ids that the bucket holds.
+    sizes : (n_queries, n_tables) int64 array
+        How many ids the bucket has had, n; more than it holds only in bounded tables, where each of the n
+        is held with probability R/n: a weight times ``max(1, n / R)`` makes up for it.
+    """
+
+    indptr: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int32]
+    sizes: npt.NDArray[np.int64]
+
+    def bucket(self, query: int, table: int) -> npt.NDArray[np.int32]:
+        """The ids of one bucket: (n,) int32, a view."""
+        at = query * self.sizes.shape[1] + table
+        return self.ids[self.indptr[at] : self.indptr[at + 1]]
+
+    @property
+    def weights(self) -> npt.NDArray[np.float64]:
+        """``max(1, n / R)`` of each bucket, (n_queries, n_tables): 1 where nothing was left out."""
+        held = np.diff(self.indptr).reshape(self.sizes.shape)
+        return np.where(held > 0, self.sizes / np.maximum(held, 1), 1.0)
+
+
+class TableReader(ABC):
+    """Hash tables that samplers can read: subclass it for tables that are kept elsewhere.
+
+    A reader says what its hash functions are and which ids collide with queries. It is enough to implement
+    :attr:`family`, :attr:`n_ids` and :meth:`candidates`; the rest has defaults. What needs more than
+    candidates raises an :class:`~lshsample.errors.UnsupportedError` that names the reader: a budget of
+    tables, or weights one table at a time, need :meth:`buckets_of_codes`.
+
+    Examples
+    --------
+    Tables that scan all codes, and a sampler over them:
+
+    >>> import numpy as np
+    >>> from lshsample import Retrieve, hashing, make_family
+    >>> class Scanned(TableReader):
+    ...     def __init__(self, family, rows):
+    ...         self._family, self._codes = family, hashing.hash_rows(family, rows)
+    ...     @property
+    ...     def family(self):
+    ...         return self._family
+    ...     @property
+    ...     def n_ids(self):
+    ...         return len(self._codes)
+    ...     def candidates(self, queries, n_probes, *, threads=None):
+    ...         probed = hashing.probe_rows(self._family, queries, n_probes, threads=threads)
+    ...         counts = (self._codes[None, :, :, None] == probed[:, None]).sum((2, 3))
+    ...         rows, ids = counts.nonzero()
+    ...         indptr = np.searchsorted(rows, np.arange(len(probed) + 1))
+    ...         return Candidates(indptr, ids.astype(np.int32), counts[rows, ids].astype(np.int32))
+    >>> items = np.random.default_rng(0).standard_normal((100, 8), dtype=np.float32)
+    >>> reader = Scanned(make_family("simhash", dim=8, n_hashes=4, n_tables=5), items)
+    >>> bool(7 in reader.query(items[7:8]).row(0))
+    True
+    >>> Retrieve().bind(tables=reader).sample(items[:3]).n_rows
+    3
+    """
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def family(self) -> HashFamily:
+        """The hash functions."""
+
+    @property
+    @abstractmethod
+    def n_ids(self) -> int:
+        """Ids are below it."""
+
+    @abstractmethod
+    def candidates(self, queries: Any, n_probes: int, *, threads: int | None = None) -> Candidates:
+        """All ids that share a probed bucket with each query, with their counts.
+
+        Parameters
+        ----------
+        queries : (m, dim) array or scipy.sparse matrix
+            Queries, to be validated (:func:`lshsample.hashing.probe_rows` does, and gives their codes).
+        n_probes : int
+            Buckets to look into per table.
+        threads : int, optional
+            At most so many threads; candidates never depend on it.
+        """
+
+    @property
+    def n_items(self) -> int:
+        """Number of ids that are in the tables; by default all below ``n_ids``."""
+        return self.n_ids
+
+    @property
+    def n_tables(self) -> int:
+        """Number of tables, L."""
+        return int(self.family.n_tables)
+
+    @property
+    def bucket_size(self) -> int | None:
+        """The most ids that a bucket keeps; None for all of them."""
+        return None
+
+    @property
+    def is_built(self) -> bool:
+        """Whether there is something to read."""
+        return True
+
+    @property
+    def vectors(self) -> Rows | None:
+        """The rows of the ids, which marginal inclusion probabilities need; None if they are not at hand."""
+        return None
+
+    @property
+    def native(self) -> NativeReader | None:
+        """The arrays for the fused call of the C core; None: :meth:`candidates` is called instead."""
+        return None
+
+    def snapshot(self) -> TableReader:
+        """The tables as they are now, which stay so whatever is changed after; by default themselves."""
+        return self
+
+    def buckets_of_codes(self, codes: Codes, *, threads: int | None = None) -> Buckets:
+        """The bucket of each code, one by one.
+
+        Parameters
+        ----------
+        codes : (m, n_tables) uint32 array
+            A code for each query and table.
+        threads : int, optional
+            At most so many threads.
+
+        Raises
+        ------
+        UnsupportedError
+            The reader knows candidates of all tables together only.
+        """
+        raise UnsupportedError(f"{type(self).__name__} does not give the buckets of each table")
+
+    def query(self, queries: Any, n_probes: int | None = None, *, threads: int | None = None) -> Candidates:
+        """All ids that share a probed bucket with each query.
+
+        Parameters
+        ----------
+        queries : (m, dim) array or scipy.sparse matrix
+            Finite rows; m may be 0.
+        n_probes : int, optional
+            Buckets to look into per table, where the family can probe; by default the family's own number,
+            which is 1 unless it says otherwise.
+        threads : int, optional
+            At most so many threads.
+
+        Returns
+        -------
+        Candidates
+
+        Raises
+        ------
+        ArgumentError
+            Bad queries, or tables that were not built.
+        UnsupportedError
+            ``n_probes`` above 1 with a family that cannot probe.
+        PluginError
+            A reader of a plugin gave candidates that break its contract.
+        """
+        reader = self.snapshot()
+        probes = reader.family.default_probes if n_probes is None else n_probes
+        found = reader.candidates(queries, probes, threads=threads)
+        if reader.native is None:
+            check_candidates(found, np.shape(queries)[0], reader.n_ids, type(self).__name__)
+        return found
+
+    def buckets(self, queries: Any, *, threads: int | None = None) -> Buckets:
+        """The query's own bucket of each table, one by one, with how many ids each has had.
+
+        Parameters
+        ----------
+        queries : (m, dim) array or scipy.sparse matrix
+            Finite rows; m may be 0.
+        threads : int, optional
+            At most so many threads.
+
+        Returns
+        -------
+        Buckets
+
+        Raises
+        ------
+        ArgumentError
+            Bad queries, or tables that were not built.
+        UnsupportedError
+            The reader knows candidates of all tables together only.
+
+        Notes
+        -----
+        Averaged over tables, ``sum(f(ids) / q * weights)`` over a bucket, q the code's collision probability,
+        is an unbiased estimate of the sum of f over all items; it needs no independence across tables
+        (Spring & Shrivastava 2017, arXiv 1703.05160).
+        """
+        reader = self.snapshot()
+        codes = hashing.hash_rows(reader.family, queries, query=True, threads=threads)
+        return reader.buckets_of_codes(codes, threads=threads)
+
+
+def check_candidates(found: Candidates, n_queries: int, n_ids: int, label: str) -> None:
+    """Refuse candidates that break the contract of :class:`TableReader`, naming their reader.
+
+    Raises
+    ------
+    PluginError
+        Arrays of other types or lengths, ids that are none or not ascending in a row, counts below 1.
+    """
+    wrong = _why_wrong(found, n_queries, n_ids)
+    if wrong is not None:
+        raise PluginError(f"{label}.candidates: {wrong}")
+
+
+def _why_wrong(found: Candidates, n_queries: int, n_ids: int) -> str | None:
+    if not isinstance(found, Candidates):
+        return f"gave {type(found).__name__}; wanted Candidates"
+    for name, dtype in (("indptr", np.int64), ("ids", np.int32), ("counts", np.int32)):
+        array = getattr(found, name)
+        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
+            return f"{name} is no 1-D array of {np.dtype(dtype)}"
+    indptr, ids, counts = found.indptr, found.ids, found.counts
+    if (
+        len(indptr) != n_queries + 1
+        or indptr[0] != 0
+        or np.any(np.diff(indptr) < 0)
+        or indptr[-1] != len(ids)
+    ):
+        return f"indptr does not cut {len(ids)} ids into {n_queries} rows"
+    if len(counts) != len(ids) or counts.min(initial=1) < 1:
+        return f"{len(counts)} counts for {len(ids)} ids, the least {counts.min(initial=1)}"
+    if ids.min(initial=0) < 0 or ids.max(initial=-1) >= n_ids:
+        return f"ids are not all from 0 to {n_ids - 1}"
+    rises = np.diff(ids) > 0
+    rises[indptr[(indptr > 0) & (indptr < len(ids))] - 1] = True
+    return None if rises.all() else "ids do not ascend in each row"
