@@ -89,12 +89,12 @@ KERNELS = {
     ),
     "column_sums": (lambda s, t: layers.column_sums(s.errors, threads=t), BATCH * ACTIVE, 4 * BATCH * ACTIVE),
     "softmax": (
-        lambda s, t: loss.softmax(s.logits, *s.targets, s.inclusion, threads=t),
+        lambda s, t: loss.apply("softmax", s.logits, s.targets, s.inclusion, threads=t),
         20 * BATCH * ACTIVE,
         8 * BATCH * ACTIVE,
     ),
     "sigmoid": (
-        lambda s, t: loss.sigmoid(s.logits, *s.targets, s.inclusion, threads=t),
+        lambda s, t: loss.apply("sigmoid", s.logits, s.targets, s.inclusion, threads=t),
         60 * BATCH * ACTIVE,
         8 * BATCH * ACTIVE,
     ),
@@ -180,7 +180,7 @@ def test_step(benchmark, step, threads, isa):
         rows = s.rows()
         hidden = layers.csr_matmul(s.x, s.features[:, 0], threads=t)
         layers.matmul_nt(hidden, s.weights, bias=s.bias, rows=rows, out=s.logits, threads=t)
-        loss.softmax(s.logits, *s.targets, s.inclusion, threads=t)
+        loss.apply("softmax", s.logits, s.targets, s.inclusion, threads=t)
         back = layers.matmul_nn(s.logits, s.weights, rows=rows, threads=t)
         layers.matmul_tn(s.logits, hidden, out=s.gradient, threads=t)
         layers.column_sums(s.logits, threads=t)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 def served():
     network, rows = Network.load(MODEL), data.load(DATA).take(slice(0, N_ROWS))
     network.predict(rows.x, threads=THREADS)
-    units = network.output.weights.weights
+    units = network.output.unit_vectors()
     family = make_family("cross-polytope", dim=units.shape[1], **CROSS_POLYTOPE)
     return network, rows, HashTables(family, threads=THREADS).build(units)
 
@@ -44,4 +44,4 @@ def test_one_row(benchmark, served, pipeline):
 
     in_turns(benchmark, run(ways["sampled"]), run(ways["exact"]), rounds=9)
     benchmark.extra_info["ms_a_row"] = round(1e3 * benchmark.stats.stats.median / len(asked), 2)
-    benchmark.extra_info["floor_mb_exact"] = network.output.weights.weights.size * 4 >> 20
+    benchmark.extra_info["floor_mb_exact"] = network.output.unit_vectors().size * 4 >> 20

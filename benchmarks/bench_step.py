@@ -9,13 +9,19 @@ unit, read and written once), and the units that were active.
 - ``test_family``: the ``lsh`` pipeline with every registered family that hashes dense rows as they are.
 - ``test_isa``: the ``lsh`` pipeline on every instruction set.
 - ``test_labels``: 67,000 to 2,000,000 labels with the same active set: a step costs what it touches.
+- ``test_python_share``: what a step spends outside of the C core, with its calls of Python functions and of C
+  functions in ``extra_info``. ``python benchmarks/bench_step.py [LABELS]`` prints the same.
 """
+
+import sys
+import time
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 from lshsample._native import core
+from lshsample._native.core import lib
 from lshsample.errors import LshsampleError
 from lshsample.nn import Adam, Dense, Network, Sampled, Sparse
 from lshsample.nn.signals import Run
@@ -96,3 +102,87 @@ def test_isa(benchmark, isa):
 @pytest.mark.parametrize("n_labels", [67_000, 670_091, 2_000_000])
 def test_labels(benchmark, n_labels, sampler):
     measure(benchmark, Steps(n_labels=n_labels, sampler=sampler))
+
+
+def calls_of(step):
+    """Calls of Python functions, and of functions of the C core, in one step."""
+    count = {"call": 0, "c_call": 0}
+
+    def profile(frame, event, argument):
+        if event == "call" or (
+            event == "c_call" and getattr(argument, "__qualname__", "").startswith("Lib.lsh_")
+        ):
+            count[event] += 1
+
+    sys.setprofile(profile)
+    step()
+    sys.setprofile(None)
+    return count["call"] - 1, count["c_call"]  # without the call of step itself
+
+
+class Clock:
+    """The C core's library, with the time that is spent in its functions."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def timed(self, function):
+        def call(*arguments):
+            began = time.perf_counter()
+            try:
+                return function(*arguments)
+            finally:
+                self.seconds += time.perf_counter() - began
+
+        return call
+
+    def __getattr__(self, name):
+        value = getattr(lib, name)
+        if name.startswith("lsh_"):
+            value = self.timed(value)
+        setattr(self, name, value)
+        return value
+
+
+def seconds_of(step, rounds=100):
+    """Median seconds of a step, and of what it spends outside of the C core."""
+    clock = Clock()
+    modules = [
+        m for name, m in sys.modules.items() if name.startswith("lshsample.") and vars(m).get("lib") is lib
+    ]
+    for module in modules:
+        module.lib = clock
+    try:
+        whole, outside = [], []
+        for _ in range(rounds):
+            clock.seconds, began = 0.0, time.perf_counter()
+            step()
+            whole.append(time.perf_counter() - began)
+            outside.append(whole[-1] - clock.seconds)
+    finally:
+        for module in modules:
+            module.lib = lib
+    return float(np.median(whole)), float(np.median(outside))
+
+
+@pytest.mark.benchmark(group="python share")
+@pytest.mark.parametrize("sampler", ["lsh", "uniform"])
+def test_python_share(benchmark, sampler):
+    steps = Steps(sampler=sampler)
+    measure(benchmark, steps)
+    benchmark.extra_info["python_calls"], benchmark.extra_info["c_calls"] = calls_of(steps)
+    whole, outside = seconds_of(steps)
+    benchmark.extra_info["python_ms"], benchmark.extra_info["python_share"] = 1e3 * outside, outside / whole
+
+
+if __name__ == "__main__":
+    labels = int(sys.argv[1]) if len(sys.argv) > 1 else N_LABELS
+    steps = Steps(n_labels=labels)
+    for _ in range(10):
+        steps()
+    python, c = calls_of(steps)
+    whole, outside = (1e3 * seconds for seconds in seconds_of(steps))
+    print(
+        f"{labels:,} labels, {np.median(steps.active):,.0f} active: {python} Python calls, {c} C calls a step"
+    )
+    print(f"{whole:.2f} ms a step, {outside:.2f} ms of it outside of the C core ({outside / whole:.0%})")

@@ -12,8 +12,9 @@ import attrs
 from lshsample import specs
 from lshsample.data import Dataset
 from lshsample.errors import ArgumentError
-from lshsample.nn import Dense, Network, Sampled, Sparse
-from lshsample.nn.specs import WEIGHTINGS
+from lshsample.nn import LOSSES, OPTIMIZERS, Dense, Network, Sampled, Sparse
+from lshsample.nn.inputs import WEIGHTINGS
+from lshsample.nn.sampled import ACTIVE_SETS, IMPORTANCE
 from lshsample.registry import named_family
 from lshsample.training import Trainer
 from lshsample.training.defaults import choose_defaults
@@ -72,20 +73,20 @@ class TrainConfig:
         converter=attrs.converters.optional(_widths),
         validator=_optional(_check_widths),
     )
-    loss: str = attrs.field(default="softmax", validator=specs.one_of("softmax", "sigmoid"))
+    loss: str = attrs.field(default="softmax", validator=LOSSES.validator)
     sampler: str = attrs.field(default="lsh", validator=specs.text)
     family: str = attrs.field(default="simhash", validator=specs.text)
     n_hashes: int | None = attrs.field(default=None, validator=_optional(specs.integer(1, 32)))
     n_tables: int | None = attrs.field(default=None, validator=_optional(specs.integer(1, 65535)))
-    active_set: str = attrs.field(default="batch", validator=specs.one_of("batch", "sample"))
+    active_set: str = attrs.field(default="batch", validator=specs.one_of(*ACTIVE_SETS))
     n_active: int | None = attrs.field(default=None, validator=_optional(specs.integer(1)))
     batch_size: int | None = attrs.field(default=None, validator=_optional(specs.integer(1)))
     epochs: int | None = attrs.field(default=None, validator=_optional(specs.integer(1)))
     lr: float | None = attrs.field(default=None, validator=_optional(specs.number(0, 1e6, open_low=True)))
-    optimizer: str = attrs.field(default="adam", validator=specs.one_of("sgd", "adagrad", "adam"))
+    optimizer: str = attrs.field(default="adam", validator=OPTIMIZERS.validator)
     dropout: float | None = attrs.field(default=None, validator=_optional(specs.number(0, 1, open_high=True)))
     weighting: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*WEIGHTINGS)))
-    importance: str | None = attrs.field(default=None, validator=_optional(specs.one_of("auto", "on", "off")))
+    importance: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*IMPORTANCE)))
     seed: int = attrs.field(default=0, validator=specs.integer(0, 2**63 - 1))
 
     def merged(self, changes: Mapping[str, Any]) -> TrainConfig:

@@ -70,8 +70,8 @@ typedef struct {
     const lsh_row_kernels *weights; /* for rows of w */
     lsh_dense h, w;
     const float *bias;
-    int64_t bias_stride, range, ranges;
-    int32_t k;
+    int64_t bias_stride, labels, range, ranges;
+    int32_t k, by_columns; /* whether labels are columns of w */
     float *scores; /* (ranges, samples of the block, k) */
     int32_t *ids;
     float *out_scores;
@@ -89,8 +89,10 @@ static void score_panel(const search *s, int64_t j, int64_t n, float *tile, int6
     for (int64_t t = 0; s->bias && t < n; t++) first[t] = s->bias[(j + t) * s->bias_stride];
     for (int64_t begin = 0; begin == 0 || begin < s->h.cols; begin += LSH_PANEL_DEPTH) {
         int64_t depth = s->h.cols - begin < LSH_PANEL_DEPTH ? s->h.cols - begin : LSH_PANEL_DEPTH;
-        const void *w = lsh_element(s->w, s->weights->bytes, j, begin);
-        s->weights->pack_transposed(w, s->w.stride, NULL, n, depth, panel);
+        int64_t row = s->by_columns ? begin : j, column = s->by_columns ? j : begin;
+        const void *w = lsh_element(s->w, s->weights->bytes, row, column);
+        if (s->by_columns) s->weights->pack_rows(w, s->w.stride, NULL, depth, n, panel);
+        else s->weights->pack_transposed(w, s->w.stride, NULL, n, depth, panel);
         s->kernels->product_rows(lsh_float_row(s->h, 0) + begin, s->h.stride, s->h.rows, panel, depth,
                                  begin ? NULL : first, tile, width, n);
     }
@@ -102,7 +104,7 @@ static lsh_status range_chunk(void *context, int64_t range, int64_t range_end, i
     _Alignas(64) float tile[BLOCK_SAMPLES * LSH_PANEL_COLUMNS];
     int64_t width = s->kernels->panel_columns;
     for (; range < range_end; range++) {
-        int64_t end = (range + 1) * s->range < s->w.rows ? (range + 1) * s->range : s->w.rows;
+        int64_t end = (range + 1) * s->range < s->labels ? (range + 1) * s->range : s->labels;
         for (int64_t i = 0; i < s->h.rows; i++) heap_clear(range_heap(s, range, i));
         for (int64_t j = range * s->range; j < end; j += width) {
             int64_t n = end - j < width ? end - j : width;
@@ -134,18 +136,17 @@ static lsh_status merge_chunk(void *context, int64_t begin, int64_t end, int32_t
     return LSH_OK;
 }
 
-lsh_status lsh_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t bias_stride, int32_t k, int32_t *ids,
-                     float *scores, int32_t threads) {
-    if (h.cols != w.cols || k < 1 || w.rows < 1 || w.rows > INT32_MAX) return LSH_INVALID;
-    search s = {.kernels = lsh_kernels_current(), .w = w, .bias = bias, .bias_stride = bias_stride, .k = k};
-    s.weights = lsh_row_kernels_for(s.kernels, w.dtype);
+static lsh_status top_k(search s, lsh_dense h, int32_t *ids, float *scores, int32_t threads) {
+    if (s.k < 1 || s.labels < 1 || s.labels > INT32_MAX) return LSH_INVALID;
+    s.kernels = lsh_kernels_current();
+    s.weights = lsh_row_kernels_for(s.kernels, s.w.dtype);
     if (!s.weights || h.dtype != LSH_FLOAT32) return LSH_INVALID;
-    s.range = (w.rows + MAX_RANGES - 1) / MAX_RANGES;
+    s.range = (s.labels + MAX_RANGES - 1) / MAX_RANGES;
     if (s.range < RANGE_LABELS) s.range = RANGE_LABELS;
     s.range = (s.range + LSH_PANEL_COLUMNS - 1) / LSH_PANEL_COLUMNS * LSH_PANEL_COLUMNS;
-    s.ranges = (w.rows + s.range - 1) / s.range;
+    s.ranges = (s.labels + s.range - 1) / s.range;
     int64_t block = h.rows < BLOCK_SAMPLES ? h.rows : BLOCK_SAMPLES;
-    size_t places = (size_t)(s.ranges * block) * (size_t)k;
+    size_t places = (size_t)(s.ranges * block) * (size_t)s.k;
     s.scores = malloc((places + 1) * sizeof *s.scores);
     s.ids = malloc((places + 1) * sizeof *s.ids);
     lsh_status status = s.scores && s.ids ? LSH_OK : LSH_NO_MEMORY;
@@ -153,14 +154,28 @@ lsh_status lsh_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t bias_s
         s.h = h;
         s.h.data = lsh_float_row(h, i);
         s.h.rows = h.rows - i < block ? h.rows - i : block;
-        s.out_ids = ids + i * k;
-        s.out_scores = scores + i * k;
+        s.out_ids = ids + i * s.k;
+        s.out_scores = scores + i * s.k;
         status = lsh_parallel_for(s.ranges, 1, threads, range_chunk, &s);
         if (status == LSH_OK) status = lsh_parallel_for(s.h.rows, 16, threads, merge_chunk, &s);
     }
     free(s.scores);
     free(s.ids);
     return status;
+}
+
+lsh_status lsh_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t bias_stride, int32_t k, int32_t *ids,
+                     float *scores, int32_t threads) {
+    if (h.cols != w.cols) return LSH_INVALID;
+    search s = {.w = w, .labels = w.rows, .bias = bias, .bias_stride = bias_stride, .k = k};
+    return top_k(s, h, ids, scores, threads);
+}
+
+lsh_status lsh_top_k_columns(lsh_dense h, lsh_dense w, const float *bias, int64_t bias_stride, int32_t k, int32_t *ids,
+                             float *scores, int32_t threads) {
+    if (h.cols != w.rows) return LSH_INVALID;
+    search s = {.w = w, .labels = w.cols, .bias = bias, .bias_stride = bias_stride, .k = k, .by_columns = 1};
+    return top_k(s, h, ids, scores, threads);
 }
 
 typedef struct {

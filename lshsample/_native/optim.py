@@ -14,11 +14,20 @@ import numpy as np
 
 from lshsample._native.arrays import Float32, Int32, matrix, row_ids
 from lshsample._native.convert import Rounding, rounding_pointer
-from lshsample._native.core import check, lib, pointer, threads_or_default
+from lshsample._native.core import check, ffi, lib, pointer, threads_or_default
 from lshsample._native.slots import Slots, array_struct
+from lshsample._native.unchecked import dense
 from lshsample.errors import ArgumentError
 
-__all__ = ["adagrad_rows", "adam_rows", "sgd_rows"]
+__all__ = [
+    "adagrad_rows",
+    "adagrad_unchecked",
+    "adam_rows",
+    "adam_unchecked",
+    "check_update",
+    "sgd_rows",
+    "sgd_unchecked",
+]
 
 
 def _checked_rows(rows: Int32, n: int) -> None:
@@ -173,3 +182,61 @@ def adam_rows(
     weights, ids, gradient = _update(store, 3, rows, grad)
     how = rounding_pointer(rounding)
     check(lib.lsh_adam_rows(weights, ids, gradient, lr, beta1, beta2, eps, step, how, n_threads), "adam_rows")
+
+
+def check_update(rows: Int32 | None, gradient: Float32, n_rows: int, columns: int) -> None:
+    """Refuse what is not a gradient of rows of a parameter (n_rows, columns).
+
+    Parameters
+    ----------
+    rows : (r,) int32 or None
+        Unique ids; None means all rows.
+    gradient : (r, columns) float32
+
+    Raises
+    ------
+    ArgumentError
+        A wrong dtype, layout or shape, an id out of range or given twice.
+    """
+    if rows is not None:
+        _checked_rows(rows, n_rows)
+    matrix(gradient, "gradient", n_rows if rows is None else rows.size, columns)
+
+
+# The same over arrays that are known to be right (see lshsample._native.unchecked).
+
+
+def sgd_unchecked(store: Slots, rows: Int32 | None, grad: Float32, lr: float, threads: int) -> None:
+    """:func:`sgd_rows` without a check of its arguments."""
+    ids = ffi.NULL if rows is None else ffi.from_buffer("int32_t *", rows)
+    status = lib.lsh_sgd_rows(store.struct, ids, dense(grad), lr, ffi.NULL, threads)
+    if status:
+        check(status, "sgd_rows")
+
+
+def adagrad_unchecked(
+    store: Slots, rows: Int32 | None, grad: Float32, lr: float, eps: float, threads: int
+) -> None:
+    """:func:`adagrad_rows` without a check of its arguments."""
+    ids = ffi.NULL if rows is None else ffi.from_buffer("int32_t *", rows)
+    status = lib.lsh_adagrad_rows(store.struct, ids, dense(grad), lr, eps, ffi.NULL, threads)
+    if status:
+        check(status, "adagrad_rows")
+
+
+def adam_unchecked(
+    store: Slots,
+    rows: Int32 | None,
+    grad: Float32,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    step: int,
+    threads: int,
+) -> None:
+    """:func:`adam_rows` without a check of its arguments."""
+    ids = ffi.NULL if rows is None else ffi.from_buffer("int32_t *", rows)
+    status = lib.lsh_adam_rows(store.struct, ids, dense(grad), lr, beta1, beta2, eps, step, ffi.NULL, threads)
+    if status:
+        check(status, "adam_rows")

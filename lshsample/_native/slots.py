@@ -172,6 +172,19 @@ class Slots:
         return self.data.view(np.float32).reshape(self.rows, len(self.dtypes), self.columns)
 
     @cached_property
+    def view(self) -> Any:
+        """An ``lsh_dense`` over the weights, which must outlive its use."""
+        dtype = self.dtypes[0]
+        shape = self.rows, self.columns, self.data.shape[1] // dtype.itemsize, dtype.code
+        return ffi.new("lsh_dense *", (pointer("char *", self.data), *shape))[0]
+
+    @cached_property
+    def vector(self) -> tuple[Any, int]:
+        """A ``float *`` to float32 weights of one row or one column, and the floats from one to the next."""
+        stride = 1 if len(self.data) == 1 else self.data.shape[1] // FLOAT32.itemsize
+        return ffi.cast("float *", pointer("char *", self.data)), stride
+
+    @cached_property
     def struct(self) -> Any:
         """An ``lsh_store *`` over the memory, which must outlive its use."""
         return _struct(_template(self.columns, self.dtypes), self.data)

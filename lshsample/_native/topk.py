@@ -29,19 +29,28 @@ def _checked_k(k: int) -> int:
 
 
 def top_k(
-    h: Float32, weights: Array, bias: Float32 | None, k: int, *, threads: int | None = None
+    h: Float32,
+    weights: Array,
+    bias: Float32 | None,
+    k: int,
+    *,
+    by_columns: bool = False,
+    threads: int | None = None,
 ) -> tuple[Int32, Float32]:
     """The exact best k rows of ``weights`` for each row of h, streamed: no (m, n) array is made.
 
     Parameters
     ----------
     h : (m, d) float32
-    weights : (n, d) float32 or bfloat16
+    weights : (n, d) float32 or bfloat16, or (d, n) by columns
         A view with contiguous rows.
     bias : (n,) float32 or None
         May be strided.
     k : int
         From 1 to n.
+    by_columns : bool
+        Whether the n vectors are the columns of ``weights``, which are then read without a transposed copy.
+        The results are the same, to the bit.
     threads : int or None
 
     Returns
@@ -61,12 +70,16 @@ def top_k(
     2 m n d operations, as the product, with heaps of k places beside it.
     """
     n_threads = threads_or_default(threads)
-    left, right = matrix(h, "h"), matrix(weights, "weights", cols=h.shape[1], dtypes=KERNEL_DTYPES)
-    if _checked_k(k) > weights.shape[0]:
-        raise ArgumentError("k", k, f"an integer from 1 to {weights.shape[0]}, the number of rows of weights")
-    bias_pointer, bias_stride = strided_vector(bias, "bias", weights.shape[0])
+    left, d = matrix(h, "h"), h.shape[1]
+    rows, cols = (d, None) if by_columns else (None, d)
+    right = matrix(weights, "weights", rows, cols, dtypes=KERNEL_DTYPES)
+    n, what = (weights.shape[1], "columns") if by_columns else (weights.shape[0], "rows")
+    if _checked_k(k) > n:
+        raise ArgumentError("k", k, f"an integer from 1 to {n}, the number of {what} of weights")
+    bias_pointer, bias_stride = strided_vector(bias, "bias", n)
     ids, scores = np.empty((h.shape[0], k), np.int32), np.empty((h.shape[0], k), np.float32)
-    status = lib.lsh_top_k(
+    search = lib.lsh_top_k_columns if by_columns else lib.lsh_top_k
+    status = search(
         left,
         right,
         bias_pointer,

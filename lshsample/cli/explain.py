@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 import typer
 
+from lshsample._native import core
 from lshsample.cli.app import (
     JsonFile,
     Threads,
@@ -47,7 +48,7 @@ def explain(
     if chosen.active.wants_frequencies:
         chosen.active.observe(data.y)
     query = network.layer_input(data.x[[row]], network.layers.index(chosen), threads=threads)
-    chosen.active.refresh(chosen.weights.weights, 0, threads)
+    chosen.prepare(0, core.threads_or_default(threads))
     sampler = chosen.active.bound()
     last = chosen is network.output and sampler.pipeline.takes_include
     named = sp.csr_array(data.y[[row]]) if last else None

@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 
 from lshsample._native import core
-from lshsample.errors import ArgumentError, UnsupportedError
+from lshsample.errors import ArgumentError
 from lshsample.nn import Network
-from lshsample.nn.sampled import SampledLayer
 from lshsample.registry import family_of_bits, make_family, named_family
 from lshsample.sampling import Sampler, parse_pipeline
 from lshsample.sampling.functions import default_code_bits
@@ -45,13 +44,12 @@ def serving_sampler(
     if mode == "exact":
         raise ArgumentError("--family", repr(family), "used with --mode sampled")
     last = network.output
-    if not isinstance(last, SampledLayer):
-        raise UnsupportedError("--mode sampled needs a model with a sampled output layer")
     stages = parse_pipeline(pipeline)
     name, options = named_family(family, "--family")
-    shape = {"dim": last.inputs, "n_tables": n_tables, "seed": network.spec.seed} | options
+    shape = {"dim": last.context.inputs, "n_tables": n_tables, "seed": network.spec.seed} | options
     bits = default_code_bits(last.units)
     chosen = make_family(name, **shape) if "n_hashes" in shape else family_of_bits(name, bits, **shape)
     network.allocate_for_prediction(core.threads_or_default(threads))
-    tables = HashTables(chosen, threads=threads).build(last.weights.weights)
-    return stages.bind(tables=tables, vectors=last.weights.weights)
+    units = last.unit_vectors()
+    tables = HashTables(chosen, threads=threads).build(units)
+    return stages.bind(tables=tables, vectors=units)

@@ -22,8 +22,9 @@ from lshsample.cli.app import (
 from lshsample.config import TrainConfig, build_network, build_trainer, from_file
 from lshsample.data import Dataset
 from lshsample.errors import ArgumentError
+from lshsample.nn import LOSSES, OPTIMIZERS
 from lshsample.nn.bundle import claim
-from lshsample.nn.storage import MODEL
+from lshsample.nn.network import MODEL
 from lshsample.training import History, ProgressBar, Trainer
 
 __all__ = ["train"]
@@ -46,7 +47,7 @@ def train(
     hidden: Annotated[
         str | None, typer.Option(help=f"Widths of the hidden layers: 128 or 256,128. {FROM_DATA}")
     ] = None,
-    loss: Annotated[str | None, typer.Option(help="softmax or sigmoid. [default: softmax]")] = None,
+    loss: Annotated[str | None, typer.Option(help=f"One of {LOSSES}. [default: softmax]")] = None,
     sampler: Annotated[
         str | None,
         typer.Option(
@@ -71,9 +72,7 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help=f"Rows per step. {FROM_DATA}")] = None,
     epochs: Annotated[int | None, typer.Option(help=f"Passes over the data. {FROM_DATA}")] = None,
     lr: Annotated[float | None, typer.Option(help=f"Learning rate. {FROM_DATA}")] = None,
-    optimizer: Annotated[
-        str | None, typer.Option(help="adam (lazy), adagrad or sgd. [default: adam]")
-    ] = None,
+    optimizer: Annotated[str | None, typer.Option(help=f"One of {OPTIMIZERS}. [default: adam]")] = None,
     dropout: Annotated[float | None, typer.Option(help=f"Dropout of the hidden layers. {FROM_DATA}")] = None,
     seed: Annotated[int | None, typer.Option(help="Determines every random choice. [default: 0]")] = None,
     threads: Threads = None,

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from lshsample.errors import ArgumentError
 from lshsample.family import Rows
 from lshsample.nn import Network
-from lshsample.nn.sampled import SampledLayer
 from lshsample.sampling.stages.exact_top import exact_top
 
 __all__ = ["TOP", "Workload"]
@@ -98,7 +97,6 @@ class Workload:
     ) -> Self:
         """The units of a network's last layer as items, and its inputs for feature rows as queries."""
         queries = network.hidden(x[_chosen(x.shape[0], n_queries, seed)])
-        weights = network.output.weights.weights
-        units = weights if isinstance(network.output, SampledLayer) else weights.T
+        units = network.output.unit_vectors()
         items = np.ascontiguousarray(units[_chosen(len(units), n_items, seed)])
         return cls.of(f"last layer of a network, {items.shape[0]} x {items.shape[1]}", items, queries)

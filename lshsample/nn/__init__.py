@@ -1,22 +1,53 @@
-"""Networks of dense and sampled layers: the builder, its layers, optimizers and schedules."""
+"""Networks of dense and sampled layers: the builder, its layers, losses, optimizers and schedules.
+
+Activations, losses, optimizers and schedules are exported as their modules list them, so that a new one is
+listed once.
+"""
 
 from __future__ import annotations
 
-from lshsample.nn.network import Network
-from lshsample.nn.optimizers import SGD, Adagrad, Adam, LearningRate
-from lshsample.nn.specs import Dense, Input, NetworkSpec, Sampled, Sparse
+from lshsample.nn import activations, losses, optimizers, schedules
+from lshsample.nn.activations import *  # noqa: F403
+from lshsample.nn.batches import Batch, FeatureRows
+from lshsample.nn.dense import Dense
+from lshsample.nn.inputs import Input, Sparse
+from lshsample.nn.layer import LAYERS, BuildContext, BuiltLayer, InputLayer, Layer, OutputLayer
+from lshsample.nn.losses import *  # noqa: F403
+from lshsample.nn.names import NameTable
+from lshsample.nn.network import Network, StepReport
+from lshsample.nn.network_spec import NetworkSpec
+from lshsample.nn.optimizers import *  # noqa: F403
+from lshsample.nn.parameter import Parameter, Update
+from lshsample.nn.sampled import Sampled
+from lshsample.nn.schedules import *  # noqa: F403
+from lshsample.nn.signals import Block, LossGradient, Run
 from lshsample.sampling import Rehash
 
 __all__ = [
-    "SGD",
-    "Adagrad",
-    "Adam",
+    "LAYERS",
+    "Batch",
+    "Block",
+    "BuildContext",
+    "BuiltLayer",
     "Dense",
+    "FeatureRows",
     "Input",
-    "LearningRate",
+    "InputLayer",
+    "Layer",
+    "LossGradient",
+    "NameTable",
     "Network",
     "NetworkSpec",
+    "OutputLayer",
+    "Parameter",
     "Rehash",
+    "Run",
     "Sampled",
     "Sparse",
+    "StepReport",
+    "Update",
 ]
+__all__ += activations.__all__
+__all__ += losses.__all__
+__all__ += optimizers.__all__
+__all__ += schedules.__all__

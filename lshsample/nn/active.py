@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample.errors import BiasedSampleError, UnsupportedError
 from lshsample.nn.signals import Run
-from lshsample.nn.specs import LOSSES, Sampled
 from lshsample.sampling import ActiveSet, Include, MaintainedSampler, Pipeline, make_pipeline
 from lshsample.sampling.functions import stream_seed
+
+if TYPE_CHECKING:
+    from lshsample.nn.sampled import Sampled
 
 __all__ = ["ActiveUnits"]
 
@@ -75,7 +79,7 @@ class ActiveUnits(MaintainedSampler):
         """The active set of a batch; the last layer's holds the batch's labels."""
         active = self.bound().sample(
             queries,
-            include=run.targets if self.spec.activation in LOSSES else None,
+            include=run.targets if self.spec.loss is not None else None,
             seed=stream_seed(run.seed, self.index),
             step=run.step,
             pool=self.spec.active_set == "batch",
@@ -87,7 +91,7 @@ class ActiveUnits(MaintainedSampler):
 
     def correction(self, active: ActiveSet) -> Float32 | None:
         """Log inclusion probabilities to correct the loss by, as the spec wants; None for no correction."""
-        if self.spec.importance == "off" or self.spec.activation not in LOSSES:
+        if self.spec.importance == "off" or self.spec.loss is None:
             return None
         try:
             return active.log_inclusion
@@ -106,6 +110,6 @@ def _n_active(spec: Sampled) -> int:
 def _pipeline(spec: Sampled) -> Pipeline:
     """The spec's pipeline; a last layer's keeps the labels whatever its stages do."""
     pipeline = make_pipeline(spec.sampler, n_active=_n_active(spec), n_items=spec.units)
-    if spec.activation in LOSSES and not any(isinstance(stage, Include) for stage in pipeline.stages):
+    if spec.loss is not None and not any(isinstance(stage, Include) for stage in pipeline.stages):
         pipeline = pipeline | Include()
     return pipeline

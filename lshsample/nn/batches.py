@@ -12,13 +12,12 @@ import scipy.sparse as sp
 from lshsample._native import core
 from lshsample.errors import ArgumentError
 from lshsample.nn.signals import Block, Signal, csr_from_parts, take_rows
-from lshsample.nn.specs import Input, Sparse
 
-__all__ = ["Rows", "checked_features", "checked_labels"]
+__all__ = ["Batch", "FeatureRows", "checked_labels", "dense_features", "sparse_features"]
 
 
 @attrs.frozen(eq=False)
-class Rows:
+class FeatureRows:
     """Checked feature rows, dense or CSR, that batches are taken from.
 
     Attributes
@@ -31,6 +30,12 @@ class Rows:
 
     def __len__(self) -> int:
         return int(self.data.shape[0])
+
+    def of_width(self, n_features: int, argument: str) -> FeatureRows:
+        """The rows themselves, if they have so many columns."""
+        if self.data.shape[1] != n_features:
+            raise ArgumentError(argument, f"{self.data.shape[1]} columns", f"{n_features} columns")
+        return self
 
     def take(self, rows: npt.NDArray[np.int64]) -> Signal:
         """The named rows as a layer's input."""
@@ -49,15 +54,38 @@ class Rows:
         return csr_from_parts(indptr - low, self.data.indices[low:high], self.data.data[low:high], shape)
 
 
-def checked_features(x: Any, layer: Sparse | Input, argument: str = "X") -> Rows:
-    """Feature rows for a network's input layer; sparse rows are written out for a dense input."""
-    if isinstance(layer, Sparse):
-        if not sp.issparse(x):
-            x = sp.csr_array(core.dense_rows(x, argument, layer.n_features))
-        return Rows(core.csr_rows(x, argument, layer.n_features))
+@attrs.frozen(eq=False)
+class Batch:
+    """Rows and labels of one training step, checked.
+
+    Attributes
+    ----------
+    x : Block or csr_array
+        What the input layer takes.
+    y : csr_array
+        Labels, a pattern of ones.
+    """
+
+    x: Signal
+    y: sp.csr_array
+
+
+def sparse_features(x: Any, n_features: int, argument: str = "X") -> FeatureRows:
+    """Feature rows as CSR; dense rows are taken too, and rows that were checked before."""
+    if isinstance(x, FeatureRows):
+        return x.of_width(n_features, argument)
+    if not sp.issparse(x):
+        x = sp.csr_array(core.dense_rows(x, argument, n_features))
+    return FeatureRows(core.csr_rows(x, argument, n_features))
+
+
+def dense_features(x: Any, n_features: int, argument: str = "X") -> FeatureRows:
+    """Feature rows as an array; sparse rows are written out, and rows that were checked before taken."""
+    if isinstance(x, FeatureRows):
+        return x.of_width(n_features, argument)
     if sp.issparse(x):
-        x = core.csr_rows(x, argument, layer.n_features).toarray()
-    return Rows(core.dense_rows(x, argument, layer.n_features))
+        x = core.csr_rows(x, argument, n_features).toarray()
+    return FeatureRows(core.dense_rows(x, argument, n_features))
 
 
 def checked_labels(y: Any, n_rows: int, n_labels: int, argument: str = "Y") -> sp.csr_array:

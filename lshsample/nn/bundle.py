@@ -1,4 +1,4 @@
-"""A folder that is written whole or not at all: data files, and a manifest that names them.
+"""A folder that is written atomically: data files, and a manifest that lists them.
 
 Data files get names that were never used before; they are flushed to the disk, and then the manifest is
 replaced by one rename. Until that instant the old manifest and its files stand; after it they are removed. So
@@ -68,7 +68,7 @@ def _sync_folder(path: Path) -> None:
 def write_bundle(
     path: str | PathLike[str], kind: str, payload: dict[str, Any], writers: Mapping[str, Writer]
 ) -> None:
-    """Replace a folder's content at one instant.
+    """Replace a folder's content atomically.
 
     Parameters
     ----------

@@ -1,58 +1,159 @@
-"""The input layer: weighting of sparse rows, and dropout of values."""
+"""Input layers: sparse rows with their weighting, dense rows, and dropout of values."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import attrs
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample.nn.batches import Rows
-from lshsample.nn.layers import Backward, dropout
+from lshsample import specs
+from lshsample.nn.batches import FeatureRows, dense_features, sparse_features
+from lshsample.nn.layer import LAYERS, Backward, BuildContext, InputLayer, Layer, dropout
 from lshsample.nn.parameter import Parameter
-from lshsample.nn.signals import Block, Run, Signal, csr_from_parts, indptr_of, values_of, with_values
-from lshsample.nn.specs import Input, Sparse
+from lshsample.nn.signals import Run, Signal, csr_from_parts, indptr_of, values_of, with_values
 
-__all__ = ["InputLayer"]
+__all__ = ["WEIGHTINGS", "DenseInput", "Input", "Sparse", "SparseInput"]
 
 Float32 = npt.NDArray[np.float32]
 
+#: What a sparse input does to its rows first.
+WEIGHTINGS = ("none", "l2", "idf-l2")
 
-class InputLayer:
-    """Passes the input on, weighted as its spec says.
+_WIDTH = specs.integer(1, 2**31 - 1)
+_RATE = specs.number(0.0, 1.0, open_high=True)
+
+
+@LAYERS.add("sparse")
+@attrs.frozen
+class Sparse(Layer):
+    """The input: sparse rows (CSR).
+
+    Attributes
+    ----------
+    n_features : int
+        Columns of the input.
+    dropout : float
+        Share of a row's values that are dropped in training; the others are scaled by 1/(1 - dropout).
+    weighting : str
+        ``"none"`` takes values as they are; ``"l2"`` scales each row to length 1; ``"idf-l2"`` first
+        multiplies each value by ``1 + log((1 + n) / (1 + rows with that feature))`` over the n rows that the
+        network is trained on. The weights are kept with the network, so prediction takes the same raw rows.
+    """
+
+    n_features: int = attrs.field(validator=_WIDTH)
+    dropout: float = attrs.field(default=0.0, validator=_RATE, kw_only=True)
+    weighting: str = attrs.field(default="none", validator=specs.one_of(*WEIGHTINGS), kw_only=True)
+
+    is_input = True
+    is_sparse = True
+
+    @property
+    def units(self) -> int:
+        """Columns that the next layer sees."""
+        return self.n_features
+
+    def build(self, context: BuildContext) -> SparseInput:
+        """The layer, with a weight for each feature if it has to learn them."""
+        return SparseInput(self, context)
+
+
+@LAYERS.add("input")
+@attrs.frozen
+class Input(Layer):
+    """The input: dense rows.
+
+    Attributes
+    ----------
+    n_features : int
+        Columns of the input.
+    dropout : float
+        Share of the values that are dropped in training.
+    """
+
+    n_features: int = attrs.field(validator=_WIDTH)
+    dropout: float = attrs.field(default=0.0, validator=_RATE, kw_only=True)
+
+    is_input = True
+
+    @property
+    def units(self) -> int:
+        """Columns that the next layer sees."""
+        return self.n_features
+
+    def build(self, context: BuildContext) -> DenseInput:
+        """The layer."""
+        return DenseInput(self, context)
+
+
+class DenseInput(InputLayer):
+    """Passes dense rows on.
 
     Parameters
     ----------
-    spec : Sparse or Input
-        Width, weighting, dropout.
-    index : int
-        Place in the network.
+    spec : Input
+        Width, dropout.
+    context : BuildContext
+        Its place.
     """
 
-    def __init__(self, spec: Sparse | Input, index: int) -> None:
-        self.spec, self.index, self.units = spec, index, spec.units
-        self.weighting = spec.weighting if isinstance(spec, Sparse) else "none"
-        self._idf = Parameter(f"{index}.idf", spec.units, 1, 0.0, (0, index), trained=False)
-        self.parameters: tuple[Parameter, ...] = (self._idf,) if self.weighting == "idf-l2" else ()
+    def __init__(self, spec: Input, context: BuildContext) -> None:
+        super().__init__(spec.units, context)
+        self.spec = spec
 
-    def observe(self, rows: Rows) -> None:
-        """Take the statistics of the rows that are trained on."""
-        if self.weighting == "idf-l2":
-            assert sp.issparse(rows.data)
-            counts = np.bincount(rows.data.indices, minlength=self.units)
-            # Kept as the distance from 1, so that without statistics every feature counts alike.
+    def checked(self, x: Any, argument: str = "X") -> FeatureRows:
+        """Feature rows as a finite float32 array."""
+        return dense_features(x, self.units, argument)
+
+    def forward(self, x: Signal, run: Run) -> tuple[Signal, Backward]:
+        """The rows themselves, or a copy with values dropped."""
+        return _dropped(x, self.spec.dropout, run, self.index), _no_gradient
+
+    def workspace_needed(self, batch_size: int) -> int:
+        """A batch of rows."""
+        return 4 * batch_size * self.units
+
+
+class SparseInput(InputLayer):
+    """Passes sparse rows on, weighted as its spec says.
+
+    Parameters
+    ----------
+    spec : Sparse
+        Width, weighting, dropout.
+    context : BuildContext
+        Its place.
+    """
+
+    def __init__(self, spec: Sparse, context: BuildContext) -> None:
+        self.spec = spec
+        # Kept as the distance from 1, so that without statistics every feature counts alike.
+        self._idf: Parameter | None = None
+        if spec.weighting == "idf-l2":
+            name, key = f"{context.index}.idf", (0, context.index)
+            self._idf = Parameter(name, spec.units, 1, 0.0, key, trained=False)
+        super().__init__(spec.units, context, () if self._idf is None else (self._idf,))
+
+    def checked(self, x: Any, argument: str = "X") -> FeatureRows:
+        """Feature rows as finite CSR rows."""
+        return sparse_features(x, self.units, argument)
+
+    def observe(self, rows: FeatureRows) -> None:
+        """Weigh each feature by its rarity in the rows that are trained on."""
+        if self._idf is not None:
+            counts = np.bincount(rows.data.indices, minlength=self.units)  # type: ignore[union-attr]
             self._idf.weights[:, 0] = np.log((1.0 + len(rows)) / (1.0 + counts))
 
     def forward(self, x: Signal, run: Run) -> tuple[Signal, Backward]:
-        """The input itself, or a weighted copy of its values."""
-        if self.weighting != "none" and not isinstance(x, Block):
+        """The rows themselves, or a copy of their values that is weighted, with values dropped."""
+        if self.spec.weighting != "none":
             x = self._weighted(x)
-        if run.training and self.spec.dropout:
-            x = with_values(x, values_of(x).copy())
-            dropout(values_of(x), self.spec.dropout, run, self.index)
-        return x, lambda gradient, scale: (None, [])
+        return _dropped(x, self.spec.dropout, run, self.index), _no_gradient
 
-    def _weighted(self, x: sp.csr_array) -> sp.csr_array:
-        values = x.data if self.weighting == "l2" else x.data * (1.0 + self._idf.vector[x.indices])
+    def _weighted(self, x: Any) -> sp.csr_array:
+        values = x.data if self._idf is None else x.data * (1.0 + self._idf.vector[x.indices])
         lengths = np.diff(x.indptr)
         of_row = np.repeat(np.arange(len(lengths)), lengths)
         norms = np.sqrt(
@@ -63,7 +164,18 @@ class InputLayer:
         return csr_from_parts(indptr_of(x), x.indices, scaled, x.shape)
 
     def workspace_needed(self, batch_size: int) -> int:
-        """A batch of dense rows; sparse rows are a few times smaller than the gradient that the next layer
-        counts.
-        """
-        return 4 * batch_size * self.units if isinstance(self.spec, Input) else 0
+        """Sparse rows are a few times smaller than the gradient that the next layer counts."""
+        return 0
+
+
+def _dropped(x: Signal, rate: float, run: Run, layer: int) -> Signal:
+    """The input, or while training a copy with values dropped."""
+    if run.training and rate:
+        x = with_values(x, values_of(x).copy())
+        dropout(values_of(x), rate, run, layer)
+    return x
+
+
+def _no_gradient(gradient: Signal) -> tuple[None, list[Any]]:
+    """Nothing is below the input."""
+    return None, []

@@ -4,91 +4,284 @@ Softmax cross-entropy over several labels has the target 1/|Y| at each; its norm
 units is ``sum_j exp(o_j) / pi_j`` with pi_j the probability that j is in the sample, an unbiased estimate of
 the full one. The sigmoid loss adds ``BCE_j / pi_j``. A sample without labels has no softmax loss; to the
 sigmoid it is all negatives.
+
+Where a row's labels lie in several places, a loss works in two phases: each part is summarised, the summaries
+are combined in the order of the parts, and each part's gradient is completed from the combined ones.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import attrs
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import loss as kernels
-from lshsample.errors import UnsupportedError
+from lshsample.errors import ArgumentError, UnsupportedError
+from lshsample.nn.names import NameTable
 from lshsample.nn.signals import Block, Signal, indptr_of
 
-__all__ = ["apply_loss"]
+__all__ = ["LOSSES", "Logits", "Loss", "Sigmoid", "Softmax", "loss_in_parts"]
 
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
 
 
-def apply_loss(
-    name: str, logits: Signal, targets: sp.csr_array, log_inclusion: Float32 | None, threads: int
-) -> Float32:
-    """Replace logits by the gradient of each row's loss (not divided by the number of rows).
+@attrs.frozen(eq=False)
+class Logits:
+    """The logits of some rows, or of a part of them, with the labels among them.
+
+    Attributes
+    ----------
+    values : ndarray of float32, shape (rows, n), or (nnz,) with ``indptr``
+        The logits; a loss replaces them by its gradient.
+    indptr : ndarray of int64, shape (rows + 1,), or None
+        Row i is ``values[indptr[i] : indptr[i + 1]]``; None where all rows have the same n units.
+    label_indptr : ndarray of int64, shape (rows + 1,)
+        Row i has the labels from ``label_indptr[i]`` to ``label_indptr[i + 1]``.
+    label_places : ndarray of int32
+        Place of each label among its row's logits.
+    label_weights : ndarray of float32
+        Target of each label, as :meth:`Loss.label_weights` says.
+    log_inclusion : ndarray of float32, or None
+        Log inclusion probability of each of the n units, or beside each value; None for no correction.
+    """
+
+    values: Float32
+    indptr: Int64 | None
+    label_indptr: Int64
+    label_places: Int32
+    label_weights: Float32
+    log_inclusion: Float32 | None = None
+
+    @classmethod
+    def of(
+        cls,
+        signal: Signal,
+        labels: sp.csr_array,
+        weights: Float32,
+        log_inclusion: Float32 | None = None,
+        *,
+        part: bool = False,
+    ) -> Logits:
+        """The logits of a layer's output.
+
+        Parameters
+        ----------
+        signal : Block or csr_array
+            The output; its values become the gradient.
+        labels : csr_array
+            The rows' labels.
+        weights : ndarray of float32
+            Target of each label.
+        log_inclusion : ndarray of float32, or None
+            Log inclusion probabilities of the active units.
+        part : bool
+            Whether labels may be missing, because they are in another part.
+
+        Raises
+        ------
+        UnsupportedError
+            If a label is not among the active units, and is not expected elsewhere.
+        """
+        indptr: Int64 = labels.indptr  # type: ignore[assignment]
+        weights = np.ascontiguousarray(weights, np.float32)
+        if weights.shape != labels.indices.shape:
+            raise ArgumentError(
+                "weights", f"shape {weights.shape}", f"of shape {labels.indices.shape}, one for each label"
+            )
+        if isinstance(signal, Block):
+            values, starts = signal.values, None
+            places, missing = _in_block(signal, labels.indices)
+        else:
+            values, starts = signal.data, indptr_of(signal)
+            places, missing = _in_rows(signal, labels)
+        if missing is not None:
+            if not part:
+                raise UnsupportedError(
+                    "the active set lacks labels of the batch; the last layer's sampler needs Include()"
+                )
+            kept = ~missing
+            indptr = np.concatenate([[0], np.cumsum(kept)])[indptr]
+            places, weights = places[kept], weights[kept]
+        return cls(values, starts, indptr, places, weights, log_inclusion)
+
+
+class Loss(ABC):
+    """Base class of losses: what the last layer's logits are trained for.
+
+    A loss of a network in one place needs :meth:`apply` alone. One that can be taken over parts of a row has
+    :meth:`summarise`, :meth:`combine` and :meth:`finish` too. To save a network with a loss, its class is
+    an attrs class with a name: ``LOSSES.add("name")``.
+    """
+
+    #: Whether rows without labels have no part in training.
+    needs_labels: ClassVar[bool] = False
+
+    def label_weights(self, labels: sp.csr_array) -> Float32:
+        """The target of each label, in the order of ``labels.indices``; by default 1."""
+        return np.ones(labels.nnz, np.float32)
+
+    @abstractmethod
+    def apply(self, logits: Logits, threads: int) -> Float32:
+        """The loss of each row; ``logits.values`` become the gradient, not divided by the number of rows.
+
+        Parameters
+        ----------
+        logits : Logits
+            Logits with all of the rows' labels; the values are overwritten.
+        threads : int
+            Threads; the result may not depend on it.
+
+        Returns
+        -------
+        ndarray of float32, shape (rows,)
+        """
+
+    def summarise(self, logits: Logits, threads: int) -> Float64:
+        """What a part contributes to the rows' losses, shape (rows, any); its values may be changed."""
+        raise UnsupportedError(f"{self} cannot be taken over parts of a row")
+
+    def combine(self, parts: Sequence[Float64]) -> tuple[Float64, Float32]:
+        """The summary of whole rows, and their losses, from the parts' in their order."""
+        raise UnsupportedError(f"{self} cannot be taken over parts of a row")
+
+    def finish(self, logits: Logits, part: Float64, total: Float64, threads: int) -> None:
+        """Make a part's values the gradient, from its own summary and that of whole rows."""
+        raise UnsupportedError(f"{self} cannot be taken over parts of a row")
+
+
+#: Losses by the names that files and the command line use.
+LOSSES: NameTable[Loss] = NameTable("loss", Loss)
+
+
+def loss_in_parts(loss: Loss, parts: Sequence[Logits], threads: int) -> Float32:
+    """The loss of each row over several parts of its logits, whose values become the gradient.
+
+    The parts are added in the order in which they are given. One part gives the bits of :meth:`Loss.apply`
+    for the losses of this package.
 
     Parameters
     ----------
-    name : str
-        ``"softmax"`` or ``"sigmoid"``.
-    logits : Block or csr_array
-        Overwritten with the gradient.
-    targets : csr_array
-        The rows' labels, all of them among the logits' columns.
-    log_inclusion : ndarray of float32 or None
-        Log of each active unit's inclusion probability; None for no correction.
+    loss : Loss
+        One that can be taken over parts.
+    parts : sequence of Logits
+        Parts of the same rows, each with the labels that lie in it.
     threads : int
-        Threads.
+        Threads; the result does not depend on it.
 
     Returns
     -------
     ndarray of float32, shape (rows,)
-        The loss of each row.
+
+    Examples
+    --------
+    >>> from lshsample.nn.signals import Block
+    >>> labels = sp.csr_array(np.array([[0, 1, 0, 1]], np.float32))
+    >>> halves = [Block(np.zeros((1, 2), np.float32), 4, np.array(ids, np.int32)) for ids in ([0, 1], [2, 3])]
+    >>> weights = Softmax().label_weights(labels)
+    >>> parts = [Logits.of(half, labels, weights, part=True) for half in halves]
+    >>> loss_in_parts(Softmax(), parts, threads=1)
+    array([1.3862944], dtype=float32)
+    >>> halves[1].values
+    array([[ 0.25, -0.25]], dtype=float32)
     """
-    values, indptr = _target_values(name, targets), indptr_of(targets)
-    if isinstance(logits, Block):
-        places = _in_block(logits, targets.indices)
-        block = kernels.softmax if name == "softmax" else kernels.sigmoid
-        return block(logits.values, indptr, places, values, log_inclusion, threads=threads)
-    places = _in_rows(logits, targets)
-    ragged = kernels.softmax_ragged if name == "softmax" else kernels.sigmoid_ragged
-    starts = indptr_of(logits)
-    return ragged(logits.data, starts, indptr, places, values, log_inclusion, threads=threads)
+    summaries = [loss.summarise(part, threads) for part in parts]
+    total, losses = loss.combine(summaries)
+    for part, summary in zip(parts, summaries, strict=True):
+        loss.finish(part, summary, total, threads)
+    return losses
 
 
-def _target_values(name: str, targets: sp.csr_array) -> Float32:
-    if name == "sigmoid":
-        return np.ones(targets.nnz, np.float32)
-    lengths = np.diff(targets.indptr)
-    return np.repeat((1.0 / np.maximum(lengths, 1)).astype(np.float32), lengths)
+class _CompiledLoss(Loss):
+    """A loss of the C core."""
+
+    _kernel: ClassVar[str]
+
+    def apply(self, logits: Logits, threads: int) -> Float32:
+        """The loss of each row, in one pass."""
+        return _view(logits).apply(kernels.LOSSES[self._kernel], threads)
+
+    def summarise(self, logits: Logits, threads: int) -> Float64:
+        """Largest logit and sums, in float64."""
+        return _view(logits).summarise(kernels.LOSSES[self._kernel], threads)
+
+    def combine(self, parts: Sequence[Float64]) -> tuple[Float64, Float32]:
+        """The sums of all parts, added in their order."""
+        return kernels.combine(self._kernel, np.stack(parts))
+
+    def finish(self, logits: Logits, part: Float64, total: Float64, threads: int) -> None:
+        """The part's gradient."""
+        _view(logits).finish(kernels.LOSSES[self._kernel], part, total, threads)
 
 
-def _in_block(logits: Block, labels: Int32) -> Int32:
-    """Each label's column: by binary search, so that the width of the layer costs nothing."""
+def _view(logits: Logits) -> kernels.LogitsView:
+    targets = logits.label_indptr, logits.label_places, logits.label_weights
+    return kernels.LogitsView.of(logits.values, targets, logits.log_inclusion, logits.indptr)
+
+
+@LOSSES.add("softmax")
+@attrs.frozen
+class Softmax(_CompiledLoss):
+    """Softmax cross-entropy with the target 1/|Y| at each of a row's labels Y: ``-sum_j log(p_j) / |Y|``.
+
+    Rows without labels have no part.
+    """
+
+    needs_labels = True
+    _kernel = "softmax"
+
+    def label_weights(self, labels: sp.csr_array) -> Float32:
+        """1 / the row's number of labels."""
+        lengths = labels.indptr[1:] - labels.indptr[:-1]
+        weights: Float32 = (1.0 / np.maximum(lengths, 1)).astype(np.float32)
+        return weights.repeat(lengths)
+
+
+@LOSSES.add("sigmoid")
+@attrs.frozen
+class Sigmoid(_CompiledLoss):
+    """One-vs-all logistic loss: ``sum_j log(1 + exp(o_j)) - t_j o_j`` with t = 1 at a row's labels."""
+
+    _kernel = "sigmoid"
+
+
+def _in_block(logits: Block, labels: Int32) -> tuple[Int32, npt.NDArray[np.bool_] | None]:
+    """Each label's column, by binary search, so that the width of the layer costs nothing; and which are not
+    there, if any.
+    """
     if logits.ids is None:
-        return labels
-    places = np.searchsorted(logits.ids, labels)
-    _check_found(logits.ids, places, labels)
-    return places.astype(np.int32)
+        return labels, None
+    places = logits.ids.searchsorted(labels)
+    return places.astype(np.int32), _missing(logits.ids, places, labels)
 
 
-def _in_rows(logits: sp.csr_array, targets: sp.csr_array) -> Int32:
-    """Each label's place in its row, by binary search over (row, column) as one ascending key."""
-    keys, sought = _keys(logits), _keys(targets)
+def _in_rows(logits: sp.csr_array, labels: sp.csr_array) -> tuple[Int32, npt.NDArray[np.bool_] | None]:
+    """Each label's place in its row, by binary search over (row, column) as one ascending key; and which are
+    not there, if any.
+    """
+    keys, sought = _keys(logits), _keys(labels)
     places = np.searchsorted(keys, sought)
-    _check_found(keys, places, sought)
-    starts = np.repeat(indptr_of(logits)[:-1], np.diff(targets.indptr))
-    return (places - starts).astype(np.int32)
+    starts = np.repeat(indptr_of(logits)[:-1], np.diff(labels.indptr))
+    return (places - starts).astype(np.int32), _missing(keys, places, sought)
 
 
 def _keys(rows: sp.csr_array) -> npt.NDArray[np.int64]:
     return np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)) * np.int64(rows.shape[1]) + rows.indices
 
 
-def _check_found(
+def _missing(
     keys: npt.NDArray[np.integer], places: npt.NDArray[np.int64], sought: npt.NDArray[np.integer]
-) -> None:
-    if len(sought) and (not len(keys) or (keys[np.minimum(places, len(keys) - 1)] != sought).any()):
-        raise UnsupportedError(
-            "the active set lacks labels of the batch; the last layer's sampler needs Include()"
-        )
+) -> npt.NDArray[np.bool_] | None:
+    if not len(sought):
+        return None
+    if not len(keys):
+        return np.ones(len(sought), bool)
+    missing = keys[np.minimum(places, len(keys) - 1)] != sought
+    return missing if np.count_nonzero(missing) else None

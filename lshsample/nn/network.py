@@ -1,35 +1,47 @@
-"""The network: layers put together, one training step, prediction and its measures."""
+"""The network: layers put together, one training step, prediction and its measures, saving and loading."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
-from typing import Any, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample._native import core
-from lshsample.errors import ArgumentError
-from lshsample.nn import batches, inference, storage
-from lshsample.nn.inputs import InputLayer
-from lshsample.nn.layers import DenseLayer, Layer
-from lshsample.nn.losses import apply_loss
+from lshsample._native import layers as kernels
+from lshsample._native.core import threads_or_default
+from lshsample.errors import ArgumentError, CheckpointError, DivergenceError, UnsupportedError
+from lshsample.metrics import precision_at_k
+from lshsample.nn import tensorfile
+from lshsample.nn.batches import Batch, FeatureRows, checked_labels
+from lshsample.nn.bundle import Bundle, read_bundle, write_bundle
+from lshsample.nn.guard import Guard, is_own
+from lshsample.nn.layer import BuildContext, BuiltLayer, CandidateLists, InputLayer, Layer, OutputLayer
+from lshsample.nn.losses import Logits, Loss
+from lshsample.nn.network_spec import NetworkSpec
 from lshsample.nn.optimizers import Optimizer
 from lshsample.nn.parameter import Parameter, Update
-from lshsample.nn.sampled import SampledLayer
-from lshsample.nn.signals import Run, Signal, values_of
-from lshsample.nn.specs import Dense, Input, LayerSpec, NetworkSpec, Sampled, Sparse
+from lshsample.nn.signals import Block, LossGradient, Run, Signal, as_dense, indptr_of, take_rows, values_of
 from lshsample.sampling import Sampler
 from lshsample.specs import checked_integer
 
-__all__ = ["Network", "StepReport"]
+if TYPE_CHECKING:
+    from lshsample.nn.sampled import SampledLayer
+
+__all__ = ["MODEL", "Network", "StepReport"]
 
 Mode = Literal["exact", "sampled"]
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
+
+#: The kind of a folder that holds a network.
+MODEL = "model"
+_WEIGHTS = "weights.safetensors"
 
 
 @attrs.frozen
@@ -57,11 +69,12 @@ class Network:
 
     Parameters
     ----------
-    layers : sequence of layer specs
-        :class:`Sparse` or :class:`Input` first, then :class:`Dense` and :class:`Sampled` in any order and
-        number; the last one's activation, ``"softmax"`` or ``"sigmoid"``, names the loss.
+    layers : sequence of Layer
+        :class:`Sparse` or :class:`Input` first, then :class:`Dense`, :class:`Sampled` and layers of other
+        classes derived from :class:`Layer`, in any order and number. The last one has a loss: its activation
+        is ``"softmax"``, ``"sigmoid"`` or a :class:`Loss`.
     seed : int
-        Names the initial weights and the hash functions.
+        Determines the initial weights and the hash functions.
 
     Notes
     -----
@@ -71,6 +84,7 @@ class Network:
     Examples
     --------
     >>> import scipy.sparse as sp
+    >>> from lshsample.nn import Dense, Sampled, Sparse
     >>> network = Network([Sparse(100), Dense(8), Sampled(50, "softmax", sampler="full")], seed=1)
     >>> network.n_parameters
     1258
@@ -79,10 +93,18 @@ class Network:
     ((2, 3), (2, 3))
     """
 
-    def __init__(self, layers: Sequence[LayerSpec], seed: int = 0) -> None:
+    def __init__(self, layers: Sequence[Layer], seed: int = 0) -> None:
         self.spec = NetworkSpec(layers, seed)
-        self.layers: list[Layer] = _build(self.spec)
+        self.layers = _build(self.spec)
         self.parameters: tuple[Parameter, ...] = tuple(p for layer in self.layers for p in layer.parameters)
+        #: The input layer, and the last one.
+        self.input, self.output = cast(InputLayer, self.layers[0]), cast(OutputLayer, self.layers[-1])
+        #: What the last layer is trained for.
+        self.loss: Loss = cast(Loss, self.spec.layers[-1].loss)
+        # What layers of other packages return is checked; nothing behind them checks it again.
+        self._guards = [layer if is_own(layer) else Guard(layer) for layer in self.layers]
+        # Those that have something to prepare; a step asks no others.
+        self._prepared = [layer for layer in self.layers if type(layer).prepare is not BuiltLayer.prepare]
 
     @classmethod
     def from_spec(cls, spec: NetworkSpec) -> Self:
@@ -100,35 +122,14 @@ class Network:
         return self.layers[-1].units
 
     @property
-    def loss(self) -> str:
-        """The loss: the last layer's activation."""
-        last = self.spec.layers[-1]
-        assert isinstance(last, Dense | Sampled)
-        return last.activation
-
-    @property
     def n_parameters(self) -> int:
         """Number of trained weights."""
         return sum(p.size for p in self.parameters if p.trained)
 
     @property
-    def input(self) -> InputLayer:
-        """The input layer."""
-        first = self.layers[0]
-        assert isinstance(first, InputLayer)
-        return first
-
-    @property
-    def output(self) -> DenseLayer | SampledLayer:
-        """The last layer."""
-        last = self.layers[-1]
-        assert isinstance(last, DenseLayer | SampledLayer)
-        return last
-
-    @property
     def sampled_layers(self) -> list[SampledLayer]:
-        """The layers that sample."""
-        return [layer for layer in self.layers if isinstance(layer, SampledLayer)]
+        """The layers that compute a sample of their units while training."""
+        return [cast("SampledLayer", layer) for layer in self.layers if layer.samples]
 
     def memory_needed(
         self, slots: int = 1, batch_size: int = 0, threads: int | None = None
@@ -146,7 +147,7 @@ class Network:
         """
         return {
             "parameters": sum(p.memory_needed(slots if p.trained else 1) for p in self.parameters),
-            "tables": sum(layer.active.memory_needed(threads) for layer in self.sampled_layers),
+            "tables": sum(layer.tables_needed(threads) for layer in self.layers),
             "step": sum(layer.workspace_needed(batch_size) for layer in self.layers) if batch_size else 0,
         }
 
@@ -160,10 +161,65 @@ class Network:
         if not all(parameter.allocated for parameter in self.parameters):
             self.allocate(threads=threads)
 
+    # Training.
+
+    def observe(self, X: Any, Y: Any = None) -> None:
+        """Take the statistics of training data that layers use: rarity of features, frequency of labels.
+
+        A trainer's ``fit`` does this. Whoever calls single steps does it before the first one, if the input
+        weighs features by their rarity or a sampler draws labels by their frequency.
+
+        Parameters
+        ----------
+        X : csr_array or array, shape (rows, n_features)
+            Feature rows of the training data. The features' weights belong to the network and are saved with
+            it.
+        Y : csr_array or array, shape (rows, n_labels), optional
+            Their labels. Frequencies are not saved.
+
+        Raises
+        ------
+        ArgumentError
+            Rows or labels of another shape or with bad values.
+        UnsupportedError
+            If a hidden layer draws by the frequency of labels.
+        """
+        rows = self.input.checked(X)
+        labels = None if Y is None else checked_labels(Y, len(rows), self.n_labels)
+        self.allocate_for_prediction()
+        self.input.observe(rows)
+        if labels is not None:
+            self.observe_labels(labels)
+
+    def observe_labels(self, labels: sp.csr_array) -> None:
+        """Take the frequencies of labels that were checked, for samplers that draw by them."""
+        for layer in self.layers:
+            layer.observe_labels(labels if layer is self.output else None)
+
+    def batch(self, X: Any, Y: Any) -> Batch:
+        """Feature rows and labels as a batch to train on.
+
+        Rows without labels are left out where the loss has no use for them.
+
+        Raises
+        ------
+        ArgumentError
+            Rows or labels of another shape, with bad values, or none that can be trained on.
+        """
+        rows = self.input.checked(X)
+        y = checked_labels(Y, len(rows), self.n_labels)
+        used = np.flatnonzero(np.diff(y.indptr)) if self.loss.needs_labels else np.arange(len(rows))
+        if not len(used):
+            wanted = "at least one row" if not len(rows) else "at least one row with a label"
+            raise ArgumentError("X", f"{len(rows)} rows, none of them to train on", wanted)
+        if len(used) == len(rows):
+            return Batch(rows.slice(0, len(rows)), y)
+        return Batch(rows.take(used), take_rows(y, used))
+
     def prepare(self, done: int, threads: int) -> None:
         """Before the step after ``done`` steps: build the tables that are due."""
-        for layer in self.sampled_layers:
-            layer.active.refresh(layer.weights.weights, done, threads)
+        for layer in self._prepared:
+            layer.prepare(done, threads)
 
     def gradients(
         self, x: Signal, y: sp.csr_array, run: Run, count_hits: bool = False
@@ -172,32 +228,51 @@ class Network:
 
         The gradient is of the mean loss over the batch's rows. The arrays of the updates are valid until the
         next call.
+
+        Raises
+        ------
+        DivergenceError
+            If the loss, or what a layer's sampler is given, is not finite.
         """
         backwards = []
-        for layer in self.layers[:-1]:
+        *below, output = self._guards
+        for layer in below:
             x, backward = layer.forward(x, run)
             backwards.append(backward)
-        logits, log_inclusion, last = self.output.logits(x, run)
-        hits = inference.batch_hits(logits, y) if count_hits else None
-        losses = apply_loss(self.loss, logits, y, log_inclusion, run.threads)
-        gradient, updates = last(logits, 1.0 / max(y.shape[0], 1))
+        signal, log_inclusion, last = output.logits(x, run)  # type: ignore[union-attr]
+        rows, active = max(len(y.indptr) - 1, 1), values_of(signal).size
+        hits = _hits(signal, y) if count_hits else None
+        logits = Logits.of(signal, y, self.loss.label_weights(y), log_inclusion)
+        loss = float(self.loss.apply(logits, run.threads).sum(dtype=np.float64)) / rows
+        if not math.isfinite(loss):
+            raise DivergenceError(f"the loss is {loss}")
+        gradient, updates = last(LossGradient(signal, 1.0 / rows))
         for backward in reversed(backwards):
             if gradient is None:
                 break
-            gradient, more = backward(gradient, 1.0)
+            gradient, more = backward(gradient)
             updates += more
-        active = values_of(logits).size / max(y.shape[0], 1)
-        return StepReport(float(losses.sum(dtype=np.float64)) / max(y.shape[0], 1), active, hits), updates
+        return StepReport(loss, active / rows, hits), updates
 
     def train_step(
         self, x: Signal, y: sp.csr_array, optimizer: Optimizer, lr: float, run: Run, count_hits: bool = False
     ) -> StepReport:
-        """One step over a checked batch; ``run.step`` counts from 1."""
+        """One step over a checked batch; ``run.step`` counts from 1.
+
+        Raises
+        ------
+        DivergenceError
+            As :meth:`gradients`; the weights are as they were before the step.
+        """
         self.prepare(run.step - 1, run.threads)
-        report, updates = self.gradients(x, y, run, count_hits)
+        with np.errstate(over="ignore", invalid="ignore"):  # reported as DivergenceError
+            report, updates = self.gradients(x, y, run, count_hits)
         for update in updates:
-            optimizer.update(update.parameter.store, update.rows, update.gradient, lr, run.step, run.threads)
+            slots, rows, gradient = update.parameter.slots, update.rows, update.gradient
+            optimizer.update_checked(slots, rows, gradient, lr, run.step, run.threads)
         return report
+
+    # Prediction.
 
     def predict(
         self,
@@ -224,7 +299,7 @@ class Network:
         sampler : Sampler, optional
             Of ``mode="sampled"``: scores what this finds for each row, instead of the last layer's own
             tables. It is bound to as many items as there are labels, such as ``Retrieve(probes=8)`` over
-            tables of ``network.output.weights.weights``.
+            tables of ``network.output.unit_vectors()``.
         batch_size : int
             Rows that are computed together; the result does not depend on it, unless a stage of ``sampler``
             draws at random.
@@ -246,9 +321,58 @@ class Network:
         UnsupportedError
             ``mode="sampled"`` where the last layer does not sample, or retrieves from no tables.
         """
-        rows = batches.checked_features(X, self.input.spec)
-        count = core.threads_or_default(threads)
-        return inference.predict(self, rows, top, mode, batch_size, count, sampler)
+        rows, last = self.input.checked(X), self.output
+        top = min(5, last.units) if top is None else top
+        top = checked_integer("top", top, 1, last.units, ", the number of labels")
+        batch_size, count = checked_integer("batch_size", batch_size, 1), threads_or_default(threads)
+        candidates = self._candidates(mode, sampler, count)
+        self.allocate_for_prediction(count)
+        labels = np.full((len(rows), top), -1, np.int32)
+        scores = np.full((len(rows), top), -np.inf, np.float32)
+        for start, h in self._hidden(rows, batch_size, count):
+            found = None if candidates is None else candidates(h)
+            part = slice(start, start + len(h))
+            labels[part], scores[part] = last.top_k(h, top, found, threads=count)
+        return labels, scores
+
+    def _candidates(
+        self, mode: str, sampler: Sampler | None, threads: int
+    ) -> Callable[[Float32], CandidateLists] | None:
+        """What finds the labels that are scored for a batch of hidden rows; None where all are."""
+        last = self.output
+        if mode not in ("exact", "sampled"):
+            raise ArgumentError("mode", repr(mode), "'exact' or 'sampled'")
+        if mode == "exact":
+            if sampler is not None:
+                raise ArgumentError("sampler", sampler, "none with mode='exact', which scores every label")
+            return None
+        if sampler is not None:
+            if sampler.n_items != last.units:
+                given, wanted = f"one of {sampler.n_items} items", f"one of the {last.units} labels"
+                raise ArgumentError("sampler", given, wanted)
+            return lambda h: sampler.sample(h, threads=threads)
+        if not last.samples:
+            raise UnsupportedError(
+                "mode='sampled' needs a last layer that samples, or a sampler; use mode='exact'"
+            )
+        if not last.retrieves:
+            raise UnsupportedError(
+                "mode='sampled' needs a last layer that retrieves from hash tables; use mode='exact' or a "
+                "sampler"
+            )
+        return lambda h: last.candidates(h, threads)
+
+    def _hidden(self, rows: FeatureRows, batch_size: int, threads: int) -> Iterator[tuple[int, Float32]]:
+        """The last layer's input, batch by batch; every layer below computes all of its units."""
+        for start in range(0, len(rows), batch_size):
+            yield start, self._below(len(self.layers) - 1, rows.slice(start, start + batch_size), threads)
+
+    def _below(self, index: int, signal: Signal, threads: int) -> Float32:
+        """The input of a layer, written out; every layer below computes all of its units."""
+        run = Run(threads=threads)
+        for layer in self._guards[:index]:
+            signal, _ = layer.forward(signal, run)
+        return as_dense(signal)
 
     def hidden(self, X: Any, *, batch_size: int = 1024, threads: int | None = None) -> Float32:
         """What the last layer sees of each row: the queries that its tables are asked.
@@ -262,8 +386,13 @@ class Network:
         -------
         ndarray of float32, shape (rows, inputs of the last layer)
         """
-        rows = batches.checked_features(X, self.input.spec)
-        return inference.hidden(self, rows, batch_size, core.threads_or_default(threads))
+        rows, count = self.input.checked(X), threads_or_default(threads)
+        batch_size = checked_integer("batch_size", batch_size, 1)
+        self.allocate_for_prediction(count)
+        out = np.empty((len(rows), self.layers[-2].units), np.float32)
+        for start, h in self._hidden(rows, batch_size, count):
+            out[start : start + len(h)] = h
+        return out
 
     def layer_input(self, X: Any, index: int, *, threads: int | None = None) -> Float32:
         """What a layer gets for feature rows: the queries of a sampled layer.
@@ -286,9 +415,10 @@ class Network:
         ArgumentError
             Rows of another width, or no such layer.
         """
-        rows = batches.checked_features(X, self.input.spec)
+        rows, count = self.input.checked(X), threads_or_default(threads)
         index = checked_integer("index", index, 0, len(self.layers) - 1)
-        return inference.layer_input(self, rows, index, core.threads_or_default(threads))
+        self.allocate_for_prediction(count)
+        return self._below(index, rows.slice(0, len(rows)), count)
 
     def evaluate(
         self,
@@ -317,24 +447,43 @@ class Network:
         dict
             ``{"p@1": ..., "p@3": ..., "p@5": ...}``; a row without labels counts as 0.
         """
-        rows = batches.checked_features(X, self.input.spec)
-        labels = batches.checked_labels(Y, len(rows), self.n_labels)
+        rows = self.input.checked(X)
+        labels = checked_labels(Y, len(rows), self.n_labels)
         if not len(rows):
             raise ArgumentError("X", "no rows", "at least one row")
-        count = core.threads_or_default(threads)
-        return inference.evaluate(self, rows, labels, top, mode, batch_size, count, sampler)
+        wanted = [k for k in (1, 3, 5) if k <= self.n_labels] if top is None else self._checked_tops(top)
+        found, _ = self.predict(
+            rows, max(wanted), mode, sampler=sampler, batch_size=batch_size, threads=threads
+        )
+        return {f"p@{k}": 100.0 * float(precision_at_k(found, labels, k)) for k in wanted}
+
+    def _checked_tops(self, top: Sequence[int]) -> list[int]:
+        if isinstance(top, str) or not isinstance(top, Iterable):
+            raise ArgumentError("top", repr(top), "several integers, such as (1, 3, 5)")
+        several = [checked_integer("top", k, 1, self.n_labels, ", the number of labels") for k in top]
+        if not several:
+            raise ArgumentError("top", "nothing", "one integer or more, such as (1, 3, 5)")
+        return several
+
+    # Folders.
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network to a folder: a manifest in JSON and its weights as safetensors.
 
-        An older network in the folder is replaced at one instant, and stays if anything fails before.
+        An older network in the folder is replaced atomically, and kept if anything fails before.
 
         Raises
         ------
         CheckpointError
             If the folder holds something else, or cannot be written (no space left, ...).
+        UnsupportedError
+            If a layer, loss or activation of another package has no name in its table.
         """
-        storage.save_network(self, path)
+        payload = {"network": self.spec.to_dict()}
+        self.allocate_for_prediction()
+        weights = {p.name: p.weights for p in self.parameters}
+        writers = {_WEIGHTS: lambda file: tensorfile.write_tensors(file, weights)}
+        write_bundle(path, MODEL, payload, writers)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
@@ -343,27 +492,69 @@ class Network:
         Raises
         ------
         CheckpointError
-            If it is not there, truncated, changed, of another kind or of a newer version.
+            If it is not there, truncated, changed, of another kind or of a newer version, or if the plugin
+            or the name of one of its parts is missing.
         """
-        return storage.load_network(cls, path)
+        folder = Path(path)
+        bundle = read_bundle(folder / "model" if (folder / "model").is_dir() else folder, MODEL)
+        network = cls.from_bundle(bundle)
+        for parameter in network.parameters:
+            store = np.empty((parameter.rows, 1, parameter.columns), np.float32)
+            tensorfile.read_into(bundle.file(_WEIGHTS), parameter.name, store[:, 0])
+            parameter.adopt(store)
+        return network
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle) -> Self:
+        """A network as a manifest describes it, without its weights.
+
+        Raises
+        ------
+        CheckpointError
+            If it cannot be made here: the plugin of its family may be missing, or the name of a layer.
+        """
+        try:
+            return cls.from_spec(NetworkSpec.from_dict(bundle.payload["network"]))
+        except (ArgumentError, KeyError) as error:
+            raise CheckpointError(f"{bundle.path}: its network cannot be made here: {error}") from error
 
     def __repr__(self) -> str:
         return f"Network({list(self.spec.layers)}, seed={self.spec.seed})"
 
 
-def _build(spec: NetworkSpec) -> list[Layer]:
-    """A layer for each spec, each told what comes in and whether a gradient must go out."""
-    first, *others = spec.layers
-    assert isinstance(first, Sparse | Input)
-    layers: list[Layer] = [InputLayer(first, 0)]
-    sparse = isinstance(first, Sparse)
-    for index, layer in enumerate(others, 1):
-        inputs, wanted = layers[-1].units, index > 1
-        if isinstance(layer, Dense):
-            layers.append(
-                DenseLayer(layer, index, inputs, spec.seed, sparse=sparse, needs_input_gradient=wanted)
-            )
-        elif isinstance(layer, Sampled):
-            layers.append(SampledLayer(layer, index, inputs, spec.seed, needs_input_gradient=wanted))
-        sparse = False
-    return layers
+def _build(spec: NetworkSpec) -> list[BuiltLayer]:
+    """A layer for each spec, each at its place."""
+    built: list[BuiltLayer] = []
+    for index, layer in enumerate(spec.layers):
+        context = BuildContext(
+            index=index,
+            inputs=built[-1].units if built else 0,
+            seed=spec.seed,
+            sparse_input=bool(built) and spec.layers[index - 1].is_sparse,
+            needs_input_gradient=any(p.trained for below in built for p in below.parameters),
+        )
+        made = layer.build(context)
+        wanted = InputLayer if not built else OutputLayer if index == len(spec.layers) - 1 else BuiltLayer
+        if not isinstance(made, wanted):
+            raise ArgumentError(
+                f"layers[{index}]", f"{layer}, which builds a {type(made).__name__}",
+                f"a layer that builds a {wanted.__name__}",
+            )  # fmt: skip
+        built.append(made)
+    return built
+
+
+def _hits(logits: Signal, labels: sp.csr_array) -> float:
+    """Share of a batch's rows whose best active unit is a label."""
+    best = _best(logits)
+    indptr, hits = labels.indptr, 0
+    for row, unit in enumerate(best.tolist()):
+        hits += unit in labels.indices[indptr[row] : indptr[row + 1]]
+    return hits / max(len(best), 1)
+
+
+def _best(logits: Signal) -> npt.NDArray[np.integer]:
+    if isinstance(logits, Block):
+        columns = logits.values.argmax(axis=1)
+        return cast(npt.NDArray[np.integer], columns if logits.ids is None else logits.ids[columns])
+    return kernels.top_k_ragged(logits.data, indptr_of(logits), logits.indices, 1)[0][:, 0]

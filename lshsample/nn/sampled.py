@@ -2,23 +2,139 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
+from lshsample import specs
 from lshsample._native import layers as kernels
+from lshsample._native import unchecked
+from lshsample.errors import ArgumentError, DivergenceError, UnsupportedError
+from lshsample.nn.activations import Activation
 from lshsample.nn.active import ActiveUnits
-from lshsample.nn.layers import Backward, finish, initial_scale
+from lshsample.nn.layer import (
+    LAYERS,
+    Backward,
+    BuildContext,
+    CandidateLists,
+    Layer,
+    OutputBackward,
+    OutputLayer,
+    activation_or_loss,
+    finish,
+    initial_scale,
+)
+from lshsample.nn.losses import Loss, Softmax
 from lshsample.nn.parameter import Parameter, Update
-from lshsample.nn.signals import Block, Run, Signal, as_dense, csr_from_parts, from_dense, values_of
-from lshsample.nn.specs import Sampled
+from lshsample.nn.signals import (
+    Block,
+    LossGradient,
+    Run,
+    Signal,
+    as_dense,
+    csr_from_parts,
+    from_dense,
+    values_of,
+)
+from lshsample.sampling import Rehash
 
-__all__ = ["SampledLayer"]
+__all__ = ["ACTIVE_SETS", "IMPORTANCE", "Sampled", "SampledLayer"]
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 
+#: What an active set is for.
+ACTIVE_SETS = ("batch", "sample")
+#: When a loss is corrected by inclusion probabilities.
+IMPORTANCE = ("auto", "on", "off")
 
-class SampledLayer:
+
+def _rehash(value: Rehash | Mapping[str, Any] | int) -> Rehash:
+    return Rehash.of(value)
+
+
+def _plain_options(value: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ArgumentError("family_options", repr(value), "a mapping of option names to plain values")
+    return dict(value)
+
+
+@LAYERS.add("sampled")
+@attrs.frozen
+class Sampled(Layer):
+    """A layer that computes, for each batch or each sample, only the units that a sampler picks.
+
+    Attributes
+    ----------
+    units : int
+        Width.
+    activation : str, Activation or Loss
+        As in :class:`Dense`; in the last layer ``"softmax"``, ``"sigmoid"`` or a
+        :class:`~lshsample.nn.Loss`.
+    family : str
+        Name of the hash family over the units' weight rows (used if the sampler retrieves from tables).
+    n_hashes, n_tables : int, optional
+        K and L; by default K grows with the layer's width.
+    family_options : mapping
+        Options of the family's own.
+    sampler : str or pipeline
+        A pipeline as one writes it (``"Retrieve() | Cap(1000) | Include() | Uniform(1000)"``) or a named one
+        (``"lsh"``, ``"uniform"``, ``"full"``, ...).
+    n_active : int, optional
+        The budget that a named pipeline is made with.
+    active_set : str
+        ``"batch"``: one set for the whole batch, computed as dense blocks (fast); ``"sample"``: a set per
+        sample.
+    importance : str
+        ``"off"``: the loss is over the active set as it is, which ranks better where few of the units are
+        active (measured: docs/probabilities.md). ``"auto"``: corrected by inclusion probabilities where the
+        pipeline has them, so that its sums estimate those over all units without bias. ``"on"``: the same,
+        and a pipeline without inclusion probabilities is refused.
+    rehash : Rehash
+        When its tables are built anew.
+    bias, dropout, init_scale
+        As in :class:`Dense`.
+    """
+
+    units: int = attrs.field(validator=specs.integer(1, 2**31 - 1))
+    activation: Activation | Loss = attrs.field(factory=Softmax, converter=activation_or_loss)
+    family: str = attrs.field(default="simhash", validator=specs.text, kw_only=True)
+    n_hashes: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(specs.integer(1, 32)), kw_only=True
+    )
+    n_tables: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(specs.integer(1, 65535)), kw_only=True
+    )
+    family_options: dict[str, Any] = attrs.field(factory=dict, converter=_plain_options, kw_only=True)
+    sampler: str = attrs.field(default="lsh", converter=str, kw_only=True)
+    n_active: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(specs.integer(1)), kw_only=True
+    )
+    active_set: str = attrs.field(default="batch", validator=specs.one_of(*ACTIVE_SETS), kw_only=True)
+    importance: str = attrs.field(default="off", validator=specs.one_of(*IMPORTANCE), kw_only=True)
+    rehash: Rehash = attrs.field(factory=Rehash, converter=_rehash, kw_only=True)
+    bias: bool = attrs.field(default=True, validator=specs.one_of(True, False), kw_only=True)
+    dropout: float = attrs.field(default=0.0, validator=specs.number(0.0, 1.0, open_high=True), kw_only=True)
+    init_scale: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(specs.at_least(0.0)), kw_only=True
+    )
+
+    @property
+    def loss(self) -> Loss | None:
+        """The loss, in the last layer."""
+        return self.activation if isinstance(self.activation, Loss) else None
+
+    def build(self, context: BuildContext) -> SampledLayer:
+        """The layer, with weights, bias and a sampler."""
+        return SampledLayer(self, context)
+
+
+class SampledLayer(OutputLayer):
     """``activation(x @ W[A].T + b[A])`` over an active set A of the units; W has shape (units, inputs).
 
     Forward and backward touch the rows of A only. The input is used dense: after a sampled hidden layer its
@@ -28,43 +144,104 @@ class SampledLayer:
     ----------
     spec : Sampled
         Width, activation, sampler, tables.
-    index : int
-        Place in the network: names the random streams.
-    inputs : int
-        Columns of the input.
-    seed : int
-        The network's seed.
-    needs_input_gradient : bool
-        Whether a layer below has parameters.
+    context : BuildContext
+        Its place.
     """
 
-    def __init__(
-        self, spec: Sampled, index: int, inputs: int, seed: int, *, needs_input_gradient: bool
-    ) -> None:
-        self.spec, self.index, self.units, self.inputs = spec, index, spec.units, inputs
-        self._needs_input_gradient = needs_input_gradient
-        scale = initial_scale(spec.init_scale, inputs, spec.activation)
-        self.weights = Parameter(f"{index}.weights", spec.units, inputs, scale, (seed, 2 * index))
+    samples = True
+
+    def __init__(self, spec: Sampled, context: BuildContext) -> None:
+        self.spec = spec
+        self._activation = None if isinstance(spec.activation, Loss) else spec.activation
+        index, seed, self.inputs = context.index, context.seed, context.inputs
+        scale = initial_scale(spec.init_scale, self.inputs, self._activation)
+        self.weights = Parameter(f"{index}.weights", spec.units, self.inputs, scale, (seed, 2 * index))
         self.bias = (
             Parameter(f"{index}.bias", spec.units, 1, 0.0, (seed, 2 * index + 1)) if spec.bias else None
         )
-        self.parameters: tuple[Parameter, ...] = tuple(p for p in (self.weights, self.bias) if p)
-        self.active = ActiveUnits(spec, index, inputs, seed)
+        parameters = (self.weights,) if self.bias is None else (self.weights, self.bias)
+        super().__init__(spec.units, context, parameters)
+        self.active = ActiveUnits(spec, index, self.inputs, seed)
+        self.retrieves = self.active.has_tables
         self._buffers: dict[str, Float32] = {}
+
+    # The tables and the sampler over them.
+
+    def prepare(self, done: int, threads: int) -> None:
+        """Bring the tables up to date as the rehash schedule says."""
+        try:
+            self.active.refresh(self.weights.weights, done, threads)
+        except ArgumentError as error:
+            self._diverged(None, error)
+            raise
+
+    def settle(self) -> None:
+        """Wait for tables that are built in the background."""
+        self.active.settle()
+
+    def forget(self) -> None:
+        """The next run builds its first tables."""
+        self.active.forget()
+
+    def observe_labels(self, labels: sp.csr_array | None) -> None:
+        """Take the labels' frequencies, for samplers that draw by them."""
+        self.active.observe(labels)
+
+    def tables_needed(self, threads: int | None) -> int:
+        """Bytes of the tables at the peak of their build."""
+        return self.active.memory_needed(threads)
+
+    def state(self) -> dict[str, Any] | None:
+        """What is not a function of weights and seed: the tables were built from older weights."""
+        return self.active.state()
+
+    def save_state(self, path: Path) -> None:
+        """Write the tables."""
+        self.active.save_tables(path)
+
+    def restore(self, state: dict[str, Any], path: Path) -> None:
+        """Take tables back as they were."""
+        self.active.restore(state, path, self.weights.weights)
+
+    def _diverged(self, h: Float32 | None, error: ArgumentError) -> None:
+        """Raise DivergenceError where a sampler failed because numbers grew beyond float32.
+
+        The sampler looks at its queries and vectors while it works, so that a second look is needed only when
+        it has failed. Queries and weights that are finite are still too large where their inner products can
+        overflow.
+        """
+        weights = self.weights.weights
+        largest = float(np.abs(weights).max(initial=0.0))
+        what = "vectors"
+        if h is not None:
+            of_queries = float(np.abs(h).max(initial=0.0))
+            if not np.isfinite(of_queries):
+                what, largest = "queries", of_queries
+            elif np.isfinite(largest):
+                largest *= of_queries * self.inputs
+        if not largest <= float(np.finfo(np.float32).max):
+            raise DivergenceError(f"layer {self.index}: the layer's {what}: {error}") from error
+
+    # Training.
 
     def forward(self, x: Signal, run: Run) -> tuple[Signal, Backward]:
         """The active units' outputs: a block over the pooled set, or CSR rows."""
         y, _, backward = self.logits(x, run)
-        through = finish(y, self.spec.activation, self.spec.dropout, run, self.index)
-        return y, lambda gradient, scale: backward(through(gradient), scale)
+        assert self._activation is not None
+        through = finish(y, self._activation, self.spec.dropout, run, self.index)
+        return y, lambda gradient: backward(LossGradient(through(gradient), 1.0))
 
-    def logits(self, x: Signal, run: Run) -> tuple[Signal, Float32 | None, Backward]:
-        """The active units before the activation, their log inclusion probabilities, and the backward."""
+    def logits(self, x: Signal, run: Run) -> tuple[Signal, Float32 | None, OutputBackward]:
+        """The active units before the loss, their log inclusion probabilities, and the backward."""
         h = as_dense(x)
         if not run.sampled:
             y, backward = self._pooled(x, h, None, run)
             return y, None, backward
-        active = self.active.draw(h, run)
+        try:
+            active = self.active.draw(h, run)
+        except ArgumentError as error:
+            self._diverged(h, error)
+            raise
         if active.pooled:
             whole = len(active.ids) == self.units
             y, backward = self._pooled(x, h, None if whole else active.ids, run)
@@ -72,48 +249,53 @@ class SampledLayer:
             y, backward = self._ragged(x, h, active.indptr, active.ids, run)
         return y, self.active.correction(active), backward
 
-    def _pooled(self, x: Signal, h: Float32, ids: Int32 | None, run: Run) -> tuple[Signal, Backward]:
+    def _pooled(self, x: Signal, h: Float32, ids: Int32 | None, run: Run) -> tuple[Signal, OutputBackward]:
         """One set for all rows: three matrix products over the rows of the set."""
-        weights, threads = self.weights.weights, run.threads
-        bias = self.bias.vector if self.bias else None
-        active = self.units if ids is None else len(ids)
-        out = self._buffer("logits", (len(h), active)) if run.training else None
-        values = kernels.matmul_nt(h, weights, bias=bias, rows=ids, out=out, threads=threads)
+        weights, threads = self.weights.slots, run.threads
+        bias = None if self.bias is None else self.bias.slots
+        active, rows = self.units if ids is None else len(ids), unchecked.ids_pointer(ids)
+        shape = len(h), active
+        values = self._buffer("logits", shape) if run.training else np.empty(shape, np.float32)
+        view = unchecked.dense(values)
+        unchecked.matmul_nt(unchecked.dense(h), weights, rows, bias, view, threads)
 
-        def backward(gradient: Signal, scale: float) -> tuple[Signal | None, list[Update]]:
-            dz = values_of(gradient)
+        def backward(gradient: LossGradient) -> tuple[Signal | None, list[Update]]:
+            dz, scale = unchecked.dense(values_of(gradient.signal)), gradient.scale
             scaled = h if scale == 1.0 else h * np.float32(scale)
-            out = self._buffer("gradient", (active, self.inputs))
-            updates = [Update(self.weights, ids, kernels.matmul_tn(dz, scaled, out=out, threads=threads))]
-            if self.bias:
-                sums = kernels.column_sums(dz, threads=threads) * np.float32(scale)
+            dw = self._buffer("gradient", (active, self.inputs))
+            unchecked.matmul_tn(dz, unchecked.dense(scaled), unchecked.dense(dw), threads)
+            updates = [Update(self.weights, ids, dw)]
+            if self.bias is not None:
+                sums = unchecked.column_sums(dz, active, threads) * np.float32(scale)
                 updates.append(Update(self.bias, ids, sums.reshape(-1, 1)))
-            if not self._needs_input_gradient:
+            if not self.context.needs_input_gradient:
                 return None, updates
-            dh = kernels.matmul_nn(dz, weights, rows=ids, threads=threads)
+            dh = np.empty(h.shape, np.float32)
+            unchecked.matmul_nn(dz, weights, rows, unchecked.dense(dh), threads)
             return self._to_input(dh, x, scale), updates
 
         return Block(values, self.units, ids), backward
 
     def _ragged(
         self, x: Signal, h: Float32, indptr: npt.NDArray[np.int64], ids: Int32, run: Run
-    ) -> tuple[Signal, Backward]:
+    ) -> tuple[Signal, OutputBackward]:
         """A set per row: sampled products, and the gradient as one sparse matrix."""
-        weights, threads, shape = self.weights.weights, run.threads, (len(h), self.units)
-        bias = self.bias.vector if self.bias else None
-        values = kernels.csr_sampled_matmul(h, weights, bias, indptr, ids, threads=threads)
+        weights, threads, shape = self.weights.slots, run.threads, (len(h), self.units)
+        bias = None if self.bias is None else self.bias.slots
+        values = unchecked.csr_sampled_matmul(unchecked.dense(h), weights, bias, indptr, ids, threads)
 
-        def backward(gradient: Signal, scale: float) -> tuple[Signal | None, list[Update]]:
-            dz = csr_from_parts(indptr, ids, values_of(gradient), shape)
-            factor = np.float32(scale)
-            rows, dw = kernels.csr_transpose_matmul(dz, h * factor, threads=threads)
+        def backward(gradient: LossGradient) -> tuple[Signal | None, list[Update]]:
+            dz, scale = csr_from_parts(indptr, ids, values_of(gradient.signal), shape), gradient.scale
+            scaled = h * np.float32(scale)
+            rows, dw = unchecked.csr_transpose_matmul(dz, unchecked.dense(scaled), self.inputs, threads)
             updates = [Update(self.weights, rows, dw)]
-            if self.bias:
-                ones = np.full((len(h), 1), factor, np.float32)
-                updates.append(Update(self.bias, *kernels.csr_transpose_matmul(dz, ones, threads=threads)))
-            if not self._needs_input_gradient:
+            if self.bias is not None:
+                ones = np.full((len(h), 1), np.float32(scale), np.float32)
+                rows, sums = unchecked.csr_transpose_matmul(dz, unchecked.dense(ones), 1, threads)
+                updates.append(Update(self.bias, rows, sums))
+            if not self.context.needs_input_gradient:
                 return None, updates
-            return self._to_input(kernels.csr_matmul(dz, weights, threads=threads), x, scale), updates
+            return self._to_input(unchecked.csr_matmul(dz, weights, None, threads), x, scale), updates
 
         return csr_from_parts(indptr, ids, values, shape), backward
 
@@ -138,3 +320,29 @@ class SampledLayer:
         active = self.active.expected_size
         rows = active if self.spec.active_set == "batch" else min(active * batch_size, self.units)
         return 5 * (batch_size * active + rows * self.inputs) + 12 * batch_size * self.inputs
+
+    # Prediction.
+
+    def unit_vectors(self) -> Float32:
+        """The weights, (units, inputs), as a view with contiguous rows."""
+        return self.weights.weights
+
+    def score(self, h: Float32, ids: Int32 | None = None, *, threads: int | None = None) -> Float32:
+        """Logits of some units, or of all."""
+        bias = None if self.bias is None else self.bias.vector
+        return kernels.matmul_nt(h, self.weights.weights, bias=bias, rows=ids, threads=threads)
+
+    def top_k(
+        self, h: Float32, k: int, candidates: CandidateLists | None = None, *, threads: int | None = None
+    ) -> tuple[Int32, Float32]:
+        """The best units of each row."""
+        weights, bias = self.weights.weights, None if self.bias is None else self.bias.vector
+        if candidates is None:
+            return kernels.top_k(h, weights, bias, k, threads=threads)
+        return kernels.csr_top_k(h, weights, bias, candidates.indptr, candidates.ids, k, threads=threads)
+
+    def candidates(self, h: Float32, threads: int) -> CandidateLists:
+        """What tables built from the weights as they are now retrieve."""
+        if not self.retrieves:
+            raise UnsupportedError(f"layer {self.index} retrieves from no tables of its own")
+        return self.active.candidates(h, self.weights.weights, threads)

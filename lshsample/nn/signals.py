@@ -16,6 +16,7 @@ import scipy.sparse as sp
 
 __all__ = [
     "Block",
+    "LossGradient",
     "Run",
     "Signal",
     "as_dense",
@@ -55,6 +56,29 @@ Signal = Block | sp.csr_array
 
 
 @attrs.frozen(eq=False)
+class LossGradient:
+    """What a loss gives the last layer: the gradient of each row's loss, and a factor for all of it.
+
+    The gradient of the mean loss is ``scale`` times the signal. The factor is left to the layer, which can
+    apply it where there are fewer numbers: to its input instead of to the logits.
+
+    Attributes
+    ----------
+    signal : Block or csr_array
+        Gradient at the logits.
+    scale : float
+        The factor, 1 / the number of rows.
+    """
+
+    signal: Signal
+    scale: float
+
+    def scaled(self) -> Signal:
+        """The gradient of the mean loss."""
+        return with_values(self.signal, values_of(self.signal) * np.float32(self.scale))
+
+
+@attrs.frozen(eq=False)
 class Run:
     """What a pass through the layers needs to know.
 
@@ -63,7 +87,7 @@ class Run:
     threads : int
         Threads of the kernels; the result does not depend on it.
     seed, step : int
-        Name the random draws (samplers, dropout).
+        Determine the random draws (samplers, dropout).
     training : bool
         Whether dropout applies.
     sampled : bool
@@ -91,7 +115,8 @@ def csr_from_parts(indptr: Int64, indices: Int32, values: Float32, shape: tuple[
 
 def indptr_of(rows: sp.csr_array) -> Int64:
     """The row pointers of a checked CSR array, which are int64."""
-    return cast(Int64, rows.indptr)
+    indptr: Int64 = rows.indptr  # type: ignore[assignment]
+    return indptr
 
 
 def take_rows(x: sp.csr_array, rows: npt.NDArray[np.int64]) -> sp.csr_array:

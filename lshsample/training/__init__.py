@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from lshsample.training.batch_source import ArrayBatches, BatchSource
 from lshsample.training.callbacks import Callback, EarlyStop, ProgressBar
 from lshsample.training.history import EpochRecord, History
-from lshsample.training.settings import Settings
+from lshsample.training.settings import TrainingSettings
 from lshsample.training.trainer import Trainer
 
-__all__ = ["Callback", "EarlyStop", "EpochRecord", "History", "ProgressBar", "Settings", "Trainer"]
+__all__ = [
+    "ArrayBatches",
+    "BatchSource",
+    "Callback",
+    "EarlyStop",
+    "EpochRecord",
+    "History",
+    "ProgressBar",
+    "Trainer",
+    "TrainingSettings",
+]

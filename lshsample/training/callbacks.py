@@ -35,15 +35,17 @@ class Callback:
     #: Refuse a run without validation data, before its first step.
     needs_validation: bool = False
 
-    def on_start(self, trainer: Trainer, steps_done: int, steps_total: int) -> None:
+    def on_start(self, trainer: Trainer, steps_done: int, steps_total: int | None) -> None:
         """Before the first step.
 
         Parameters
         ----------
         trainer : Trainer
             Whose run it is.
-        steps_done, steps_total : int
-            Steps done before (of a run that is continued), and in all.
+        steps_done : int
+            Steps done before, of a run that is continued.
+        steps_total : int or None
+            Steps in all; None where the batch source does not know.
         """
 
     def on_step(self, step: int, report: StepReport, milliseconds: float) -> bool | None:
@@ -95,7 +97,7 @@ class EarlyStop(Callback):
 
     needs_validation = True
 
-    def on_start(self, trainer: Trainer, steps_done: int, steps_total: int) -> None:
+    def on_start(self, trainer: Trainer, steps_done: int, steps_total: int | None) -> None:
         """Begin anew, with the epochs that the run has had."""
         self._best, self._since = float("-inf"), 0
         for record in trainer.state.records:
@@ -135,10 +137,10 @@ class ProgressBar(Callback):
         self._loss = self._milliseconds = 0.0
         self._p1, self._validated, self._words = "-", False, ""
 
-    def on_start(self, trainer: Trainer, steps_done: int, steps_total: int) -> None:
+    def on_start(self, trainer: Trainer, steps_done: int, steps_total: int | None) -> None:
         """Show the bar."""
         columns = (
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.completed:.0f}" + ("" if steps_total is None else f"/{steps_total}")),
             BarColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),

@@ -19,9 +19,8 @@ from lshsample.nn import tensorfile
 from lshsample.nn.bundle import Bundle, read_bundle, write_bundle
 from lshsample.nn.network import Network
 from lshsample.nn.parameter import Parameter
-from lshsample.nn.storage import made_network
 from lshsample.training.run_state import RunState
-from lshsample.training.settings import Settings
+from lshsample.training.settings import TrainingSettings
 
 __all__ = ["CHECKPOINT", "Restored", "read_checkpoint", "write_checkpoint"]
 
@@ -36,14 +35,14 @@ class Restored:
     """A run as a checkpoint describes it."""
 
     network: Network
-    settings: Settings
+    settings: TrainingSettings
     state: RunState
 
 
 def write_checkpoint(
-    path: str | PathLike[str], network: Network, settings: Settings, state: RunState
+    path: str | PathLike[str], network: Network, settings: TrainingSettings, state: RunState
 ) -> None:
-    """Write a checkpoint in the place of the one before, at one instant.
+    """Replace the checkpoint of a folder atomically.
 
     Raises
     ------
@@ -56,11 +55,11 @@ def write_checkpoint(
         _STATE: lambda file: tensorfile.write_tensors(file, tensors)
     }
     tables = {}
-    for layer in network.sampled_layers:
-        saved = layer.active.state()
+    for layer in network.layers:
+        saved = layer.state()
         if saved is not None:
             tables[str(layer.index)] = saved
-            writers[f"tables{layer.index}.lsh"] = layer.active.save_tables
+            writers[f"tables{layer.index}.lsh"] = layer.save_state
     payload = {
         "network": network.spec.to_dict(),
         "settings": settings.to_dict(),
@@ -79,9 +78,9 @@ def read_checkpoint(path: str | PathLike[str]) -> Restored:
         If it is not there, truncated, changed, of another kind or of a newer version.
     """
     bundle = read_bundle(path, CHECKPOINT)
-    network = made_network(Network, bundle)
+    network = Network.from_bundle(bundle)
     try:
-        settings = Settings.from_dict(bundle.payload["settings"])
+        settings = TrainingSettings.from_dict(bundle.payload["settings"])
         state = RunState.from_dict(bundle.payload["state"])
     except (ArgumentError, KeyError, TypeError) as error:
         raise CheckpointError(
@@ -91,16 +90,15 @@ def read_checkpoint(path: str | PathLike[str]) -> Restored:
     return Restored(network, settings, state)
 
 
-def _read_arrays(bundle: Bundle, network: Network, settings: Settings, state: RunState) -> None:
+def _read_arrays(bundle: Bundle, network: Network, settings: TrainingSettings, state: RunState) -> None:
     file = bundle.file(_STATE)
     for parameter in network.parameters:
         parameter.adopt(_read_store(file, parameter, settings.optimizer.slots if parameter.trained else 1))
     state.step_ms = tensorfile.read_tensor(file, _STEP_TIMES).tolist()
     saved: dict[str, Any] = bundle.payload["tables"]
-    for layer in network.sampled_layers:
+    for layer in network.layers:
         if str(layer.index) in saved:
-            tables = bundle.file(f"tables{layer.index}.lsh")
-            layer.active.restore(saved[str(layer.index)], tables, layer.weights.weights)
+            layer.restore(saved[str(layer.index)], bundle.file(f"tables{layer.index}.lsh"))
 
 
 def _read_store(file: Path, parameter: Parameter, slots: int) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from typing import Any, Self
 
 import attrs
-import numpy as np
-import scipy.sparse as sp
 
-from lshsample.nn.batches import Rows
 from lshsample.nn.network import StepReport
 from lshsample.training.history import EpochRecord, History, peak_rss_mb
 
-__all__ = ["RunState", "TrainingData", "fingerprint"]
-
-
-@attrs.frozen(eq=False)
-class TrainingData:
-    """Checked rows and labels, and the rows that are trained on.
-
-    Attributes
-    ----------
-    rows : Rows
-        Features.
-    labels : csr_array
-        Labels.
-    used : ndarray of int64
-        The rows in use: all, or to a softmax those with a label.
-    """
-
-    rows: Rows
-    labels: sp.csr_array
-    used: np.ndarray[Any, np.dtype[np.int64]]
-
-
-def fingerprint(data: TrainingData) -> list[int]:
-    """Numbers that tell one data set from another: shapes and checksums."""
-    x, y = data.rows.data, data.labels
-    arrays = [x.indptr, x.indices, x.data] if sp.issparse(x) else [np.ascontiguousarray(x)]
-    sums = [zlib.crc32(memoryview(array).cast("B")) for array in (*arrays, y.indptr, y.indices) if array.size]
-    return [*map(int, x.shape), *map(int, y.shape), *sums]
+__all__ = ["RunState"]
 
 
 @attrs.define
@@ -64,6 +33,8 @@ class RunState:
         Milliseconds of each step.
     data : list of int
         Fingerprint of the training data; empty before the first step with checkpoints.
+    source : dict
+        Position of the batch source in the epoch under way; empty where none is.
     """
 
     step: int = 0
@@ -76,6 +47,7 @@ class RunState:
     records: list[EpochRecord] = attrs.field(factory=list)
     step_ms: list[float] = attrs.field(factory=list)
     data: list[int] = attrs.field(factory=list)
+    source: dict[str, Any] = attrs.field(factory=dict)
 
     def add(self, report: StepReport, seconds: float) -> None:
         """Count a step that is done."""
@@ -87,6 +59,10 @@ class RunState:
         self.active += report.active
         self.step_ms.append(1e3 * seconds)
 
+    def begin_epoch(self) -> None:
+        """Count the steps of an epoch from its first one."""
+        self.position, self.epoch_loss, self.epoch_active, self.source = 0, 0.0, 0.0, {}
+
     def end_epoch(self, validation: dict[str, float]) -> EpochRecord:
         """Close the epoch under way."""
         n = max(self.position, 1)
@@ -94,7 +70,8 @@ class RunState:
             self.epoch + 1, self.step, self.seconds, self.epoch_loss / n, self.epoch_active / n, validation
         )
         self.records.append(record)
-        self.epoch, self.position, self.epoch_loss, self.epoch_active = self.epoch + 1, 0, 0.0, 0.0
+        self.epoch += 1
+        self.begin_epoch()
         return record
 
     def history(self, stopped: str) -> History:

@@ -8,17 +8,22 @@ from typing import Any, Self
 import attrs
 
 from lshsample import specs
-from lshsample.nn.optimizers import Adam, LearningRate, Optimizer, optimizer_from, optimizer_to_dict
+from lshsample.nn.optimizers import OPTIMIZERS, Adam, Optimizer
+from lshsample.nn.schedules import SCHEDULES, LearningRate, Schedule
 
-__all__ = ["Settings"]
+__all__ = ["TrainingSettings"]
 
 
-def _schedule(value: LearningRate | str | Mapping[str, Any]) -> LearningRate:
-    return LearningRate.of(value)
+def _optimizer(value: Optimizer | str | Mapping[str, Any]) -> Optimizer:
+    return OPTIMIZERS.make(value)
+
+
+def _schedule(value: Schedule | str | Mapping[str, Any]) -> Schedule:
+    return SCHEDULES.make(value)
 
 
 @attrs.frozen(kw_only=True)
-class Settings:
+class TrainingSettings:
     """A run's settings: what determines it, together with the network and the data.
 
     Attributes
@@ -28,25 +33,31 @@ class Settings:
 
     Examples
     --------
-    >>> Settings.from_dict(Settings(epochs=3, optimizer="sgd").to_dict())
-    Settings(batch_size=256, epochs=3, lr=0.005, optimizer=SGD(), schedule=LearningRate(kind='linear', ...),
-    seed=0)
+    >>> TrainingSettings.from_dict(TrainingSettings(epochs=3, optimizer="sgd").to_dict())
+    TrainingSettings(batch_size=256, epochs=3, lr=0.005, optimizer=SGD(),
+    schedule=LearningRate(kind='linear', ...), seed=0)
     """
 
     batch_size: int = attrs.field(default=256, validator=specs.integer(1, 2**31 - 1))
     epochs: int = attrs.field(default=5, validator=specs.integer(1, 2**31 - 1))
     lr: float = attrs.field(default=0.005, validator=specs.at_least(0.0))
-    optimizer: Optimizer = attrs.field(factory=Adam, converter=optimizer_from)
-    schedule: LearningRate = attrs.field(factory=LearningRate, converter=_schedule)
+    optimizer: Optimizer = attrs.field(factory=Adam, converter=_optimizer)
+    schedule: Schedule = attrs.field(factory=LearningRate, converter=_schedule)
     seed: int = attrs.field(default=0, validator=specs.integer(0, 2**63 - 1))
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain data."""
-        return {
-            **specs.to_dict(self),
-            "optimizer": optimizer_to_dict(self.optimizer),
-            "schedule": specs.to_dict(self.schedule),
-        }
+        """The settings as plain data.
+
+        Raises
+        ------
+        UnsupportedError
+            If the optimizer or the schedule has no name; the message says how to give it one.
+        """
+        plain = attrs.asdict(self, recurse=False)
+        named = {
+            "optimizer": OPTIMIZERS.to_data(self.optimizer), "schedule": SCHEDULES.to_data(self.schedule)
+        }  # fmt: skip
+        return {**plain, **named}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

@@ -1,13 +1,13 @@
 """Losses on active sets against float64, and their gradients against finite differences."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from lshsample._native import loss
 from lshsample.errors import ArgumentError
 from lshsample.testing import reference
-
-PAIRS = [("softmax", "softmax_ragged"), ("sigmoid", "sigmoid_ragged")]
 
 
 def targets(rng, lengths, share=True):
@@ -37,7 +37,7 @@ def test_dense(isa, rng, name, m, n, corrected):
     results = []
     for threads in (1, 2, 4):
         gradient[:] = logits
-        found = getattr(loss, name)(gradient, *aimed, inclusion, threads=threads)
+        found = loss.apply(name, gradient, aimed, inclusion, threads=threads)
         results.append((found, gradient.copy()))
     assert (space[:, [0, -2, -1]] == 7.5).all()
     np.testing.assert_allclose(results[0][0], wanted_loss, rtol=1e-5, atol=2e-5)
@@ -58,7 +58,7 @@ def test_ragged(isa, rng, name, corrected):
     wanted_loss, wanted = getattr(reference, f"{name}_ragged")(logits, indptr, *aimed, inclusion)
     for threads in (1, 2, 4):
         gradient = logits.copy()
-        found = getattr(loss, f"{name}_ragged")(gradient, indptr, *aimed, inclusion, threads=threads)
+        found = loss.apply(name, gradient, aimed, inclusion, indptr=indptr, threads=threads)
         np.testing.assert_allclose(found, wanted_loss, rtol=1e-5, atol=2e-5)
         np.testing.assert_allclose(gradient, wanted, rtol=1e-5, atol=rounding(inclusion))
 
@@ -83,7 +83,7 @@ def test_extreme_logits_stay_finite(isa, name):
     logits = np.array([[-1e30, 1e30, 0, 88, -88, 300, -300] * 5], np.float32)
     aimed = (np.array([0, 1]), np.array([1], np.int32), np.array([1], np.float32))
     wanted = getattr(reference, name)(logits, *aimed)
-    found = getattr(loss, name)(logits, *aimed)
+    found = loss.apply(name, logits, aimed)
     np.testing.assert_allclose(found, wanted[0], rtol=1e-5)
     np.testing.assert_allclose(logits, wanted[1], rtol=1e-5, atol=2e-38)
 
@@ -93,16 +93,16 @@ def test_nan_shows_in_the_loss(isa, name):
     for place in (0, 20, 39):
         logits = np.zeros((2, 40), np.float32)
         logits[0, place] = np.nan
-        found = getattr(loss, name)(
-            logits, np.zeros(3, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
-        )
+        nothing = np.zeros(3, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
+        found = loss.apply(name, logits, nothing)
         assert np.isnan(found[0])
         assert np.isfinite(found[1])
 
 
 def test_row_without_labels_has_no_softmax_gradient(isa):
     logits = np.ones((1, 50), np.float32)
-    found = loss.softmax(logits, np.zeros(2, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+    nothing = np.zeros(2, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
+    found = loss.apply("softmax", logits, nothing)
     assert found.tolist() == [0]
     assert (logits == 0).all()
 
@@ -112,7 +112,7 @@ def test_exp_within_two_units_in_the_last_place(isa):
     x = np.linspace(-87.3, 0, 200_003, dtype=np.float32)[None]
     weights = np.zeros_like(x)
     nothing = (np.zeros(2, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
-    loss.sigmoid(weights, *nothing, -x[0])  # exp(x) * sigmoid(0)
+    loss.apply("sigmoid", weights, nothing, -x[0])  # exp(x) * sigmoid(0)
     wanted = np.exp(x.astype(np.float64))
     error = np.abs(2 * weights.astype(np.float64) - wanted) / np.spacing(wanted.astype(np.float32))
     assert error.max() < 2
@@ -122,26 +122,37 @@ ROW = np.zeros((1, 4), np.float32)
 PTR, PLACE, ONE = np.array([0, 1]), np.array([0], np.int32), np.ones(1, np.float32)
 FROZEN = ROW.copy()
 FROZEN.flags.writeable = False
+SUMS = np.zeros((1, 4))
 
 
 @pytest.mark.parametrize(
     ("argument", "call"),
     [
-        ("logits", lambda: loss.softmax(ROW.astype(float), PTR, PLACE, ONE)),
-        ("logits", lambda: loss.softmax(FROZEN, PTR, PLACE, ONE)),
-        ("target_positions", lambda: loss.softmax(ROW, PTR, PLACE + np.int32(4), ONE)),
-        ("target_positions", lambda: loss.softmax(ROW, PTR, PLACE - np.int32(1), ONE)),
-        ("target_positions", lambda: loss.softmax(ROW, PTR, PLACE.astype(np.int64), ONE)),
-        ("target_indptr", lambda: loss.softmax(ROW, np.array([0, 2]), PLACE, ONE)),
-        ("target_indptr", lambda: loss.softmax(ROW, np.array([0, 1, 1]), PLACE, ONE)),
-        ("target_values", lambda: loss.softmax(ROW, PTR, PLACE, ONE.astype(float))),
-        ("log_inclusion", lambda: loss.sigmoid(ROW, PTR, PLACE, ONE, np.zeros(3, np.float32))),
-        ("values", lambda: loss.softmax_ragged(ROW, PTR, PTR, PLACE, ONE)),
-        ("indptr", lambda: loss.softmax_ragged(ROW[0], np.array([0, 3]), PTR, PLACE, ONE)),
+        ("loss", lambda: loss.apply("hinge", ROW, (PTR, PLACE, ONE))),
+        ("values", lambda: loss.apply("softmax", ROW.astype(float), (PTR, PLACE, ONE))),
+        ("values", lambda: loss.apply("softmax", FROZEN, (PTR, PLACE, ONE))),
+        ("target_positions", lambda: loss.apply("softmax", ROW, (PTR, PLACE + np.int32(4), ONE))),
+        ("target_positions", lambda: loss.apply("softmax", ROW, (PTR, PLACE - np.int32(1), ONE))),
+        ("target_positions", lambda: loss.apply("softmax", ROW, (PTR, PLACE.astype(np.int64), ONE))),
+        ("target_indptr", lambda: loss.apply("softmax", ROW, (np.array([0, 2]), PLACE, ONE))),
+        ("target_indptr", lambda: loss.apply("softmax", ROW, (np.array([0, 1, 1]), PLACE, ONE))),
+        ("target_values", lambda: loss.apply("softmax", ROW, (PTR, PLACE, ONE.astype(float)))),
+        ("log_inclusion", lambda: loss.apply("sigmoid", ROW, (PTR, PLACE, ONE), np.zeros(3, np.float32))),
+        ("values", lambda: loss.apply("softmax", ROW, (PTR, PLACE, ONE), indptr=PTR)),
+        ("indptr", lambda: loss.apply("softmax", ROW[0], (PTR, PLACE, ONE), indptr=np.array([0, 3]))),
         (
             "target_positions",
-            lambda: loss.sigmoid_ragged(ROW[0], np.array([0, 0, 4]), np.array([0, 1, 1]), PLACE, ONE),
+            lambda: loss.apply(
+                "sigmoid", ROW[0], (np.array([0, 1, 1]), PLACE, ONE), indptr=np.array([0, 0, 4])
+            ),
         ),
+        ("values", lambda: loss.summarise("softmax", FROZEN, (PTR, PLACE, ONE))),
+        ("parts", lambda: loss.combine("softmax", SUMS)),
+        ("parts", lambda: loss.combine("softmax", SUMS[None].astype(np.float32))),
+        ("parts", lambda: loss.combine("softmax", np.zeros((1, 1, 8))[:, :, ::2])),
+        ("parts", lambda: loss.combine("softmax", np.zeros((1, 1, 3)))),
+        ("part", lambda: loss.finish("softmax", ROW, (PTR, PLACE, ONE), [0.0], SUMS)),
+        ("total", lambda: loss.finish("softmax", ROW, (PTR, PLACE, ONE), SUMS, np.zeros((2, 4)))),
     ],
 )
 def test_bad_arguments_are_named(argument, call):
@@ -149,3 +160,119 @@ def test_bad_arguments_are_named(argument, call):
         call()
     assert caught.value.argument == argument
     assert (ROW == 0).all()
+
+
+def cut(aimed, start, stop):
+    """The targets from place start to stop (numbers, or one for each target), counted from the start."""
+    indptr, positions, values = aimed
+    starts = np.broadcast_to(start, positions.shape)
+    rows = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    inside = (positions >= starts) & (positions < stop)
+    counts = np.bincount(rows[inside], minlength=len(indptr) - 1)
+    return (
+        np.concatenate([[0], np.cumsum(counts)]),
+        (positions[inside] - starts[inside]).astype(np.int32),
+        np.ascontiguousarray(values[inside]),
+    )
+
+
+def in_parts(name, logits, aimed, inclusion, bounds, threads=1):
+    """Loss and gradient of the columns between bounds, part after part."""
+    pieces, sums = [], []
+    for start, stop in itertools.pairwise(bounds):
+        piece = logits[:, start:stop].copy()
+        own = cut(aimed, start, stop), None if inclusion is None else inclusion[start:stop]
+        sums.append(loss.summarise(name, piece, *own, threads=threads))
+        pieces.append((piece, *own))
+    total, losses = loss.combine(name, np.stack(sums))
+    for (piece, targets_here, inclusion_here), part in zip(pieces, sums, strict=True):
+        loss.finish(name, piece, targets_here, part, total, inclusion_here, threads=threads)
+    return losses, np.hstack([piece for piece, *_ in pieces])
+
+
+#: Where a row of 300 columns is cut: halves, unequal parts, empty ones, single columns, in another order.
+CUTS = [[0, 300], [0, 150, 300], [0, 1, 17, 200, 299, 300], [0, 0, 120, 120, 300, 300], range(0, 301, 20)]
+
+
+@pytest.mark.parametrize("name", loss.LOSSES)
+@pytest.mark.parametrize("corrected", [False, True])
+@pytest.mark.parametrize("bounds", CUTS, ids=lambda bounds: f"{len(bounds) - 1} parts")
+def test_parts_are_the_whole(isa, rng, name, corrected, bounds):
+    """Rows whose labels lie in several parts, rows without labels, and parts without columns."""
+    logits = 20 * rng.standard_normal((6, 300), dtype=np.float32)
+    inclusion = np.log(rng.uniform(0.01, 1, 300)).astype(np.float32) if corrected else None
+    aimed = targets(rng, [300] * 6, name == "softmax")
+    whole = logits.copy()
+    wanted = loss.apply(name, whole, aimed, inclusion)
+    results = [in_parts(name, logits, aimed, inclusion, bounds, threads) for threads in (1, 2, 4)]
+    for losses, gradient in results:
+        np.testing.assert_allclose(losses, wanted, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(gradient, whole, rtol=1e-5, atol=rounding(inclusion))
+        np.testing.assert_array_equal(losses, results[0][0])
+        np.testing.assert_array_equal(gradient, results[0][1])
+    if len(bounds) == 2:
+        np.testing.assert_array_equal(results[0][0], wanted)
+        np.testing.assert_array_equal(results[0][1], whole)
+
+
+@pytest.mark.parametrize("name", loss.LOSSES)
+def test_parts_of_ragged_rows_are_the_whole(isa, rng, name):
+    """Each row cut in two at its own place; one part keeps the bits of the whole."""
+    lengths = np.array([0, 1, 17, 33, 200, 2049, 5])
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    logits = 4 * rng.standard_normal(indptr[-1], dtype=np.float32)
+    aimed = targets(rng, lengths, name == "softmax")
+    whole, one = logits.copy(), logits.copy()
+    wanted = loss.apply(name, whole, aimed, indptr=indptr)
+    sums = loss.summarise(name, one, aimed, indptr=indptr)
+    total, losses = loss.combine(name, sums[None])
+    loss.finish(name, one, aimed, sums, total, indptr=indptr)
+    np.testing.assert_array_equal(losses, wanted)
+    np.testing.assert_array_equal(one, whole)
+    of_row = np.repeat(np.arange(len(lengths)), lengths)
+    first = np.arange(indptr[-1]) - indptr[of_row] < lengths[of_row] // 3
+    ends = np.repeat(lengths // 3, np.diff(aimed[0]))
+    halves, sums = [], []
+    for kept, own in ((first, cut(aimed, 0, ends)), (~first, cut(aimed, ends, 2**31 - 1))):
+        starts = np.concatenate([[0], np.cumsum(np.bincount(of_row[kept], minlength=len(lengths)))])
+        halves.append((np.ascontiguousarray(logits[kept]), own, starts))
+        sums.append(loss.summarise(name, *halves[-1][:2], indptr=starts, threads=2))
+    total, losses = loss.combine(name, np.stack(sums))
+    for (values, own, starts), part in zip(halves, sums, strict=True):
+        loss.finish(name, values, own, part, total, indptr=starts, threads=2)
+    np.testing.assert_allclose(losses, wanted, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(halves[0][0], whole[first], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(halves[1][0], whole[~first], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", loss.LOSSES)
+def test_parts_are_added_in_their_order(isa, rng, name):
+    """The sums are those of float64 additions from the first part on."""
+    parts = np.abs(rng.standard_normal((5, 40, 4))) * 10.0 ** rng.integers(-8, 9, (5, 40, 1))
+    total, losses = loss.combine(name, parts)
+    again, same = loss.combine(name, parts.copy())
+    np.testing.assert_array_equal(total, again)
+    np.testing.assert_array_equal(losses, same)
+    if name == "sigmoid":
+        wanted = np.zeros(40)
+        for part in parts:
+            wanted = wanted + part[:, 1]
+        np.testing.assert_array_equal(total[:, 1], wanted)
+        assert (loss.combine(name, parts[::-1].copy())[0][:, 1] != wanted).any()
+
+
+@pytest.mark.parametrize("name", loss.LOSSES)
+def test_a_part_far_below_the_others_adds_nothing(isa, name):
+    """Its exponentials vanish beside theirs, without an overflow; NaN shows in the loss, wherever it lies."""
+    logits = np.array([[1e30, 0, -1e30, -1e30]], np.float32)
+    aimed = PTR, np.array([3], np.int32), ONE
+    whole = logits.copy()
+    wanted = loss.apply(name, whole, aimed)
+    losses, gradient = in_parts(name, logits, aimed, None, [0, 2, 4])
+    np.testing.assert_array_equal(losses, wanted)
+    np.testing.assert_array_equal(gradient, whole)
+    logits[0, 3] = np.nan
+    assert np.isnan(in_parts(name, logits, (PTR, PLACE, ONE), None, [0, 2, 4])[0]).all()
+    empty = np.zeros((1, 0), np.float32), (np.zeros(2, np.int64), PLACE[:0], ONE[:0])
+    losses = loss.combine(name, loss.summarise(name, *empty)[None])[1]
+    assert losses.tolist() == [0]

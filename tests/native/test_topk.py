@@ -27,6 +27,24 @@ def test_against_the_product(isa, rng, m, n, d, k):
         np.testing.assert_array_equal(scores, again[1])
 
 
+@pytest.mark.parametrize(
+    ("m", "n", "d", "k"), [(1, 1, 1, 1), (3, 7, 5, 7), (33, 129, 17, 5), (600, 5001, 300, 3)]
+)
+def test_columns_are_searched_as_the_rows_of_the_transpose(isa, rng, m, n, d, k):
+    """To the bit, and for any number of threads, whatever lies behind a row."""
+    h, store = rng.standard_normal((m, d), np.float32), rng.standard_normal((d, n + 3), np.float32)
+    w, bias = store[:, 1 : n + 1], rng.standard_normal((n, 2), np.float32)[:, 1]
+    wanted = layers.top_k(h, np.ascontiguousarray(w.T), bias, k, threads=1)
+    for threads in (1, 2, 4):
+        found = layers.top_k(h, w, bias, k, by_columns=True, threads=threads)
+        np.testing.assert_array_equal(found[0], wanted[0])
+        np.testing.assert_array_equal(found[1], wanted[1])
+    with pytest.raises(ArgumentError, match="number of columns of weights"):
+        layers.top_k(h, w, bias, n + 1, by_columns=True)
+    with pytest.raises(ArgumentError, match=f"weights: given {d} rows"):
+        layers.top_k(np.zeros((m, d + 1), np.float32), w, bias, k, by_columns=True)
+
+
 @pytest.mark.parametrize(("m", "n", "d", "k"), [(1, 1, 1, 1), (7, 5000, 31, 10), (2, 40, 300, 3)])
 def test_bfloat16_weights(isa, rng, m, n, d, k):
     """As over the same weights in float32, to the bit."""

@@ -9,8 +9,8 @@ import scipy.sparse as sp
 
 from lshsample._native import core
 from lshsample._native import layers as kernels
-from lshsample.nn import Dense, Input, Network, Sampled, Sparse
-from lshsample.nn.losses import apply_loss
+from lshsample.nn import ACTIVATIONS, Dense, Input, Network, Sampled, Softmax, Sparse
+from lshsample.nn.losses import Logits
 from lshsample.nn.signals import Block, Run, values_of
 
 POOLED = {"sampler": "uniform", "n_active": 12}
@@ -53,7 +53,9 @@ def loss64(network, weights, x, labels, sets, masks=None, corrections=None):
             z = z + weights[f"{index}.bias"].reshape(-1)
         if index == last:
             break
-        h = {"relu": lambda v: np.maximum(v, 0), "tanh": np.tanh, "linear": lambda v: v}[layer.activation](z)
+        h = {"relu": lambda v: np.maximum(v, 0), "tanh": np.tanh, "linear": lambda v: v}[
+            ACTIVATIONS.name_of(layer.activation)
+        ](z)
         if index in sets:
             h = h * sets[index]
         if masks and index in masks:
@@ -61,7 +63,7 @@ def loss64(network, weights, x, labels, sets, masks=None, corrections=None):
     active = sets.get(last, np.ones_like(z, bool))
     log_pi = np.zeros_like(z) if corrections is None else corrections
     t = labels / np.maximum(labels.sum(1, keepdims=True), 1)
-    if layer.activation == "softmax":
+    if layer.activation == Softmax():
         shifted = np.where(active, z - log_pi, -np.inf)
         top = shifted.max(1, keepdims=True)
         log_z = top[:, 0] + np.log(np.exp(shifted - top).sum(1))
@@ -209,4 +211,4 @@ def test_a_label_that_is_not_active_is_refused():
     logits = Block(np.zeros((1, 2), np.float32), 10, np.array([3, 5], np.int32))
     y = core.csr_rows(sp.csr_array(np.eye(1, 10, 4)), "y")
     with pytest.raises(TypeError, match="Include"):
-        apply_loss("softmax", logits, y, None, 1)
+        Logits.of(logits, y, np.ones(1, np.float32))

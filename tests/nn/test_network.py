@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from lshsample import registry, specs
 from lshsample.errors import ArgumentError, BiasedSampleError, CheckpointError, UnsupportedError
 from lshsample.nn import (
+    OPTIMIZERS,
     Adam,
     Dense,
     Input,
@@ -27,13 +28,11 @@ from lshsample.nn import (
     Sparse,
     bundle,
 )
-from lshsample.nn.optimizers import optimizer_from, optimizer_to_dict
 from lshsample.plugin_manager import Plugins
 from lshsample.registry import make_family
 from lshsample.sampling import AtLeast, Retrieve
 from lshsample.tables import HashTables
-from lshsample.training import Trainer
-from lshsample.training.settings import Settings
+from lshsample.training import Trainer, TrainingSettings
 
 LSH = {"sampler": "Retrieve() | Include() | Uniform(10)", "n_hashes": 2, "n_tables": 8}
 
@@ -72,12 +71,12 @@ def test_specs_round_trip():
     spec = Network(FULL_SPEC, seed=5).spec
     assert NetworkSpec.from_json(spec.to_json()) == NetworkSpec.from_toml(spec.to_toml()) == spec
     assert Network.from_spec(spec).spec == spec
-    settings = Settings(
+    settings = TrainingSettings(
         optimizer=Adam(beta2=0.9), schedule=LearningRate("cosine", warmup=3, final=0.1), epochs=7
     )
-    assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
-    for name in ("adam", "adagrad", "sgd"):
-        assert optimizer_from(optimizer_to_dict(optimizer_from(name))) == optimizer_from(name)
+    assert TrainingSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+    for name in OPTIMIZERS:
+        assert OPTIMIZERS.make(OPTIMIZERS.to_data(OPTIMIZERS.make(name))) == OPTIMIZERS.make(name)
     assert specs.from_json(Rehash, specs.to_json(Rehash(3))) == Rehash(3)
 
 

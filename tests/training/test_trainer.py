@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lshsample.errors import ArgumentError, CheckpointError, DivergenceError, MemoryBudgetError
 from lshsample.nn import Dense, Input, Network, Rehash, Sampled, Sparse
-from lshsample.training import Callback, EarlyStop, ProgressBar, Settings, Trainer
+from lshsample.training import Callback, EarlyStop, ProgressBar, Trainer, TrainingSettings
 
 N_FEATURES, N_LABELS = 60, 90
 LSH = {"sampler": "Retrieve() | Cap(30) | Include() | Uniform(15)", "n_hashes": 4, "n_tables": 6,
@@ -277,7 +277,7 @@ def test_numbers_of_numpy_are_numbers():
     trainer = Trainer(
         make_network(), batch_size=np.int32(16), epochs=np.int64(2), lr=np.float32(0.5), threads=np.int64(1)
     )
-    assert trainer.settings == Settings(batch_size=16, epochs=2, lr=0.5)
+    assert trainer.settings == TrainingSettings(batch_size=16, epochs=2, lr=0.5)
     assert {type(v) for v in attrs.astuple(trainer.settings, recurse=False)[:3]} == {int, float}
     assert Sampled(np.int64(5)) == Sampled(5)
     with pytest.raises(ArgumentError, match="units"):
@@ -314,14 +314,37 @@ def test_divergence_is_told():
     network = make_network(hidden=[Dense(8, "linear")])
     with pytest.raises(DivergenceError, match="lr"):
         train(network, optimizer="sgd", lr=1e18, epochs=20)
+    assert all(np.isfinite(p.weights).all() for p in network.parameters)
 
 
-@pytest.mark.parametrize(("sampler", "lr"), [("lsh", 1e39), ("ExactTop(9) | Include()", 1e21)])
-def test_divergence_is_told_by_the_sampler_too(sampler, lr):
-    """Which meets the numbers first that are none; nobody gave it wrong arguments."""
-    network = make_network(hidden=[Dense(8, "linear")], sampler=sampler)
-    with pytest.raises(DivergenceError, match=r"layer's (queries|vectors): .* diverged"):
-        train(network, optimizer="sgd", lr=lr, epochs=20)
+@pytest.mark.parametrize(
+    ("hidden", "sampler", "what"),
+    [([Dense(8, "linear")], LSH["sampler"], "queries"), ([], "ExactTop(9) | Include()", "vectors")],
+)
+def test_divergence_is_told_by_the_sampler_too(hidden, sampler, what):
+    """Which meets the numbers first that are none; nobody gave it wrong arguments.
+
+    The rate is infinite in float32, so that the first step leaves weights that are not finite on any machine.
+    Without a hidden layer the queries are the rows, and only the vectors can be wrong.
+    """
+    layers = [Sparse(N_FEATURES), *hidden, Sampled(N_LABELS, sampler=sampler, n_hashes=4, n_tables=6)]
+    with pytest.raises(DivergenceError, match=rf"step 2: .* layer's {what}: .* diverged"):
+        train(Network(layers, seed=3), optimizer="sgd", lr=1e39, epochs=20)
+
+
+@pytest.mark.parametrize("size", [1.0, 3e38])
+def test_only_numbers_beyond_float32_are_divergence(monkeypatch, size):
+    """A sampler's error over queries and weights whose inner products are in range stays what it is."""
+    network = make_network(hidden=[Dense(8, "linear", init_scale=1.0)])
+
+    def fail(*arguments):
+        network.output.unit_vectors()[...] = size
+        raise ArgumentError("vectors", "inner products that are NaN", "finite rows")
+
+    monkeypatch.setattr(network.output.active, "draw", fail)
+    wanted = (ArgumentError, "^vectors") if size == 1.0 else (DivergenceError, "layer's vectors: .* diverged")
+    with pytest.raises(wanted[0], match=wanted[1]):
+        train(network)
 
 
 def test_early_stop_and_target():

@@ -171,7 +171,7 @@ def test_an_error_cannot_be_tuned_without_weights(clustered):
         ("multiprobe", {}, "tune the family inside"),
         ("multiprobe", {"inner": {"family": "cross-polytope"}}, "tune the family inside"),
         ("itq", {}, "learned for one number"),
-        ("learned-simhash", {}, "no law"),
+        ("learned-simhash", {}, "no collision probability"),
     ],
 )
 def test_families_that_cannot_be_tuned_say_why(family, options, match, clustered):

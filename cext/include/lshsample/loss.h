@@ -1,15 +1,25 @@
-/* Losses over active sets, turned into gradients in place.
+/* Losses over active sets, turned into gradients in place, in one part or in several.
  *
  * Logits o_j of a row's active set become z_j = o_j - log_inclusion_j, so that the sum of exp(z) over a sample estimates
  * the sum over all labels without bias (importance weights; Bengio & Senecal 2008). Targets t_j are sparse.
  * Thread-safe; the rows are independent, so the same bits for any number of threads. Gradients are not divided by the
- * number of rows. NaN logits give NaN losses. */
+ * number of rows. NaN logits give NaN losses.
+ *
+ * A row's labels may be divided into parts, each with its own logits and targets, in one process or in several:
+ * lsh_loss_summarise takes the sums of each part, lsh_loss_combine adds them in the order of the parts, and
+ * lsh_loss_finish turns each part into its gradient. One part gives the bits of lsh_loss_apply, which does all three on
+ * a row while it is in cache. */
 #ifndef LSHSAMPLE_LOSS_H
 #define LSHSAMPLE_LOSS_H
 
 #include <stdint.h>
 #include "lshsample/status.h"
-#include "lshsample/views.h"
+
+/* Softmax cross-entropy: loss = -sum_j t_j log p_j, p_j = exp(z_j) / sum exp(z); gradient T p - t with T = sum_j t_j
+ * (1, or 0 for a row without labels).
+ * Sigmoid, the one-vs-all logistic loss: sum_j w_j (log(1 + e^o_j) - t_j o_j), w_j = exp(-log_inclusion_j) or 1;
+ * gradient w_j (sigmoid(o_j) - t_j). */
+typedef enum { LSH_LOSS_SOFTMAX = 0, LSH_LOSS_SIGMOID = 1 } lsh_loss;
 
 /* Sparse targets: row i has t = values[k] at the places positions[k], k in [indptr[i], indptr[i + 1]), places counted
  * from the row's first logit, unique and in range. */
@@ -19,16 +29,33 @@ typedef struct {
     const float *values;
 } lsh_targets;
 
-/* Softmax cross-entropy: loss = -sum_j t_j log p_j, p_j = exp(z_j) / sum exp(z); gradient T p - t with T = sum_j t_j
- * (1, or 0 for a row without labels). All rows share log_inclusion (cols, or NULL). */
-lsh_status lsh_softmax(lsh_dense logits, lsh_targets targets, const float *log_inclusion, float *loss, int32_t threads);
-/* The same over rows of different lengths: row i is logits[indptr[i] .. indptr[i + 1]), log_inclusion beside it. */
-lsh_status lsh_softmax_ragged(float *logits, const int64_t *indptr, int64_t m, lsh_targets targets,
-                              const float *log_inclusion, float *loss, int32_t threads);
-/* One-vs-all logistic loss: sum_j w_j (log(1 + e^o_j) - t_j o_j), w_j = exp(-log_inclusion_j) or 1; gradient
- * w_j (sigmoid(o_j) - t_j). */
-lsh_status lsh_sigmoid(lsh_dense logits, lsh_targets targets, const float *log_inclusion, float *loss, int32_t threads);
-lsh_status lsh_sigmoid_ragged(float *logits, const int64_t *indptr, int64_t m, lsh_targets targets,
-                              const float *log_inclusion, float *loss, int32_t threads);
+/* Logits of some rows, which become their gradient, and the targets among them. */
+typedef struct {
+    float *values;
+    const int64_t *indptr;      /* row i is values[indptr[i] .. indptr[i + 1]); NULL: rows of one length */
+    int64_t rows, cols, stride; /* of rows of one length: row i is values[i * stride .. i * stride + cols) */
+    const float *log_inclusion; /* one for each value beside indptr, for each column without; NULL: all 0 */
+    lsh_targets targets;
+} lsh_logits;
+
+/* What one part of a row contributes; what a loss does not use is 0. */
+typedef struct {
+    double top;       /* the largest z; -infinity where the part is empty */
+    double sum;       /* softmax: of exp(z - top); sigmoid: of w log(1 + e^o) */
+    double mass;      /* softmax: of the targets */
+    double agreement; /* softmax: of t (z - top); sigmoid: of w t o */
+} lsh_loss_sums;
+
+/* The loss of each row; the logits become the gradient. LSH_INVALID for a loss that there is not. */
+lsh_status lsh_loss_apply(lsh_loss loss, lsh_logits logits, float *losses, int32_t threads);
+/* The sums of each row of a part, and the first half of its gradient. */
+lsh_status lsh_loss_summarise(lsh_loss loss, lsh_logits logits, lsh_loss_sums *sums, int32_t threads);
+/* The sums of whole rows and their losses from those of n_parts parts, parts[p * rows + i] for row i, added in the
+ * order of p. */
+lsh_status lsh_loss_combine(lsh_loss loss, const lsh_loss_sums *parts, int64_t n_parts, int64_t rows,
+                            lsh_loss_sums *total, float *losses);
+/* The rest of a part's gradient, from the part's own sums and those of whole rows. */
+lsh_status lsh_loss_finish(lsh_loss loss, lsh_logits logits, const lsh_loss_sums *part, const lsh_loss_sums *total,
+                           int32_t threads);
 
 #endif

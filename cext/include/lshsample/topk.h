@@ -14,6 +14,9 @@
  * the product, and never holds more of it than a block: 32 * 512 * k places of workspace. */
 lsh_status lsh_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t bias_stride, int32_t k, int32_t *ids,
                      float *scores, int32_t threads);
+/* The same, to the bit, over the columns of w (d, n) instead of the rows of its transpose. */
+lsh_status lsh_top_k_columns(lsh_dense h, lsh_dense w, const float *bias, int64_t bias_stride, int32_t k, int32_t *ids,
+                             float *scores, int32_t threads);
 /* The best k of values[indptr[i] .. indptr[i + 1]) for each row i, with the ids beside them (unique in a row). */
 lsh_status lsh_top_k_ragged(const float *values, const int64_t *indptr, const int32_t *candidates, int64_t m, int32_t k,
                             int32_t *ids, float *scores, int32_t threads);

@@ -1,0 +1,178 @@
+"""Tables of names: what files, configurations and the command line call a class by.
+
+Layers, losses, activations, optimizers and schedules are instances of public base classes, and an instance is
+accepted wherever a name is. A name is needed only where there is no instance: in a file, a configuration or
+on the command line. Each kind has one table, and whoever lists the names reads that table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar, cast
+
+import attrs
+
+from lshsample import specs
+from lshsample.errors import ArgumentError, UnsupportedError
+
+__all__ = ["NameTable"]
+
+T = TypeVar("T")
+C = TypeVar("C", bound=type[Any])
+
+#: Every table: what a field of a spec holds is written by the table of its kind.
+_TABLES: list[NameTable[Any]] = []
+
+
+class NameTable(Generic[T]):
+    """The classes of one kind by their names.
+
+    Plain data of an instance are a mapping with the name under the table's kind, beside the fields of the
+    class: ``{"optimizer": "adam", "beta2": 0.99}``.
+
+    Parameters
+    ----------
+    kind : str
+        What the classes are, such as ``"optimizer"``: the key of the name in plain data.
+    base : type
+        The base class of all of them.
+
+    Examples
+    --------
+    >>> from lshsample.nn import OPTIMIZERS, Adam
+    >>> list(OPTIMIZERS)
+    ['sgd', 'adagrad', 'adam']
+    >>> OPTIMIZERS.make("adam") == Adam()
+    True
+    >>> OPTIMIZERS.to_data(Adam(beta2=0.99))
+    {'optimizer': 'adam', 'beta1': 0.9, 'beta2': 0.99, 'eps': 1e-08}
+    """
+
+    def __init__(self, kind: str, base: Callable[..., T]) -> None:
+        self.kind, self.base = kind, cast(type[T], base)
+        self._entries: dict[str, tuple[Any, dict[str, Any]]] = {}
+        _TABLES.append(self)
+
+    def add(self, name: str, **fixed: Any) -> Callable[[C], C]:
+        """Name a class, as a decorator.
+
+        Parameters
+        ----------
+        name : str
+            The name; one that is not taken.
+        **fixed
+            Fields of the class that the name stands for; by default it stands for the class alone.
+
+        Raises
+        ------
+        ArgumentError
+            If the name is taken, or the class is not an attrs class derived from the base class: its fields
+            are what a file holds of an instance.
+        """
+
+        def register(cls: C) -> C:
+            given: Any = cls
+            if not (isinstance(given, type) and issubclass(given, self.base) and attrs.has(given)):
+                wanted = f"an attrs class derived from {self.base.__name__}"
+                raise ArgumentError(self.kind, repr(cls), wanted)
+            if name in self._entries:
+                raise ArgumentError("name", repr(name), f"a name that is not taken by another {self.kind}")
+            self._entries[name] = (cls, fixed)
+            return cls
+
+        return register
+
+    def remove(self, name: str) -> None:
+        """Forget a name, so that it can be given again.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such name.
+        """
+        if name not in self:
+            raise ArgumentError("name", repr(name), f"one of {self}")
+        del self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._entries
+
+    def __str__(self) -> str:
+        return ", ".join(self._entries)
+
+    def make(self, value: T | str | Mapping[str, Any], argument: str | None = None) -> T:
+        """An instance from itself, from its name, or from plain data.
+
+        Raises
+        ------
+        ArgumentError
+            For anything else, and for fields that the class refuses; it names ``argument`` (by default the
+            kind).
+        """
+        if isinstance(value, self.base):
+            return value
+        if isinstance(value, Mapping):
+            options = dict(value)
+            name = options.pop(self.kind, None)
+        else:
+            name, options = value, {}
+        if name not in self:
+            wanted = f"one of {self}, or an instance of {self.base.__name__}"
+            raise ArgumentError(argument or self.kind, repr(value), wanted)
+        cls, fixed = self._entries[str(name)]
+        made: T = specs.from_dict(cls, {**options, **fixed})
+        return made
+
+    def name_of(self, instance: T) -> str:
+        """The name that an instance is made by.
+
+        Raises
+        ------
+        UnsupportedError
+            If its class has none; the message says how to give it one.
+        """
+        for name, (cls, fixed) in self._entries.items():
+            if type(instance) is cls and all(getattr(instance, key) == fixed[key] for key in fixed):
+                return name
+        cls_name, table = type(instance).__name__, self.kind.upper() + "ES"[not self.kind.endswith("s") :]
+        raise UnsupportedError(
+            f"{cls_name} has no name that a file can hold; give it one by "
+            f'lshsample.nn.{table}.add("name")({cls_name}), before it is written and before it is read'
+        )
+
+    def to_data(self, instance: T) -> dict[str, Any]:
+        """An instance as plain data.
+
+        Raises
+        ------
+        UnsupportedError
+            As :meth:`name_of`.
+        """
+        name = self.name_of(instance)
+        _, fixed = self._entries[name]
+        values = attrs.asdict(cast(Any, instance), recurse=False)
+        options = {key: _plain(value) for key, value in values.items() if key not in fixed}
+        return {self.kind: name, **{key: value for key, value in options.items() if value is not None}}
+
+    def shortest(self, instance: T) -> str | dict[str, Any]:
+        """The name alone where all fields have their defaults, else plain data."""
+        data = self.to_data(instance)
+        defaults = {field.name: field.default for field in attrs.fields(cast(Any, type(instance)))}
+        options = {key: value for key, value in data.items() if key != self.kind}
+        return data if any(options[key] != defaults[key] for key in options) else str(data[self.kind])
+
+    def validator(self, spec: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        """Whether a field holds one of the names, those that were added since included."""
+        if value not in self:
+            raise ArgumentError(attribute.name, repr(value), f"one of {self}")
+
+
+def _plain(value: Any) -> Any:
+    """A field's value as plain data: a spec within it is written out, by its name if it has one."""
+    for table in _TABLES:
+        if isinstance(value, table.base):
+            return table.shortest(value)
+    return specs.to_dict(value) if attrs.has(type(value)) else value

@@ -1,0 +1,112 @@
+"""What a network is made of, as plain frozen values: layers, and their order.
+
+A spec says how to make a network again; it holds no weights. It round-trips through plain data, JSON and
+TOML.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import attrs
+import tomli_w
+
+from lshsample import specs
+from lshsample.errors import ArgumentError
+from lshsample.nn.layer import LAYERS, Layer
+from lshsample.nn.losses import LOSSES
+
+__all__ = ["NetworkSpec"]
+
+
+def _layers(value: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Check the order of layers: one input, then layers, the last of which has a loss."""
+    if not isinstance(value, Iterable):
+        raise ArgumentError("layers", repr(value), "a sequence of layers")
+    layers = tuple(value)
+    for i, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            raise ArgumentError(f"layers[{i}]", repr(layer), "an instance of Layer, such as Dense(128)")
+        if layer.is_input != (i == 0):
+            raise ArgumentError(
+                f"layers[{i}]", repr(layer), "an input (Sparse or Input) first and only there"
+            )
+        if (layer.loss is not None) != (i == len(layers) - 1) and not layer.is_input:
+            field = "activation" if hasattr(layer, "activation") else "loss"
+            wanted = f"one of {LOSSES}, or a Loss, in the last layer and only there"
+            raise ArgumentError(f"layers[{i}].{field}", repr(getattr(layer, field)), wanted)
+    if len(layers) < 2:
+        raise ArgumentError("layers", f"{len(layers)} layers", "an input and at least one layer")
+    if getattr(layers[-1], "dropout", 0):
+        rate = getattr(layers[-1], "dropout", 0)
+        raise ArgumentError(f"layers[{len(layers) - 1}].dropout", rate, "0 in the last layer")
+    return layers
+
+
+@attrs.frozen
+class NetworkSpec:
+    """A network's layers and the seed of its weights and hash functions.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+        An input, then the layers; the last one has a loss.
+    seed : int
+        Determines the initial weights and the hash functions.
+
+    Examples
+    --------
+    >>> from lshsample.nn import Dense, Sampled, Sparse
+    >>> spec = NetworkSpec([Sparse(1000), Dense(16), Sampled(500, sampler="uniform", n_active=50)], seed=3)
+    >>> NetworkSpec.from_toml(spec.to_toml()) == spec
+    True
+    """
+
+    layers: tuple[Layer, ...] = attrs.field(converter=_layers)
+    seed: int = attrs.field(default=0, validator=specs.integer(0, 2**63 - 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as plain data.
+
+        Raises
+        ------
+        UnsupportedError
+            If a layer, a loss or an activation has no name; the message says how to give it one.
+        """
+        return {"seed": self.seed, "layers": [LAYERS.to_data(layer) for layer in self.layers]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """A spec from plain data; unknown keys and layers are refused by name."""
+        layers = data.get("layers") if isinstance(data, Mapping) else data
+        if not isinstance(layers, Sequence) or isinstance(layers, str):
+            raise ArgumentError("layers", repr(layers), "a list of layers")
+        made = []
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Mapping):
+                raise ArgumentError(f"layers[{i}]", repr(layer), "a mapping of a layer's options")
+            if layer.get("layer") not in LAYERS:
+                raise ArgumentError(f"layers[{i}].layer", repr(layer.get("layer")), f"one of {LAYERS}")
+            made.append(LAYERS.make(layer))
+        return specs.from_dict(cls, {**data, "layers": made})
+
+    def to_json(self) -> str:
+        """The spec as JSON text."""
+        return json.dumps(self.to_dict(), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """A spec from JSON text."""
+        return cls.from_dict(json.loads(text))
+
+    def to_toml(self) -> str:
+        """The spec as TOML text."""
+        return tomli_w.dumps(self.to_dict())
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """A spec from TOML text."""
+        return cls.from_dict(tomllib.loads(text))
