@@ -1,9 +1,9 @@
-"""Hashing, for every registered family and instruction set, beside BLAS projection and the floor.
+"""Hashing by every registered family and instruction set, compared with BLAS projection and a lower bound.
 
 ``pytest benchmarks/bench_hash.py --benchmark-only`` runs it; ``--benchmark-save`` and ``pytest-benchmark
-compare`` compare two runs. ``extra_info`` holds what has to be done at least: ``bytes`` read and written in
-memory, and ``flop`` float additions, multiplications and comparisons; and ``rows_per_second`` of the median.
-The peer is what one would write in NumPy: ``packbits(x @ P >= 0)`` with a matrix product by BLAS.
+compare`` compare two runs. ``extra_info`` has the least amount of work: ``bytes`` read and written, and
+``flop`` additions, multiplications and comparisons of floats; and ``rows_per_second`` of the median. The peer
+is plain NumPy: ``packbits(x @ P >= 0)`` with a matrix product by BLAS.
 """
 
 import math
@@ -19,7 +19,7 @@ from lshsample.hashing import hash_rows, probe_rows
 from lshsample.registry import families, make_family
 
 ROWS, DIM, N_TABLES, THREADS = 670_091, 128, 50, 2
-#: Hashes in a code, such that K L = 300 one-bit hashes or as many comparisons as fit.
+#: Hashes per code, such that K L = 300 one-bit hashes, or the closest number of comparisons.
 N_HASHES = {"simhash": 6, "dwta": 4}
 
 

@@ -1,12 +1,12 @@
-"""A training step beside PyTorch's on the same batches: the full softmax, and a softmax over sampled units.
+"""A training step compared with PyTorch on the same batches: full softmax, and softmax over sampled units.
 
 ``pip install torch; MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=9000000000000000000 pytest
-benchmarks/bench_peers.py --benchmark-only`` takes the steps in turns, 2 threads each. The two settings let
-the C library keep freed memory: without them a large part of a full softmax goes to fresh pages.
-``extra_info`` holds the peer's milliseconds and the quartiles of the ratio, peer over lshsample, by turns.
-The peers are what one would write: an ``EmbeddingBag`` of the features, ReLU, an output layer; dense Adam for
-the full softmax; for the sampled one, as many uniform units as lshsample's active set has, beside the batch's
-labels, looked up from sparse embeddings under ``SparseAdam``.
+benchmarks/bench_peers.py --benchmark-only`` takes the steps in turns, 2 threads each. With the two settings
+the C library keeps freed memory; without them a large part of a full softmax is spent on new pages.
+``extra_info`` has the milliseconds of the peer and the quartiles of the ratio of peer to lshsample, by turns.
+The peers are straightforward PyTorch: an ``EmbeddingBag`` of the features, ReLU, an output layer; dense Adam
+for the full softmax; for the sampled one, as many uniform units as in the active set of lshsample, plus the
+labels of the batch, looked up from sparse embeddings under ``SparseAdam``.
 """
 
 import numpy as np

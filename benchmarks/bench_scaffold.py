@@ -1,8 +1,8 @@
-"""A family that ``lshsample new-family`` writes, untouched, beside the built-in one of the same formula.
+"""The unchanged family of ``lshsample new-family``, compared with the built-in one of the same formula.
 
 ``pytest benchmarks/bench_scaffold.py --benchmark-only`` builds a package of each compiled kind, installs it
-into a folder of its own, and hashes 50,000 dense rows on one thread with it and with SimHash's Gaussian
-projection, in turns. ``extra_info`` holds the ratios of the two times: ``median``, ``least`` and ``most``.
+into a new folder, and hashes 50,000 dense rows on one thread with it and with SimHash's Gaussian
+projection, in turns. ``extra_info`` has the ratios of the two times: ``median``, ``least`` and ``most``.
 """
 
 import importlib

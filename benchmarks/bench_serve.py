@@ -1,8 +1,8 @@
 """Prediction row by row through tables, in turns with exact prediction, on a trained network.
 
 ``LSHSAMPLE_MODEL=run/ LSHSAMPLE_DATA=test.txt.gz pytest benchmarks/bench_serve.py --benchmark-only`` runs it,
-on 2 threads, over the first 200 rows of the data. ``extra_info`` holds P@1 of both, and the floor: reading
-every weight once, which exact prediction of a single row must do.
+on 2 threads, over the first 200 rows of the data. ``extra_info`` has P@1 of both, and the time to read
+every weight once, which is the lower bound for exact prediction of a single row.
 """
 
 import os

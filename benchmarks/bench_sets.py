@@ -1,9 +1,9 @@
-"""Hashing of sets: MinHash's methods and consistent weighted sampling, beside rensa and datasketch.
+"""Hashing of sets: MinHash and consistent weighted sampling, compared with rensa and datasketch.
 
 ``RAYON_NUM_THREADS=2 pytest benchmarks/bench_sets.py --benchmark-only`` compares 100,000 sets of 100 elements
-at 128, 256 and 512 hashes; the peers, in turns with ours, are skipped where they are not installed.
-``extra_info`` holds sets per second. datasketch, which has one thread, is measured on fewer sets; no peer has
-to hash the elements themselves.
+at 128, 256 and 512 hashes; the peers, timed in turns with lshsample, are skipped if they are not installed.
+``extra_info`` has sets per second. datasketch, which has one thread, is measured on fewer sets; for all peers
+the elements are hashed before.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
-"""Building and querying hash tables at the size of a wide output layer, each beside its floor.
+"""Building and querying hash tables at the size of a wide output layer, each compared with a lower bound.
 
 ``pytest benchmarks/bench_tables.py --benchmark-only`` runs them; ``--benchmark-save`` and ``pytest-benchmark
-compare`` compare two runs. ``extra_info`` holds ``floor_ms``, measured in the same run on as many threads:
-reading and writing the (code, id) pairs once per pass of the sort, the least that such a sort can do.
+compare`` compare two runs. ``extra_info`` has ``floor_ms``, measured in the same run on as many threads: the
+time to read and write the (code, id) pairs once for each pass of the sort.
 """
 
 import threading

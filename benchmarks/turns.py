@@ -1,4 +1,4 @@
-"""Two things timed in turns, so that a slow minute of the machine hits both."""
+"""Timing of two functions in turns, so that a slow phase of the machine affects both."""
 
 import time
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 def in_turns(benchmark, ours, peer, rounds, scale=1.0):
-    """Times ``ours`` with the fixture and ``peer`` before each round of it.
+    """Time ``ours`` with the fixture, and ``peer`` before each of its rounds.
 
-    ``extra_info`` gets ``peer_ms``, the peer's median, and ``ratio_quartiles``, of the peer over ours,
-    turn by turn, times ``scale`` where the two do different amounts of work. A pause lets threads that the
-    peer leaves spinning, as OpenMP's do, go to sleep.
+    ``extra_info`` gets ``peer_ms``, the median of the peer, and ``ratio_quartiles``, the quartiles of the
+    ratio of peer to ours in each turn, times ``scale`` if they do different amounts of work. A pause ensures
+    that spinning threads of the peer (of OpenMP) are asleep.
     """
     times = []
 

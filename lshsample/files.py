@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written atomically."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ __all__ = ["atomic_file"]
 
 @contextmanager
 def atomic_file(path: str | PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a binary file that takes its name only when the ``with`` block has ended well.
+    """Open a binary file that replaces ``path`` when the ``with`` block ends without an error.
 
-    The bytes go to a temporary file in the same folder, which is synced to disk and renamed over ``path``;
-    after an error (a full disk, Ctrl-C) the temporary file is removed and what was at ``path`` stays as it
-    was.
+    The bytes are written to a temporary file in the same folder, which is synced to disk and renamed to
+    ``path``. After an error (a full disk, Ctrl-C) the temporary file is removed, and ``path`` is unchanged.
 
-    A symbolic link stays one: the file that it names is replaced. What is there and is not a plain file (a
-    pipe, a device such as ``/dev/stdout``) is written to directly, since nothing can take its place.
+    For a symbolic link, the file that it points to is replaced. Anything but a regular file (a pipe, a device
+    such as ``/dev/stdout``) is written to directly.
 
     Parameters
     ----------
     path : str or PathLike
-        The file to be.
+        The file to write.
 
     Yields
     ------
@@ -65,7 +64,7 @@ def atomic_file(path: str | PathLike[str]) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _named(path: str | PathLike[str], written: str | PathLike[str]) -> Iterator[None]:
-    """Let the system's errors name the file that was asked for: a full disk names none."""
+    """Errors of the operating system name ``path``, also where they name no file (a full disk)."""
     try:
         yield
     except OSError as error:
@@ -75,7 +74,7 @@ def _named(path: str | PathLike[str], written: str | PathLike[str]) -> Iterator[
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in a folder last through a power cut."""
+    """Sync a folder, so that a rename in it survives a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

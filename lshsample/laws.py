@@ -1,8 +1,8 @@
-"""Laws of inclusion: the probability that a sampler leaves an item in the set, and the tuning of K and L.
+"""Inclusion probabilities of samplers, and the choice of K and L.
 
-Throughout q is the probability that a whole code of K hashes agrees on a pair
-(``family.code_probability``), L the number of tables, pi the probability that an item is in the set. Arrays
-go in and come out, in float64.
+Throughout, q is the probability that the codes of a pair, of K hashes each, are equal
+(``family.code_probability``), L the number of tables, and pi the probability that an item is in the active
+set. All functions take arrays and return float64 arrays.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Floats = npt.NDArray[np.float64]
 
 def _probabilities(values: npt.ArrayLike, argument: str) -> Floats:
     array = np.asarray(values, dtype=np.float64)
-    # Rounding may leave a probability an ulp outside; more than that is a mistake, and NaN always is.
+    # Rounding errors are clipped; larger deviations and NaN are errors.
     if not np.all((array >= -1e-9) & (array <= 1 + 1e-9)):
         raise ArgumentError(
             argument, f"values from {array.min()} to {array.max()}", "probabilities from 0 to 1"
@@ -49,7 +49,7 @@ def _positive(value: int, argument: str, low: int = 1) -> int:
 
 
 def union_inclusion(code_probability: npt.ArrayLike, n_tables: int) -> Floats:
-    """Probability to share a bucket in at least one of L tables: 1 - (1 - q)^L.
+    """Probability of a collision in at least one of L tables: 1 - (1 - q)^L.
 
     Parameters
     ----------
@@ -58,10 +58,9 @@ def union_inclusion(code_probability: npt.ArrayLike, n_tables: int) -> Floats:
     n_tables : int
         L.
 
-    Notes
-    -----
-    The L codes are independent draws, so all of them miss with (1 - q)^L (Spring & Shrivastava 2017,
-    arXiv 1703.05160, eq. 3). Computed through log1p and expm1, so that small q keep their digits.
+    Notes ----- The L codes are independent, so that there is no collision with probability (1 - q)^L (Spring
+    & Shrivastava 2017, arXiv 1703.05160, eq. 3). Computed with log1p and expm1, which is accurate for small
+    q.
 
     Examples
     --------
@@ -74,7 +73,7 @@ def union_inclusion(code_probability: npt.ArrayLike, n_tables: int) -> Floats:
 
 
 def at_least_inclusion(code_probability: npt.ArrayLike, n_tables: int, m: int) -> Floats:
-    """Probability to share a bucket in at least m of L tables: the binomial tail.
+    """Probability of collisions in at least m of L tables: the tail of the binomial distribution.
 
     Parameters
     ----------
@@ -83,12 +82,12 @@ def at_least_inclusion(code_probability: npt.ArrayLike, n_tables: int, m: int) -
     n_tables : int
         L.
     m : int
-        Tables wanted, at least 1.
+        Number of tables, at least 1.
 
     Notes
     -----
     sum_{i >= m} C(L, i) q^i (1 - q)^(L - i) = I_q(m, L - m + 1), the regularised incomplete beta function
-    (Abramowitz & Stegun 26.5.24). It is the law of SLIDE's hard threshold (Chen et al., MLSys 2020).
+    (Abramowitz & Stegun 26.5.24). It applies to the hard threshold of SLIDE (Chen et al., MLSys 2020).
 
     Examples
     --------
@@ -103,14 +102,14 @@ def at_least_inclusion(code_probability: npt.ArrayLike, n_tables: int, m: int) -
 
 
 def tables_inclusion(table_probability: npt.ArrayLike, m: int = 1) -> Floats:
-    """Probability to be found in at least m of L independent tables, each with a probability of its own.
+    """Probability of being retrieved from at least m of L independent tables with different probabilities.
 
     Parameters
     ----------
     table_probability : (..., L) array
-        The probability of each table.
+        The probability for each table.
     m : int
-        Tables that must find the item.
+        Number of tables that must retrieve the item.
 
     Returns
     -------
@@ -118,9 +117,8 @@ def tables_inclusion(table_probability: npt.ArrayLike, m: int = 1) -> Floats:
 
     Notes
     -----
-    For m = 1 it is 1 - prod_l (1 - P_l); else one less the first m terms of the Poisson binomial
-    distribution, which are built up table by table (Wang 1993, Statistica Sinica 3). Cost: O(L m) for
-    each item.
+    For m = 1 it is 1 - prod_l (1 - P_l); else 1 minus the first m terms of the Poisson binomial distribution,
+    which are computed table by table (Wang 1993, Statistica Sinica 3). Cost: O(L m) for each item.
 
     Examples
     --------
@@ -148,13 +146,13 @@ def cap_inclusion(inclusion: npt.ArrayLike, kept: npt.ArrayLike, size: npt.Array
     inclusion : array
         pi before the cap.
     kept, size : array
-        Ids that stay, and ids that there were; arrays broadcast.
+        Number of ids after and before the cap; arrays broadcast.
 
     Notes
     -----
-    The second phase draws kept of U = size ids uniformly, whichever they are. Given the first phase each
-    stays with m / U, so E[sum f / (pi m / U)] = E[sum over the first phase of f / pi] = sum f (two-phase
-    sampling: Sarndal, Swensson & Wretman 1992, ch. 9), though U is random.
+    The second phase draws m = kept of U = size ids uniformly. Conditional on the first phase each id is kept
+    with probability m / U, so that E[sum f / (pi m / U)] = E[sum over the first phase of f / pi] = sum f
+    (two-phase sampling: Sarndal, Swensson & Wretman 1992, ch. 9), although U is random.
 
     Examples
     --------
@@ -166,7 +164,7 @@ def cap_inclusion(inclusion: npt.ArrayLike, kept: npt.ArrayLike, size: npt.Array
 
 
 def mixture_inclusion(inclusion: npt.ArrayLike, other: npt.ArrayLike) -> Floats:
-    """Probability to be in the union of two independent samples: 1 - (1 - pi)(1 - u).
+    """Probability of being in the union of two independent samples: 1 - (1 - pi)(1 - u).
 
     Parameters
     ----------
@@ -188,7 +186,7 @@ def uniform_inclusion(n: int, n_items: int) -> float:
     Parameters
     ----------
     n, n_items : int
-        Draws, and items that there are.
+        Number of draws, and of items.
 
     Examples
     --------
@@ -202,18 +200,19 @@ def uniform_inclusion(n: int, n_items: int) -> float:
 
 
 def frequency_inclusion(frequencies: npt.ArrayLike, n: int) -> Floats:
-    """Probability to come up in n independent draws in proportion to frequency: 1 - (1 - f)^n.
+    """Probability of being drawn in n independent draws proportional to frequency: 1 - (1 - f)^n.
 
     Parameters
     ----------
     frequencies : array
         Relative frequencies, with sum 1.
     n : int
-        Draws.
+        Number of draws.
 
     Notes
     -----
-    Draws with replacement are independent, so all n miss item j with (1 - f_j)^n (Hansen & Hurwitz 1943).
+    Draws with replacement are independent: none is item j with probability (1 - f_j)^n (Hansen & Hurwitz
+    1943).
 
     Examples
     --------
@@ -226,18 +225,17 @@ def frequency_inclusion(frequencies: npt.ArrayLike, n: int) -> Floats:
 
 
 def fill_inclusion(inclusion: npt.ArrayLike, size: int, k: int, n_items: int) -> Floats:
-    """Probability after a set of fixed size is topped up to k ids by uniform draws from outside of it.
+    """Probability after a set of fixed size is filled up to k ids by uniform draws from the other items.
 
     Parameters
     ----------
     inclusion : array
         pi before.
     size, k, n_items : int
-        Ids in the set, U; ids wanted; items that there are, N.
+        Number of ids in the set, U; number of ids after filling; number of items, N.
 
-    Notes
-    -----
-    Given the set, each of the N - U others joins with u = (k - U) / (N - U); U is fixed, so pi + (1 - pi) u.
+    Notes ----- Conditional on the set, each of the N - U others is added with probability u = (k - U) / (N -
+    U). Since U is fixed, the result is pi + (1 - pi) u.
 
     Examples
     --------
@@ -252,7 +250,7 @@ def fill_inclusion(inclusion: npt.ArrayLike, size: int, k: int, n_items: int) ->
 
 
 def rho(p_near: float, p_far: float) -> float:
-    """The exponent of sub-linear search, ln p1 / ln p2: about n^rho tables find a near item among n.
+    """The exponent of sublinear search, ln p1 / ln p2: about n^rho tables retrieve a near item among n.
 
     Parameters
     ----------
@@ -270,12 +268,12 @@ def rho(p_near: float, p_far: float) -> float:
     0.152
     """
     if not 0 < p_far < p_near < 1:
-        raise ArgumentError("p_near, p_far", (p_near, p_far), "0 < p_far < p_near < 1")
+        raise ArgumentError("p_near, p_far", (p_near, p_far), "such that 0 < p_far < p_near < 1")
     return math.log(p_near) / math.log(p_far)
 
 
 def n_hashes_for(n_items: int, p_far: float, candidates: float = 1.0) -> int:
-    """The K at which about ``candidates`` of n far items share a query's bucket: n p2^K = candidates.
+    """The K at which about ``candidates`` of n far items are in the bucket of a query: n p2^K = candidates.
 
     Parameters
     ----------
@@ -284,7 +282,7 @@ def n_hashes_for(n_items: int, p_far: float, candidates: float = 1.0) -> int:
     p_far : float
         Collision probability of one hash for a far item, p2.
     candidates : float
-        Far items that a bucket may hold.
+        Expected number of far items in a bucket.
 
     Notes
     -----
@@ -296,12 +294,14 @@ def n_hashes_for(n_items: int, p_far: float, candidates: float = 1.0) -> int:
     20
     """
     if not 0 < p_far < 1 or not candidates > 0:
-        raise ArgumentError("p_far, candidates", (p_far, candidates), "0 < p_far < 1 and candidates > 0")
+        raise ArgumentError(
+            "p_far, candidates", (p_far, candidates), "such that 0 < p_far < 1 and candidates > 0"
+        )
     return max(1, math.ceil(math.log(_positive(n_items, "n_items") / candidates) / -math.log(p_far) - 1e-12))
 
 
 def n_tables_for(p_near: float, n_hashes: int, recall: float = 0.9) -> int:
-    """The L at which a near item is found with probability ``recall``: 1 - (1 - p1^K)^L >= recall.
+    """The L at which a near item is retrieved with probability ``recall``: 1 - (1 - p1^K)^L >= recall.
 
     Parameters
     ----------
@@ -310,7 +310,7 @@ def n_tables_for(p_near: float, n_hashes: int, recall: float = 0.9) -> int:
     n_hashes : int
         K.
     recall : float
-        The probability wanted, below 1.
+        The target probability, below 1.
 
     Examples
     --------

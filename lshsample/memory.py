@@ -1,13 +1,14 @@
-"""How much memory there is, asked before a large piece of it is taken."""
+"""Available memory, checked before a large allocation."""
 
 from __future__ import annotations
 
 import resource
+from collections.abc import Mapping
 from pathlib import Path
 
 from lshsample.errors import MemoryBudgetError
 
-__all__ = ["available_bytes", "require_bytes"]
+__all__ = ["available_bytes", "require_budget", "require_bytes"]
 
 _CGROUP_LIMITS = (
     ("memory.max", "memory.current"),
@@ -57,26 +58,76 @@ def _read_pages() -> int | None:
 
 
 def available_bytes() -> int | None:
-    """Bytes that this process can still take without swapping; None where the system does not say.
+    """Bytes that this process can still allocate without swapping; None if the system does not report it.
 
-    The smallest of what the kernel holds available, what the control group leaves, and the address-space
-    limit.
+    The smallest of three figures: the kernel's ``MemAvailable``, the room below the limit of the control
+    group (version 1 or 2), and the room below the limit of the address space (``ulimit -v``).
     """
     figures = [figure for figure in (_meminfo(), _cgroup(), _address_space()) if figure is not None]
     return min(figures, default=None)
 
 
 def require_bytes(needed: int, what: str) -> None:
-    """Refuse a plan that needs more memory than there is, with both figures, before anything is taken.
+    """Refuse an allocation that is larger than the available memory, before anything is allocated.
+
+    Parameters
+    ----------
+    needed : int
+        Bytes to be allocated.
+    what : str
+        What they are for; the subject of the message.
 
     Raises
     ------
     MemoryBudgetError
-        More bytes are needed than are available.
+        More bytes are needed than are available; the message has both figures.
     """
     available = available_bytes()
     if available is not None and needed > available:
         raise MemoryBudgetError(
-            f"{what} needs {needed / 2**20:,.0f} MiB; "
-            f"{available / 2**20:,.0f} MiB are available on this machine"
+            f"{what} needs {_mebibytes(needed)}; {_mebibytes(available)} are available on this machine"
         )
+
+
+def require_budget(parts: Mapping[str, int], what: str, *, limit: int | None = None, advice: str = "") -> int:
+    """Refuse a run whose parts together need more than a limit, before anything is allocated.
+
+    Parameters
+    ----------
+    parts : mapping of str to int
+        Bytes by purpose.
+    what : str
+        What needs them; the subject of the message.
+    limit : int, optional
+        Bytes that may be used; by default the available memory.
+    advice : str
+        What would need less, added to the message.
+
+    Returns
+    -------
+    int
+        The sum of all parts, in bytes.
+
+    Raises
+    ------
+    MemoryBudgetError
+        The sum is above the limit; the message has the figures of all parts.
+
+    Examples
+    --------
+    >>> require_budget({"parameters": 3 * 2**20, "tables": 2**20}, "training", limit=2**21)
+    Traceback (most recent call last):
+        ...
+    lshsample.errors.MemoryBudgetError: training needs about 4 MiB (parameters 3 MiB, tables 1 MiB); ...
+    """
+    total, allowed = sum(parts.values()), available_bytes() if limit is None else limit
+    if allowed is not None and total > allowed:
+        listed = ", ".join(f"{name} {_mebibytes(size)}" for name, size in parts.items() if size)
+        source = "are available on this machine" if limit is None else "is the limit"
+        message = f"{what} needs about {_mebibytes(total)} ({listed}); {_mebibytes(allowed)} {source}"
+        raise MemoryBudgetError(f"{message}. {advice}" if advice else message)
+    return total
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"

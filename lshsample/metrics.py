@@ -1,9 +1,9 @@
-"""Measures of ranked predictions, and of samplers.
+"""Metrics of ranked predictions, and of samplers.
 
-Conventions, those of the Extreme Classification Repository: every measure is a fraction, the mean over all
-rows; a row without true labels counts as zero; P@k divides by k even where a row has fewer labels. A
-predicted label of -1 stands for "no prediction" and never hits; a label that is predicted twice in a row is
-refused.
+The conventions are those of the Extreme Classification Repository: every metric is a fraction, averaged over
+all rows; a row without true labels counts as zero; P@k divides by k even if a row has fewer labels. A
+predicted label of -1 means "no prediction" and is never correct; a label that is predicted twice for one row
+is an error.
 
 References
 ----------
@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class ActiveIds(Protocol):
-    """What :func:`sampler_recall` asks of an active set: row pointers and ids, ascending in a row."""
+    """The attributes of an active set that :func:`sampler_recall` uses."""
 
     @property
     def indptr(self) -> npt.NDArray[np.int64]:
@@ -41,7 +41,7 @@ class ActiveIds(Protocol):
 
 
 def precision_at_k(labels: npt.ArrayLike, y: Any, k: int | None = None) -> float:
-    """P@k: the mean share of the first k predicted labels that are true.
+    """P@k: the mean share of true labels among the first k predictions.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def precision_at_k(labels: npt.ArrayLike, y: Any, k: int | None = None) -> float
     y : scipy.sparse array, shape (n_rows, n_labels)
         True labels: its nonzeros.
     k : int, optional
-        How many predictions count; all columns of ``labels`` by default.
+        Number of predictions; by default all columns of ``labels``.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def precision_at_k(labels: npt.ArrayLike, y: Any, k: int | None = None) -> float
     Raises
     ------
     ArgumentError
-        If shapes or ids do not fit, or a row predicts a label twice.
+        Shapes or ids do not match, or a label is predicted twice for one row.
 
     Examples
     --------
@@ -74,7 +74,9 @@ def precision_at_k(labels: npt.ArrayLike, y: Any, k: int | None = None) -> float
 
 
 def recall_at_k(labels: npt.ArrayLike, y: Any, k: int | None = None) -> float:
-    """R@k: the mean share of a row's true labels among its first k predictions; parameters as P@k's.
+    """R@k: the mean share of a row's true labels that are among its first k predictions.
+
+    Parameters and errors as for :func:`precision_at_k`.
 
     Examples
     --------
@@ -88,13 +90,13 @@ def recall_at_k(labels: npt.ArrayLike, y: Any, k: int | None = None) -> float:
 
 
 def ndcg_at_k(labels: npt.ArrayLike, y: Any, k: int | None = None) -> float:
-    """nDCG@k: hits discounted by log2(1 + place), over the most that the row's number of labels allows.
+    """nDCG@k: hits discounted by log2(1 + rank), divided by the largest value possible for the row.
 
-    Parameters and errors as :func:`precision_at_k`'s.
+    Parameters and errors as for :func:`precision_at_k`.
 
     Notes
     -----
-    DCG@k = sum over places i = 1..k of hit_i / log2(1 + i), divided by sum over i = 1..min(k, labels of the
+    DCG@k = sum over ranks i = 1..k of hit_i / log2(1 + i), divided by sum over i = 1..min(k, labels of the
     row) of 1 / log2(1 + i) (Bhatia et al. 2016).
 
     Examples
@@ -110,7 +112,7 @@ def ndcg_at_k(labels: npt.ArrayLike, y: Any, k: int | None = None) -> float:
 
 
 def propensities(y: Any, a: float = 0.55, b: float = 1.5) -> Floats:
-    """Propensity of each label: the probability that it is noted where it is true, by Jain et al.'s model.
+    """Propensity of each label: the probability that it is recorded where it is true (Jain et al. 2016).
 
     Parameters
     ----------
@@ -139,31 +141,31 @@ def propensities(y: Any, a: float = 0.55, b: float = 1.5) -> Floats:
         raise ArgumentError("a, b", f"{a}, {b}", "finite numbers, b >= 0")
     pattern = _pattern(y)
     if not pattern.shape[0]:
-        raise ArgumentError("y", "no rows", "at least one training row")
+        raise ArgumentError("y", "no rows", "the labels of at least one row")
     count = np.bincount(pattern.indices, minlength=pattern.shape[1])
     c = max(np.log(pattern.shape[0]) - 1, 0.0) * (b + 1) ** a
     return np.asarray(1 / (1 + c * (count + b) ** -a), dtype=np.float64)
 
 
 def psp_at_k(labels: npt.ArrayLike, y: Any, propensity: npt.ArrayLike, k: int | None = None) -> float:
-    """PSP@k: P@k with each hit weighted by 1 / propensity, over the most that any prediction could reach.
+    """PSP@k: P@k with each hit weighted by 1 / propensity, divided by its largest possible value.
 
     Parameters
     ----------
     labels, y, k
-        As :func:`precision_at_k`'s.
+        As for :func:`precision_at_k`.
     propensity : array_like of float, shape (n_labels,)
         From :func:`propensities` of the *training* labels.
 
     Returns
     -------
     float
-        From 0 to 1: the ratio of the two sums over all rows, as the repository's own scripts report it.
+        From 0 to 1: the ratio of the two sums over all rows, as in the scripts of the repository.
 
     Raises
     ------
     ArgumentError
-        As P@k, and if a propensity is not in (0, 1].
+        As for P@k, and if a propensity is not in (0, 1].
 
     Examples
     --------
@@ -174,9 +176,13 @@ def psp_at_k(labels: npt.ArrayLike, y: Any, propensity: npt.ArrayLike, k: int | 
     hits, pattern = _hits(labels, y, k)
     p = np.asarray(propensity, dtype=np.float64)
     if p.shape != (pattern.shape[1],):
-        raise ArgumentError("propensity", f"shape {p.shape}", f"({pattern.shape[1]},), one for each label")
+        raise ArgumentError(
+            "propensity",
+            f"shape {p.shape}",
+            f"an array of shape ({pattern.shape[1]},), one value for each label",
+        )
     if not ((p > 0) & (p <= 1)).all():
-        raise ArgumentError("propensity", "a value outside of it", "values in (0, 1]")
+        raise ArgumentError("propensity", "a value outside this interval", "in (0, 1]")
     weight = 1 / p
     ids = np.asarray(labels)[:, : hits.shape[1]]
     reached = (hits * weight[np.where(hits, ids, 0)]).sum() if hits.any() else 0.0
@@ -194,25 +200,25 @@ def _best_sum(pattern: sp.csr_array, weight: Floats, k: int) -> float:
 
 
 def sampler_recall(active: ActiveIds, wanted: Any) -> float:
-    """Share of wanted ids that an active set holds, over all rows together.
+    """The share of true ids that an active set contains, over all rows together.
 
     Parameters
     ----------
     active : ActiveSet
-        Anything with ``indptr`` and ``ids`` (ascending in a row); with one row, that row is shared by all
+        Any object with ``indptr`` and ``ids`` (ascending in a row). A single row is shared by all rows
         (pooled).
     wanted : scipy.sparse array of shape (n_rows, n_items), or array_like of int of shape (n_rows, k)
-        The ids that a good sampler finds: the true labels, or the exact top k (then -1 stands for none).
+        The true ids: the true labels, or the exact top k, with -1 for none.
 
     Returns
     -------
     float
-        From 0 to 1; 1 where nothing is wanted.
+        From 0 to 1; 1 if there are no true ids.
 
     Raises
     ------
     ArgumentError
-        If the numbers of rows do not fit.
+        The numbers of rows differ.
 
     Examples
     --------
@@ -225,7 +231,9 @@ def sampler_recall(active: ActiveIds, wanted: Any) -> float:
     indptr, found = np.asarray(active.indptr), np.asarray(active.ids)
     is_shared = len(indptr) == 2 and n_rows != 1
     if not is_shared and len(indptr) - 1 != n_rows:
-        raise ArgumentError("wanted", f"{n_rows} rows", f"{len(indptr) - 1} rows, as many as the active set")
+        raise ArgumentError(
+            "wanted", f"{n_rows} rows", f"an array of {len(indptr) - 1} rows, as many as the active set"
+        )
     if not len(ids):
         return 1.0
     span = int(max(ids.max(), found.max(initial=0))) + 1
@@ -235,7 +243,7 @@ def sampler_recall(active: ActiveIds, wanted: Any) -> float:
 
 
 def _wanted_pairs(wanted: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
-    """(row, id) of everything wanted, and the number of rows."""
+    """The rows and ids of all true ids, and the number of rows."""
     if sp.issparse(wanted):
         pattern = _pattern(wanted)
         rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
@@ -246,7 +254,7 @@ def _wanted_pairs(wanted: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.in
 
 
 def _contains(sorted_keys: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which keys stand in an ascending array."""
+    """Which keys are in an ascending array."""
     if not len(sorted_keys):
         return np.zeros(keys.shape, np.bool_)
     place = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
@@ -259,7 +267,9 @@ def _hits(labels: npt.ArrayLike, y: Any, k: int | None) -> tuple[npt.NDArray[np.
     ids = _label_array(labels, "labels")
     if len(ids) != pattern.shape[0] or not len(ids):
         raise ArgumentError(
-            "labels", f"{len(ids)} rows", f"{pattern.shape[0]} rows, as many as y, and at least one"
+            "labels",
+            f"{len(ids)} rows",
+            f"an array of {pattern.shape[0]} rows, as many as y, and at least one",
         )
     columns = ids.shape[1] if k is None else k
     if (
@@ -267,15 +277,17 @@ def _hits(labels: npt.ArrayLike, y: Any, k: int | None) -> tuple[npt.NDArray[np.
         or not isinstance(columns, (int, np.integer))
         or not 1 <= columns <= ids.shape[1]
     ):
-        raise ArgumentError("k", repr(k), f"an integer from 1 to {ids.shape[1]}, the columns of labels")
+        raise ArgumentError(
+            "k", repr(k), f"an integer from 1 to {ids.shape[1]}, the number of columns of labels"
+        )
     ids = ids[:, :columns]
     if ids.max() >= pattern.shape[1]:
         raise ArgumentError(
-            "labels", f"label {ids.max()}", f"labels below {pattern.shape[1]}, the columns of y"
+            "labels", f"label {ids.max()}", f"below {pattern.shape[1]}, the number of columns of y"
         )
     ordered = np.sort(ids, axis=1)
     if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
-        raise ArgumentError("labels", "a label twice in a row", "different labels in each row")
+        raise ArgumentError("labels", "a label twice in a row", "different in each row")
     own = np.repeat(np.arange(len(ids)), np.diff(pattern.indptr)) * pattern.shape[1] + pattern.indices
     keys = np.arange(len(ids))[:, None] * pattern.shape[1] + ids
     return _contains(own, keys) & (ids >= 0), pattern
@@ -285,13 +297,13 @@ def _label_array(labels: Any, argument: str) -> npt.NDArray[np.int64]:
     ids = np.asarray(labels)
     if ids.ndim != 2 or ids.dtype.kind not in "iu" or not ids.shape[1]:
         raise ArgumentError(
-            argument, f"{ids.dtype} of shape {ids.shape}", "integers of shape (n_rows, k), k >= 1"
+            argument, f"{ids.dtype} of shape {ids.shape}", "an integer array of shape (n_rows, k), k >= 1"
         )
     return ids.astype(np.int64)
 
 
 def _pattern(y: Any) -> sp.csr_array:
-    """The true labels in canonical form, explicit zeros taken out."""
+    """The true labels in canonical form, without explicit zeros."""
     pattern = core.csr_rows(y, "y")
     if not pattern.data.all():
         pattern = pattern.copy()

@@ -128,8 +128,8 @@ class Registry(ABC, Generic[C]):
 
     Parameters
     ----------
-    plugins : Plugins
-        The plugins.
+    plugins : Plugins, or iterable of (str, object)
+        The plugins; or their names, and modules or objects with hooks.
     reserved : collection of str
         Names that no plugin may take.
 
@@ -146,7 +146,10 @@ class Registry(ABC, Generic[C]):
     kind: ClassVar[str]
     base: ClassVar[type[Any]]
 
-    def __init__(self, plugins: Plugins, reserved: Collection[str] = ()) -> None:
+    def __init__(
+        self, plugins: Plugins | Iterable[tuple[str, object]], reserved: Collection[str] = ()
+    ) -> None:
+        plugins = plugins if isinstance(plugins, Plugins) else Plugins(plugins)
         self._classes: dict[str, type[C]] = {}
         self._owners: dict[str, str] = {}
         for owner, found in plugins.results(self.hook, self.base.__name__):
@@ -161,8 +164,8 @@ class Registry(ABC, Generic[C]):
         taken = "lshsample itself" if name in reserved else self._owners.get(name)
         if taken is not None:
             raise PluginError(
-                f"plugin {owner}: claims the {self.kind} name {name!r}, which {taken} has; rename one of the "
-                "two, or uninstall its plugin"
+                f"plugin {owner}: claims the {self.kind} name {name!r}, which {taken} has; one of the two "
+                "must be renamed or uninstalled"
             )
         self._classes[name], self._owners[name] = cls, owner
 

@@ -1,8 +1,8 @@
-"""The pytest plugin: hash families side by side under pytest-benchmark, in a family author's own suite.
+"""The pytest plugin: comparisons of hash families under pytest-benchmark, in the tests of a family's author.
 
-It is found by pytest's entry point and does nothing by itself. A test that asks for the fixture
-``lshsample_contender`` is run for each family that ``--lshsample-families`` names, or the list
-``LSHSAMPLE_FAMILIES`` of its module, or else every installed one; ready-made tests are in
+pytest loads it through its entry point; by itself it does nothing. A test with the fixture
+``lshsample_contender`` is run once for each family: those of ``--lshsample-families``, or of the list
+``LSHSAMPLE_FAMILIES`` in its module, or else all installed ones. Ready-made benchmarks are in
 :mod:`lshsample.compare.benchmarks`.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-# Nothing of lshsample is imported before a test asks for it: every run of pytest imports this file.
+# lshsample is imported when a test needs it, since every run of pytest imports this file.
 if TYPE_CHECKING:
     from lshsample.compare.measure import ComparisonSettings, Contender
     from lshsample.compare.workloads import Workload
@@ -22,19 +22,23 @@ __all__ = ["lshsample_contender", "lshsample_settings", "lshsample_workload"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Know the mark of pytest-benchmark where that is not installed, so that its tests can be collected."""
+    """Register the mark of pytest-benchmark, so that its tests can be collected where it is not installed."""
     config.addinivalue_line("markers", "benchmark: options of pytest-benchmark")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of comparisons."""
     group = parser.getgroup("lshsample", "comparison of hash families (lshsample)")
-    group.addoption("--lshsample-families", metavar="NAMES", help="families to compare, with commas between")
-    group.addoption("--lshsample-data", metavar="FILE", help="a data file whose rows are items and queries")
-    group.addoption("--lshsample-model", metavar="DIR", help="a model whose last layer's units are the items")
-    group.addoption("--lshsample-items", metavar="N", type=int, default=20_000, help="at most so many items")
-    group.addoption("--lshsample-tables", metavar="L", type=int, default=50, help="tables")
-    group.addoption("--lshsample-threads", metavar="N", type=int, default=None, help="threads")
+    group.addoption("--lshsample-families", metavar="NAMES", help="families to compare, separated by commas")
+    group.addoption("--lshsample-data", metavar="FILE", help="data file whose rows are items and queries")
+    group.addoption(
+        "--lshsample-model", metavar="DIR", help="model whose units of the last layer are the items"
+    )
+    group.addoption(
+        "--lshsample-items", metavar="N", type=int, default=20_000, help="largest number of items"
+    )
+    group.addoption("--lshsample-tables", metavar="L", type=int, default=50, help="number of tables")
+    group.addoption("--lshsample-threads", metavar="N", type=int, default=None, help="number of threads")
 
 
 def _names(metafunc: pytest.Metafunc) -> list[str]:
@@ -52,14 +56,14 @@ def _names(metafunc: pytest.Metafunc) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One run for each family, of the tests that ask for a contender."""
+    """Parametrize tests that have the contender fixture, one run for each family."""
     if "lshsample_contender" in metafunc.fixturenames:
         metafunc.parametrize("lshsample_contender", _names(metafunc), indirect=True)
 
 
 @pytest.fixture
 def lshsample_contender(request: pytest.FixtureRequest) -> Contender:
-    """A family to be compared; ``.make(dim, bits, n_tables)`` makes it."""
+    """A family to compare; ``.make(dim, bits, n_tables)`` makes it."""
     from lshsample.compare.measure import Contender
     from lshsample.errors import LshsampleError
 
@@ -71,7 +75,7 @@ def lshsample_contender(request: pytest.FixtureRequest) -> Contender:
 
 @pytest.fixture(scope="session")
 def lshsample_settings(pytestconfig: pytest.Config) -> ComparisonSettings:
-    """How families are measured."""
+    """The settings of the measurements."""
     from lshsample.compare.measure import ComparisonSettings
 
     threads = pytestconfig.getoption("--lshsample-threads")
@@ -80,7 +84,7 @@ def lshsample_settings(pytestconfig: pytest.Config) -> ComparisonSettings:
 
 @pytest.fixture(scope="session")
 def lshsample_workload(pytestconfig: pytest.Config) -> Workload:
-    """Items, queries and truth: a trained layer, a data file's rows, or synthetic rows."""
+    """Items, queries and true nearest items: of a trained layer, of a data file, or synthetic."""
     from lshsample.compare.workloads import Workload
     from lshsample.data import load
     from lshsample.nn import Network
@@ -89,7 +93,7 @@ def lshsample_workload(pytestconfig: pytest.Config) -> Workload:
     count = pytestconfig.getoption("--lshsample-items")
     if data is None:
         if model is not None:
-            raise pytest.UsageError("--lshsample-model needs --lshsample-data, whose rows go through it")
+            raise pytest.UsageError("--lshsample-model needs --lshsample-data, whose rows are its inputs")
         return Workload.synthetic(count)
     x = load(data).x
     if model is None:

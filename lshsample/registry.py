@@ -44,8 +44,8 @@ class FamilyRegistry(Registry[HashFamily]):
 
     Parameters
     ----------
-    plugins : Plugins
-        The plugins.
+    plugins : Plugins, or iterable of (str, object)
+        The plugins; or their names, and modules or objects with hooks.
 
     Raises
     ------

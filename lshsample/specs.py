@@ -1,8 +1,8 @@
 """Frozen, validated specs and their round trip through plain data, JSON and TOML.
 
-A spec says how to make a thing again: a family, a sampler, a network, a trainer. It holds plain values only,
-so that it can be stored beside a model and read by people. Values are checked where a spec is made; below
-that nothing re-checks.
+A spec describes how to make an object: a family, a sampler, a network, a trainer. It holds plain values only,
+so that it can be stored with a model and read by people. Values are validated where a spec is made, and not
+again after that.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 def checked_integer(argument: str, value: Any, low: int, high: int | None = None, what: str = "") -> int:
-    """An integer (NumPy's too, but no bool) from ``low`` to ``high``, as a plain one."""
+    """An integer (of Python or NumPy, not a bool) from ``low`` to ``high``, as an int."""
     right_type = isinstance(value, Integral) and not isinstance(value, bool)
     if not right_type or value < low or (high is not None and value > high):
         wanted = f"an integer >= {low}" if high is None else f"an integer from {low} to {high}"
@@ -61,7 +61,7 @@ def integer(low: int, high: int | None = None) -> Validator:
 
 
 def number(low: float, high: float, *, open_low: bool = False, open_high: bool = False) -> Validator:
-    """A validator: a finite real number between ``low`` and ``high``, ends included unless said."""
+    """A validator: a finite real number between ``low`` and ``high``, inclusive unless open."""
 
     def validate(spec: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         right_type = isinstance(value, Real) and not isinstance(value, bool)
@@ -75,13 +75,13 @@ def number(low: float, high: float, *, open_low: bool = False, open_high: bool =
 
 
 def _set_plain(spec: Any, attribute: attrs.Attribute[Any], value: Any, plain: float) -> None:
-    """NumPy's numbers become Python's: a spec holds plain values. It is not frozen yet, being made."""
+    """Replace a number of NumPy by one of Python; the spec is being made and not frozen yet."""
     if type(value) is not type(plain):
         object.__setattr__(spec, attribute.name, plain)
 
 
 def at_least(low: float) -> Validator:
-    """A validator: a finite real number not below ``low``."""
+    """A validator: a finite real number of at least ``low``."""
     return number(low, float("inf"))
 
 
@@ -96,7 +96,7 @@ def one_of(*choices: Any) -> Validator:
 
 
 def text(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """A validator: text."""
+    """A validator: a str."""
     if not isinstance(value, str):
         raise ArgumentError(attribute.name, repr(value), "text")
 
@@ -105,7 +105,7 @@ _converter = cattrs.Converter(forbid_extra_keys=True)
 
 
 def write_as(cls: type[Any], write: Callable[[Any], Any]) -> None:
-    """Fields whose values are of class ``cls`` are written as the plain data that ``write`` makes of them."""
+    """Values of class ``cls`` are converted to plain data by ``write``."""
     _converter.register_unstructure_hook(cls, write)
 
 
@@ -113,24 +113,24 @@ _readers: dict[type[Any], Callable[[Mapping[str, Any]], Any]] = {}
 
 
 def read_as(cls: type[S], read: Callable[[Mapping[str, Any]], S]) -> None:
-    """Specs of class ``cls`` are read from plain data by ``read``: the other half of :func:`write_as`."""
+    """Specs of class ``cls`` are made from plain data by ``read``, the inverse of :func:`write_as`."""
     _readers[cls] = read
 
 
 def to_dict(spec: Any) -> dict[str, Any]:
-    """A spec as plain data; fields that are None are left out (TOML has no null)."""
+    """A spec as plain data, without fields that are None (TOML has no null)."""
     data = _converter.unstructure(spec)
     return {key: value for key, value in data.items() if value is not None}
 
 
 def from_dict(cls: type[S], data: Mapping[str, Any]) -> S:
-    """A spec of class ``cls`` from plain data; unknown and missing keys are refused by name."""
+    """A spec of class ``cls`` from plain data; unknown and missing keys are errors that name the key."""
     if cls in _readers:
         return cast(S, _readers[cls](data))
     known = {field.name: field for field in attrs.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in known:
-            raise ArgumentError(f"{cls.__name__}.{key}", data[key], f"only the keys {', '.join(known)}")
+            raise ArgumentError(f"{cls.__name__}.{key}", data[key], f"one of the keys {', '.join(known)}")
     for name, field in known.items():
         if name not in data and field.default is attrs.NOTHING:
             raise ArgumentError(f"{cls.__name__}.{name}", "nothing", "a value (it has no default)")
@@ -158,7 +158,7 @@ def from_toml(cls: type[S], text: str) -> S:
 
 
 def parsed_json(text: str) -> Any:
-    """What JSON text says; other text is refused."""
+    """The value of JSON text; other text is an error."""
     try:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
@@ -166,7 +166,7 @@ def parsed_json(text: str) -> Any:
 
 
 def parsed_toml(text: str) -> dict[str, Any]:
-    """What TOML text says; other text is refused."""
+    """The value of TOML text; other text is an error."""
     try:
         return tomllib.loads(text)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:

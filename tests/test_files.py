@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: what the errors name."""
+"""Files that are written atomically: what the errors name."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lshsample.files import atomic_file
 
 def test_the_systems_errors_name_the_file_that_was_asked_for(tmp_path: Path) -> None:
     target = tmp_path / "absent" / "r.json"
-    with pytest.raises(FileNotFoundError) as told, atomic_file(target):
+    with pytest.raises(FileNotFoundError) as caught, atomic_file(target):
         pass
-    assert str(told.value) == f"[Errno 2] No such file or directory: '{target}'"
+    assert str(caught.value) == f"[Errno 2] No such file or directory: '{target}'"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")

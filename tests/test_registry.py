@@ -9,12 +9,15 @@ import scipy.sparse as sp
 from lshsample_families import lshsample_hash_families as builtin_families
 
 from lshsample import registry
+from lshsample.compare import Contender
 from lshsample.errors import ArgumentError, PluginError
+from lshsample.nn import Input, Network, Sampled
 from lshsample.plugin import FamilySpec, HashFamily, WrapperFamily, hookimpl
 from lshsample.plugin_manager import Plugins, installed_plugins
 from lshsample.registry import FamilyRegistry, families, family_from_dict, make_family
-from lshsample.sampling import stages
+from lshsample.sampling import MaintainedSampler, stages
 from lshsample.sampling.text import stage_registry
+from lshsample.tuning import Goal, tune
 
 
 class Toy(HashFamily):
@@ -38,7 +41,7 @@ def plugin_returning(found):
 
 def test_families_of_several_plugins():
     plugins = [("one", plugin_returning({"toy": Toy})), ("two", plugin_returning({"other": Toy}))]
-    found = FamilyRegistry(Plugins(plugins))
+    found = FamilyRegistry(plugins)
     assert found.families() == {"other": Toy, "toy": Toy}
     assert found.owner("toy") == "one"
 
@@ -46,7 +49,7 @@ def test_families_of_several_plugins():
 def test_a_name_claimed_twice_names_both_plugins():
     plugins = [("one", plugin_returning({"toy": Toy})), ("two", plugin_returning({"toy": Toy}))]
     with pytest.raises(PluginError, match=r"plugin one|plugin two") as error:
-        FamilyRegistry(Plugins(plugins))
+        FamilyRegistry(plugins)
     assert "'toy'" in str(error.value)
     assert "one" in str(error.value)
     assert "two" in str(error.value)
@@ -58,7 +61,7 @@ class Abstract(HashFamily):
     similarity = "cosine"
 
 
-class Lawless(Toy):
+class Unnamed(Toy):
     """No similarity."""
 
     similarity = None
@@ -78,7 +81,7 @@ class BadSpec(Toy):
         ({"toy": object}, "wanted a subclass of HashFamily"),
         ({"toy": Toy(FamilySpec(dim=3))}, "wanted a subclass of HashFamily"),
         ({"toy": Abstract}, "Abstract lacks collision_probability, hash"),
-        ({"toy": Lawless}, "Lawless.similarity is missing"),
+        ({"toy": Unnamed}, "Unnamed.similarity is missing"),
         ({"toy": BadSpec}, "BadSpec.Spec is"),
         ({"Toy Family": Toy}, "wanted a name of lower-case letters"),
         ({3: Toy}, "wanted a name"),
@@ -99,13 +102,13 @@ def test_a_hook_of_the_wrong_signature():
 
     plugin = SimpleNamespace(lshsample_hash_families=hookimpl(lshsample_hash_families))
     with pytest.raises(PluginError, match=r"plugin crooked(.|\n)*config"):
-        FamilyRegistry(Plugins([("crooked", plugin)]))
+        FamilyRegistry([("crooked", plugin)])
 
 
 def test_an_unknown_hook():
     plugin = SimpleNamespace(lshsample_hash_famillies=hookimpl(lambda: {}))
     with pytest.raises(PluginError, match=r"plugin misspelt(.|\n)*famillies"):
-        FamilyRegistry(Plugins([("misspelt", plugin)]))
+        FamilyRegistry([("misspelt", plugin)])
 
 
 def test_a_hook_wrapper():
@@ -114,7 +117,7 @@ def test_a_hook_wrapper():
 
     plugin = SimpleNamespace(lshsample_hash_families=hookimpl(lshsample_hash_families, wrapper=True))
     with pytest.raises(PluginError, match=r"plugin wrapping.*hook wrapper"):
-        FamilyRegistry(Plugins([("wrapping", plugin)]))
+        FamilyRegistry([("wrapping", plugin)])
 
 
 def test_a_broken_installed_plugin_is_reported_and_can_be_repaired(monkeypatch):
@@ -175,6 +178,26 @@ def test_text_with_options_makes_a_family():
     )
 
 
+def test_the_same_text_names_a_family_everywhere():
+    text = "simhash:projection=gaussian"
+    rows = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
+    sampler = MaintainedSampler(8, 300, family=text, pipeline="Retrieve() | Uniform(9)")
+    sampler.refresh(rows, 0)
+    made = [
+        sampler.tables.family,
+        Contender.parse(text).make(8, bits=4, n_tables=5),
+        tune(rows, rows[:40], Goal(recall=0.5), family=text, threads=1).family,
+        make_family("multiprobe", dim=8, inner=text).inner,
+        make_family("multiprobe:inner=simhash:projection=gaussian", dim=8).inner,
+    ]
+    assert [family.spec.projection for family in made] == ["gaussian"] * len(made)
+    last = Sampled(300, family=text, sampler="Retrieve() | Uniform(9)")
+    assert Network([Input(8), last], seed=0).spec.layers[1].family == text
+    for sampler in ("Retrieve() | Uniform(9)", "Uniform(9)"):
+        with pytest.raises(ArgumentError, match="family: given 'simhahs'; wanted one of"):
+            Network([Input(8), Sampled(300, family="simhahs", sampler=sampler)], seed=0)
+
+
 def test_bad_text_of_a_family_is_refused():
     with pytest.raises(ArgumentError, match="dim: given 3 and 4; wanted given once"):
         make_family("simhash:dim=3", dim=4)
@@ -213,7 +236,7 @@ class Unwrapping(WrapperFamily):
 
 def test_a_wrapper_needs_a_family_inside():
     with pytest.raises(PluginError, match=r"plugin empty: .*Unwrapping\.Spec lacks the field inner"):
-        FamilyRegistry(Plugins([("empty", plugin_returning({"unwrapping": Unwrapping}))]))
+        FamilyRegistry([("empty", plugin_returning({"unwrapping": Unwrapping}))])
 
 
 def test_unknown_names_and_options():
@@ -237,7 +260,7 @@ class Exploding(Toy):
 
 
 def test_a_family_that_cannot_be_made_is_named():
-    found = FamilyRegistry(Plugins([("fuse", plugin_returning({"exploding": Exploding}))]))
+    found = FamilyRegistry([("fuse", plugin_returning({"exploding": Exploding}))])
     with pytest.raises(PluginError, match=r"plugin fuse: Exploding raised RuntimeError: no memory of it"):
         found.make("exploding", dim=3)
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Coverage-guided fuzzing of what reads files: text and packed tables through libFuzzer (clang), the file of tables
-# through atheris where that is installed. Cases that are found are kept under tests/fuzz/cases.
+# Coverage-guided fuzzing of the readers of files: text and packed tables with libFuzzer (clang), the file format of tables
+# with atheris if it is installed. Failing inputs are stored in tests/fuzz/cases.
 #
-#   tools/fuzz.sh [seconds for each]      60 by default
+#   tools/fuzz.sh [seconds per fuzzer]      60 by default
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}

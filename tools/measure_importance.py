@@ -1,4 +1,4 @@
-"""Sampled losses with and without their correction, on the demo's data: the table in docs/probabilities.md.
+"""Sampled losses with and without importance weights on the demo data: the table in docs/probabilities.md.
 
 ``python tools/measure_importance.py --seeds 3 --threads 2`` prints it, in about five minutes. Needs
 ``pip install 'lshsample[demo]'``.
@@ -15,7 +15,7 @@ from lshsample.data import Demo, load_demo
 
 __all__ = ["CASES", "measure"]
 
-#: Sampler, its budget, and the corrections it is trained with.
+#: Pipeline, budget, and corrections of the loss.
 CASES = [
     ("uniform", 500, ("off", "auto")),
     ("Retrieve() | Top(375) | Include() | Uniform(125)", 500, ("off", "auto")),
@@ -25,7 +25,7 @@ CASES = [
 
 
 def measure(data: Demo, sampler: str, budget: int, importance: str, seeds: int, threads: int) -> str:
-    """Mean P@1 and P@5 in percent over seeds, of five epochs each."""
+    """Mean P@1 and P@5 in percent over seeds, after five epochs each."""
     found = []
     for seed in range(seeds):
         config = TrainConfig(
@@ -39,7 +39,7 @@ def measure(data: Demo, sampler: str, budget: int, importance: str, seeds: int, 
 
 
 def main() -> None:
-    """Print the table, a line as soon as it is measured."""
+    """Print the table line by line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)

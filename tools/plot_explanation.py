@@ -1,7 +1,7 @@
 """The plot of an explanation in docs/samplers.md: ``python tools/plot_explanation.py docs/explain.svg``.
 
-Needs matplotlib (``pip install 'lshsample[plots]'``). The data are drawn from a seed, so that the plot is the
-same wherever it is made.
+Needs matplotlib (``pip install 'lshsample[plots]'``). The data are random with a fixed seed, so that the plot
+is the same on every machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["draw", "explained", "plot"]
 
 
 def explained() -> Any:
-    """20,000 clustered items in 20 tables, and a query near one of them."""
+    """The explanation of a query near one of 20,000 clustered items in 20 tables."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((400, 32))
     items = (centres[rng.integers(0, 400, 20_000)] + 0.6 * rng.standard_normal((20_000, 32))).astype(
@@ -30,23 +30,23 @@ def explained() -> Any:
     return pipeline.bind(tables=tables).explain(items[:1])
 
 
-def draw(told: Any, axes: Any) -> None:
-    """Ids that are left and went, and the ends of their probabilities, on two axes that share their y."""
-    at = range(len(told.stages))
-    axes[0].barh(at, [report.left for report in told.stages], label="left")
-    axes[0].barh(at, [-report.went for report in told.stages], label="went")
-    axes[0].set_yticks(at, [report.stage for report in told.stages])
+def draw(explanation: Any, axes: Any) -> None:
+    """Bars of the ids in the set and of those removed, beside the range of their probabilities."""
+    at = range(len(explanation.stages))
+    axes[0].barh(at, [report.left for report in explanation.stages], label="in the set")
+    axes[0].barh(at, [-report.went for report in explanation.stages], label="removed")
+    axes[0].set_yticks(at, [report.stage for report in explanation.stages])
     axes[0].set_xlabel("ids")
     axes[0].legend()
-    for place, report in enumerate(told.stages):
+    for place, report in enumerate(explanation.stages):
         axes[1].plot([report.lowest, report.highest], [place, place], "o-", color="tab:blue")
     axes[1].set_xscale("log")
-    axes[1].set_xlabel("probability, given the tables")
+    axes[1].set_xlabel("inclusion probability, conditional on the tables")
     axes[0].invert_yaxis()  # the first stage on top
 
 
 def plot(path: Path) -> None:
-    """Write the plot; its format is that of the file's name."""
+    """Write the plot, in the format of the file extension."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

@@ -10,8 +10,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-tests=(tests/native tests/unit/test_tables.py tests/unit/test_tables_living.py tests/unit/test_tables_file.py)
-tests+=(tests/unit/test_sampling_pipeline.py tests/unit/test_sampling_search.py tests/unit/test_data_xc.py)
+tests=(tests/native tests/tables tests/sampling/test_pipeline.py tests/sampling/test_search.py tests/data/test_xc.py)
 tests+=(tests/families/test_probing_order.py)
 
 build() { # name, flags: an in-place build in a copy of the tree

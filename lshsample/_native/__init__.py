@@ -1,4 +1,4 @@
-"""The one door to the C core: checks of dtype, layout and bounds; status to exception; ownership.
+"""The only access to the C core: validation of dtype, layout and bounds; errors; ownership of memory.
 
-One module a concept, as in the C core. Nothing outside of this package sees a C pointer.
+One module for each concept, as in the C core. Nothing outside this package handles C pointers.
 """

@@ -1,4 +1,4 @@
-"""Sparse multi-label text: lines to CSR arrays, and a fault to an error that says what is wanted."""
+"""Parsing of sparse multi-label text into CSR arrays, and its errors with line, column and expected text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lshsample._native.core import check, ffi, lib, pointer
 from lshsample.errors import DataFormatError
 
-__all__ = ["MAX_ID", "Dialect", "Rows", "parse_rows"]
+__all__ = ["MAX_ID", "Dialect", "ParsedRows", "parse_rows"]
 
 #: One above the largest id that int32 indices can hold.
 MAX_ID = 2**31 - 1
@@ -21,7 +21,7 @@ MAX_ID = 2**31 - 1
 
 @attrs.frozen(kw_only=True)
 class Dialect:
-    """How a text numbers its features and labels; sizes of ``MAX_ID`` stand for "not known"."""
+    """The numbering of features and labels in a text; a size of ``MAX_ID`` means that it is not known."""
 
     n_features: int = MAX_ID
     n_labels: int = MAX_ID
@@ -30,8 +30,8 @@ class Dialect:
 
 
 @attrs.frozen(eq=False)
-class Rows:
-    """Parsed lines: two CSR patterns, ids ascending and unique in a row, and the largest ids (-1: none)."""
+class ParsedRows:
+    """Parsed lines: two CSR patterns with ascending, unique ids in each row; the largest ids, -1 for none."""
 
     x_indptr: npt.NDArray[np.int64]
     x_indices: npt.NDArray[np.int32]
@@ -49,19 +49,19 @@ class Rows:
 
 def parse_rows(
     text: bytes | bytearray, dialect: Dialect, threads: int, *, path: str | PathLike[str], first_line: int
-) -> Rows:
+) -> ParsedRows:
     """Parse lines of ``label,... feature:value ...`` in parallel.
 
     Parameters
     ----------
     text : bytes or bytearray
-        Whole lines; the last one may lack its end.
+        Complete lines; the last one may lack its line end.
     dialect : Dialect
-        The ids' bases and ranges.
+        The smallest ids and the numbers of features and labels.
     threads : int
         Threads to use; the result does not depend on it.
     path, first_line
-        Where the text comes from, for errors.
+        The file and the number of the first line, for errors.
 
     Raises
     ------
@@ -70,11 +70,11 @@ def parse_rows(
 
     Notes
     -----
-    Cost: two passes over the bytes, about 10 bytes of arrays for a feature. Nothing is sized by the number
-    of features or labels that exist.
+    Cost: two passes over the bytes, and about 10 bytes of arrays for each feature value. Memory does not
+    depend on the number of features or labels.
     """
     job, counts, keep = _counted(text, dialect, threads)
-    rows = _room(counts)
+    rows = _allocated(counts)
     for name, array in rows.items():
         setattr(job, name, ffi.cast(ffi.typeof(getattr(job, name)), array.ctypes.data))
     status = lib.lsh_text_parse(job, threads)
@@ -82,15 +82,15 @@ def parse_rows(
         raise _error(bytes(text), job, dialect, path, first_line)
     check(status, "parsing text")
     del keep
-    # The rows' labels are fewer than their room; a copy lets the rest go.
+    # There may be fewer labels than allocated; the copy frees the rest.
     rows["y_indices"] = rows["y_indices"][: job.labels].copy()
-    return Rows(**rows, max_feature=job.max_feature, max_label=job.max_label)
+    return ParsedRows(**rows, max_feature=job.max_feature, max_label=job.max_label)
 
 
 def _counted(
     text: bytes | bytearray, dialect: Dialect, threads: int
 ) -> tuple[Any, npt.NDArray[np.int64], Any]:
-    """A job for a text that is cut and counted; its counts; and what must outlive the job."""
+    """A job for a text that is split and counted; its counts; and the objects that must outlive the job."""
     buffer = ffi.from_buffer("char[]", text)
     n_chunks = lib.lsh_text_chunks(len(text))
     bounds = np.empty(n_chunks + 1, np.int64)
@@ -105,8 +105,8 @@ def _counted(
     return job, counts, (buffer, bounds)
 
 
-def _room(counts: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
-    """Arrays for as many rows, features and labels as the counts allow."""
+def _allocated(counts: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+    """Arrays for as many rows, features and labels as were counted."""
     n_rows, n_colons, n_commas = (int(n) for n in counts.sum(axis=0))
     return {
         "x_indptr": np.empty(n_rows + 1, np.int64),
@@ -120,7 +120,7 @@ def _room(counts: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
 def _error(
     text: bytes, job: Any, dialect: Dialect, path: str | PathLike[str], first_line: int
 ) -> DataFormatError:
-    """The error that stands for a fault: its place in the file, and the token in words."""
+    """The error for a fault: its place in the file, and a description of the token."""
     at = int(job.fault_offset)
     line_begin = text.rfind(b"\n", 0, at) + 1
     line_end = text.find(b"\n", at)
@@ -136,7 +136,7 @@ def _error(
 
 
 def _second_place(line: bytes, feature: int, dialect: Dialect) -> int:
-    """Where in a line a feature stands for the second time."""
+    """The offset in a line of the second occurrence of a feature."""
     wanted = str(feature + dialect.feature_base).encode()
     tokens = (m for m in re.finditer(rb"[^ \t]+", line) if b":" in m.group())
     places = [m.start() for m in tokens if (m.group().split(b":")[0].lstrip(b"0") or b"0") == wanted]
@@ -144,32 +144,32 @@ def _second_place(line: bytes, feature: int, dialect: Dialect) -> int:
 
 
 def _describe(fault: int, token: bytes, dialect: Dialect) -> str:
-    """What is wrong with a token and what is wanted."""
+    """What is wrong with a token, and what is expected."""
     shown = ascii(token[:40].decode("utf-8", "backslashreplace")) + ("..." if len(token) > 40 else "")
     is_binary = any(byte < 0x20 or byte > 0x7E for byte in token)
     note = " (binary data, or not UTF-8 text of this format)" if is_binary else ""
     name, value = (part.decode("latin-1") for part in (*token.split(b":", 1), b"")[:2])
     if fault == lib.LSH_TEXT_LABEL:
-        return f"label {shown}: wanted a non-negative integer, labels separated by ',' alone{note}"
+        return f"label {shown}: expected a non-negative integer, labels separated by ',' alone{note}"
     if fault == lib.LSH_TEXT_LABEL_RANGE:
-        return f"label {shown} is out of range: wanted {_span('label', dialect.label_base, dialect.n_labels)}"
-    if fault == lib.LSH_TEXT_FEATURE_RANGE:
-        wanted = _span("feature", dialect.feature_base, dialect.n_features)
-        return f"feature id {name} is out of range: wanted {wanted}"
-    if fault == lib.LSH_TEXT_DUPLICATE:
-        return f"feature {name} stands twice in this row: wanted each feature once"
-    if fault == lib.LSH_TEXT_NOT_FINITE or re.fullmatch(r"[+-]?(nan|inf(inity)?)", value, re.IGNORECASE):
         return (
-            f"feature {shown}: the value is not a finite float32 number: wanted one of magnitude below 3.4e38"
+            f"label {shown} is out of range: expected {_span('label', dialect.label_base, dialect.n_labels)}"
         )
+    if fault == lib.LSH_TEXT_FEATURE_RANGE:
+        expected = _span("feature", dialect.feature_base, dialect.n_features)
+        return f"feature id {name} is out of range: expected {expected}"
+    if fault == lib.LSH_TEXT_DUPLICATE:
+        return f"feature {name} occurs twice in this row: expected each feature once"
+    if fault == lib.LSH_TEXT_NOT_FINITE or re.fullmatch(r"[+-]?(nan|inf(inity)?)", value, re.IGNORECASE):
+        return f"feature {shown}: the value is not a finite float32: expected a magnitude below 3.4e38"
     if fault == lib.LSH_TEXT_VALUE:
         return f"feature {shown}: the value is not a decimal number (of at most 1000 characters){note}"
     if b":" not in token:
-        return f"{shown}: a colon is missing: wanted feature:value{note}"
-    return f"{shown}: the feature id is not a non-negative integer: wanted feature:value{note}"
+        return f"{shown}: a colon is missing: expected feature:value{note}"
+    return f"{shown}: the feature id is not a non-negative integer: expected feature:value{note}"
 
 
 def _span(what: str, base: int, size: int) -> str:
-    """A range of ids in words, with the option that moves it."""
+    """The range of ids, with the option that changes its start."""
     hint = f"; {what}_base=0 reads ids from 0" if base else ""
     return f"an id from {base} to {base + size - 1}{hint}" if size else "none (their number is 0)"

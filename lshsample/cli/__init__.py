@@ -12,9 +12,9 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run a command; what a user can mend ends in one line on standard error and exit status 2."""
+    """Run a command; errors that a user can correct are one line on standard error, with exit status 2."""
     try:
-        # In here, since an installation without its C core is such a thing too.
+        # Imported here, since an installation without its C core is such an error too.
         from lshsample.cli.commands import app
 
         app()

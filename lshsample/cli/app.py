@@ -1,4 +1,4 @@
-"""What the commands share: the application, the consoles, results as JSON, models and data by path."""
+"""Shared by the commands: the application, the consoles, results as JSON, reading of models and data."""
 
 from __future__ import annotations
 
@@ -37,30 +37,32 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-#: Progress and remarks go to standard error, results to standard output.
+#: Progress and remarks are written to standard error, results to standard output.
 console = Console(stderr=True)
 output = Console()
 
-#: The file in a run's folder that holds what ``train --json`` writes.
+#: The file in the folder of a run with the same content as ``train --json``.
 RESULT = "train.json"
 
 Threads = Annotated[
     int | None,
-    typer.Option(help="Threads; the result does not depend on it. [default: OMP_NUM_THREADS or all]"),
+    typer.Option(
+        help="Number of threads; the result does not depend on it. [default: OMP_NUM_THREADS or all]"
+    ),
 ]
 TrustRows = Annotated[
-    bool, typer.Option(help="Take the rows that a data file has, whatever number its header claims.")
+    bool, typer.Option(help="Read all rows of a data file, whatever number its header states.")
 ]
 
 
 def check_writable(option: typer.CallbackParam, path: Path | None) -> Path | None:
-    """Refuse a place that no file can be written to: before the work, not after it."""
+    """Refuse a path that cannot be written to, before the work and not after it."""
     if path is None:
         return None
-    # What is no plain file is written to as it is (/dev/stdout); a file is replaced, in its folder.
+    # Anything but a regular file (/dev/stdout) is written to directly; a file is replaced, in its folder.
     place = path if path.exists() and not path.is_file() else path.parent
     if path.is_dir() or not os.access(place, os.W_OK):
-        raise ArgumentError(f"--{option.name}", path, "a file in a folder that can be written to")
+        raise ArgumentError(f"--{option.name}", path, "a file in a writable folder")
     return path
 
 
@@ -70,14 +72,14 @@ JsonFile = Annotated[
 
 
 def environment(threads: int | None) -> dict[str, Any]:
-    """What a result was computed with."""
+    """The threads, instruction set and version of a result."""
     return {"threads": core.threads_or_default(threads), "isa": core.isa(), "version": lshsample.__version__}
 
 
 def load_data(
     path: Path, trust_rows: bool, threads: int | None, shape: tuple[int, int] | None = None
 ) -> Dataset:
-    """A data file of any known format; ``shape``, features and labels, for one that does not say it."""
+    """A data file of any known format; ``shape``, (features, labels), for one that does not state it."""
     form = detect_format(path)
     options: dict[str, Any] = {} if form == "npz" else {"threads": threads}
     if form == "libsvm" and shape is not None:
@@ -86,27 +88,27 @@ def load_data(
 
 
 def run_figures(path: Path) -> dict[str, Any]:
-    """What training took, by the result in a run's folder; None each where the folder has none."""
+    """The time and steps of training, from the result in the folder of a run; None if there is none."""
     file, names = path / RESULT, ("train_seconds", "steps", "step_ms_median", "active_mean", "epochs")
     try:
-        told = json.loads(file.read_bytes()) if file.exists() else {}
-        return {name: told.get(name) for name in names}
+        result = json.loads(file.read_bytes()) if file.exists() else {}
+        return {name: result.get(name) for name in names}
     except (ValueError, AttributeError) as error:
         raise CheckpointError(f"{file}: not the result of a training run ({error})") from error
 
 
 def check_shape(network: Network, data: Dataset, argument: str) -> None:
-    """Refuse data of another shape than a network's, in words that name both."""
+    """Refuse data of another shape than that of a network."""
     if (data.n_features, data.n_labels) != (network.n_features, network.n_labels):
         raise ArgumentError(
             argument,
             f"{data.n_features} features and {data.n_labels} labels",
-            f"the model's {network.n_features} features and {network.n_labels} labels",
+            f"a file of {network.n_features} features and {network.n_labels} labels, as the model",
         )
 
 
 def write_json(path: Path | None, result: dict[str, Any]) -> None:
-    """Write a result where it was asked for; the file appears whole or not at all."""
+    """Write a result as JSON, atomically; nothing without a path."""
     if path is not None:
         with atomic_file(path) as file:
             file.write((json.dumps(result, indent=2, sort_keys=True) + "\n").encode())

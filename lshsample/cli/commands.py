@@ -1,4 +1,4 @@
-"""Every command of the command line, put together."""
+"""All commands of the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compare command: hash families side by side on a data file's rows, or on a trained layer."""
+"""The compare command: hash families measured on the rows of a data file, or on a trained layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.measure import Measurement
 
 from lshsample.cli.app import JsonFile, Threads, TrustRows, console, environment, output, write_json
-from lshsample.cli.workload import LayerModel, MostItems, told_workload
+from lshsample.cli.workload import LayerModel, MostItems, load_workload
 from lshsample.compare.measure import ComparisonSettings, Contender, all_contenders
 from lshsample.compare.measure import compare as run
 from lshsample.compare.report import comparison_table, plain, retrieval_table, write_plots
@@ -25,8 +25,8 @@ def compare(
         Path | None,
         typer.Argument(
             metavar="[FILE]",
-            help="Data: XC text or libsvm (plain or gzip), or npz; its rows are "
-            "items and queries. With --model, its rows go through the network.",
+            help="Data: XC text or libsvm (plain or gzip), or npz; its rows are items and queries. With "
+            "--model, its rows are inputs of the network.",
         ),
     ] = None,
     model: LayerModel = None,
@@ -35,15 +35,15 @@ def compare(
         typer.Option(help="A family, or family:option=value,option=value; repeat it. [default: all]"),
     ] = None,
     budgets: Annotated[
-        str, typer.Option(help="Candidates at which recall is compared.")
+        str, typer.Option(help="Numbers of candidates at which recall is compared.")
     ] = "100,300,1000,3000",
     bits: Annotated[
-        str, typer.Option(help="Lengths of codes that each family is tried with.")
+        str, typer.Option(help="Code lengths in bits that each family is tried with.")
     ] = "4,6,8,10,12",
-    n_tables: Annotated[int, typer.Option(min=1, help="Tables, L.")] = 50,
+    n_tables: Annotated[int, typer.Option(min=1, help="Number of tables, L.")] = 50,
     items: MostItems = None,
-    queries: Annotated[int, typer.Option(min=1, help="Queries.")] = 200,
-    seed: Annotated[int, typer.Option(help="Names every random choice.")] = 0,
+    queries: Annotated[int, typer.Option(min=1, help="Number of queries.")] = 200,
+    seed: Annotated[int, typer.Option(help="Determines every random choice.")] = 0,
     threads: Threads = None,
     json: JsonFile = None,
     plots: Annotated[Path | None, typer.Option(help="Write plots into this folder.")] = None,
@@ -58,11 +58,11 @@ def compare(
         threads=threads,
         seed=seed,
     )
-    workload = told_workload(file, model, items, queries, seed, trust_rows, threads)
+    workload = load_workload(file, model, items, queries, seed, trust_rows, threads)
     with console.status("") as status:
         figures, refused = run(contenders, workload, settings, status.update)
     for table in (comparison_table(figures), retrieval_table(figures)):
-        # As wide as it is: a narrow terminal breaks lines, but no figure is cut off.
+        # Printed in full width: a narrow terminal wraps lines, but no figure is cut off.
         wide = Measurement.get(output, output.options.update(max_width=10_000), table).maximum
         Console(width=max(output.width, wide)).print(table)
     for label, reason in refused.items():
@@ -81,5 +81,5 @@ def _integers(text: str, option: str) -> tuple[int, ...]:
     except ValueError:
         values = ()
     if not values or values[0] < 1:
-        raise ArgumentError(option, repr(text), "positive integers such as 100,1000")
+        raise ArgumentError(option, repr(text), "a list of positive integers such as 100,1000")
     return values

@@ -1,4 +1,4 @@
-"""The demo: train on real data that comes with a package, and stand beside two baselines."""
+"""The demo: a network trained on real data from a package, compared with two baselines."""
 
 from __future__ import annotations
 
@@ -22,39 +22,41 @@ Result = dict[str, Any]
 N_EXAMPLES = 3
 
 
-#: Narrower than what is chosen for so many rows: as accurate here, in a fifth of the time.
+#: Narrower than the default for this number of rows: as accurate here, in a fifth of the time.
 _QUICK = TrainConfig(hidden=(256,), dropout=0.2, epochs=4, lr=0.0085)
 
 
 def demo(
     threads: Threads = None,
-    seed: Annotated[int, typer.Option(help="Names every random choice.")] = 0,
+    seed: Annotated[int, typer.Option(help="Determines every random choice.")] = 0,
     json: JsonFile = None,
 ) -> None:
-    """Train and evaluate on ICD-10-CM diagnosis texts, with no download, in about a minute."""
-    console.print("[bold]1.[/] Diagnosis texts of ICD-10-CM, and the headings that each falls under.")
+    """Train and evaluate on ICD-10-CM diagnosis texts, without a download, in about a minute."""
+    console.print(
+        "[bold]1.[/] Diagnosis texts of ICD-10-CM, with the headings of the classification as labels."
+    )
     data = load_demo()
     console.print(
         f"   train: {data.train}\n   test:  {data.test}", highlight=False, markup=False, soft_wrap=True
     )
     config = attrs.evolve(_QUICK, seed=seed).resolve(data.train)
     console.print(
-        "[bold]2.[/] A network whose output layer computes only what its hash tables and a uniform draw pick:"
+        "[bold]2.[/] A network that computes only the output units sampled by hash tables and a uniform draw:"
     )
     sampled = build_network(config, data.train.n_features, data.train.n_labels)
     results = {"LSH-sampled network": _network(data, config, sampled, threads)}
     _show_examples(data, sampled, threads)
-    console.print("[bold]3.[/] The same network, same recipe, every label computed in every step:")
+    console.print("[bold]3.[/] The same network with the same settings, computing every label in every step:")
     dense = Network([*sampled.spec.layers[:-1], Dense(data.train.n_labels, config.loss)], seed=seed)
     results["dense network"] = _network(data, config, dense, threads)
-    console.print("[bold]4.[/] No training at all: the labels of the 20 texts of largest cosine.")
+    console.print("[bold]4.[/] Without training: the labels of the 20 nearest texts by cosine.")
     results["cosine 20-NN"] = _neighbours(data)
     output.print(_table(results))
     write_json(json, {"results": results, "config": attrs.asdict(config), **environment(threads)})
 
 
 def _network(data: Demo, config: TrainConfig, network: Network, threads: int | None) -> Result:
-    """Train and measure one network."""
+    """Train and evaluate one network."""
     console.print(f"   {network.spec.layers[-1]}", highlight=False, markup=False, soft_wrap=True)
     trainer = build_trainer(config, network, threads=threads, callbacks=[ProgressBar(console)])
     history = trainer.fit(data.train.x, data.train.y)
@@ -64,7 +66,7 @@ def _network(data: Demo, config: TrainConfig, network: Network, threads: int | N
 
 
 def _show_examples(data: Demo, network: Network, threads: int | None) -> None:
-    """What the network says of a few test texts."""
+    """The predictions for a few test texts."""
     rows = list(range(0, data.test.n_rows, data.test.n_rows // N_EXAMPLES))[:N_EXAMPLES]
     labels, _ = network.predict(data.test.x[rows], top=3, threads=threads)
     for row, found in zip(rows, labels, strict=True):
@@ -74,7 +76,7 @@ def _show_examples(data: Demo, network: Network, threads: int | None) -> None:
 
 
 def _neighbours(data: Demo) -> Result:
-    """Measure the nearest-neighbour baseline."""
+    """Evaluate the nearest-neighbour baseline."""
     began = time.perf_counter()
     labels, _ = cosine_knn(data.train, data.test)
     seconds = time.perf_counter() - began
@@ -86,7 +88,7 @@ def _neighbours(data: Demo) -> Result:
 
 def _table(results: dict[str, Result]) -> Table:
     """The results side by side."""
-    table = Table("", "P@1", "P@3", "P@5", "seconds", "ms a step", "units a step")
+    table = Table("", "P@1", "P@3", "P@5", "seconds", "ms per step", "units per step")
     for name, result in results.items():
         figures = [f"{result[key]:.2f}" for key in ("p@1", "p@3", "p@5")] + [f"{result['train_seconds']:.1f}"]
         steps = [f"{result[key]:.1f}" if key in result else "" for key in ("step_ms_median", "active_mean")]

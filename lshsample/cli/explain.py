@@ -1,4 +1,4 @@
-"""The command that shows how a row's active set comes about."""
+"""The explain command: how the active set of a row is sampled."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ __all__ = ["explain"]
 def explain(
     model: ModelPath,
     file: DataPath,
-    row: Annotated[int, typer.Option(min=0, help="Which row of the file, from 0.")] = 0,
-    layer: Annotated[int, typer.Option(min=0, help="Which sampled layer, from 0.")] = 0,
+    row: Annotated[int, typer.Option(min=0, help="The row of the file, counted from 0.")] = 0,
+    layer: Annotated[int, typer.Option(min=0, help="The sampled layer, counted from 0.")] = 0,
     threads: Threads = None,
     trust_rows: TrustRows = False,
     json: JsonFile = None,
 ) -> None:
-    """Show, stage by stage, how a row's active units are picked: how many came, went, and why."""
+    """Show how the active units of a row are sampled: for each stage the ids added and removed, and why."""
     network = Network.load(model)
     data = load_data(file, trust_rows, threads, (network.n_features, network.n_labels))
     check_shape(network, data, "FILE")
     sampled = network.sampled_layers
     if layer >= len(sampled):
-        raise ArgumentError("--layer", layer, f"a layer below the {len(sampled)} that sample")
+        raise ArgumentError("--layer", layer, f"below {len(sampled)}, the number of sampled layers")
     if row >= data.n_rows:
-        raise ArgumentError("--row", row, f"a row below the {data.n_rows} of {file}")
+        raise ArgumentError("--row", row, f"below {data.n_rows}, the number of rows of {file}")
     chosen = sampled[layer]
     if chosen.active.wants_frequencies:
         chosen.active.observe(data.y)
@@ -52,7 +52,7 @@ def explain(
     sampler = chosen.active.bound()
     last = chosen is network.output and sampler.pipeline.takes_include
     named = sp.csr_array(data.y[[row]]) if last else None
-    told = sampler.explain(np.asarray(query), include=named)
+    explanation = sampler.explain(np.asarray(query), include=named)
     console.print(f"row {row}, layer {chosen.index}: {sampler.pipeline} over {sampler.n_items:,} units")
-    output.print(told.table())
-    write_json(json, {"row": row, "layer": chosen.index, **told.to_dict()})
+    output.print(explanation.table())
+    write_json(json, {"row": row, "layer": chosen.index, **explanation.to_dict()})

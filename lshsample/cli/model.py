@@ -32,7 +32,7 @@ __all__ = ["evaluate", "predict"]
 
 
 class Mode(StrEnum):
-    """How labels are scored."""
+    """Which labels are scored."""
 
     exact = "exact"
     sampled = "sampled"
@@ -44,7 +44,7 @@ ModelPath = Annotated[
 DataPath = Annotated[
     Path, typer.Argument(metavar="FILE", help="Data: XC text or libsvm (plain or gzip), or npz.")
 ]
-ModeOption = Annotated[Mode, typer.Option(help="Score every label, or those that the tables retrieve.")]
+ModeOption = Annotated[Mode, typer.Option(help="Score all labels, or those retrieved from the tables.")]
 
 
 def evaluate(
@@ -58,7 +58,7 @@ def evaluate(
     trust_rows: TrustRows = False,
     json: JsonFile = None,
 ) -> None:
-    """Measure a model's P@1, P@3 and P@5 on a data file."""
+    """Compute P@1, P@3 and P@5 of a model on a data file."""
     network = Network.load(model)
     data = load_data(file, trust_rows, threads, (network.n_features, network.n_labels))
     check_shape(network, data, "FILE")
@@ -84,7 +84,7 @@ def predict(
     model: ModelPath,
     file: DataPath,
     top: Annotated[
-        int | None, typer.Option(min=1, help="Labels a row. [default: 5, or all where there are fewer]")
+        int | None, typer.Option(min=1, help="Labels per row. [default: 5, or all if there are fewer]")
     ] = None,
     mode: ModeOption = Mode.exact,
     family: ServingFamily = None,
@@ -92,12 +92,12 @@ def predict(
     sampler: ServingPipeline = "Retrieve()",
     output: Annotated[
         Path | None,
-        typer.Option(help="Where to write; standard output by default.", callback=check_writable),
+        typer.Option(help="The file to write. [default: standard output]", callback=check_writable),
     ] = None,
     threads: Threads = None,
     trust_rows: TrustRows = False,
 ) -> None:
-    """Write the best labels of each row, a line a row: label:score label:score ..."""
+    """Write the best labels of each row as a line: label:score label:score ..."""
     network = Network.load(model)
     data = load_data(file, trust_rows, threads, (network.n_features, network.n_labels))
     check_shape(network, data, "FILE")

@@ -1,4 +1,4 @@
-"""The new-family command: a package to start from."""
+"""The new-family command: a starter package for a hash family."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["new_family"]
 
 
 class KindName(StrEnum):
-    """How the family's kernel is made."""
+    """How the kernel of the family is compiled."""
 
     python = "python"
     numba = "numba"
@@ -32,9 +32,11 @@ def new_family(
             "ctypes. cffi: a cffi module."
         ),
     ] = KindName.python,
-    dest: Annotated[Path, typer.Option(help="Where the package's folder NAME is made.")] = Path(),
+    dest: Annotated[
+        Path, typer.Option(help="The folder in which the package folder NAME is created.")
+    ] = Path(),
 ) -> None:
-    """Write a package with a new hash family: its law, tests, a benchmark, and packaging that builds."""
+    """Write a package with a new hash family: collision probability, tests, benchmark, and packaging."""
     folder = dest / name
     lines = [str(folder / path) for path in write_package(name, kind.value, folder)]
     lines += [

@@ -1,4 +1,4 @@
-"""What ``--mode sampled`` searches in: the trained layer's tables, or others that are built for it."""
+"""The tables of ``--mode sampled``: those of the trained layer, or others that are built for prediction."""
 
 from __future__ import annotations
 
@@ -20,26 +20,29 @@ ServingFamily = Annotated[
     str | None,
     typer.Option(
         metavar="FAMILY",
-        help="With --mode sampled: new tables of this family, or family:option=value,option=value. "
-        "[default: the trained layer's own]",
+        help="With --mode sampled: build new tables of this family, or family:option=value,option=value. "
+        "[default: the tables of the trained layer]",
     ),
 ]
-ServingTables = Annotated[int, typer.Option(min=1, max=65535, help="Tables of --family, L.")]
+ServingTables = Annotated[int, typer.Option(min=1, max=65535, help="Number of tables of --family, L.")]
 ServingPipeline = Annotated[
-    str, typer.Option("--sampler", metavar="PIPELINE", help="What of them is scored, with --family.")
+    str,
+    typer.Option(
+        "--sampler", metavar="PIPELINE", help="The pipeline that selects the scored labels, with --family."
+    ),
 ]
 
 
 def serving_sampler(
     network: Network, mode: str, family: str | None, n_tables: int, pipeline: str, threads: int | None
 ) -> Sampler | None:
-    """The pipeline over new tables of the last layer's units; None for the layer's own tables."""
+    """The pipeline over new tables of the units of the last layer; None for the tables of the layer."""
     if family is None:
         if pipeline != "Retrieve()":
-            raise ArgumentError("--sampler", repr(pipeline), "a --family whose tables it searches in")
+            raise ArgumentError("--sampler", repr(pipeline), "used with --family")
         return None
     if mode == "exact":
-        raise ArgumentError("--family", repr(family), "--mode sampled with it")
+        raise ArgumentError("--family", repr(family), "used with --mode sampled")
     last = network.output
     stages = parse_pipeline(pipeline)
     name, options = named_family(family, "--family")

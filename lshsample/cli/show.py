@@ -1,4 +1,4 @@
-"""Commands that tell what is there: families, stages, the installation."""
+"""Commands that list families and stages, and describe the installation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from rich.table import Column, Table
 
 import lshsample
 from lshsample._native import core
-from lshsample.cli.app import output
+from lshsample._native.sources import stale_extensions
+from lshsample.cli.app import console, output
 from lshsample.family import FamilySpec, HashFamily
 from lshsample.plugin import get_include
 from lshsample.registry import default_registry
@@ -27,14 +28,14 @@ def _first_line(thing: object) -> str:
 
 
 def _options(spec: type[FamilySpec]) -> str:
-    """A family's own options with their defaults."""
+    """The options of a family, with their defaults."""
     common = {field.name for field in attrs.fields(FamilySpec)}
     own = [field for field in attrs.fields(spec) if field.name not in common]
     return ", ".join(f"{field.name}{_default(field)}" for field in own)
 
 
 def _default(field: attrs.Attribute[Any]) -> str:
-    """``=value``; nothing for an option that must be given."""
+    """``=value``; empty for a required option."""
     default: Any = field.default
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
         default = default.factory()
@@ -44,10 +45,10 @@ def _default(field: attrs.Attribute[Any]) -> str:
 
 
 def families() -> None:
-    """List the hash families that are installed, built-in or from plugins."""
+    """List the installed hash families, built-in and from plugins."""
     registry = default_registry()
     columns = Column("name", no_wrap=True), Column("similarity", max_width=16, overflow="fold")
-    table = Table(*columns, "what it is, its own options, its plugin", show_lines=True)
+    table = Table(*columns, "description, options, plugin", show_lines=True)
     for name, cls in registry.families().items():
         assert issubclass(cls, HashFamily)
         about = (_first_line(cls), _options(cls.Spec), registry.owner(name))
@@ -56,8 +57,8 @@ def families() -> None:
 
 
 def stages() -> None:
-    """List the stages of sampler pipelines, and the pipelines that have a name."""
-    table = Table("stage", "what it does", "plugin")
+    """List the stages of sampler pipelines, and the named pipelines."""
+    table = Table("stage", "description", "plugin")
     for name, cls in all_stages().items():
         options = ", ".join(field.name for field in attrs.fields(cls) if field.name != "tables")
         owner = stage_registry().owner(name) or "built in"
@@ -70,7 +71,7 @@ def stages() -> None:
 
 
 def info() -> None:
-    """Tell the version, the machine, and the instruction sets that the C core can use."""
+    """Show the version, the machine, and the instruction sets that the C core can use."""
     table = Table(show_header=False)
     table.add_row("lshsample", lshsample.__version__)
     table.add_row("Python", platform.python_version())
@@ -79,3 +80,5 @@ def info() -> None:
     table.add_row("instruction set", f"{core.isa()} (of {', '.join(core.available_isas())})")
     table.add_row("C headers", get_include())
     output.print(table)
+    for message in stale_extensions():
+        console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)

@@ -37,10 +37,12 @@ def train(
         Path,
         typer.Argument(metavar="TRAIN", help="Training data: XC text or libsvm (plain or gzip), or npz."),
     ],
-    test: Annotated[Path | None, typer.Option(help="Data measured after each epoch and at the end.")] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Data to evaluate on after each epoch and at the end.")
+    ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML file with any of the options from --hidden to --seed; options win."),
+        typer.Option(help="TOML file with any of the options from --hidden to --seed; options override it."),
     ] = None,
     hidden: Annotated[
         str | None, typer.Option(help=f"Widths of the hidden layers: 128 or 256,128. {FROM_DATA}")
@@ -49,7 +51,7 @@ def train(
     sampler: Annotated[
         str | None,
         typer.Option(
-            help="A named pipeline (see `lshsample stages`), or one as written: "
+            help="A named pipeline (see `lshsample stages`), or a pipeline: "
             "'Retrieve() | Include() | Uniform(500)'. [default: lsh]"
         ),
     ] = None,
@@ -60,28 +62,27 @@ def train(
             "[default: simhash]"
         ),
     ] = None,
-    n_hashes: Annotated[int | None, typer.Option(help=f"Hashes in a code, K. {FROM_DATA}")] = None,
-    n_tables: Annotated[int | None, typer.Option(help=f"Tables, L. {FROM_DATA}")] = None,
+    n_hashes: Annotated[int | None, typer.Option(help=f"Hashes per code, K. {FROM_DATA}")] = None,
+    n_tables: Annotated[int | None, typer.Option(help=f"Number of tables, L. {FROM_DATA}")] = None,
     active_set: Annotated[
-        str | None, typer.Option(help="batch (one for a batch, fast) or sample (one each). [default: batch]")
+        str | None,
+        typer.Option(help="batch (one active set per batch, fast) or sample (one per row). [default: batch]"),
     ] = None,
     n_active: Annotated[int | None, typer.Option(help=f"Budget of a named pipeline. {FROM_DATA}")] = None,
-    batch_size: Annotated[int | None, typer.Option(help=f"Rows a step. {FROM_DATA}")] = None,
+    batch_size: Annotated[int | None, typer.Option(help=f"Rows per step. {FROM_DATA}")] = None,
     epochs: Annotated[int | None, typer.Option(help=f"Passes over the data. {FROM_DATA}")] = None,
     lr: Annotated[float | None, typer.Option(help=f"Learning rate. {FROM_DATA}")] = None,
     optimizer: Annotated[str | None, typer.Option(help=f"One of {OPTIMIZERS}. [default: adam]")] = None,
     dropout: Annotated[float | None, typer.Option(help=f"Dropout of the hidden layers. {FROM_DATA}")] = None,
-    seed: Annotated[int | None, typer.Option(help="Names every random choice. [default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Determines every random choice. [default: 0]")] = None,
     threads: Threads = None,
-    save: Annotated[Path | None, typer.Option(help="Folder for the model and for checkpoints.")] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Folder of an interrupted run, to be continued.")
-    ] = None,
-    max_seconds: Annotated[float | None, typer.Option(help="End training after so many seconds.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Folder for the model and checkpoints.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Folder of an interrupted run to continue.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Stop training after this many seconds.")] = None,
     json: JsonFile = None,
     trust_rows: TrustRows = False,
 ) -> None:
-    """Train a network on TRAIN; Ctrl-C leaves a checkpoint in --save that --resume continues."""
+    """Train a network on TRAIN; Ctrl-C writes a checkpoint to --save, which --resume continues."""
     changes = {
         name: value
         for name, value in locals().items()
@@ -108,9 +109,9 @@ def train(
     check_shape(trainer.network, data, "TRAIN")
     if held_out is not None:
         check_shape(trainer.network, held_out, "--test")
-    _tell(trainer, data)
+    _print_plan(trainer, data)
     if folder is not None:
-        claim(folder / "model", MODEL)  # what cannot be saved is refused before it is trained
+        claim(folder / "model", MODEL)  # a model that cannot be saved is refused before it is trained
     history = trainer.fit(data.x, data.y, validation=None if held_out is None else (held_out.x, held_out.y))
     if folder is not None:
         trainer.network.save(folder / "model")
@@ -122,22 +123,24 @@ def train(
 def _check_options(
     changes: dict[str, Any], config: Path | None, save: Path | None, resume: Path | None
 ) -> None:
-    """A continued run is what it was: options that would change it are refused."""
+    """Refuse options that would change a continued run."""
     if resume is None:
         return
     if changes or config is not None:
         given = ", ".join(f"--{name.replace('_', '-')}" for name in changes) or "--config"
         raise ArgumentError(
-            "--resume", f"together with {given}", "no option that changes the run: its checkpoint says all"
+            "--resume",
+            f"together with {given}",
+            "used without options that change the run, which are in its checkpoint",
         )
     if save is not None:
         raise ArgumentError(
-            "--resume", "together with --save", "one of the two: a continued run stays in its folder"
+            "--resume", "together with --save", "used without --save: a continued run stays in its folder"
         )
 
 
-def _tell(trainer: Trainer, data: Dataset) -> None:
-    """Say what is about to run."""
+def _print_plan(trainer: Trainer, data: Dataset) -> None:
+    """Print the data, the layers and the memory of the run."""
     console.print(f"data: {data}", highlight=False, markup=False, soft_wrap=True)
     for layer in trainer.network.spec.layers:
         console.print(f"  {layer}", highlight=False, markup=False, soft_wrap=True)
@@ -149,7 +152,7 @@ def _tell(trainer: Trainer, data: Dataset) -> None:
 
 
 def _measures(trainer: Trainer, history: History, held_out: Dataset | None) -> dict[str, float]:
-    """The model as it is at the end, which is in the middle of an epoch where a run was cut off."""
+    """The measures of the model at the end of the run, which may be in the middle of an epoch."""
     if held_out is None:
         return {}
     last = history.epochs[-1] if history.epochs else None

@@ -1,4 +1,4 @@
-"""What ``compare`` and ``tune`` measure on: a trained layer, a data file's rows, or synthetic rows."""
+"""The workload of ``compare`` and ``tune``: a trained layer, the rows of a data file, or synthetic rows."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from lshsample.compare.workloads import Workload
 from lshsample.errors import ArgumentError
 from lshsample.nn import Network
 
-__all__ = ["LayerModel", "MostItems", "told_workload"]
+__all__ = ["LayerModel", "MostItems", "load_workload"]
 
 LayerModel = Annotated[
-    Path | None, typer.Option(help="Folder of a trained model: items are the units of its last layer.")
+    Path | None, typer.Option(help="Folder of a trained model; the units of its last layer are the items.")
 ]
-MostItems = Annotated[int | None, typer.Option(min=100, help="At most so many items.")]
+MostItems = Annotated[int | None, typer.Option(min=100, help="Largest number of items.")]
 
 
-def told_workload(
+def load_workload(
     file: Path | None,
     model: Path | None,
     items: int | None,
@@ -29,7 +29,7 @@ def told_workload(
     trust_rows: bool,
     threads: int | None,
 ) -> Workload:
-    """What the arguments name, told in a line; without a file, synthetic rows."""
+    """The workload of the arguments, described in a line on standard error; synthetic without a file."""
     sizes: dict[str, Any] = {"n_queries": queries, "seed": seed}
     if file is not None:
         network = None if model is None else Network.load(model)
@@ -40,7 +40,7 @@ def told_workload(
         else:
             workload = Workload.of_layer(network, rows, **sizes)
     elif model is not None:
-        raise ArgumentError("FILE", "nothing", "a data file whose rows go through the model")
+        raise ArgumentError("FILE", "nothing", "a data file whose rows are inputs of the model")
     else:
         workload = Workload.synthetic(items or 20_000, **sizes)
     console.print(

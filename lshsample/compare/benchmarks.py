@@ -6,9 +6,9 @@
 
     LSHSAMPLE_FAMILIES = ["my-family", "simhash", "dwta"]
 
-``pytest --benchmark-only`` then shows hashing, building and querying of these families beside each other.
-What is no time is in each benchmark's ``extra_info`` (``--benchmark-json FILE``): memory, candidates, recall
-of the true top 10, and the error of estimated softmax normalisers.
+``pytest --benchmark-only`` then compares the times of hashing, building and querying for these families.
+Recall of the true top 10, memory, candidates and the error of estimated softmax normalisers are in
+``extra_info``, in the JSON (``--benchmark-json FILE``).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BITS = 8
 
 
 def _tables(contender: Contender, workload: Workload, settings: ComparisonSettings) -> HashTables:
-    """Tables, not built; skips where the family refuses the workload."""
+    """Tables that are not built yet; the benchmark is skipped if the family refuses the workload."""
     try:
         family: HashFamily = contender.make(workload.dim, BITS, settings.n_tables, settings.seed)
         hashing.hash_rows(family, workload.items[:2], threads=settings.threads)
@@ -50,7 +50,7 @@ def test_hash(
     lshsample_workload: Workload,
     lshsample_settings: ComparisonSettings,
 ) -> None:
-    """Codes of all items."""
+    """Time of hashing all items."""
     tables = _tables(lshsample_contender, lshsample_workload, lshsample_settings)
     call = functools.partial(
         hashing.hash_rows, tables.family, lshsample_workload.items, threads=lshsample_settings.threads
@@ -66,20 +66,20 @@ def test_build(
     lshsample_workload: Workload,
     lshsample_settings: ComparisonSettings,
 ) -> None:
-    """Hashing and sorting."""
+    """Time of building the tables, hashing included."""
     tables = _tables(lshsample_contender, lshsample_workload, lshsample_settings)
     benchmark.pedantic(tables.build, (lshsample_workload.items,), rounds=5, warmup_rounds=1)
     benchmark.extra_info["memory_bytes"] = tables.memory_bytes
 
 
-@pytest.mark.benchmark(group="query: the 5 % of items that collide most")
+@pytest.mark.benchmark(group="query: the 5 % of items with the most collisions")
 def test_query(
     benchmark: Any,
     lshsample_contender: Contender,
     lshsample_workload: Workload,
     lshsample_settings: ComparisonSettings,
 ) -> None:
-    """All queries, as one batch, with what they find."""
+    """Time of all queries as one batch, with their recall and the error of estimates."""
     workload, settings = lshsample_workload, lshsample_settings
     tables = _tables(lshsample_contender, workload, settings).build(workload.items)
     budget = max(workload.truth.shape[1], workload.n_items // 20)
@@ -87,10 +87,10 @@ def test_query(
     sample = functools.partial(sampler.sample, workload.queries, threads=settings.threads)
     active = benchmark.pedantic(sample, rounds=5, warmup_rounds=1)
     drawn = max(1, budget // 4)
-    lawful = Retrieve() | Top(max(1, budget - drawn)) | Uniform(drawn)
+    weighted = Retrieve() | Top(max(1, budget - drawn)) | Uniform(drawn)
     benchmark.extra_info.update(
         queries=workload.queries.shape[0],
         candidates=len(active.ids) / workload.queries.shape[0],
         recall=sampler_recall(active, workload.truth),
-        estimator_error=estimator_error(lawful, workload, settings, tables=tables),
+        estimator_error=estimator_error(weighted, workload, settings, tables=tables),
     )

@@ -1,7 +1,7 @@
-"""Hash families side by side on one workload: times, memory, recall at equal candidates, estimator error.
+"""Measurements of hash families on one workload: time, memory, recall at equal candidates, estimator error.
 
-Every contender gets the same number of tables, and codes of several lengths, so that none is judged by a
-length that suits another; the ends are exact search and a uniform draw.
+Every contender has the same number of tables, and is tried with codes of several lengths, since the best
+length differs between families. Exact search and a uniform draw are the upper and lower baselines.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
     "measure",
 ]
 
-#: Draws that the estimator's error is measured over.
+#: Draws over which the error of the estimates is measured.
 _STEPS = 20
 
 
@@ -49,15 +49,15 @@ class ComparisonSettings:
     budgets : tuple of int
         Numbers of candidates at which recall is compared.
     bits : tuple of int
-        Lengths of codes that each contender is tried with (K is as many hashes as fit).
+        Code lengths that each contender is tried with (K is the largest number of hashes that fits).
     n_tables : int
-        Tables, L.
+        Number of tables, L.
     threads : int or None
-        Threads.
+        Number of threads.
     seed : int
-        Of the functions and the draws.
+        Determines the hash functions and the draws.
     rounds : int
-        Repetitions of what is timed; the fastest counts.
+        Repetitions of each timing; the fastest is reported.
     """
 
     budgets: tuple[int, ...] = (100, 300, 1000, 3000)
@@ -70,16 +70,16 @@ class ComparisonSettings:
 
 @attrs.frozen
 class Contender:
-    """A family with options of its own.
+    """A family with its options.
 
     Attributes
     ----------
     label : str
-        What tables and plots call it.
+        Its label in tables and plots.
     family : str
-        A registered name.
+        The registered name of the family.
     options : tuple of (str, value)
-        Options of the family's spec.
+        Options of the family.
     """
 
     label: str
@@ -99,13 +99,13 @@ class Contender:
         return cls(text, name, tuple(options.items()))
 
     def make(self, dim: int, bits: int, n_tables: int, seed: int = 0) -> HashFamily:
-        """The family with codes of at most so many bits (at least one hash)."""
+        """The family with codes of at most ``bits`` bits (at least one hash)."""
         shape = {"dim": dim, "n_tables": n_tables, "seed": seed, **dict(self.options)}
         return family_of_bits(self.family, bits, **shape)
 
 
 def all_contenders() -> list[Contender]:
-    """Every installed family that needs no options."""
+    """Every installed family without required options."""
     common = {field.name for field in attrs.fields(FamilySpec)}
     return [
         Contender.parse(name)
@@ -116,18 +116,18 @@ def all_contenders() -> list[Contender]:
 
 @attrs.frozen(kw_only=True)
 class Point:
-    """What a contender finds within a budget of candidates.
+    """The recall of a contender within a budget of candidates.
 
     Attributes
     ----------
     budget : int
-        Candidates allowed: those that collided most.
+        Largest number of candidates: those with the most collisions.
     candidates : float
-        Candidates that there were, on average.
+        Mean number of candidates per query.
     recall : float
-        Share of the true nearest among them.
+        Recall of the true nearest items.
     query_seconds : float
-        Time of one query, hashing included.
+        Time per query, hashing included.
     """
 
     budget: int
@@ -138,28 +138,28 @@ class Point:
 
 @attrs.frozen(kw_only=True)
 class Figures:
-    """What was measured of a contender with codes of one length.
+    """The measurements of a contender with codes of one length, or of a baseline.
 
     Attributes
     ----------
     label : str
-        The contender.
+        The label of the contender.
     n_items : int
-        Items.
+        Number of items.
     spec : mapping
-        The family as plain data; empty for the ends.
+        The family as plain data; empty for the baselines.
     hash_seconds, build_seconds : float
-        Hashing all items; building the tables, hashing included.
+        Time of hashing all items; time of building the tables, hashing included.
     memory_bytes : int
         Bytes of the tables.
     code_bits : int
         Length of a code.
     retrieved, retrieved_recall : float
-        Ids that the tables give a query before the budget cuts them, on average: what ranking has to count;
-        and the share of the true nearest among them.
+        Mean number of ids per query before the budget is applied, which is the number that ranking has to
+        count; and the recall of the true nearest items among them.
     estimator_error : float
         Relative root mean square error of softmax normalisers estimated at the middle budget, a quarter of it
-        drawn uniformly, given the tables.
+        drawn uniformly, with probabilities conditional on the tables.
     points : tuple of Point
         One for each budget.
     """
@@ -183,7 +183,7 @@ class Figures:
 
 
 def best_time(call: Callable[[], Any], rounds: int) -> tuple[float, Any]:
-    """Seconds of the fastest of some calls, and the last result."""
+    """Seconds of the fastest of ``rounds`` calls, and the last result."""
     times, result = [], None
     for _ in range(rounds):
         begin = time.perf_counter()
@@ -193,7 +193,7 @@ def best_time(call: Callable[[], Any], rounds: int) -> tuple[float, Any]:
 
 
 def budgets_of(workload: Workload, settings: ComparisonSettings) -> tuple[int, ...]:
-    """The budgets that are below the number of items; at least one."""
+    """The budgets below the number of items; a tenth of the items if there are none."""
     fitting = tuple(b for b in settings.budgets if b < workload.n_items)
     return fitting or (max(2, workload.n_items // 10),)
 
@@ -201,10 +201,10 @@ def budgets_of(workload: Workload, settings: ComparisonSettings) -> tuple[int, .
 def estimator_error(
     pipeline: Pipeline, workload: Workload, settings: ComparisonSettings, **bound: Any
 ) -> float:
-    """Relative root mean square error of estimates of each query's softmax normaliser.
+    """Relative root mean square error of the estimated softmax normaliser of each query.
 
-    Z = sum over all items of exp(q . x) is estimated by the sum over the active set of exp(q . x) / pi, the
-    probabilities given the tables (Horvitz & Thompson 1952).
+    Z, the sum over all items of exp(q . x), is estimated by the sum over the active set of exp(q . x) / pi,
+    with inclusion probabilities conditional on the tables (Horvitz & Thompson 1952).
     """
     queries = workload.queries[:50]
     scores = queries @ workload.items.T
@@ -240,24 +240,24 @@ def _points(
 
 
 def measure(contender: Contender, workload: Workload, settings: ComparisonSettings, bits: int) -> Figures:
-    """Measure a contender with codes of at most so many bits.
+    """Measure a contender with codes of at most ``bits`` bits.
 
     Raises
     ------
     LshsampleError
-        The family refuses the workload (its width, its kind of rows).
+        The family refuses the workload (the number of columns, dense or sparse rows).
     """
     family = contender.make(workload.dim, bits, settings.n_tables, settings.seed)
     tables = HashTables(family, threads=settings.threads)
     build = functools.partial(tables.build, workload.items)
     build_seconds, _ = best_time(build, settings.rounds)
-    # Tables may have fitted the family to the items, so hashing is timed with theirs.
+    # Building may have fitted the family to the items, so hashing is timed with the family of the tables.
     hash_all = functools.partial(hashing.hash_rows, tables.family, workload.items, threads=settings.threads)
     hash_seconds, _ = best_time(hash_all, settings.rounds)
     found = tables.query(workload.queries, threads=settings.threads)
     budgets = budgets_of(workload, settings)
     middle = budgets[len(budgets) // 2]
-    lawful = Retrieve() | Top(max(1, middle - middle // 4)) | Uniform(max(1, middle // 4))
+    weighted = Retrieve() | Top(max(1, middle - middle // 4)) | Uniform(max(1, middle // 4))
     return Figures(
         label=contender.label,
         n_items=workload.n_items,
@@ -268,13 +268,13 @@ def measure(contender: Contender, workload: Workload, settings: ComparisonSettin
         code_bits=family.code_bits,
         retrieved=len(found.ids) / workload.queries.shape[0],
         retrieved_recall=sampler_recall(found, workload.truth),
-        estimator_error=estimator_error(lawful, workload, settings, tables=tables),
+        estimator_error=estimator_error(weighted, workload, settings, tables=tables),
         points=_points(workload, settings, ((b, Retrieve() | Top(b)) for b in budgets), tables=tables),
     )
 
 
-def ends(workload: Workload, settings: ComparisonSettings) -> list[Figures]:
-    """The two ends: exact search over all items, and as many candidates drawn uniformly."""
+def baselines(workload: Workload, settings: ComparisonSettings) -> list[Figures]:
+    """The upper and lower baselines: exact search over all items, and candidates drawn uniformly."""
     budgets = budgets_of(workload, settings)
     middle = budgets[len(budgets) // 2]
     nothing: dict[str, Any] = {"hash_seconds": 0.0, "build_seconds": 0.0, "memory_bytes": 0, "code_bits": 0}
@@ -306,25 +306,26 @@ def compare(
     contenders: Sequence[Contender],
     workload: Workload,
     settings: ComparisonSettings | None = None,
-    told: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[Figures], dict[str, str]]:
-    """Measure all contenders and both ends.
+    """Measure all contenders and both baselines.
 
     Parameters
     ----------
     contenders : sequence of Contender
         The families.
     workload : Workload
-        Items, queries, truth.
+        Items, queries and the true nearest items.
     settings : ComparisonSettings, optional
-        How.
-    told : callable
-        Called with a line before each measurement.
+        Budgets, code lengths, number of tables.
+    progress : callable
+        Called with a line of text before each measurement.
 
     Returns
     -------
     (list of Figures, dict)
-        Figures, one for each contender and length of codes; and who refused the workload, with the reason.
+        The measurements, one for each contender and code length, after those of the baselines; and the
+        contenders that refused the workload, with the reasons.
 
     Examples
     --------
@@ -335,12 +336,12 @@ def compare(
     [('exact', True), ('uniform', False), ('simhash', True)]
     """
     chosen = settings or ComparisonSettings()
-    told("exact and uniform")
-    figures, refused = ends(workload, chosen), dict[str, str]()
+    progress("exact and uniform")
+    figures, refused = baselines(workload, chosen), dict[str, str]()
     for contender in contenders:
         seen = set()
         for bits in chosen.bits:
-            told(f"{contender.label}, codes of {bits} bits")
+            progress(f"{contender.label}, codes of {bits} bits")
             try:
                 n_hashes = contender.make(workload.dim, bits, chosen.n_tables).n_hashes
                 if n_hashes not in seen:

@@ -18,7 +18,7 @@ _RECALL = "recall of the true top 10"
 
 
 def best_by_label(figures: Sequence[Figures], budget: int) -> dict[str, Figures]:
-    """For each contender the length of codes with the best recall within a budget; ties to the faster one."""
+    """For each contender the code length with the best recall within a budget; of equal ones the faster."""
     best: dict[str, Figures] = {}
     for one in figures:
         now = best.get(one.label)
@@ -33,18 +33,19 @@ def _rank(one: Figures, budget: int) -> tuple[float, float]:
 
 
 def comparison_table(figures: Sequence[Figures]) -> Table:
-    """A row for each contender: recall at each budget with its best K; the rest with the middle budget's.
+    """A row for each contender: the best recall at each budget, and the costs.
 
-    Rows are in the order of recall at the middle budget.
+    The K of each recall is in parentheses; costs are those of the K that is best at the middle budget. Rows
+    are ordered by recall at the middle budget.
     """
     budgets = [point.budget for point in figures[0].points]
     middle = figures[0].middle.budget
     best = {budget: best_by_label(figures, budget) for budget in budgets}
-    title = "recall of the true top 10 within so many candidates (with the best number of hashes K)"
+    title = "recall of the true top 10 by number of candidates (with the best number of hashes K)"
     table = Table(title=title)
     for heading in ("family", *(f"{budget:,}" for budget in budgets)):
         table.add_column(heading, no_wrap=True)
-    for heading in ("found", "us/query", "us/hash", "build s", "MB", "error"):
+    for heading in ("retrieved", "us/query", "us/hash", "build s", "MB", "error"):
         table.add_column(heading, justify="right", no_wrap=True)
     order = sorted(best[middle].values(), key=lambda one: -one.middle.recall)
     for one in order:
@@ -58,18 +59,18 @@ def comparison_table(figures: Sequence[Figures]) -> Table:
 
 
 def retrieval_table(figures: Sequence[Figures]) -> Table:
-    """What the tables find without ranking: recall, and how many ids it took, for each length of codes."""
+    """Recall and number of ids of the tables without ranking, for each code length."""
     lengths = sorted({one.code_bits for one in figures if one.spec})
-    table = Table(title="recall of all that the tables find (ids found), by bits of a code")
+    table = Table(title="recall of all retrieved ids (number of ids), by code length in bits")
     for heading in ("family", *map(str, lengths)):
         table.add_column(heading, no_wrap=True)
     for label in dict.fromkeys(one.label for one in figures if one.spec):
         mine = {one.code_bits: one for one in figures if one.label == label}
-        table.add_row(label, *(_found(mine[n]) if n in mine else "" for n in lengths))
+        table.add_row(label, *(_retrieved(mine[n]) if n in mine else "" for n in lengths))
     return table
 
 
-def _found(one: Figures) -> str:
+def _retrieved(one: Figures) -> str:
     count = f"{one.retrieved:.0f}" if one.retrieved < 1000 else f"{one.retrieved / 1000:.1f}k"
     return f"{one.retrieved_recall:.3f} ({count})"
 
@@ -116,7 +117,7 @@ def write_plots(figures: Sequence[Figures], folder: Path) -> list[Path]:
         figure = Figure(figsize=(11, 5), layout="constrained")
         FigureCanvasAgg(figure)
         plot(figure.subplots(), figures)
-        # Beside the axes: a family's label may be long, and inside it would cover curves.
+        # The legend is beside the axes, since long labels would cover the curves.
         figure.legend(fontsize="small", loc="outside right upper")
         figure.savefig(folder / name, dpi=120)
     return [folder / name for name in draw]
@@ -127,12 +128,12 @@ def _labels(figures: Sequence[Figures]) -> list[str]:
 
 
 def _style(number: int) -> dict[str, str]:
-    """A colour and a marker, no two alike among the first forty."""
+    """A colour and a marker, different for the first forty numbers."""
     return {"color": f"C{number % 10}", "marker": "osD^"[number // 10 % 4]}
 
 
 def _recall_against_time(axes: Any, figures: Sequence[Figures]) -> None:
-    """Every length of codes and budget; the line joins those that no faster one of the contender beats."""
+    """A dot for each code length and budget; the line is the Pareto front of the contender."""
     for number, label in enumerate(_labels(figures)):
         mine = [point for one in figures if one.label == label for point in one.points]
         points = [(point.query_seconds * 1e6, point.recall) for point in mine]
@@ -142,14 +143,12 @@ def _recall_against_time(axes: Any, figures: Sequence[Figures]) -> None:
                 front.append(point)
         axes.plot(*zip(*front, strict=True), label=label, markersize=4, **_style(number))
         axes.plot(*zip(*points, strict=True), ".", color=f"C{number % 10}", alpha=0.3)
-    axes.set(xscale="log", xlabel="microseconds a query", ylabel=_RECALL)
-    axes.set_title(
-        "dots: each length of codes and budget; lines: no faster one finds as much", fontsize="small"
-    )
+    axes.set(xscale="log", xlabel="microseconds per query", ylabel=_RECALL)
+    axes.set_title("dots: each code length and budget; lines: Pareto front", fontsize="small")
 
 
 def _recall_against_candidates(axes: Any, figures: Sequence[Figures]) -> None:
-    """At each budget the best length of codes; crosses are what tables find without ranking."""
+    """The best code length at each budget; crosses are all retrieved ids, without ranking."""
     budgets = [point.budget for point in figures[0].points]
     for number, label in enumerate(_labels(figures)):
         points = [point for one in figures if one.label == label for point in one.points]
@@ -157,15 +156,13 @@ def _recall_against_candidates(axes: Any, figures: Sequence[Figures]) -> None:
         axes.plot(budgets, best, label=label, markersize=4, **_style(number))
         for one in (one for one in figures if one.label == label and one.spec):
             axes.plot(max(one.retrieved, 1), one.retrieved_recall, "x", color=f"C{number % 10}", markersize=4)
-    axes.set(xscale="log", xlabel="candidates a query", ylabel=_RECALL)
-    axes.set_title(
-        "lines: the best length of codes; crosses: all that tables find, unranked", fontsize="small"
-    )
+    axes.set(xscale="log", xlabel="candidates per query", ylabel=_RECALL)
+    axes.set_title("lines: best code length; crosses: all retrieved ids, without ranking", fontsize="small")
 
 
 def _memory(axes: Any, figures: Sequence[Figures]) -> None:
-    """The tables' bytes against recall at the middle budget, for each length of codes."""
-    for number, label in enumerate(_labels(figures)):  # numbers as in the other plots, so that colours agree
+    """Memory of the tables against recall at the middle budget, for each code length."""
+    for number, label in enumerate(_labels(figures)):  # numbers, hence colours, of the other plots
         mine = sorted(
             (one for one in figures if one.label == label and one.spec), key=lambda one: one.code_bits
         )
@@ -175,4 +172,4 @@ def _memory(axes: Any, figures: Sequence[Figures]) -> None:
     middle = f"{figures[0].middle.budget:,}"
     axes.set(xlabel="MB of tables", ylabel=f"{_RECALL} within {middle} candidates")
     axes.set_xlim(0, 1.05 * axes.get_xlim()[1])
-    axes.set_title("each length of codes", fontsize="small")
+    axes.set_title("points: code lengths", fontsize="small")

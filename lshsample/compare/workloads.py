@@ -1,4 +1,4 @@
-"""What hash families are compared on: items, queries, and the true nearest items of each query."""
+"""Workloads of comparisons: items, queries, and the true nearest items of each query."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lshsample.sampling.stages.exact_top import exact_top
 
 __all__ = ["TOP", "Workload"]
 
-#: Nearest items that recall is measured by.
+#: Number of nearest items that recall is measured by.
 TOP = 10
 
 
 def _chosen(n: int, count: int | None, seed: int) -> npt.NDArray[np.int64]:
-    """At most ``count`` of n rows, drawn by a seed, in order."""
+    """At most ``count`` of n row numbers, drawn at random, ascending."""
     if count is None or count >= n:
         return np.arange(n)
     return np.sort(np.random.default_rng(seed).choice(n, count, replace=False))
@@ -28,16 +28,16 @@ def _chosen(n: int, count: int | None, seed: int) -> npt.NDArray[np.int64]:
 
 @attrs.frozen(eq=False)
 class Workload:
-    """Items to be found, and queries with the truth.
+    """Items, and queries with their true nearest items.
 
     Attributes
     ----------
     name : str
-        What it is.
+        A description.
     items : (n, dim) rows
         Dense float32 or CSR.
     queries : (m, dim) rows
-        Of the same kind.
+        Of the same kind as the items.
     truth : (m, 10) int64 array
         Ids of the items with the largest inner products with each query.
     """
@@ -49,10 +49,10 @@ class Workload:
 
     @classmethod
     def of(cls, name: str, items: Any, queries: Any) -> Self:
-        """A workload of rows, with the truth by brute force."""
+        """A workload of rows, with the true nearest items found by brute force."""
         if items.shape[0] <= TOP or queries.shape[0] < 1:
             given = f"{items.shape[0]} items and {queries.shape[0]} queries"
-            raise ArgumentError("workload", given, f"more than {TOP} items, and a query")
+            raise ArgumentError("workload", given, f"rows with more than {TOP} items and at least one query")
         return cls(name, items, queries, exact_top(queries, items, TOP))
 
     @property
@@ -62,12 +62,12 @@ class Workload:
 
     @property
     def dim(self) -> int:
-        """Columns of a row."""
+        """Number of columns."""
         return int(self.items.shape[1])
 
     @classmethod
     def synthetic(cls, n_items: int = 20_000, dim: int = 64, n_queries: int = 200, seed: int = 0) -> Self:
-        """Gaussian items around a few hundred centres, with log-normal norms, as output layers have them.
+        """Gaussian clusters with log-normal norms, which resemble the units of an output layer.
 
         Examples
         --------
@@ -86,7 +86,7 @@ class Workload:
     def of_rows(
         cls, name: str, x: Any, *, n_items: int | None = None, n_queries: int = 200, seed: int = 0
     ) -> Self:
-        """Rows of a data set: some are drawn as queries, at most half of them; the others are items."""
+        """Rows of a data set: queries are drawn from them (at most half); the others are items."""
         order = np.random.default_rng(seed).permutation(x.shape[0])
         asked, rest = np.split(order, [min(n_queries, x.shape[0] // 2)])
         return cls.of(name, x[np.sort(rest[:n_items])], x[np.sort(asked)])
@@ -95,7 +95,7 @@ class Workload:
     def of_layer(
         cls, network: Network, x: Any, *, n_items: int | None = None, n_queries: int = 200, seed: int = 0
     ) -> Self:
-        """Units of a network's last layer as items; what it sees of feature rows as queries."""
+        """The units of a network's last layer as items, and its inputs for feature rows as queries."""
         queries = network.hidden(x[_chosen(x.shape[0], n_queries, seed)])
         units = network.output.unit_vectors()
         items = np.ascontiguousarray(units[_chosen(len(units), n_items, seed)])

@@ -1,4 +1,4 @@
-"""Data: readers and writers of sparse multi-label samples, streams of batches, a demo set, and a baseline."""
+"""Readers and writers of sparse multi-label data, streams of batches, a demo data set, and a baseline."""
 
 from lshsample.data.baselines import cosine_knn
 from lshsample.data.dataset import Dataset

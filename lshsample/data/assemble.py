@@ -1,4 +1,4 @@
-"""Blocks of text to datasets: the part that the text formats share."""
+"""From blocks of text to datasets: what the text formats have in common."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lshsample._native.text import MAX_ID, Dialect, Rows, parse_rows
+from lshsample._native.text import MAX_ID, Dialect, ParsedRows, parse_rows
 from lshsample.data.dataset import Dataset, csr
 from lshsample.data.source import LineSource
 from lshsample.errors import ArgumentError
 
 __all__ = ["BLOCK_BYTES", "checked_size", "concatenate", "empty_rows", "parse_blocks", "to_dataset"]
 
-#: Text parsed at once: chunks for 16 threads. Blocks of 32 MiB were read at half the speed, since their
-#: arrays come from fresh pages each time.
+#: Bytes of text that are parsed at once, enough for 16 threads. Blocks of 32 MiB were read at half the speed,
+#: since their arrays are allocated in new pages each time.
 BLOCK_BYTES = 2**22
 
 
 def checked_size(value: int | None, argument: str) -> int:
-    """A number of features or labels that ids can hold; None means not known (``MAX_ID``)."""
+    """A number of features or labels for which ids fit int32; None, for not known, becomes ``MAX_ID``."""
     if value is None:
         return MAX_ID
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value <= MAX_ID:
@@ -29,21 +29,23 @@ def checked_size(value: int | None, argument: str) -> int:
     return int(value)
 
 
-def parse_blocks(source: LineSource, dialect: Dialect, block_bytes: int, threads: int) -> Iterator[Rows]:
-    """Parse what is left of a source, a block at a time."""
+def parse_blocks(
+    source: LineSource, dialect: Dialect, block_bytes: int, threads: int
+) -> Iterator[ParsedRows]:
+    """Parse the rest of a source, one block at a time."""
     for block in source.blocks(block_bytes):
         yield parse_rows(block.text, dialect, threads, path=source.path, first_line=block.first_line)
 
 
-def empty_rows(n_rows: int) -> Rows:
+def empty_rows(n_rows: int) -> ParsedRows:
     """Rows with neither features nor labels."""
     indptr = np.zeros(n_rows + 1, np.int64)
     no_ids = np.empty(0, np.int32)
-    return Rows(indptr, no_ids, np.empty(0, np.float32), indptr.copy(), no_ids.copy(), -1, -1)
+    return ParsedRows(indptr, no_ids, np.empty(0, np.float32), indptr.copy(), no_ids.copy(), -1, -1)
 
 
-def concatenate(parts: Iterable[Rows]) -> Rows:
-    """Rows of several blocks, one after another; a part is let go of before the next one is asked for."""
+def concatenate(parts: Iterable[ParsedRows]) -> ParsedRows:
+    """The rows of several blocks as one; each part is released before the next is taken."""
     joined: dict[str, npt.NDArray[Any]] = {
         "x_indptr": np.zeros(1, np.int64),
         "x_indices": np.empty(0, np.int32),
@@ -57,15 +59,15 @@ def concatenate(parts: Iterable[Rows]) -> Rows:
             more = getattr(part, name)
             more = more[1:] + array[-1] if name.endswith("indptr") else more
             n = len(array)
-            # Large arrays grow by moving their pages: nothing is held twice, which halves the peak.
+            # Growing in place (large arrays by remapping pages) halves the peak of memory.
             array.resize(n + len(more), refcheck=False)
             array[n:] = more
         max_feature, max_label = max(max_feature, part.max_feature), max(max_label, part.max_label)
-    return Rows(**joined, max_feature=max_feature, max_label=max_label)
+    return ParsedRows(**joined, max_feature=max_feature, max_label=max_label)
 
 
-def to_dataset(rows: Rows, n_features: int, n_labels: int) -> Dataset:
-    """A dataset over parsed rows, without copies; a size of ``MAX_ID`` becomes the largest id and one."""
+def to_dataset(rows: ParsedRows, n_features: int, n_labels: int) -> Dataset:
+    """A dataset over parsed rows, without copies; a size of ``MAX_ID`` becomes the largest id plus one."""
     n_features = rows.max_feature + 1 if n_features == MAX_ID else n_features
     n_labels = rows.max_label + 1 if n_labels == MAX_ID else n_labels
     return Dataset(

@@ -1,4 +1,4 @@
-"""Baselines that a trained network has to beat."""
+"""Baselines for trained networks."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from lshsample.errors import ArgumentError
 
 __all__ = ["cosine_knn"]
 
-#: Dense similarities held at once (rows of a block times training rows).
+#: Dense similarities that are held at once: rows of a block times training rows.
 _BLOCK_CELLS = 2**23
 
 
 def cosine_knn(
     train: Dataset, test: Dataset, k: int = 20, top: int = 5
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """Predict labels by the votes of the k training rows of largest cosine, each vote weighted by the cosine.
+    """Predict labels by a vote of the k nearest training rows by cosine, weighted by the cosine.
 
     Parameters
     ----------
     train, test : Dataset
-        Of the same features and labels.
+        Datasets with the same numbers of features and labels.
     k : int
-        Neighbours that vote.
+        Number of neighbours.
     top : int
-        Labels to predict.
+        Number of labels to predict.
 
     Returns
     -------
     labels : numpy.ndarray of int32, shape (test.n_rows, top)
-        Best first, ties by the smaller label; -1 where fewer labels have a positive vote.
+        Best first, ties by the smaller label; -1 if fewer labels have a positive vote.
     scores : numpy.ndarray of float32, shape (test.n_rows, top)
         The sums of cosines; 0 for a label of -1.
 
     Raises
     ------
     ArgumentError
-        If the two datasets differ in features or labels, or ``k`` or ``top`` is below 1.
+        The two datasets differ in their numbers of features or labels, or ``k`` or ``top`` is below 1.
 
     Notes
     -----
-    Exact, by blocks of sparse products: time is the multiply-adds of ``test.x @ train.x.T``, memory about
-    100 MiB. Rows without features are at cosine 0 from every row and get no vote.
+    Exact, by sparse products of blocks of rows: the time is that of ``test.x @ train.x.T``, the memory about
+    100 MiB. Rows without features have cosine 0 with every row, and no votes.
 
     Examples
     --------
@@ -59,7 +59,9 @@ def cosine_knn(
     """
     if (train.n_features, train.n_labels) != (test.n_features, test.n_labels):
         given = f"{test.n_features} features and {test.n_labels} labels"
-        raise ArgumentError("test", given, f"{train.n_features} and {train.n_labels}, as train")
+        raise ArgumentError(
+            "test", given, f"a dataset of {train.n_features} features and {train.n_labels} labels"
+        )
     for argument, value in (("k", k), ("top", top)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise ArgumentError(argument, repr(value), "an integer >= 1")
@@ -77,7 +79,7 @@ def cosine_knn(
 
 
 def _unit_rows(x: sp.csr_array) -> sp.csr_array:
-    """Rows of length 1; empty ones stay empty."""
+    """Rows scaled to length 1; empty rows remain empty."""
     length = np.sqrt(np.bincount(_row_of(x), weights=x.data.astype(np.float64) ** 2, minlength=x.shape[0]))
     unit = x.copy()
     unit.data = (x.data / np.where(length > 0, length, 1)[_row_of(x)]).astype(np.float32)
@@ -90,7 +92,7 @@ def _row_of(x: Any) -> npt.NDArray[np.int64]:
 
 
 def _neighbours(similarity: Any, k: int) -> sp.csr_array:
-    """Only the k largest positive similarities of each row."""
+    """The k largest similarities of each row, negative ones as 0."""
     dense = similarity.toarray()
     nearest = np.argpartition(-dense, k - 1, axis=1)[:, :k]
     cosine = np.maximum(np.take_along_axis(dense, nearest, axis=1), 0)

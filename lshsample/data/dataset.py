@@ -1,4 +1,4 @@
-"""The one shape that every reader gives and every writer takes: features and labels as two CSR arrays."""
+"""The dataset that every reader returns and every writer takes: features and labels as two CSR arrays."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Dataset:
     Raises
     ------
     ArgumentError
-        If the two do not have the same number of rows, or :meth:`of` finds values that it cannot take.
+        The two do not have the same number of rows, or :meth:`of` is given invalid values.
 
     Notes
     -----
-    Readers give canonical arrays (int64 ``indptr``, int32 ``indices`` ascending and unique in a row); for
-    arrays of your own use :meth:`of`, which checks and converts.
+    Readers return canonical arrays (int64 ``indptr``, int32 ``indices`` ascending and unique in a row). Use
+    :meth:`of` for other arrays; it validates and converts them.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class Dataset:
 
     def __attrs_post_init__(self) -> None:
         if self.x.shape[0] != self.y.shape[0]:
-            raise ArgumentError("y", f"{self.y.shape[0]} rows", f"{self.x.shape[0]} rows, as many as x")
+            raise ArgumentError("y", f"{self.y.shape[0]} rows", f"of {self.x.shape[0]} rows, as many as x")
 
     @classmethod
     def of(cls, x: Any, y: Any) -> Self:
@@ -59,12 +59,12 @@ class Dataset:
         Parameters
         ----------
         x, y : (n_rows, n_features) and (n_rows, n_labels) sparse arrays
-            Of real, finite numbers, in any format; canonical float32 CSR is taken without a copy.
+            Real, finite numbers, in any format; canonical float32 CSR is used without a copy.
 
         Raises
         ------
         ArgumentError
-            Another type, NaN or infinite values, different numbers of rows.
+            Another type, NaN or infinite values, or different numbers of rows.
         """
         labels = core.csr_rows(y, "y")
         if not labels.data.all():
@@ -105,13 +105,13 @@ class Dataset:
 
 
 def check_dataset(data: Dataset) -> None:
-    """Refuse anything else where a dataset is to be written."""
+    """Raise an ArgumentError for anything else than a dataset."""
     if not isinstance(data, Dataset):
         raise ArgumentError("data", type(data).__name__, "a Dataset (Dataset.of(x, y) makes one)")
 
 
 def csr(shape: tuple[int, int], indptr: Any, indices: Any, values: Any = None) -> sp.csr_array:
-    """A CSR array over canonical parts, which are not copied and not checked; no values means ones."""
+    """A CSR array of canonical parts, neither copied nor validated; without values all are 1."""
     out = cast("sp.csr_array", sp.csr_array(shape, dtype=np.float32))
     out.indptr, out.indices = indptr, indices
     out.data = np.ones(len(indices), np.float32) if values is None else values

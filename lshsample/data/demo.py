@@ -1,9 +1,9 @@
-"""Real text data without a download: the ICD-10-CM classification, embedded in the package simple-icd-10-cm.
+"""Real text data without a download: the ICD-10-CM classification, from the package simple-icd-10-cm.
 
-The task: given a diagnosis as a text (a code's description, or one of its inclusion terms), name the
-headings of the classification that it falls under, from the chapter down: many thousand labels, several for
-each text. The texts are a work of the United States' government in the public domain (CMS and NCHS); the
-package is under the MIT licence.
+The task: given a diagnosis as text (the description of a code, or one of its inclusion terms), predict the
+headings of the classification above it, from the chapter down: many thousand labels, several for each text.
+The texts are a work of the United States' government in the public domain (CMS and NCHS); the package is
+under the MIT licence.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lshsample.errors import ArgumentError, UnsupportedError
 
 __all__ = ["Demo", "load_demo"]
 
-#: Codes that share this many characters never stand on both sides.
+#: Codes with the same first characters, so many, are never in both the training and the test set.
 _GROUP = 7
 
 
@@ -39,7 +39,7 @@ class Demo:
     train_texts, test_texts : tuple of str
         The text of each row.
     vectorizer : Tfidf
-        Turns further texts into rows; fitted on the training texts alone.
+        Converts texts to rows; fitted on the training texts alone.
     """
 
     train: Dataset
@@ -51,18 +51,18 @@ class Demo:
 
 
 def load_demo(test_percent: int = 10, seed: int = 0) -> Demo:
-    """Build the demo's data from the installed package; takes a few seconds and writes nothing.
+    """The demo's data, built from the installed package in a few seconds; nothing is written.
 
     Codes are held out by their first seven characters, so that no variant of a test code is in the training
-    set. A text that stands on the training side is taken off the test side (texts are compared word by
-    word, ignoring case and punctuation), and texts of several codes are one row with the labels of all.
+    set. Texts of the training set are removed from the test set (texts are compared word by word, ignoring
+    case and punctuation). A text of several codes is one row with the labels of all of them.
 
     Parameters
     ----------
     test_percent : int
-        Groups of codes to hold out, 1 to 50 percent.
+        Percentage of groups of codes to hold out, 1 to 50.
     seed : int
-        Names the split.
+        Determines the split.
 
     Returns
     -------
@@ -71,20 +71,20 @@ def load_demo(test_percent: int = 10, seed: int = 0) -> Demo:
     Raises
     ------
     UnsupportedError
-        If simple-icd-10-cm is not installed.
+        simple-icd-10-cm is not installed.
     ArgumentError
-        If ``test_percent`` is out of range.
+        ``test_percent`` is out of range.
 
     Notes
     -----
     Codes of seven characters with an encounter extension ("initial encounter", "sequela") are left out:
-    their texts repeat their parent's. The labels of a text are the chapter, block, category and
-    subcategories on the code's path, the code itself included where it has subcodes.
+    their texts repeat those of their parents. The labels of a text are the chapter, block, category and
+    subcategories above its code, and the code itself if it has subcodes.
     """
     if isinstance(test_percent, bool) or not isinstance(test_percent, int) or not 1 <= test_percent <= 50:
         raise ArgumentError("test_percent", repr(test_percent), "an integer from 1 to 50")
     icd = _package()
-    # A block of one category has the category's code: the two are one label.
+    # A block with one category has the same code as the category: both are one label.
     codes = [code for code in dict.fromkeys(icd.get_all_codes()) if not icd.is_extended_subcategory(code)]
     headings = {heading for code in codes for heading in icd.get_ancestors(code)}
     names = [code for code in codes if code in headings]
@@ -106,7 +106,7 @@ def load_demo(test_percent: int = 10, seed: int = 0) -> Demo:
 
 @attrs.frozen
 class _Row:
-    """A text and the labels of all codes that it belongs to."""
+    """A text and the labels of all its codes."""
 
     text: str
     labels: set[int]
@@ -115,7 +115,7 @@ class _Row:
 def _package() -> Any:
     try:
         with warnings.catch_warnings():
-            # The package reads its files through a function that Python 3.11 and 3.12 call deprecated.
+            # The package reads its files through a function that is deprecated in Python 3.11 and 3.12.
             warnings.simplefilter("ignore", DeprecationWarning)
             import simple_icd_10_cm
     except ImportError as error:
@@ -127,7 +127,7 @@ def _package() -> Any:
 
 
 def _build(train: Sequence[_Row], test: Sequence[_Row], label_names: tuple[str, ...]) -> Demo:
-    """Texts to features, sets of labels to rows."""
+    """The demo of texts and their sets of labels."""
     train_texts, test_texts = tuple(row.text for row in train), tuple(row.text for row in test)
     vectorizer = Tfidf.fit(train_texts)
     sides = [

@@ -1,4 +1,4 @@
-"""Multi-label libsvm text: ``1,5 3:0.2 7:1``, a line a sample, no header."""
+"""Multi-label libsvm text: a line ``1,5 3:0.2 7:1`` for each sample, without a header."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ def read_libsvm(
     path : str or PathLike
         The file.
     n_features, n_labels : int, optional
-        The numbers of features and labels; without them one more than the largest id in the file, which is
+        The numbers of features and labels; by default one more than the largest id in the file, which is
         seldom right for a test file.
     feature_base, label_base : {0, 1}
         The smallest id of a feature (libsvm's own is 1) and of a label. Ids in the dataset start at 0.
     threads : int, optional
-        Threads to parse with; the result does not depend on it.
+        Number of threads; the result does not depend on it.
 
     Returns
     -------
     Dataset
-        ``x`` (n_rows, n_features) and ``y`` (n_rows, n_labels). Empty lines at the file's end are no samples.
+        ``x`` (n_rows, n_features) and ``y`` (n_rows, n_labels). Empty lines at the end of the file are not
+        samples.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""One reader for every format: the content tells which it is, not the name."""
+"""One reader for all formats, which are recognised by their content."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _OPTIONS = {
 def detect_format(path: str | PathLike[str]) -> str:
     """The format of a data file by its first bytes: ``"npz"``, ``"xc"`` or ``"libsvm"``.
 
-    A zip archive is npz; text (plain or gzip) whose first line is words without a colon, three integers if
-    it is right, is the XC repository's; other text is taken for libsvm.
+    A zip archive is npz. Text (plain or gzip) whose first line has several words and no colon is XC text,
+    whose header consists of three integers. All other text is libsvm.
     """
     with Path(path).open("rb") as file:
         if file.read(4) in (b"PK\x03\x04", b"PK\x05\x06"):
@@ -43,8 +43,8 @@ def load(path: str | PathLike[str], **options: Any) -> Dataset:
     path : str or PathLike
         The file: XC repository text or libsvm text (plain or gzip), or npz.
     **options
-        Handed to the format's reader: :func:`~lshsample.data.read_xc`, :func:`~lshsample.data.read_libsvm` or
-        :func:`~lshsample.data.read_npz`. An option that the format does not have is refused.
+        Arguments of the format's reader: :func:`~lshsample.data.read_xc`,
+        :func:`~lshsample.data.read_libsvm` or :func:`~lshsample.data.read_npz`. Others are refused.
 
     Returns
     -------
@@ -68,6 +68,8 @@ def load(path: str | PathLike[str], **options: Any) -> Dataset:
         if option not in _OPTIONS[name]:
             wanted = ", ".join(sorted(_OPTIONS[name])) or "none"
             raise ArgumentError(
-                option, f"for {path}, a file of format {name}", f"only that format's options: {wanted}"
+                option,
+                f"for {path}, a file of format {name}",
+                f"an option of that format ({wanted})",
             )
     return _READERS[name](path, **options)

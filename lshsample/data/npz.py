@@ -1,4 +1,4 @@
-"""CSR arrays in NumPy's npz: one layout of our own, and another common one that is read as well.
+"""Datasets as CSR arrays in NumPy's npz format: the layout that is written, and another that can be read.
 
 Layout written: ``x_indptr`` int64 (n_rows + 1), ``x_indices`` int32, ``x_values`` float32, ``y_indptr``
 int64 (n_rows + 1), ``y_indices`` int32, ``n_features`` and ``n_labels`` int64 scalars, and ``format``, the
@@ -47,21 +47,22 @@ def read_npz(path: str | PathLike[str]) -> Dataset:
     Parameters
     ----------
     path : str or PathLike
-        The file, in either of the layouts that this module's text describes.
+        The file, in either of the layouts that the module describes.
 
     Returns
     -------
     Dataset
-        ``x`` (n_rows, n_features) and ``y`` (n_rows, n_labels), canonical whatever the file's order was.
+        ``x`` (n_rows, n_features) and ``y`` (n_rows, n_labels), canonical, whatever the order of ids in the
+        file.
 
     Raises
     ------
     DataFormatError
-        If the file is no npz archive, is damaged, lacks an array, or the arrays are no sparse rows: wrong
-        dtype or shape, row pointers that fall, ids out of range or twice in a row, values that are not
-        finite float32.
+        The file is not an npz archive, is damaged or lacks an array, or the arrays are not valid: wrong dtype
+        or shape, decreasing row pointers, ids out of range or twice in a row, values that are not finite
+        float32.
     OSError
-        If the file cannot be opened.
+        The file cannot be opened.
     """
     with Path(path).open("rb") as file:
         try:
@@ -75,7 +76,7 @@ def read_npz(path: str | PathLike[str]) -> Dataset:
 def _load(file: Any) -> dict[str, npt.NDArray[Any]]:
     archive = np.load(file, allow_pickle=False)
     if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError("one array; wanted an archive of several (np.savez)")
+        raise ValueError("expected an archive of several arrays (np.savez), got one array")
     with archive:
         return {name: archive[name] for name in archive.files}
 
@@ -85,10 +86,10 @@ def _layout(arrays: dict[str, npt.NDArray[Any]]) -> tuple[tuple[str, ...], list[
     names = _SHORT if "xptr" in arrays else _OWN
     missing = [name for name in names if name not in arrays]
     if missing:
-        raise ValueError(f"{', '.join(missing)} missing; wanted {', '.join(_OWN)} (or {', '.join(_SHORT)})")
+        raise ValueError(f"{', '.join(missing)} missing; expected {', '.join(_OWN)} (or {', '.join(_SHORT)})")
     given = str(arrays.get("format", FORMAT))
     if given != FORMAT:
-        raise ValueError(f"format is {given[:40]!r}; wanted {FORMAT!r}")
+        raise ValueError(f"format is {given[:40]!r}; expected {FORMAT!r}")
     return names, [arrays[name] for name in names]
 
 
@@ -96,7 +97,7 @@ def _dataset(names: tuple[str, ...], *parts: npt.NDArray[Any]) -> Dataset:
     x_indptr, x_indices, x_values, y_indptr, y_indices, n_features, n_labels = parts
     if len(x_indptr.shape) == 1 and x_indptr.shape != y_indptr.shape:
         raise ValueError(
-            f"{names[0]} has shape {x_indptr.shape} and {names[3]} {y_indptr.shape}; wanted the same"
+            f"{names[0]} has shape {x_indptr.shape} and {names[3]} {y_indptr.shape}; expected the same"
         )
     x_size, y_size = _size(n_features, names[5]), _size(n_labels, names[6])
     x = _rows(x_indptr, x_indices, x_size, names[:2])
@@ -107,14 +108,14 @@ def _dataset(names: tuple[str, ...], *parts: npt.NDArray[Any]) -> Dataset:
     y.sort_indices()
     for matrix, name in ((x, names[1]), (y, names[4])):
         if not matrix.has_canonical_format:
-            raise ValueError(f"{name}: an id stands twice in a row; wanted each once")
+            raise ValueError(f"{name}: an id occurs twice in a row; expected each once")
     return Dataset(core.csr_rows(x, names[2]), core.csr_rows(y, names[4]))
 
 
 def _size(value: npt.NDArray[Any], name: str) -> int:
     if value.dtype.kind not in "iu" or value.size != 1 or not 0 <= int(value.reshape(-1)[0]) <= MAX_ID:
         raise ValueError(
-            f"{name}: given {value.dtype} of shape {value.shape}; wanted one integer from 0 to {MAX_ID}"
+            f"{name}: expected one integer from 0 to {MAX_ID}, got {value.dtype} of shape {value.shape}"
         )
     return int(value.reshape(-1)[0])
 
@@ -126,15 +127,15 @@ def _rows(
     for name, array in zip(names, (indptr, indices), strict=True):
         if array.dtype.kind not in "iu" or array.ndim != 1:
             raise ValueError(
-                f"{name}: given {array.dtype} of shape {array.shape}; wanted integers in one dimension"
+                f"{name}: expected integers in one dimension, got {array.dtype} of shape {array.shape}"
             )
     if not len(indptr) or indptr[0] != 0 or indptr[-1] != len(indices) or (indptr[1:] < indptr[:-1]).any():
         raise ValueError(
-            f"{names[0]}: wanted row pointers that start at 0, never fall, and end at {len(indices)}"
+            f"{names[0]}: expected row pointers that start at 0, never decrease, and end at {len(indices)}"
         )
     if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < size:
         raise ValueError(
-            f"{names[1]}: ids from {indices.min()} to {indices.max()}; wanted ids from 0 to {size - 1}"
+            f"{names[1]}: expected ids from 0 to {size - 1}, got {indices.min()} to {indices.max()}"
         )
     parts = (np.ones(len(indices), np.float32), indices, indptr)
     return cast("sp.csr_array", sp.csr_array(parts, shape=(len(indptr) - 1, size)))
@@ -142,7 +143,7 @@ def _rows(
 
 def _values(values: npt.NDArray[Any], n: int, name: str) -> npt.NDArray[np.float32]:
     if values.dtype.kind not in "fiu" or values.shape != (n,):
-        raise ValueError(f"{name}: given {values.dtype} of shape {values.shape}; wanted {n} real numbers")
+        raise ValueError(f"{name}: expected {n} real numbers, got {values.dtype} of shape {values.shape}")
     with np.errstate(over="ignore"):
         single: npt.NDArray[np.float32] = values.astype(np.float32)
     core.check_finite(single, name)
@@ -150,14 +151,14 @@ def _values(values: npt.NDArray[Any], n: int, name: str) -> npt.NDArray[np.float
 
 
 def write_npz(path: str | PathLike[str], data: Dataset) -> None:
-    """Write a dataset as npz in this module's own layout; the file appears whole or not at all.
+    """Write a dataset as npz in the layout of this module, atomically.
 
     Parameters
     ----------
     path : str or PathLike
-        The file; an existing one is replaced. The name is taken as it is, without adding ``.npz``.
+        The file; an existing one is replaced. The name is used unchanged, without adding ``.npz``.
     data : Dataset
-        What to write.
+        The dataset.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Bytes of plain and gzip files in blocks of whole lines, with bounded memory."""
+"""Plain and gzip files in blocks of complete lines, with bounded memory."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import attrs
 
 from lshsample.errors import DataFormatError
 
-__all__ = ["GZIP_MAGIC", "MAX_LINE", "Block", "LineSource"]
+__all__ = ["GZIP_MAGIC", "MAX_LINE", "LineSource", "TextBlock"]
 
 GZIP_MAGIC = b"\x1f\x8b"
-#: A line (or a run of empty ones) longer than this is refused, so that no file can take all memory.
+#: A longer line (or run of empty lines) is refused, which bounds the memory for any file.
 MAX_LINE = 2**28
 _MAX_FIRST_LINE = 4096
 _CHUNK = 2**20
 
 
 @attrs.frozen
-class Block:
-    """Whole lines of a file; ``text`` ends with a line end unless the file's last line lacks one."""
+class TextBlock:
+    """Complete lines of a file; ``text`` ends with a line end unless the last line of the file lacks one."""
 
     text: bytes
     first_line: int
@@ -32,7 +32,7 @@ class Block:
 
 @attrs.define
 class LineSource:
-    """A text file, plain or gzip (told by its first bytes), read once from front to back.
+    """A text file, plain or gzip (recognised by its first bytes), read once from start to end.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ class LineSource:
 
     Notes
     -----
-    Empty lines at the file's very end are no block's part: :attr:`trailing_lines` tells their number when
-    :meth:`blocks` is through.
+    Empty lines at the end of the file are not part of a block. Their number is :attr:`trailing_lines` after
+    :meth:`blocks` is exhausted.
     """
 
     path: str | PathLike[str]
@@ -64,12 +64,12 @@ class LineSource:
         return self._rest.partition(b"\n")[0][:_MAX_FIRST_LINE].removesuffix(b"\r")
 
     def first_line(self) -> bytes:
-        """Take the first line without its end.
+        """Read the first line, without its line end.
 
         Raises
         ------
         DataFormatError
-            If the file is empty or its first line is longer than 4096 bytes.
+            The file is empty, or its first line is longer than 4096 bytes.
         """
         self._fill_first_line()
         line, _, rest = self._rest.partition(b"\n")
@@ -88,8 +88,8 @@ class LineSource:
         if not self._rest:
             raise self.fail("the file is empty", 0)
 
-    def blocks(self, block_bytes: int) -> Iterator[Block]:
-        """Yield the lines that are left in blocks of about ``block_bytes`` bytes, at least one line each."""
+    def blocks(self, block_bytes: int) -> Iterator[TextBlock]:
+        """Yield the remaining lines in blocks of about ``block_bytes`` bytes, at least one line each."""
         rest = self._rest
         self._rest = b""
         while True:
@@ -102,7 +102,7 @@ class LineSource:
                 parts.append(chunk)
                 size += len(chunk)
             data = b"".join(parts)
-            cut = _whole_lines(data, is_end)
+            cut = _complete_lines(data, is_end)
             if cut:
                 yield self._block(data[:cut])
             rest = data[cut:]
@@ -112,22 +112,22 @@ class LineSource:
             if len(rest) > MAX_LINE:
                 raise self.fail(f"no sample ends within {MAX_LINE} bytes: not a text file of samples")
 
-    def _block(self, text: bytes) -> Block:
-        block = Block(text, self._lines_read + 1)
+    def _block(self, text: bytes) -> TextBlock:
+        block = TextBlock(text, self._lines_read + 1)
         self._lines_read += text.count(b"\n")
         return block
 
 
-def _whole_lines(data: bytes, is_end: bool) -> int:
-    """How many bytes form whole lines, without the empty ones at the end (which may be the file's last)."""
-    whole = len(data) if is_end else data.rfind(b"\n") + 1
-    end = whole
+def _complete_lines(data: bytes, is_end: bool) -> int:
+    """The number of bytes of complete lines, without the empty ones at the end, which may be the last."""
+    complete = len(data) if is_end else data.rfind(b"\n") + 1
+    end = complete
     while end and data[end - 1] in b"\r\n":
         end -= 1
     if not end:
         return 0
-    line_end = data.find(b"\n", end, whole)
-    return line_end + 1 if line_end >= 0 else whole
+    line_end = data.find(b"\n", end, complete)
+    return line_end + 1 if line_end >= 0 else complete
 
 
 def _read(path: Path, source: LineSource) -> Iterator[bytes]:

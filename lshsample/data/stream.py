@@ -1,4 +1,4 @@
-"""Files larger than memory: datasets of a batch each."""
+"""Files larger than memory, as a stream of datasets of one batch each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from os import PathLike
 import numpy as np
 
 from lshsample._native.core import threads_or_default
-from lshsample._native.text import Rows
+from lshsample._native.text import ParsedRows
 from lshsample.data.assemble import BLOCK_BYTES, concatenate, to_dataset
 from lshsample.data.dataset import Dataset
 from lshsample.data.source import LineSource
@@ -25,20 +25,19 @@ def stream_xc(
     smaller.
 
     Memory is bounded by a block of text (4 MiB, or one line) and a batch, whatever the size of the file.
-    Arguments, header and errors are those of :func:`~lshsample.data.read_xc`. The header is read at once; a
-    fault in a later line is raised when the stream gets there, after the batches before it, and so is a
-    file that ends too early.
+    Arguments and errors are those of :func:`~lshsample.data.read_xc`. The header is read immediately; errors
+    in later lines, and a file that ends too early, are raised when the stream reaches them.
 
     Parameters
     ----------
     path : str or PathLike
         The file, plain or gzip.
     batch_size : int
-        Rows in a batch, at least 1.
+        Number of rows in a batch, at least 1.
     trust_rows : bool
-        Trust the rows, not the header.
+        Read all rows, whatever number the header states.
     threads : int, optional
-        Threads to parse with.
+        Number of threads.
 
     Returns
     -------
@@ -48,7 +47,7 @@ def stream_xc(
     Raises
     ------
     ArgumentError, DataFormatError, OSError
-        As said above.
+        As described above.
 
     Examples
     --------
@@ -66,9 +65,9 @@ def stream_xc(
     return _batches(xc_rows(source, header, trust_rows, BLOCK_BYTES, count), header, int(batch_size))
 
 
-def _batches(blocks: Iterator[Rows], header: Header, batch_size: int) -> Iterator[Dataset]:
-    """Cut blocks of rows of any size into batches of one size."""
-    kept: list[Rows] = []
+def _batches(blocks: Iterator[ParsedRows], header: Header, batch_size: int) -> Iterator[Dataset]:
+    """Blocks of rows of any size as batches of one size."""
+    kept: list[ParsedRows] = []
     n_kept = 0
     for rows in blocks:
         kept.append(rows)
@@ -76,19 +75,19 @@ def _batches(blocks: Iterator[Rows], header: Header, batch_size: int) -> Iterato
         if n_kept < batch_size:
             continue
         joined = concatenate(kept)
-        whole = n_kept - n_kept % batch_size
-        for begin in range(0, whole, batch_size):
+        complete = n_kept - n_kept % batch_size
+        for begin in range(0, complete, batch_size):
             yield to_dataset(_slice(joined, begin, begin + batch_size), header.n_features, header.n_labels)
-        kept, n_kept = [_slice(joined, whole, n_kept)], n_kept - whole
+        kept, n_kept = [_slice(joined, complete, n_kept)], n_kept - complete
     if n_kept:
         yield to_dataset(concatenate(kept), header.n_features, header.n_labels)
 
 
-def _slice(rows: Rows, begin: int, end: int) -> Rows:
-    """A range of rows as arrays of their own, so that a batch does not keep its block alive."""
+def _slice(rows: ParsedRows, begin: int, end: int) -> ParsedRows:
+    """A copy of a range of rows, so that a batch does not keep the memory of its block."""
     x_begin, x_end = rows.x_indptr[begin], rows.x_indptr[end]
     y_begin, y_end = rows.y_indptr[begin], rows.y_indptr[end]
-    return Rows(
+    return ParsedRows(
         x_indptr=rows.x_indptr[begin : end + 1] - x_begin,
         x_indices=rows.x_indices[x_begin:x_end].copy(),
         x_values=rows.x_values[x_begin:x_end].copy(),

@@ -1,4 +1,4 @@
-"""Texts to sparse features: words and pairs of neighbouring words, weighted by tf-idf."""
+"""Sparse features of texts: words and pairs of adjacent words, weighted by tf-idf."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text: its runs of letters and digits, in lower case."""
+    """The words of a text: runs of letters and digits, in lower case."""
     return _WORD.findall(text.lower())
 
 
@@ -33,7 +33,7 @@ def _terms(text: str) -> list[str]:
 
 @attrs.frozen(eq=False)
 class Tfidf:
-    """A vocabulary of words and word pairs with their weights; make one with :meth:`fit`.
+    """A vocabulary of words and word pairs with their weights, made by :meth:`fit`.
 
     Attributes
     ----------
@@ -42,11 +42,10 @@ class Tfidf:
     idf : numpy.ndarray of float32
         The weight of each column.
 
-    Notes
-    -----
-    A term that stands n times in a text weighs (1 + ln n) * (1 + ln((1 + N) / (1 + N_t))) for N texts, N_t
-    of them with the term; then each row is scaled to length 1 (Salton & Buckley 1988). Terms outside of the
-    vocabulary are left out; a text without known terms is an empty row.
+    Notes ----- A term that occurs n times in a text has the weight (1 + ln n) * (1 + ln((1 + N) / (1 +
+    N_t))), N being the number of texts and N_t that of the texts with the term; then each row is scaled to
+    length 1 (Salton & Buckley 1988). Terms outside the vocabulary are ignored; a text without known terms is
+    an empty row.
 
     Examples
     --------
@@ -63,7 +62,7 @@ class Tfidf:
 
     @classmethod
     def fit(cls, texts: Sequence[str], min_texts: int = 2) -> Self:
-        """Take the terms that stand in at least ``min_texts`` of the texts."""
+        """The vocabulary of all terms that occur in at least ``min_texts`` of the texts."""
         if isinstance(min_texts, bool) or not isinstance(min_texts, int) or min_texts < 1:
             raise ArgumentError("min_texts", repr(min_texts), "an integer >= 1")
         count = Counter(term for text in texts for term in set(_terms(text)))
@@ -87,6 +86,6 @@ class Tfidf:
         return csr((len(rows), len(self.vocabulary)), indptr, columns, values)
 
     def _row(self, text: str) -> list[tuple[int, int]]:
-        """(column, count) of a text's known terms, by column."""
+        """(column, count) of the known terms of a text, by column."""
         known = (self.vocabulary.get(term) for term in _terms(text))
         return sorted(Counter(column for column in known if column is not None).items())

@@ -1,4 +1,4 @@
-"""Text writers: datasets in the XC repository's format, and predictions; files appear whole or not at all."""
+"""Atomic writers of text: datasets in the format of the XC repository, and predictions."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _ROWS_AT_ONCE = 4096
 
 
 def write_xc(path: str | PathLike[str], data: Dataset) -> None:
-    """Write a dataset in the XC repository's text format, gzip if the name ends with ``.gz``.
+    """Write a dataset in the text format of the XC repository, compressed if the name ends with ``.gz``.
 
-    Values are written with the fewest digits that read back as the same float32, so that
-    :func:`~lshsample.data.read_xc` gives the same arrays.
+    Values are written with the fewest digits that identify the float32 number, so that
+    :func:`~lshsample.data.read_xc` returns the same arrays.
 
     Parameters
     ----------
     path : str or PathLike
         The file; an existing one is replaced.
     data : Dataset
-        What to write.
+        The dataset.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def _lines(data: Dataset, begin: int, end: int) -> str:
 
 
 def _shortest(values: npt.NDArray[np.float32]) -> list[str]:
-    """Each value with the fewest digits that round to it."""
+    """Each value with the fewest digits that identify it."""
     distinct, place = np.unique(values.view(np.int32), return_inverse=True)
     texts = np.array([str(v).removesuffix(".0") for v in distinct.view(np.float32)], dtype=object)
     return texts[place].tolist() if len(texts) else []
@@ -75,21 +75,21 @@ def _shortest(values: npt.NDArray[np.float32]) -> list[str]:
 def write_predictions(
     path: str | PathLike[str] | BinaryIO, labels: npt.ArrayLike, scores: npt.ArrayLike
 ) -> None:
-    """Write predictions, a line a sample: ``label:score label:score ...``, best first; gzip for ``.gz``.
+    """Write a line ``label:score label:score ...`` for each sample, best first; compressed for ``.gz``.
 
     Parameters
     ----------
     path : str, PathLike or binary file
-        The file; an existing one is replaced. An open file is written to as it is.
+        The file; an existing one is replaced. An open file is written to directly.
     labels : array_like of int, shape (n_rows, k)
-        Predicted labels; a negative one stands for no prediction and is left out.
+        Predicted labels; negative ones mean no prediction and are left out.
     scores : array_like of float, shape (n_rows, k)
         Their scores.
 
     Raises
     ------
     ArgumentError
-        If the shapes differ, the labels are no integers, or a score is NaN.
+        The shapes differ, the labels are not integers, or a score is NaN.
 
     Examples
     --------
@@ -103,9 +103,9 @@ def write_predictions(
     if ids.ndim != 2 or ids.dtype.kind not in "iu":
         raise ArgumentError("labels", f"{ids.dtype} of shape {ids.shape}", "integers of shape (n_rows, k)")
     if values.shape != ids.shape:
-        raise ArgumentError("scores", f"shape {values.shape}", f"shape {ids.shape}, as labels")
+        raise ArgumentError("scores", f"shape {values.shape}", f"an array of shape {ids.shape}, as labels")
     if np.isnan(values).any():
-        raise ArgumentError("scores", "NaN", "numbers")
+        raise ArgumentError("scores", "NaN", "an array without NaN")
     with _text_file(path) as file:
         for begin in range(0, len(ids), _ROWS_AT_ONCE):
             block = slice(begin, begin + _ROWS_AT_ONCE)
@@ -119,7 +119,7 @@ def write_predictions(
 
 @contextmanager
 def _text_file(path: str | PathLike[str] | BinaryIO) -> Iterator[Any]:
-    """An open file, or an atomic one; for ``.gz`` compressed, without a time stamp: same data, same bytes."""
+    """An open file, or one that is written atomically; compressed files have no time stamp."""
     if not isinstance(path, (str, PathLike)):
         if not hasattr(path, "write"):
             raise ArgumentError("path", repr(path), "a path or a binary file")

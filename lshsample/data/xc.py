@@ -1,9 +1,10 @@
 """The text format of the Extreme Classification Repository (Bhatia et al., 2016).
 
-The first line is ``N D L``: samples, features, labels. Then a line a sample: ``l1,l2,... f:v f:v ...``, ids
-from 0. A sample without labels starts with a blank or with its first feature; a line without tokens is a
-sample with neither. Files may be gzip (told by their content), lines may end in CR LF, features may come in
-any order, blanks may trail. Empty lines at the very end that the header does not count are ignored.
+The first line is ``N D L``: the numbers of samples, features and labels. Each further line is a sample
+``l1,l2,... f:v f:v ...``, with ids from 0. The line of a sample without labels starts with a space or with
+its first feature; an empty line is a sample with neither. Files may be compressed by gzip (recognised by
+their content), lines may end in CR LF, features may be in any order, and there may be trailing spaces. Empty
+lines at the end that the header does not count are ignored.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from os import PathLike
 import attrs
 
 from lshsample._native.core import threads_or_default
-from lshsample._native.text import MAX_ID, Dialect, Rows
+from lshsample._native.text import MAX_ID, Dialect, ParsedRows
 from lshsample.data.assemble import BLOCK_BYTES, concatenate, empty_rows, parse_blocks, to_dataset
 from lshsample.data.dataset import Dataset
 from lshsample.data.source import LineSource
@@ -27,7 +28,7 @@ _HEADER = re.compile(rb"[ \t]*(\d+)[ \t]+(\d+)[ \t]+(\d+)[ \t]*")
 
 @attrs.frozen
 class Header:
-    """The three numbers of the first line."""
+    """The numbers of samples, features and labels in the first line."""
 
     n_rows: int
     n_features: int
@@ -35,22 +36,22 @@ class Header:
 
 
 def is_xc_header(line: bytes) -> bool:
-    """Whether a first line is a header, good or bad: words without a colon are no row of any format."""
+    """Whether a first line is a header, valid or not: several words without a colon are not a sample."""
     return b":" not in line and len(line.split()) > 1
 
 
 def read_xc(path: str | PathLike[str], *, trust_rows: bool = False, threads: int | None = None) -> Dataset:
-    r"""Read a file of the XC repository's text format.
+    r"""Read a file in the text format of the XC repository.
 
     Parameters
     ----------
     path : str or PathLike
         The file, plain or gzip.
     trust_rows : bool
-        Trust the rows, not the header: take however many rows there are. Ids are checked all the same.
+        Read all rows, whatever number the header states. Ids are still validated against the header.
     threads : int, optional
-        Threads to parse with; the result does not depend on it. Default: ``OMP_NUM_THREADS``, or every
-        processor.
+        Number of threads, by default ``OMP_NUM_THREADS`` or the number of processors. The result does not
+        depend on it.
 
     Returns
     -------
@@ -60,16 +61,16 @@ def read_xc(path: str | PathLike[str], *, trust_rows: bool = False, threads: int
     Raises
     ------
     DataFormatError
-        With file, line, column, what is wrong and what is wanted: a bad header, rows too few or too many
-        for it, an id that is no number or out of range, a missing colon, a value that is no finite float32,
-        a feature twice in a row (a label twice in a row counts once), an empty file, damaged or truncated
-        gzip.
+        With file, line, column, what is wrong and what is expected: a bad header, more or fewer rows than it
+        states, an id that is not a number or out of range, a missing colon, a value that is not a finite
+        float32, a feature twice in a row (a label twice in a row counts once), an empty file, damaged or
+        truncated gzip.
     OSError
-        If the file cannot be read.
+        The file cannot be read.
 
     Notes
     -----
-    The text is read in blocks of 4 MiB, so the peak of memory is little more than the arrays.
+    The text is read in blocks of 4 MiB, so that the peak of memory is little more than the arrays.
 
     Examples
     --------
@@ -91,25 +92,27 @@ def read_xc(path: str | PathLike[str], *, trust_rows: bool = False, threads: int
 
 
 def read_header(source: LineSource) -> Header:
-    """Take the header off a source."""
+    """Read the header of a source."""
     line = source.first_line()
     match = _HEADER.fullmatch(line)
     if match is None:
         shown = ascii(line[:60].decode("utf-8", "backslashreplace"))
-        raise source.fail(f"bad header {shown}: wanted three integers: samples, features, labels", 1, 1)
+        raise source.fail(f"bad header {shown}: expected three integers: samples, features, labels", 1, 1)
     header = Header(*(int(number) for number in match.groups()))
     for place, name, size in ((2, "features", header.n_features), (3, "labels", header.n_labels)):
         if size > MAX_ID:
             raise source.fail(
-                f"the header's {size} {name} are too many: wanted at most {MAX_ID}", 1, match.start(place) + 1
+                f"too many {name} in the header, {size}: expected at most {MAX_ID}",
+                1,
+                match.start(place) + 1,
             )
     return header
 
 
 def xc_rows(
     source: LineSource, header: Header, trust_rows: bool, block_bytes: int, threads: int
-) -> Iterator[Rows]:
-    """Parse the lines after the header, a block at a time, and hold their number against the header's."""
+) -> Iterator[ParsedRows]:
+    """Parse the lines after the header, one block at a time, and compare their number with the header."""
     dialect = Dialect(n_features=header.n_features, n_labels=header.n_labels)
     n_rows = 0
     for rows in parse_blocks(source, dialect, block_bytes, threads):
@@ -121,7 +124,7 @@ def xc_rows(
         yield rows
     if trust_rows or n_rows == header.n_rows:
         return
-    # Samples with neither labels nor features may be written as empty lines, the last ones too.
+    # Samples with neither labels nor features may be empty lines, also at the end of the file.
     if n_rows + source.trailing_lines < header.n_rows:
         given = n_rows + source.trailing_lines
         raise source.fail(
@@ -130,4 +133,4 @@ def xc_rows(
     yield empty_rows(header.n_rows - n_rows)
 
 
-_ADVICE = "pass trust_rows=True (--trust-rows) to trust the rows, not the header"
+_ADVICE = "pass trust_rows=True (--trust-rows) to read the rows that there are"

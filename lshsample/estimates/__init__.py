@@ -1,14 +1,15 @@
-"""Estimates of quantities over all items from samples whose probabilities are known, with their errors."""
+"""Estimates of sums over all items from samples with known inclusion probabilities, with standard errors."""
 
 from lshsample.estimates.attention import KERNELS, attention, kernel_density
 from lshsample.estimates.estimate import Estimate
 from lshsample.estimates.lgd import GradientSampler
-from lshsample.estimates.samples import Samples, draw_samples
+from lshsample.estimates.samples import DrawOptions, Samples, draw_samples
 from lshsample.estimates.softmax import LossGradient, partition_function, sigmoid_gradient, softmax_gradient
 from lshsample.estimates.sums import horvitz_thompson, self_normalised, sum_by_tables
 
 __all__ = [
     "KERNELS",
+    "DrawOptions",
     "Estimate",
     "GradientSampler",
     "LossGradient",

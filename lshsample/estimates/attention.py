@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from lshsample.errors import ArgumentError
 from lshsample.estimates.estimate import Estimate
-from lshsample.estimates.samples import Samples, draw_samples, pair_products
-from lshsample.estimates.softmax import Drawn, _exponentials, _tops
+from lshsample.estimates.logits import Logits
+from lshsample.estimates.samples import DrawOptions, SampleSource, draw_samples, pair_products
 from lshsample.sampling import ActiveSet
 
 __all__ = ["KERNELS", "attention", "kernel_density"]
@@ -20,26 +20,22 @@ Floats = npt.NDArray[np.float64]
 
 
 def attention(
-    sampler: Drawn,
+    sampler: SampleSource,
     queries: npt.NDArray[Any],
     keys: npt.NDArray[Any],
     values: npt.NDArray[Any],
     *,
     scale: float | None = None,
-    replicates: int = 1,
-    seed: int = 0,
-    step: int = 0,
-    allow_biased: bool = False,
-    **options: Any,
+    **draws: Unpack[DrawOptions],
 ) -> Estimate:
-    """Softmax attention over a large set of keys, from a sample that is corrected for its probabilities.
+    """Softmax attention over many keys, from a sample that is corrected for its inclusion probabilities.
 
     Parameters
     ----------
-    sampler : Sampler, ActiveSet, or several
+    sampler : Sampler, ActiveSet, or a sequence of them
         As for :func:`~lshsample.estimates.draw_samples`, over the keys. ``Retrieve() | AtLeast(2)`` with
-        ``law="functions"`` is MagicPIG's; ``Retrieve() | Uniform(n)`` has exact intervals; ``Include()``
-        keeps keys that every query must see (the first and the last ones).
+        ``law="functions"`` is the estimator of MagicPIG; ``Retrieve() | Uniform(n)`` gives intervals from
+        one sample; ``Include()`` keeps keys that every query attends to (the first and the last ones).
     queries : (m, d) array
         Queries.
     keys : (n_items, d) array
@@ -47,9 +43,10 @@ def attention(
     values : (n_items, c) array
         Values.
     scale : float, optional
-        Of the inner products; 1 / sqrt(d), if not given.
-    replicates, seed, step, allow_biased, **options
-        As for :func:`~lshsample.estimates.draw_samples`.
+        Factor of the inner products; 1 / sqrt(d) by default.
+    **draws
+        Keyword arguments of :func:`~lshsample.estimates.draw_samples`; see
+        :class:`~lshsample.estimates.DrawOptions`.
 
     Returns
     -------
@@ -59,8 +56,8 @@ def attention(
     Notes
     -----
     sum_j (e^{s_j} / pi_j) v_j / sum_j e^{s_j} / pi_j over the sample: a ratio of two unbiased sums, whose
-    bias is of the order of 1 / n (Chen et al. 2024, MagicPIG, arXiv 2410.16179). Costs d + c multiplications
-    for each sampled key. A query that finds no key has NaN.
+    bias is of order 1 / n (Chen et al. 2024, MagicPIG, arXiv 2410.16179). Costs d + c multiplications for
+    each sampled key. The result of a query without sampled keys is NaN.
 
     Examples
     --------
@@ -74,13 +71,13 @@ def attention(
     ((2, 16), (2, 16))
     """
     if len(values) != len(keys):
-        raise ArgumentError("values", f"{len(values)} rows", f"as many as there are keys, {len(keys)}")
-    samples = draw_samples(
-        sampler, queries, replicates=replicates, seed=seed, step=step, allow_biased=allow_biased, **options
-    )
+        raise ArgumentError(
+            "values", f"{len(values)} rows", f"an array of {len(keys)} rows, one for each key"
+        )
+    samples = draw_samples(sampler, queries, **draws)
     factor = queries.shape[1] ** -0.5 if scale is None else scale
     logits = [pair_products(queries, keys, active) * factor for active in samples.sets]
-    masses = _exponentials(samples, logits, _tops(samples, logits))
+    masses = Logits.of(samples, logits).exponentials()
     moments = [mass * values[active.ids] for active, mass in zip(samples.sets, masses, strict=True)]
     return samples.ratio(moments, masses)
 
@@ -93,7 +90,7 @@ def _squared_distances(queries: Any, vectors: Any, active: ActiveSet) -> Floats:
     return np.asarray(np.maximum(norms[0][rows] - 2 * inner + norms[1][active.ids], 0))
 
 
-#: Kernels by name: functions of the distance in bandwidths, 1 at 0.
+#: Kernels by name: functions of the distance in units of the bandwidth, with value 1 at 0.
 KERNELS: dict[str, Callable[[Floats], Floats]] = {
     "gaussian": lambda distance: np.asarray(np.exp(-(distance**2) / 2)),
     "exponential": lambda distance: np.asarray(np.exp(-distance)),
@@ -102,33 +99,30 @@ KERNELS: dict[str, Callable[[Floats], Floats]] = {
 
 
 def kernel_density(
-    sampler: Drawn,
+    sampler: SampleSource,
     queries: Any,
     vectors: Any,
     *,
     kernel: str = "gaussian",
     bandwidth: float = 1.0,
-    replicates: int = 1,
-    seed: int = 0,
-    step: int = 0,
-    allow_biased: bool = False,
-    **options: Any,
+    **draws: Unpack[DrawOptions],
 ) -> Estimate:
     """The mean over all items of a kernel of the distance to each query: (1/N) sum_j k(|q - x_j| / h).
 
     Parameters
     ----------
-    sampler : Sampler, ActiveSet, or several
+    sampler : Sampler, ActiveSet, or a sequence of them
         As for :func:`~lshsample.estimates.draw_samples`.
     queries, vectors : (m, d) and (n_items, d) rows
         Queries and items.
     kernel : "gaussian", "exponential" or "cauchy"
-        exp(-r^2 / 2), exp(-r) or 1 / (1 + r^2). Not normalised: divide by the kernel's integral for a
+        exp(-r^2 / 2), exp(-r) or 1 / (1 + r^2). The kernel is not normalised: divide by its integral for a
         density.
     bandwidth : float
-        h.
-    replicates, seed, step, allow_biased, **options
-        As for :func:`~lshsample.estimates.draw_samples`.
+        h, a number above 0.
+    **draws
+        Keyword arguments of :func:`~lshsample.estimates.draw_samples`; see
+        :class:`~lshsample.estimates.DrawOptions`.
 
     Returns
     -------
@@ -149,9 +143,7 @@ def kernel_density(
         raise ArgumentError("kernel", repr(kernel), f"one of {', '.join(KERNELS)}")
     if not bandwidth > 0:
         raise ArgumentError("bandwidth", bandwidth, "a number above 0")
-    samples: Samples = draw_samples(
-        sampler, queries, replicates=replicates, seed=seed, step=step, allow_biased=allow_biased, **options
-    )
+    samples = draw_samples(sampler, queries, **draws)
     values = [
         KERNELS[kernel](np.sqrt(_squared_distances(queries, vectors, active)) / bandwidth)[:, None]
         for active in samples.sets

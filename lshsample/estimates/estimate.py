@@ -1,4 +1,4 @@
-"""An estimate: values with their standard errors, and the intervals that these give."""
+"""Estimates with their standard errors and confidence intervals."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ Floats = npt.NDArray[np.float64]
 
 @attrs.frozen(eq=False, kw_only=True)
 class Estimate:
-    """Values that a sample gives for what all items would give.
+    """Estimates, from a sample, of quantities over all items.
 
     Attributes
     ----------
     value : float64 array
         The estimates: one per query, or (queries, components).
     standard_error : float64 array or None
-        Of that shape; None where one sample does not tell it.
+        Of that shape; None where it cannot be estimated from one sample.
     degrees : float64 array
-        Degrees of freedom behind the standard errors; one number, or one per query.
+        Degrees of freedom of the standard errors; one number, or one for each query.
     method : str
-        What they come from: "design" (the exact variance of a simple random sample), "replicates"
-        (independent samples), "tables" (independent tables), or "none".
+        Where the standard errors come from: "design" (the variance of a simple random sample), "replicates"
+        (the spread between independent samples), "tables" (the spread between independent tables), "none".
     biased_by : str or None
-        The stage that left the sample without a law, where the caller allowed that.
+        Why the sample has no inclusion probabilities, naming the stage, where the caller allowed that.
     """
 
     value: Floats
@@ -47,22 +47,23 @@ class Estimate:
         Parameters
         ----------
         level : float
-            The probability to cover, between 0 and 1.
+            The coverage probability, between 0 and 1.
 
         Raises
         ------
         UnsupportedError
-            There are no standard errors, or the sample has no law.
+            There are no standard errors, or the sample has no inclusion probabilities.
 
         Notes
         -----
-        Student's intervals cover as they say where sums are nearly normal. ``degrees`` tells how near: with
-        20 and more, 95 % intervals covered 93 to 97 %; with a median of 10, 91 to 95 %; with 5 to 7, where
-        one or two items carry the sum, 76 to 90 % (partition functions of 400 items at growing scales, 2,000
-        draws each). A sample cannot tell what an item that it missed would have added: take more draws, or
-        make heavy items certain (``Retrieve``, ``ExactTop`` or ``Include`` before the draw). Where draws hit
-        nothing that was uncertain, the interval is infinite. Between replicates, degrees are one less than
-        their number whatever the tails are: take 12 or more, and more the rarer the weights are.
+        The nominal coverage is reached where the estimates are nearly normal. ``degrees`` indicates how
+        nearly: with 20 and more, 95 % intervals covered 93 to 97 %; with a median of 10, 91 to 95 %; with 5
+        to 7, where one or two items dominate the sum, 76 to 90 % (partition functions of 400 items at growing
+        scales, 2,000 draws each). No sample shows what a missed item would have added: take more draws, or
+        make large items certain (``Retrieve``, ``ExactTop`` or ``Include`` before the draw). Where all draws
+        are of items that are certain anyway, the interval is infinite. The degrees of freedom of replicates
+        are one less than their number, whatever the tails of the distribution: take 12 or more, and more
+        where large weights are rare.
 
         Examples
         --------
@@ -71,24 +72,26 @@ class Estimate:
         (array([3.04]), array([6.96]))
         """
         if not 0 < level < 1:
-            raise ArgumentError("level", level, "a probability between 0 and 1")
+            raise ArgumentError("level", level, "between 0 and 1")
         if self.biased_by is not None:
-            raise UnsupportedError(f"an estimate from a biased sample has no interval: {self.biased_by}")
+            raise UnsupportedError(
+                f"an estimate from a biased sample has no confidence interval: {self.biased_by}"
+            )
         if self.standard_error is None:
             raise UnsupportedError(
-                "one sample of this pipeline does not tell its variance: take replicates (replicates=10, or "
-                "samplers over independent tables), or end the pipeline in Uniform(n)"
+                "the variance of this pipeline cannot be estimated from one sample: take replicates "
+                "(replicates=10, or samplers over independent tables), or end the pipeline in Uniform(n)"
             )
         width = special.stdtrit(self.degrees, (1 + level) / 2) * self.standard_error
         return self.value - width, self.value + width
 
     def log(self) -> Self:
-        """The estimate of the logarithm of a positive quantity.
+        """The estimate of the logarithm of a positive quantity, corrected for its bias.
 
         Notes
         -----
-        The log of an unbiased estimate is too low by about half of its relative variance (Jensen); that is
-        added back. The standard error is the relative one (delta method).
+        The logarithm of an unbiased estimate is too low by about half of its relative variance (Jensen's
+        inequality), which is added. The standard error is the relative one (delta method).
         """
         if self.standard_error is None:
             return attrs.evolve(self, value=np.log(self.value))
@@ -97,7 +100,7 @@ class Estimate:
         return attrs.evolve(self, value=np.log(self.value) + correction, standard_error=relative)
 
     def column(self) -> Self:
-        """The estimates without the axis of components, where there is one component."""
+        """The estimates of the first component, without the axis of components."""
         error = None if self.standard_error is None else self.standard_error[:, 0]
         degrees = self.degrees[:, 0] if self.degrees.ndim == 2 else self.degrees
         return attrs.evolve(self, value=self.value[:, 0], standard_error=error, degrees=degrees)

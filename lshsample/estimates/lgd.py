@@ -1,4 +1,4 @@
-"""LSH-sampled gradient descent: training examples drawn by how large their gradients are likely to be."""
+"""LSH-sampled gradient descent (LGD): training examples with large gradients are drawn more often."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lshsample.estimates.estimate import Estimate
 from lshsample.estimates.samples import Samples
 from lshsample.family import HashFamily
 from lshsample.sampling import ActiveSet, Pipeline, Retrieve, Sampler, Uniform
-from lshsample.sampling.active_set import Law
+from lshsample.sampling.active_set import LAWS, Law
 from lshsample.tables import HashTables
 
 __all__ = ["GradientSampler"]
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class _Loss(Protocol):
-    """How a loss hashes its examples, what it asks for, and its slope by the margin theta.x."""
+    """The rows that a loss hashes, the query for its parameters, and its slope by the margin theta.x."""
 
     copies: int
 
@@ -66,7 +66,7 @@ _LOSSES: dict[str, _Loss] = {"squared": _Squared(), "logistic": _Logistic()}
 
 
 class GradientSampler:
-    """Estimates the mean gradient of a linear model's loss from examples that hash tables find (LGD).
+    """Estimates of the mean gradient of a linear model's loss, from examples retrieved from hash tables.
 
     Parameters
     ----------
@@ -79,20 +79,20 @@ class GradientSampler:
     loss : "squared" or "logistic"
         (theta.x - y)^2 or log(1 + exp(-y theta.x)).
     pipeline : Pipeline, optional
-        What draws examples; ``Retrieve() | Uniform(n // 100)`` if not given.
-    law : "tables" or "functions"
-        The law of the weights. With the default pipeline and "tables" each gradient is unbiased for the
-        tables as they are.
+        The pipeline that draws examples; ``Retrieve() | Uniform(n // 100)`` by default.
+    law : str
+        What the inclusion probabilities are over; see :class:`~lshsample.sampling.ActiveSet`. By default
+        they are conditional on the tables, and with the default pipeline every gradient is unbiased.
     threads : int, optional
-        Of the build and the draws.
+        At most so many threads, for building the tables and for the draws.
 
     Notes
     -----
-    Chen, Xu & Shrivastava 2019 (arXiv 1910.14162): the norm of an example's gradient grows with the inner
-    product of a row made of the example and a query made of theta, so examples that collide are those whose
-    gradients are large. The tables are built once: what changes with theta is the query. The squared loss
-    needs both signs of a residual, so its tables hold each example twice, with weight 1/2. Rows are hashed
-    as they are; centre and scale the features before.
+    Chen, Xu & Shrivastava 2019 (arXiv 1910.14162). The norm of an example's gradient grows with the inner
+    product of a row made from the example and a query made from theta, so examples that collide with the
+    query have large gradients. The tables are built once; only the query changes with theta. Residuals of the
+    squared loss have two signs, so its tables hold each example twice, with weight 1/2. Rows are hashed
+    without preprocessing: centre and scale the features before.
 
     Examples
     --------
@@ -114,12 +114,16 @@ class GradientSampler:
         *,
         loss: str = "squared",
         pipeline: Pipeline | None = None,
-        law: Law = "tables",
+        law: Law = LAWS[0],
         threads: int | None = None,
     ) -> None:
         x, y = np.asarray(features, np.float64), np.asarray(targets, np.float64)
         if x.ndim != 2 or y.shape != (len(x),) or not len(x):
-            raise ArgumentError("targets", f"shape {y.shape}", f"one number per row of features {x.shape}")
+            raise ArgumentError(
+                "targets",
+                f"shape {y.shape}",
+                f"an array with one number for each row of features, whose shape is {x.shape}",
+            )
         if loss not in _LOSSES:
             raise ArgumentError("loss", repr(loss), f"one of {', '.join(_LOSSES)}")
         if loss == "logistic" and not np.all(np.abs(y) == 1):
@@ -130,7 +134,7 @@ class GradientSampler:
             raise ArgumentError("family", f"dim {family.dim}", f"dim {rows.shape[1]} for the {loss} loss")
         stages = Retrieve() | Uniform(max(2, len(rows) // 100)) if pipeline is None else pipeline
         tables = HashTables(family, threads=threads).build(rows)
-        #: The sampler over the examples' rows.
+        #: The sampler over the rows of the examples.
         self.sampler: Sampler = stages.bind(tables=tables, frequencies=np.ones(len(rows)))
         self._threads = threads
 
@@ -144,14 +148,14 @@ class GradientSampler:
         theta : (d,) array
             The parameters.
         seed, step : int
-            They name the draws.
+            They determine the draws.
         allow_biased : bool
-            Take ids of a pipeline without a law with weight 1.
+            Whether to accept a pipeline without inclusion probabilities, every id with weight 1.
 
         Raises
         ------
         BiasedSampleError
-            The pipeline has no law; the message names the stage.
+            The pipeline has no inclusion probabilities; the message names the stage.
         """
         at = np.asarray(theta, np.float64)
         active = self.sampler.sample(
@@ -172,7 +176,19 @@ class GradientSampler:
         return np.asarray(self._loss.slopes(self._x @ at, self._y) @ self._x / len(self._x))
 
     def descend(self, theta: npt.ArrayLike, *, steps: int, rate: float, seed: int = 0) -> Floats:
-        """Parameters (d,) after so many plain gradient steps from ``theta``, each from one sample."""
+        """Parameters (d,) after ``steps`` steps of stochastic gradient descent from ``theta``.
+
+        Parameters
+        ----------
+        theta : (d,) array
+            The initial parameters.
+        steps : int
+            Number of steps, each with the gradient estimated from one sample.
+        rate : float
+            Learning rate.
+        seed : int
+            Determines the draws.
+        """
         at = np.array(theta, np.float64)
         for step in range(steps):
             at -= rate * self.gradient(at, seed=seed, step=step).value[0]

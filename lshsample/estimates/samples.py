@@ -1,10 +1,10 @@
-"""Samples and their weights: what every estimator is made of."""
+"""Samples with the weight of each id, and the weighted sums that all estimators are made of."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import attrs
 import numpy as np
@@ -13,17 +13,57 @@ import numpy.typing as npt
 from lshsample.errors import ArgumentError, BiasedSampleError
 from lshsample.estimates.estimate import Estimate
 from lshsample.sampling import ActiveSet, Pipeline, Sampler
-from lshsample.sampling.active_set import Law
+from lshsample.sampling.active_set import LAWS, Law
 from lshsample.sampling.membership import pair_parts
 
-__all__ = ["Samples", "Values", "draw_samples", "pair_products"]
+__all__ = ["DrawOptions", "SampleSource", "Samples", "Values", "draw_samples", "pair_products"]
 
 Floats = npt.NDArray[np.float64]
 Values = npt.ArrayLike | Callable[[ActiveSet], npt.ArrayLike]
-"""What is summed: one number (or row of numbers) per item, or a function of an active set that gives one per
-id of it."""
+"""What is summed: a number (or a row of numbers) for each item, or a function of an active set that returns
+one for each of its ids."""
+SampleSource = Sampler | Pipeline | ActiveSet | Sequence[Sampler] | Sequence[ActiveSet]
+"""What estimators take samples from; see :func:`draw_samples`."""
 
+_CONDITIONAL, _MARGINAL = LAWS
+#: Pairs of rows whose inner products are computed at once.
 _BLOCK = 65536
+
+
+class DrawOptions(TypedDict, total=False):
+    """The keyword arguments of :func:`draw_samples`, which every estimator over a sampler passes on to it.
+
+    Attributes
+    ----------
+    replicates : int
+        Independent samples of one sampler; 1 by default. Their spread gives the standard error where one
+        sample does not.
+    seed, step : int
+        They determine the draws: the same values give the same samples. 0 by default.
+    law : str
+        What the inclusion probabilities are over; see :class:`~lshsample.sampling.ActiveSet`. By default
+        conditional on the tables for one sampler, and marginal over the hash functions for several.
+    allow_biased : bool
+        Whether to accept sets without inclusion probabilities, every id with weight 1. Off by default.
+    include : (m, n_items) sparse matrix
+        The ids that the stage ``Include()`` adds.
+    pool : bool
+        One set for the whole batch instead of one for each query.
+    threads : int
+        At most so many threads.
+    n_queries : int
+        The number of rows, where there are no queries.
+    """
+
+    replicates: int
+    seed: int
+    step: int
+    law: Law | None
+    allow_biased: bool
+    include: Any
+    pool: bool
+    threads: int | None
+    n_queries: int | None
 
 
 def _weights(active: ActiveSet, allow_biased: bool) -> Floats:
@@ -41,7 +81,7 @@ class Samples:
     sets : tuple of ActiveSet
         One or more, of as many rows each.
     weights : tuple of float64 arrays
-        1 / pi of each id; 1 for ids of biased sets, where these are allowed.
+        1 / pi of each id, pi being its inclusion probability; 1 for ids of biased sets, if these are allowed.
     """
 
     sets: tuple[ActiveSet, ...]
@@ -49,26 +89,30 @@ class Samples:
 
     @classmethod
     def of(cls, samples: ActiveSet | Sequence[ActiveSet], allow_biased: bool = False) -> Samples:
-        """Samples of sets.
+        """One active set or several, with their weights.
 
         Raises
         ------
+        ArgumentError
+            Something else than active sets, or sets of different queries or items.
         BiasedSampleError
-            A set has no law, and that is not allowed; the message names the stage.
+            A set has no inclusion probabilities, and that is not allowed; the message names the stage.
         """
         sets = (samples,) if isinstance(samples, ActiveSet) else tuple(samples)
         if not sets or any(not isinstance(s, ActiveSet) for s in sets):
-            raise ArgumentError("samples", type(samples).__name__, "an ActiveSet, or several")
+            raise ArgumentError("samples", type(samples).__name__, "an ActiveSet, or a sequence of them")
         if any(s.n_rows != sets[0].n_rows or s.n_items != sets[0].n_items for s in sets):
-            raise ArgumentError("samples", "sets of different sizes", "samples of the same queries and items")
+            raise ArgumentError("samples", "sets of different sizes", "sets of the same queries and items")
         try:
             return cls(sets, tuple(_weights(s, allow_biased) for s in sets))
         except BiasedSampleError as error:
-            raise BiasedSampleError(f"{error}; allow_biased=True estimates all the same") from None
+            raise BiasedSampleError(
+                f"{error}; allow_biased=True accepts the set, with weight 1 for each id"
+            ) from None
 
     @property
     def biased_by(self) -> str | None:
-        """The stage that left a set without a law."""
+        """Why a set has no inclusion probabilities, naming the stage; None if all sets have them."""
         return next((s.biased_by or "unknown" for s in self.sets if s.is_biased), None)
 
     def values(self, values: Values) -> list[Floats]:
@@ -78,18 +122,26 @@ class Samples:
             if callable(values):
                 given = np.asarray(values(active), np.float64)
                 if given.shape[:1] != active.ids.shape:
-                    raise ArgumentError("values", f"shape {given.shape}", f"a row per id, {len(active.ids)}")
+                    raise ArgumentError(
+                        "values",
+                        f"shape {given.shape}",
+                        f"an array with one row for each of the {len(active.ids)} ids",
+                    )
             else:
                 table = np.asarray(values)
                 if table.shape[:1] != (active.n_items,):
-                    raise ArgumentError("values", f"shape {table.shape}", f"a row per item, {active.n_items}")
+                    raise ArgumentError(
+                        "values",
+                        f"shape {table.shape}",
+                        f"an array with one row for each of the {active.n_items} items",
+                    )
                 given = table[active.ids].astype(np.float64)
-            # A sample may be empty: then -1 would not say how wide.
+            # The width is computed, since -1 has no meaning for a sample without ids.
             out.append(given.reshape(len(active.ids), math.prod(given.shape[1:])))
         return out
 
     def totals(self, values: Sequence[Floats]) -> Floats:
-        """Weighted sums of each set and row, (sets, rows, c)."""
+        """Weighted sums for each set and row, (sets, rows, c) float64."""
         out = np.empty((len(self.sets), self.sets[0].n_rows, values[0].shape[1]))
         for k, (active, weight, each) in enumerate(zip(self.sets, self.weights, values, strict=True)):
             out[k] = _row_sums(active, each * weight[:, None])
@@ -110,16 +162,16 @@ class Samples:
     def ratio(self, values: Sequence[Floats], base: Sequence[Floats]) -> Estimate:
         """Ratios (rows, c) of sums of ``values`` to sums of ``base`` (one column).
 
-        The standard errors are those of the residuals, each divided by 1 - h, h being the id's share of the
-        base: what leaving the id out would change (the jackknife's residuals), since plain linearisation
-        tells too little where a few ids carry the sum.
+        The standard errors are those of the residuals of the ratio, each divided by 1 - h, h being the id's
+        share of the base: the residuals of the jackknife. Plain linearisation underestimates the error where
+        a few ids dominate the sum.
         """
         top, bottom = self.totals(values).mean(axis=0), self.totals(base).mean(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = top / bottom
         n = len(self.sets)
         residuals = [
-            (each - ratio[rows] * below) / _without(weight[:, None] * below / (n * bottom[rows]))
+            (each - ratio[rows] * below) / _one_minus(weight[:, None] * below / (n * bottom[rows]))
             for each, below, weight, rows in zip(
                 values, base, self.weights, (active.row_of_ids() for active in self.sets), strict=True
             )
@@ -132,7 +184,10 @@ class Samples:
         )
 
     def _error(self, values: Sequence[Floats], totals: Floats) -> tuple[Floats | None, Floats, str]:
-        """Standard errors of the mean total: exact by design where that is known, else between sets."""
+        """Standard error of the mean total, its degrees of freedom, and the method.
+
+        By the design where all uncertain ids are one simple random sample, else from the spread between sets.
+        """
         if all(active.draws is not None for active in self.sets):
             variances = [_design_variance(*pair) for pair in zip(self.sets, values, strict=True)]
             degrees = np.sum([_design_degrees(*pair) for pair in zip(self.sets, values, strict=True)], axis=0)
@@ -144,8 +199,8 @@ class Samples:
         return np.asarray(error), np.array(len(totals) - 1.0), "replicates"
 
 
-def _without(share: Floats) -> Floats:
-    """1 - h, away from 0."""
+def _one_minus(share: Floats) -> Floats:
+    """1 - h, at least 0.1."""
     return np.asarray(np.maximum(1 - np.nan_to_num(share), 0.1))
 
 
@@ -159,10 +214,10 @@ def _row_sums(active: ActiveSet, values: Floats) -> Floats:
 
 
 def _design_variance(active: ActiveSet, values: Floats) -> Floats:
-    """Estimated variance (rows, c) of the weighted sum, given what is certain.
+    """Estimated variance (rows, c) of the weighted sum, conditional on the ids with probability 1.
 
-    With n draws without replacement from a pool of M, sample variance s^2 (draws that hit certain ids are
-    zeros): M^2 (1 - n / M) s^2 / n, unbiased (Cochran 1977, theorem 2.4).
+    For n draws without replacement from a pool of M items with sample variance s^2, where draws of ids that
+    are certain anyway count as zeros: M^2 (1 - n / M) s^2 / n, unbiased (Cochran 1977, theorem 2.4).
     """
     assert active.draws is not None
     uncertain = active.log_inclusion < 0
@@ -174,18 +229,19 @@ def _design_variance(active: ActiveSet, values: Floats) -> Floats:
         pool = np.where(number > 0, n * number / rate, n)
         square = (_row_sums(active, part**2) - _row_sums(active, part) ** 2 / n) / (n - 1)
         variance = pool**2 * (1 - n / pool) * np.maximum(square, 0) / n
-    # One draw tells nothing about its variance, nor do draws that hit certain ids only, unless all ids are.
+    # The variance cannot be estimated from one draw, nor from draws of certain ids alone, unless all ids
+    # are certain.
     certain = np.diff(active.indptr)[:, None] - number
-    told = np.where(certain < active.n_items, (n > 1) & (number > 0), True)
-    return np.asarray(np.where(told, np.where(number > 0, variance, 0.0), np.inf))
+    estimable = np.where(certain < active.n_items, (n > 1) & (number > 0), True)
+    return np.asarray(np.where(estimable, np.where(number > 0, variance, 0.0), np.inf))
 
 
 def _design_degrees(active: ActiveSet, values: Floats) -> Floats:
-    """Degrees of freedom (rows, c) behind the design's variance.
+    """Degrees of freedom (rows, c) of the design's variance estimate.
 
-    Draws that hit certain ids are zeros and say little about the spread: they are not counted. k draws with
-    kurtosis g tell their variance as well as 2 k / (g - 1) normal ones do (Satterthwaite 1946), k - 1 at
-    most: where few draws carry the sum, intervals by k alone are too short.
+    Draws of certain ids are zeros without information on the spread, and are not counted. The variance of k
+    draws with kurtosis g is known as well as that of 2 k / (g - 1) normal draws (Satterthwaite 1946), at
+    most k - 1. Where a few draws dominate the sum, intervals by k alone are too short.
     """
     rows, uncertain = active.row_of_ids(), active.log_inclusion < 0
     number = _row_sums(active, uncertain.astype(np.float64)[:, None])
@@ -199,7 +255,7 @@ def _design_degrees(active: ActiveSet, values: Floats) -> Floats:
 
 
 def draw_samples(
-    sampler: Sampler | Pipeline | ActiveSet | Sequence[Sampler] | Sequence[ActiveSet],
+    sampler: SampleSource,
     queries: Any = None,
     *,
     replicates: int = 1,
@@ -213,29 +269,30 @@ def draw_samples(
 
     Parameters
     ----------
-    sampler : Sampler, Pipeline, ActiveSet, or several
-        One sampler: drawn ``replicates`` times given its tables, at the steps from ``step`` on. Several
-        samplers over independently drawn tables: one sample of each, by the law over the hash functions.
-        Sets are taken as they are.
+    sampler : Sampler, Pipeline, ActiveSet, or a sequence of them
+        One sampler: ``replicates`` samples conditional on its tables, at the steps from ``step`` on. Several
+        samplers over independently drawn tables: one sample from each, with probabilities over the hash
+        functions (the marginal law). Active sets are used as they are.
     queries : (m, dim) rows, optional
         Queries.
-    replicates : int
-        Samples of one sampler.
-    seed, step : int
-        They name the draws.
-    law : "tables" or "functions", optional
-        "tables" for one sampler, "functions" for several, unless it is told.
-    allow_biased : bool
-        Take ids of a set without a law with weight 1.
+    replicates, seed, step, law, allow_biased
+        See :class:`DrawOptions`.
     **options
-        Further arguments of :meth:`Sampler.sample`.
+        Further arguments of :meth:`~lshsample.sampling.Sampler.sample`: ``include``, ``pool``, ``threads``,
+        ``n_queries``.
+
+    Returns
+    -------
+    Samples
+        The active sets with the weight of each id.
 
     Raises
     ------
     BiasedSampleError
-        A set has no law; the message names the stage.
+        A set has no inclusion probabilities; the message names the stage.
     ArgumentError
-        More than one sample of one sampler over the functions: they would share them.
+        ``replicates`` is not 1 under the marginal law, where repeated draws of one sampler share the same
+        hash functions and are not independent.
     """
     first = sampler if isinstance(sampler, ActiveSet | Sampler | Pipeline) else next(iter(sampler), None)
     if isinstance(first, ActiveSet):
@@ -243,10 +300,13 @@ def draw_samples(
     if isinstance(replicates, bool) or not isinstance(replicates, int) or replicates < 1:
         raise ArgumentError("replicates", repr(replicates), "an integer >= 1")
     if isinstance(sampler, Sampler | Pipeline):
-        law = law or "tables"
-        if law == "functions" and replicates > 1:
+        law = law or _CONDITIONAL
+        if law == _MARGINAL and replicates > 1:
             raise ArgumentError(
-                "replicates", replicates, "1: one sampler's draws share the functions; give several samplers"
+                "replicates",
+                replicates,
+                f"1 for law={_MARGINAL!r}: repeated draws of one sampler share the same hash functions "
+                "(pass several samplers over independent tables)",
             )
         sets = [
             sampler.sample(queries, seed=seed, step=step + k, law=law, **options) for k in range(replicates)
@@ -254,16 +314,18 @@ def draw_samples(
     else:
         each: list[Any] = list(cast(Any, sampler))
         if not each or any(not isinstance(one, Sampler | Pipeline) for one in each):
-            raise ArgumentError("sampler", type(sampler).__name__, "a sampler, or several")
+            raise ArgumentError(
+                "sampler", type(sampler).__name__, "a Sampler, an ActiveSet, or a sequence of them"
+            )
         sets = [
-            one.sample(queries, seed=seed, step=step + k, law=law or "functions", **options)
+            one.sample(queries, seed=seed, step=step + k, law=law or _MARGINAL, **options)
             for k, one in enumerate(each)
         ]
     return Samples.of(sets, allow_biased)
 
 
 def pair_products(queries: Any, vectors: Any, active: ActiveSet) -> Floats:
-    """Inner products (n,) of each id's vector with its row's query, in float64."""
+    """Inner products (n,) float64 of the vector of each id with the query of its row."""
     rows, out = active.row_of_ids(), np.empty(len(active.ids))
     for part in pair_parts(rows, _BLOCK, by_query=False):
         q, x = queries[rows[part]], vectors[active.ids[part]]

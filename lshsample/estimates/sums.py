@@ -1,4 +1,4 @@
-"""Sums and means over all items, from weighted samples or one table at a time."""
+"""Sums and means over all items, from weighted samples or from one table at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def _like(estimate: Estimate, values: Values) -> Estimate:
-    """Without the column axis, where values are single numbers; a function's values keep theirs if wide."""
+    """Without the axis of components, where ``values`` has one number for each item."""
     if estimate.value.shape[1] != 1 or (not callable(values) and np.ndim(values) > 1):
         return estimate
     return estimate.column()
@@ -36,12 +36,12 @@ def horvitz_thompson(
 
     Parameters
     ----------
-    samples : ActiveSet or several
-        One sample, or independent ones of the same queries.
+    samples : ActiveSet or a sequence of them
+        One sample, or independent samples of the same queries.
     values : array or callable
-        f: (n_items,) or (n_items, c); or a function of an active set that gives (n,) or (n, c) for its ids.
+        f: (n_items,) or (n_items, c); or a function of an active set that returns (n,) or (n, c) for its ids.
     allow_biased : bool
-        Take sets without a law, every id with weight 1.
+        Whether to accept sets without inclusion probabilities, every id with weight 1.
 
     Returns
     -------
@@ -51,13 +51,14 @@ def horvitz_thompson(
     Raises
     ------
     BiasedSampleError
-        A set has no law; the message names the stage.
+        A set has no inclusion probabilities; the message names the stage.
 
     Notes
     -----
-    Unbiased (Horvitz & Thompson 1952). The standard error is the design's own where ids that are not certain
-    are one simple random sample (``... | Uniform(n)``, ``... | Fill(k)``), else that of the mean of
-    independent samples; one sample of another design has none. Costs what f costs for the sampled ids.
+    Unbiased (Horvitz & Thompson 1952). The standard error is that of the design where the ids that are not
+    certain are one simple random sample (``... | Uniform(n)``, ``... | Fill(k)``), else that of the mean of
+    independent samples; for one sample of another design it is None. f is evaluated for the sampled ids
+    alone.
 
     Examples
     --------
@@ -84,8 +85,8 @@ def self_normalised(
 
     Notes
     -----
-    A ratio of two unbiased sums: its bias is of the order of 1 / n, and its error is small where f varies
-    little, whatever the weights are (Hajek 1971). The standard error is that of the residuals f - mean.
+    A ratio of two unbiased sums: its bias is of order 1 / n, and its error is small where f varies little,
+    whatever the weights (Hajek 1971). The standard error is that of the residuals f - mean.
 
     Examples
     --------
@@ -108,7 +109,7 @@ def sum_by_tables(
     probes: int | None = None,
     threads: int | None = None,
 ) -> Estimate:
-    """The sum of ``values`` over all items, one table (or group of tables) at a time.
+    """The sum of ``values`` over all items, estimated from each table (or group of tables) by itself.
 
     Parameters
     ----------
@@ -117,11 +118,11 @@ def sum_by_tables(
     queries : (m, dim) rows
         Queries.
     values : array or callable
-        As for :func:`horvitz_thompson`; the active set of a function is what the tables hold.
+        As for :func:`horvitz_thompson`; a function gets the active set of all ids in the queries' buckets.
     groups : int, optional
-        Groups of as many tables each (nearly); one table each, if not given. At least 2.
+        Number of groups of (nearly) as many tables each, at least 2; by default one table is one group.
     probes : int, optional
-        Buckets per table; by default the family's own number.
+        Buckets per table; by default the number of probes of the family.
     threads : int, optional
         At most so many threads.
 
@@ -132,13 +133,14 @@ def sum_by_tables(
 
     Notes
     -----
-    Each group g of tables gives Z_g = sum of f / (1 - (1 - q)^|g|) over the ids that it holds; with single
-    tables that is (1/L) sum_l sum_{x in S_l} f / q. The mean over groups is unbiased whatever the joint law
-    of the groups; with single tables it needs the law of a code alone. Groups of more tables give less
-    variance where near items decide, and fewer degrees of freedom. Bounded buckets that keep R of n ids have
-    weights times n / R, averaged over a group's tables. Tables that share random numbers (a family whose
-    ``independent_tables`` is False) have no standard error, and weights that are averaged too.
-    Items that no table can hold (q = 0) are left out of the sum.
+    For a group g of tables, Z_g is the sum of f / (1 - (1 - q)^|g|) over the ids in the queries' buckets of
+    these tables, q being the collision probability of a code; with single tables the mean of all Z_g is
+    (1/L) sum_l sum_{x in S_l} f / q. It is unbiased whatever the joint distribution of the groups; with
+    single tables only the collision probability of one code is needed. Larger groups have less variance where
+    near items dominate, and fewer degrees of freedom. In bounded buckets that keep R of n ids, weights are
+    multiplied by n / R and averaged over the tables of a group. Tables that share random numbers (families
+    with ``independent_tables`` False) have averaged weights as well, and no standard error. Items with q = 0
+    are not part of the sum.
 
     Examples
     --------
@@ -153,7 +155,9 @@ def sum_by_tables(
     state = tables.snapshot()
     n_groups = state.family.n_tables if groups is None else groups
     if isinstance(n_groups, bool) or not 2 <= n_groups <= state.family.n_tables:
-        raise ArgumentError("groups", repr(groups), f"2 to the {state.family.n_tables} tables that there are")
+        raise ArgumentError(
+            "groups", repr(groups), f"from 2 to {state.family.n_tables}, the number of tables"
+        )
     if probes is None:
         probes = state.family.default_probes
     found = state.query(queries, n_probes=probes, threads=threads)
@@ -174,14 +178,14 @@ def sum_by_tables(
         for c in range(each.shape[1]):
             totals[g, :, c] = np.bincount(rows, weights=weight * each[:, c], minlength=held.n_rows)
     value, error = totals.mean(axis=0), totals.std(axis=0, ddof=1) / np.sqrt(n_groups)
-    if not state.family.independent_tables:  # their spread is not that of the mean
+    if not state.family.independent_tables:  # the spread between them is not that of their mean
         return _like(Estimate(value=value), values)
     degrees = np.array(n_groups - 1.0)
     return _like(Estimate(value=value, standard_error=error, degrees=degrees, method="tables"), values)
 
 
 def _group_weight(factors: Floats, chance: Floats, members: npt.NDArray[np.intp], by_table: bool) -> Floats:
-    """The weight (n,) of each id in a group: 1 / pi where its tables hold it; or its tables' mean."""
+    """The weight (n,) of each id in a group of tables: 1 / pi, or the mean of the weights by table."""
     each = chance if chance.shape[1] == 1 else chance[:, members]
     tiny = np.finfo(np.float32).tiny
     if by_table:

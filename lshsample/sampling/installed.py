@@ -17,8 +17,8 @@ class StageRegistry(Registry[SamplerStage]):
 
     Parameters
     ----------
-    plugins : Plugins
-        The plugins.
+    plugins : Plugins, or iterable of (str, object)
+        The plugins; or their names, and modules or objects with hooks.
     reserved : collection of str
         Names of the built-in stages, which no plugin may take.
 

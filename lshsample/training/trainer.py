@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import attrs
 
-from lshsample import specs
+from lshsample import memory, specs
 from lshsample._native import core
 from lshsample.errors import ArgumentError, CheckpointError, DivergenceError
 from lshsample.nn import bundle
@@ -25,7 +25,6 @@ from lshsample.training.callbacks import Callback
 from lshsample.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
 from lshsample.training.history import EpochRecord, History
 from lshsample.training.interrupts import Interrupts
-from lshsample.training.memory import check_memory
 from lshsample.training.run_state import RunState
 from lshsample.training.settings import TrainingSettings
 
@@ -190,6 +189,7 @@ class Trainer:
         self._check_data(source)
         if self.checkpoint is not None:
             self._check_names()
+        self._require_memory()
         self._prepare()
         if self.state.step == 0:
             source.observe(self.network)
@@ -240,7 +240,9 @@ class Trainer:
         """
         batch = self.network.batch(X, Y)
         rate = None if lr is None else _rate(lr)
-        self._prepare()
+        if not self.state.step:
+            self._require_memory()
+            self._prepare()
         report = self._step(batch, time.perf_counter(), lr=rate)
         self._save_if_due()
         return report
@@ -312,11 +314,15 @@ class Trainer:
         self.settings.to_dict()
         bundle.claim(self.checkpoint, CHECKPOINT)
 
+    def _require_memory(self) -> None:
+        """Refuse a run that needs more memory than there is, before anything is allocated."""
+        advice = "Fewer units, a smaller batch or n_active, fewer tables, or a plainer optimizer need less"
+        memory.require_budget(self.memory_needed(), "training", limit=self.memory_limit, advice=advice)
+
     def _prepare(self) -> None:
         """Before the first step of all: room for weights and an optimizer's state, which is 0."""
         if self.state.step:
             return
-        check_memory(self.memory_needed(), self.memory_limit)
         self.network.allocate(self.settings.optimizer.slots, self.threads)
         for parameter in self.network.parameters:
             parameter.reset_state()

@@ -1,4 +1,4 @@
-"""Tuning: hashes, tables, probes and cap for a wanted recall, size or variance, from the laws."""
+"""Choosing hashes, tables, probes and a cap for a target recall, set size or error, by predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choosing: each code length and number of probes, the fewest tables for it, and a check on other queries."""
+"""The search: for each code length and number of probes, the fewest tables that suffice."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.family import HashFamily, Rows
 from lshsample.registry import make_family
 from lshsample.sampling import Cap, Pipeline, Retrieve
+from lshsample.sampling.active_set import LAWS
 from lshsample.sampling.stages.exact_top import exact_top
 from lshsample.tables import HashTables
 from lshsample.tuning.goal import Goal, Measures, Tuned
-from lshsample.tuning.predict import Costs, Foretold, Pairs, measured_costs, seconds_of
+from lshsample.tuning.predict import Costs, PairSample, Prediction, measured_costs, seconds_of
 
 __all__ = ["tune"]
 
-#: Queries that laws are averaged over, and random items of each.
+#: Queries that predictions are averaged over, and random items of each.
 _QUERIES, _FAR = 128, 128
 _PROBES = (1, 2, 4, 8, 16)
-#: Tables whose law of probes given the query stands for all.
-_LAW_TABLES = 8
-#: More tables than are needed without a cap, so that what is left after it reaches the goal.
-_MORE = (1.0, 1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
+#: Tables for which probabilities of probed buckets are computed; more tables repeat them.
+_PREDICTED_TABLES = 8
+#: Factors of the number of tables that is needed without a cap, so that recall after the cap may suffice.
+_TABLE_FACTORS = (1.0, 1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 
+_, _MARGINAL = LAWS
 Make = Callable[[int, int], HashFamily]
 
 
 @attrs.frozen(kw_only=True)
-class _Choice:
-    """A candidate: hashes, tables, probes, with what the laws foretell."""
+class _Configuration:
+    """Hashes, tables and probes, with their predicted measures."""
 
     n_hashes: int
     n_tables: int
@@ -43,41 +45,46 @@ class _Choice:
     measures: Measures
 
 
-def _fewest_tables(law: Foretold, goal: Goal, most: int) -> int | None:
-    """The smallest number of tables that reach recall and error before a cap; None if ``most`` do not."""
+def _fewest_tables(prediction: Prediction, goal: Goal, most: int) -> int | None:
+    """The smallest number of tables that meets recall and error before a cap; None if ``most`` do not."""
 
-    def reached(n_tables: int) -> bool:
-        if law.recall_and_size(n_tables)[0] < goal.recall:
+    def suffice(n_tables: int) -> bool:
+        if prediction.recall_and_size(n_tables)[0] < goal.recall:
             return False
-        return goal.relative_error is None or law.relative_error(n_tables) <= goal.relative_error
+        return goal.relative_error is None or prediction.relative_error(n_tables) <= goal.relative_error
 
-    if not reached(most):
+    if not suffice(most):
         return None
     low, high = 1, most
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) else (middle + 1, high)
+        low, high = (low, middle) if suffice(middle) else (middle + 1, high)
     return low
 
 
-def _measures(law: Foretold, family: HashFamily, probes: int, cap: int | None, costs: Costs) -> Measures:
+def _measures(
+    prediction: Prediction, family: HashFamily, probes: int, cap: int | None, costs: Costs
+) -> Measures:
     n_tables = family.n_tables
-    recall, size = law.recall_and_size(n_tables, cap)
-    candidates = float(law.far.mean()) * law.n_items * n_tables
+    recall, size = prediction.recall_and_size(n_tables, cap)
+    candidates = float(prediction.far.mean()) * prediction.n_items * n_tables
     return Measures(
         recall=recall,
         size=size,
-        relative_error=law.relative_error(n_tables, cap) if family.exact_law else math.nan,
-        memory_bytes=HashTables.memory_needed(family, law.n_items).tables,
+        relative_error=prediction.relative_error(n_tables, cap) if family.exact_law else math.nan,
+        memory_bytes=HashTables.memory_needed(family, prediction.n_items).tables,
         seconds=costs.of(family.spec.n_hashes, n_tables, probes, candidates),
     )
 
 
-def _choices(make: Make, pairs: Pairs, goal: Goal, most: int, costs: Costs) -> Iterator[_Choice]:
+def _configurations(
+    make: Make, pairs: PairSample, goal: Goal, most: int, costs: Costs
+) -> Iterator[_Configuration]:
+    """Every configuration that is predicted to meet recall and error before a cap."""
     longest = math.log2(pairs.vectors.shape[0]) + 4
     for n_hashes in range(1, 33):
         try:
-            family = make(n_hashes, _LAW_TABLES)
+            family = make(n_hashes, _PREDICTED_TABLES)
         except ArgumentError:  # longer than a code can be
             return
         if n_hashes * family.bits_per_hash > longest:
@@ -86,55 +93,57 @@ def _choices(make: Make, pairs: Pairs, goal: Goal, most: int, costs: Costs) -> I
             if 4 * probes > 2**family.code_bits and probes > 1:
                 continue
             try:
-                law = pairs.foretold(family, probes)
+                prediction = pairs.predict(family, probes)
             except UnsupportedError:
                 if probes == 1:
                     raise
                 break
-            fewest = _fewest_tables(law, goal, most)
+            fewest = _fewest_tables(prediction, goal, most)
             if fewest is None:
                 continue
             for n_tables in sorted(
-                {min(most, round(fewest * m)) for m in _MORE[: 1 if goal.size is None else None]}
+                {min(most, round(fewest * m)) for m in _TABLE_FACTORS[: 1 if goal.size is None else None]}
             ):
-                measures = _measures(law, make(n_hashes, n_tables), probes, goal.size, costs)
-                yield _Choice(n_hashes=n_hashes, n_tables=n_tables, probes=probes, measures=measures)
+                measures = _measures(prediction, make(n_hashes, n_tables), probes, goal.size, costs)
+                yield _Configuration(n_hashes=n_hashes, n_tables=n_tables, probes=probes, measures=measures)
 
 
-def _best(choices: list[_Choice], goal: Goal) -> _Choice:
-    within = [choice for choice in choices if not choice.measures.missed(goal)]
+def _best(configurations: list[_Configuration], goal: Goal) -> _Configuration:
+    """The configuration with the lowest predicted query time among those that meet the goal."""
+    within = [one for one in configurations if not one.measures.missed(goal)]
     if within:
-        return min(within, key=lambda choice: choice.measures.seconds)
-    if not choices:
+        return min(within, key=lambda one: one.measures.seconds)
+    if not configurations:
         raise ArgumentError("goal", goal, "a recall and an error that max_tables tables can reach")
-    told = [choice.measures for choice in choices]
+    predicted = [one.measures for one in configurations]
     wanted = (
-        f"bounds that can be kept together: recall and error alone take at least "
-        f"{min(m.memory_bytes for m in told):,} bytes, {min(m.seconds for m in told):.3g} seconds"
+        f"bounds that can be met together: recall and error alone take at least "
+        f"{min(m.memory_bytes for m in predicted):,} bytes, {min(m.seconds for m in predicted):.3g} seconds"
     )
     if goal.size is not None:
-        best = max(told, key=lambda m: m.recall)
-        wanted += f"; a cap of {goal.size:,} ids leaves a recall of at most {best.recall:.3g}"
+        best = max(predicted, key=lambda m: m.recall)
+        wanted += f"; with a cap of {goal.size:,} ids recall is at most {best.recall:.3g}"
         if goal.relative_error is not None:
-            wanted += f" and an error of at least {min(m.relative_error for m in told):.3g}"
+            wanted += f" and the error at least {min(m.relative_error for m in predicted):.3g}"
     raise ArgumentError("goal", goal, wanted)
 
 
-def _observe(
+def _observed(
     tables: HashTables, pipeline: Pipeline, queries: Any, near: npt.NDArray[np.int64], seed: int
 ) -> Measures:
+    """The measures on queries that had no part in the choice."""
     sampler, n_items = pipeline.bind(tables=tables), tables.n_ids
-    active = sampler.sample(queries, seed=seed, law="functions", threads=1)
-    wanted = np.arange(len(near))[:, None] * n_items + near
+    active = sampler.sample(queries, seed=seed, law=_MARGINAL, threads=1)
+    nearest = np.arange(len(near))[:, None] * n_items + near
     keys = active.row_of_ids() * n_items + active.ids
-    ours = np.isin(keys, wanted)
-    error = math.nan  # of no estimate: a law that holds nearly gives no weights
+    hits = np.isin(keys, nearest)
+    error = math.nan  # an approximate collision probability gives no weights, hence no estimate
     if not active.is_biased:
-        weights = np.exp(-active.log_inclusion[ours].astype(np.float64))
-        numbers = np.bincount(keys[ours] // n_items, weights, len(near))
+        weights = np.exp(-active.log_inclusion[hits].astype(np.float64))
+        numbers = np.bincount(keys[hits] // n_items, weights, len(near))
         error = float(np.sqrt(np.mean((numbers / near.shape[1] - 1) ** 2)))
     return Measures(
-        recall=float(ours.sum() / near.size),
+        recall=float(hits.sum() / near.size),
         size=len(active.ids) / queries.shape[0],
         relative_error=error,
         memory_bytes=tables.memory_bytes,
@@ -153,44 +162,48 @@ def tune(
     threads: int | None = None,
     **options: Any,
 ) -> Tuned:
-    """Hashes, tables, probes and cap for a goal, and how they do on queries held out.
+    """Choose hashes, tables, probes and a cap for a goal, and check the choice on held-out queries.
 
     Parameters
     ----------
     data : (n, dim) rows
         Items.
     queries : (m, dim) rows
-        At least 4; half of them choose, the others check.
+        At least 4. One half is used for predictions, the other half for the check.
     goal : Goal, optional
-        Recall 0.9 of the 10 nearest, if not given.
+        By default a recall of 0.9 of the 10 nearest items.
     family : str
-        Name of the family; its own options by name.
+        The name of the family.
     seed : int
-        Names the functions, and the rows that are looked at.
+        Determines the hash functions, and the queries and items that are sampled.
     max_tables : int
-        At most so many tables.
+        Largest number of tables.
     threads : int, optional
-        At most so many, for the check's build.
+        At most so many threads, for building the tables of the check.
+    **options
+        Options of the family.
 
     Returns
     -------
     Tuned
-        Of the choices that are foretold to reach every goal, the one that is foretold to be the quickest.
+        The configuration with the lowest predicted query time among those predicted to meet the goal.
 
     Raises
     ------
     ArgumentError
-        No choice reaches all goals; the message has the nearest one.
+        No configuration meets the goal; the message says what can be met.
     UnsupportedError
-        The family has no law of a code, functions learned for one K and L, or probes of its own.
+        The family has no collision probability of a code, has functions that are learned for one K and L, or
+        has a fixed number of probes.
 
     Notes
     -----
-    The nearest items of up to 128 queries are found exactly; the law of a code (or of the probes given the
-    query) on these pairs foretells recall, on pairs of them the error, on random pairs the size, and all the
-    time, with the costs of a query, a hash, a bucket and a candidate measured on this machine. For each K and
-    number of probes the fewest tables that reach recall and error are taken, and some more where a cap cuts.
-    Items count by inner product: data of unequal norms want a family for inner products.
+    The nearest items of up to 128 queries are found exactly. The collision probability of a code (or of the
+    probed buckets given the query) predicts recall from these pairs, the error from pairs of near items, the
+    size from random pairs, and the time from all of them, with the costs of a query, a hash, a bucket and a
+    candidate measured on this machine. For each K and number of probes, the fewest tables that meet recall
+    and error are taken; more tables are tried where a cap reduces recall. Items are ranked by inner product:
+    for data with unequal norms use a family for inner products.
 
     Examples
     --------
@@ -208,23 +221,24 @@ def tune(
     plain = _plain(family, {"dim": np.shape(data)[1], "n_tables": 1, "seed": seed, **options})
     rows, asked = hashing.checked_rows(plain, data, "data"), hashing.checked_rows(plain, queries, "queries")
     if goal.k > rows.shape[0]:
-        raise ArgumentError("data", f"{rows.shape[0]} rows", f"at least k = {goal.k} items")
+        raise ArgumentError("data", f"{rows.shape[0]} rows", f"an array of at least k = {goal.k} rows")
     if asked.shape[0] < 4:
-        raise ArgumentError("queries", f"{asked.shape[0]} rows", "4 or more")
+        raise ArgumentError("queries", f"{asked.shape[0]} rows", "an array of 4 rows or more")
     fitted = _fitted(plain, rows)
     if goal.relative_error is not None and not fitted.exact_law:
         label = hashing.family_label(fitted)
         raise UnsupportedError(
-            f"{label}: its law holds nearly, so there are no estimates whose error to tune"
+            f"{label}: its collision probability is approximate and gives no weights, "
+            "so no error can be tuned"
         )
 
     def make(n_hashes: int, n_tables: int) -> HashFamily:
         return type(fitted)(attrs.evolve(fitted.spec, n_hashes=n_hashes, n_tables=n_tables))
 
-    chosen, held, far = _parts(asked, rows.shape[0], seed)
-    pairs = Pairs(chosen, exact_top(chosen, rows, goal.k), rows, far)
+    chosen, held_out, far = _split(asked, rows.shape[0], seed)
+    pairs = PairSample(chosen, exact_top(chosen, rows, goal.k), rows, far)
     costs = measured_costs(make, rows, chosen, max(2, round(math.log2(rows.shape[0]))))
-    best = _best(list(_choices(make, pairs, goal, max_tables, costs)), goal)
+    best = _best(list(_configurations(make, pairs, goal, max_tables, costs)), goal)
     stages = (Retrieve(probes=None if best.probes == 1 else best.probes),)
     pipeline = Pipeline(stages if goal.size is None else (*stages, Cap(goal.size)))
     tables = HashTables(make(best.n_hashes, best.n_tables), threads=threads).build(rows)
@@ -234,24 +248,24 @@ def tune(
         pipeline=pipeline,
         tables=tables,
         predicted=best.measures,
-        observed=_observe(tables, pipeline, held, exact_top(held, rows, goal.k), seed),
+        observed=_observed(tables, pipeline, held_out, exact_top(held_out, rows, goal.k), seed),
     )
 
 
 def _checked(goal: Goal | None, seed: object, max_tables: object, options: dict[str, Any]) -> Goal:
     if goal is not None and not isinstance(goal, Goal):
-        raise ArgumentError("goal", type(goal).__name__, "a Goal, or None for recall 0.9")
+        raise ArgumentError("goal", type(goal).__name__, "a Goal, or None for a recall of 0.9")
     for argument, value, low in (("seed", seed, 0), ("max_tables", max_tables, 1)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value < 2**63:
-            raise ArgumentError(argument, repr(value), f"an integer from {low} on")
+            raise ArgumentError(argument, repr(value), f"an integer from {low} to {2**63 - 1}")
     for name in ("dim", "n_hashes", "n_tables"):
         if name in options:
-            raise ArgumentError(name, options[name], "nothing: it is the data's, or chosen here")
+            raise ArgumentError(name, options[name], "left out: it is given by the data, or chosen by tune")
     return Goal() if goal is None else goal
 
 
 def _plain(name: str, options: dict[str, Any]) -> HashFamily:
-    """The family with one hash; one that fixes its probes is refused, since they are chosen here."""
+    """The family with one hash; one with a fixed number of probes is refused, since tune chooses it."""
     try:
         family = make_family(name, n_hashes=1, **options)
     except ArgumentError as error:
@@ -259,27 +273,29 @@ def _plain(name: str, options: dict[str, Any]) -> HashFamily:
             raise
         family = None
     if family is None or family.default_probes > 1:
-        raise UnsupportedError(f"{name}: it has probes of its own, and tune chooses them: tune what it wraps")
+        raise UnsupportedError(
+            f"{name}: it fixes the number of probes, which tune chooses; tune the family inside"
+        )
     return family
 
 
 def _fitted(plain: HashFamily, rows: Rows) -> HashFamily:
-    """The family prepared for the rows, of which any number of hashes and tables can be made."""
+    """The family prepared for the rows; it must allow any number of hashes and tables."""
     fitted = plain.prepare(rows)
     try:
         type(fitted)(attrs.evolve(fitted.spec, n_tables=2))
     except ArgumentError as error:
         label = hashing.family_label(fitted)
         raise UnsupportedError(
-            f"{label}: its functions are learned for one number of hashes and tables"
+            f"{label}: its hash functions are learned for one number of hashes and tables"
         ) from error
     return fitted
 
 
-def _parts(asked: Rows, n_items: int, seed: int) -> tuple[Rows, Rows, npt.NDArray[np.int64]]:
-    """Queries that choose, queries that check, and random items for those that choose."""
+def _split(asked: Rows, n_items: int, seed: int) -> tuple[Rows, Rows, npt.NDArray[np.int64]]:
+    """Queries for the predictions, held-out queries, and random items for the former."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(asked.shape[0])
     half = asked.shape[0] // 2
-    chosen, held = asked[order[:half][:_QUERIES]], asked[order[half:][:_QUERIES]]
-    return chosen, held, rng.integers(0, n_items, (chosen.shape[0], _FAR))
+    chosen, held_out = asked[order[:half][:_QUERIES]], asked[order[half:][:_QUERIES]]
+    return chosen, held_out, rng.integers(0, n_items, (chosen.shape[0], _FAR))

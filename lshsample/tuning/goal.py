@@ -1,4 +1,4 @@
-"""What tuning is to reach, and what it gives."""
+"""The goal of tuning, and its result."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ _POSITIVE = optional(number(0, float("inf"), open_low=True))
 
 @attrs.frozen(kw_only=True)
 class Goal:
-    """What to reach, and within which bounds.
+    """Targets of tuning, and bounds.
 
     Attributes
     ----------
     recall : float
-        Mean share of the ``k`` nearest items (largest inner products) to be among the ids, below 1.
+        Target for the mean recall of the ``k`` nearest items (largest inner products), below 1.
     k : int
-        How many nearest items count.
+        Number of nearest items that recall is measured by.
     size : int, optional
-        At most so many ids per query; more are capped.
+        Largest number of ids per query; a ``Cap`` removes more.
     relative_error : float, optional
-        Relative standard deviation wanted of the estimated number of the k nearest items, over the functions.
+        Largest relative standard error of the count of the k nearest items, estimated from the sample, over
+        draws of the hash functions.
     memory_bytes : int, optional
-        At most so much for the tables.
+        Largest size of the tables.
     seconds : float, optional
-        At most so long per query, on one thread, when queries come in batches.
+        Longest time per query of a batch, on one thread.
     """
 
     recall: float = attrs.field(default=0.9, validator=number(0, 1, open_low=True, open_high=True))
@@ -45,21 +46,21 @@ class Goal:
 
 @attrs.frozen(kw_only=True)
 class Measures:
-    """What a choice gives: foretold by the laws, or observed.
+    """Recall, size, error, memory and time of a configuration: predicted, or observed.
 
     Attributes
     ----------
     recall : float
-        Mean share of the nearest items among the ids.
+        Mean recall of the k nearest items.
     size : float
         Mean number of ids per query.
     relative_error : float
-        Of the estimated number of the nearest items; NaN for a family whose law holds nearly, which gives no
-        weights.
+        Relative standard error of the estimated count of the k nearest items; NaN for a family whose
+        collision probability is approximate, which gives no weights.
     memory_bytes : int
-        Of the tables.
+        Bytes of the tables.
     seconds : float
-        Per query of a batch, one thread.
+        Seconds per query of a batch, on one thread.
     """
 
     recall: float
@@ -69,7 +70,7 @@ class Measures:
     seconds: float
 
     def missed(self, goal: Goal) -> tuple[str, ...]:
-        """The names of the goals that these measures do not reach."""
+        """The names of the targets and bounds of a goal that these measures do not meet."""
         missed = ["recall"] if self.recall < goal.recall else []
         for name in ("size", "relative_error", "memory_bytes", "seconds"):
             bound = getattr(goal, name)
@@ -80,22 +81,24 @@ class Measures:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Tuned:
-    """A choice, with what was foretold beside what was observed on queries held out.
+    """The chosen configuration, with predicted and observed measures.
 
     Attributes
     ----------
     goal : Goal
-        What was to be reached. What is foretold reaches all of it; what is observed is one draw of the
-        functions, a sample of queries, and this machine's clock: ``observed.missed(goal)`` names where it
-        falls short.
+        The goal. The predicted measures meet all of it. The observed ones come from one draw of the hash
+        functions, a sample of queries and this machine's clock: ``observed.missed(goal)`` names what they
+        miss.
     family : HashFamily
-        The functions.
+        The hash family.
     pipeline : Pipeline
-        The stages, to bind to tables of the family.
+        The pipeline, to be bound to tables of the family.
     tables : HashTables
         Tables over the data, built for the check.
-    predicted, observed : Measures
-        By the laws, and on the queries held out.
+    predicted : Measures
+        Predicted from the collision probabilities.
+    observed : Measures
+        Observed on the held-out queries.
     """
 
     goal: Goal
@@ -109,8 +112,8 @@ class Tuned:
         rows = [f"{self.family!r}", str(self.pipeline)]
         rows.append(f"{'':15}{'goal':>12}{'predicted':>12}{'observed':>12}")
         for name in ("recall", "size", "relative_error", "memory_bytes", "seconds"):
-            wanted = getattr(self.goal, name)
+            target = getattr(self.goal, name)
             pair = (getattr(self.predicted, name), getattr(self.observed, name))
-            first = f"{'-' if wanted is None else f'{wanted:.4g}':>12}"
+            first = f"{'-' if target is None else f'{target:.4g}':>12}"
             rows.append(f"{name:15}{first}" + "".join(f"{value:>12.4g}" for value in pair))
         return "\n".join(rows)

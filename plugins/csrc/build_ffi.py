@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 from pathlib import Path
 
 from cffi import FFI
@@ -35,12 +36,15 @@ def declarations(header: Path) -> str:
 
 #: What Python sees: a header for each family's state.
 api = in_order(sorted((CSRC / "api").glob("*.h")))
+digest = runpy.run_path(str(ROOT / "lshsample" / "_native" / "sources.py"))["source_digest"]
 
 ffi = FFI()
 ffi.cdef("enum { LSH_FAMILY_ABI = ... };\n" + "\n".join(map(declarations, api)))
+ffi.cdef("static char *const LSH_SOURCE_DIGEST;")
 ffi.set_source(
     "lshsample_families._kernels",
-    "\n".join(['#include "lshsample/family.h"', *(f'#include "api/{header.name}"' for header in api)]),
+    "\n".join(['#include "lshsample/family.h"', *(f'#include "api/{header.name}"' for header in api)])
+    + f'\n#define LSH_SOURCE_DIGEST "{digest("lshsample_families._kernels", ROOT)}"',
     sources=[str(p.relative_to(ROOT)) for p in sorted(CSRC.glob("*.c"))],
     depends=[str(p.relative_to(ROOT)) for p in [*CSRC.rglob("*.h"), *(ROOT / "cext/include").rglob("*.h")]],
     include_dirs=[str(CSRC.relative_to(ROOT)), "cext/include"],

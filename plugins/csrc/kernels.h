@@ -1,4 +1,7 @@
-/* Every kernel for one instruction set, and their table; the including file names the set. */
+/* Every kernel for one instruction set, and their table; the including file names the set.
+ *
+ * A new compiled family has the struct of its state in api/NAME.h, which Python reads too, and its kernels in
+ * NAME_body.h, which is included below; the table at the end lists each kernel once. */
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>

@@ -54,6 +54,7 @@ KNOWN_CLASS_TESTS = {
     "nn/active.py",
     "sampling/describe.py",
     "sampling/explain.py",
+    "sampling/maintained.py",
     "sampling/over_functions.py",
     "sampling/pipeline.py",
     "sampling/simple_draw.py",

@@ -44,29 +44,29 @@ def test_rows_out_of_order_are_sorted(tmp_path):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"x_values": None}, "x_values missing; wanted x_indptr"),
-        ({"format": "lshsample-dataset-9"}, "wanted 'lshsample-dataset-1'"),
-        ({"x_indices": np.array([0, 4])}, "x_indices: ids from 0 to 4; wanted ids from 0 to 3"),
-        ({"y_indices": np.array([-1, 0, 1])}, "y_indices: ids from -1"),
-        ({"x_indices": np.array([0.0, 3.0])}, "x_indices: given float64"),
+        ({"x_values": None}, "x_values missing; expected x_indptr"),
+        ({"format": "lshsample-dataset-9"}, "expected 'lshsample-dataset-1'"),
+        ({"x_indices": np.array([0, 4])}, "x_indices: expected ids from 0 to 3, got 0 to 4"),
+        ({"y_indices": np.array([-1, 0, 1])}, "y_indices: expected ids from 0 to 4, got -1"),
+        ({"x_indices": np.array([0.0, 3.0])}, "x_indices: expected integers in one dimension, got float64"),
         ({"x_indices": np.array([[0, 3]])}, "one dimension"),
-        ({"x_indptr": np.array([0, 3, 2])}, "never fall"),
+        ({"x_indptr": np.array([0, 3, 2])}, "never decrease"),
         ({"x_indptr": np.array([1, 2, 2])}, "start at 0"),
         ({"x_indptr": np.array([0, 2, 3])}, "end at 2"),
-        ({"x_indptr": np.array([0, 2])}, "wanted the same"),
-        ({"x_indices": np.array([3, 3])}, "x_indices: an id stands twice"),
-        ({"y_indices": np.array([4, 1, 1])}, "y_indices: an id stands twice"),
+        ({"x_indptr": np.array([0, 2])}, "expected the same"),
+        ({"x_indices": np.array([3, 3])}, "x_indices: an id occurs twice"),
+        ({"y_indices": np.array([4, 1, 1])}, "y_indices: an id occurs twice"),
         ({"x_values": np.array([0.5, np.nan])}, "finite"),
         ({"x_values": np.array([0.5, 1e39])}, "finite"),
-        ({"x_values": np.array([0.5])}, "wanted 2 real numbers"),
-        ({"x_values": np.array([0.5, 1j])}, "wanted 2 real numbers"),
+        ({"x_values": np.array([0.5])}, "expected 2 real numbers"),
+        ({"x_values": np.array([0.5, 1j])}, "expected 2 real numbers"),
         ({"n_features": -1}, "n_features"),
         ({"n_labels": np.array([5, 5])}, "n_labels"),
         ({"n_labels": 2**31}, "n_labels"),
         ({"x_values": np.array([None, None])}, "allow_pickle"),
     ],
 )
-def test_faults_are_told(tmp_path, change, problem):
+def test_faults_are_reported(tmp_path, change, problem):
     layout = {name: value for name, value in (OWN | change).items() if value is not None}
     np.savez(tmp_path / "a.npz", **layout)
     with pytest.raises(DataFormatError, match=problem):

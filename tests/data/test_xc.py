@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lshsample.data import Dataset, load, read_libsvm, read_xc, source, stream_xc, write_xc
-from lshsample.data.dataset import csr
 from lshsample.errors import ArgumentError, DataFormatError
 
 FAST = settings(deadline=None, max_examples=80)
@@ -227,22 +226,22 @@ def test_values_just_between_two_floats_are_rounded_exactly(tmp_path):
 
 FAULTS = [
     (b"", 0, 0, "the file is empty"),
-    (b"2 3\n", 1, 1, "bad header '2 3': wanted three integers"),
+    (b"2 3\n", 1, 1, "bad header '2 3': expected three integers"),
     (b"a b c\n", 1, 1, "bad header"),
     (b"-1 3 3\n", 1, 1, "bad header"),
     (b"1 2147483648 3\n0 0:1\n", 1, 3, "at most 2147483647"),
     (b"2 3 3\n0 0:1\n", 3, 0, "ends after 1 samples, the header says 2; pass trust_rows=True"),
     (b"1 3 3\n0 0:1\n0 0:1\n", 3, 1, "more samples than the header's 1; pass trust_rows=True"),
-    (b"1 3 3\n3 0:1\n", 2, 1, "label '3' is out of range: wanted an id from 0 to 2"),
+    (b"1 3 3\n3 0:1\n", 2, 1, "label '3' is out of range: expected an id from 0 to 2"),
     (b"1 3 3\n0,7 0:1\n", 2, 3, "label '7' is out of range"),
-    (b"1 3 0\n0 0:1\n", 2, 1, "wanted none"),
-    (b"1 3 3\n0 3:1\n", 2, 3, "feature id 3 is out of range: wanted an id from 0 to 2"),
+    (b"1 3 0\n0 0:1\n", 2, 1, "expected none"),
+    (b"1 3 3\n0 3:1\n", 2, 3, "feature id 3 is out of range: expected an id from 0 to 2"),
     (b"1 3 3\n0 99999999999999999999999:1\n", 2, 3, "out of range"),
-    (b"1 3 3\nx 0:1\n", 2, 1, "label 'x': wanted a non-negative integer"),
+    (b"1 3 3\nx 0:1\n", 2, 1, "label 'x': expected a non-negative integer"),
     (b"1 3 3\n-1 0:1\n", 2, 1, "label '-1'"),
     (b"1 3 3\n0, 0:1\n", 2, 3, "label ''"),
     (b"1 3 3\n0,1.5 0:1\n", 2, 3, "label '1.5'"),
-    (b"1 3 3\n0 1\n", 2, 3, "'1': a colon is missing: wanted feature:value"),
+    (b"1 3 3\n0 1\n", 2, 3, "'1': a colon is missing: expected feature:value"),
     (b"1 3 3\n0 a:1\n", 2, 3, "feature id is not a non-negative integer"),
     (b"1 3 3\n0 -1:1\n", 2, 3, "feature id is not a non-negative integer"),
     (b"1 3 3\n0 0:1 1:\n", 2, 7, "not a decimal number"),
@@ -253,7 +252,7 @@ FAULTS = [
     (b"1 3 3\n0 1:nan\n", 2, 3, "not a finite float32"),
     (b"1 3 3\n0 1:-Infinity\n", 2, 3, "not a finite float32"),
     (b"1 3 3\n0 1:1e39\n", 2, 3, "not a finite float32"),
-    (b"1 3 3\n0 1:1 0:2 1:3\n", 2, 11, "feature 1 stands twice"),
+    (b"1 3 3\n0 1:1 0:2 1:3\n", 2, 11, "feature 1 occurs twice"),
     (b"1 3 3\n\x00\xff\x01 0:1\n", 2, 1, "binary data"),
     (b"1 3 3\n0 0:1\r 1:1\n", 2, 3, "not a decimal number"),
 ]
@@ -261,7 +260,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("text", "line", "column", "problem"), FAULTS, ids=[fault[3] for fault in FAULTS])
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
-def test_a_fault_is_told_with_its_place(tmp_path, text, line, column, problem, packed):
+def test_a_fault_is_reported_with_its_place(tmp_path, text, line, column, problem, packed):
     path = file_of(tmp_path, gzip.compress(text) if packed else text)
     with pytest.raises(DataFormatError, match=re.escape(problem)) as caught:
         read_xc(path)
@@ -271,7 +270,7 @@ def test_a_fault_is_told_with_its_place(tmp_path, text, line, column, problem, p
             list(stream_xc(path, 2))
 
 
-def test_the_first_fault_of_many_is_told_for_any_number_of_threads(tmp_path):
+def test_the_first_fault_of_many_is_reported_for_any_number_of_threads(tmp_path):
     lines = ["0 " + " ".join(f"{i}:1" for i in range(100))] * 5000
     for bad in (2000, 2001, 4000):
         lines[bad] = "0 1:x"
@@ -350,7 +349,7 @@ def test_lines_beyond_every_bound_are_refused(tmp_path, monkeypatch):
 
 def test_an_id_with_many_zeros_in_front_is_that_id(tmp_path):
     path = file_of(tmp_path, b"1 3 3\n0 " + b"0" * 5000 + b"1:1 1:2\n")
-    with pytest.raises(DataFormatError, match="stands twice") as caught:
+    with pytest.raises(DataFormatError, match="occurs twice") as caught:
         read_xc(path)
     assert caught.value.column == 5007
 
@@ -419,7 +418,7 @@ class TestLibsvm:
             with pytest.raises(ArgumentError, match=next(iter(options))):
                 read_libsvm(path, **options)
 
-    def test_load_tells_formats_apart(self, tmp_path):
+    def test_load_recognises_formats(self, tmp_path):
         assert load(file_of(tmp_path, gzip.compress(b"1 3 3\n0 2:1\n"))).x.shape == (1, 3)
         assert load(file_of(tmp_path, b"0 2:1\n"), n_features=9).x.shape == (1, 9)
         with pytest.raises(ArgumentError, match=r"n_features.*format xc.*trust_rows"):
@@ -428,7 +427,7 @@ class TestLibsvm:
     @pytest.mark.parametrize("header", [b"2 3", b"2 3 4 5", b"a b c", b"2 -3 4", b"2.0 3 4"])
     def test_a_bad_header_is_called_one(self, tmp_path, header):
         """No row of another format is words without a colon."""
-        with pytest.raises(DataFormatError, match=r"bad header .*: wanted three integers"):
+        with pytest.raises(DataFormatError, match=r"bad header .*: expected three integers"):
             load(file_of(tmp_path, header + b"\n0 0:1\n"))
 
 
@@ -458,19 +457,3 @@ class TestRealData:
             part = data.take([row])
             wanted = reference_row(text[row + 1], data.n_features, data.n_labels)
             assert_equal_rows(part, [wanted], data.n_features, data.n_labels)
-
-
-def test_datasets_check_and_convert():
-    x = csr((2, 3), np.array([0, 1, 2]), np.array([0, 2], np.int32), np.array([1, 2], np.float32))
-    y = csr((2, 4), np.array([0, 0, 1]), np.array([3], np.int32))
-    data = Dataset.of(x.astype(np.float64), y * 5)
-    assert data.y.data.tolist() == [1]
-    assert len(data) == 2
-    assert data.take(slice(1, 2)).y.indices.tolist() == [3]
-    assert data.take(np.array([False, True])).n_rows == 1
-    zero = csr((2, 4), y.indptr, y.indices, np.zeros(1, np.float32))
-    assert Dataset.of(x, zero).y.nnz == 0
-    with pytest.raises(ArgumentError, match="1 rows"):
-        Dataset(x, y[:1])
-    with pytest.raises(ArgumentError, match="x"):
-        Dataset.of(np.eye(2), y)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from lawful import (
+from law_cases import (
     DIM,
     LONG,
     NAMES,
@@ -35,7 +35,7 @@ def _laws_once(monkeypatch):
     remember_laws(monkeypatch)
 
 
-def told_of(text, retrieved, least):
+def predicted_of(text, retrieved, least):
     """The probability of each pair (2, N), from those that one table or more, and two or more, hold it."""
     frequencies = (data(N).values + 1) / (data(N).values + 1).sum()
     forced = data(N).include.toarray() > 0
@@ -68,26 +68,28 @@ def hits_of(active):
     return seen
 
 
-def assert_calibrated(hits, told):
+def assert_calibrated(hits, predicted):
     """Hits (draws, items) against probabilities (items) or (draws, items)."""
-    hits, told = (
+    hits, predicted = (
         hits.reshape(len(hits), -1),
-        np.broadcast_to(told.reshape(*told.shape[:-2], -1), (len(hits), hits[0].size)),
+        np.broadcast_to(predicted.reshape(*predicted.shape[:-2], -1), (len(hits), hits[0].size)),
     )
-    expected, variance = told.sum(axis=0), (told * (1 - told)).sum(axis=0)
-    if np.ptp(told, axis=0).max() < 1e-6:  # the same in every draw: binomial limits, item by item
-        n, p = len(hits), np.clip(told[0], 0, 1)
+    expected, variance = predicted.sum(axis=0), (predicted * (1 - predicted)).sum(axis=0)
+    if np.ptp(predicted, axis=0).max() < 1e-6:  # the same in every draw: binomial limits, item by item
+        n, p = len(hits), np.clip(predicted[0], 0, 1)
         count = hits.sum(axis=0)
         least = np.minimum(stats.binom.cdf(count, n, p), stats.binom.sf(count - 1, n, p))
         assert least.min() > 1e-7, (least.argmin(), count[least.argmin()], expected[least.argmin()])
     else:
         assert np.all(np.abs(hits.sum(axis=0) - expected) <= 5 * np.sqrt(variance) + 1)
-    edges = np.unique(np.quantile(told, np.linspace(0, 1, 11)))
+    edges = np.unique(np.quantile(predicted, np.linspace(0, 1, 11)))
     for low, high in pairwise(edges) if len(edges) > 1 else [(edges[0], edges[0])]:
-        chosen = (told >= low) & (told <= high)
+        chosen = (predicted >= low) & (predicted <= high)
         # Items of a decile share the functions of a draw: their hits are not independent of each other.
-        off = np.where(chosen, hits - told, 0.0).sum(axis=1)
-        error = max(off.std(ddof=1), np.sqrt(np.where(chosen, told * (1 - told), 0).sum() / len(off)))
+        off = np.where(chosen, hits - predicted, 0.0).sum(axis=1)
+        error = max(
+            off.std(ddof=1), np.sqrt(np.where(chosen, predicted * (1 - predicted), 0).sum() / len(off))
+        )
         assert abs(off.mean()) <= 4 * error / np.sqrt(len(off)) + 1e-4, (low, high, off.mean(), error)
 
 
@@ -119,25 +121,25 @@ def assert_weighted(weights):
 @pytest.mark.parametrize("name", INDEPENDENT)
 def test_probabilities_over_the_functions(name, text):
     probes, given = prepared(name).default_probes, data(N)
-    hits, told = [], []
+    hits, predicted = [], []
     for seed, tables in enumerate(drawn_tables(name, SEEDS)):
         if probes == 1:
-            q = chances(name) if not told else None
+            q = chances(name) if not predicted else None
             if q is not None:
-                told = [told_of(text, laws.union_inclusion(q, L), laws.at_least_inclusion(q, L, 2))]
-            now = told[0]
+                predicted = [predicted_of(text, laws.union_inclusion(q, L), laws.at_least_inclusion(q, L, 2))]
+            now = predicted[0]
         else:  # given the query's margins under the functions
             each = np.array(
                 [tables.family.probe_probability(q[None], given.items, probes) for q in given.queries]
             )
-            now = told_of(text, laws.tables_inclusion(each), laws.tables_inclusion(each, 2))
-            told.append(now)
+            now = predicted_of(text, laws.tables_inclusion(each), laws.tables_inclusion(each, 2))
+            predicted.append(now)
         active = sample(text, tables, seed=seed)
         np.testing.assert_allclose(
             np.exp(active.log_inclusion), now[active.row_of_ids(), active.ids], rtol=1e-4
         )
         hits.append(hits_of(active))
-    assert_calibrated(np.array(hits), np.array(told) if probes > 1 else told[0])
+    assert_calibrated(np.array(hits), np.array(predicted) if probes > 1 else predicted[0])
 
 
 @pytest.mark.parametrize("text", ["Retrieve()", *WEIGHTS] if LONG else WEIGHTS[:1])
@@ -170,14 +172,14 @@ def test_items_that_hardly_ever_come(name):
         agreed = functions.hash_query(given.queries)[:, None] == functions.hash(given.items)
         hits += (agreed[:, :, ::2] & agreed[:, :, 1::2]).sum(axis=2)  # both of two tables
     q = [functions.pair_code_probability(np.repeat(r[None], N, axis=0), given.items) for r in given.queries]
-    told = np.clip(np.array(q), 0, 1) ** 2
-    least = np.minimum(stats.binom.cdf(hits, trials, told), stats.binom.sf(hits - 1, trials, told))
-    assert least.min() > 1e-6, (told.ravel()[least.argmin()], hits.ravel()[least.argmin()], trials)
-    for chosen in np.array_split(np.argsort(told.ravel()), 10):
-        mean = trials * told.ravel()[chosen].sum()
+    predicted = np.clip(np.array(q), 0, 1) ** 2
+    least = np.minimum(stats.binom.cdf(hits, trials, predicted), stats.binom.sf(hits - 1, trials, predicted))
+    assert least.min() > 1e-6, (predicted.ravel()[least.argmin()], hits.ravel()[least.argmin()], trials)
+    for chosen in np.array_split(np.argsort(predicted.ravel()), 10):
+        mean = trials * predicted.ravel()[chosen].sum()
         count = hits.ravel()[chosen].sum()
         # Items share functions: the count spreads more than that of independent ones, up to twice here.
-        assert abs(count - mean) <= 8 * np.sqrt(mean) + 8, (told.ravel()[chosen].max(), count, mean)
+        assert abs(count - mean) <= 8 * np.sqrt(mean) + 8, (predicted.ravel()[chosen].max(), count, mean)
 
 
 GIVEN_PROBABILITIES = [
@@ -204,11 +206,11 @@ def drawn(name, text):
 def test_probabilities_given_the_tables(name, text):
     active = drawn(name, text)
     row, pi = active.row_of_ids() % 2, np.exp(active.log_inclusion.astype(np.float64))
-    told = np.zeros((2, N))
-    told[row, active.ids] = pi
-    np.testing.assert_allclose(pi, told[row, active.ids], rtol=1e-5)
-    assert told.min() > 0  # what is possible came
-    assert_calibrated(hits_of(active).reshape(DRAWS, 2, N), told)
+    predicted = np.zeros((2, N))
+    predicted[row, active.ids] = pi
+    np.testing.assert_allclose(pi, predicted[row, active.ids], rtol=1e-5)
+    assert predicted.min() > 0  # what is possible came
+    assert_calibrated(hits_of(active).reshape(DRAWS, 2, N), predicted)
 
 
 @pytest.mark.parametrize("text", GIVEN_WEIGHTS if LONG else GIVEN_WEIGHTS[:1])

@@ -11,7 +11,7 @@ import pytest
 from lshsample import plugin as api
 from lshsample.errors import ArgumentError, PluginError
 from lshsample.plugin import SamplerStage, hookimpl
-from lshsample.plugin_manager import Plugins, installed_plugins
+from lshsample.plugin_manager import installed_plugins
 from lshsample.sampling import (
     Include,
     Retrieve,
@@ -187,14 +187,14 @@ Top = attrs.frozen(type("Top", (Even,), {"__module__": __name__}))
 def test_broken_plugins_are_named(found, problem):
     plugins = [("good", plugin_returning({"Coin": Coin})), ("broken-one", plugin_returning(found))]
     with pytest.raises(PluginError, match=problem) as error:
-        StageRegistry(Plugins(plugins), builtin_stages())
+        StageRegistry(plugins, builtin_stages())
     assert "plugin broken-one" in str(error.value)
 
 
 def test_two_plugins_of_one_name():
     plugins = [("one", plugin_returning({"Even": Even})), ("two", plugin_returning({"Even": Even}))]
     with pytest.raises(PluginError, match=r"plugin (one|two).*'Even', which (one|two) has"):
-        StageRegistry(Plugins(plugins))
+        StageRegistry(plugins)
 
 
 def test_the_plugin_api_has_what_a_stage_needs():

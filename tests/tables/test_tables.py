@@ -165,16 +165,6 @@ def test_memory_is_told_and_refused_with_the_figure(rows, family, monkeypatch):
         HashTables.memory_needed(family, 0)
 
 
-def test_available_memory_is_a_plausible_figure(tmp_path):
-    available = memory.available_bytes()
-    assert available is None or available > 2**20
-    (tmp_path / "memory.max").write_text("1000\n")
-    (tmp_path / "memory.current").write_text("400\n")
-    assert memory._cgroup(tmp_path) == 600
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory._cgroup(tmp_path) is None
-
-
 def test_queries_during_rebuilds_see_one_state_or_the_other(rows, family):
     tables = HashTables(family, threads=1).build(rows)
     expected = {

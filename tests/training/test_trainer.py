@@ -294,7 +294,7 @@ def test_a_run_that_does_not_fit_is_refused_with_the_figure():
     """A hundred billion parameters are described for free, and refused before they are allocated."""
     units = 200_000_000
     network = Network([Sparse(1000), Dense(512), Sampled(units, sampler="uniform", n_active=1000)])
-    with pytest.raises(MemoryBudgetError, match=r"needs about 1,\d\d\d,\d\d\d MB .*parameters"):
+    with pytest.raises(MemoryBudgetError, match=r"needs about 1,\d\d\d,\d\d\d MiB .*parameters"):
         Trainer(network, threads=1).fit(
             sp.csr_array((1, 1000)), sp.csr_array(([1.0], ([0], [0])), (1, units))
         )

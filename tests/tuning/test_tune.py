@@ -1,4 +1,4 @@
-"""Tuning keeps its goals, and what it foretells is what is observed."""
+"""Tuning meets its goals, and its predictions agree with observation."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from lshsample import laws, make_family
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.sampling.stages.exact_top import exact_top
 from lshsample.tuning import Goal, Measures, tune
-from lshsample.tuning.predict import Pairs
+from lshsample.tuning.predict import PairSample
 
 DIM = 24
 
@@ -31,7 +31,7 @@ def clustered():
     ],
     ids=["recall", "memory", "error"],
 )
-def test_foretold_is_observed(goal, clustered):
+def test_predictions_agree_with_observation(goal, clustered):
     tuned = tune(*clustered, goal, projection="gaussian", threads=2)
     predicted, observed = tuned.predicted, tuned.observed
     assert predicted.recall >= goal.recall
@@ -45,7 +45,7 @@ def test_foretold_is_observed(goal, clustered):
     assert "predicted" in str(tuned)
 
 
-def test_a_size_adds_a_cap_and_leaves_the_recall(clustered):
+def test_a_size_adds_a_cap_and_keeps_the_recall(clustered):
     goal = Goal(recall=0.6, k=5, size=120)
     tuned = tune(*clustered, goal, projection="sparse", threads=2)
     assert str(tuned.pipeline).endswith("Cap(120)")
@@ -56,12 +56,12 @@ def test_a_size_adds_a_cap_and_leaves_the_recall(clustered):
     assert np.isnan([tuned.observed.relative_error, tuned.predicted.relative_error]).all()  # no exact law
 
 
-def test_a_recall_that_a_cap_cannot_leave_is_refused_with_the_best(clustered):
-    with pytest.raises(ArgumentError, match=r"a cap of 20 ids leaves a recall of at most 0\.\d+"):
+def test_a_recall_out_of_reach_with_a_cap_is_refused_with_the_best(clustered):
+    with pytest.raises(ArgumentError, match=r"with a cap of 20 ids recall is at most 0\.\d+"):
         tune(*clustered, Goal(recall=0.9, size=20), projection="sparse")
 
 
-def test_bounds_that_cannot_be_kept_are_told(clustered):
+def test_bounds_that_cannot_be_met_are_refused_with_what_can(clustered):
     with pytest.raises(ArgumentError, match=r"at least .* bytes"):
         tune(*clustered, Goal(recall=0.9, memory_bytes=10), projection="sparse")
     with pytest.raises(ArgumentError, match=r"at least .* seconds"):
@@ -135,13 +135,13 @@ def test_equal_codes_everywhere_cost_what_they_cost(clustered):
 
 @pytest.mark.parametrize("projection", ["gaussian", "hadamard"])
 @pytest.mark.parametrize(("family", "k"), [("simhash", 8), ("cross-polytope", 2)])
-def test_the_foretold_error_counts_that_near_items_come_together(family, k, projection, clustered):
-    """Over draws of the functions: the error of the number of near items, which independence belittles."""
+def test_the_predicted_error_includes_the_covariance_of_near_items(family, k, projection, clustered):
+    """Over draws of the functions: assuming independence would underestimate the error of the count."""
     rows, queries = clustered[0], clustered[1][:30]
     near = exact_top(queries, rows, 10)
     tables = make_family(family, dim=DIM, n_hashes=k, n_tables=6, projection=projection)
-    law = Pairs(queries, near, rows, near).foretold(tables, 1)
-    chance = law.near.ravel()
+    prediction = PairSample(queries, near, rows, near).predict(tables, 1)
+    chance = prediction.near.ravel()
     numbers = []
     for seed in range(30):
         codes = tables.with_seed(seed).hash(rows)
@@ -153,13 +153,13 @@ def test_the_foretold_error_counts_that_near_items_come_together(family, k, proj
             weights = found.mean(axis=2) / chance.reshape(near.shape)
         numbers.append(weights.mean(axis=1))
     observed = np.sqrt(np.mean((np.array(numbers) - 1) ** 2))
-    alone = np.sqrt(np.mean(1 / laws.union_inclusion(law.near, 6) - 1) / 10)
-    assert law.relative_error(6) == pytest.approx(observed, rel=0.3)
+    alone = np.sqrt(np.mean(1 / laws.union_inclusion(prediction.near, 6) - 1) / 10)
+    assert prediction.relative_error(6) == pytest.approx(observed, rel=0.3)
     assert alone < 0.7 * observed
 
 
-def test_an_error_is_no_goal_where_the_law_gives_no_weights(clustered):
-    with pytest.raises(UnsupportedError, match="no estimates whose error to tune"):
+def test_an_error_cannot_be_tuned_without_weights(clustered):
+    with pytest.raises(UnsupportedError, match="no error can be tuned"):
         tune(*clustered, Goal(relative_error=0.1), projection="sparse")
     measures = Measures(recall=1.0, size=1.0, relative_error=np.nan, memory_bytes=1, seconds=1.0)
     assert measures.missed(Goal(relative_error=0.1)) == ("relative_error",)
@@ -168,10 +168,10 @@ def test_an_error_is_no_goal_where_the_law_gives_no_weights(clustered):
 @pytest.mark.parametrize(
     ("family", "options", "match"),
     [
-        ("multiprobe", {}, "tune what it wraps"),
-        ("multiprobe", {"inner": {"family": "cross-polytope"}}, "tune what it wraps"),
+        ("multiprobe", {}, "tune the family inside"),
+        ("multiprobe", {"inner": {"family": "cross-polytope"}}, "tune the family inside"),
         ("itq", {}, "learned for one number"),
-        ("learned-simhash", {}, "no law"),
+        ("learned-simhash", {}, "no collision probability"),
     ],
 )
 def test_families_that_cannot_be_tuned_say_why(family, options, match, clustered):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lawful import (
+from law_cases import (
     CASES,
     LONG,
     NAMES,

@@ -1,0 +1,124 @@
+"""The train command: pipelines, files, options, interruptions."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lshsample.data import read_xc
+from lshsample.nn import Network
+
+Files = tuple[Path, Path]
+SAMPLERS = ["lsh", "uniform", "exact-top", "full", "slide-vanilla", "slide-topk", "slide-threshold"]
+
+
+@pytest.mark.parametrize("sampler", [*SAMPLERS, "Retrieve() | Include()"])
+@pytest.mark.parametrize("active_set", ["batch", "sample"])
+def test_every_sampler_trains(
+    lshsample: Any, small: list[object], files: Files, tmp_path: Path, sampler: str, active_set: str
+) -> None:
+    options = [
+        *small,
+        "--sampler",
+        sampler,
+        "--active-set",
+        active_set,
+        "--epochs",
+        1,
+        "--json",
+        tmp_path / "r.json",
+    ]
+    done = lshsample("train", files[0], "--test", files[1], *options, "--loss", "sigmoid", "--family", "dwta")
+    assert done.returncode == 0, done.stderr
+    assert 0 < json.loads((tmp_path / "r.json").read_text())["active_mean"] <= 60
+
+
+def test_libsvm_files_take_their_shape_from_the_training_data(
+    lshsample: Any, small: list[object], files: Files, tmp_path: Path
+) -> None:
+    """Such a file does not say how many features there are; a test file seldom has the last one."""
+    paths = []
+    for source in files:
+        data = read_xc(source)
+        rows = data if source == files[0] else data.take(slice(0, 3))
+        lines = [
+            ",".join(map(str, y.indices))
+            + "".join(f" {i + 1}:{v}" for i, v in zip(x.indices, x.data, strict=True))
+            for x, y in ((rows.x[[r]], rows.y[[r]]) for r in range(rows.n_rows))
+        ]
+        paths.append(tmp_path / f"{source.name.split('.')[0]}.svm")
+        paths[-1].write_text("\n".join(lines) + "\n")
+    run = tmp_path / "run"
+    done = lshsample("train", paths[0], "--test", paths[1], *small, "--epochs", 1, "--save", run)
+    assert done.returncode == 0, done.stderr
+    done = lshsample("evaluate", run, paths[1])
+    assert done.returncode == 0, done.stderr
+
+
+def test_config_file_and_options(lshsample: Any, small: list[object], files: Files, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text('hidden = [16, 8]\nepochs = 3\nsampler = "uniform"\nn_active = 20\nseed = 5\n')
+    done = lshsample("train", files[0], "--config", config, "--epochs", 2, "--json", tmp_path / "r.json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert len(result["epochs"]) == 2
+    assert result["seed"] == 5
+    config.write_text("hiden = 16\n")
+    refused = lshsample("train", files[0], "--config", config)
+    assert refused.returncode == 2
+    assert "hiden" in refused.stderr
+
+
+def test_a_run_that_is_cut_off_is_measured_as_it_is(
+    lshsample: Any, small: list[object], files: Files, tmp_path: Path
+) -> None:
+    """Not as it was at the end of its last epoch: there may be none."""
+    run, result, again = tmp_path / "run", tmp_path / "result.json", tmp_path / "again.json"
+    done = lshsample(
+        "train", files[0], "--test", files[1], *small, "--save", run, "--max-seconds", 1e-6, "--json", result
+    )
+    assert done.returncode == 0, done.stderr
+    assert lshsample("evaluate", run, files[1], "--json", again).returncode == 0
+    first, second = json.loads(result.read_text()), json.loads(again.read_text())
+    assert (first["stopped"], first["epochs"]) == ("max_seconds", [])
+    assert all(first[f"p@{k}"] == second[f"p@{k}"] is not None for k in (1, 3, 5))
+
+
+def test_a_terminated_run_resumes_to_the_same_bits(
+    lshsample: Any, small: list[object], files: Files, tmp_path: Path
+) -> None:
+    options = [*small, "--epochs", 400, "--threads", 1]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert lshsample("train", files[0], *options, "--save", whole).returncode == 0
+    process = subprocess.Popen(
+        [*lshsample.line, *map(str, ["train", files[0], *options, "--save", cut])],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while "parameters" not in process.stderr.readline():
+        pass
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=300)
+    assert (cut / "checkpoint").is_dir()
+    resumed = lshsample("train", files[0], "--resume", cut)
+    assert resumed.returncode == 0, resumed.stderr
+    expected, found = Network.load(whole / "model"), Network.load(cut / "model")
+    for one, other in zip(expected.parameters, found.parameters, strict=True):
+        np.testing.assert_array_equal(one.weights, other.weights)
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="a system without /dev/stdout")
+def test_a_result_can_go_to_standard_output(lshsample: Any, small: list[object], files: Files) -> None:
+    done = lshsample("train", files[0], *small, "--epochs", 1, "--json", "/dev/stdout")
+    assert done.returncode == 0, done.stderr
+    assert '"step_ms_median"' in done.stdout
