@@ -21,10 +21,8 @@ from lshsample.estimates import (
 )
 from lshsample.registry import make_family
 from lshsample.sampling import ActiveSet, parse_pipeline
-from lshsample.sampling.active_set import LAWS
 from lshsample.tables import HashTables
 
-CONDITIONAL, MARGINAL = LAWS
 #: Minutes instead of seconds: more draws, every family.
 LONG = os.environ.get("LSHSAMPLE_LONG") == "1"
 DIM = 12
@@ -170,7 +168,7 @@ def remember_laws(monkeypatch):
     monkeypatch.setattr(hashing, "pair_probabilities", pair_probabilities)
 
 
-def sample(text, tables, *, given=None, seed=0, step=0, law=MARGINAL, copies=1):
+def sample(text, tables, *, given=None, seed=0, step=0, law="marginal", copies=1):
     """A set of both queries, or so many copies of them."""
     given = given or data(90)
     queries = np.tile(given.queries, (copies, 1))
