@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from law_cases import LINEAR, LONG, NAMES, RATIOS, SHORT, built, covered, data, estimates, sample, truths
+from law_cases import (
+    LINEAR,
+    LONG,
+    NAMES,
+    RATIOS,
+    SHORT,
+    built,
+    covered,
+    data,
+    estimates,
+    sample,
+    truths,
+)
 
 #: Sets of each query, drawn in so many calls.
 COPIES, CALLS = (1000, 4) if LONG else (500, 1)
