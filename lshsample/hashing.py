@@ -42,7 +42,7 @@ def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int |
     query : bool
         Hash the rows as queries, which differs for asymmetric families.
     threads : int, optional
-        Maximal number of threads; the codes do not depend on it.
+        Maximum number of threads; the codes do not depend on it.
 
     Returns
     -------
@@ -52,8 +52,8 @@ def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int |
     Raises
     ------
     ArgumentError
-        The rows are not finite, not 2-D, or have another number of columns; or the family, which the message
-        then names, refuses them.
+        The rows are not finite, not 2-D, or have another number of columns; or the family refuses them, and
+        the message names it.
     PluginError
         The family breaks its contract: another ABI version, a method or kernel that fails, codes of the wrong
         shape, dtype or range.
@@ -108,8 +108,8 @@ def _same_shape(family: HashFamily, method: str, new: Any, seed: int) -> HashFam
         or any(getattr(new, a) != getattr(family, a) for a in shape)
     ):
         raise PluginError(
-            f"{family_label(family)}.{method}: returned {new!r}; wanted the same class, dim, n_hashes and "
-            f"n_tables, and seed {seed}"
+            f"{family_label(family)}.{method}: returned {new!r}, expected the same class, dim, n_hashes "
+            f"and n_tables, and seed {seed}"
         )
     return new
 
@@ -133,7 +133,7 @@ def pair_probabilities(family: HashFamily, q: Any, x: Any, n_probes: int = 1) ->
     Raises
     ------
     UnsupportedError
-        The family does not know the probabilities.
+        The probabilities are not known.
     PluginError
         The family's method failed, or returned something else than probabilities of that shape.
     """
@@ -146,10 +146,10 @@ def pair_probabilities(family: HashFamily, q: Any, x: Any, n_probes: int = 1) ->
     where = f"{family_label(family)}.{method}"
     if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.shape != shape:
         given = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
-        raise PluginError(f"{where}: returned {given}; wanted an array of floats of shape {shape}")
+        raise PluginError(f"{where}: returned {given}, expected an array of floats of shape {shape}")
     if not ((found >= 0) & (found <= 1)).all():
         ends = f"{found.min()} to {found.max()}"
-        raise PluginError(f"{where}: returned values from {ends}; wanted probabilities from 0 to 1")
+        raise PluginError(f"{where}: returned values from {ends}, expected probabilities from 0 to 1")
     return found.astype(np.float64, copy=False)
 
 
@@ -165,7 +165,7 @@ def probe_rows(family: HashFamily, q: Any, n_probes: int, *, threads: int | None
     n_probes : int
         Codes for each query and table, P; the first is the query's own code.
     threads : int, optional
-        Maximal number of threads.
+        Maximum number of threads.
 
     Returns
     -------
@@ -261,11 +261,11 @@ def _checked_codes(family: HashFamily, method: str, codes: Any, shape: tuple[int
     where = f"{family_label(family)}.{method}"
     if not isinstance(codes, np.ndarray) or codes.dtype != np.uint32:
         given = f"dtype {codes.dtype}" if isinstance(codes, np.ndarray) else type(codes).__name__
-        raise PluginError(f"{where}: returned {given}; wanted an array of dtype uint32")
+        raise PluginError(f"{where}: returned {given}, expected an array of dtype uint32")
     if codes.shape != shape:
-        raise PluginError(f"{where}: returned shape {codes.shape}; wanted {shape}")
+        raise PluginError(f"{where}: returned shape {codes.shape}, expected {shape}")
     if codes.size and int(codes.max()) >> family.code_bits:
         raise PluginError(
-            f"{where}: returned code {int(codes.max())}; wanted codes below 2**{family.code_bits}"
+            f"{where}: returned code {int(codes.max())}, expected codes below 2**{family.code_bits}"
         )
     return np.ascontiguousarray(codes)
