@@ -1,4 +1,4 @@
-/* The stages that join ids by draws of their own or because the caller names them. */
+/* The stages that join ids that are drawn or given by the caller. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -16,7 +16,7 @@ static void enter(lsh_active *a, int64_t place) {
     if (!held(a->state[place] & ~DRAWN)) a->state[place] = (uint8_t)(IN | (a->state[place] & DRAWN));
 }
 
-/* ---- named ids ---- */
+/* ---- given ids ---- */
 
 static lsh_status force(lsh_active *a, const int32_t *ids, int64_t n, int only_present) {
     if (active_reserve(a, n) != LSH_OK) return LSH_NO_MEMORY;
@@ -49,7 +49,7 @@ lsh_status stage_given(lsh_active *a, const lsh_row *row, const lsh_stage *stage
         a->state[place] = IN;
         a->chance[place] = 1;
     }
-    a->culprit = stage->place;
+    a->zero_probability_stage = stage->place;
     if (stage->forced_indptr == NULL) return LSH_OK;
     int64_t first = stage->forced_indptr[row->first], last = stage->forced_indptr[row->last];
     return force(a, stage->forced_indices + first, last - first, 1);
@@ -112,7 +112,7 @@ lsh_status stage_frequency(lsh_active *a, const lsh_row *row, const lsh_stage *s
     a->frequency = stage->frequency;
     a->positive = stage->positive;
     a->draws += stage->amount;
-    a->culprit = stage->place;
+    a->zero_probability_stage = stage->place;
     if (active_reserve(a, stage->amount) != LSH_OK) return LSH_NO_MEMORY;
     for (int64_t i = 0; i < stage->amount; i++) {
         if (i % FREQUENCY_BLOCK == 0) {
@@ -129,7 +129,7 @@ lsh_status stage_frequency(lsh_active *a, const lsh_row *row, const lsh_stage *s
     return LSH_OK;
 }
 
-/* More than half of all items are wanted: lists those outside and takes `wanted` of them by Floyd's algorithm. */
+/* For more than half of all items: lists those outside and takes `wanted` of them by Floyd's algorithm. */
 static void fill_densely(lsh_active *a, const lsh_row *row, const lsh_stage *stage, int64_t wanted) {
     int64_t outside = 0, drawn = 0;
     for (int64_t id = 0; id < a->n_items; id++)
@@ -149,7 +149,7 @@ lsh_status stage_fill(lsh_active *a, const lsh_row *row, const lsh_stage *stage)
     if (a->random_size) active_condition(a);
     for (int64_t i = 0; i < a->size; i++) in += held(a->state[i]);
     if (in >= k) {
-        a->culprit = stage->place;
+        a->zero_probability_stage = stage->place;
         return LSH_OK;
     }
     mix(a, (double)(k - in) / (double)(n - in));

@@ -23,7 +23,6 @@ from lshsample.sampling.pipeline import Pipeline
 from lshsample.sampling.rehash import Rehash
 from lshsample.sampling.sampler import Sampler
 from lshsample.sampling.stage import Stage
-from lshsample.sampling.stages import Full, Retrieve
 from lshsample.sampling.strategies import Maintenance
 from lshsample.specs import checked_integer
 from lshsample.tables import Candidates, HashTables
@@ -178,7 +177,7 @@ class MaintainedSampler:
     @property
     def expected_size(self) -> int:
         """About how many ids a row gets: the sum of what stages ask for by number; others are not counted."""
-        return min(self.n_vectors, sum(_size(stage, self.n_vectors) for stage in self.pipeline))
+        return self.pipeline.size(self.n_vectors)
 
     def memory_needed(self, threads: int | None = None) -> int:
         """Bytes of the tables, and of what the strategy keeps beside them, at the peak of a build.
@@ -244,7 +243,7 @@ class MaintainedSampler:
         seed: int = 0,
         step: int = 0,
         pool: bool = False,
-        law: Law = "tables",
+        law: Law = "conditional",
         threads: int | None = None,
         n_queries: int | None = None,
     ) -> ActiveSet:
@@ -299,7 +298,8 @@ class MaintainedSampler:
         if self._serving is None:
             self._check_vectors(vectors)
             self._serving = self._maintenance.built(vectors, self.n_builds, threads)
-        probes = _probes(self.pipeline, self._serving)
+        family = self._serving.family
+        probes = self.pipeline.n_probes(family) or family.default_probes
         return self._serving.query(queries, n_probes=probes, threads=threads)
 
     def bound(self) -> Sampler:
@@ -445,18 +445,3 @@ def _same_memory(a: Any, b: Any) -> bool:
     if a.shape != b.shape or a.strides != b.strides or a.dtype != b.dtype:
         return False
     return bool(a.__array_interface__["data"] == b.__array_interface__["data"])
-
-
-# What only a stage's class says of its sizes and probes.
-
-
-def _size(stage: Stage, n_items: int) -> int:
-    """About how many ids a stage asks for."""
-    asked: int = getattr(stage, "k", 0) or getattr(stage, "n", 0)
-    return n_items if isinstance(stage, Full) else asked
-
-
-def _probes(pipeline: Pipeline, tables: HashTables) -> int:
-    """Buckets in each table that a pipeline's retrievals look into, at most."""
-    found = [stage.probes_of(tables.state) for stage in pipeline if isinstance(stage, Retrieve)]
-    return max(found, default=tables.family.default_probes)
