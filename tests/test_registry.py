@@ -61,7 +61,7 @@ class Abstract(HashFamily):
     similarity = "cosine"
 
 
-class Lawless(Toy):
+class Unnamed(Toy):
     """No similarity."""
 
     similarity = None
@@ -81,7 +81,7 @@ class BadSpec(Toy):
         ({"toy": object}, "wanted a subclass of HashFamily"),
         ({"toy": Toy(FamilySpec(dim=3))}, "wanted a subclass of HashFamily"),
         ({"toy": Abstract}, "Abstract lacks collision_probability, hash"),
-        ({"toy": Lawless}, "Lawless.similarity is missing"),
+        ({"toy": Unnamed}, "Unnamed.similarity is missing"),
         ({"toy": BadSpec}, "BadSpec.Spec is"),
         ({"Toy Family": Toy}, "wanted a name of lower-case letters"),
         ({3: Toy}, "wanted a name"),

@@ -69,7 +69,7 @@ def maker(name, options):
 
 
 def test_every_installed_family_has_a_case():
-    # A function is a family's only with the function: it has a file of its own.
+    # `function` is made with a function only; test_function.py tests it.
     assert {name for name, _, _ in CASES.values()} == set(builtin_families()) - {"function"}
 
 

@@ -29,7 +29,7 @@ def plain(name, **options):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_longer_rows_have_the_published_similarity(name):
+def test_augmented_rows_have_the_published_similarity(name):
     x, q = rows(), rows(seed=1)
     family = plain(name).prepare(x)
     p, queries = family.transform(x).astype(np.float64), family.transform_query(q).astype(np.float64)
@@ -61,7 +61,7 @@ def test_the_bound_is_that_of_the_rows_and_grows_with_them(name):
     after = tables.rebuild(x * np.float32(2)).family
     assert after.edges[-1] == 2 * before.edges[-1]
     assert after.seed == before.seed
-    # Scaled by a power of two, rows and bound give the same longer rows: nothing was clipped.
+    # Scaled by a power of two, rows and bound give the same augmented rows: nothing was clipped.
     assert (hash_rows(after, x * np.float32(2)) == hash_rows(before, x)).all()
     assert tables.rehash(x * np.float32(4), seed=9).family.edges[-1] == 4 * before.edges[-1]
     roomy = plain(name, headroom=1.5).prepare(x)

@@ -123,7 +123,7 @@ def test_signs_and_density_of_sparse_directions(density):
     entries = family._projection.entries
     assert abs(len(entries) - density * 100_000) <= 4 * np.sqrt(100_000 * density * (1 - density))
     assert abs((entries & 1).mean() - 0.5) < 4 * 0.5 / np.sqrt(len(entries))
-    # A sign of its own for each coordinate: a direction has both.
+    # The signs of coordinates are independent: a direction has both.
     both = [np.unique(entries[entries >> 1 == margin] & 1).size for margin in range(200) if density > 0.1]
     assert all(size == 2 for size in both)
 
