@@ -537,8 +537,8 @@ def _build(spec: NetworkSpec) -> list[BuiltLayer]:
         wanted = InputLayer if not built else OutputLayer if index == len(spec.layers) - 1 else BuiltLayer
         if not isinstance(made, wanted):
             raise ArgumentError(
-                f"layers[{index}]", f"{layer}, which builds a {type(made).__name__}",
-                f"a layer that builds a {wanted.__name__}",
+                f"layers[{index}]", f"{layer}, which builds {type(made).__name__}",
+                f"a layer that builds an instance of {wanted.__name__}",
             )  # fmt: skip
         built.append(made)
     return built
