@@ -36,7 +36,8 @@ def _layers(value: Sequence[Layer]) -> tuple[Layer, ...]:
         if (layer.loss is not None) != (i == len(layers) - 1) and not layer.is_input:
             field = "activation" if hasattr(layer, "activation") else "loss"
             last = f"a loss in the last layer: one of {LOSSES}, or an instance of Loss"
-            wanted = last if i == len(layers) - 1 else "an activation, as only the last layer has a loss"
+            other = f"{'None' if field == 'loss' else 'an activation'}, as only the last layer has a loss"
+            wanted = last if i == len(layers) - 1 else other
             raise ArgumentError(f"layers[{i}].{field}", repr(getattr(layer, field)), wanted)
     if len(layers) < 2:
         raise ArgumentError("layers", f"{len(layers)} layers", "an input and at least one other layer")
