@@ -3,9 +3,11 @@
 ``pytest benchmarks/bench_sample.py --benchmark-only`` runs it; ``--benchmark-save`` and ``pytest-benchmark
 compare`` compare two runs. ``extra_info`` holds ``ids_ms``, measured in the same run: one gather of as many
 ids as the batch collides with, in runs as long as its buckets; ``floor_ms``, that and the gather of one slot
-an id, without which no union is made; and ``active``, the ids in the result.
+an id, without which no union is made; and ``active``, the ids in the result. Of single queries, where the way
+from Python to the core and back counts most, it holds the calls of either: ``core_calls``, ``python_calls``.
 """
 
+import sys
 import time
 
 import numpy as np
@@ -91,6 +93,41 @@ def measure(benchmark, tables, pipeline, pool):
 @pytest.mark.parametrize("name", sorted(set(NAMED_PIPELINES) - SLOW))
 def test_named(benchmark, tables, name, pool):
     measure(benchmark, tables, named_pipeline(name, n_active=SIZES[pool], n_items=N_ITEMS), pool)
+
+
+def calls(function):
+    """How many functions of the core, and of Python, a call calls."""
+    core_calls = python_calls = 0
+
+    def note(frame, event, argument):
+        nonlocal core_calls, python_calls
+        python_calls += event == "call"
+        core_calls += event == "c_call" and argument.__name__.startswith("lsh_")
+
+    sys.setprofile(note)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return core_calls, python_calls - 1
+
+
+@pytest.mark.parametrize("text", ["Retrieve()", "Retrieve() | Top(50) | Include() | Uniform(150)", None])
+def test_single_query(benchmark, tables, text):
+    """One query for each sample; ``None`` is :meth:`HashTables.query`."""
+    queries, turn = batches()[0][0], iter(range(10**9))
+    sampler = None if text is None else parse_pipeline(text).bind(tables=tables)
+
+    def sample():
+        step = next(turn)
+        query = queries[step % BATCH : step % BATCH + 1]
+        if sampler is None:
+            return tables.query(query, threads=1)
+        return sampler.sample(query, step=step, threads=1)
+
+    benchmark.pedantic(sample, rounds=400, warmup_rounds=40)
+    found = calls(sample)
+    benchmark.extra_info["core_calls"], benchmark.extra_info["python_calls"] = found
 
 
 @pytest.mark.parametrize("text", TEXTS)

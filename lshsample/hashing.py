@@ -5,6 +5,7 @@ Rows are validated before a family is called, codes and probabilities after; err
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 from lshsample._native import core, kernels
 from lshsample._native.core import lib
 from lshsample._native.kernels import KernelStruct
+from lshsample._native.reader import NativeReader
+from lshsample._native.sample import StageCall
 from lshsample.errors import ArgumentError, LshsampleError, PluginError, UnsupportedError
 from lshsample.family import Codes, Floats, HashFamily, Rows, checked_rows, family_label
 
@@ -23,7 +26,10 @@ __all__ = [
     "pair_probabilities",
     "prepared",
     "probe_rows",
+    "query_kernel",
+    "refuse_queries",
     "reseeded",
+    "retrieval",
 ]
 
 #: More probes would cost more than to scan all items.
@@ -178,24 +184,72 @@ def probe_rows(family: HashFamily, q: Any, n_probes: int, *, threads: int | None
     ArgumentError, PluginError
         As for :func:`hash_rows`.
     """
-    if (
-        isinstance(n_probes, bool)
-        or not isinstance(n_probes, (int, np.integer))
-        or not 1 <= n_probes <= MAX_PROBES
-    ):
-        raise ArgumentError("n_probes", repr(n_probes), f"an integer from 1 to {MAX_PROBES}")
-    if n_probes > 2**family.code_bits:
-        raise ArgumentError("n_probes", n_probes, f"at most the number of codes, {2**family.code_bits}")
+    native = query_kernel(family, n_probes)
     if n_probes == 1:
         return hash_rows(family, q, query=True, threads=threads)[:, :, None]
     count = core.threads_or_default(threads)
-    kernel = kernel_struct(family, query=True)
-    native = kernel if kernel is not None and kernel.can_probe else None
     rows = checked_rows(family, q, "queries", finite=native is None, threads=count)
     if native is not None:
         return _run_native(family, native, rows, "queries", int(n_probes), count)
     codes = _call_python(family, "probe", rows, int(n_probes))
     return _checked_codes(family, "probe", codes, (rows.shape[0], family.n_tables, int(n_probes)))
+
+
+def query_kernel(family: HashFamily, n_probes: int) -> KernelStruct | None:
+    """The native kernel that looks up so many buckets for a query; None where Python methods must.
+
+    Raises
+    ------
+    ArgumentError
+        ``n_probes`` is no number of buckets of a table.
+    PluginError
+        As for :func:`kernel_struct`.
+    """
+    if type(n_probes) is not int and (isinstance(n_probes, bool) or not isinstance(n_probes, np.integer)):
+        raise ArgumentError("n_probes", repr(n_probes), f"an integer from 1 to {MAX_PROBES}")
+    if not 1 <= n_probes <= MAX_PROBES:
+        raise ArgumentError("n_probes", repr(n_probes), f"an integer from 1 to {MAX_PROBES}")
+    if n_probes > 2**family.code_bits:
+        raise ArgumentError("n_probes", n_probes, f"at most the number of codes, {2**family.code_bits}")
+    kernel = kernel_struct(family, query=True)
+    return kernel if kernel is None or n_probes == 1 or kernel.can_probe else None
+
+
+def retrieval(
+    family: HashFamily, reader: NativeReader, queries: Rows, n_probes: int, *, threads: int | None = None
+) -> StageCall:
+    """The call that joins what the probed buckets of tables hold: the core hashes where there is a kernel.
+
+    Parameters
+    ----------
+    family : HashFamily
+        The tables' hash functions.
+    reader : NativeReader
+        The tables.
+    queries : (n, dim) rows
+        Dense float32 or canonical CSR. The kernel checks that they are finite; without one this does.
+    n_probes : int
+        Buckets per table, best first.
+    threads : int, optional
+        Threads of hashing in Python.
+
+    Raises
+    ------
+    ArgumentError
+        The queries have another number of columns, or ``n_probes`` is out of range.
+    UnsupportedError
+        The family cannot probe.
+    """
+    kernel = query_kernel(family, n_probes)
+    call = StageCall(op="RETRIEVE", reader=reader)
+    if kernel is None:
+        call.codes = np.ascontiguousarray(probe_rows(family, queries, n_probes, threads=threads))
+        return call
+    if queries.shape[1] != family.dim:
+        raise ArgumentError("queries", f"{queries.shape[1]} columns", f"{family.dim} columns")
+    call.kernel, call.rows, call.n_probes = kernel, queries, n_probes
+    call.refuse = functools.partial(refuse_queries, family, queries, n_probes)
+    return call
 
 
 def kernel_struct(family: HashFamily, query: bool = False) -> KernelStruct | None:
@@ -229,18 +283,44 @@ def kernel_struct(family: HashFamily, query: bool = False) -> KernelStruct | Non
 def _run_native(
     family: HashFamily, kernel: KernelStruct, rows: Rows, argument: str, n_probes: int, threads: int
 ) -> Codes:
-    method = "probe" if n_probes else "hash_query" if argument == "queries" else "hash"
     status, codes = kernels.run_kernel(kernel, rows, n_probes, threads)
+    if status != lib.LSH_OK:
+        method = "probe" if n_probes else "hash_query" if argument == "queries" else "hash"
+        _refuse(family, method, rows, argument, n_probes, status)
+    return codes
+
+
+def refuse_queries(family: HashFamily, queries: Rows, n_probes: int, status: int) -> None:
+    """Raise the error for a kernel of the query side that failed inside a sampling call.
+
+    Parameters
+    ----------
+    family : HashFamily
+        The hash functions.
+    queries : rows that were checked, but for finite values
+        What the kernel was given.
+    n_probes : int
+        Buckets per table.
+    status : int
+        What the C core said.
+    """
+    probes = n_probes if n_probes > 1 else 0
+    _refuse(family, "probe" if probes else "hash_query", queries, "queries", probes, status)
+
+
+def _refuse(family: HashFamily, method: str, rows: Rows, argument: str, n_probes: int, status: int) -> None:
     label = family_label(family)
     if status == lib.LSH_NOT_FINITE:
-        core.check_finite(rows if isinstance(rows, np.ndarray) else rows.data, argument)
+        if isinstance(rows, np.ndarray):
+            core.check_finite(rows, argument)
+        else:
+            core.csr_rows(rows, argument)
     if status == lib.LSH_OUT_OF_RANGE:
         raise PluginError(f"{label}: the native kernel returned a code beyond {family.code_bits} bits")
     if status == lib.LSH_PLUGIN_FAILED:
         # The reference refuses the same rows, with a message.
         _call_python(family, method, *((rows, n_probes) if n_probes else (rows,)))
     core.check(status, f"{label}: the native kernel")
-    return codes
 
 
 def _call_python(family: HashFamily, method: str, *arguments: Any) -> Any:

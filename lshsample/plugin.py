@@ -14,7 +14,7 @@ from lshsample.errors import ArgumentError, PluginError, UnsupportedError
 from lshsample.family import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, WrapperFamily
 from lshsample.hookspecs import hookimpl
 from lshsample.registry import family_option
-from lshsample.sampling import ActiveSet, Batch, SamplerStage
+from lshsample.sampling import ActiveSet, Batch, Expected, Inclusion, Pairs, Population, SamplerStage
 from lshsample.specs import integer, number, one_of
 
 __all__ = [
@@ -22,11 +22,15 @@ __all__ = [
     "ArgumentError",
     "Batch",
     "Codes",
+    "Expected",
     "FamilySpec",
     "Floats",
     "HashFamily",
+    "Inclusion",
     "NativeKernel",
+    "Pairs",
     "PluginError",
+    "Population",
     "Rows",
     "SamplerStage",
     "UnsupportedError",

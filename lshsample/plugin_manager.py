@@ -152,14 +152,14 @@ class Registry(ABC, Generic[C]):
         plugins = plugins if isinstance(plugins, Plugins) else Plugins(plugins)
         self._classes: dict[str, type[C]] = {}
         self._owners: dict[str, str] = {}
-        for owner, found in plugins.results(self.hook, self.base.__name__):
+        for owner, found in plugins.results(self.hook, self.base_name()):
             for name, cls in found.items():
                 self._add(owner, name, cls, reserved)
 
     def _add(self, owner: str, name: Any, cls: Any, reserved: Collection[str]) -> None:
         where = f"plugin {owner}: {self.kind} {name!r}"
         if not (isinstance(cls, type) and issubclass(cls, self.base)):
-            raise PluginError(f"{where} is {cls!r}; wanted a subclass of {self.base.__name__}")
+            raise PluginError(f"{where} is {cls!r}; wanted a subclass of {self.base_name()}")
         self.check(where, name, cls)
         taken = "lshsample itself" if name in reserved else self._owners.get(name)
         if taken is not None:
@@ -168,6 +168,11 @@ class Registry(ABC, Generic[C]):
                 "must be renamed or uninstalled"
             )
         self._classes[name], self._owners[name] = cls, owner
+
+    @classmethod
+    def base_name(cls) -> str:
+        """The class that plugins subclass, by name."""
+        return cls.base.__name__
 
     @abstractmethod
     def check(self, where: str, name: Any, cls: type[C]) -> None:

@@ -33,8 +33,8 @@ def explained() -> Any:
 def draw(explanation: Any, axes: Any) -> None:
     """Bars of the ids in the set and of those removed, beside the range of their probabilities."""
     at = range(len(explanation.stages))
-    axes[0].barh(at, [report.left for report in explanation.stages], label="in the set")
-    axes[0].barh(at, [-report.went for report in explanation.stages], label="removed")
+    axes[0].barh(at, [report.size for report in explanation.stages], label="in the set")
+    axes[0].barh(at, [-report.removed for report in explanation.stages], label="removed")
     axes[0].set_yticks(at, [report.stage for report in explanation.stages])
     axes[0].set_xlabel("ids")
     axes[0].legend()

@@ -44,7 +44,7 @@ void active_clear(lsh_active *a) {
     a->draws = 0;
     a->capped = a->kept = 1;
     a->product = a->random_members = a->random_size = 0;
-    a->culprit = 0;
+    a->zero_probability_stage = 0;
 }
 
 double active_rest(const lsh_active *a, int32_t id) {
@@ -86,7 +86,7 @@ void active_leave_product(lsh_active *a) {
     a->product = 0;
 }
 
-int active_lawful(const lsh_active *a) {
+int active_every_item_possible(const lsh_active *a) {
     if (a->rest > 0 || (a->draws > 0 && a->positive)) return 1;
     if (a->size < a->n_items) return 0;
     for (int64_t i = 0; i < a->size; i++)

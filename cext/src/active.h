@@ -32,7 +32,7 @@ typedef struct {
     double capped;    /* product form: the fraction that caps kept of a set of random size; 1 if none */
     double kept;      /* the fraction that all caps kept */
     int product, random_members, random_size, positive;
-    int32_t culprit;
+    int32_t zero_probability_stage; /* to name, should some item have probability 0 */
 } lsh_active;
 
 typedef struct {
@@ -52,7 +52,8 @@ double active_rest(const lsh_active *a, int32_t id);
 void active_condition(lsh_active *a);
 /* Before a random join: leaves the product form for the law conditional on the set that was capped. */
 void active_leave_product(lsh_active *a);
-int active_lawful(const lsh_active *a);
+/* Whether every item has a probability above 0. */
+int active_every_item_possible(const lsh_active *a);
 
 /* Random words of this row: 64 bits for an index. */
 uint64_t row_random(const lsh_row *row, const lsh_stage *stage, uint32_t purpose, uint32_t index);

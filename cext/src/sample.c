@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "active.h"
+#include "lshsample/hashing.h"
 #include "lshsample/parallel.h"
+#include "lookup.h"
 #include "radix.h"
 
 enum { ROWS_PER_CHUNK = 4 };
@@ -22,13 +24,15 @@ typedef struct {
     float *logs;
 } chunk;
 
-struct lsh_drawn {
-    int64_t rows, n_chunks, grain;
-    int64_t *sizes;   /* per row */
-    int32_t *lawless; /* per row */
-    float *kept;      /* per row */
+/* Rows as they are drawn, before their number of ids is known: a chunk is one thread's. */
+typedef struct {
+    int64_t rows, n_chunks;
+    int64_t *sizes;                  /* per row, like those below */
+    double *rest;
+    int32_t *zero_probability_stage;
+    float *kept;
     chunk *chunks;
-};
+} row_results;
 
 lsh_status lsh_workspace_new(int64_t n_items, int32_t threads, lsh_workspace **out) {
     *out = NULL;
@@ -105,8 +109,8 @@ static lsh_status chunk_reserve(chunk *c, int64_t more) {
     return LSH_OK;
 }
 
-static lsh_status emit_row(lsh_active *a, lsh_drawn *drawn, int64_t row) {
-    chunk *c = &drawn->chunks[row / drawn->grain];
+static lsh_status emit_row(lsh_active *a, row_results *results, int64_t row) {
+    chunk *c = &results->chunks[row / ROWS_PER_CHUNK];
     if (active_reserve(a, 0) != LSH_OK) return LSH_NO_MEMORY;
     int64_t n = 0;
     const uint8_t *state = a->state;
@@ -126,18 +130,19 @@ static lsh_status emit_row(lsh_active *a, lsh_drawn *drawn, int64_t row) {
         c->logs[c->n + i] = log_chance;
     }
     c->n += n;
-    drawn->sizes[row] = n;
-    drawn->lawless[row] = active_lawful(a) ? -1 : a->culprit;
-    drawn->kept[row] = (float)a->kept;
+    results->sizes[row] = n;
+    results->rest[row] = a->draws || n < a->size ? NAN : a->rest;
+    results->zero_probability_stage[row] = active_every_item_possible(a) ? -1 : a->zero_probability_stage;
+    results->kept[row] = (float)a->kept;
     return LSH_OK;
 }
 
-/* ---- run and collect ---- */
+/* ---- run ---- */
 
 typedef struct {
     const lsh_plan *plan;
     lsh_workspace *workspace;
-    lsh_drawn *drawn;
+    row_results *results;
     int32_t threads;
 } run_job;
 
@@ -150,92 +155,159 @@ static lsh_status run_rows(void *context, int64_t begin, int64_t end, int32_t wo
         if (job->plan->pooled) row = (lsh_row){job->plan, 0, 0, job->plan->n_queries, job->threads};
         for (int64_t s = 0; s < job->plan->n_stages && status == LSH_OK; s++)
             status = run_stage(a, &row, &job->plan->stages[s]);
-        if (status == LSH_OK) status = emit_row(a, job->drawn, r);
+        if (status == LSH_OK) status = emit_row(a, job->results, r);
         active_clear(a);
     }
     return status;
 }
 
-void lsh_sample_free(lsh_drawn *drawn) {
-    if (drawn == NULL) return;
-    for (int64_t i = 0; drawn->chunks && i < drawn->n_chunks; i++) {
-        free(drawn->chunks[i].ids);
-        free(drawn->chunks[i].counts);
-        free(drawn->chunks[i].logs);
+static void results_free(row_results *results) {
+    for (int64_t i = 0; results->chunks && i < results->n_chunks; i++) {
+        free(results->chunks[i].ids);
+        free(results->chunks[i].counts);
+        free(results->chunks[i].logs);
     }
-    free(drawn->chunks);
-    free(drawn->sizes);
-    free(drawn->lawless);
-    free(drawn->kept);
-    free(drawn);
+    free(results->chunks);
+    free(results->sizes);
 }
 
-static lsh_drawn *drawn_new(int64_t rows) {
-    lsh_drawn *d = calloc(1, sizeof *d);
-    if (d == NULL) return NULL;
-    d->rows = rows;
-    d->grain = ROWS_PER_CHUNK;
-    d->n_chunks = (rows + d->grain - 1) / d->grain;
-    size_t some = (size_t)(rows ? rows : 1);
-    d->sizes = calloc(some, sizeof *d->sizes);
-    d->lawless = calloc(some, sizeof *d->lawless);
-    d->kept = calloc(some, sizeof *d->kept);
-    d->chunks = calloc(some, sizeof *d->chunks);
-    if (d->sizes && d->lawless && d->kept && d->chunks) return d;
-    lsh_sample_free(d);
-    return NULL;
-}
-
-lsh_status lsh_sample_run(const lsh_plan *plan, lsh_workspace *workspace, int32_t threads, lsh_drawn **out,
-                          int64_t *total) {
-    *out = NULL;
-    *total = 0;
-    if (plan->n_items != workspace->n_items || threads < 1 || threads > workspace->n_workers || plan->n_queries < 0)
-        return LSH_INVALID;
-    for (int64_t s = 0; s < plan->n_stages; s++)
-        if (plan->stages[s].ordinal < 0 || plan->stages[s].ordinal > 15) return LSH_INVALID;
-    int64_t rows = plan->pooled ? 1 : plan->n_queries;
-    run_job job = {plan, workspace, drawn_new(rows), threads};
-    if (job.drawn == NULL) return LSH_NO_MEMORY;
-    lsh_status status = lsh_parallel_for(rows, ROWS_PER_CHUNK, threads, run_rows, &job);
-    if (status != LSH_OK) {
-        lsh_sample_free(job.drawn);
-        return status;
+static lsh_status results_new(int64_t rows, row_results *out) {
+    size_t n = (size_t)(rows ? rows : 1);
+    *out = (row_results){.rows = rows, .n_chunks = (rows + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK};
+    out->chunks = calloc((size_t)(out->n_chunks ? out->n_chunks : 1), sizeof *out->chunks);
+    out->sizes = calloc(n, sizeof *out->sizes + sizeof *out->rest + sizeof *out->zero_probability_stage +
+                               sizeof *out->kept);
+    if (out->chunks == NULL || out->sizes == NULL) {
+        results_free(out);
+        return LSH_NO_MEMORY;
     }
-    for (int64_t r = 0; r < rows; r++) *total += job.drawn->sizes[r];
-    *out = job.drawn;
+    out->rest = (double *)(out->sizes + n);
+    out->zero_probability_stage = (int32_t *)(out->rest + n);
+    out->kept = (float *)(out->zero_probability_stage + n);
     return LSH_OK;
 }
 
+/* ---- the block that the caller gets ---- */
+
+static lsh_drawn *drawn_new(int64_t rows, int64_t total) {
+    size_t per_row = sizeof(int64_t) + sizeof(double) + sizeof(int32_t) + sizeof(float);
+    size_t per_id = 2 * sizeof(int32_t) + sizeof(float);
+    lsh_drawn *d = malloc(sizeof *d + sizeof(int64_t) + (size_t)rows * per_row + (size_t)total * per_id);
+    if (d == NULL) return NULL;
+    d->rows = rows;
+    d->total = total;
+    d->indptr = (int64_t *)(d + 1);
+    d->rest = (double *)(d->indptr + rows + 1);
+    d->ids = (int32_t *)(d->rest + rows);
+    d->counts = d->ids + total;
+    d->log_inclusion = (float *)(d->counts + total);
+    d->zero_probability_stage = (int32_t *)(d->log_inclusion + total);
+    d->kept = (float *)(d->zero_probability_stage + rows);
+    return d;
+}
+
+void lsh_sample_free(lsh_drawn *drawn) { free(drawn); }
+
 typedef struct {
+    const row_results *results;
     const lsh_drawn *drawn;
-    const int64_t *indptr;
-    int32_t *ids, *counts;
-    float *logs;
 } collect_job;
 
 static lsh_status collect_chunks(void *context, int64_t begin, int64_t end, int32_t worker) {
     const collect_job *job = context;
     (void)worker;
     for (int64_t i = begin; i < end; i++) {
-        const chunk *c = &job->drawn->chunks[i];
-        int64_t at = job->indptr[i * job->drawn->grain];
+        const chunk *c = &job->results->chunks[i];
+        int64_t at = job->drawn->indptr[i * ROWS_PER_CHUNK];
         if (c->n == 0) continue;
-        memcpy(job->ids + at, c->ids, (size_t)c->n * sizeof *c->ids);
-        memcpy(job->counts + at, c->counts, (size_t)c->n * sizeof *c->counts);
-        memcpy(job->logs + at, c->logs, (size_t)c->n * sizeof *c->logs);
+        memcpy(job->drawn->ids + at, c->ids, (size_t)c->n * sizeof *c->ids);
+        memcpy(job->drawn->counts + at, c->counts, (size_t)c->n * sizeof *c->counts);
+        memcpy(job->drawn->log_inclusion + at, c->logs, (size_t)c->n * sizeof *c->logs);
     }
     return LSH_OK;
 }
 
-lsh_status lsh_sample_collect(const lsh_drawn *drawn, int32_t threads, int64_t *indptr, int32_t *ids, int32_t *counts,
-                              float *log_inclusion, int32_t *lawless, float *kept) {
-    indptr[0] = 0;
-    for (int64_t r = 0; r < drawn->rows; r++) {
-        indptr[r + 1] = indptr[r] + drawn->sizes[r];
-        lawless[r] = drawn->lawless[r];
-        kept[r] = drawn->kept[r];
+static lsh_status collect(const row_results *results, int32_t threads, lsh_drawn **out) {
+    int64_t total = 0, rows = results->rows;
+    for (int64_t r = 0; r < rows; r++) total += results->sizes[r];
+    lsh_drawn *d = drawn_new(rows, total);
+    if (d == NULL) return LSH_NO_MEMORY;
+    d->indptr[0] = 0;
+    for (int64_t r = 0; r < rows; r++) d->indptr[r + 1] = d->indptr[r] + results->sizes[r];
+    if (rows > 0) {
+        memcpy(d->rest, results->rest, (size_t)rows * sizeof *d->rest);
+        memcpy(d->zero_probability_stage, results->zero_probability_stage,
+               (size_t)rows * sizeof *d->zero_probability_stage);
+        memcpy(d->kept, results->kept, (size_t)rows * sizeof *d->kept);
     }
-    collect_job job = {drawn, indptr, ids, counts, log_inclusion};
-    return lsh_parallel_for(drawn->n_chunks, 8, threads, collect_chunks, &job);
+    collect_job job = {results, d};
+    lsh_status status = lsh_parallel_for(results->n_chunks, 8, threads, collect_chunks, &job);
+    *out = d;
+    return status;
+}
+
+/* ---- hashing, before the rows ---- */
+
+/* The codes of a RETRIEVE stage's queries, in memory of their own, which the caller frees. */
+static lsh_status hash_queries(lsh_stage *stage, const lsh_plan *plan, int32_t threads) {
+    const lsh_family_kernel *kernel = stage->kernel;
+    int64_t rows = stage->dense ? stage->dense->rows : stage->sparse ? stage->sparse->rows : -1;
+    if (!reader_valid(stage->reader) || kernel->n_tables != reader_n_tables(stage->reader)) return LSH_INVALID;
+    if (rows != plan->n_queries || stage->n_probes < 1) return LSH_INVALID;
+    size_t n = (size_t)rows * (size_t)kernel->n_tables * (size_t)stage->n_probes;
+    uint32_t *codes = malloc((n ? n : 1) * sizeof *codes);
+    if (codes == NULL) return LSH_NO_MEMORY;
+    stage->codes = codes;
+    int32_t n_probes = stage->n_probes > 1 ? stage->n_probes : 0;
+    if (stage->dense) return lsh_hash_dense(kernel, *stage->dense, n_probes, threads, codes);
+    return lsh_hash_csr(kernel, *stage->sparse, n_probes, threads, codes);
+}
+
+static int hashes(const lsh_stage *stage) { return stage->op == LSH_STAGE_RETRIEVE && stage->kernel != NULL; }
+
+/* Copies of the plan's stages, with the codes of those that hash. *failed is the one that could not. */
+static lsh_status resolve_stages(const lsh_plan *plan, int32_t threads, lsh_stage *stages, int32_t *failed) {
+    for (int64_t s = 0; s < plan->n_stages; s++) {
+        stages[s] = plan->stages[s];
+        if (hashes(&stages[s])) stages[s].codes = NULL;
+    }
+    for (int64_t s = 0; s < plan->n_stages; s++) {
+        if (!hashes(&stages[s])) continue;
+        lsh_status status = hash_queries(&stages[s], plan, threads);
+        if (status == LSH_OK) continue;
+        if (status != LSH_NO_MEMORY) *failed = (int32_t)s;
+        return status;
+    }
+    return LSH_OK;
+}
+
+static void free_codes(lsh_stage *stages, int64_t n) {
+    for (int64_t s = 0; stages && s < n; s++)
+        if (hashes(&stages[s])) free((void *)stages[s].codes);
+    free(stages);
+}
+
+lsh_status lsh_sample_run(const lsh_plan *plan, lsh_workspace *workspace, int32_t threads, lsh_drawn **out,
+                          int32_t *failed) {
+    *out = NULL;
+    *failed = -1;
+    if (plan->n_items != workspace->n_items || threads < 1 || threads > workspace->n_workers || plan->n_queries < 0)
+        return LSH_INVALID;
+    for (int64_t s = 0; s < plan->n_stages; s++)
+        if (plan->stages[s].ordinal < 0 || plan->stages[s].ordinal > 15) return LSH_INVALID;
+    int64_t rows = plan->pooled ? 1 : plan->n_queries;
+    lsh_stage *stages = calloc((size_t)(plan->n_stages ? plan->n_stages : 1), sizeof *stages);
+    row_results results = {0};
+    lsh_status status = stages ? resolve_stages(plan, threads, stages, failed) : LSH_NO_MEMORY;
+    if (status == LSH_OK) status = results_new(rows, &results);
+    if (status == LSH_OK) {
+        lsh_plan resolved = *plan;
+        resolved.stages = stages;
+        run_job job = {&resolved, workspace, &results, threads};
+        status = lsh_parallel_for(rows, ROWS_PER_CHUNK, threads, run_rows, &job);
+        if (status == LSH_OK) status = collect(&results, threads, out);
+        results_free(&results);
+    }
+    free_codes(stages, plan->n_stages);
+    return status;
 }

@@ -49,7 +49,7 @@ lsh_status stage_given(lsh_active *a, const lsh_row *row, const lsh_stage *stage
         a->state[place] = IN;
         a->chance[place] = 1;
     }
-    a->culprit = stage->place;
+    a->zero_probability_stage = stage->place;
     if (stage->forced_indptr == NULL) return LSH_OK;
     int64_t first = stage->forced_indptr[row->first], last = stage->forced_indptr[row->last];
     return force(a, stage->forced_indices + first, last - first, 1);
@@ -112,7 +112,7 @@ lsh_status stage_frequency(lsh_active *a, const lsh_row *row, const lsh_stage *s
     a->frequency = stage->frequency;
     a->positive = stage->positive;
     a->draws += stage->amount;
-    a->culprit = stage->place;
+    a->zero_probability_stage = stage->place;
     if (active_reserve(a, stage->amount) != LSH_OK) return LSH_NO_MEMORY;
     for (int64_t i = 0; i < stage->amount; i++) {
         if (i % FREQUENCY_BLOCK == 0) {
@@ -149,7 +149,7 @@ lsh_status stage_fill(lsh_active *a, const lsh_row *row, const lsh_stage *stage)
     if (a->random_size) active_condition(a);
     for (int64_t i = 0; i < a->size; i++) in += held(a->state[i]);
     if (in >= k) {
-        a->culprit = stage->place;
+        a->zero_probability_stage = stage->place;
         return LSH_OK;
     }
     mix(a, (double)(k - in) / (double)(n - in));

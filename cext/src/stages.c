@@ -259,7 +259,7 @@ static lsh_status join_tables(lsh_active *a, const lsh_row *row, const lsh_stage
 static void begin_retrieval(lsh_active *a, const lsh_stage *stage) {
     active_leave_product(a);
     a->random_size |= a->random_members;
-    a->culprit = stage->place;
+    a->zero_probability_stage = stage->place;
 }
 
 lsh_status stage_retrieve(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
@@ -311,7 +311,7 @@ lsh_status stage_at_least(lsh_active *a, const lsh_row *row, const lsh_stage *st
         a->state[i] = OUT;
         a->chance[i] = 0;
     }
-    if (a->rest > 0 || a->draws > 0) a->culprit = stage->place;
+    if (a->rest > 0 || a->draws > 0) a->zero_probability_stage = stage->place;
     a->rest = 0;
     a->draws = 0;
     return LSH_OK;
@@ -414,7 +414,7 @@ lsh_status stage_cap(lsh_active *a, const lsh_row *row, const lsh_stage *stage) 
     if (room == 0) {
         a->rest = 0;
         a->draws = 0;
-        a->culprit = stage->place;
+        a->zero_probability_stage = stage->place;
     }
     return LSH_OK;
 }
@@ -475,7 +475,7 @@ lsh_status stage_top(lsh_active *a, const lsh_row *row, const lsh_stage *stage) 
     if (stage->amount < 1) return LSH_INVALID;
     if (a->random_members || a->random_size) active_condition(a);
     int64_t count = count_state(a, IN), room = room_of(a, stage->amount), left = 0;
-    a->culprit = stage->place;
+    a->zero_probability_stage = stage->place;
     a->rest = 0;
     a->draws = 0;
     if (count <= room) return LSH_OK;

@@ -27,8 +27,10 @@ __all__ = [
     "ISAS",
     "check",
     "check_finite",
+    "csr_struct",
     "csr_view",
     "dense_rows",
+    "dense_struct",
     "dense_view",
     "ffi",
     "forced_isa",
@@ -81,9 +83,13 @@ def threads_or_default(threads: int | None, argument: str = "threads") -> int:
     return checked_integer(f"{argument} (OMP_NUM_THREADS)", count, 1, limit, more)
 
 
+#: The instruction set in use, as the core knows it: :func:`use_isa` alone changes it.
+_isa = _ISA_NAMES[lib.lsh_isa_current()]
+
+
 def isa() -> str:
     """The instruction set in use: ``"baseline"``, ``"avx2"`` or ``"avx512"``."""
-    return _ISA_NAMES[lib.lsh_isa_current()]
+    return _isa
 
 
 def available_isas() -> tuple[str, ...]:
@@ -95,7 +101,9 @@ def use_isa(name: str, argument: str = "isa") -> None:
     """Use another instruction set in the whole process from now on."""
     if name not in available_isas():
         raise ArgumentError(argument, repr(name), f"one of {', '.join(available_isas())}, which are here")
+    global _isa
     check(lib.lsh_isa_use(ISAS[name]), "isa")
+    _isa = name
 
 
 @contextmanager
@@ -159,11 +167,16 @@ def check_finite(values: Float32, argument: str) -> None:
     raise ArgumentError(argument, f"{values[place]} at {place}", "finite float32 values")
 
 
-def dense_view(rows: Float32) -> Any:
-    """A float32 ``lsh_dense`` by value over an array from :func:`dense_rows`, which must outlive its use."""
+def dense_struct(rows: Float32) -> Any:
+    """A float32 ``lsh_dense *`` over an array from :func:`dense_rows`, which must outlive its use."""
     stride = rows.strides[0] // rows.itemsize if rows.shape[0] > 1 else rows.shape[1]
     view = (pointer("float *", rows), rows.shape[0], rows.shape[1], stride, lib.LSH_FLOAT32)
-    return ffi.new("lsh_dense *", view)[0]
+    return ffi.new("lsh_dense *", view)
+
+
+def dense_view(rows: Float32) -> Any:
+    """A float32 ``lsh_dense`` by value over an array from :func:`dense_rows`, which must outlive its use."""
+    return dense_struct(rows)[0]
 
 
 def csr_rows(
@@ -230,11 +243,16 @@ def _narrow(indices: npt.NDArray[Any], threads: int) -> npt.NDArray[np.int32]:
     return narrow
 
 
-def csr_view(csr: sp.csr_array) -> Any:
-    """An ``lsh_csr`` by value over an array from :func:`csr_rows`, which must outlive its use."""
+def csr_struct(csr: sp.csr_array) -> Any:
+    """An ``lsh_csr *`` over an array from :func:`csr_rows`, which must outlive its use."""
     view = ffi.new("lsh_csr *")
     view.indptr = pointer("int64_t *", csr.indptr)
     view.indices = pointer("int32_t *", csr.indices)
     view.values = pointer("float *", csr.data)
     view.rows, view.cols = csr.shape
-    return view[0]
+    return view
+
+
+def csr_view(csr: sp.csr_array) -> Any:
+    """An ``lsh_csr`` by value over an array from :func:`csr_rows`, which must outlive its use."""
+    return csr_struct(csr)[0]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from lshsample._native import core
 from lshsample._native.core import ffi, lib
+from lshsample._native.kernels import KernelStruct
 from lshsample._native.reader import NativeReader
 from lshsample.errors import CheckpointError
 
@@ -18,8 +21,14 @@ __all__ += ["table_order"]
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
 Pattern = tuple[Int64, Int32]
 """Row pointers and column indices, in range."""
+
+_OPS: dict[str, int] = {
+    name.removeprefix("LSH_STAGE_"): getattr(lib, name) for name in dir(lib) if name.startswith("LSH_STAGE_")
+}
+_DRAWN_BYTES: int = ffi.sizeof("lsh_drawn")
 
 
 @attrs.frozen(eq=False)
@@ -32,18 +41,45 @@ class AliasTable:
     positive: bool
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True)
 class StageCall:
     """One stage of a plan, with the arrays that it reads (see ``lsh_stage`` in sample.h).
 
-    ``op`` is the name in ``LSH_STAGE_...``.
+    Attributes
+    ----------
+    op : str
+        ``LSH_STAGE_...`` without its first part.
+    place : int
+        The stage's place in the pipeline; whoever runs the plan sets it.
+    ordinal : int
+        How many earlier stages of the pipeline have the same op: keeps their draws apart. Set like ``place``.
+    amount : int
+        The stage's number.
+    reader : NativeReader
+        What RETRIEVE looks into.
+    kernel, rows, n_probes : KernelStruct, rows, int
+        RETRIEVE: the kernel of the queries' side, the queries, which the core checks to be finite, and
+        buckets per table.
+    refuse : callable, optional
+        Raises the error for the status of a kernel that failed.
+    codes : (n_queries, n_tables, n_probes) uint32 array
+        RETRIEVE of a family without a kernel.
+    pattern, counts, forced : arrays
+        INCLUDE, JOIN and GIVEN: ids of each row; JOIN and GIVEN: their counts; GIVEN: the ids that no later
+        stage drops.
+    frequencies : AliasTable
+        FREQUENCY.
     """
 
     op: str
-    place: int
+    place: int = 0
     ordinal: int = 0
     amount: int = 0
     reader: NativeReader | None = None
+    kernel: KernelStruct | None = None
+    rows: Float32 | sp.csr_array | None = None
+    n_probes: int = 1
+    refuse: Callable[[int], None] | None = None
     codes: npt.NDArray[np.uint32] | None = None
     pattern: Pattern | None = None
     counts: Int32 | None = None
@@ -51,9 +87,9 @@ class StageCall:
     frequencies: AliasTable | None = None
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Drawn:
-    """What a plan drew: rows of ids, ascending, with the law of each given the tables.
+    """What a plan drew: rows of ids, ascending, with the probability of each given the tables.
 
     Attributes
     ----------
@@ -61,18 +97,22 @@ class Drawn:
         Rows in CSR form; collision counts.
     log_inclusion : float32 array
         Log probability of each id, given the tables.
-    lawless : (rows,) int32 array
+    zero_probability_stage : (rows,) int32 array
         -1, or the place of the stage that left items of this row with probability 0.
     kept : (rows,) float32 array
         The product of the fractions that caps kept.
+    rest : (rows,) float64 array
+        The probability of each item that is not in the set; NaN where it may differ between them: after
+        draws by frequency, and where ids were dropped.
     """
 
     indptr: Int64
     ids: Int32
     counts: Int32
-    log_inclusion: npt.NDArray[np.float32]
-    lawless: Int32
-    kept: npt.NDArray[np.float32]
+    log_inclusion: Float32
+    zero_probability_stage: Int32
+    kept: Float32
+    rest: npt.NDArray[np.float64]
 
 
 class Workspaces:
@@ -149,22 +189,32 @@ def check_read(status: int, what: str, untrusted: bool) -> None:
     core.check(status, what)
 
 
-def _fill_pattern(pattern: Pattern | None) -> tuple[Any, Any]:
-    if pattern is None:
-        return ffi.NULL, ffi.NULL
-    return core.pointer("int64_t *", pattern[0]), core.pointer("int32_t *", pattern[1])
+def _fill_retrieval(stage: Any, call: StageCall, keep: list[Any]) -> None:
+    if call.kernel is None or call.rows is None:
+        assert call.codes is not None
+        stage.codes, stage.n_probes = core.pointer("uint32_t *", call.codes), call.codes.shape[2]
+        return
+    stage.kernel, stage.n_probes = call.kernel.pointer, call.n_probes
+    if isinstance(call.rows, np.ndarray):
+        view = stage.dense = core.dense_struct(call.rows)
+    else:
+        view = stage.sparse = core.csr_struct(call.rows)
+    keep.append(view)
 
 
-def _fill_stage(stage: Any, call: StageCall) -> None:
-    stage.op = getattr(lib, f"LSH_STAGE_{call.op}")
+def _fill_stage(stage: Any, call: StageCall, keep: list[Any]) -> None:
+    stage.op = _OPS[call.op]
     stage.place, stage.ordinal, stage.amount = call.place, call.ordinal, call.amount
-    stage.indptr, stage.indices = _fill_pattern(call.pattern)
-    stage.forced_indptr, stage.forced_indices = _fill_pattern(call.forced)
-    stage.counts = core.pointer("int32_t *", call.counts)
-    if call.reader is not None and call.codes is not None:
+    if call.reader is not None:
         stage.reader = call.reader.struct
-        stage.codes = core.pointer("uint32_t *", call.codes)
-        stage.n_probes = call.codes.shape[2]
+        _fill_retrieval(stage, call, keep)
+    if call.pattern is not None:
+        stage.indptr = core.pointer("int64_t *", call.pattern[0])
+        stage.indices = core.pointer("int32_t *", call.pattern[1])
+        stage.counts = core.pointer("int32_t *", call.counts)
+    if call.forced is not None:
+        stage.forced_indptr = core.pointer("int64_t *", call.forced[0])
+        stage.forced_indices = core.pointer("int32_t *", call.forced[1])
     if call.frequencies is not None:
         table = call.frequencies
         stage.frequency = core.pointer("double *", table.frequency)
@@ -174,7 +224,7 @@ def _fill_stage(stage: Any, call: StageCall) -> None:
 
 
 def run_plan(
-    calls: list[StageCall],
+    calls: Sequence[StageCall],
     n_queries: int,
     n_items: int,
     *,
@@ -184,45 +234,41 @@ def run_plan(
     threads: int,
     workspaces: Workspaces,
 ) -> Drawn:
-    """Run stages over a batch: one row per query, or one for the whole batch if pooled.
+    """Run stages over a batch: one row per query, or one for the whole batch if pooled. One C call.
 
-    The caller has checked the arrays; ids are checked again in C where they index memory. Results depend on
-    the arguments but ``threads`` and ``workspaces``.
+    The caller has checked the arrays, but that query rows which a kernel hashes are finite; ids are checked
+    again in C where they index memory. Results depend on the arguments but ``threads`` and ``workspaces``.
     """
-    stages = ffi.new("lsh_stage[]", max(len(calls), 1))
+    stages = ffi.new("lsh_stage[]", len(calls) or 1)
+    keep: list[Any] = []
     for i, call in enumerate(calls):
-        _fill_stage(stages[i], call)
-    plan = ffi.new("lsh_plan *")
-    plan.stages, plan.n_stages = stages, len(calls)
-    plan.n_queries, plan.n_items, plan.seed, plan.step, plan.pooled = n_queries, n_items, seed, step, pooled
-    drawn, total = ffi.new("lsh_drawn **"), ffi.new("int64_t *")
+        _fill_stage(stages[i], call, keep)
+    plan = ffi.new("lsh_plan *", (stages, len(calls), n_queries, n_items, seed, step, pooled, 0))
+    drawn, failed = ffi.new("lsh_drawn **"), ffi.new("int32_t *")
     workspace = workspaces.take(threads)
     try:
-        status = lib.lsh_sample_run(plan, workspace[1], threads, drawn, total)
-        check_read(status, "sampling", any(call.reader.untrusted for call in calls if call.reader))
+        status = lib.lsh_sample_run(plan, workspace[1], threads, drawn, failed)
     finally:
         workspaces.give(workspace)
-    return _collect(ffi.gc(drawn[0], lib.lsh_sample_free), 1 if pooled else n_queries, int(total[0]), threads)
+    if status != lib.LSH_OK:
+        refuse = calls[failed[0]].refuse if failed[0] >= 0 else None
+        if refuse is not None:
+            refuse(status)
+        check_read(status, "sampling", any(call.reader.untrusted for call in calls if call.reader))
+    return _wrapped(drawn[0], 1 if pooled else n_queries)
 
 
-def _collect(drawn: Any, rows: int, total: int, threads: int) -> Drawn:
-    out = Drawn(
-        indptr=np.empty(rows + 1, np.int64),
-        ids=np.empty(total, np.int32),
-        counts=np.empty(total, np.int32),
-        log_inclusion=np.empty(total, np.float32),
-        lawless=np.empty(rows, np.int32),
-        kept=np.empty(rows, np.float32),
-    )
-    status = lib.lsh_sample_collect(
-        drawn,
-        threads,
-        core.pointer("int64_t *", out.indptr),
-        core.pointer("int32_t *", out.ids),
-        core.pointer("int32_t *", out.counts),
-        core.pointer("float *", out.log_inclusion),
-        core.pointer("int32_t *", out.lawless),
-        core.pointer("float *", out.kept),
-    )
-    core.check(status, "sampling")
-    return out
+def _wrapped(block: Any, rows: int) -> Drawn:
+    """Arrays over the block of memory that a run gave, which is freed with the last of them."""
+    total = block.total
+    end = _DRAWN_BYTES + 8 * (2 * rows + 1) + 12 * total + 8 * rows
+    memory = ffi.buffer(ffi.gc(block, lib.lsh_sample_free, end), end)
+    at = _DRAWN_BYTES
+    indptr = np.frombuffer(memory, np.int64, rows + 1, at)
+    rest = np.frombuffer(memory, np.float64, rows, at := at + 8 * (rows + 1))
+    ids = np.frombuffer(memory, np.int32, total, at := at + 8 * rows)
+    counts = np.frombuffer(memory, np.int32, total, at := at + 4 * total)
+    log_inclusion = np.frombuffer(memory, np.float32, total, at := at + 4 * total)
+    zero_probability_stage = np.frombuffer(memory, np.int32, rows, at := at + 4 * total)
+    kept = np.frombuffer(memory, np.float32, rows, at + 4 * rows)
+    return Drawn(indptr, ids, counts, log_inclusion, zero_probability_stage, kept, rest)

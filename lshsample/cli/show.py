@@ -18,6 +18,7 @@ from lshsample.plugin import get_include
 from lshsample.registry import default_registry
 from lshsample.sampling import NAMED_PIPELINES, named_pipeline
 from lshsample.sampling import stages as all_stages
+from lshsample.sampling.stage import plain_fields
 from lshsample.sampling.text import stage_registry
 
 __all__ = ["families", "info", "stages"]
@@ -60,7 +61,7 @@ def stages() -> None:
     """List the stages of sampler pipelines, and the named pipelines."""
     table = Table("stage", "description", "plugin")
     for name, cls in all_stages().items():
-        options = ", ".join(field.name for field in attrs.fields(cls) if field.name != "tables")
+        options = ", ".join(field.name for field in plain_fields(cls))
         owner = stage_registry().owner(name) or "built in"
         table.add_row(f"{name}({options})", _first_line(cls), owner)
     output.print(table)

@@ -34,7 +34,7 @@ def attention(
     ----------
     sampler : Sampler, ActiveSet, or a sequence of them
         As for :func:`~lshsample.estimates.draw_samples`, over the keys. ``Retrieve() | AtLeast(2)`` with
-        ``law="functions"`` is the estimator of MagicPIG; ``Retrieve() | Uniform(n)`` gives intervals from
+        ``law="marginal"`` is the estimator of MagicPIG; ``Retrieve() | Uniform(n)`` gives intervals from
         one sample; ``Include()`` keeps keys that every query attends to (the first and the last ones).
     queries : (m, d) array
         Queries.

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lshsample.errors import ArgumentError, BiasedSampleError
 from lshsample.estimates.estimate import Estimate
 from lshsample.sampling import ActiveSet, Pipeline, Sampler
-from lshsample.sampling.active_set import LAWS, Law
+from lshsample.sampling.active_set import Law
 from lshsample.sampling.membership import pair_parts
 
 __all__ = ["DrawOptions", "SampleSource", "Samples", "Values", "draw_samples", "pair_products"]
@@ -25,7 +25,6 @@ one for each of its ids."""
 SampleSource = Sampler | Pipeline | ActiveSet | Sequence[Sampler] | Sequence[ActiveSet]
 """What estimators take samples from; see :func:`draw_samples`."""
 
-_CONDITIONAL, _MARGINAL = LAWS
 #: Pairs of rows whose inner products are computed at once.
 _BLOCK = 65536
 
@@ -300,12 +299,12 @@ def draw_samples(
     if isinstance(replicates, bool) or not isinstance(replicates, int) or replicates < 1:
         raise ArgumentError("replicates", repr(replicates), "an integer >= 1")
     if isinstance(sampler, Sampler | Pipeline):
-        law = law or _CONDITIONAL
-        if law == _MARGINAL and replicates > 1:
+        law = law or "conditional"
+        if law == "marginal" and replicates > 1:
             raise ArgumentError(
                 "replicates",
                 replicates,
-                f"1 for law={_MARGINAL!r}: repeated draws of one sampler share the same hash functions "
+                "1 for law='marginal': repeated draws of one sampler share the same hash functions "
                 "(pass several samplers over independent tables)",
             )
         sets = [
@@ -318,7 +317,7 @@ def draw_samples(
                 "sampler", type(sampler).__name__, "a Sampler, an ActiveSet, or a sequence of them"
             )
         sets = [
-            one.sample(queries, seed=seed, step=step + k, law=law or _MARGINAL, **options)
+            one.sample(queries, seed=seed, step=step + k, law=law or "marginal", **options)
             for k, one in enumerate(each)
         ]
     return Samples.of(sets, allow_biased)

@@ -110,6 +110,6 @@ def _n_active(spec: Sampled) -> int:
 def _pipeline(spec: Sampled) -> Pipeline:
     """The spec's pipeline; in the last layer it always includes the labels of the batch."""
     pipeline = make_pipeline(spec.sampler, n_active=_n_active(spec), n_items=spec.units)
-    if spec.loss is not None and not any(isinstance(stage, Include) for stage in pipeline.stages):
+    if spec.loss is not None and not pipeline.forces_ids:
         pipeline = pipeline | Include()
     return pipeline

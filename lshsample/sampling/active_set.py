@@ -12,8 +12,8 @@ from lshsample.errors import ArgumentError, BiasedSampleError
 
 __all__ = ["LAWS", "ActiveSet", "Law"]
 
-Law = Literal["tables", "functions"]
-LAWS: tuple[Law, ...] = ("tables", "functions")
+Law = Literal["conditional", "marginal"]
+LAWS: tuple[Law, ...] = ("conditional", "marginal")
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -27,16 +27,16 @@ class ActiveSet:
     ids : (n,) int32 array
         Item ids, ascending and unique in a row.
     counts : (n,) int32 array
-        How often each id collided in the tables; 0 for ids that came another way.
+        How often each id collided in the tables; 0 for ids that were found or drawn otherwise.
     n_items : int
         Items that there are; ids are below it.
     pooled : bool
         Whether one row serves the whole batch.
-    law : "tables" or "functions"
-        What ``log_inclusion`` is a probability over: the random draws alone, given the tables (what they
-        returned is certain), or the draw of the hash functions as well.
+    law : "conditional" or "marginal"
+        What ``log_inclusion`` is a probability over: the random draws alone, conditional on the tables (what
+        they returned is certain), or the draw of the hash functions as well.
     biased_by : str or None
-        Why the set has no such law, naming the stage; None where it has one.
+        Why the set has no inclusion probabilities, naming the stage; None where it has.
     draws : (rows,) int64 array or None
         Where all ids that are not certain come from one simple random sample: its size in each row, for
         exact variances. None for other designs.
@@ -48,7 +48,7 @@ class ActiveSet:
     set of random size (a cap, a budget of tables) there is no closed inclusion probability; ``log_inclusion``
     is then minus the log of an unbiased weight (its mean is 1 for every item), which serves the same sums.
     Such a weight may be 0, and its entry infinite: the id adds nothing to a sum. A set in which some item had
-    probability 0 is no sample of all items: it is typed as biased, and asking for ``log_inclusion`` raises.
+    probability 0 is no sample of all items: it is biased, and asking for ``log_inclusion`` raises.
     """
 
     indptr: npt.NDArray[np.int64]
@@ -56,7 +56,7 @@ class ActiveSet:
     counts: npt.NDArray[np.int32]
     n_items: int
     pooled: bool = False
-    law: Law = "tables"
+    law: Law = "conditional"
     biased_by: str | None = None
     draws: npt.NDArray[np.int64] | None = attrs.field(default=None, repr=False)
     _log_inclusion: npt.NDArray[np.float32] | None = attrs.field(default=None, repr=False)
@@ -68,15 +68,15 @@ class ActiveSet:
         Raises
         ------
         BiasedSampleError
-            The set has no law; the message names the stage.
+            The set has no inclusion probabilities; the message names the stage.
         """
         if self.biased_by is not None or self._log_inclusion is None:
-            raise BiasedSampleError(self.biased_by or "the active set was made without a law")
+            raise BiasedSampleError(self.biased_by or "the active set was made without probabilities")
         return self._log_inclusion
 
     @property
     def is_biased(self) -> bool:
-        """Whether there is no law, so that ``log_inclusion`` would raise."""
+        """Whether there are no inclusion probabilities, so that ``log_inclusion`` would raise."""
         return self.biased_by is not None or self._log_inclusion is None
 
     @property
@@ -96,7 +96,7 @@ class ActiveSet:
         return np.repeat(np.arange(self.n_rows), np.diff(self.indptr))
 
     def keep(self, mask: npt.ArrayLike) -> Self:
-        """The set with some of its ids only, without a law: what a stage of one's own that filters returns.
+        """The set with some of its ids only, without probabilities: what a custom filter returns.
 
         Parameters
         ----------
@@ -127,7 +127,7 @@ class ActiveSet:
         )
 
     def join(self, ids: npt.ArrayLike) -> Self:
-        """The set with more ids in each row, without a law: what a stage of one's own that retrieves returns.
+        """The set with more ids in each row, without probabilities: what a custom source returns.
 
         Parameters
         ----------

@@ -1,24 +1,19 @@
-"""Binding a pipeline to tables, vectors and frequencies, with everything checked."""
+"""Checks of what a pipeline is bound to: sizes that must agree, frequencies, the stages' needs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lshsample._native.sample import AliasTable, Workspaces, alias_table
+from lshsample._native.sample import AliasTable, alias_table
 from lshsample.errors import ArgumentError
-from lshsample.family import Rows
-from lshsample.sampling.sampler import Sampler
-from lshsample.sampling.stage import Stage
+from lshsample.sampling.stage import Stages
 from lshsample.tables import TableReader
 
-if TYPE_CHECKING:
-    from lshsample.sampling.pipeline import Pipeline
-
-__all__ = ["bind_sampler"]
+__all__ = ["check_stages", "frequency_table", "number_of_items"]
 
 _MAX_SAME = 16
 
@@ -30,7 +25,8 @@ def _length(frequencies: npt.ArrayLike) -> int:
     return len(np.asarray(frequencies))
 
 
-def _checked_frequencies(frequencies: npt.ArrayLike, n_items: int) -> AliasTable:
+def frequency_table(frequencies: npt.ArrayLike, n_items: int) -> AliasTable:
+    """Frequencies of all items, in any unit, for draws in proportion to them."""
     values = np.array(frequencies, dtype=np.float64)
     if values.shape != (n_items,):
         raise ArgumentError("frequencies", f"shape {values.shape}", f"one number per item, {n_items}")
@@ -41,48 +37,42 @@ def _checked_frequencies(frequencies: npt.ArrayLike, n_items: int) -> AliasTable
     return alias_table(values / values.sum())
 
 
-def _bound_size(stages: Sequence[Stage], places: dict[str, int | None]) -> int:
-    for stage in stages:
-        tables = stage.tables_of()
-        if tables is not None and tables.is_built:
-            places[f"the tables of {stage}"] = tables.n_ids
-    known = {name: size for name, size in places.items() if size is not None}
-    if not known:
-        raise ArgumentError("n_items", "nothing", "the number of items, or tables that are built")
-    first, n_items = next(iter(known.items()))
-    for name, size in known.items():
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 1 <= size < 2**31 - 1:
-            raise ArgumentError(name, repr(size), "an integer from 1 to 2**31 - 2")
-        may_grow = "tables" in name and size < n_items
-        if size != n_items and not may_grow:
-            raise ArgumentError(name, f"{size} items", f"{n_items} items, as {first} has")
-    return int(n_items)
-
-
-def bind_sampler(
-    pipeline: Pipeline,
-    *,
-    n_items: int | None,
-    tables: TableReader | None,
-    vectors: Rows | None,
-    frequencies: npt.ArrayLike | None,
-) -> Sampler:
-    """As :meth:`Pipeline.bind`."""
+def number_of_items(
+    pipeline: Stages, n_items: int | None, tables: TableReader | None, vectors: Any, frequencies: Any
+) -> int:
+    """The number of items that all who know it agree on; tables may have fewer ids."""
     if tables is not None and not isinstance(tables, TableReader):
         raise ArgumentError("tables", type(tables).__name__, "HashTables or another TableReader")
     if vectors is not None and getattr(vectors, "ndim", 0) != 2:
         raise ArgumentError("vectors", type(vectors).__name__, "a 2-D array or a sparse matrix")
-    places = {
+    sizes: dict[str, int | None] = {
         "n_items": n_items,
         "tables": tables.n_ids if tables is not None and tables.is_built else None,
         "vectors": None if vectors is None else vectors.shape[0],
         "frequencies": None if frequencies is None else _length(frequencies),
     }
-    size = _bound_size(pipeline.stages, places)
-    given = {"tables": tables, "frequencies": frequencies}
+    for stage in pipeline:
+        held = stage.tables_of()
+        if held is not None and held.is_built:
+            sizes[f"the tables of {stage}"] = held.n_ids
+    known = {name: size for name, size in sizes.items() if size is not None}
+    if not known:
+        raise ArgumentError("n_items", "nothing", "the number of items, or tables that are built")
+    first, wanted = next(iter(known.items()))
+    for name, size in known.items():
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 1 <= size < 2**31 - 1:
+            raise ArgumentError(name, repr(size), "an integer from 1 to 2**31 - 2")
+        may_grow = "tables" in name and size < wanted
+        if size != wanted and not may_grow:
+            raise ArgumentError(name, f"{size} items", f"{wanted} items, as {first} has")
+    return int(wanted)
+
+
+def check_stages(pipeline: Stages, n_items: int, given: Mapping[str, Any]) -> None:
+    """Refuse stages that do not fit the number of items, or need what is not given."""
     seen: dict[str, int] = {}
-    for stage in pipeline.stages:
-        stage.check(size)
+    for stage in pipeline:
+        stage.check(n_items)
         seen[stage.name] = seen.get(stage.name, 0) + 1
         if seen[stage.name] > _MAX_SAME:
             raise ArgumentError(
@@ -91,12 +81,3 @@ def bind_sampler(
         for need in sorted(stage.needs() - {"queries"}):
             if given[need] is None:
                 raise ArgumentError(need, "nothing", f"a value for {stage}: bind(..., {need}=...)")
-    alias = None if frequencies is None else _checked_frequencies(frequencies, size)
-    return Sampler(
-        pipeline=pipeline,
-        n_items=size,
-        tables=tables,
-        vectors=vectors,
-        alias=alias,
-        workspaces=Workspaces(size),
-    )

@@ -5,17 +5,15 @@ that depend on each other.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from lshsample._native.sample import Drawn, table_order
+from lshsample._native.sample import table_order
+from lshsample.sampling.active_set import ActiveSet
+from lshsample.sampling.batch import Batch
 from lshsample.sampling.membership import table_factors, table_probabilities
-from lshsample.sampling.stages import Retrieve
-
-if TYPE_CHECKING:
-    from lshsample.sampling.stage import Batch
+from lshsample.tables import TableReader
 
 __all__ = ["table_weights", "visited_shares"]
 
@@ -66,35 +64,50 @@ def visited_shares(hits: npt.NDArray[np.bool_], budget: int) -> Floats:
     return shares
 
 
-def table_weights(stage: Retrieve, batch: Batch, retrieved: Drawn) -> Floats:
-    """Unbiased weights of the ids that a first ``Retrieve`` found, one table at a time: (n,).
+def table_weights(
+    state: TableReader, batch: Batch, retrieved: ActiveSet, probes: int, budget: int | None
+) -> Floats:
+    """Unbiased weights of the ids that a first retrieval found, one table at a time: (n,).
 
+    Parameters
+    ----------
+    state : TableReader
+        The tables.
+    batch : Batch
+        The queries, and what determines the order of the tables.
+    retrieved : ActiveSet
+        What was found, one row for each query.
+    probes : int
+        Buckets per table.
+    budget : int or None
+        Ids at which the visit of the tables stopped.
+
+    Raises
+    ------
+    UnsupportedError
+        No law of a table, or no vectors.
+
+    Notes
+    -----
     The weight of id i is the sum over the tables l that hold it of a_l c_l / q_il: with q_il the probability
     that table l's buckets have had it, c_l = max(1, n / R) for a bucket that keeps R of n ids, and a_l the
     probability that l was the first table visited (:func:`visited_shares`), or 1 / L where all are. It may be
     0: of an id that only the table that met the budget brought. With all tables and whole buckets it is
     c / (L q) for an id that c of L tables hold. Nothing is asked of the joint law of the tables. Sums by a
     budget's weights are skewed, and intervals of 150 samples over the functions covered 92 to 95 %.
-
-    Raises
-    ------
-    UnsupportedError
-        No law of a table, or no vectors.
     """
     assert batch.queries is not None
-    state = stage.state(batch)
     rows = np.repeat(np.arange(len(retrieved.indptr) - 1), np.diff(retrieved.indptr))
-    probes = stage.probes_of(state)
     tiny, n_tables = np.finfo(np.float32).tiny, state.n_tables
     chance = table_probabilities(state, batch.queries, rows, retrieved.ids, probes)
-    if stage.budget is None and not state.bucket_size and probes == 1:
+    if budget is None and not state.bucket_size and probes == 1:
         return np.asarray(retrieved.counts / (n_tables * np.maximum(chance[:, 0], tiny)))
     factors = table_factors(state, batch.queries, rows, retrieved.ids, probes, batch.threads)
     shares = np.full((len(retrieved.indptr) - 1, n_tables), 1 / n_tables)
-    if stage.budget is not None:
+    if budget is not None:
         for row, (begin, end) in enumerate(pairwise(retrieved.indptr)):
             order = table_order(n_tables, seed=batch.seed, step=batch.step, row=row, ordinal=0)
-            shares[row, order] = visited_shares(factors[begin:end][:, order] > 0, stage.budget)
+            shares[row, order] = visited_shares(factors[begin:end][:, order] > 0, budget)
     # An id whose computed chance is 0 and that came all the same (rounding of the similarity) stays finite.
     weights = shares[rows] * factors / np.maximum(chance, tiny)
     return np.asarray(weights.sum(axis=1))

@@ -1,4 +1,4 @@
-"""What samplers check: sizes that must agree, and what a stage of one's own gave back."""
+"""What samplers check: sizes that must agree, and what a Python stage returned."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def agreed(sizes: dict[str, int | None], default: int | None) -> int:
 
 
 def check_result(result: Any, n_rows: int, n_items: int, label: str) -> None:
-    """What a Python stage gave back keeps the promises of an active set."""
+    """What a Python stage returned keeps the contract of an active set."""
     if not isinstance(result, ActiveSet):
         raise PluginError(f"{label}: returned {type(result).__name__}; wanted an ActiveSet")
     indptr, ids, counts = result.indptr, result.ids, result.counts

@@ -7,12 +7,12 @@ from typing import Any
 
 from lshsample.errors import PluginError
 from lshsample.plugin_manager import Registry, installed_plugins
-from lshsample.sampling.stage import SamplerStage
+from lshsample.sampling.stage import Stage
 
 __all__ = ["StageRegistry"]
 
 
-class StageRegistry(Registry[SamplerStage]):
+class StageRegistry(Registry[Stage]):
     """The stages of a set of plugins.
 
     Parameters
@@ -31,22 +31,27 @@ class StageRegistry(Registry[SamplerStage]):
 
     hook = "lshsample_sampler_stages"
     kind = "stage"
-    base = SamplerStage
+    base = Stage
+
+    @classmethod
+    def base_name(cls) -> str:
+        """What plugins subclass: :class:`Stage` with ``|``."""
+        return "SamplerStage"
 
     @classmethod
     def installed(cls, reserved: Collection[str] = ()) -> StageRegistry:
         """The registry of every plugin that is installed."""
         return cls(installed_plugins(), reserved)
 
-    def check(self, where: str, name: Any, cls: type[SamplerStage]) -> None:
+    def check(self, where: str, name: Any, cls: type[Stage]) -> None:
         """Raise PluginError for a class that cannot stand in a pipeline's text under its name."""
         if name != cls.name:
             raise PluginError(f"{where}: wanted the name of its class, {cls.name!r}, which its text shows")
         if "__attrs_attrs__" not in vars(cls):
             raise PluginError(f"{where}: {cls.__qualname__} is not a frozen attrs class (@attrs.frozen)")
-        if cls.apply is SamplerStage.apply:
+        if cls.apply is Stage.apply:
             raise PluginError(f"{where}: {cls.__qualname__} lacks apply")
 
-    def stages(self) -> dict[str, type[SamplerStage]]:
+    def stages(self) -> dict[str, type[Stage]]:
         """Names and classes of the stages, by name."""
         return self.classes()

@@ -16,14 +16,13 @@ import numpy.typing as npt
 
 from lshsample.errors import ArgumentError, CheckpointError, UnsupportedError
 from lshsample.family import HashFamily, Rows
-from lshsample.sampling.active_set import LAWS, ActiveSet, Law
+from lshsample.sampling.active_set import ActiveSet, Law
 from lshsample.sampling.functions import FunctionSequence
 from lshsample.sampling.named import make_pipeline
 from lshsample.sampling.pipeline import Pipeline
 from lshsample.sampling.rehash import Rehash
 from lshsample.sampling.sampler import Sampler
 from lshsample.sampling.stage import Stage
-from lshsample.sampling.stages import Full, Retrieve
 from lshsample.sampling.strategies import Maintenance
 from lshsample.specs import checked_integer
 from lshsample.tables import Candidates, HashTables
@@ -177,7 +176,7 @@ class MaintainedSampler:
     @property
     def expected_size(self) -> int:
         """Estimate of the ids per row: the sum of the numbers given to stages, ignoring other stages."""
-        return min(self.n_vectors, sum(_size(stage, self.n_vectors) for stage in self.pipeline))
+        return self.pipeline.size(self.n_vectors)
 
     def memory_needed(self, threads: int | None = None) -> int:
         """Peak bytes of the tables and the strategy's state while tables are built.
@@ -243,7 +242,7 @@ class MaintainedSampler:
         seed: int = 0,
         step: int = 0,
         pool: bool = False,
-        law: Law = LAWS[0],
+        law: Law = "conditional",
         threads: int | None = None,
         n_queries: int | None = None,
     ) -> ActiveSet:
@@ -297,7 +296,8 @@ class MaintainedSampler:
         if self._serving is None:
             self._check_vectors(vectors)
             self._serving = self._maintenance.built(vectors, self.n_builds, threads)
-        probes = _probes(self.pipeline, self._serving)
+        family = self._serving.family
+        probes = self.pipeline.n_probes(family) or family.default_probes
         return self._serving.query(queries, n_probes=probes, threads=threads)
 
     def bound(self) -> Sampler:
@@ -442,18 +442,3 @@ def _same_memory(a: Any, b: Any) -> bool:
     if a.shape != b.shape or a.strides != b.strides or a.dtype != b.dtype:
         return False
     return bool(a.__array_interface__["data"] == b.__array_interface__["data"])
-
-
-# Sizes and probes, which depend on the class of a stage.
-
-
-def _size(stage: Stage, n_items: int) -> int:
-    """Number of ids given to a stage, 0 if there is none."""
-    size: int = getattr(stage, "k", 0) or getattr(stage, "n", 0)
-    return n_items if isinstance(stage, Full) else size
-
-
-def _probes(pipeline: Pipeline, tables: HashTables) -> int:
-    """Largest number of buckets per table that a pipeline retrieves from."""
-    found = [stage.probes_of(tables.state) for stage in pipeline if isinstance(stage, Retrieve)]
-    return max(found, default=tables.family.default_probes)

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from lshsample.errors import ArgumentError
 from lshsample.sampling.pipeline import Pipeline, parse_pipeline
 from lshsample.sampling.stage import Stage
-from lshsample.sampling.stages import AtLeast, Full, Include, Retrieve, Top, Uniform
-from lshsample.sampling.stages.exact_top import ExactTop
+from lshsample.sampling.stages import AtLeast, ExactTop, Full, Include, Retrieve, Top, Uniform
 from lshsample.specs import checked_integer
 
 __all__ = ["NAMED_PIPELINES", "make_pipeline", "named_pipeline"]
@@ -70,11 +69,11 @@ def named_pipeline(name: str, *, n_active: int, n_items: int) -> Pipeline:
     Parameters
     ----------
     name : str
-        ``lsh``: the ids that collided most for a quarter of the budget, the true labels, and uniform draws:
-        lawful given the tables, whatever they found. ``uniform``: true labels and uniform draws.
+        ``lsh``: the ids that collided most for a quarter of the budget, the true labels, and uniform draws,
+        which give every item a probability given the tables. ``uniform``: true labels and uniform draws.
         ``exact-top``: as ``lsh``, with the oracle in place of the tables. ``full``: every item.
         ``slide-vanilla``, ``slide-topk``, ``slide-threshold``: SLIDE's three strategies (Chen et al., MLSys
-        2020), which have no lawful weights given the tables.
+        2020), in which items have probability 0 given the tables.
     n_active : int
         Ids wanted per query, or per batch if pooled; with as many as there are items every name gives
         ``full``. ``slide-threshold`` takes what collides twice, however many.
@@ -112,7 +111,7 @@ def make_pipeline(
     n_active, n_items : int
         The size of a named pipeline; see :func:`named_pipeline`.
     stages : mapping of str to Stage class, optional
-        Stages of your own, beside the built-in ones.
+        Custom stages, beside the built-in ones.
 
     Examples
     --------

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 import numpy.typing as npt
 import tomli_w
 
+from lshsample._native.sample import Workspaces
 from lshsample.errors import ArgumentError
 from lshsample.family import Rows
+from lshsample.sampling import binding
 from lshsample.sampling.active_set import ActiveSet
-from lshsample.sampling.binding import bind_sampler
 from lshsample.sampling.sampler import Sampler
-from lshsample.sampling.stage import Stage
-from lshsample.sampling.stages import Full, Include
+from lshsample.sampling.stage import Stage, Stages
 from lshsample.sampling.text import parse_stages, stage_from_dict, stage_to_dict
 from lshsample.specs import parsed_toml
 from lshsample.tables import TableReader
 
-__all__ = ["Pipeline", "parse_pipeline"]
+__all__ = ["Pipeline", "SamplerStage", "parse_pipeline"]
 
 
 def _stages(value: Sequence[Stage]) -> tuple[Stage, ...]:
@@ -36,7 +36,7 @@ def _stages(value: Sequence[Stage]) -> tuple[Stage, ...]:
 
 
 @attrs.frozen(repr=False)
-class Pipeline:
+class Pipeline(Stages):
     """Stages that run one after the other; made with ``|``.
 
     Attributes
@@ -64,27 +64,6 @@ class Pipeline:
             return Pipeline(self.stages + other.stages)
         raise ArgumentError("|", repr(other), "a stage or a pipeline")
 
-    def __iter__(self) -> Iterator[Stage]:
-        return iter(self.stages)
-
-    def __len__(self) -> int:
-        return len(self.stages)
-
-    def __str__(self) -> str:
-        return " | ".join(map(str, self.stages))
-
-    __repr__ = __str__
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """What :meth:`bind` and :meth:`sample` must be given: "queries", "tables", "frequencies"."""
-        return frozenset().union(*(stage.needs() for stage in self.stages))
-
-    @property
-    def takes_include(self) -> bool:
-        """Whether ids that the caller names (true labels) end up in the set."""
-        return any(isinstance(stage, Include | Full) for stage in self.stages)
-
     def bind(
         self,
         *,
@@ -98,7 +77,7 @@ class Pipeline:
         Parameters
         ----------
         n_items : int, optional
-            Number of items; only needed where nothing else tells it.
+            Number of items; only needed where nothing else gives it.
         tables : TableReader, optional
             For stages without tables of their own.
         vectors : (n_items, dim) rows, optional
@@ -111,16 +90,25 @@ class Pipeline:
         ArgumentError
             Something is missing, sizes disagree, or a stage wants more ids than there are.
         """
-        return bind_sampler(self, n_items=n_items, tables=tables, vectors=vectors, frequencies=frequencies)
+        size = binding.number_of_items(self, n_items, tables, vectors, frequencies)
+        binding.check_stages(self, size, {"tables": tables, "frequencies": frequencies})
+        return Sampler(
+            pipeline=self,
+            n_items=size,
+            tables=tables,
+            vectors=vectors,
+            alias=None if frequencies is None else binding.frequency_table(frequencies, size),
+            workspaces=Workspaces(size),
+        )
 
     def sample(self, queries: Any = None, **options: Any) -> ActiveSet:
         """As :meth:`Sampler.sample`, where the stages hold their own tables."""
-        own = [tables for stage in self.stages if (tables := stage.tables_of()) is not None]
-        if not own:
+        held = self.held_tables
+        if not held:
             raise ArgumentError(
                 "sampler", str(self), "stages with tables, or .bind(n_items=..., tables=...) before .sample"
             )
-        n_items = max(tables.n_ids for tables in own)
+        n_items = max(tables.n_ids for tables in held)
         if n_items not in self._bound:
             self._bound.clear()
             self._bound[n_items] = self.bind(n_items=n_items)
@@ -132,7 +120,7 @@ class Pipeline:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], stages: Mapping[str, type[Stage]] | None = None) -> Pipeline:
-        """A pipeline from plain data; ``stages`` names classes of your own."""
+        """A pipeline from plain data; ``stages`` names custom classes."""
         rows = data.get("stages") if isinstance(data, Mapping) else None
         if not isinstance(rows, list) or set(data) != {"stages"}:
             given = f"the keys {list(data)}" if isinstance(data, Mapping) else type(data).__name__
@@ -149,6 +137,43 @@ class Pipeline:
         return cls.from_dict(parsed_toml(text), stages)
 
 
+class SamplerStage(Stage):
+    """Base of all stages, yours included: they stand anywhere in a pipeline.
+
+    Subclass it as a frozen attrs class and implement :meth:`apply`. If it states no law by
+    :meth:`inclusion`, inclusion probabilities are conditional on its outcome: with a later draw that makes
+    every item possible (``Uniform``) they are exact; without one the set is biased, and the error names this
+    stage.
+
+    Examples
+    --------
+    >>> import attrs
+    >>> from lshsample.sampling import Uniform
+    >>> @attrs.frozen
+    ... class Even(SamplerStage):
+    ...     "Keeps even ids."
+    ...     def apply(self, active, batch):
+    ...         return active.keep(active.ids % 2 == 0)
+    >>> sampler = (Uniform(6) | Even() | Uniform(2)).bind(n_items=10)
+    >>> str(sampler.pipeline)
+    'Uniform(6) | Even() | Uniform(2)'
+    >>> active = sampler.sample(n_queries=1)
+    >>> bool((active.log_inclusion <= 0).all())
+    True
+    """
+
+    def __or__(self, other: Stage | Pipeline) -> Pipeline:
+        return Pipeline((self,)) | other
+
+    def bind(self, **places: Any) -> Sampler:
+        """As :meth:`Pipeline.bind` of this stage alone."""
+        return Pipeline((self,)).bind(**places)
+
+    def sample(self, queries: Any, **options: Any) -> ActiveSet:
+        """As :meth:`Pipeline.sample` of this stage alone."""
+        return Pipeline((self,)).sample(queries, **options)
+
+
 def parse_pipeline(text: str, stages: Mapping[str, type[Stage]] | None = None) -> Pipeline:
     """A pipeline from its one-line text, as one would write it in Python; nothing is evaluated.
 
@@ -157,7 +182,7 @@ def parse_pipeline(text: str, stages: Mapping[str, type[Stage]] | None = None) -
     text : str
         Stages with literal arguments, joined with ``|``.
     stages : mapping of str to Stage class, optional
-        Stages of your own, beside the built-in ones.
+        Custom stages, beside the built-in ones.
 
     Raises
     ------

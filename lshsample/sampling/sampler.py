@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import numpy as np
@@ -10,21 +10,19 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import core
-from lshsample._native.sample import AliasTable, Drawn, Pattern, StageCall, Workspaces, run_plan
-from lshsample.errors import ArgumentError, LshsampleError, PluginError
+from lshsample._native.sample import AliasTable, Pattern, Workspaces
+from lshsample.errors import ArgumentError
 from lshsample.family import Rows
 from lshsample.sampling.active_set import LAWS, ActiveSet, Law
-from lshsample.sampling.checks import agreed, check_result
-from lshsample.sampling.describe import Description, describe_pipeline
+from lshsample.sampling.batch import Batch
+from lshsample.sampling.checks import agreed
+from lshsample.sampling.describe import Description, describe_stages
+from lshsample.sampling.evaluate import conditional_inclusion, marginal_inclusion
 from lshsample.sampling.explain import Explanation, explain_stages
-from lshsample.sampling.over_functions import inclusion_over_functions
+from lshsample.sampling.run import Run
 from lshsample.sampling.search import best_of
-from lshsample.sampling.simple_draw import simple_draws
-from lshsample.sampling.stage import Batch, BuiltinStage, SamplerStage, Stage
+from lshsample.sampling.stage import Stages
 from lshsample.tables import TableReader
-
-if TYPE_CHECKING:
-    from lshsample.sampling.pipeline import Pipeline
 
 __all__ = ["Sampler"]
 
@@ -50,12 +48,18 @@ class Sampler:
     thread; a call costs what it touches, never the number of items.
     """
 
-    pipeline: Pipeline
+    pipeline: Stages
     n_items: int
     tables: TableReader | None = None
     vectors: Rows | None = None
     _alias: AliasTable | None = attrs.field(default=None, repr=False)
     _workspaces: Workspaces = attrs.field(repr=False)
+    _wants_queries: bool = attrs.field(
+        default=attrs.Factory(lambda self: "queries" in self.pipeline.needs, takes_self=True), repr=False
+    )
+    _held: tuple[TableReader, ...] = attrs.field(
+        default=attrs.Factory(lambda self: self.pipeline.held_tables, takes_self=True), repr=False
+    )
 
     def sample(
         self,
@@ -65,7 +69,7 @@ class Sampler:
         seed: int = 0,
         step: int = 0,
         pool: bool = False,
-        law: Law = "tables",
+        law: Law = "conditional",
         threads: int | None = None,
         n_queries: int | None = None,
     ) -> ActiveSet:
@@ -78,16 +82,17 @@ class Sampler:
         include : (n, n_items) sparse pattern, optional
             The ids that ``Include`` joins: every stored entry counts, whatever its value.
         seed, step : int
-            They name the draws: the same arguments give the same set, for any number of threads.
+            They determine the draws: the same arguments give the same set, for any number of threads.
         pool : bool
             One set for the whole batch instead of one per query.
-        law : "tables" or "functions"
-            What the inclusion probabilities are over; see :class:`ActiveSet`. "functions" needs the
-            similarities of all pairs of the set, dim multiplications each.
+        law : "conditional" or "marginal"
+            What the inclusion probabilities are over: the draws, conditional on the tables, or the hash
+            functions as well; see :class:`ActiveSet`. "marginal" needs the similarities of all pairs of the
+            set, dim multiplications each.
         threads : int, optional
             At most so many threads.
         n_queries : int, optional
-            The number of rows, where neither queries nor include tell it.
+            The number of rows, where neither queries nor include give it.
 
         Raises
         ------
@@ -145,16 +150,17 @@ class Sampler:
         """
         batch = self._batch(queries, None, None, seed, step, False, threads)
         vectors = self.vectors if self.vectors is not None or batch.state is None else batch.state.vectors
-        return best_of(self._run(batch), self.n_items, batch.queries, vectors, top, batch.threads)
+        drawn = self._run(batch).drawn
+        return best_of(drawn, self.n_items, batch.queries, vectors, top, batch.threads)
+
+    def _run(self, batch: Batch, n_stages: int | None = None) -> Run:
+        return Run(self.pipeline, batch, self._workspaces).go(n_stages)
 
     def _active(self, batch: Batch, law: Law) -> ActiveSet:
-        drawn = self._run(batch)
-        values: npt.NDArray[np.float32] | None = drawn.log_inclusion
-        biased_by = self._why_lawless(drawn)
-        if law == "functions":
-            values, biased_by = inclusion_over_functions(
-                self.pipeline.stages, batch, drawn, lambda: self._run(batch, 1)
-            )
+        run = self._run(batch)
+        drawn = run.drawn
+        inclusion = marginal_inclusion if law == "marginal" else conditional_inclusion
+        values, biased_by = inclusion(run)
         return ActiveSet(
             indptr=drawn.indptr,
             ids=drawn.ids,
@@ -163,12 +169,12 @@ class Sampler:
             pooled=batch.pooled,
             law=law,
             biased_by=biased_by,
-            draws=simple_draws(self.pipeline.stages, drawn) if values is drawn.log_inclusion else None,
+            draws=self.pipeline.simple_sample(drawn) if values is drawn.log_inclusion else None,
             log_inclusion=values,
         )
 
     def explain(self, query: Any = None, *, include: Any = None, seed: int = 0, step: int = 0) -> Explanation:
-        """What each stage does to one query's set: ids that came and went, why, at which probability.
+        """What each stage does to one query's set: ids added and removed, why, at which probability.
 
         Parameters
         ----------
@@ -177,26 +183,25 @@ class Sampler:
         include : (1, n_items) sparse pattern, optional
             The ids that ``Include`` joins.
         seed, step : int
-            They name the draws: those of :meth:`sample` with the same.
+            They determine the draws: those of :meth:`sample` with the same.
 
         Notes
         -----
-        The first 1, 2, ... stages are run again for each report; probabilities are given the tables.
+        The first 1, 2, ... stages are run again for each report; probabilities are conditional on the tables.
 
         Examples
         --------
         >>> from lshsample.sampling import Cap, Full, Uniform
-        >>> told = (Full() | Cap(30) | Uniform(5)).bind(n_items=100).explain()
-        >>> [(report.came, report.went) for report in told.stages[:2]]
+        >>> explanation = (Full() | Cap(30) | Uniform(5)).bind(n_items=100).explain()
+        >>> [(report.added, report.removed) for report in explanation.stages[:2]]
         [(100, 0), (0, 70)]
         """
         n_queries = 1 if query is None and include is None else None
         batch = self._batch(query, include, n_queries, seed, step, False, 1)
         if batch.n_queries != 1:
             raise ArgumentError("query", f"{batch.n_queries} rows", "one row")
-        stages = self.pipeline.stages
-        parts = [self._run(batch, k + 1) for k in range(len(stages))]
-        return Explanation(stages=explain_stages(stages, batch, parts), active=self._active(batch, "tables"))
+        runs = [self._run(batch, k + 1) for k in range(len(self.pipeline))]
+        return Explanation(stages=explain_stages(runs), active=self._active(batch, "conditional"))
 
     def describe(self, *, queries: Any = None, vectors: Any = None, seed: int = 0) -> Description:
         """What to expect, from the laws alone: sizes stage by stage, recall by similarity, memory.
@@ -208,24 +213,37 @@ class Sampler:
             the tables were built from, or the sampler was bound to. Without any, and with a law of the
             cosine, pairs of independent directions: what unrelated items do.
         seed : int
-            Names the random pairs.
+            Determines the sample of pairs.
 
         Raises
         ------
         ArgumentError
             The family's law needs rows that are not there.
 
+        Notes
+        -----
+        For each of up to 64 queries, the stages' expectations are folded over the items, or a sample of
+        them. Numbers of collisions have binomial laws (Poisson binomial with probes); what a filter keeps
+        follows from the mean and the variance of the set's size. How much more the size varies than that of
+        independent items is measured by hashing the sampled rows once. Costs up to about a second.
+
         Examples
         --------
         >>> from lshsample import HashTables, Retrieve, Uniform, make_family
         >>> tables = HashTables(make_family("simhash", dim=64, n_hashes=10, n_tables=20))  # not built
-        >>> told = (Retrieve() | Uniform(50)).bind(tables=tables, n_items=100_000).describe()
-        >>> 1500 < told.expected_size < 4000, told.memory_bytes // 2**20
+        >>> description = (Retrieve() | Uniform(50)).bind(tables=tables, n_items=100_000).describe()
+        >>> 1500 < description.expected_size < 4000, description.memory_bytes // 2**20
         (True, 7)
         """
-        rows = self.vectors if vectors is None else vectors
-        often = None if self._alias is None else self._alias.frequency
-        return describe_pipeline(self.pipeline, self.n_items, self.tables, often, queries, rows, seed)
+        return describe_stages(
+            self.pipeline,
+            self.n_items,
+            bound=self.tables,
+            frequencies=None if self._alias is None else self._alias.frequency,
+            queries=queries,
+            vectors=self.vectors if vectors is None else vectors,
+            seed=seed,
+        )
 
     def _batch(
         self,
@@ -239,16 +257,18 @@ class Sampler:
     ) -> Batch:
         count = core.threads_or_default(threads)
         for argument, value in (("seed", seed), ("step", step)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 2**63:
+            plain = type(value) is int or (isinstance(value, np.integer) and not isinstance(value, np.bool_))
+            if not plain or not 0 <= value < 2**63:
                 raise ArgumentError(argument, repr(value), "an integer from 0 to 2**63 - 1")
-        rows = None
+        rows: Rows | None = None
         if queries is not None:
+            # Whoever hashes them, or the run itself, checks that they are finite.
             rows = (
-                core.csr_rows(queries, "queries")
+                core.csr_rows(queries, "queries", finite=False, threads=count)
                 if sp.issparse(queries)
-                else core.dense_rows(queries, "queries")
+                else core.dense_rows(queries, "queries", finite=False)
             )
-        elif "queries" in self.pipeline.needs:
+        elif self._wants_queries:
             raise ArgumentError("queries", "nothing", f"rows for {self.pipeline}")
         pattern = None if include is None else self._pattern(include)
         sizes = {
@@ -257,8 +277,7 @@ class Sampler:
             "n_queries": n_queries,
         }
         # One state of each set of tables from beginning to end, whatever a writer does meanwhile.
-        held = [tables for stage in self.pipeline.stages if (tables := stage.tables_of()) is not None]
-        own = {id(tables): tables.snapshot() for tables in held if tables.is_built}
+        own = {id(tables): tables.snapshot() for tables in self._held if tables.is_built}
         bound = self.tables
         state = None if bound is None or not bound.is_built else own.get(id(bound)) or bound.snapshot()
         return Batch(
@@ -288,79 +307,3 @@ class Sampler:
         if csr.nnz and (csr.indices.min() < 0 or csr.indices.max() >= self.n_items):
             raise ArgumentError("include", "column indices out of range", f"ids from 0 to {self.n_items - 1}")
         return np.ascontiguousarray(csr.indptr, np.int64), np.ascontiguousarray(csr.indices, np.int32)
-
-    def _run(self, batch: Batch, n_stages: int | None = None) -> Drawn:
-        """Runs of built-in stages in C, with Python stages between them; of the first stages only, if told.
-
-        The draws of a stage depend on those before it alone, so that a part's outcome is what the whole met.
-        """
-        calls: list[StageCall] = []
-        seen: dict[str, int] = {}
-        for place, stage in enumerate(self.pipeline.stages[:n_stages]):
-            if isinstance(stage, BuiltinStage):
-                ordinal = seen.get(stage.name, 0)
-                seen[stage.name] = ordinal + 1
-                call = stage.call(batch, place, ordinal)
-                if call.op != "INCLUDE" or call.pattern is not None:
-                    calls.append(call)
-            else:
-                active = self._run_python(stage, place, calls, batch)
-                calls = [self._given(active, place, batch, seen)]
-        return self._run_calls(calls, batch)
-
-    def _run_calls(self, calls: list[StageCall], batch: Batch) -> Drawn:
-        return run_plan(
-            calls,
-            batch.n_queries,
-            self.n_items,
-            seed=batch.seed,
-            step=batch.step,
-            pooled=batch.pooled,
-            threads=batch.threads,
-            workspaces=self._workspaces,
-        )
-
-    def _run_python(self, stage: Stage, place: int, calls: list[StageCall], batch: Batch) -> ActiveSet:
-        drawn = self._run_calls(calls, batch)
-        active = ActiveSet(
-            indptr=drawn.indptr,
-            ids=drawn.ids,
-            counts=drawn.counts,
-            n_items=self.n_items,
-            pooled=batch.pooled,
-            biased_by=self._why_lawless(drawn),
-            log_inclusion=drawn.log_inclusion,
-        )
-        assert isinstance(stage, SamplerStage)
-        label = f"stage {stage} ({type(stage).__module__}.{type(stage).__qualname__})"
-        try:
-            result = stage.apply(active, batch)
-        except (LshsampleError, MemoryError):
-            raise
-        except Exception as error:
-            raise PluginError(f"{label} raised {type(error).__name__}: {error}") from error
-        check_result(result, batch.n_rows, self.n_items, label)
-        return result
-
-    @staticmethod
-    def _given(active: ActiveSet, place: int, batch: Batch, seen: dict[str, int]) -> StageCall:
-        forced = batch.include if "Include" in seen else None
-        pattern = (np.ascontiguousarray(active.indptr), np.ascontiguousarray(active.ids))
-        return StageCall(
-            op="GIVEN",
-            place=place,
-            pattern=pattern,
-            counts=np.ascontiguousarray(active.counts),
-            forced=forced,
-        )
-
-    def _why_lawless(self, drawn: Drawn) -> str | None:
-        if drawn.lawless.max(initial=-1) < 0:
-            return None
-        bad = drawn.lawless[drawn.lawless >= 0]
-        place = int(bad[0])
-        return (
-            f"{self.pipeline.stages[place]} (stage {place + 1} of {self.pipeline}) leaves items with "
-            f"inclusion probability 0 given the tables, in {len(bad)} of {len(drawn.lawless)} rows; "
-            f"a Uniform(n) after it makes every item possible"
-        )

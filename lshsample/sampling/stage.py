@@ -1,112 +1,48 @@
-"""What a stage is: a small frozen object that turns one active set into the next."""
+"""What a stage is: a small frozen object that turns one active set into the next, and knows its laws."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from lshsample._native.sample import AliasTable, Pattern, StageCall
+from lshsample._native.sample import Drawn, StageCall
 from lshsample.errors import ArgumentError
-from lshsample.family import Rows
+from lshsample.family import HashFamily
+from lshsample.sampling.active_set import ActiveSet
+from lshsample.sampling.batch import Batch
+from lshsample.sampling.expected import Expected, Population
+from lshsample.sampling.inclusion import Inclusion, Pairs
+from lshsample.tables import TableReader
 
-if TYPE_CHECKING:
-    from lshsample.sampling.active_set import ActiveSet
-    from lshsample.sampling.pipeline import Pipeline
-    from lshsample.tables import TableReader
+__all__ = ["BUILTIN", "UNPLAIN", "Stage", "Stages", "at_most", "builtin", "plain_fields", "required"]
 
-__all__ = ["Batch", "BuiltinStage", "SamplerStage", "Stage"]
-
-
-@attrs.frozen(eq=False, kw_only=True)
-class Batch:
-    """What a stage may look at: the batch and what the sampler is bound to.
-
-    Attributes
-    ----------
-    queries : (n, dim) rows or None
-        The queries; None where no stage needs them.
-    n_queries, n_items : int
-        Sizes.
-    include : pattern or None
-        ``(indptr, indices)`` of the ids that :class:`Include` joins.
-    state : TableReader or None
-        The tables that the sampler is bound to, as they were when the call began.
-    vectors : (n_items, dim) rows or None
-        The items' own vectors.
-    frequencies : (n_items,) float64 array or None
-        The items' relative frequencies, with sum 1.
-    seed, step : int
-        They name the draws.
-    pooled : bool
-        Whether there is one row for the whole batch.
-    threads : int
-        At most so many threads.
-    """
-
-    queries: Rows | None
-    n_queries: int
-    n_items: int
-    include: Pattern | None
-    state: TableReader | None
-    vectors: Rows | None
-    alias: AliasTable | None
-    seed: int
-    step: int
-    pooled: bool
-    threads: int
-    own_states: Mapping[int, TableReader] = attrs.field(factory=dict, repr=False)
-
-    def state_of(self, tables: TableReader) -> TableReader:
-        """The state of tables that a stage holds itself (``tables_of``), as it was when the call began."""
-        state = self.own_states.get(id(tables))
-        return tables.snapshot() if state is None else state
-
-    @property
-    def frequencies(self) -> npt.NDArray[np.float64] | None:
-        """The items' relative frequencies."""
-        return None if self.alias is None else self.alias.frequency
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of the active set: one per query, or 1 if pooled."""
-        return 1 if self.pooled else self.n_queries
-
-    def generator(self, place: int = 0) -> np.random.Generator:
-        """A random generator that (seed, step, place) determine, for a stage's own draws."""
-        return np.random.Generator(np.random.Philox(key=[self.seed, self.step], counter=[0, 0, 0, place]))
+S = TypeVar("S", bound="type[Stage]")
 
 
 @attrs.frozen
 class Stage:
-    """Base of all stages; compose them with ``|``."""
+    """The contract of a stage: all that samplers, descriptions and explanations know of it.
 
-    #: Words of the stage that plain data and text know it by; the class's name.
+    Stages, built-in and from plugins alike, are subclasses of
+    :class:`~lshsample.sampling.SamplerStage`, which composes them with ``|``.
+    """
+
+    #: What plain data and text know it by; the class's name.
     name: ClassVar[str]
+    #: Whether ids that the caller names are in the set after it, and stay there.
+    forces_ids: ClassVar[bool] = False
+    #: Whether every item is in the set after it, those that the caller names among them.
+    joins_every_item: ClassVar[bool] = False
+    #: Whether what it does is certain by the conditional law, so that it is no random draw.
+    outcome_is_certain: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.name = cls.__name__
-
-    def __or__(self, other: Stage | Pipeline) -> Pipeline:
-        from lshsample.sampling.pipeline import Pipeline
-
-        return Pipeline((self,)) | other
-
-    def bind(self, **places: Any) -> Any:
-        """As :meth:`Pipeline.bind` of this stage alone."""
-        from lshsample.sampling.pipeline import Pipeline
-
-        return Pipeline((self,)).bind(**places)
-
-    def sample(self, queries: Any, **options: Any) -> ActiveSet:
-        """As :meth:`Pipeline.sample` of this stage alone."""
-        from lshsample.sampling.pipeline import Pipeline
-
-        return Pipeline((self,)).sample(queries, **options)
 
     def check(self, n_items: int) -> None:
         """Refuse, when a sampler is bound, what does not fit the number of items."""
@@ -118,6 +54,85 @@ class Stage:
     def tables_of(self) -> TableReader | None:
         """Tables that the stage itself holds."""
         return None
+
+    def n_probes(self, family: HashFamily) -> int:
+        """Buckets that it looks into in each table of a family; 0 for a stage that does not retrieve."""
+        return 0
+
+    def size(self, n_items: int) -> int:
+        """About how many ids it joins, or lets through, of so many items; 0 if it sets no number."""
+        return 0
+
+    def call(self, batch: Batch) -> StageCall | None:
+        """The stage as the C core runs it on a batch; None for a stage in Python, which :meth:`apply` is."""
+        return None
+
+    def apply(self, active: ActiveSet, batch: Batch) -> ActiveSet:
+        """The next active set: ids ascending and unique in a row, as many rows as before.
+
+        Parameters
+        ----------
+        active : ActiveSet
+            The set so far; empty rows if this stage is the first.
+        batch : Batch
+            Queries, tables, vectors, seed and step. Nothing that it holds is written to.
+        """
+        raise NotImplementedError
+
+    def inclusion(self, so_far: Inclusion, pairs: Pairs) -> Inclusion:
+        """How likely each pair is to be in the set after this stage.
+
+        Parameters
+        ----------
+        so_far : Inclusion
+            The same after the stages before it. Its methods make the result.
+        pairs : Pairs
+            The ids of the set that the whole pipeline drew. None at first, to find out whether there is a
+            law before anything is computed.
+
+        Returns
+        -------
+        Inclusion
+            By default :meth:`Inclusion.unknown`: weights then are conditional on this stage's outcome, if a
+            later draw makes every item possible.
+        """
+        return so_far.unknown(f"{self}: its inclusion probabilities are not known")
+
+    def simple_sample(self, later: Sequence[Stage], drawn: Drawn) -> npt.NDArray[np.int64] | None:
+        """Size (rows,) of the simple random sample that it draws, where it is the pipeline's only draw.
+
+        Parameters
+        ----------
+        later : sequence of Stage
+            The stages after it.
+        drawn : Drawn
+            What the pipeline drew.
+
+        Returns
+        -------
+        (rows,) int64 array or None
+            The number of draws without replacement that all ids which are not certain are from; None for
+            other designs.
+        """
+        return None
+
+    def expected(self, so_far: Expected, population: Population) -> Expected:
+        """The expected set of one query after this stage; by default the stage leaves it as it is."""
+        return so_far
+
+    def reason(self, before: int, after: Drawn, batch: Batch) -> str:
+        """Why it joined or dropped ids, in words, for :meth:`Sampler.explain`.
+
+        Parameters
+        ----------
+        before : int
+            Ids of the set that it met.
+        after : Drawn
+            What it left.
+        batch : Batch
+            The batch of one query.
+        """
+        return "as this stage decides"
 
     def _shown(self) -> list[str]:
         words = []
@@ -133,49 +148,84 @@ class Stage:
         return f"{self.name}({', '.join(self._shown())})"
 
 
-class BuiltinStage(Stage):
-    """A stage that the C core runs, fused with its neighbours."""
+class Stages:
+    """Stages in a row, with what follows from the contract of each."""
 
-    def call(self, batch: Batch, place: int, ordinal: int) -> StageCall:
-        """The stage as the C core takes it, for one batch."""
-        raise NotImplementedError
+    __slots__ = ()
 
+    stages: tuple[Stage, ...]
 
-class SamplerStage(Stage):
-    """Base of stages written in Python, yours included: they stand anywhere in a pipeline.
+    def __iter__(self) -> Iterator[Stage]:
+        return iter(self.stages)
 
-    Subclass it as a frozen attrs class and implement :meth:`apply`. Its outcome is taken as given: later
-    stages draw conditionally on it, so a lawful draw after it (``Uniform``) makes the whole lawful given
-    the tables; without one the set is typed as biased and the error names this stage.
+    def __len__(self) -> int:
+        return len(self.stages)
 
-    Examples
-    --------
-    >>> import attrs
-    >>> from lshsample.sampling import Uniform
-    >>> @attrs.frozen
-    ... class Even(SamplerStage):
-    ...     "Keeps even ids."
-    ...     def apply(self, active, batch):
-    ...         return active.keep(active.ids % 2 == 0)
-    >>> sampler = (Uniform(6) | Even() | Uniform(2)).bind(n_items=10)
-    >>> str(sampler.pipeline)
-    'Uniform(6) | Even() | Uniform(2)'
-    >>> active = sampler.sample(n_queries=1)
-    >>> bool((active.log_inclusion <= 0).all())
-    True
-    """
+    def __str__(self) -> str:
+        return " | ".join(map(str, self.stages))
 
-    def apply(self, active: ActiveSet, batch: Batch) -> ActiveSet:
-        """The next active set: ids ascending and unique in a row, as many rows as before.
+    __repr__ = __str__
 
-        Parameters
-        ----------
-        active : ActiveSet
-            The set so far; empty rows if this stage is the first.
-        batch : Batch
-            Queries, tables, vectors, seed and step.
+    @property
+    def needs(self) -> frozenset[str]:
+        """What binding and sampling must be given: "queries", "tables", "frequencies"."""
+        return frozenset().union(*(stage.needs() for stage in self.stages))
+
+    @property
+    def forces_ids(self) -> bool:
+        """Whether ids that the caller names (true labels) stay in the set, whatever else is drawn."""
+        return any(stage.forces_ids for stage in self.stages)
+
+    @property
+    def takes_include(self) -> bool:
+        """Whether ids that the caller names (true labels) end up in the set."""
+        return any(stage.forces_ids or stage.joins_every_item for stage in self.stages)
+
+    @property
+    def held_tables(self) -> tuple[TableReader, ...]:
+        """The tables that stages hold themselves."""
+        return tuple(tables for stage in self.stages if (tables := stage.tables_of()) is not None)
+
+    def n_probes(self, family: HashFamily) -> int:
+        """The most buckets that a stage looks into in each table of a family; 0 if none retrieves."""
+        return max(stage.n_probes(family) for stage in self.stages)
+
+    def size(self, n_items: int) -> int:
+        """At most about so many ids of so many items, without those that tables return unbounded."""
+        return min(sum(stage.size(n_items) for stage in self.stages), n_items)
+
+    def simple_sample(self, drawn: Drawn) -> npt.NDArray[np.int64] | None:
+        """Size (rows,) of the one simple random sample of the pipeline; None if it draws otherwise.
+
+        Notes
+        -----
+        The stages before the first draw leave ids that are certain given the tables; what ``Uniform`` or
+        ``Fill`` then joins is a simple random sample without replacement, of all items (Uniform: draws that
+        hit certain ids count as zeros) or of those outside the set (Fill).
         """
-        raise NotImplementedError
+        for at, stage in enumerate(self.stages):
+            if not stage.outcome_is_certain:
+                return stage.simple_sample(self.stages[at + 1 :], drawn)
+        return None
+
+
+#: The built-in stages by name; their modules fill it.
+BUILTIN: dict[str, type[Stage]] = {}
+
+
+def builtin(cls: S) -> S:
+    """A class decorator: a stage that is known by its name without a plugin."""
+    BUILTIN[cls.name] = cls
+    return cls
+
+
+#: Metadata of an attrs field that text and plain data cannot hold, such as tables.
+UNPLAIN = {"plain": False}
+
+
+def plain_fields(cls: type[Stage]) -> list[attrs.Attribute[Any]]:
+    """The fields of a stage that text and plain data hold."""
+    return [field for field in attrs.fields(cls) if field.metadata.get("plain", True)]
 
 
 def required(batch_value: Any, what: str, stage: Stage) -> Any:

@@ -13,9 +13,7 @@ import attrs
 
 from lshsample.errors import ArgumentError
 from lshsample.sampling.installed import StageRegistry
-from lshsample.sampling.stage import Stage
-from lshsample.sampling.stages import AtLeast, Cap, Fill, Frequency, Full, Include, Retrieve, Top, Uniform
-from lshsample.sampling.stages.exact_top import ExactTop
+from lshsample.sampling.stage import BUILTIN, Stage, plain_fields
 
 __all__ = [
     "builtin_stages",
@@ -26,13 +24,12 @@ __all__ = [
     "stages",
 ]
 
-_BUILTIN = (AtLeast, Cap, ExactTop, Fill, Frequency, Full, Include, Retrieve, Top, Uniform)
 _MAX_TEXT = 10_000
 
 
 def builtin_stages() -> dict[str, type[Stage]]:
     """The built-in stages by name."""
-    return {cls.name: cls for cls in _BUILTIN}
+    return dict(sorted(BUILTIN.items()))
 
 
 @functools.cache
@@ -69,15 +66,16 @@ def _known(own: Mapping[str, type[Stage]] | None) -> dict[str, type[Stage]]:
 
 def _make(cls: type[Stage], where: str, positional: list[Any], named: dict[str, Any]) -> Stage:
     """A stage from plain arguments; errors say where."""
-    if cls is Retrieve and (positional or "tables" in named):
-        given = positional[0] if positional else named["tables"]
-        wanted = "no tables: bind them with .bind(tables=...); other arguments by name"
-        raise ArgumentError(f"{where}: tables", repr(given), wanted)
     try:
         arguments = inspect.signature(cls).bind(*positional, **named)
     except TypeError as error:
         wanted = f"{cls.name}{inspect.signature(cls)}".replace(" -> None", "").replace("'", "")
         raise ArgumentError(where, str(error), wanted) from None
+    plain = {field.name for field in plain_fields(cls)}
+    for name, value in arguments.arguments.items():
+        if name not in plain:
+            wanted = f"no {name}: bind them with .bind({name}=...); other arguments by name"
+            raise ArgumentError(f"{where}: {name}", repr(value), wanted)
     try:
         return cls(*arguments.args, **arguments.kwargs)
     except ArgumentError as error:

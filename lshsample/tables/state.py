@@ -17,7 +17,7 @@ from lshsample._native.buckets import read_buckets
 from lshsample._native.delta import Delta, apply_delta, merge_deltas
 from lshsample._native.packed import PackedTables
 from lshsample._native.reader import Base, NativeReader
-from lshsample._native.sample import StageCall, Workspaces, run_plan
+from lshsample._native.sample import Workspaces, run_plan
 from lshsample.errors import CheckpointError, UnsupportedError
 from lshsample.family import Codes, HashFamily, Rows
 from lshsample.tables.reader import Buckets, Candidates, TableReader
@@ -105,11 +105,11 @@ class TableState(TableReader):
     def candidates(self, queries: Any, n_probes: int, *, threads: int | None = None) -> Candidates:
         """All ids that share a probed bucket with each query; see :meth:`TableReader.candidates`."""
         count = core.threads_or_default(threads)
-        codes = hashing.probe_rows(self.family, queries, n_probes, threads=count)
-        call = StageCall(op="RETRIEVE", place=0, reader=self.native, codes=np.ascontiguousarray(codes))
+        rows = hashing.checked_rows(self.family, queries, "queries", finite=False, threads=count)
+        call = hashing.retrieval(self.family, self.native, rows, n_probes, threads=count)
         drawn = run_plan(
             [call],
-            len(codes),
+            rows.shape[0],
             self._workspaces.n_items,
             seed=0,
             step=0,

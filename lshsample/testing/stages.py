@@ -19,7 +19,7 @@ from __future__ import annotations
 import copy
 import functools
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,6 +38,8 @@ from lshsample.testing.outcomes import as_parameters, run_checks
 __all__ = ["STAGE_CHECKS", "StageCase", "check_stage", "stage_checks"]
 
 N_ITEMS, DIM, N_QUERIES, N_DRAWN, N_STEPS = 60, 16, 7, 12, 2000
+#: Draws of the hash functions, and how often a pair must be drawn for its own rate to be looked at.
+N_FUNCTIONS, N_SEEN = 500, 40
 #: Beyond so many standard errors none of a few hundred rates falls by chance.
 _Z = 4.8
 
@@ -72,18 +74,28 @@ def _world() -> tuple[HashTables, npt.NDArray[np.float32], Any]:
     vectors = rng.standard_normal((N_ITEMS, DIM)).astype(np.float32)
     queries = vectors[:N_QUERIES] + 0.3 * rng.standard_normal((N_QUERIES, DIM)).astype(np.float32)
     include: Any = sp.csr_array(rng.random((N_QUERIES, N_ITEMS)) < 0.05, dtype=np.float32)
-    family = make_family("simhash", dim=DIM, n_hashes=4, n_tables=3, seed=5)
-    return HashTables(family).build(vectors), queries, include
+    return _tables(vectors.tobytes(), 5), queries, include
+
+
+@functools.lru_cache(maxsize=N_FUNCTIONS + 1)
+def _tables(vectors: bytes, seed: int) -> HashTables:
+    """Tables of the kit's items by one draw of the functions, whose tables are independent."""
+    family = make_family("simhash", dim=DIM, n_hashes=4, n_tables=3, seed=seed, projection="gaussian")
+    return HashTables(family, threads=1).build(np.frombuffer(vectors, np.float32).reshape(N_ITEMS, DIM))
 
 
 @functools.lru_cache(maxsize=8)
 def _bound(pipeline: Pipeline) -> Sampler:
-    return pipeline.bind(tables=_world()[0], frequencies=np.arange(1, N_ITEMS + 1))
+    return _bound_to(pipeline, _world()[0])
+
+
+def _bound_to(pipeline: Pipeline, tables: HashTables) -> Sampler:
+    return pipeline.bind(tables=tables, frequencies=np.arange(1, N_ITEMS + 1))
 
 
 @attrs.frozen
 class _Watch(SamplerStage):
-    """Runs a stage, and tells when it changes what it was given: the set, the queries, the items."""
+    """Runs a stage, and fails when it changes what it was given: the set, the queries, the items."""
 
     stage: SamplerStage
 
@@ -167,8 +179,9 @@ def check_forced_ids(case: StageCase) -> None:
 def check_law(case: StageCase) -> None:
     """Each id's inclusion frequency is what ``log_inclusion`` says, or the set says that it is biased.
 
-    The stage's outcome is taken as given, so probabilities are conditional on it: over many steps the mean of
-    1 / pi over the sets that an id is in must be 1 (Horvitz & Thompson 1952), for each row and id.
+    Where the stage states no law, its outcome is taken as given, and probabilities are conditional on it.
+    Over many steps the mean of 1 / pi over the sets that an id is in must be 1 (Horvitz & Thompson 1952),
+    for each row and id, and so must that of all items together.
     """
     alone = case.sample(Pipeline((case.stage,)))
     if alone.is_biased:
@@ -177,20 +190,74 @@ def check_law(case: StageCase) -> None:
     _check_weights(case, case.stage | Uniform(N_DRAWN))
 
 
-def _check_weights(case: StageCase, pipeline: Pipeline) -> None:
-    weights, squares = np.zeros((2, N_QUERIES, N_ITEMS))
-    for step in range(N_STEPS):
-        active = case.sample(pipeline, step=step)
+def check_stated_law(case: StageCase) -> None:
+    """What the stage's ``inclusion`` says holds wherever it stands, and for two of it in one pipeline.
+
+    By the conditional law over the draws, and by the marginal law over draws of the hash functions as well.
+    A pipeline in which the stage states no law is passed over.
+    """
+    stage = case.stage
+    pipelines = [
+        Pipeline((stage,)),
+        Retrieve() | stage,
+        case.before | stage,
+        Uniform(N_DRAWN) | stage | Uniform(N_DRAWN // 2),
+        case.before | Include() | stage,
+        stage | attrs.evolve(stage),
+        Uniform(N_DRAWN) | stage | attrs.evolve(stage),
+    ]
+    for pipeline in pipelines:
+        if not case.sample(pipeline).is_biased:
+            _check_weights(case, pipeline, N_STEPS // 2)
+        if not case.sample(pipeline, law="marginal").is_biased:
+            _check_weights_over_functions(case, pipeline)
+
+
+def _check_weights(case: StageCase, pipeline: Pipeline, n_steps: int = N_STEPS) -> None:
+    sets = (case.sample(pipeline, step=step) for step in range(n_steps))
+    _check_means(sets, n_steps, str(pipeline))
+
+
+def _check_weights_over_functions(case: StageCase, pipeline: Pipeline) -> None:
+    """One sample of each of many draws of the hash functions."""
+    tables, queries, include = _world()
+    vectors = np.asarray(tables.vectors).tobytes()
+    forced = include if pipeline.takes_include else None
+
+    def drawn(seed: int) -> ActiveSet:
+        with _no_refusal():
+            sampler = _bound_to(pipeline, _tables(vectors, seed))
+            return sampler.sample(queries.copy(), include=forced, seed=seed, law="marginal", threads=1)
+
+    _check_means(map(drawn, range(100, 100 + N_FUNCTIONS)), N_FUNCTIONS, f"{pipeline}, by the marginal law")
+
+
+def _check_means(sets: Iterable[ActiveSet], n: int, what: str) -> None:
+    """The mean weight of each pair that is drawn often, and of all items of a row, is 1."""
+    weights, squares, seen = np.zeros((3, N_QUERIES, N_ITEMS))
+    totals = np.empty((n, N_QUERIES))
+    for k, active in enumerate(sets):
         inverse = np.exp(-active.log_inclusion.astype(np.float64))
         place = active.row_of_ids(), active.ids
         weights[place] += inverse
         squares[place] += inverse**2
-    mean = weights / N_STEPS
-    width = _Z * np.sqrt(np.maximum(squares / N_STEPS - mean**2, 1 / N_STEPS) / N_STEPS)
-    row, item = np.unravel_index(np.argmax(np.abs(mean - 1) / width), mean.shape)
-    assert abs(mean[row, item] - 1) <= width[row, item], (
-        f"{pipeline}: item {item} of row {row} comes {mean[row, item]:.3f} times as often as log_inclusion "
+        seen[place] += 1
+        totals[k] = np.bincount(place[0], weights=inverse, minlength=N_QUERIES) / N_ITEMS
+    mean = weights / n
+    # If the mean is 1, the mean square is the average weight by weight, whatever the number of draws.
+    square = np.maximum(squares / n, squares / np.maximum(weights, 1e-300))
+    width = _Z * np.sqrt(np.maximum(square - mean**2, 1 / n) / n)
+    off = np.where(seen >= N_SEEN, np.abs(mean - 1) / width, 0)
+    row, item = np.unravel_index(np.argmax(off), mean.shape)
+    assert off[row, item] <= 1, (
+        f"{what}: item {item} of row {row} comes {mean[row, item]:.3f} times as often as log_inclusion "
         f"says (allowed: 1 +- {width[row, item]:.3f})"
+    )
+    mean, width = totals.mean(axis=0), _Z * np.sqrt(np.maximum(totals.var(axis=0), 1 / n) / n)
+    worst = int(np.argmax(np.abs(mean - 1) / width))
+    assert abs(mean[worst] - 1) <= width[worst], (
+        f"{what}: the weights of row {worst} add up to {mean[worst]:.3f} of the items (allowed: 1 +- "
+        f"{width[worst]:.3f}): do items that log_inclusion knows nothing of have no chance?"
     )
 
 
@@ -210,6 +277,7 @@ STAGE_CHECKS: dict[str, Callable[[StageCase], None]] = {
     "threads": check_threads,
     "forced_ids": check_forced_ids,
     "law": check_law,
+    "stated_law": check_stated_law,
 }
 
 

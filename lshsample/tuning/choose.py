@@ -15,7 +15,6 @@ from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.family import HashFamily, Rows
 from lshsample.registry import make_family
 from lshsample.sampling import Cap, Pipeline, Retrieve
-from lshsample.sampling.active_set import LAWS
 from lshsample.sampling.stages.exact_top import exact_top
 from lshsample.tables import HashTables
 from lshsample.tuning.goal import Goal, Measures, Tuned
@@ -31,7 +30,6 @@ _PREDICTED_TABLES = 8
 #: Factors of the number of tables that is needed without a cap, so that recall after the cap may suffice.
 _TABLE_FACTORS = (1.0, 1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 
-_, _MARGINAL = LAWS
 Make = Callable[[int, int], HashFamily]
 
 
@@ -133,7 +131,7 @@ def _observed(
 ) -> Measures:
     """The measures on queries that had no part in the choice."""
     sampler, n_items = pipeline.bind(tables=tables), tables.n_ids
-    active = sampler.sample(queries, seed=seed, law=_MARGINAL, threads=1)
+    active = sampler.sample(queries, seed=seed, law="marginal", threads=1)
     nearest = np.arange(len(near))[:, None] * n_items + near
     keys = active.row_of_ids() * n_items + active.ids
     hits = np.isin(keys, nearest)

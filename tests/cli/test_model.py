@@ -73,7 +73,7 @@ def test_train_evaluate_predict(lshsample: Any, small: list[object], files: File
     assert explained.returncode == 0, explained.stderr
     assert "Retrieve()" in explained.stdout
     stages = json.loads((tmp_path / "explain.json").read_text())["stages"]
-    assert sum(stage["came"] - stage["went"] for stage in stages) == stages[-1]["left"] > 0
+    assert sum(stage["added"] - stage["removed"] for stage in stages) == stages[-1]["size"] > 0
     beyond = lshsample("explain", run, test, "--row", 100)
     assert beyond.returncode == 2
     assert "--row" in beyond.stderr

@@ -74,7 +74,7 @@ def test_retraining_while_tables_live():
     assert np.mean([i in tables.query(queries[i : i + 1]).ids for i in range(100)]) > found
     with pytest.raises(ArgumentError, match="family: given str"):
         tables.rebuild(items, "simhash")
-    active = Retrieve(tables).bind(n_items=400).sample(queries[:2], law="functions")
+    active = Retrieve(tables).bind(n_items=400).sample(queries[:2], law="marginal")
     with pytest.raises(BiasedSampleError, match="have no collision probability"):
         _ = active.log_inclusion
     exact = (Retrieve(tables) | Uniform(9)).bind(n_items=400).sample(queries[:2])

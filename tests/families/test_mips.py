@@ -179,7 +179,7 @@ def test_inclusion_over_the_functions_gives_unbiased_sums(name):
     for seed in range(150):
         tables = HashTables(plain(name, seed=seed), threads=1).build(x)
         active = (
-            (Retrieve(tables) | Uniform(3)).bind(n_items=60).sample(q, law="functions", seed=seed, threads=1)
+            (Retrieve(tables) | Uniform(3)).bind(n_items=60).sample(q, law="marginal", seed=seed, threads=1)
         )
         totals.append((values[active.ids] / np.exp(active.log_inclusion)).sum())
     error = np.std(totals) / len(totals) ** 0.5

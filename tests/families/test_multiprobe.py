@@ -46,7 +46,7 @@ def test_wrappers_in_wrappers():
     assert (probe_rows(turned, rows(5), 4) == probe_rows(tables.family, rows(5), 4)).all()
     grown = tables.rebuild(rows() * 2).family
     assert grown.inner.spec.bound > family.prepare(rows()).inner.spec.bound
-    active = (Retrieve(tables) | Uniform(5)).bind(n_items=300).sample(rows(3), law="functions")
+    active = (Retrieve(tables) | Uniform(5)).bind(n_items=300).sample(rows(3), law="marginal")
     assert not active.is_biased
 
 

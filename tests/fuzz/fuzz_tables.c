@@ -32,9 +32,9 @@ static void sample(const lsh_reader *reader, int64_t n_ids, const uint32_t *code
     lsh_plan plan = {.stages = &stage, .n_stages = 1, .n_queries = QUERIES, .n_items = n_ids};
     lsh_workspace *workspace = NULL;
     lsh_drawn *drawn = NULL;
-    int64_t total;
+    int32_t failed;
     if (lsh_workspace_new(n_ids, 1, &workspace) != LSH_OK) return;
-    if (lsh_sample_run(&plan, workspace, 1, &drawn, &total) == LSH_OK) lsh_sample_free(drawn);
+    if (lsh_sample_run(&plan, workspace, 1, &drawn, &failed) == LSH_OK) lsh_sample_free(drawn);
     lsh_workspace_free(workspace);
 }
 

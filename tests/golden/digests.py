@@ -881,7 +881,9 @@ def _told_of_samplers() -> Digests:
         found[f"describe: {text}"] = digest(expected.expected_sizes, expected.similarity, expected.recall)
         named = {"include": include} if pipeline.takes_include else {}
         told = sampler.explain(queries[:1], seed=2, **named)
-        reports = [(r.came, r.went, r.left, r.lowest, r.highest, r.lawful) for r in told.stages]
+        # By place, as names differ: ids added, removed and held, probabilities, whether all are possible.
+        fields = [attrs.astuple(report) for report in told.stages]
+        reports = [(*f[1:4], *f[5:8]) for f in fields]
         found[f"explain: {text}"] = digest(reports, drawn_set(told.active))
     return found
 

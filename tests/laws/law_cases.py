@@ -168,7 +168,7 @@ def remember_laws(monkeypatch):
     monkeypatch.setattr(hashing, "pair_probabilities", pair_probabilities)
 
 
-def sample(text, tables, *, given=None, seed=0, step=0, law="functions", copies=1):
+def sample(text, tables, *, given=None, seed=0, step=0, law="marginal", copies=1):
     """A set of both queries, or so many copies of them."""
     given = given or data(90)
     queries = np.tile(given.queries, (copies, 1))

@@ -198,7 +198,7 @@ GIVEN_WEIGHTS = [
 
 def drawn(name, text):
     """Sets of both queries given one set of tables, in many copies."""
-    return sample(text, built(name, N), seed=3, law="tables", copies=DRAWS)
+    return sample(text, built(name, N), seed=3, law="conditional", copies=DRAWS)
 
 
 @pytest.mark.parametrize("text", GIVEN_PROBABILITIES if LONG else GIVEN_PROBABILITIES[3:4])

@@ -96,7 +96,7 @@ OPTIONS["minhash-doph"] = OPTIONS["minhash"]
 HASHES = {"e2lsh": 6, "e2lsh-hadamard": 6, "multiprobe-e2lsh": 6}
 
 
-def gradients(name, loss, seed=3, pipeline="Retrieve() | Uniform(60)", law="tables"):
+def gradients(name, loss, seed=3, pipeline="Retrieve() | Uniform(60)", law="conditional"):
     """A sampler of gradients over 300 examples, and where to take them."""
     rng = np.random.default_rng(5)
     x = rng.standard_normal((300, 4))
@@ -128,6 +128,6 @@ def test_sampled_gradients_are_unbiased_and_their_intervals_cover(name, loss):
 def test_sampled_gradients_are_unbiased_over_the_functions(name, pipeline):
     values = []
     for seed in range(SEEDS):
-        sampler, theta = gradients(name, "squared", seed, pipeline, "functions")
+        sampler, theta = gradients(name, "squared", seed, pipeline, "marginal")
         values.append(sampler.gradient(theta, seed=seed).value[0])
     assert_mean(values, sampler.full_gradient(theta))

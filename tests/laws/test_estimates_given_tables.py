@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from law_cases import LINEAR, LONG, NAMES, RATIOS, SHORT, built, covered, data, estimates, sample, truths
+from law_cases import (
+    LINEAR,
+    LONG,
+    NAMES,
+    RATIOS,
+    SHORT,
+    built,
+    covered,
+    data,
+    estimates,
+    sample,
+    truths,
+)
 
 #: Sets of each query, drawn in so many calls.
 COPIES, CALLS = (1000, 4) if LONG else (500, 1)
@@ -36,7 +48,7 @@ REPLICATES = 12
 def calls(text, name, given):
     """Sets of copies of both queries, one call after another."""
     for step in range(CALLS):
-        yield sample(text, built(name), given=given, step=step, law="tables", copies=COPIES)
+        yield sample(text, built(name), given=given, step=step, law="conditional", copies=COPIES)
 
 
 def assert_mean(values, truth, slack=1e-5):
@@ -90,7 +102,7 @@ def test_intervals_of_one_set_cover(name, text):
 def test_intervals_of_replicates_cover(name, text):
     given = data(400, mild=True)
     sets = [
-        sample(text, built(name), given=given, step=10**6 + step, law="tables", copies=COPIES)
+        sample(text, built(name), given=given, step=10**6 + step, law="conditional", copies=COPIES)
         for step in range(REPLICATES)
     ]
     for estimator, estimate in estimates(sets, given).items():

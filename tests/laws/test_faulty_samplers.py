@@ -28,14 +28,14 @@ def test_candidates_cut_in_the_order_in_which_they_lie(drawn):
     values = np.where(np.arange(N) < N // 4, 5.0, 1.0)  # order and value are related, as they are in practice
     cut, ours = [], []
     for seed, table in enumerate(tables):
-        full = parse_pipeline("Retrieve()").bind(tables=table).sample(query, law="functions", threads=1)
+        full = parse_pipeline("Retrieve()").bind(tables=table).sample(query, law="marginal", threads=1)
         pi, k = np.exp(full.log_inclusion.astype(float)), 20
         kept = full.ids[:k]
         cut.append((values[kept] / pi[:k]).sum() * max(1, len(full.ids) / k))
         active = (
             parse_pipeline("Retrieve() | Cap(20)")
             .bind(tables=table)
-            .sample(query, seed=seed, law="functions", threads=1)
+            .sample(query, seed=seed, law="marginal", threads=1)
         )
         ours.append((values[active.ids] / np.exp(active.log_inclusion.astype(float))).sum())
     assert abs(deviation(cut, values.sum())) > 8
@@ -53,7 +53,7 @@ def test_vanilla_weighted_by_the_tables_that_it_happened_to_visit(drawn):
         active = (
             parse_pipeline("Retrieve(budget=45)")
             .bind(tables=table)
-            .sample(query, seed=seed, law="functions", threads=1)
+            .sample(query, seed=seed, law="marginal", threads=1)
         )
         held = table.buckets(query, threads=1)
         order_free = [set(held.bucket(0, t)) for t in range(8)]
@@ -72,9 +72,7 @@ def test_top_by_count_weighted_as_if_it_were_a_union(drawn):
     pi = laws.union_inclusion(family.pair_code_probability(np.repeat(query, N, axis=0), items), 8)
     for table in tables:
         active = (
-            parse_pipeline("Retrieve() | Top(30)")
-            .bind(tables=table)
-            .sample(query, law="functions", threads=1)
+            parse_pipeline("Retrieve() | Top(30)").bind(tables=table).sample(query, law="marginal", threads=1)
         )
         assert active.is_biased
         sums.append((1 / pi[active.ids]).sum())

@@ -116,7 +116,7 @@ def test_sums_are_unbiased_with_probes(text, projection):
         if text == "at-least":
             stages = stages | AtLeast(2)
         sampler = (stages | Uniform(4)).bind(n_items=len(x))
-        active = sampler.sample(q, law="functions", seed=seed, threads=1)
+        active = sampler.sample(q, law="marginal", seed=seed, threads=1)
         weights = values[active.ids] / np.exp(active.log_inclusion)
         totals.append([weights[: active.indptr[1]].sum(), weights[active.indptr[1] :].sum()])
     error = np.std(totals, axis=0) / len(totals) ** 0.5
@@ -232,7 +232,7 @@ def test_sums_are_unbiased_with_probes_of_many_valued_hashes(name, projection):
         family = make_family(name, dim=DIM, n_tables=8, seed=seed, projection=projection, **options)
         tables = HashTables(family, threads=1).build(x)
         sampler = (Retrieve(tables, probes=4) | Uniform(4)).bind(n_items=len(x))
-        active = sampler.sample(q, law="functions", seed=seed, threads=1)
+        active = sampler.sample(q, law="marginal", seed=seed, threads=1)
         weights = values[active.ids] / np.exp(active.log_inclusion)
         totals.append([weights[: active.indptr[1]].sum(), weights[active.indptr[1] :].sum()])
     error = np.std(totals, axis=0) / len(totals) ** 0.5

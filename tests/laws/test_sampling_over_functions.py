@@ -65,7 +65,7 @@ def test_weighted_sums_are_unbiased_over_the_functions(text, drawn_tables):
     pipeline = parse_pipeline(text)
     for seed, table in enumerate(tables):
         sampler = pipeline.bind(tables=table, frequencies=np.ones(N))
-        active = sampler.sample(queries, include=include, seed=seed, law="functions", threads=1)
+        active = sampler.sample(queries, include=include, seed=seed, law="marginal", threads=1)
         weights = np.exp(-active.log_inclusion.astype(np.float64))
         sums[seed] = np.bincount(active.row_of_ids(), weights=values[active.ids] * weights, minlength=2)
     error = sums.std(axis=0, ddof=1) / np.sqrt(SEEDS)
@@ -110,7 +110,7 @@ BIASED = {
 def test_no_law_is_faked(text, drawn_tables):
     _items, queries, tables = drawn_tables
     include = sp.csr_array((np.ones(2), ([0, 1], [3, 50])), shape=(2, N)) if "Include" in text else None
-    active = parse_pipeline(text).bind(tables=tables[0]).sample(queries, include=include, law="functions")
+    active = parse_pipeline(text).bind(tables=tables[0]).sample(queries, include=include, law="marginal")
     assert active.is_biased
     assert len(active.ids)
     with pytest.raises(BiasedSampleError, match=BIASED[text]):
@@ -119,7 +119,7 @@ def test_no_law_is_faked(text, drawn_tables):
 
 def test_a_pooled_retrieval_has_no_law_over_the_functions(drawn_tables):
     _, queries, tables = drawn_tables
-    active = parse_pipeline("Retrieve()").bind(tables=tables[0]).sample(queries, pool=True, law="functions")
+    active = parse_pipeline("Retrieve()").bind(tables=tables[0]).sample(queries, pool=True, law="marginal")
     with pytest.raises(BiasedSampleError, match="pooled"):
         _ = active.log_inclusion
 
@@ -129,7 +129,7 @@ def test_a_pooled_retrieval_with_a_draw_has_the_law_given_the_tables(drawn_table
     values, sums = np.linalg.norm(items, axis=1), []
     for seed, table in enumerate(tables[:400]):
         sampler = parse_pipeline("Retrieve() | Uniform(20)").bind(tables=table)
-        active = sampler.sample(queries, pool=True, seed=seed, law="functions", threads=1)
+        active = sampler.sample(queries, pool=True, seed=seed, law="marginal", threads=1)
         sums.append((values[active.ids] / np.exp(active.log_inclusion)).sum())
     assert abs(np.mean(sums) - values.sum()) < 4 * np.std(sums) / 20
 
@@ -163,11 +163,11 @@ def test_bounded_buckets_are_corrected(text, drawn_tables):
     for seed, table in enumerate(tables[:700]):
         bounded = HashTables(table.family, threads=1, bucket_size=4).build(items)
         active = (
-            parse_pipeline(text).bind(tables=bounded).sample(queries, seed=seed, law="functions", threads=1)
+            parse_pipeline(text).bind(tables=bounded).sample(queries, seed=seed, law="marginal", threads=1)
         )
         weights = np.exp(-active.log_inclusion.astype(np.float64))
         sums[seed] = np.bincount(active.row_of_ids(), weights=values[active.ids] * weights, minlength=2)
-        full = parse_pipeline("Retrieve()").bind(tables=table).sample(queries, law="functions", threads=1)
+        full = parse_pipeline("Retrieve()").bind(tables=table).sample(queries, law="marginal", threads=1)
         told = dict(zip(zip(full.row_of_ids(), full.ids, strict=True), full.log_inclusion, strict=True))
         plain = [told.get(pair, 0.0) for pair in zip(active.row_of_ids(), active.ids, strict=True)]
         naive[seed] = np.bincount(
@@ -197,7 +197,7 @@ def test_a_family_with_dependent_hashes_is_refused_by_name(drawn_tables):
     from lshsample.plugin import FamilySpec
 
     tables = HashTables(Dependent(FamilySpec(dim=DIM, n_hashes=2, n_tables=2))).build(items)
-    active = parse_pipeline("Retrieve()").bind(tables=tables).sample(queries, law="functions")
+    active = parse_pipeline("Retrieve()").bind(tables=tables).sample(queries, law="marginal")
     with pytest.raises(BiasedSampleError, match="Dependent"):
         _ = active.log_inclusion
 
@@ -205,7 +205,7 @@ def test_a_family_with_dependent_hashes_is_refused_by_name(drawn_tables):
 def test_a_query_equal_to_an_item_has_a_finite_weight(drawn_tables):
     # The cosine of a float32 row with itself may be an ulp above 1; its arccos would be NaN.
     items, _, tables = drawn_tables
-    active = parse_pipeline("Retrieve()").bind(tables=tables[0]).sample(items, law="functions")
+    active = parse_pipeline("Retrieve()").bind(tables=tables[0]).sample(items, law="marginal")
     assert np.all(np.isfinite(active.log_inclusion))
     assert np.all(active.log_inclusion <= 0)
 
@@ -268,7 +268,7 @@ def test_laws_that_hold_for_some_rows_only_give_no_weights(name, drawn_tables):
     assert not family.exact_law
     tables = HashTables(family, threads=1).build(items)
     for text in ("Retrieve(probes=1)", "Retrieve(probes=1, budget=9)", "Retrieve(probes=1) | AtLeast(2)"):
-        active = parse_pipeline(text).bind(tables=tables).sample(queries, law="functions")
+        active = parse_pipeline(text).bind(tables=tables).sample(queries, law="marginal")
         assert "holds for some rows only" in active.biased_by
     with pytest.raises(UnsupportedError, match="some rows only"):
         sum_by_tables(tables, queries, np.ones(N), probes=1)
@@ -280,9 +280,9 @@ def test_tables_that_share_random_numbers_have_no_law_of_several(name, options, 
     family = make_family(name, dim=DIM, n_hashes=2, n_tables=4, **options)
     assert not family.independent_tables
     tables = HashTables(family, threads=1).build(items)
-    active = parse_pipeline("Retrieve() | AtLeast(2)").bind(tables=tables).sample(queries, law="functions")
+    active = parse_pipeline("Retrieve() | AtLeast(2)").bind(tables=tables).sample(queries, law="marginal")
     assert "independent tables" in active.biased_by
-    active = parse_pipeline("Retrieve()").bind(tables=tables).sample(queries, law="functions")
+    active = parse_pipeline("Retrieve()").bind(tables=tables).sample(queries, law="marginal")
     row = active.row_of_ids()
     q = family.pair_code_probability(queries[row], items[active.ids])
     np.testing.assert_allclose(np.exp(-active.log_inclusion), active.counts / (4 * q), rtol=1e-5)

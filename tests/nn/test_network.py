@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import json
+import pickle
 import resource
 import signal
 
@@ -435,3 +437,15 @@ def test_weights_are_drawn_by_seed_and_layer():
     assert weights.std() == pytest.approx(0.3, rel=0.01)
     assert abs(weights.mean()) < 0.01
     assert not big.parameters[0].store[:, 1:].any()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))])
+def test_copies_of_a_trained_network_are_independent(copied):
+    """The views that its kernels are given are made anew over the copy's memory."""
+    network, x, y = make_network(), rows(), sp.csr_array(np.eye(12, 50))
+    Trainer(network, epochs=1, batch_size=4, threads=1).fit(x, y)
+    before, other = network.predict(x), copied(network)
+    assert (other.predict(x)[1] == before[1]).all()
+    Trainer(other, epochs=1, batch_size=4, lr=0.1, threads=1).fit(x, y)
+    assert (other.predict(x)[1] != before[1]).any()
+    assert (network.predict(x)[1] == before[1]).all()

@@ -42,16 +42,16 @@ def test_an_explanation_is_of_the_set_that_is_drawn(text, items, tables):
     assert [report.stage for report in told.stages] == text.split(" | ")
     left = 0
     for report in told.stages:
-        left += report.came - report.went
-        assert left == report.left
+        left += report.added - report.removed
+        assert left == report.size
         assert report.reason
     assert left == len(active.ids)
-    assert told.stages[-1].lawful is (not active.is_biased)
+    assert told.stages[-1].every_item_possible is (not active.is_biased)
     if not active.is_biased:
         ends = np.exp(active.log_inclusion[[active.log_inclusion.argmin(), active.log_inclusion.argmax()]])
         assert ends == pytest.approx([told.stages[-1].lowest, told.stages[-1].highest], rel=1e-6)
     assert told.stages[0].stage.split("(")[0] in str(told)
-    assert told.to_dict()["stages"][0]["came"] == told.stages[0].came
+    assert told.to_dict()["stages"][0]["added"] == told.stages[0].added
 
 
 def test_an_explanation_is_of_one_query(items, tables):
@@ -76,7 +76,8 @@ def test_expected_sizes_are_met(text, measured, items):
         sizes.append(len(pipeline.bind(tables=built).sample(unrelated, threads=2).ids) / 300)
     assert told.expected_size == pytest.approx(np.mean(sizes), rel=0.15)
     assert told.memory_bytes == built.memory_bytes
-    assert np.all(np.diff(told.recall) >= -1e-9)
+    # How many ids a fill draws differs between queries, and so does the mix of queries between the levels.
+    assert np.all(np.diff(told.recall) >= (-1e-3 if measured and "Fill" in text else -1e-9))
     assert pipeline.stages[0].name in str(told)
 
 
@@ -171,7 +172,7 @@ def test_the_plot_in_the_docs_is_what_its_script_makes(tmp_path):
     assert len(here) == 8
     np.testing.assert_allclose(here, there, atol=0.01)
     told = module.explained()
-    assert [report.left for report in told.stages] == [413, 47, 30, 70]
+    assert [report.size for report in told.stages] == [413, 47, 30, 70]
 
 
 def test_a_cap_with_room_says_that_it_dropped_nothing():

@@ -13,6 +13,7 @@ from lshsample.errors import ArgumentError, PluginError
 from lshsample.plugin import SamplerStage, hookimpl
 from lshsample.plugin_manager import installed_plugins
 from lshsample.sampling import (
+    ActiveSet,
     Include,
     Retrieve,
     Uniform,
@@ -126,6 +127,96 @@ class Unplain(SamplerStage):
         return active
 
 
+@attrs.frozen
+class PoissonDraw(SamplerStage):
+    """Joins each item by a coin of its own, and says how likely that is."""
+
+    rate: float = 0.2
+
+    def apply(self, active, batch):
+        return self.joined(active, batch)
+
+    def joined(self, active, batch):
+        drawn = batch.generator().random((active.n_rows, batch.n_items)) < self.rate
+        drawn[active.row_of_ids(), active.ids] = True
+        rows, ids = np.nonzero(drawn)
+        counts = np.zeros(drawn.shape, np.int32)
+        counts[active.row_of_ids(), active.ids] = active.counts
+        indptr = np.searchsorted(rows, np.arange(active.n_rows + 1)).astype(np.int64)
+        return ActiveSet(
+            indptr=indptr,
+            ids=ids.astype(np.int32),
+            counts=counts[rows, ids],
+            n_items=batch.n_items,
+            pooled=batch.pooled,
+        )
+
+    def inclusion(self, so_far, pairs):
+        return so_far.mix(self.rate)
+
+
+@attrs.frozen
+class Thin(SamplerStage):
+    """Keeps each id by a coin of its own, and those that are forced."""
+
+    rate: float = 0.5
+
+    def apply(self, active, batch):
+        keep = batch.generator().random(len(active.ids)) < self.rate
+        if batch.include is not None:
+            indptr, indices = batch.include
+            rows = np.repeat(np.arange(batch.n_queries), np.diff(indptr)) * (not batch.pooled)
+            keep |= np.isin(active.row_of_ids() * batch.n_items + active.ids, rows * batch.n_items + indices)
+        return active.keep(keep)
+
+    def inclusion(self, so_far, pairs):
+        return so_far.multiply(self.rate)
+
+
+@attrs.frozen
+class Halved(PoissonDraw):
+    """States half of its probability."""
+
+    def inclusion(self, so_far, pairs):
+        return so_far.mix(self.rate / 2)
+
+
+@attrs.frozen
+class NotMixed(PoissonDraw):
+    """Forgets that ids may be in the set already."""
+
+    def inclusion(self, so_far, pairs):
+        mixed = so_far.mix(self.rate)
+        return attrs.evolve(mixed, probability=np.full(len(pairs.ids), self.rate))
+
+
+@attrs.frozen
+class OnePlace(PoissonDraw):
+    """Draws the same wherever it stands, so that two of it are one."""
+
+    def apply(self, active, batch):
+        return self.joined(active, attrs.evolve(batch, place=0))
+
+
+@attrs.frozen
+class OnlyFirst(PoissonDraw):
+    """Forgets what was there: its law holds for a first stage."""
+
+    def apply(self, active, batch):
+        return self.joined(active.keep(np.zeros(len(active.ids), bool)), batch)
+
+
+@attrs.frozen
+class SomeHaveNone(Thin):
+    """Drops odd ids always, and says nothing of it."""
+
+    def apply(self, active, batch):
+        return active.keep(active.ids % 2 == 0)
+
+    def inclusion(self, so_far, pairs):
+        return so_far
+
+
 def plugin_returning(found):
     call = found if callable(found) else lambda: found
 
@@ -176,7 +267,7 @@ Top = attrs.frozen(type("Top", (Even,), {"__module__": __name__}))
         ([Even], "returned list; wanted a dict of names to SamplerStage classes"),
         ({"Even": object}, "wanted a subclass of SamplerStage"),
         ({"Even": Even()}, "wanted a subclass of SamplerStage"),
-        ({"Uniform": Uniform}, "wanted a subclass of SamplerStage"),
+        ({"Uniform": Uniform}, "Uniform lacks apply"),
         ({"even": Even}, "wanted the name of its class, 'Even'"),
         ({"Plain": Plain}, "Plain is not a frozen attrs class"),
         ({"Lacking": Lacking}, "Lacking lacks apply"),
@@ -212,6 +303,28 @@ def test_a_sound_stage_passes(check):
 @pytest.mark.parametrize("check", stage_checks({"forced_ids": "it is a filter for prediction"}))
 def test_a_random_stage_passes(check):
     check(StageCase(Coin()))
+
+
+@pytest.mark.parametrize("check", stage_checks())
+@pytest.mark.parametrize("stage", [PoissonDraw(), Thin()], ids=str)
+def test_stages_that_state_their_laws_pass(check, stage):
+    check(StageCase(stage))
+
+
+@pytest.mark.parametrize(
+    ("stage", "says"),
+    [
+        (Halved(), "times as often"),
+        (NotMixed(), r"\| NotMixed"),
+        (OnePlace(), r"OnePlace\(\) \| OnePlace"),
+        (OnlyFirst(), "times as often|add up to"),
+        (SomeHaveNone(), "add up to"),
+    ],
+    ids=str,
+)
+def test_wrong_laws_are_caught(stage, says):
+    with pytest.raises(AssertionError, match=says):
+        STAGE_CHECKS["stated_law"](StageCase(stage))
 
 
 @pytest.mark.parametrize(

@@ -359,12 +359,12 @@ def test_laws_keep_the_rows_that_they_need():
     grown = np.concatenate([rows, vectors_of(2, 1)])
     tables.insert([100], grown[100:], rows=grown)
     assert tables.vectors is grown
-    assert not Retrieve(tables).sample(grown[:3], law="functions").is_biased
+    assert not Retrieve(tables).sample(grown[:3], law="marginal").is_biased
     with pytest.raises(ArgumentError, match="rows"):
         tables.insert([101], vectors_of(0, 1), rows=grown)
     tables.update([5], vectors_of(3, 1))
     assert tables.vectors is None
-    assert "without the vectors" in Retrieve(tables).sample(grown[:3], law="functions").biased_by
+    assert "without the vectors" in Retrieve(tables).sample(grown[:3], law="marginal").biased_by
 
 
 def test_samplers_are_bound_to_the_ids_that_there_may_be():
@@ -433,7 +433,7 @@ def test_bounded_tables_say_what_they_cannot_do():
             call()
     with pytest.raises(ArgumentError, match="from 100 on"):
         tables.insert([99], vectors_of(0, 1))
-    assert not Retrieve(tables).sample(vectors_of(0, 2), law="functions").is_biased
+    assert not Retrieve(tables).sample(vectors_of(0, 2), law="marginal").is_biased
 
 
 def test_bounded_buckets_are_the_same_for_any_threads_and_batches():

@@ -141,14 +141,14 @@ def test_a_call_sees_one_state_of_tables_from_beginning_to_end(bound, rows):
     np.testing.assert_array_equal(found.ids, wanted.ids)
     assert tables.family.seed == 7
     told = moving.explain(rows[:1])
-    assert told.stages[-1].left == len(told.active.ids) == told.stages[0].left
+    assert told.stages[-1].size == len(told.active.ids) == told.stages[0].size
 
 
 def test_the_law_over_the_functions_is_of_those_that_retrieved(rows, monkeypatch):
     """A writer rehashes after the retrieval and before the law is worked out."""
     tables = built(rows[:500])
     sampler = Retrieve(tables, budget=40).bind()
-    wanted = sampler.sample(rows[:5], law="functions")
+    wanted = sampler.sample(rows[:5], law="marginal")
     run = type(sampler)._run
 
     def then_rehash(self, *arguments):
@@ -157,7 +157,7 @@ def test_the_law_over_the_functions_is_of_those_that_retrieved(rows, monkeypatch
         return drawn
 
     monkeypatch.setattr(type(sampler), "_run", then_rehash)
-    found = sampler.sample(rows[:5], law="functions")
+    found = sampler.sample(rows[:5], law="marginal")
     np.testing.assert_array_equal(found.ids, wanted.ids)
     np.testing.assert_array_equal(found.log_inclusion, wanted.log_inclusion)
 

@@ -121,7 +121,7 @@ def test_a_stage_may_hold_a_reader(family, rows, queries):
 
 
 def test_the_marginal_law_needs_the_rows_of_the_reader(family, rows, queries):
-    law = {"law": "functions", "seed": 1}
+    law = {"law": "marginal", "seed": 1}
     built = Retrieve().bind(tables=HashTables(family).build(rows)).sample(queries, **law)
     assert_same(built, Retrieve().bind(tables=Scanned(family, rows)).sample(queries, **law))
     without = Retrieve().bind(tables=Scanned(family, rows, keep_rows=False)).sample(queries, **law)

@@ -8,14 +8,19 @@
  * product form for a cap over a set of random size. A row in which some item had probability 0 reports the stage that
  * made it so.
  *
+ * One call does it all: a RETRIEVE stage that is given its family's kernel and the query rows hashes them itself, so that
+ * codes never leave the core.
+ *
  * Every result is a function of (plan, codes, seed, step) alone: draws are keyed by (seed, purpose, row, step, id or
  * attempt), never by the order in which threads or hash slots meet them. */
 #ifndef LSHSAMPLE_SAMPLE_H
 #define LSHSAMPLE_SAMPLE_H
 
 #include <stdint.h>
+#include "lshsample/family.h"
 #include "lshsample/reader.h"
 #include "lshsample/status.h"
+#include "lshsample/views.h"
 
 enum {
     LSH_STAGE_RETRIEVE = 1,  /* join what the tables hold in the probed buckets; amount = budget of ids, 0 for none */
@@ -33,14 +38,17 @@ enum {
 
 typedef struct {
     int32_t op;              /* LSH_STAGE_... */
-    int32_t place;           /* the stage's place in the user's pipeline, reported for rows without a law */
+    int32_t place;           /* the stage's place in the user's pipeline, reported as zero_probability_stage */
     int32_t ordinal;         /* how many earlier stages of the pipeline have the same op, 0 to 15: keeps draws apart */
     int32_t n_probes;        /* RETRIEVE: codes per query and table */
     int32_t positive;        /* FREQUENCY: 1 if no frequency is 0 */
     int32_t reserved;        /* 0 */
     int64_t amount;
     const lsh_reader *reader;   /* RETRIEVE: the tables */
-    const uint32_t *codes;      /* RETRIEVE: (n_queries, n_tables, n_probes) */
+    const lsh_family_kernel *kernel; /* RETRIEVE: the query side of the tables' family, which hashes the rows below */
+    const lsh_dense *dense;     /* RETRIEVE with a kernel: the queries (n_queries, dim), dense ... */
+    const lsh_csr *sparse;      /* ... or sparse; values are checked to be finite */
+    const uint32_t *codes;      /* RETRIEVE without a kernel: (n_queries, n_tables, n_probes) */
     const int64_t *indptr;      /* INCLUDE, JOIN, GIVEN: a pattern over the queries (GIVEN: over the output rows) */
     const int32_t *indices;     /* each in 0..n_items-1 */
     const int32_t *counts;      /* JOIN, GIVEN: aligned with indices, at least 1 */
@@ -64,24 +72,31 @@ typedef struct {
 /* Memory of a sampler between calls: one 32-bit slot per item and thread, zero between calls. Used by one call at a
  * time. Thread-safe in so far as different workspaces are. */
 typedef struct lsh_workspace lsh_workspace;
-/* The result of a run until it is collected. */
-typedef struct lsh_drawn lsh_drawn;
+
+/* What a run drew: one block of memory that the caller frees by lsh_sample_free. The arrays follow the struct in this
+ * order, without gaps. */
+typedef struct {
+    int64_t rows, total;      /* rows of the result (1 if pooled, else n_queries), and ids in all of them */
+    int64_t *indptr;          /* (rows + 1) */
+    double *rest;             /* (rows): the probability of each id that is not in the set; NaN where it may differ
+                                 between them: after draws by frequency, and where ids were dropped */
+    int32_t *ids;             /* (total), ascending in a row */
+    int32_t *counts;          /* (total) */
+    float *log_inclusion;     /* (total) */
+    int32_t *zero_probability_stage; /* (rows): -1, or the place of the stage that left items with probability 0 */
+    float *kept;              /* (rows): the product of the fractions that caps kept */
+} lsh_drawn;
 
 /* A workspace for up to `threads` threads; LSH_NO_MEMORY. Pages that are never touched cost nothing. */
 lsh_status lsh_workspace_new(int64_t n_items, int32_t threads, lsh_workspace **out);
 void lsh_workspace_free(lsh_workspace *workspace);
 
-/* Runs a plan. *out owns the drawn rows (1 if pooled, else n_queries); *total is the number of ids in them.
- * Ids and probabilities are the same for any number of threads. Fails with LSH_INVALID, LSH_OUT_OF_RANGE or
- * LSH_NO_MEMORY, and then *out is NULL and the workspace is as before. Cost: proportional to the ids met, never to
- * n_items (but for FULL). */
+/* Runs a plan. Ids and probabilities are the same for any number of threads. *failed is the index of the stage whose
+ * queries could not be hashed, or -1; the status is then that of lsh_hash_dense or lsh_hash_csr. Else fails with
+ * LSH_INVALID, LSH_OUT_OF_RANGE or LSH_NO_MEMORY. After a failure *out is NULL and the workspace is as before. Cost:
+ * proportional to the ids met, never to n_items (but for FULL). */
 lsh_status lsh_sample_run(const lsh_plan *plan, lsh_workspace *workspace, int32_t threads, lsh_drawn **out,
-                          int64_t *total);
-
-/* Copies the rows out: indptr (rows + 1), ids ascending in a row, counts and log_inclusion (total), lawless (rows: -1,
- * or the place of the stage that left items with probability 0) and kept (rows: the product of the caps' fractions). */
-lsh_status lsh_sample_collect(const lsh_drawn *drawn, int32_t threads, int64_t *indptr, int32_t *ids, int32_t *counts,
-                              float *log_inclusion, int32_t *lawless, float *kept);
+                          int32_t *failed);
 void lsh_sample_free(lsh_drawn *drawn);
 
 /* The order (n_tables) in which a RETRIEVE stage with a budget, the `ordinal`-th of its pipeline, visits tables in a row:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import attrs
 
 from lshsample import specs
-from lshsample._native.sample import StageCall
-from lshsample.sampling.stage import Batch, BuiltinStage
+from lshsample._native.sample import Drawn, StageCall
+from lshsample.sampling.batch import Batch
+from lshsample.sampling.expected import Expected, Population
+from lshsample.sampling.inclusion import Inclusion, Pairs
+from lshsample.sampling.pipeline import SamplerStage
+from lshsample.sampling.stage import builtin
 
 __all__ = ["Cap"]
 
 
-@attrs.frozen(str=False)
-class Cap(BuiltinStage):
+@builtin
+@attrs.frozen
+class Cap(SamplerStage):
     """Keeps at most ``k`` ids, drawn uniformly.
 
     Parameters
@@ -30,6 +35,27 @@ class Cap(BuiltinStage):
 
     k: int = attrs.field(validator=specs.integer(1, 2**31 - 2))
 
-    def call(self, batch: Batch, place: int, ordinal: int) -> StageCall:
+    def call(self, batch: Batch) -> StageCall:
         """The stage for the C core."""
-        return StageCall(op="CAP", place=place, ordinal=ordinal, amount=self.k)
+        return StageCall(op="CAP", amount=self.k)
+
+    def size(self, n_items: int) -> int:
+        """``k``."""
+        return self.k
+
+    def inclusion(self, so_far: Inclusion, pairs: Pairs) -> Inclusion:
+        """Multiplied by the fraction that was kept, whose size depends on the whole set."""
+        if float(pairs.kept.min(initial=1.0)) == 0:
+            return so_far.unknown(f"{self}: forced ids take all of its room")
+        why = f"{self}: what it keeps depends on the functions, so nothing can be mixed in after it"
+        return so_far.cap(pairs.kept[pairs.rows]).hold(why)
+
+    def expected(self, so_far: Expected, population: Population) -> Expected:
+        """A uniform draw."""
+        return so_far.at_most(self.k)
+
+    def reason(self, before: int, after: Drawn, batch: Batch) -> str:
+        """What was dropped."""
+        if before <= self.k:
+            return f"nothing to drop: there is room for {self.k:,}"
+        return f"dropped by a uniform draw that keeps {self.k:,} of {before:,}"

@@ -9,9 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample import specs
+from lshsample._native.sample import Drawn
 from lshsample.errors import ArgumentError
 from lshsample.sampling.active_set import ActiveSet
-from lshsample.sampling.stage import Batch, SamplerStage, required
+from lshsample.sampling.batch import Batch
+from lshsample.sampling.expected import Expected, Population
+from lshsample.sampling.pipeline import SamplerStage
+from lshsample.sampling.stage import at_most, builtin, required
 
 __all__ = ["ExactTop"]
 
@@ -41,7 +45,7 @@ def exact_top(queries: Any, vectors: Any, k: int, *, pooled: bool = False) -> np
     best_ids: npt.NDArray[np.int64] | None = None
     for begin in range(0, vectors.shape[0], _BLOCK):
         block = vectors[begin : begin + _BLOCK]
-        with np.errstate(over="ignore", invalid="ignore"):  # NaN is told in words
+        with np.errstate(over="ignore", invalid="ignore"):  # NaN is refused below
             product = queries @ block.T
         scores = np.asarray(product.toarray() if hasattr(product, "toarray") else product)
         if np.isnan(scores).any():
@@ -56,6 +60,7 @@ def exact_top(queries: Any, vectors: Any, k: int, *, pooled: bool = False) -> np
     return np.sort(np.asarray(best_ids), axis=1)
 
 
+@builtin
 @attrs.frozen
 class ExactTop(SamplerStage):
     """Joins the ``k`` items with the largest inner products: the oracle of a sampler's recall.
@@ -71,6 +76,8 @@ class ExactTop(SamplerStage):
     sampler is bound to, or else those that its tables were built from. Given the queries it draws nothing:
     its ids are certain, and the rest has probability 0 until a draw (``Uniform``) follows.
     """
+
+    outcome_is_certain = True
 
     k: int = attrs.field(validator=specs.integer(1, 2**31 - 2))
 
@@ -93,5 +100,16 @@ class ExactTop(SamplerStage):
 
     def check(self, n_items: int) -> None:
         """No more ids than items."""
-        if self.k > n_items:
-            raise ArgumentError(str(self), self.k, f"at most the {n_items} items that there are")
+        at_most(self, self.k, n_items)
+
+    def size(self, n_items: int) -> int:
+        """``k``."""
+        return self.k
+
+    def expected(self, so_far: Expected, population: Population) -> Expected:
+        """The ids of the largest inner products."""
+        return so_far.join(population.share_of_best(self.k))
+
+    def reason(self, before: int, after: Drawn, batch: Batch) -> str:
+        """What joined."""
+        return f"the {self.k:,} largest inner products"

@@ -6,14 +6,35 @@ from typing import Any
 
 import attrs
 import numpy as np
+import numpy.typing as npt
+from scipy import special
 
-from lshsample import hashing, specs
-from lshsample._native.sample import StageCall
+from lshsample import specs
+from lshsample._native.sample import Drawn, StageCall
 from lshsample.errors import ArgumentError, UnsupportedError
-from lshsample.sampling.stage import Batch, BuiltinStage, required
+from lshsample.family import HashFamily
+from lshsample.hashing import retrieval
+from lshsample.sampling.batch import Batch
+from lshsample.sampling.budget import table_weights
+from lshsample.sampling.expected import (
+    NODE_WEIGHTS,
+    Expected,
+    Population,
+    RetrievalLaw,
+    collision_counts,
+    expected_minimum,
+    minimum_moments,
+    moved_chances,
+)
+from lshsample.sampling.inclusion import CollisionLaw, Inclusion, Pairs
+from lshsample.sampling.membership import table_probabilities
+from lshsample.sampling.pipeline import SamplerStage
+from lshsample.sampling.stage import UNPLAIN, builtin, required
 from lshsample.tables import TableReader
 
 __all__ = ["Retrieve"]
+
+Floats = npt.NDArray[np.float64]
 
 
 def _tables_or_none(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -22,8 +43,9 @@ def _tables_or_none(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None
         raise ArgumentError(attribute.name, type(value).__name__, wanted)
 
 
-@attrs.frozen(str=False)
-class Retrieve(BuiltinStage):
+@builtin
+@attrs.frozen
+class Retrieve(SamplerStage):
     """Joins every id that shares a probed bucket with the query.
 
     Parameters
@@ -45,7 +67,9 @@ class Retrieve(BuiltinStage):
     codes: counts add up over the queries.
     """
 
-    tables: TableReader | None = attrs.field(default=None, validator=_tables_or_none)
+    outcome_is_certain = True
+
+    tables: TableReader | None = attrs.field(default=None, validator=_tables_or_none, metadata=UNPLAIN)
     probes: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(specs.integer(1, 65536))
     )
@@ -53,31 +77,25 @@ class Retrieve(BuiltinStage):
         default=None, validator=attrs.validators.optional(specs.integer(1, 2**31 - 2))
     )
 
-    def call(self, batch: Batch, place: int, ordinal: int) -> StageCall:
-        """The stage for the C core: hashes the queries, or joins what a reader without arrays retrieved."""
+    def call(self, batch: Batch) -> StageCall:
+        """The stage for the C core; it joins what a reader without arrays for the core retrieved."""
         state = self.state(batch)
         queries = required(batch.queries, "queries", self)
+        probes = self.n_probes(state.family)
         if state.native is None:
-            return self._join(state, batch, place, ordinal)
-        codes = hashing.probe_rows(state.family, queries, self.probes_of(state), threads=batch.threads)
-        return StageCall(
-            op="RETRIEVE",
-            place=place,
-            ordinal=ordinal,
-            amount=self.budget or 0,
-            reader=state.native,
-            codes=np.ascontiguousarray(codes),
-        )
+            return self._join(state, batch)
+        call = retrieval(state.family, state.native, queries, probes, threads=batch.threads)
+        call.amount = self.budget or 0
+        return call
 
-    def _join(self, state: TableReader, batch: Batch, place: int, ordinal: int) -> StageCall:
+    def _join(self, state: TableReader, batch: Batch) -> StageCall:
         if self.budget is not None:
             reader = type(state).__name__
             why = f"a budget visits tables one by one, and {reader} gives candidates of all tables together"
             raise UnsupportedError(f"{self}: {why}")
-        found = state.query(batch.queries, self.probes_of(state), threads=batch.threads)
+        found = state.query(batch.queries, self.n_probes(state.family), threads=batch.threads)
         pattern = np.ascontiguousarray(found.indptr), np.ascontiguousarray(found.ids)
-        counts = np.ascontiguousarray(found.counts)
-        return StageCall(op="JOIN", place=place, ordinal=ordinal, pattern=pattern, counts=counts)
+        return StageCall(op="JOIN", pattern=pattern, counts=np.ascontiguousarray(found.counts))
 
     def state(self, batch: Batch) -> TableReader:
         """The state of the tables that it reads."""
@@ -88,10 +106,6 @@ class Retrieve(BuiltinStage):
             raise ArgumentError("tables", f"ids up to {state.n_ids - 1}", f"{batch.n_items} items, as bound")
         return state
 
-    def probes_of(self, state: TableReader) -> int:
-        """Buckets that it looks into in each table of a state."""
-        return state.family.default_probes if self.probes is None else self.probes
-
     def needs(self) -> frozenset[str]:
         """Queries, and tables unless it holds its own."""
         return frozenset({"queries"} if self.tables is not None else {"queries", "tables"})
@@ -99,3 +113,157 @@ class Retrieve(BuiltinStage):
     def tables_of(self) -> TableReader | None:
         """Its own tables."""
         return self.tables
+
+    def n_probes(self, family: HashFamily) -> int:
+        """Its own number, or the family's."""
+        return family.default_probes if self.probes is None else self.probes
+
+    def inclusion(self, so_far: Inclusion, pairs: Pairs) -> Inclusion:
+        """Mixed with 1 - (1 - p^K)^L; unbiased weights where tables are bounded, dependent or few enough.
+
+        Where it probes, the chance of each table is that of its probes given the query: 1 - prod (1 - P_l).
+        """
+        if pairs.law == "conditional":
+            return so_far.unknown(f"{self}: what tables hold is certain, and has no law given the tables")
+        if pairs.batch.pooled:
+            return so_far.unknown(f"{self}: pooled queries share the functions; their union has no law")
+        state = self.state(pairs.batch)
+        weighted = self._is_weighted(state)
+        if weighted and pairs.place > 0:
+            why = "the weights of a budget, or of bounded buckets or dependent tables, hold only"
+            return so_far.unknown(f"{self}: {why} for a first stage")
+        if so_far.uses_functions:
+            return so_far.unknown(f"{self}: a second retrieval may share its functions with the first")
+        try:
+            return self._weighed(so_far, pairs, state) if weighted else self._mixed(so_far, pairs, state)
+        except UnsupportedError as error:
+            return so_far.unknown(f"{self}: {error}")
+
+    def _is_weighted(self, state: TableReader) -> bool:
+        """Whether its ids have weights one table at a time instead of a probability."""
+        bounded = bool(state.bucket_size)
+        return self.budget is not None or bounded or not state.family.independent_tables
+
+    def _mixed(self, so_far: Inclusion, pairs: Pairs, state: TableReader) -> Inclusion:
+        probes, queries = self.n_probes(state.family), pairs.batch.queries
+        chances = table_probabilities(state, queries, pairs.rows, pairs.ids, probes)
+        law = CollisionLaw(chances, state.family.n_tables, by_table=probes > 1)
+        mixed = so_far.mix(law.at_least(1), uses_functions=True)
+        return mixed.collide(law) if pairs.place == 0 else mixed
+
+    def _weighed(self, so_far: Inclusion, pairs: Pairs, state: TableReader) -> Inclusion:
+        probes = self.n_probes(state.family)
+        weights = np.ones(len(pairs.ids))
+        if len(pairs.ids):
+            retrieved = pairs.after()
+            found = table_weights(state, pairs.batch, retrieved, probes, self.budget)
+            # Ids that were not retrieved are forced ones, whose probability is 1.
+            weights = found[pairs.find(retrieved)] if len(found) else weights
+        else:
+            table_probabilities(state, pairs.batch.queries, pairs.rows, pairs.ids, probes)
+        why = f"{self}: what it keeps depends on the functions, so nothing can be mixed in after it"
+        return so_far.weigh(weights, why)
+
+    def expected(self, so_far: Expected, population: Population) -> Expected:
+        """The ids that tables hold, all of them or as many as meet the budget."""
+        law = population.retrieval
+        if law.repeats:
+            return so_far.collide_again()
+        if self.budget is not None:
+            return so_far.collide(_visited(so_far, law, self.budget))
+        return so_far.collide(law.counts(_held(law, so_far.weights), law.n_tables))
+
+    def reason(self, before: int, after: Drawn, batch: Batch) -> str:
+        """What joined."""
+        family = self.state(batch).family
+        each = after.counts.sum() / (family.n_tables * batch.n_queries)
+        until = f", in random order until {self.budget:,} ids" if self.budget else ""
+        return (
+            f"share a bucket with the query: {family.n_tables} tables x {self.n_probes(family)} "
+            f"buckets{until}, {each:.1f} ids a table"
+        )
+
+
+def _bounded(law: RetrievalLaw, chance: Floats, weights: Floats) -> Floats:
+    """Probability that buckets keep an item: P E[min(R, n)] / E[n] where R of the n ids are kept."""
+    if law.bucket_size is None:
+        return chance
+    size, spread = weights @ chance, weights @ (chance * (1 - chance))
+    return np.asarray(chance * expected_minimum(size, spread, law.bucket_size) / np.maximum(size, 1e-300))
+
+
+def _held(law: RetrievalLaw, weights: Floats) -> Floats:
+    """Probability that a table's buckets hold and keep an item, over the functions of one table."""
+    if law.bucket_size is None:
+        return law.chance
+    moved = moved_chances(law.chance, law.spread)
+    return np.asarray(
+        sum(share * _bounded(law, some, weights) for share, some in zip(NODE_WEIGHTS, moved, strict=True))
+    )
+
+
+#: Sequences of tables that a budget is described by.
+_SEQUENCES = 45
+
+
+def _visited(so_far: Expected, law: RetrievalLaw, budget: int) -> Floats:
+    """Distribution of the counts (groups, c) when tables are visited in random order until a budget is met.
+
+    Table t + 1 is visited if the set after t tables is below the budget. The sizes of the buckets vary from
+    table to table, and a small one leaves more to the next: sequences of tables are drawn, in each of which
+    the size is taken as gamma distributed by the spread of the items.
+    """
+    tables = _by_exponent(law, so_far.weights)
+    rng = np.random.default_rng(0)
+    each = np.arange(_SEQUENCES) % len(tables)
+    order = rng.permuted(np.tile(np.arange(tables.shape[1]), (_SEQUENCES, 1)), axis=1)
+    outside = so_far.weights * so_far.outside.sum(axis=1)
+    missed = np.ones((_SEQUENCES, len(law.chance)))
+    going, found, shares = np.ones(_SEQUENCES), np.zeros(len(law.chance)), []
+    for visit in range(law.n_tables):
+        here = tables[rng.permutation(each), order[:, visit % tables.shape[1]]]
+        found += (going @ (missed * here)) / _SEQUENCES
+        missed *= 1 - here
+        before = going.mean()
+        going = np.minimum(going, _below(so_far, law, outside, missed, budget))
+        shares.append(before - going.mean())
+        if going.max() < 1e-9:
+            break
+    shares[-1] += going.mean()
+    counts = np.zeros((len(found), min(len(shares), 512) + 1))
+    for visited, share in enumerate(shares, 1):
+        if share > 1e-9:
+            part = collision_counts(law.chance.mean(axis=1, keepdims=True), visited)
+            counts[:, : part.shape[1]] += share * part
+    counts[:, 0] = 1 - found
+    counts[:, 1:] *= (found / np.maximum(counts[:, 1:].sum(axis=1), 1e-300))[:, None]
+    return counts
+
+
+def _by_exponent(law: RetrievalLaw, weights: Floats) -> Floats:
+    """The chances (exponents, tables, groups) of tables with larger and smaller cells around the query."""
+    logs = np.log(np.maximum(law.chance, 1e-300))
+    powers = np.exp(np.minimum((law.exponents - 1)[:, None, None] * logs, 30.0))
+    moved = np.minimum(law.chance * powers / powers.mean(axis=0), 1.0)
+    return np.stack([_bounded(law, some, weights).T for some in moved])
+
+
+def _below(so_far: Expected, law: RetrievalLaw, outside: Floats, missed: Floats, budget: int) -> Floats:
+    """Probability of each sequence of tables that the set is still below the budget."""
+    size = so_far.size + (1 - missed) @ outside
+    variance = so_far.variance + _steadiness(law, so_far.weights) * ((missed * (1 - missed)) @ outside)
+    spread = variance > 1e-9 * np.maximum(size, 1.0)
+    scale = np.where(spread, variance, 1.0) / np.maximum(size, 1e-300)
+    # A whole number below the budget is at most half a unit below it.
+    below = special.gammainc(np.where(spread, size / scale, 1.0), (budget - 0.5) / scale)
+    return np.where(spread, below, size < budget)
+
+
+def _steadiness(law: RetrievalLaw, weights: Floats) -> float:
+    """The variance of what a bucket holds, by that of ids that come independently: bounded ones are full."""
+    if law.bucket_size is None:
+        return 1.0
+    chance = law.chance.mean(axis=1)
+    size, spread = weights @ chance, weights @ (chance * (1 - chance))
+    first, second = minimum_moments(size, spread, law.bucket_size)
+    return float(np.clip((second - first**2) / max(float(first), 1e-300), 0.0, 1.0))

@@ -1,0 +1,151 @@
+"""Inclusion probabilities of a set: the stages' laws, folded from the first stage to the last."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from lshsample._native.sample import Drawn
+from lshsample.errors import ArgumentError, LshsampleError, PluginError
+from lshsample.sampling.active_set import Law
+from lshsample.sampling.inclusion import Inclusion, Pairs
+from lshsample.sampling.run import Part, Run, stage_label, why_biased
+
+__all__ = ["conditional_inclusion", "marginal_inclusion"]
+
+Floats = npt.NDArray[np.float64]
+Logs = npt.NDArray[np.float32]
+
+
+def _rows(drawn: Drawn) -> npt.NDArray[np.int64]:
+    return np.repeat(np.arange(len(drawn.indptr) - 1), np.diff(drawn.indptr))
+
+
+def _fold(run: Run, start: Inclusion, first: int, pairs: Pairs) -> Inclusion:
+    """The inclusion probabilities after the last stage, from those before the stage at place ``first``."""
+    inclusion = start
+    for place in range(first, run.parts[-1].end):
+        stage = run.pipeline.stages[place]
+        label = f"{stage_label(stage)}.inclusion"
+        here = attrs.evolve(pairs, place=place, kept=run.kept_by(place))
+        try:
+            inclusion = stage.inclusion(inclusion, here)
+        except ArgumentError as error:
+            raise PluginError(f"{label}: {error}") from error
+        except (LshsampleError, MemoryError):
+            raise
+        except Exception as error:
+            raise PluginError(f"{label} raised {type(error).__name__}: {error}") from error
+        if not isinstance(inclusion, Inclusion):
+            raise PluginError(f"{label}: returned {type(inclusion).__name__}; wanted an Inclusion")
+        if inclusion.reason is not None:
+            return inclusion
+        _check(inclusion.probability, len(pairs.ids), label)
+    return inclusion
+
+
+def _check(probability: Floats, n: int, label: str) -> None:
+    if not isinstance(probability, np.ndarray) or probability.shape != (n,):
+        given = getattr(probability, "shape", type(probability).__name__)
+        raise PluginError(f"{label}: gave probabilities of shape {given}; wanted ({n},)")
+    if not (probability >= 0).all():
+        raise PluginError(f"{label}: gave a probability of {probability.min()}; wanted numbers >= 0")
+
+
+def _pairs(run: Run, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32], law: Law) -> Pairs:
+    def drawn_by(n_stages: int) -> Drawn:
+        return Run(run.pipeline, run.batch, run.workspaces).go(n_stages).drawn
+
+    kept = run.parts[0].drawn.kept
+    return Pairs(rows=rows, ids=ids, batch=run.batch, law=law, place=0, kept=kept, drawn_by=drawn_by)
+
+
+def _logs(inclusion: Inclusion) -> Logs:
+    # An id whose computed probability is 0 and that was found all the same (rounding of the similarity)
+    # stays finite.
+    return np.log(np.maximum(inclusion.values, np.finfo(np.float32).tiny)).astype(np.float32)
+
+
+def marginal_inclusion(run: Run) -> tuple[Logs | None, str | None]:
+    """Log inclusion probabilities over the draw of the hash functions, or None with the reason.
+
+    Notes
+    -----
+    Retrieval adds an independent chance r = 1 - (1 - q)^L; AtLeast(m) straight after it makes it the
+    binomial tail. Where it probes, the chance of each table is that of its probes given the query, and they
+    make r as 1 - prod_l (1 - P_l), or a Poisson binomial tail. A budget, bounded buckets, and tables that
+    are not independent have the weights of :func:`~lshsample.sampling.budget.table_weights`. A cap
+    multiplies by what it kept in that row; draws mix in as 1 - (1 - pi)(1 - u); forced ids have 1. Items
+    whose q is 0 are never retrieved: the estimate is of the sum over the others, unless a uniform draw is
+    mixed in.
+
+    A pipeline without such a law, in which every item is possible given the tables (Fill, a draw after a cap
+    or a Top, pooled queries with a Uniform), has the weights of the conditional law: the mean of the
+    estimate is the sum for every tables, and so it is over their draw (the law of total expectation).
+    """
+    drawn = run.drawn
+    rows, impossible = _rows(drawn), np.zeros(len(drawn.indptr) - 1, bool)
+    # First without pairs: no similarity is computed for a pipeline that turns out to have no law.
+    for some in (slice(0), slice(None)):
+        pairs = _pairs(run, rows[some], drawn.ids[some], "marginal")
+        start = Inclusion(probability=np.zeros(len(pairs.ids)), every_item_possible=impossible)
+        inclusion = _fold(run, start, 0, pairs)
+        reason = inclusion.reason
+        if reason is None and not inclusion.every_item_possible.all():
+            reason = f"{run.pipeline.stages[-1]}: items that nobody names cannot be in the set"
+        if reason is not None:
+            logs, biased_by = conditional_inclusion(run)
+            if biased_by is None:
+                return logs, None
+            return None, f"{reason}; a Uniform(n) at the end makes every item possible given the tables"
+    return _logs(inclusion), None
+
+
+def conditional_inclusion(run: Run) -> tuple[Logs, str | None]:
+    """Log inclusion probabilities given the tables, and why items have probability 0; None if none has.
+
+    The core gives them for the stages that it runs. After a Python stage it goes on conditional on that
+    stage's outcome, which is exact. Where all stages from the first Python stage on state their laws, these
+    are folded instead, over the probabilities of the set that it met: then a Python stage that draws needs
+    no later draw.
+    """
+    drawn = run.drawn
+    if len(run.parts) > 1:
+        folded = _folded(run, run.parts[0])
+        if folded is not None:
+            return folded, None
+    return drawn.log_inclusion, why_biased(run.pipeline, drawn)
+
+
+def _folded(run: Run, first: Part) -> Logs | None:
+    """The laws of the stages after the first part; None where one has no law, or an item no chance."""
+    rows, ids = _rows(run.drawn), run.drawn.ids
+    before, possible = _met(first.drawn, rows, ids, run.batch.n_items)
+    forced = any(stage.forces_ids for stage in run.pipeline.stages[: first.end])
+    for some in (slice(0), slice(None)):  # first without pairs, as in marginal_inclusion
+        pairs = _pairs(run, rows[some], ids[some], "conditional")
+        start = Inclusion(probability=before[some], every_item_possible=possible)
+        last = _fold(run, start.force(pairs.forced) if forced else start, first.end, pairs)
+        if last.reason is not None or not last.every_item_possible.all():
+            return None
+    return _logs(last)
+
+
+def _met(
+    drawn: Drawn, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32], n_items: int
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Probability of each pair to be in what a part drew, and the rows in which every item has one.
+
+    Where the core does not know it of ids outside the set, or holds reciprocals of weights (after a cap), it
+    is conditional on the outcome: 1 inside, and 0 outside.
+    """
+    keys, wanted = _rows(drawn) * n_items + drawn.ids, rows * n_items + ids
+    place = np.searchsorted(keys, wanted)
+    inside = place < len(keys)
+    inside[inside] = keys[place[inside]] == wanted[inside]
+    if np.isnan(drawn.rest).any() or not (drawn.kept == 1).all():
+        return inside.astype(np.float64), np.zeros(len(drawn.rest), bool)
+    out = drawn.rest[rows]
+    out[inside] = np.exp(drawn.log_inclusion[place[inside]].astype(np.float64))
+    return out, drawn.zero_probability_stage < 0

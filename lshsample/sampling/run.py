@@ -1,0 +1,177 @@
+"""Running a pipeline over a batch: built-in stages in one call of the C core, Python stages between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from lshsample._native import core
+from lshsample._native.sample import Drawn, StageCall, Workspaces, run_plan
+from lshsample.errors import LshsampleError, PluginError
+from lshsample.sampling.active_set import ActiveSet
+from lshsample.sampling.batch import Batch
+from lshsample.sampling.checks import check_result
+from lshsample.sampling.stage import Stage, Stages
+
+__all__ = ["Part", "Run", "stage_label"]
+
+
+@attrs.define(eq=False)
+class Part:
+    """Stages that ran in one call of the core.
+
+    Attributes
+    ----------
+    end : int
+        The place after its last stage.
+    drawn : Drawn
+        What the call drew. The part after a Python stage takes that stage's outcome as given.
+    """
+
+    end: int
+    drawn: Drawn
+
+
+@attrs.define(eq=False)
+class Run:
+    """A pipeline, or its first stages, run over one batch.
+
+    The draws of a stage depend on those before it alone, so that the outcome of the first stages is what the
+    whole pipeline had after them.
+
+    Attributes
+    ----------
+    pipeline : Stages
+        All stages.
+    batch : Batch
+        What it runs on. Its queries need not be known to be finite.
+    workspaces : Workspaces
+        Memory of the sampler.
+    parts : list of Part
+        What ran, call by call.
+    """
+
+    pipeline: Stages
+    batch: Batch
+    workspaces: Workspaces
+    parts: list[Part] = attrs.field(factory=list)
+
+    @property
+    def drawn(self) -> Drawn:
+        """What the pipeline drew."""
+        return self.parts[-1].drawn
+
+    @property
+    def kept(self) -> npt.NDArray[np.float32]:
+        """The fraction (rows,) that the caps of all parts kept together."""
+        return self.kept_by(len(self.pipeline))
+
+    def kept_by(self, place: int) -> npt.NDArray[np.float32]:
+        """The fraction (rows,) that the caps of all parts kept, up to that of the stage at a place."""
+        kept = self.parts[0].drawn.kept
+        for before, part in zip(self.parts, self.parts[1:], strict=False):
+            if before.end > place:
+                break
+            kept = kept * part.drawn.kept
+        return kept
+
+    def go(self, n_stages: int | None = None) -> Run:
+        """Run the stages, or so many of them; itself."""
+        calls: list[StageCall] = []
+        seen: dict[str, int] = {}
+        stages, n_python, forced, checked = self.pipeline.stages[:n_stages], 0, False, False
+        for place, stage in enumerate(stages):
+            call = stage.call(self.batch)
+            if call is not None:
+                call.place, call.ordinal = place, seen.get(call.op, 0)
+                seen[call.op] = call.ordinal + 1
+                calls.append(call)
+                forced |= stage.forces_ids
+                continue
+            checked = checked or self._check_queries(calls)
+            active = self._apply(stage, place, n_python, self._call(calls, place))
+            calls = [_given(active, place, self.batch if forced else None)]
+            n_python += 1
+        if not checked:
+            self._check_queries(calls)
+        self._call(calls, len(stages))
+        return self
+
+    def _check_queries(self, calls: Sequence[StageCall]) -> bool:
+        """Refuse queries that are not finite, unless a kernel of these calls checks them."""
+        queries = self.batch.queries
+        if queries is not None and all(call.kernel is None for call in calls):
+            if isinstance(queries, np.ndarray):
+                core.check_finite(queries, "queries")
+            else:
+                core.csr_rows(queries, "queries", threads=self.batch.threads)
+        return True
+
+    def _call(self, calls: list[StageCall], end: int) -> Drawn:
+        batch = self.batch
+        drawn = run_plan(
+            calls,
+            batch.n_queries,
+            batch.n_items,
+            seed=batch.seed,
+            step=batch.step,
+            pooled=batch.pooled,
+            threads=batch.threads,
+            workspaces=self.workspaces,
+        )
+        self.parts.append(Part(end, drawn))
+        return drawn
+
+    def _apply(self, stage: Stage, place: int, n_python: int, drawn: Drawn) -> ActiveSet:
+        batch = self.batch
+        active = ActiveSet(
+            indptr=drawn.indptr,
+            ids=drawn.ids,
+            counts=drawn.counts,
+            n_items=batch.n_items,
+            pooled=batch.pooled,
+            biased_by=why_biased(self.pipeline, drawn),
+            log_inclusion=drawn.log_inclusion,
+        )
+        label = stage_label(stage)
+        try:
+            result = stage.apply(active, attrs.evolve(batch, place=n_python) if n_python else batch)
+        except (LshsampleError, MemoryError):
+            raise
+        except Exception as error:
+            raise PluginError(f"{label} raised {type(error).__name__}: {error}") from error
+        check_result(result, batch.n_rows, batch.n_items, label)
+        return result
+
+
+def stage_label(stage: Stage) -> str:
+    """How errors name a stage that broke its contract."""
+    return f"stage {stage} ({type(stage).__module__}.{type(stage).__qualname__})"
+
+
+def _given(active: ActiveSet, place: int, forcing: Batch | None) -> StageCall:
+    """The outcome of a Python stage as what the next call begins with."""
+    return StageCall(
+        op="GIVEN",
+        place=place,
+        pattern=(np.ascontiguousarray(active.indptr), np.ascontiguousarray(active.ids)),
+        counts=np.ascontiguousarray(active.counts),
+        forced=None if forcing is None else forcing.include,
+    )
+
+
+def why_biased(pipeline: Stages, drawn: Drawn) -> str | None:
+    """Why items have probability 0 given the tables, naming the stage; None if all are possible."""
+    if drawn.zero_probability_stage.max(initial=-1) < 0:
+        return None
+    stages = drawn.zero_probability_stage
+    bad = stages[stages >= 0]
+    place = int(bad[0])
+    return (
+        f"{pipeline.stages[place]} (stage {place + 1} of {pipeline}) leaves items with "
+        f"inclusion probability 0 given the tables, in {len(bad)} of {len(stages)} rows; "
+        f"a Uniform(n) after it makes every item possible"
+    )
