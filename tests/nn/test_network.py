@@ -182,7 +182,7 @@ def test_sampled_prediction_through_other_tables():
     with pytest.raises(ArgumentError, match=r"sampler must be .*mode='exact'"):
         network.predict(x, sampler=few)
     other = Retrieve().bind(tables=HashTables(tables.family).build(units[:20]))
-    with pytest.raises(ArgumentError, match="sampler must be .* over the 50 labels .*one over 20 items"):
+    with pytest.raises(ArgumentError, match=r"sampler must be .* over the 50 labels \(got one over 20 items"):
         network.predict(x, mode="sampled", sampler=other)
 
 
