@@ -643,11 +643,11 @@ def _plain(loss: str = "softmax", **options: Any) -> list[Any]:
 
 def _losses() -> Iterator[tuple[str, Scenario]]:
     """Losses by active sets and corrections."""
-    lawful = "Retrieve() | Top(20) | Include() | Uniform(30)"
+    weighted = "Retrieve() | Top(20) | Include() | Uniform(30)"
     for loss in ("softmax", "sigmoid"):
         for active_set in ("batch", "sample"):
             for importance in ("off", "on", "auto"):
-                layers = _plain(loss, active_set=active_set, importance=importance, sampler=lawful)
+                layers = _plain(loss, active_set=active_set, importance=importance, sampler=weighted)
                 yield f"{loss}, {active_set}, importance {importance}", (layers, {})
 
 

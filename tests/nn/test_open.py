@@ -336,11 +336,11 @@ def test_no_gradient_is_computed_for_layers_without_parameters():
     class Counting(BuiltScale):
         def __init__(self, spec, context):
             BuiltLayer.__init__(self, spec.units, context)
-            self.asked = 0
+            self.calls = 0
 
         def forward(self, x, run):
             def backward(gradient):
-                self.asked += 1
+                self.calls += 1
                 return gradient, []
 
             return x, backward
@@ -353,7 +353,7 @@ def test_no_gradient_is_computed_for_layers_without_parameters():
     net = Network([Input(12), Passing(12), Dense(12), Passing(12), Dense(20, "softmax")])
     Trainer(net, epochs=1, batch_size=60, threads=1).fit(*data())
     assert [layer.context.needs_input_gradient for layer in net.layers] == [False, False, False, True, True]
-    assert (net.layers[1].asked, net.layers[3].asked) == (0, 1)
+    assert (net.layers[1].calls, net.layers[3].calls) == (0, 1)
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])

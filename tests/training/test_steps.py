@@ -167,7 +167,7 @@ def test_steps_are_refused_like_runs():
         Trainer(make_network(), memory_limit=1000, **OPTIONS).step(x, y)
     trainer = Trainer(make_network(), optimizer="sgd", **{**OPTIONS, "lr": 1e39})
     trainer.step(x, y)
-    with pytest.raises(DivergenceError, match=r"step 2: .*diverged; a smaller lr"):
+    with pytest.raises(DivergenceError, match=r"step 2: .*diverged; use a smaller lr"):
         trainer.step(x, y)
 
 

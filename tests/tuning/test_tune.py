@@ -168,8 +168,8 @@ def test_an_error_cannot_be_tuned_without_weights(clustered):
 @pytest.mark.parametrize(
     ("family", "options", "match"),
     [
-        ("multiprobe", {}, "tune the family inside"),
-        ("multiprobe", {"inner": {"family": "cross-polytope"}}, "tune the family inside"),
+        ("multiprobe", {}, "tune the wrapped family"),
+        ("multiprobe", {"inner": {"family": "cross-polytope"}}, "tune the wrapped family"),
         ("itq", {}, "learned for one number"),
         ("learned-simhash", {}, "no collision probability"),
     ],
