@@ -1,6 +1,6 @@
-"""Buckets that keep R of n: who is kept, and the weight that makes up for the others.
+"""Buckets that keep R of n ids: which are kept, and the weight that corrects for the others.
 
-Each fault that public tables have is made here too, and the same test refuses it.
+Mistakes found in public implementations are simulated, and detected by the same tests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ROOM, N_IDS, N_TABLES = 16, 400, 1500
 
 
 def held_by(packed):
-    """Which ids the first bucket of each table holds, (n_tables, N_IDS) bool."""
+    """The ids in the first bucket of each table, as a mask (n_tables, N_IDS)."""
     held = np.zeros((packed.n_tables, N_IDS), bool)
     places = packed.ids.reshape(packed.n_tables, -1, packed.bucket_size)[:, 0]
     np.put_along_axis(held, places, True, axis=1)
@@ -41,7 +41,7 @@ def ours_merged():
 
 
 def simulated(rule):
-    """A reservoir in NumPy with a rule ``rule(generator, count) -> place``, beyond R ids."""
+    """A reservoir in NumPy; ``rule(generator, count)`` returns the place of each id after the first R."""
     rng, held = np.random.default_rng(0), np.zeros((N_TABLES, N_IDS), bool)
     for table in range(N_TABLES):
         places = list(range(ROOM))
@@ -72,20 +72,20 @@ def shared_random_numbers():
 
 
 def is_uniform(held):
-    """Each decile of arrival is kept as often as any other, within 5 standard errors."""
+    """Whether all deciles of the order of insertion are kept equally often, within 5 standard errors."""
     share = held.reshape(N_TABLES, 10, -1).mean(axis=(0, 2))
     error = np.sqrt(ROOM / N_IDS / (N_TABLES * N_IDS / 10))
     return bool((np.abs(share - ROOM / N_IDS) < 5 * error).all())
 
 
 def is_independent(held):
-    """Two tables share as many ids as two independent subsets would: R**2 / n in the mean."""
+    """Whether two tables share as many ids as independent subsets: R**2 / n on average."""
     shared = (held[0::2] & held[1::2]).sum(axis=1)
     return bool(abs(shared.mean() - ROOM**2 / N_IDS) < 5 * np.sqrt(ROOM**2 / N_IDS / len(shared)))
 
 
 @pytest.mark.parametrize("held", [ours, ours_merged, lambda: simulated(right_rule)])
-def test_every_subset_is_as_likely_and_tables_are_independent(held):
+def test_all_subsets_are_equally_likely_and_tables_are_independent(held):
     kept = held()
     assert (kept.sum(axis=1) == ROOM).all()
     assert is_uniform(kept)
@@ -100,17 +100,17 @@ def test_every_subset_is_as_likely_and_tables_are_independent(held):
         (shared_random_numbers, is_independent),
     ],
 )
-def test_the_faulty_rules_are_refused(held, check):
+def test_faulty_rules_are_detected(held, check):
     assert not check(held())
 
 
-def test_a_seed_names_the_choice():
+def test_the_seed_determines_the_choice():
     np.testing.assert_array_equal(offered(0, N_IDS).ids, offered(0, N_IDS).ids)
     assert (offered(0, N_IDS).ids != offered(0, N_IDS, seed=6).ids).any()
     both = empty_bounded(2, 2, 4, 200, 200)
     codes = np.tile(np.arange(200, dtype=np.uint32) % 4, (2, 1)).T.copy()
     offer(both, np.arange(200, dtype=np.int32), codes, 0, 1, "test")
-    buckets = both.ids.reshape(8, 4) // 4  # each bucket was offered 50 ids: which of them it kept
+    buckets = both.ids.reshape(8, 4) // 4  # which of its 50 ids each bucket kept
     assert len(np.unique(buckets, axis=0)) == 8
 
 

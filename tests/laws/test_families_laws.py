@@ -1,4 +1,4 @@
-"""Laws of the built-in families against enumeration, published formulas and measured faults."""
+"""Laws of the built-in families, compared with enumeration, published formulas and known mistakes."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ from lshsample.testing.law_checks import observed_rates, pairs
 
 
 def by_enumeration(q, x, window):
-    """How often a DWTA hash agrees, over every ordered window; borrowed positions by their own law."""
+    """The rate at which a DWTA hash agrees, over all ordered windows; borrowed positions by their own law."""
     total, count = 0.0, 0
     support_q, support_x = set(np.flatnonzero(q)), set(np.flatnonzero(x))
     union = support_q | support_x
@@ -52,7 +52,7 @@ def test_window_of_two_is_the_fraction_of_concordant_pairs():
     assert family.collision_probability(family.similarity_of(q, x))[0] == pytest.approx(concordant)
 
 
-def test_codes_of_dwta_are_as_frequent_as_independent_hashes_make_them():
+def test_codes_of_dwta_agree_at_the_rate_of_independent_hashes():
     """With bins of shared permutations such a code agrees half as often as p^K: 0.0473 against 0.0989."""
     rng = np.random.default_rng(1)
     q = rng.standard_normal((1, 32)).astype(np.float32)
@@ -64,7 +64,7 @@ def test_codes_of_dwta_are_as_frequent_as_independent_hashes_make_them():
 
 
 def test_every_code_of_dwta_can_be_reached():
-    """Packing with the natural logarithm instead of log2 reached 9,556 of 262,144 buckets."""
+    """Packing with the natural logarithm instead of log2 reaches only 9,556 of 262,144 buckets."""
     family = make_family("dwta", dim=64, n_hashes=2, n_tables=1, window=8)
     codes = hash_rows(family, np.random.default_rng(2).standard_normal((4000, 64)))
     assert len(np.unique(codes)) == 64
@@ -104,7 +104,7 @@ def test_cosines_beyond_one_by_rounding():
 
 @pytest.mark.parametrize("kind", ["rotated", "non_negative", "heavy_tailed"])
 def test_tables_of_hadamard_projections_are_nearly_independent(kind):
-    """Their codes share random numbers: their rates spread more than those of independent ones, by little."""
+    """Their codes share random numbers, but the variance of their rates is only slightly larger."""
     x, q = pairs(kind)
     spread = {}
     for projection in ("gaussian", "hadamard"):

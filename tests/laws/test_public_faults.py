@@ -1,10 +1,9 @@
-"""Faults of public hashing and sampling code: each rule is restated, a check refuses it, and ours passes it.
+"""Mistakes of public hashing and sampling code: each is simulated and detected by a check that ours passes.
 
-The other faults of tables and samplers have tests of the same kind beside what they concern: reservoirs that
-accept with 1/count, first-in-first-out buckets and random numbers shared by buckets in
-``test_bounded_buckets.py``; candidates cut in the order in which they lie, vanilla weighted by the tables
-visited, top-k weighted as a union in ``test_faulty_samplers.py``; stages that draw by themselves, or by the
-number of threads, in ``test_stage_plugins.py``.
+Other mistakes have such tests in other files: reservoirs that accept with 1/count, first-in-first-out buckets
+and random numbers shared by buckets in ``test_bounded_buckets.py``; candidates cut in storage order, vanilla
+weighted by the visited tables, top-k weighted as a union in ``test_faulty_samplers.py``; stages that draw
+without the given seed, or by the number of threads, in ``test_stage_plugins.py``.
 """
 
 import itertools
@@ -35,7 +34,7 @@ def pairs_of(kind):
 
 
 def bits_with_signs_of(what, rows):
-    """Sparse signed projections whose sign belongs to each coordinate, or to the whole bin."""
+    """Sparse signed projections with a sign for each coordinate, or for the whole bin."""
     rng = np.random.default_rng(0)
     bits = np.empty((2, HASHES), bool)
     for number in range(HASHES):
@@ -51,7 +50,7 @@ def our_bits(rows):
     return ((codes[:, :, None] >> np.arange(10, dtype=np.uint32)) & 1).reshape(2, -1).astype(bool)
 
 
-def agrees_as_the_law_says(bits, x, q):
+def agrees_with_the_law(bits, x, q):
     cosine = float(x @ q / np.linalg.norm(x) / np.linalg.norm(q))
     return abs((bits[0] == bits[1]).mean() - (1 - np.arccos(cosine) / np.pi)) < 0.03
 
@@ -60,21 +59,21 @@ def agrees_as_the_law_says(bits, x, q):
 def test_a_sign_for_each_bin(kind):
     x, q = pairs_of(kind)
     rows = np.stack([x, q])
-    assert agrees_as_the_law_says(our_bits(rows), x, q)
-    assert agrees_as_the_law_says(bits_with_signs_of("coordinate", rows), x, q)
-    assert not agrees_as_the_law_says(bits_with_signs_of("bin", rows), x, q)
+    assert agrees_with_the_law(our_bits(rows), x, q)
+    assert agrees_with_the_law(bits_with_signs_of("coordinate", rows), x, q)
+    assert not agrees_with_the_law(bits_with_signs_of("bin", rows), x, q)
 
 
 def test_signs_on_disjoint_supports():
     x, q = pairs_of("disjoint support")
-    assert agrees_as_the_law_says(our_bits(np.stack([x, q])), x, q)
+    assert agrees_with_the_law(our_bits(np.stack([x, q])), x, q)
 
 
-# ---- the natural logarithm where log2 is meant ----
+# ---- the natural logarithm instead of log2 ----
 
 
 def packed(values, bits):
-    """Codes of rows of hash values, so many bits each."""
+    """Codes of rows of hash values, with ``bits`` bits per hash."""
     return (values << (bits * np.arange(values.shape[1]))).sum(axis=1)
 
 
@@ -93,7 +92,7 @@ def test_codes_packed_by_the_natural_logarithm_reach_few_buckets():
 
 
 def winners(x, windows, off_by_one):
-    """The place of the largest of each window; the fault remembers the place of the one before."""
+    """The index of the largest element of each window; the mistake compares the element before."""
     best = np.zeros(len(windows), int)
     for number, window in enumerate(windows):
         for place in range(1, len(window)):
@@ -106,13 +105,13 @@ def test_the_element_that_is_compared_is_the_one_that_is_stored():
     family = make_family("wta", dim=12, n_hashes=1, n_tables=400, window=4)
     x = np.random.default_rng(0).permutation(12).astype(np.float32)
     windows = family._windows.columns.reshape(400, 4)
-    wanted = x[windows].argmax(axis=1)
-    np.testing.assert_array_equal(family.hash(x[None])[0], wanted)
-    assert (winners(x, windows, 0) == wanted).all()
-    assert (winners(x, windows, 1) != wanted).mean() > 0.5
+    expected = x[windows].argmax(axis=1)
+    np.testing.assert_array_equal(family.hash(x[None])[0], expected)
+    assert (winners(x, windows, 0) == expected).all()
+    assert (winners(x, windows, 1) != expected).mean() > 0.5
 
 
-# ---- hashes of one permutation's bins, taken as independent ----
+# ---- hashes from bins of one permutation, assumed independent ----
 
 
 def test_hashes_from_the_bins_of_one_permutation_are_not_independent():
@@ -134,7 +133,7 @@ def test_hashes_from_the_bins_of_one_permutation_are_not_independent():
 # ---- the arccosine of a value just above 1 ----
 
 
-def test_the_arccosine_of_a_cosine_that_rounding_put_above_one():
+def test_the_arccosine_of_a_cosine_that_is_above_one_by_rounding():
     row = np.full(7, np.float32(0.1)) / np.float32(np.sqrt(0.07))
     cosine = float(np.dot(row.astype(np.float64), row) / np.linalg.norm(row.astype(np.float64)) ** 2)
     above = max(cosine, np.nextafter(1, 2))
@@ -151,7 +150,7 @@ def test_the_arccosine_of_a_cosine_that_rounding_put_above_one():
 
 
 class Straying(HashFamily):
-    """A plugin's family, one of whose codes is beyond its bits when it is told to stray."""
+    """A plugin's family; with ``strays``, one of its codes has too many bits."""
 
     similarity = "cosine"
     strays = False
@@ -170,7 +169,7 @@ class Straying(HashFamily):
 @pytest.mark.parametrize(
     "use", ["build", "rehash", "insert", "update", "query", "buckets", "sample", "changed"]
 )
-def test_codes_out_of_range_are_refused_wherever_they_come_in(use, bucket_size, monkeypatch):
+def test_codes_out_of_range_are_refused_wherever_they_are_used(use, bucket_size, monkeypatch):
     rows = np.ones((20, 4), np.float32)
     family = Straying(FamilySpec(dim=4, n_hashes=3, n_tables=2))
     tables = HashTables(family, bucket_size=bucket_size).build(rows)
@@ -203,31 +202,31 @@ def test_sets_are_not_padded_to_a_width():
     rows = np.random.default_rng(0).standard_normal((800, 8), dtype=np.float32)
     tables = HashTables(make_family("simhash", dim=8, n_hashes=6, n_tables=5)).build(rows)
     codes = tables.family.hash(rows)
-    wanted = (codes[:30, None] == codes[None]).any(axis=2).sum(axis=1)
+    expected = (codes[:30, None] == codes[None]).any(axis=2).sum(axis=1)
     sizes = np.diff(Retrieve(tables).sample(rows[:30]).indptr)
-    np.testing.assert_array_equal(sizes, wanted)
-    assert (padded(wanted, 128) != wanted).any()
+    np.testing.assert_array_equal(sizes, expected)
+    assert (padded(expected, 128) != expected).any()
     both = np.diff((Retrieve() | Uniform(50)).bind(tables=tables).sample(rows[:30]).indptr)
-    assert ((wanted <= both) & (both <= wanted + 50)).all()
+    assert ((expected <= both) & (both <= expected + 50)).all()
 
 
 def test_rehash_times_follow_the_schedule_and_not_a_period():
     first, growth = 50, 0.3
     gaps = [round(first * np.exp(growth * i)) for i in range(6)]
-    wanted = np.cumsum(gaps).tolist()
+    expected = np.cumsum(gaps).tolist()
 
     def times(count):
-        return [step for step in range(1, wanted[-1] + 1) if count(step) > count(step - 1)]
+        return [step for step in range(1, expected[-1] + 1) if count(step) > count(step - 1)]
 
-    assert times(Rehash(first=first, growth=growth).count) == wanted
-    assert times(lambda step: step // first) != wanted
-    assert times(Rehash(first=first, growth=0.0).count) == list(range(50, wanted[-1] + 1, 50))
-
-
-# ---- a draw that a clock seeds ----
+    assert times(Rehash(first=first, growth=growth).count) == expected
+    assert times(lambda step: step // first) != expected
+    assert times(Rehash(first=first, growth=0.0).count) == list(range(50, expected[-1] + 1, 50))
 
 
-def test_draws_that_a_clock_seeds_cannot_be_made_again():
+# ---- a seed from the clock ----
+
+
+def test_draws_with_a_seed_from_the_clock_are_not_reproducible():
     def is_reproducible(draw):
         return len({draw(threads).tobytes() for threads in (1, 2, 3, 8) for _ in range(2)}) == 1
 
@@ -241,10 +240,10 @@ def test_draws_that_a_clock_seeds_cannot_be_made_again():
     assert not is_reproducible(lambda threads: np.random.default_rng().permutation(3_000)[:30])
 
 
-# ---- the retrieved ids weighted as if each had been certain ----
+# ---- the retrieved ids without weights ----
 
 
-def test_retrieved_ids_alone_are_no_sample_of_all():
+def test_unweighted_sums_of_retrieved_ids_are_biased():
     rows = np.random.default_rng(0).standard_normal((300, 8), dtype=np.float32)
     family = make_family("simhash", dim=8, n_hashes=3, n_tables=5, projection="gaussian")
     q = family.pair_code_probability(np.repeat(rows[:1], 300, axis=0), rows)

@@ -1,4 +1,4 @@
-"""The laws given the tables: over many draws, ids come with the probability that is told."""
+"""Inclusion probabilities conditional on the tables: over many draws, ids are included at their rate."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def tables(items):
 
 
 def draw(text, tables, items, pool):
-    """Many independent draws for one query: one row each, or one pooled call each."""
+    """Many independent draws for one query: a row for each, or a pooled call for each."""
     weights = np.arange(N) + 15.0
     sampler = parse_pipeline(text, {"Odd": Odd}).bind(tables=tables, frequencies=weights)
     include = sp.csr_array((np.ones(2), ([0, 0], [3, 50])), shape=(1, N))
@@ -71,7 +71,7 @@ def draw(text, tables, items, pool):
     return row, np.concatenate([s.ids for s in sets]), pi, len(sets)
 
 
-#: Pipelines in which each id has one probability, the same in every draw.
+#: Pipelines in which the probability of each id is the same in every draw.
 MARGINAL = [
     "Uniform(7)",
     "Uniform(7) | Include()",
@@ -96,20 +96,20 @@ MARGINAL = [
 
 @pytest.mark.parametrize("pool", [False, True], ids=["rows", "pooled"])
 @pytest.mark.parametrize("text", MARGINAL)
-def test_observed_frequencies_follow_the_law(text, pool, tables, items):
+def test_observed_frequencies_follow_the_inclusion_probabilities(text, pool, tables, items):
     _, ids, pi, n = draw(text, tables, items, pool)
     observed = np.bincount(ids, minlength=N)
-    told = np.zeros(N)
-    told[ids] = pi
-    np.testing.assert_allclose(pi, told[ids], rtol=1e-5)
+    stated = np.zeros(N)
+    stated[ids] = pi
+    np.testing.assert_allclose(pi, stated[ids], rtol=1e-5)
     seen = observed > 0
-    spread = np.sqrt(n * told * (1 - told))
-    # 4.5 standard deviations over 60 ids: missed by chance in 4 of 10,000 runs; the seed is fixed.
-    assert np.all(np.abs(observed - n * told)[seen] <= 4.5 * spread[seen] + 1e-3)
+    spread = np.sqrt(n * stated * (1 - stated))
+    # 4.5 standard deviations over 60 ids: exceeded by chance in 4 of 10,000 runs; the seed is fixed.
+    assert np.all(np.abs(observed - n * stated)[seen] <= 4.5 * spread[seen] + 1e-3)
     assert seen.all()
 
 
-#: Pipelines whose probabilities are conditional on earlier draws: unbiased sums are the law.
+#: Pipelines whose probabilities are conditional on earlier draws: only sums are tested.
 CONDITIONAL = [
     "Retrieve() | Uniform(20) | Cap(12)",
     "Retrieve() | Uniform(20) | Cap(12) | Cap(6) | Uniform(8)",
@@ -154,7 +154,7 @@ BIASED = {
 
 @pytest.mark.parametrize("pool", [False, True], ids=["rows", "pooled"])
 @pytest.mark.parametrize("text", BIASED)
-def test_a_set_that_leaves_items_out_is_typed_and_named(text, pool, tables, items):
+def test_a_set_that_cannot_contain_every_item_is_biased_and_names_the_stage(text, pool, tables, items):
     with pytest.raises(BiasedSampleError, match=rf"^{BIASED[text]}\("):
         draw(text, tables, items, pool)
 
