@@ -39,7 +39,7 @@ class ArgumentError(LshsampleError, ValueError):
     >>> raise ArgumentError("n_hashes", 0, "an integer from 1 to 32")
     Traceback (most recent call last):
         ...
-    lshsample.errors.ArgumentError: n_hashes: given 0; wanted an integer from 1 to 32
+    lshsample.errors.ArgumentError: n_hashes must be an integer from 1 to 32 (got 0)
     """
 
     def __init__(self, argument: str, given: object, wanted: str) -> None:
@@ -47,7 +47,7 @@ class ArgumentError(LshsampleError, ValueError):
         super().__init__(argument, given, wanted)
 
     def __str__(self) -> str:
-        return f"{self.argument}: given {self.given}; wanted {self.wanted}"
+        return f"{self.argument} must be {self.wanted} (got {self.given})"
 
 
 class UnsupportedError(LshsampleError, TypeError):
