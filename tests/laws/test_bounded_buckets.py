@@ -1,6 +1,6 @@
-"""Buckets that keep R of n: who is kept, and the weight that makes up for the others.
+"""Buckets that keep R of n ids: which ids are kept, and the weight that corrects for it.
 
-Each fault that public tables have is made here too, and the same test refuses it.
+Known faults of public hash tables are restated here, and fail the same tests.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def ours_merged():
 
 
 def simulated(rule):
-    """A reservoir in NumPy with a rule ``rule(generator, count) -> place``, beyond R ids."""
+    """A reservoir in NumPy; ``rule(generator, count)`` gives the place of the ids after the first R."""
     rng, held = np.random.default_rng(0), np.zeros((N_TABLES, N_IDS), bool)
     for table in range(N_TABLES):
         places = list(range(ROOM))
-        for name in range(ROOM, N_IDS):
-            place = rule(rng, name + 1)
+        for new in range(ROOM, N_IDS):
+            place = rule(rng, new + 1)
             if place < ROOM:
-                places[place] = name
+                places[place] = new
         held[table, places] = True
     return held
 
@@ -85,7 +85,7 @@ def is_independent(held):
 
 
 @pytest.mark.parametrize("held", [ours, ours_merged, lambda: simulated(right_rule)])
-def test_every_subset_is_as_likely_and_tables_are_independent(held):
+def test_subsets_are_equally_likely_and_tables_are_independent(held):
     kept = held()
     assert (kept.sum(axis=1) == ROOM).all()
     assert is_uniform(kept)
@@ -100,11 +100,11 @@ def test_every_subset_is_as_likely_and_tables_are_independent(held):
         (shared_random_numbers, is_independent),
     ],
 )
-def test_the_faulty_rules_are_refused(held, check):
+def test_faulty_rules_fail(held, check):
     assert not check(held())
 
 
-def test_a_seed_names_the_choice():
+def test_a_seed_determines_the_choice():
     np.testing.assert_array_equal(offered(0, N_IDS).ids, offered(0, N_IDS).ids)
     assert (offered(0, N_IDS).ids != offered(0, N_IDS, seed=6).ids).any()
     both = empty_bounded(2, 2, 4, 200, 200)
@@ -114,7 +114,7 @@ def test_a_seed_names_the_choice():
     assert len(np.unique(buckets, axis=0)) == 8
 
 
-def test_one_table_at_a_time_is_unbiased_with_the_weight_and_not_without():
+def test_sums_from_single_tables_are_unbiased_only_with_the_weight():
     rows = np.random.default_rng(0).standard_normal((300, 8), dtype=np.float32)
     query = np.random.default_rng(1).standard_normal((1, 8), dtype=np.float32)
     values = np.exp(rows @ query[0] / 4)

@@ -1,4 +1,4 @@
-"""Ids come as often as ``exp(log_inclusion)`` says: item by item, and in every decile of the probability."""
+"""Inclusion frequencies agree with ``exp(log_inclusion)``, per item and per decile of the probability."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _laws_once(monkeypatch):
 
 
 def predicted_of(text, retrieved, least):
-    """The probability of each pair (2, N), from those that one table or more, and two or more, hold it."""
+    """The probability of each pair (2, N), from those of at least one (two) tables that contain it."""
     frequencies = (data(N).values + 1) / (data(N).values + 1).sum()
     forced = data(N).include.toarray() > 0
     return {
@@ -51,7 +51,7 @@ def predicted_of(text, retrieved, least):
     }[text]
 
 
-#: Pipelines in which an id has a probability, over the functions; and those in which it has a weight.
+#: Pipelines with a marginal probability of each id, and pipelines with a weight.
 PROBABILITIES = ["Retrieve()", "Retrieve() | AtLeast(2)", "Retrieve() | Uniform(6)",
                  "Retrieve() | Frequency(9)", "Retrieve() | Include() | Uniform(5)",
                  "Uniform(7) | Retrieve()"]  # fmt: skip
@@ -85,7 +85,7 @@ def assert_calibrated(hits, predicted):
     edges = np.unique(np.quantile(predicted, np.linspace(0, 1, 11)))
     for low, high in pairwise(edges) if len(edges) > 1 else [(edges[0], edges[0])]:
         chosen = (predicted >= low) & (predicted <= high)
-        # Items of a decile share the functions of a draw: their hits are not independent of each other.
+        # Items of a decile share the hash functions of a draw: their hits are not independent.
         off = np.where(chosen, hits - predicted, 0.0).sum(axis=1)
         error = max(
             off.std(ddof=1), np.sqrt(np.where(chosen, predicted * (1 - predicted), 0).sum() / len(off))
@@ -94,7 +94,7 @@ def assert_calibrated(hits, predicted):
 
 
 def weights_of(sets):
-    """The weight of each item in each set, 0 where it is not: (sets, items)."""
+    """The weight of each item in each set, or 0 if it is not in the set: (sets, items)."""
     weights = np.zeros((len(sets), sets[0].n_rows, N))
     for weight, active in zip(weights, sets, strict=True):
         weight[active.row_of_ids(), active.ids] = np.exp(-active.log_inclusion.astype(np.float64))
@@ -102,13 +102,13 @@ def weights_of(sets):
 
 
 def assert_weighted(weights):
-    """The mean weight of each item is 1, and so is that of each decile of items by how often they come.
+    """The mean weight of each item is 1, and so is that of each decile of items by inclusion frequency.
 
-    The deciles are those of one half of the draws, the means those of the other: a decile of items that came
-    often would have weights above 1 in the very draws in which they did.
+    The deciles are from one half of the draws and the means from the other: in the same draws, items of a
+    high frequency would have mean weights above 1.
     """
     error = weights.std(axis=0, ddof=1) / np.sqrt(len(weights))
-    # An item that hardly ever comes has no normal mean weight; its decile has.
+    # The mean weight of a rarely drawn item is not normally distributed; that of its decile is.
     often = (weights > 0).sum(axis=0) > 40
     assert np.all(np.abs(weights.mean(axis=0) - 1)[often] <= 5 * error[often] + 1e-3)
     ordered = np.argsort((weights[::2] > 0).mean(axis=0))
@@ -119,7 +119,7 @@ def assert_weighted(weights):
 
 @pytest.mark.parametrize("text", PROBABILITIES if LONG else PROBABILITIES[:3])
 @pytest.mark.parametrize("name", INDEPENDENT)
-def test_probabilities_over_the_functions(name, text):
+def test_marginal_probabilities(name, text):
     probes, given = prepared(name).default_probes, data(N)
     hits, predicted = [], []
     for seed, tables in enumerate(drawn_tables(name, SEEDS)):
@@ -128,7 +128,7 @@ def test_probabilities_over_the_functions(name, text):
             if q is not None:
                 predicted = [predicted_of(text, laws.union_inclusion(q, L), laws.at_least_inclusion(q, L, 2))]
             now = predicted[0]
-        else:  # given the query's margins under the functions
+        else:  # conditional on the query's margins
             each = np.array(
                 [tables.family.probe_probability(q[None], given.items, probes) for q in given.queries]
             )
@@ -144,7 +144,7 @@ def test_probabilities_over_the_functions(name, text):
 
 @pytest.mark.parametrize("text", ["Retrieve()", *WEIGHTS] if LONG else WEIGHTS[:1])
 @pytest.mark.parametrize("name", NAMES if LONG else SHORT[:2])
-def test_weights_over_the_functions(name, text):
+def test_marginal_weights(name, text):
     if "AtLeast" in text and not prepared(name).independent_tables:
         return
     tables = drawn_tables(name, SEEDS)
@@ -161,8 +161,8 @@ RARE = {"dwta": ("dwta", {"window": 8}), "wta": ("wta", {"window": 8}), "minhash
 
 
 @pytest.mark.parametrize("name", RARE if LONG else ["dwta"])
-def test_items_that_hardly_ever_come(name):
-    """Probabilities down to 10^-6, of which sums over seeds tell nothing: hits are counted instead."""
+def test_rarely_drawn_items(name):
+    """Probabilities down to 10^-6, too small for sums over seeds: hits are counted instead."""
     family, options = RARE[name]
     n_hashes, tables, seeds = (1 if "wta" in name else 2 if name in ("icws", "minhash") else 10), 2000, 20
     given = data(N)
@@ -178,18 +178,18 @@ def test_items_that_hardly_ever_come(name):
     for chosen in np.array_split(np.argsort(predicted.ravel()), 10):
         mean = trials * predicted.ravel()[chosen].sum()
         count = hits.ravel()[chosen].sum()
-        # Items share functions: the count spreads more than that of independent ones, up to twice here.
+        # Items share hash functions, so the count varies up to twice as much as with independent ones.
         assert abs(count - mean) <= 8 * np.sqrt(mean) + 8, (predicted.ravel()[chosen].max(), count, mean)
 
 
-GIVEN_PROBABILITIES = [
+CONDITIONAL_PROBABILITIES = [
     "Uniform(7)", "Uniform(7) | Include()", "Retrieve() | Uniform(7)", "Retrieve() | Cap(5) | Uniform(7)",
     "Retrieve() | Top(5) | Include() | Uniform(7)", "Retrieve() | AtLeast(2) | Uniform(20)",
     "Retrieve() | Cap(6) | Fill(30)", "Frequency(12)", "Frequency(6) | Uniform(3) | Frequency(6)",
     "Retrieve() | Cap(5) | Frequency(9)", "Uniform(20) | Cap(9)", "Full() | Cap(20)",
     "Uniform(9) | Retrieve()", "ExactTop(5) | Include() | Uniform(9)",
 ]  # fmt: skip
-GIVEN_WEIGHTS = [
+CONDITIONAL_WEIGHTS = [
     "Retrieve() | Uniform(20) | Cap(12)", "Frequency(25) | Cap(9)", "Retrieve(budget=5) | Uniform(9)",
     "Retrieve() | Uniform(20) | Top(7) | Uniform(9)", "Uniform(15) | Retrieve() | Include() | Cap(14)",
     "Frequency(9) | Fill(40)",
@@ -197,23 +197,23 @@ GIVEN_WEIGHTS = [
 
 
 def drawn(name, text):
-    """Sets of both queries given one set of tables, in many copies."""
+    """Sets for many copies of both queries, conditional on one set of tables."""
     return sample(text, built(name, N), seed=3, law="conditional", copies=DRAWS)
 
 
-@pytest.mark.parametrize("text", GIVEN_PROBABILITIES if LONG else GIVEN_PROBABILITIES[3:4])
+@pytest.mark.parametrize("text", CONDITIONAL_PROBABILITIES if LONG else CONDITIONAL_PROBABILITIES[3:4])
 @pytest.mark.parametrize("name", NAMES)
-def test_probabilities_given_the_tables(name, text):
+def test_conditional_probabilities(name, text):
     active = drawn(name, text)
     row, pi = active.row_of_ids() % 2, np.exp(active.log_inclusion.astype(np.float64))
     predicted = np.zeros((2, N))
     predicted[row, active.ids] = pi
     np.testing.assert_allclose(pi, predicted[row, active.ids], rtol=1e-5)
-    assert predicted.min() > 0  # what is possible came
+    assert predicted.min() > 0  # every possible item was drawn
     assert_calibrated(hits_of(active).reshape(DRAWS, 2, N), predicted)
 
 
-@pytest.mark.parametrize("text", GIVEN_WEIGHTS if LONG else GIVEN_WEIGHTS[:1])
+@pytest.mark.parametrize("text", CONDITIONAL_WEIGHTS if LONG else CONDITIONAL_WEIGHTS[:1])
 @pytest.mark.parametrize("name", NAMES if LONG else SHORT[:1])
-def test_weights_given_the_tables(name, text):
+def test_conditional_weights(name, text):
     assert_weighted(weights_of([drawn(name, text)]).reshape(DRAWS, -1))

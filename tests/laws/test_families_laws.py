@@ -13,7 +13,7 @@ from lshsample.testing.law_checks import observed_rates, pairs
 
 
 def by_enumeration(q, x, window):
-    """How often a DWTA hash agrees, over every ordered window; borrowed positions by their own law."""
+    """Fraction of ordered windows in which a DWTA hash agrees; empty windows by the law of densification."""
     total, count = 0.0, 0
     support_q, support_x = set(np.flatnonzero(q)), set(np.flatnonzero(x))
     union = support_q | support_x
@@ -71,7 +71,7 @@ def test_every_code_of_dwta_can_be_reached():
     assert family.code_bits == 6
 
 
-def test_dwta_stores_the_element_that_won():
+def test_dwta_stores_the_largest_element():
     family = make_family("dwta", dim=8, n_hashes=1, n_tables=500, window=8)
     x = np.arange(1, 9, dtype=np.float32)[None]
     winners = [
@@ -87,7 +87,7 @@ def test_the_first_of_equal_values_wins():
 
 @pytest.mark.parametrize("projection", ["gaussian", "hadamard", "sparse"])
 def test_signs_are_of_coordinates_not_of_bins(projection):
-    """With a sign for each bin, independent non-negative rows agreed at 0.997 where the law says 0.595."""
+    """With one sign per bin, independent non-negative rows agreed at 0.997 instead of 0.595."""
     x, q = np.maximum(np.random.default_rng(4).standard_normal((2, 1, 200)), 0).astype(np.float32)
     family = make_family("simhash", dim=200, n_hashes=8, n_tables=4000, projection=projection)
     p = family.collision_probability(family.similarity_of(q, x))[0]
@@ -104,7 +104,7 @@ def test_cosines_beyond_one_by_rounding():
 
 @pytest.mark.parametrize("kind", ["rotated", "non_negative", "heavy_tailed"])
 def test_tables_of_hadamard_projections_are_nearly_independent(kind):
-    """Their codes share random numbers: their rates spread more than those of independent ones, by little."""
+    """Their codes share random numbers: their rates vary slightly more than those of independent ones."""
     x, q = pairs(kind)
     spread = {}
     for projection in ("gaussian", "hadamard"):

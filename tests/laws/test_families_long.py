@@ -1,4 +1,4 @@
-"""The laws of the built-in families at 200,000 codes a pair: minutes, so only with LSHSAMPLE_LONG=1."""
+"""The laws of the built-in families with 200,000 codes per pair: minutes, so only with LSHSAMPLE_LONG=1."""
 
 import functools
 import os
@@ -55,7 +55,7 @@ CASES = {
     "wta": ("wta", {}),
     "wta-pairs": ("wta", {"window": 2}),
 }
-#: A user's function has the law that the user states; what was learned has none.
+#: The law of a user's function is stated by the user; learned families have none.
 WITHOUT = {"function", "itq", "learned-simhash"}
 CODES = 200_000
 
@@ -65,7 +65,7 @@ def test_every_family_with_a_law_has_a_case():
 
 
 def in_domain(case):
-    """How a case's rows are brought to where its law holds."""
+    """A function that maps rows to the domain of the law of a case."""
     if case in ("e2lsh", "e2lsh-gaussian", "e2lsh-wide", "multiprobe-e2lsh"):
         # Margins are float32: rows of 10^7 widths are hashed by their rounding errors too, as the family's
         # page says.

@@ -1,4 +1,4 @@
-"""The law of probing given the query: calibrated, exact for each flip set, unbiased in sums."""
+"""The law of probes given the query: calibrated, exact for each set of flips, unbiased in sums."""
 
 import itertools
 
@@ -29,7 +29,7 @@ def pairs_around(q, cosines, seed=1):
 
 
 def bins_within_limits(stated, found):
-    """Checks the fraction found in each bin of the stated probability; the bins with enough pairs."""
+    """Check the fraction found in each bin of the stated probability; returns the number of bins checked."""
     bins, checked = np.digitize(stated, np.linspace(0, 1, 11)), 0
     for b in np.unique(bins):
         p, hit = stated[bins == b], found[bins == b]
@@ -46,8 +46,8 @@ def queries(n, seed=0):
 
 @pytest.mark.parametrize("projection", PROJECTIONS)
 @pytest.mark.parametrize("kind", ["dense", "csr"])
-def test_rows_are_found_as_often_as_the_law_says_in_every_bin(projection, kind):
-    """Pairs in bins of the stated probability: the fraction found lies within 99.9 % of it."""
+def test_rows_are_found_with_the_stated_probability(projection, kind):
+    """In each bin of the stated probability, the fraction found is within its 99.9 % limits."""
     q = queries(1)
     x = pairs_around(q[0], np.linspace(-0.6, 0.98, 12))
     q, x = (sp.csr_array(q), sp.csr_array(x)) if kind == "csr" else (q, x)
@@ -124,7 +124,7 @@ def test_sums_are_unbiased_with_probes(text, projection):
     assert (error < 0.08 * values.sum()).all()
 
 
-def test_four_tables_with_four_probes_do_the_work_of_twelve():
+def test_four_tables_with_four_probes_match_twelve_tables():
     """Measured before: relative deviations 0.046 (4 tables, 4 probes) and 0.055 (12 tables, 1 probe)."""
     q = queries(1)
     x = pairs_around(q[0], np.linspace(0.3, 0.95, 40))
@@ -147,7 +147,7 @@ def test_four_tables_with_four_probes_do_the_work_of_twelve():
     assert deviation[4] < 1.2 * deviation[12]
 
 
-def test_families_without_such_a_law_say_so():
+def test_families_without_a_law_of_probes_raise():
     q = queries(1)
     for family in (
         make_family("dwta", dim=DIM, n_hashes=2, window=4),
@@ -174,7 +174,7 @@ def at_distances(q, distances, seed=1):
 
 @pytest.mark.parametrize("projection", PROJECTIONS)
 @pytest.mark.parametrize(("bits", "probes"), [(8, 6), (2, 6), (1, 3)])
-def test_rows_are_found_by_distance_as_often_as_the_law_says_in_every_bin(projection, bits, probes):
+def test_rows_are_found_by_distance_with_the_stated_probability(projection, bits, probes):
     """E2LSH; with few bits, numbers wrap around within the distances."""
     q = queries(1)
     x = at_distances(q[0], np.geomspace(0.2, 14, 12))
@@ -242,7 +242,7 @@ def test_sums_are_unbiased_with_probes_of_many_valued_hashes(name, projection):
 
 @pytest.mark.parametrize("projection", PROJECTIONS)
 @pytest.mark.parametrize(("dimension", "probes"), [(4, 6), (16, 9)])
-def test_rows_are_found_by_vertices_as_often_as_the_law_says_in_every_bin(projection, dimension, probes):
+def test_rows_are_found_by_vertices_with_the_stated_probability(projection, dimension, probes):
     """Cross-polytope."""
     q = queries(1)
     x = pairs_around(q[0], np.linspace(-0.6, 0.98, 12))
@@ -257,7 +257,7 @@ def test_rows_are_found_by_vertices_as_often_as_the_law_says_in_every_bin(projec
     assert bins_within_limits(stated, found) >= 5
 
 
-def test_the_vertices_of_a_hash_share_all_probability():
+def test_the_probabilities_of_all_vertices_sum_to_1():
     """For every angle, equal coordinates and a query of zeros among them."""
     rng = np.random.default_rng(0)
     cosines = np.array([-1, -0.99, -0.5, 0, 0.3, 0.9, 0.9999, 1 - 1e-9, 1])

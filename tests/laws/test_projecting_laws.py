@@ -24,7 +24,7 @@ def test_law_of_buckets_that_do_not_wrap_is_the_published_one():
 
 
 @pytest.mark.parametrize("bits", [1, 3, 8])
-def test_wrapped_law_is_what_floors_of_normal_numbers_give(bits):
+def test_wrapped_law_agrees_with_floors_of_normal_numbers(bits):
     family = make_family("e2lsh", dim=4, width=2.0, n_hashes=2, bits=bits)
     rng, n = np.random.default_rng(bits), 200_000
     normal, offset = rng.standard_normal(n), rng.random(n)
@@ -105,7 +105,7 @@ def test_cross_polytope_gives_the_largest_projection_and_its_sign():
 
 
 def by_enumeration(q, x, window):
-    """How often a WTA hash agrees, over every ordered window."""
+    """Fraction of ordered windows in which a WTA hash agrees."""
     agreed = [
         np.argmax(q[list(chosen)]) == np.argmax(x[list(chosen)])
         for chosen in itertools.permutations(range(len(q)), window)

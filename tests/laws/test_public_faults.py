@@ -1,10 +1,9 @@
-"""Faults of public hashing and sampling code: each rule is restated, a check refuses it, and ours passes it.
+"""Faults of public hashing and sampling code: each is restated and fails a check, which this package passes.
 
-The other faults of tables and samplers have tests of the same kind beside what they concern: reservoirs that
-accept with 1/count, first-in-first-out buckets and random numbers shared by buckets in
-``test_bounded_buckets.py``; candidates cut in the order in which they lie, vanilla weighted by the tables
-visited, top-k weighted as a union in ``test_faulty_samplers.py``; stages that draw by themselves, or by the
-number of threads, in ``test_stage_plugins.py``.
+Similar tests are in other files: reservoirs that accept with 1/count, first-in-first-out buckets and random
+numbers shared by buckets in ``test_bounded_buckets.py``; candidates truncated in stored order, vanilla
+sampling weighted by the visited tables, top-k weighted as a union in ``test_faulty_samplers.py``; stages with
+unseeded draws, or that depend on the number of threads, in ``test_stage_plugins.py``.
 """
 
 import itertools
@@ -16,7 +15,7 @@ from lshsample import HashTables, Rehash, Retrieve, Uniform, laws, make_family
 from lshsample.errors import PluginError
 from lshsample.plugin import FamilySpec, HashFamily
 
-# ---- a sign for each bin instead of each coordinate ----
+# ---- one sign per bin instead of per coordinate ----
 
 DIM, HASHES = 200, 20_000
 
@@ -35,7 +34,7 @@ def pairs_of(kind):
 
 
 def bits_with_signs_of(what, rows):
-    """Sparse signed projections whose sign belongs to each coordinate, or to the whole bin."""
+    """Sparse signed projections with one sign per coordinate, or per bin."""
     rng = np.random.default_rng(0)
     bits = np.empty((2, HASHES), bool)
     for number in range(HASHES):
@@ -57,7 +56,7 @@ def agrees_as_the_law_says(bits, x, q):
 
 
 @pytest.mark.parametrize("kind", ["non-negative", "very sparse"])
-def test_a_sign_for_each_bin(kind):
+def test_one_sign_per_bin(kind):
     x, q = pairs_of(kind)
     rows = np.stack([x, q])
     assert agrees_as_the_law_says(our_bits(rows), x, q)
@@ -70,11 +69,11 @@ def test_signs_on_disjoint_supports():
     assert agrees_as_the_law_says(our_bits(np.stack([x, q])), x, q)
 
 
-# ---- the natural logarithm where log2 is meant ----
+# ---- the natural logarithm instead of log2 ----
 
 
 def packed(values, bits):
-    """Codes of rows of hash values, so many bits each."""
+    """Codes of rows of hash values, with ``bits`` bits each."""
     return (values << (bits * np.arange(values.shape[1]))).sum(axis=1)
 
 
@@ -93,7 +92,7 @@ def test_codes_packed_by_the_natural_logarithm_reach_few_buckets():
 
 
 def winners(x, windows, off_by_one):
-    """The place of the largest of each window; the fault remembers the place of the one before."""
+    """Index of the largest element of each window; with the fault, of the element after the largest."""
     best = np.zeros(len(windows), int)
     for number, window in enumerate(windows):
         for place in range(1, len(window)):
@@ -102,17 +101,17 @@ def winners(x, windows, off_by_one):
     return best
 
 
-def test_the_element_that_is_compared_is_the_one_that_is_stored():
+def test_the_compared_element_is_stored():
     family = make_family("wta", dim=12, n_hashes=1, n_tables=400, window=4)
     x = np.random.default_rng(0).permutation(12).astype(np.float32)
     windows = family._windows.columns.reshape(400, 4)
-    wanted = x[windows].argmax(axis=1)
-    np.testing.assert_array_equal(family.hash(x[None])[0], wanted)
-    assert (winners(x, windows, 0) == wanted).all()
-    assert (winners(x, windows, 1) != wanted).mean() > 0.5
+    expected = x[windows].argmax(axis=1)
+    np.testing.assert_array_equal(family.hash(x[None])[0], expected)
+    assert (winners(x, windows, 0) == expected).all()
+    assert (winners(x, windows, 1) != expected).mean() > 0.5
 
 
-# ---- hashes of one permutation's bins, taken as independent ----
+# ---- hashes from the bins of one permutation, assumed to be independent ----
 
 
 def test_hashes_from_the_bins_of_one_permutation_are_not_independent():
@@ -151,7 +150,7 @@ def test_the_arccosine_of_a_cosine_that_rounding_put_above_one():
 
 
 class Straying(HashFamily):
-    """A plugin's family, one of whose codes is beyond its bits when it is told to stray."""
+    """A plugin's family that returns a code out of range if ``strays`` is set."""
 
     similarity = "cosine"
     strays = False
@@ -170,7 +169,7 @@ class Straying(HashFamily):
 @pytest.mark.parametrize(
     "use", ["build", "rehash", "insert", "update", "query", "buckets", "sample", "changed"]
 )
-def test_codes_out_of_range_are_refused_wherever_they_come_in(use, bucket_size, monkeypatch):
+def test_codes_out_of_range_are_refused_by_every_method(use, bucket_size, monkeypatch):
     rows = np.ones((20, 4), np.float32)
     family = Straying(FamilySpec(dim=4, n_hashes=3, n_tables=2))
     tables = HashTables(family, bucket_size=bucket_size).build(rows)
@@ -203,31 +202,31 @@ def test_sets_are_not_padded_to_a_width():
     rows = np.random.default_rng(0).standard_normal((800, 8), dtype=np.float32)
     tables = HashTables(make_family("simhash", dim=8, n_hashes=6, n_tables=5)).build(rows)
     codes = tables.family.hash(rows)
-    wanted = (codes[:30, None] == codes[None]).any(axis=2).sum(axis=1)
+    expected = (codes[:30, None] == codes[None]).any(axis=2).sum(axis=1)
     sizes = np.diff(Retrieve(tables).sample(rows[:30]).indptr)
-    np.testing.assert_array_equal(sizes, wanted)
-    assert (padded(wanted, 128) != wanted).any()
+    np.testing.assert_array_equal(sizes, expected)
+    assert (padded(expected, 128) != expected).any()
     both = np.diff((Retrieve() | Uniform(50)).bind(tables=tables).sample(rows[:30]).indptr)
-    assert ((wanted <= both) & (both <= wanted + 50)).all()
+    assert ((expected <= both) & (both <= expected + 50)).all()
 
 
-def test_rehash_times_follow_the_schedule_and_not_a_period():
+def test_rehash_times_follow_the_schedule():
     first, growth = 50, 0.3
     gaps = [round(first * np.exp(growth * i)) for i in range(6)]
-    wanted = np.cumsum(gaps).tolist()
+    expected = np.cumsum(gaps).tolist()
 
     def times(count):
-        return [step for step in range(1, wanted[-1] + 1) if count(step) > count(step - 1)]
+        return [step for step in range(1, expected[-1] + 1) if count(step) > count(step - 1)]
 
-    assert times(Rehash(first=first, growth=growth).count) == wanted
-    assert times(lambda step: step // first) != wanted
-    assert times(Rehash(first=first, growth=0.0).count) == list(range(50, wanted[-1] + 1, 50))
-
-
-# ---- a draw that a clock seeds ----
+    assert times(Rehash(first=first, growth=growth).count) == expected
+    assert times(lambda step: step // first) != expected
+    assert times(Rehash(first=first, growth=0.0).count) == list(range(50, expected[-1] + 1, 50))
 
 
-def test_draws_that_a_clock_seeds_cannot_be_made_again():
+# ---- draws seeded by a clock ----
+
+
+def test_draws_seeded_by_a_clock_are_not_reproducible():
     def is_reproducible(draw):
         return len({draw(threads).tobytes() for threads in (1, 2, 3, 8) for _ in range(2)}) == 1
 
@@ -241,10 +240,10 @@ def test_draws_that_a_clock_seeds_cannot_be_made_again():
     assert not is_reproducible(lambda threads: np.random.default_rng().permutation(3_000)[:30])
 
 
-# ---- the retrieved ids weighted as if each had been certain ----
+# ---- retrieved ids weighted as if they were certain ----
 
 
-def test_retrieved_ids_alone_are_no_sample_of_all():
+def test_unweighted_retrieved_ids_are_biased():
     rows = np.random.default_rng(0).standard_normal((300, 8), dtype=np.float32)
     family = make_family("simhash", dim=8, n_hashes=3, n_tables=5, projection="gaussian")
     q = family.pair_code_probability(np.repeat(rows[:1], 300, axis=0), rows)

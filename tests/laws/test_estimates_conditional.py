@@ -1,4 +1,4 @@
-"""Every estimator given the tables of every family: unbiased over the draws, and intervals that cover."""
+"""Every estimator conditional on the tables of every family: unbiased, with intervals that cover."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from law_cases import (
     truths,
 )
 
-#: Sets of each query, drawn in so many calls.
+#: Sets of each query per call, and number of calls.
 COPIES, CALLS = (1000, 4) if LONG else (500, 1)
 
-#: Pipelines whose uncertain ids are one simple random sample: a single set has intervals.
+#: Pipelines whose uncertain ids are one simple random sample: intervals from a single set.
 DESIGNS = [
     "Uniform(150)",
     "Retrieve() | Uniform(150)",
@@ -29,7 +29,7 @@ DESIGNS = [
     "ExactTop(20) | Include() | Uniform(150)",
     "Retrieve() | AtLeast(2) | Fill(250)",
 ]
-#: Other pipelines with a law, of which several sets have intervals.
+#: Other pipelines with a law: intervals from several sets.
 OTHERS = [
     "Retrieve() | Cap(30) | Uniform(60)",
     "Retrieve() | Top(15) | Include() | Uniform(60)",
@@ -46,21 +46,21 @@ REPLICATES = 12
 
 
 def calls(text, name, given):
-    """Sets of copies of both queries, one call after another."""
+    """Sets for copies of both queries, one call after another."""
     for step in range(CALLS):
         yield sample(text, built(name), given=given, step=step, law="conditional", copies=COPIES)
 
 
 def assert_mean(values, truth, slack=1e-5):
-    """Values of copies of both queries: within 4 standard errors of the truth on average."""
+    """The mean over copies of both queries is within 4 standard errors of the true value."""
     each = values.reshape(-1, *truth.shape)
     error = each.std(axis=0, ddof=1) / np.sqrt(len(each))
     assert np.all(np.abs(each.mean(axis=0) - truth) <= 4 * error + slack * np.abs(truth))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_tables_leave_most_to_draws(name):
-    """Where they find nearly all, the few that they leave decide, and no sample tells what it missed."""
+def test_tables_find_a_part_of_the_items(name):
+    """If they found nearly all, the few others would decide, and a sample could not measure its error."""
     found = np.diff(built(name).query(data(400).queries, n_probes=1).indptr)
     assert found.min() >= 3
     assert found.max() <= 250
@@ -74,25 +74,25 @@ def test_estimates_are_unbiased(name, text):
     for active in calls(text, name, given):
         for estimator, estimate in estimates(active, given).items():
             values.setdefault(estimator, []).append(estimate.value)
-    wanted = truths(given)
+    expected = truths(given)
     for estimator in LINEAR:
-        assert_mean(np.concatenate(values[estimator]), wanted[estimator])
+        assert_mean(np.concatenate(values[estimator]), expected[estimator])
     for estimator in RATIOS:
-        each = np.concatenate(values[estimator]).reshape(-1, *wanted[estimator].shape)
+        each = np.concatenate(values[estimator]).reshape(-1, *expected[estimator].shape)
         error = each.std(axis=0, ddof=1)
-        room = 4 * error / np.sqrt(len(each)) + error / 4
-        assert np.all(np.abs(each.mean(axis=0) - wanted[estimator]) <= room), estimator
+        tolerance = 4 * error / np.sqrt(len(each)) + error / 4
+        assert np.all(np.abs(each.mean(axis=0) - expected[estimator]) <= tolerance), estimator
 
 
 @pytest.mark.parametrize("text", DESIGNS if LONG else DESIGNS[1:2])
 @pytest.mark.parametrize("name", NAMES)
 def test_intervals_of_one_set_cover(name, text):
-    """95 % intervals of every estimator: 93 to 97 % of many, and what that allows of fewer."""
+    """Nominal 95 % intervals of every estimator cover 93 to 97 %, with more tolerance for fewer draws."""
     given = data(400, mild=True)
-    wanted, rates = truths(given), {}
+    expected, rates = truths(given), {}
     for active in calls(text, name, given):
         for estimator, estimate in estimates(active, given).items():
-            rates.setdefault(estimator, []).append(covered(estimate, wanted[estimator]))
+            rates.setdefault(estimator, []).append(covered(estimate, expected[estimator]))
     for estimator, each in rates.items():
         assert abs(np.mean(each) - 0.95) < (0.02 if LONG else 0.03), (estimator, np.mean(each))
 

@@ -1,4 +1,4 @@
-"""The laws given the tables: over many draws, ids come with the probability that is told."""
+"""Laws conditional on the tables: over many draws, ids are drawn with the reported probabilities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ N, DRAWS = 60, 6000
 
 
 class SmallSigns(HashFamily):
-    """Signs of Gaussian projections: a whole family in NumPy."""
+    """Signs of Gaussian projections, in NumPy."""
 
     Spec = FamilySpec
     similarity = "cosine"
@@ -55,15 +55,15 @@ def draw(text, tables, items, pool):
     weights = np.arange(N) + 15.0
     sampler = parse_pipeline(text, {"Odd": Odd}).bind(tables=tables, frequencies=weights)
     include = sp.csr_array((np.ones(2), ([0, 0], [3, 50])), shape=(1, N))
-    named = "Include" in text
+    includes = "Include" in text
     if not pool:
         rows = np.repeat(items[:1], DRAWS, axis=0)
-        stacked = sp.csr_array(sp.vstack([include] * DRAWS)) if named else None
+        stacked = sp.csr_array(sp.vstack([include] * DRAWS)) if includes else None
         active = sampler.sample(rows, include=stacked, seed=7, threads=2)
         return active.row_of_ids(), active.ids, np.exp(active.log_inclusion.astype(np.float64)), DRAWS
     queries, two = items[:2], sp.csr_array(sp.vstack([include, include]))
     sets = [
-        sampler.sample(queries, include=two if named else None, seed=7, step=s, pool=True, threads=1)
+        sampler.sample(queries, include=two if includes else None, seed=7, step=s, pool=True, threads=1)
         for s in range(DRAWS // 4)
     ]
     row = np.repeat(np.arange(len(sets)), [len(s.ids) for s in sets])
@@ -71,8 +71,8 @@ def draw(text, tables, items, pool):
     return row, np.concatenate([s.ids for s in sets]), pi, len(sets)
 
 
-#: Pipelines in which each id has one probability, the same in every draw.
-MARGINAL = [
+#: Pipelines in which each id has the same probability in every draw.
+FIXED = [
     "Uniform(7)",
     "Uniform(7) | Include()",
     "Retrieve() | Uniform(7)",
@@ -95,22 +95,22 @@ MARGINAL = [
 
 
 @pytest.mark.parametrize("pool", [False, True], ids=["rows", "pooled"])
-@pytest.mark.parametrize("text", MARGINAL)
-def test_observed_frequencies_follow_the_law(text, pool, tables, items):
+@pytest.mark.parametrize("text", FIXED)
+def test_observed_frequencies_agree_with_the_law(text, pool, tables, items):
     _, ids, pi, n = draw(text, tables, items, pool)
     observed = np.bincount(ids, minlength=N)
-    told = np.zeros(N)
-    told[ids] = pi
-    np.testing.assert_allclose(pi, told[ids], rtol=1e-5)
+    reported = np.zeros(N)
+    reported[ids] = pi
+    np.testing.assert_allclose(pi, reported[ids], rtol=1e-5)
     seen = observed > 0
-    spread = np.sqrt(n * told * (1 - told))
+    spread = np.sqrt(n * reported * (1 - reported))
     # 4.5 standard deviations over 60 ids: missed by chance in 4 of 10,000 runs; the seed is fixed.
-    assert np.all(np.abs(observed - n * told)[seen] <= 4.5 * spread[seen] + 1e-3)
+    assert np.all(np.abs(observed - n * reported)[seen] <= 4.5 * spread[seen] + 1e-3)
     assert seen.all()
 
 
-#: Pipelines whose probabilities are conditional on earlier draws: unbiased sums are the law.
-CONDITIONAL = [
+#: Pipelines whose probabilities are conditional on earlier draws: only weighted sums can be tested.
+VARYING = [
     "Retrieve() | Uniform(20) | Cap(12)",
     "Retrieve() | Uniform(20) | Cap(12) | Cap(6) | Uniform(8)",
     "Frequency(25) | Cap(9)",
@@ -127,7 +127,7 @@ CONDITIONAL = [
 
 
 @pytest.mark.parametrize("pool", [False, True], ids=["rows", "pooled"])
-@pytest.mark.parametrize("text", MARGINAL + CONDITIONAL)
+@pytest.mark.parametrize("text", FIXED + VARYING)
 def test_weighted_sums_are_unbiased(text, pool, tables, items):
     row, ids, pi, n = draw(text, tables, items, pool)
     values = np.exp(np.random.default_rng(3).standard_normal(N))
@@ -154,7 +154,7 @@ BIASED = {
 
 @pytest.mark.parametrize("pool", [False, True], ids=["rows", "pooled"])
 @pytest.mark.parametrize("text", BIASED)
-def test_a_set_that_leaves_items_out_is_typed_and_named(text, pool, tables, items):
+def test_errors_contain_the_stage_that_gives_items_probability_0(text, pool, tables, items):
     with pytest.raises(BiasedSampleError, match=rf"^{BIASED[text]}\("):
         draw(text, tables, items, pool)
 
