@@ -1,10 +1,9 @@
-"""The kernels of a pooled training step, on every instruction set, each beside its floor.
+"""The kernels of a pooled training step, on every instruction set, each with its lower bound.
 
 ``pytest benchmarks/bench_kernels.py --benchmark-only`` runs them; ``--benchmark-save`` and ``pytest-benchmark
 compare`` compare two runs. Sizes are those of a step over about 5,000 of 670,091 labels: batch 256, hidden
-128, 75 features a sample of 135,909. ``extra_info`` holds what a kernel has to do at least: ``flop``
-floating-point operations and ``bytes`` moved to or from memory outside of the caches' reach, so that a time
-can be read as a share of the machine.
+128, 75 features a sample of 135,909. ``extra_info`` has the least amount of work of a kernel:
+``flop`` floating-point operations, and ``bytes`` moved to or from memory beyond the caches.
 """
 
 import numpy as np
@@ -20,7 +19,7 @@ PRODUCT = 2 * BATCH * HIDDEN * ACTIVE
 
 
 class Step:
-    """The arrays of a step, and row sets that change from call to call, so that no cache knows them."""
+    """The arrays of a step, and row sets that change with each call, so that they are not in the caches."""
 
     def __init__(self):
         rng = np.random.default_rng(0)

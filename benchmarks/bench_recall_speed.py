@@ -1,7 +1,7 @@
-"""Queries per second at equal recall of the true top 10, on clustered vectors, for several searchers.
+"""Queries per second at equal recall of the true top 10, on clustered vectors, for several indexes.
 
 ``pytest benchmarks/bench_recall_speed.py --benchmark-only`` runs it; ``LSHSAMPLE_BENCH_ITEMS`` sets the
-number of items (1,000,000 by default). Each searcher has settings that reach a recall of 0.9 on half of the
+number of items (1,000,000 by default). Each index has settings that reach a recall of 0.9 on half of the
 queries, and is timed on the other half, with single queries and with batches of 256, each with the fastest
 setting, on 2 threads, in turns with lshsample. All rank their candidates by exact inner products. faiss and
 hnswlib are skipped if they are not installed. Exact search by BLAS and HNSW, a graph and not LSH, are
@@ -21,7 +21,7 @@ from lshsample import HashTables, Retrieve, make_family
 from lshsample._native import layers
 
 N_ITEMS = int(os.environ.get("LSHSAMPLE_BENCH_ITEMS", "1000000"))
-N_QUERIES, DIM, TOP, WANTED, THREADS = 512, 128, 10, 0.9, 2
+N_QUERIES, DIM, TOP, TARGET, THREADS = 512, 128, 10, 0.9, 2
 
 
 def clustered(n_items, n_queries, dim=128, per_cluster=100, spread=0.7, seed=0):
@@ -54,12 +54,12 @@ def recall(found, truth):
 
 
 def ranked(items, queries, indptr, ids):
-    """The best of each query's candidates by exact inner product."""
+    """The best candidates of each query, by exact inner product."""
     return layers.csr_top_k(queries, items, None, indptr, ids, TOP, threads=THREADS)[0]
 
 
 def settings(n_items):
-    """Families whose codes have about as many values as there are items."""
+    """Families whose codes have about ``n_items`` values."""
     bits = max(10, round(np.log2(n_items)))
     yield "simhash", {"n_hashes": bits - 1, "n_tables": 32}
     for n_hashes in (3, 4):
@@ -70,13 +70,13 @@ def settings(n_items):
 
 
 def fewest(search, tried, queries, truth):
-    """The least of ``tried`` whose ``search(n)(queries)`` reaches the recall, and its search."""
-    place = bisect_left(tried, True, key=lambda n: recall(search(n)(queries), truth) >= WANTED)
+    """The smallest n of ``tried`` for which ``search(n)(queries)`` reaches the recall, and its search."""
+    place = bisect_left(tried, True, key=lambda n: recall(search(n)(queries), truth) >= TARGET)
     return search(tried[place]), tried[place]
 
 
 def quickest(choices, queries, batch):
-    """Of (search, how), the one that takes the least time for all queries."""
+    """The (search, settings) pair that takes the least time for all queries."""
 
     def seconds(choice):
         return min(timeit.repeat(lambda: in_batches(choice[0], queries, batch), number=1, repeat=5))
@@ -85,7 +85,7 @@ def quickest(choices, queries, batch):
 
 
 def make_lshsample(items, queries, truth):
-    """Three families' tables, each with the fewest probes."""
+    """Tables of three families, each with the fewest probes that reach the recall."""
     choices = []
     for name, options in settings(len(items)):
         tables = HashTables(make_family(name, dim=DIM, seed=0, **options), threads=THREADS).build(items)
@@ -156,7 +156,7 @@ def peer(request, data):
 
 
 def halves(data):
-    """(items, queries, truth) to set searchers by, and to time them on."""
+    """(items, queries, truth) for choosing settings, and for timing."""
     items, queries, truth = data
     half = N_QUERIES // 2
     return (items, queries[:half], truth[:half]), (items, queries[half:], truth[half:])
@@ -165,15 +165,15 @@ def halves(data):
 @pytest.mark.parametrize("batch", [1, 256])
 def test_queries(benchmark, ours, peer, data, batch):
     (_, tried, _), (_, queries, truth) = halves(data)
-    asked = slice(0, 128 if batch == 1 else None)
+    part = slice(0, 128 if batch == 1 else None)
     runs = {}
     for name, choices in {"lshsample": ours, "peer": peer}.items():
-        search, how = quickest(choices, tried[asked], batch)
+        search, how = quickest(choices, tried[part], batch)
         how = how | {"recall": float(recall(search(queries), truth))}
         benchmark.extra_info |= {"items": N_ITEMS, name: how}
-        runs[name] = partial(in_batches, search, queries[asked], batch)
+        runs[name] = partial(in_batches, search, queries[part], batch)
     in_turns(benchmark, runs["lshsample"], runs["peer"], 7)
-    benchmark.extra_info["queries_per_second"] = len(queries[asked]) / benchmark.stats.stats.median
+    benchmark.extra_info["queries_per_second"] = len(queries[part]) / benchmark.stats.stats.median
 
 
 def in_batches(search, queries, batch):

@@ -3,8 +3,8 @@
 ``pytest benchmarks/bench_sample.py --benchmark-only`` runs it; ``--benchmark-save`` and ``pytest-benchmark
 compare`` compare two runs. ``extra_info`` holds ``ids_ms``, measured in the same run: one gather of as many
 ids as the batch collides with, in runs as long as its buckets; ``floor_ms``, that and the gather of one slot
-an id, without which no union is made; and ``active``, the ids in the result. Of single queries, where the way
-from Python to the core and back counts most, it holds the calls of either: ``core_calls``, ``python_calls``.
+an id, without which no union is made; and ``active``, the ids in the result. For single queries, where the
+overhead of Python counts most, it has the number of calls: ``core_calls``, ``python_calls``.
 """
 
 import sys
@@ -23,7 +23,7 @@ from lshsample.sampling import NAMED_PIPELINES, named_pipeline, parse_pipeline
 from lshsample.tables import HashTables
 
 N_ITEMS, N_TABLES, DIM, BATCH, THREADS = 670_091, 50, 128, 256, 2
-#: What training uses (pooled), and what SLIDE uses (per query).
+#: Pooled, as in training; per query, as in SLIDE.
 SIZES = {True: 4096, False: 200}
 TEXTS = {
     "retrieve": "Retrieve()",
@@ -58,7 +58,7 @@ def batches():
 
 
 def gathers(tables, n_candidates):
-    """Median seconds to gather so many ids, a run per query and table; and with a slot of each besides."""
+    """Median seconds to gather ids, one run per query and table; and with a slot of each id."""
     flat, length = tables.state.base.ids.reshape(-1), max(1, n_candidates // (BATCH * N_TABLES))
     slots, times = np.zeros(N_ITEMS, np.uint32), []
     for seed in range(20):
@@ -96,7 +96,7 @@ def test_named(benchmark, tables, name, pool):
 
 
 def calls(function):
-    """How many functions of the core, and of Python, a call calls."""
+    """The numbers of calls of functions of the core, and of Python."""
     core_calls = python_calls = 0
 
     def note(frame, event, argument):
@@ -137,7 +137,7 @@ def test_pooled_on_each_instruction_set(benchmark, tables, text, isa):
 
 @pytest.mark.parametrize("n_items", [67_000, 670_000, 2_000_000])
 def test_cost_does_not_grow_with_the_number_of_items(benchmark, n_items):
-    """Uniform codes with 20 ids a bucket at every size: the same work, in more memory."""
+    """Uniform codes with 20 ids per bucket at every size: the same work, in more memory."""
     buckets, n_tables = n_items // 20, 20
     bits = max(1, (buckets - 1).bit_length())
     rng = np.random.default_rng(0)

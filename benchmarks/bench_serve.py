@@ -16,9 +16,7 @@ MODEL, DATA = os.environ.get("LSHSAMPLE_MODEL"), os.environ.get("LSHSAMPLE_DATA"
 N_ROWS, THREADS = 200, 2
 CROSS_POLYTOPE = {"n_hashes": 2, "dimension": 64, "n_tables": 50}
 
-pytestmark = pytest.mark.skipif(
-    not (MODEL and DATA), reason="LSHSAMPLE_MODEL and LSHSAMPLE_DATA name no network and no rows"
-)
+pytestmark = pytest.mark.skipif(not (MODEL and DATA), reason="LSHSAMPLE_MODEL and LSHSAMPLE_DATA are not set")
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +35,11 @@ def test_one_row(benchmark, served, pipeline):
     ways = {"sampled": {"mode": "sampled", "sampler": sampler}, "exact": {"mode": "exact"}}
     for way, options in ways.items():
         benchmark.extra_info[f"{way} p@1"] = network.evaluate(rows.x, rows.y, (1,), **options)["p@1"]
-    asked = [rows.x[[row]] for row in range(20)]
+    queries = [rows.x[[row]] for row in range(20)]
 
     def run(options):
-        return lambda: [network.predict(row, threads=THREADS, **options) for row in asked]
+        return lambda: [network.predict(row, threads=THREADS, **options) for row in queries]
 
     in_turns(benchmark, run(ways["sampled"]), run(ways["exact"]), rounds=9)
-    benchmark.extra_info["ms_a_row"] = round(1e3 * benchmark.stats.stats.median / len(asked), 2)
+    benchmark.extra_info["ms_a_row"] = round(1e3 * benchmark.stats.stats.median / len(queries), 2)
     benchmark.extra_info["floor_mb_exact"] = network.output.unit_vectors().size * 4 >> 20

@@ -1,16 +1,16 @@
 """Training steps at the size of Amazon-670K: batch 256, hidden width 128, about 5,000 active units.
 
 ``pytest benchmarks/bench_step.py --benchmark-only`` runs it; ``--benchmark-save`` and ``pytest-benchmark
-compare`` compare two runs. ``extra_info`` holds the floor of a step: the FLOPs of its three matrix products
-over (batch, active, hidden), the bytes of the optimizer's rows (weights and two Adam moments of each active
-unit, read and written once), and the units that were active.
+compare`` compare two runs. ``extra_info`` has the lower bound of a step: the FLOPs of its three matrix
+products over (batch, active, hidden), the bytes of the optimizer's rows (weights and two Adam moments of each
+active unit, read and written once), and the number of active units.
 
 - ``test_pipeline``: every named pipeline (pooled), simhash tables.
 - ``test_family``: the ``lsh`` pipeline with every registered family that hashes dense rows as they are.
 - ``test_isa``: the ``lsh`` pipeline on every instruction set.
-- ``test_labels``: 67,000 to 2,000,000 labels with the same active set: a step costs what it touches.
-- ``test_python_share``: what a step spends outside of the C core, with its calls of Python functions and of C
-  functions in ``extra_info``. ``python benchmarks/bench_step.py [LABELS]`` prints the same.
+- ``test_labels``: 67,000 to 2,000,000 labels with the same active set: the cost of a step must not grow.
+- ``test_python_share``: the time of a step outside of the C core; ``extra_info`` has its calls of Python
+  functions and of C functions. ``python benchmarks/bench_step.py [LABELS]`` prints the same.
 """
 
 import sys
@@ -35,7 +35,7 @@ PIPELINES = ["lsh", "uniform", "slide-vanilla", "slide-topk", "slide-threshold"]
 
 
 def sparse_rows(rng, n_columns, per_row, values):
-    """Rows with so many distinct columns each, skewed to the low ones as words are."""
+    """Rows with a given number of distinct columns, low ones more frequent, as for words."""
     columns = [np.unique((rng.random(per_row) ** 3 * n_columns).astype(np.int32)) for _ in range(BATCH)]
     indptr = np.concatenate([[0], np.cumsum([len(c) for c in columns])]).astype(np.int64)
     out = sp.csr_array((BATCH, n_columns), dtype=np.float32)
@@ -45,7 +45,7 @@ def sparse_rows(rng, n_columns, per_row, values):
 
 
 class Steps:
-    """A network with built tables, and batches that go round."""
+    """A network with built tables, and batches in a cycle."""
 
     def __init__(self, n_labels=N_LABELS, family="simhash", sampler="lsh", n_active=ACTIVE):
         layer = Sampled(n_labels, family=family, sampler=sampler, n_active=n_active, rehash=0)
@@ -121,7 +121,7 @@ def calls_of(step):
 
 
 class Clock:
-    """The C core's library, with the time that is spent in its functions."""
+    """The C core's library, measuring the time in its functions."""
 
     def __init__(self):
         self.seconds = 0.0
@@ -145,7 +145,7 @@ class Clock:
 
 
 def seconds_of(step, rounds=100):
-    """Median seconds of a step, and of what it spends outside of the C core."""
+    """Median seconds of a step, and of its part outside of the C core."""
     clock = Clock()
     modules = [
         m for name, m in sys.modules.items() if name.startswith("lshsample.") and vars(m).get("lib") is lib

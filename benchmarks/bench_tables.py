@@ -32,7 +32,7 @@ def best(call, repeats=5):
 
 
 def copy_floor(n_bytes, passes):
-    """Seconds to read and write so many bytes `passes` times, on THREADS threads."""
+    """Seconds to read and write the bytes `passes` times, on THREADS threads."""
     parts = [(np.ones(n_bytes // THREADS // 4, np.int32), np.empty(n_bytes // THREADS // 4, np.int32))] * 1
     parts += [(np.ones_like(parts[0][0]), np.empty_like(parts[0][0])) for _ in range(THREADS - 1)]
 
@@ -53,7 +53,7 @@ def codes_of(bits, seed=0):
 
 @pytest.mark.parametrize("bits", [15, 18, 24, 32])
 def test_build(benchmark, bits):
-    """Sorting codes that are there: one counting pass up to 20 bits here, else a radix pass per 8 bits."""
+    """Sorting given codes: one counting pass up to 20 bits here, else a radix pass per 8 bits."""
     codes = codes_of(bits)
     packed = benchmark.pedantic(
         build_packed,
@@ -82,7 +82,7 @@ def test_build_with_hashing(benchmark, name):
 
 @pytest.mark.parametrize("bits", [15, 18, 24])
 def test_query(benchmark, bits):
-    """A batch of queries; the floor is reading the ids of their buckets in NumPy, one gather of them all."""
+    """A batch of queries; the lower bound is reading the ids of their buckets in NumPy, in one gather."""
     codes = codes_of(bits)
     packed = build_packed(lambda a, b: codes[a:b], N_ITEMS, N_TABLES, bits, THREADS, "codes")
     queries = [np.ascontiguousarray(codes_of(bits, 1)[i::2617][:BATCH, :, None]) for i in range(8)]
@@ -103,12 +103,12 @@ def test_query(benchmark, bits):
 
 
 def open_and_query(path, query):
-    """What a process that serves does first."""
+    """The start of a serving process."""
     return HashTables.open(path, threads=1).query(query)
 
 
 def test_open(benchmark, tmp_path):
-    """Opening a saved set, the first query answered; ``verify_ms`` compares every array with its checksum."""
+    """Opening saved tables and answering a query; ``verify_ms`` is with verification of all checksums."""
     rows = np.random.default_rng(0).standard_normal((N_ITEMS, 64), dtype=np.float32)
     family = make_family("simhash", dim=64, n_hashes=15, n_tables=N_TABLES)
     HashTables(family, threads=THREADS).build(rows).save(tmp_path / "tables")
@@ -120,7 +120,7 @@ def test_open(benchmark, tmp_path):
 
 @pytest.mark.parametrize("batch", [1, 1000, 10_000])
 def test_update(benchmark, batch):
-    """Moving ids by small steps, about a third of their codes; merges are a part where they fall due."""
+    """Moving ids by small steps, about a third of their codes; includes merges when they are due."""
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((N_ITEMS, 64), dtype=np.float32)
     family = make_family("simhash", dim=64, n_hashes=15, n_tables=N_TABLES)
@@ -138,7 +138,7 @@ def test_update(benchmark, batch):
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.09])
 def test_query_under_changes(benchmark, share):
-    """A batch of queries while so large a share of the entries is in deltas, unmerged."""
+    """A batch of queries while a given fraction of the entries is in unmerged deltas."""
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((N_ITEMS, 64), dtype=np.float32)
     family = make_family("simhash", dim=64, n_hashes=15, n_tables=N_TABLES)
@@ -151,7 +151,7 @@ def test_query_under_changes(benchmark, share):
 
 
 def readers_rate(tables, queries, seconds):
-    """Batches a second that one thread reads."""
+    """Batches per second queried by one thread."""
     done, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < seconds:
         tables.query(queries, threads=1)
@@ -159,11 +159,11 @@ def readers_rate(tables, queries, seconds):
     return done / (time.perf_counter() - begin)
 
 
-def test_readers_beside_a_writer(benchmark):
-    """One reader alone, then beside a writer that moves 100,000 ids a second; both on a core of their own.
+def test_readers_with_a_writer(benchmark):
+    """One reader alone, then while a writer moves 100,000 ids a second, each on its own core.
 
-    ``share`` is what the reader keeps of its rate, in turns one after the other; ``ids_per_second`` is what
-    the writer reached.
+    ``share`` is the ratio of the reader's rates with and without the writer, in turns; ``ids_per_second`` is
+    the rate of the writer.
     """
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((N_ITEMS, 64), dtype=np.float32)
@@ -190,12 +190,12 @@ def test_readers_beside_a_writer(benchmark):
         writer = threading.Thread(target=write, args=(stop, count))
         writer.start()
         begin = time.perf_counter()
-        beside = readers_rate(tables, queries, 2.0)
+        together = readers_rate(tables, queries, 2.0)
         rates.append(count[0] / (time.perf_counter() - begin))
         stop.set()
         writer.join()
         tables.compact()
-        shares.append(beside / alone)
+        shares.append(together / alone)
 
     tables.update(order[:1], rows[order[:1]])
     benchmark.pedantic(turn, rounds=5)

@@ -1,4 +1,4 @@
-"""One training run as plain data: what a command line or a TOML file says, the rest chosen from the data."""
+"""A training run as plain data: values of a command line or TOML file, the others chosen from the data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lshsample.training.defaults import choose_defaults
 __all__ = ["TrainConfig", "build_network", "build_trainer", "from_file"]
 
 _optional = attrs.validators.optional
-_WIDTHS = "one or more widths from 1 to 2147483647, such as 128 or 128,64"
+_WIDTHS = "one or more integers from 1 to 2147483647, such as 128 or 128,64"
 
 
 def _widths(value: Any) -> tuple[int, ...]:
@@ -43,16 +43,16 @@ def _check_widths(_: Any, __: Any, value: tuple[Any, ...]) -> None:
 
 @attrs.frozen(kw_only=True)
 class TrainConfig:
-    """What a training run is made from; None means "choose it from the data" (:meth:`resolve`).
+    """The configuration of a training run; None means "choose it from the data" (:meth:`resolve`).
 
     Attributes
     ----------
     hidden : tuple of int, optional
-        Widths of the hidden layers; ``128`` and ``"128,64"`` are taken too.
+        Widths of the hidden layers; ``128`` and ``"128,64"`` are accepted too.
     loss, sampler, family, n_hashes, n_tables, active_set, n_active, importance
         The output layer; see :class:`~lshsample.nn.Sampled`.
     weighting, dropout
-        Of the input's values and of the hidden units; see :class:`~lshsample.nn.Sparse` and
+        Weighting of the input, dropout of the hidden units; see :class:`~lshsample.nn.Sparse` and
         :class:`~lshsample.nn.Dense`.
     batch_size, epochs, lr, optimizer, seed
         The run; see :class:`~lshsample.training.Trainer`.
@@ -94,7 +94,7 @@ class TrainConfig:
         return attrs.evolve(self, **{key: value for key, value in changes.items() if value is not None})
 
     def resolve(self, data: Dataset) -> TrainConfig:
-        """This config with every None replaced by what :func:`choose_defaults` says for the training data."""
+        """This config with every None replaced by the choice of :func:`choose_defaults` for the data."""
         chosen = attrs.asdict(choose_defaults(data.x, data.y))
         return attrs.evolve(
             self, **{key: value for key, value in chosen.items() if getattr(self, key) is None}
@@ -102,7 +102,7 @@ class TrainConfig:
 
 
 def from_file(path: Path) -> TrainConfig:
-    """A config from a TOML file; unknown keys and bad values are refused by name."""
+    """A config from a TOML file; ArgumentError names unknown keys and bad values."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -134,7 +134,7 @@ def build_network(config: TrainConfig, n_features: int, n_labels: int) -> Networ
 
 
 def build_trainer(config: TrainConfig, network: Network, **run: Any) -> Trainer:
-    """The trainer of a resolved config; ``run`` holds what does not change the result (threads, ...)."""
+    """The trainer of a resolved config; ``run`` has options that do not change the result (threads, ...)."""
     assert config.batch_size is not None
     assert config.epochs is not None
     assert config.lr is not None

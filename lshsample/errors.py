@@ -1,4 +1,4 @@
-"""Exceptions: each names the argument, the given and the wanted, and leaves the old state as it was."""
+"""The exceptions that lshsample raises."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ __all__ = [
 
 
 class LshsampleError(Exception):
-    """Base class of every exception that lshsample raises on its own account."""
+    """Base class of all exceptions that lshsample defines."""
 
 
 class ArgumentError(LshsampleError, ValueError):
-    """A bad argument.
+    """An invalid argument. Nothing was changed.
 
     Parameters
     ----------
     argument : str
-        The argument's name as the caller wrote it.
+        The argument's name.
     given : object
-        What was given, in words or as a value.
+        The value that was given, or a description of it; it follows "got" in the message.
     wanted : str
-        What is wanted instead.
+        What is required; it follows "must be" in the message.
 
     Examples
     --------
@@ -51,11 +51,11 @@ class ArgumentError(LshsampleError, ValueError):
 
 
 class UnsupportedError(LshsampleError, TypeError):
-    """Something asked of a part that it cannot do: probing, a law that is not there."""
+    """An object does not support an operation, such as probing, or a probability is not known."""
 
 
 class BiasedSampleError(UnsupportedError):
-    """A sample without a law was asked for inclusion probabilities; the message names the stage."""
+    """A sample has no inclusion probabilities; the message names the stage that is the reason."""
 
 
 class PluginError(LshsampleError):
@@ -70,9 +70,9 @@ class DataFormatError(LshsampleError, ValueError):
     path : str or PathLike
         The file.
     line, column : int
-        Where, both from 1; 0 where there is no such place.
+        Position of the error, both from 1; 0 if there is none.
     problem : str
-        What is wrong and what is wanted.
+        What is wrong, and what is expected.
     """
 
     def __init__(self, path: str | PathLike[str], line: int, column: int, problem: str) -> None:
@@ -84,16 +84,16 @@ class DataFormatError(LshsampleError, ValueError):
 
 
 class CheckpointError(LshsampleError):
-    """A saved model or checkpoint is truncated, foreign, newer than this version, or does not fit."""
+    """A saved file is truncated, corrupted, of another format or a newer version, or does not match."""
 
 
 class MemoryBudgetError(LshsampleError, MemoryError):
-    """A plan needs more memory than there is; raised before anything is allocated, with the figures."""
+    """More memory is needed than is available; raised before anything is allocated, with the figures."""
 
 
 class DivergenceError(LshsampleError, ArithmeticError):
-    """Training left the finite numbers; the message says at which step."""
+    """A value in training is not finite, such as the loss; the message has the step."""
 
 
 class NativeError(LshsampleError, RuntimeError):
-    """The C core reported a failure that no argument check had foreseen, or is not built."""
+    """The C core is not built, or reported a failure that argument checks do not cover."""

@@ -54,10 +54,10 @@ def _check_bits(family: HashFamily) -> None:
     bits = family.bits_per_hash
     if not isinstance(bits, (int, np.integer)) or bits < 1:
         where = f"{family_label(family)}.bits_per_hash"
-        raise PluginError(f"{where} is {bits!r}; wanted a positive integer")
+        raise PluginError(f"{where} is {bits!r}, expected a positive integer")
     if family.spec.n_hashes * bits > 32:
         given = f"{family.spec.n_hashes} hashes of {bits} bits"
-        raise ArgumentError("n_hashes", given, "a code of at most 32 bits")
+        raise ArgumentError("n_hashes", given, "such that a code has at most 32 bits")
 
 
 def checked_rows(
@@ -101,7 +101,7 @@ def _distances(q: Any, x: Any) -> Floats:
 
 @attrs.frozen(kw_only=True)
 class FamilySpec:
-    """The options of every family; the spec class of a family inherits from this and adds its own.
+    """The options of every family; the spec class of a family inherits from this and adds options.
 
     Attributes
     ----------
@@ -138,7 +138,7 @@ class NativeKernel:
     probe : int
         Address of an ``lsh_probe_fn``, or 0.
     keepalive : object
-        What must live as long as the kernel: the arrays that ``state`` points to, the library.
+        Objects that must exist as long as the kernel: the arrays that ``state`` points to, the library.
     """
 
     hash: int
@@ -249,7 +249,7 @@ class HashFamily(ABC):
             The family does not implement probing.
         """
         raise UnsupportedError(
-            f"family {type(self).__name__} cannot probe; wanted n_probes=1, given {n_probes}"
+            f"family {type(self).__name__} cannot probe: n_probes must be 1 (got {n_probes})"
         )
 
     @abstractmethod
@@ -290,7 +290,7 @@ class HashFamily(ABC):
         """
         if not self.independent_hashes:
             raise UnsupportedError(
-                f"family {type(self).__name__}: the hashes of a code are dependent; p**K does not hold"
+                f"family {type(self).__name__}: the hashes of a code are dependent, so p**K does not hold"
             )
         return np.asarray(self.collision_probability(similarity) ** self.n_hashes)
 
@@ -330,7 +330,8 @@ class HashFamily(ABC):
             The probability is not known.
         """
         raise UnsupportedError(
-            f"family {type(self).__name__} has no law of its probes; wanted n_probes=1, given {n_probes}"
+            f"family {type(self).__name__}: the probability that probes find a row is not known: n_probes "
+            f"must be 1 (got {n_probes})"
         )
 
     def prepare(self, vectors: Rows) -> Self:
@@ -416,12 +417,12 @@ def _of_inner(text: str | None = None) -> Any:
 
 
 class WrapperFamily(HashFamily):
-    """A family over another one, the inner family, which makes every claim that the inner family makes.
+    """A family over another one, the inner family, whose properties it has unless it overrides them.
 
-    What a wrapper changes, it overrides; everything else is the inner family's: its similarity, laws, flags,
-    probes, compiled kernel, preparation and seeds. A wrapper that transforms rows before they are hashed
-    overrides :meth:`transform` (and :meth:`transform_query` where queries are transformed differently); its
-    codes, probes and laws of pairs are then those of the transformed rows.
+    What a wrapper changes, it overrides; everything else is the inner family's: its similarity,
+    probabilities, flags, probes, compiled kernel, preparation and seeds. A wrapper that transforms rows
+    before they are hashed overrides :meth:`transform` (and :meth:`transform_query` where queries are
+    transformed differently); its codes, probes and pair probabilities are then those of the transformed rows.
 
     Parameters
     ----------
@@ -440,8 +441,8 @@ class WrapperFamily(HashFamily):
     Notes
     -----
     A wrapper whose :meth:`transform` changes the number of columns overrides :meth:`make_inner` and
-    :meth:`prepare`. One whose law is a function of something else than the similarity of the transformed rows
-    overrides ``similarity``, :meth:`similarity_of`, :meth:`collision_probability` and
+    :meth:`prepare`. One whose collision probability is not a function of the similarity of the transformed
+    rows overrides ``similarity``, :meth:`similarity_of`, :meth:`collision_probability` and
     :meth:`code_probability`.
 
     A wrapper that transforms rows, or overrides :meth:`hash` or :meth:`hash_query`, has no compiled kernel
@@ -484,7 +485,7 @@ class WrapperFamily(HashFamily):
             shape = {name: getattr(spec, name) for name in ("dim", "n_hashes", "n_tables", "seed")}
             spec = self.Spec(**shape, inner=spec, **options)  # type: ignore[call-arg]
         elif options:
-            raise ArgumentError("options", ", ".join(options), "none beside a spec")
+            raise ArgumentError("options", ", ".join(options), "left out: the spec has the options")
         _check_spec(self, spec)
         self.spec = spec
         self.inner: HashFamily = self.make_inner()
@@ -550,11 +551,11 @@ class WrapperFamily(HashFamily):
         return self.inner.similarity_of(self.transform_query(q), self.transform(x))
 
     def collision_probability(self, similarity: npt.ArrayLike, norms: npt.ArrayLike | None = None) -> Floats:
-        """The inner family's law of one hash; ``norms`` where that needs them (``law_of_norms``)."""
+        """The inner family's probability for one hash; with ``norms`` if it needs them (``law_of_norms``)."""
         return self.inner.collision_probability(similarity, *_given(norms))
 
     def code_probability(self, similarity: npt.ArrayLike, norms: npt.ArrayLike | None = None) -> Floats:
-        """The inner family's law of a code; ``norms`` where that needs them (``law_of_norms``)."""
+        """The inner family's probability for a code; with ``norms`` if it needs them (``law_of_norms``)."""
         return self.inner.code_probability(similarity, *_given(norms))
 
     def pair_probability(self, q: Rows, x: Rows) -> Floats:

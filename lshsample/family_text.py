@@ -9,7 +9,7 @@ from lshsample.errors import ArgumentError
 
 __all__ = ["parse_family", "split_families"]
 
-_OPTIONS = "options as name:option=value,option=value, each given once"
+_FORM = "text of the form family or family:option=value,option=value"
 
 
 def parse_family(text: str, argument: str = "family") -> tuple[str, dict[str, Any]]:
@@ -18,8 +18,8 @@ def parse_family(text: str, argument: str = "family") -> tuple[str, dict[str, An
     Parameters
     ----------
     text : str
-        What is parsed. A value that is no Python literal is taken as text; commas inside brackets belong to
-        the value.
+        What is parsed. A value that is not a Python literal is taken as text; commas inside brackets belong
+        to the value.
     argument : str
         The argument's name in errors.
 
@@ -46,13 +46,13 @@ def parse_family(text: str, argument: str = "family") -> tuple[str, dict[str, An
     {'family': 'e2lsh', 'width': 2.5, 'bits': 8}
     """
     if not isinstance(text, str):
-        raise ArgumentError(argument, repr(text), "text, as family or family:option=value,option=value")
+        raise ArgumentError(argument, repr(text), _FORM)
     name, _, options = text.partition(":")
     found: dict[str, Any] = {}
     for part in filter(None, _split(options)):
         key, equals, value = (word.strip() for word in part.partition("="))
         if not key or not equals or key in found:
-            raise ArgumentError(argument, repr(text), _OPTIONS)
+            raise ArgumentError(argument, repr(text), f"{_FORM}, with each option once")
         found[key] = _value(value)
     return name.strip(), found
 
@@ -75,7 +75,7 @@ def split_families(text: str) -> list[str]:
 
 
 def _split(text: str) -> list[str]:
-    """The parts between the commas that stand in no brackets."""
+    """The parts between the commas that are outside of brackets."""
     parts, depth = [""], 0
     for letter in text:
         depth += (letter in "{[(") - (letter in "}])")

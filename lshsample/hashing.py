@@ -48,7 +48,7 @@ def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int |
     query : bool
         Hash the rows as queries, which differs for asymmetric families.
     threads : int, optional
-        Maximal number of threads; the codes do not depend on it.
+        Maximum number of threads; the codes do not depend on it.
 
     Returns
     -------
@@ -58,8 +58,8 @@ def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int |
     Raises
     ------
     ArgumentError
-        The rows are not finite, not 2-D, or have another number of columns; or the family, which the message
-        then names, refuses them.
+        The rows are not finite, not 2-D, or have another number of columns; or the family refuses them, and
+        the message names it.
     PluginError
         The family breaks its contract: another ABI version, a method or kernel that fails, codes of the wrong
         shape, dtype or range.
@@ -114,8 +114,8 @@ def _same_shape(family: HashFamily, method: str, new: Any, seed: int) -> HashFam
         or any(getattr(new, a) != getattr(family, a) for a in shape)
     ):
         raise PluginError(
-            f"{family_label(family)}.{method}: returned {new!r}; wanted the same class, dim, n_hashes and "
-            f"n_tables, and seed {seed}"
+            f"{family_label(family)}.{method}: returned {new!r}, expected the same class, dim, n_hashes "
+            f"and n_tables, and seed {seed}"
         )
     return new
 
@@ -139,7 +139,7 @@ def pair_probabilities(family: HashFamily, q: Any, x: Any, n_probes: int = 1) ->
     Raises
     ------
     UnsupportedError
-        The family does not know the probabilities.
+        The probabilities are not known.
     PluginError
         The family's method failed, or returned something else than probabilities of that shape.
     """
@@ -152,10 +152,10 @@ def pair_probabilities(family: HashFamily, q: Any, x: Any, n_probes: int = 1) ->
     where = f"{family_label(family)}.{method}"
     if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.shape != shape:
         given = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
-        raise PluginError(f"{where}: returned {given}; wanted an array of floats of shape {shape}")
+        raise PluginError(f"{where}: returned {given}, expected an array of floats of shape {shape}")
     if not ((found >= 0) & (found <= 1)).all():
         ends = f"{found.min()} to {found.max()}"
-        raise PluginError(f"{where}: returned values from {ends}; wanted probabilities from 0 to 1")
+        raise PluginError(f"{where}: returned values from {ends}, expected probabilities from 0 to 1")
     return found.astype(np.float64, copy=False)
 
 
@@ -171,7 +171,7 @@ def probe_rows(family: HashFamily, q: Any, n_probes: int, *, threads: int | None
     n_probes : int
         Codes for each query and table, P; the first is the query's own code.
     threads : int, optional
-        Maximal number of threads.
+        Maximum number of threads.
 
     Returns
     -------
@@ -196,12 +196,12 @@ def probe_rows(family: HashFamily, q: Any, n_probes: int, *, threads: int | None
 
 
 def query_kernel(family: HashFamily, n_probes: int) -> KernelStruct | None:
-    """The native kernel that looks up so many buckets for a query; None where Python methods must.
+    """The compiled kernel for ``n_probes`` buckets of each query and table; None if there is none.
 
     Raises
     ------
     ArgumentError
-        ``n_probes`` is no number of buckets of a table.
+        ``n_probes`` is out of range.
     PluginError
         As for :func:`kernel_struct`.
     """
@@ -218,7 +218,7 @@ def query_kernel(family: HashFamily, n_probes: int) -> KernelStruct | None:
 def retrieval(
     family: HashFamily, reader: NativeReader, queries: Rows, n_probes: int, *, threads: int | None = None
 ) -> StageCall:
-    """The call that joins what the probed buckets of tables hold: the core hashes where there is a kernel.
+    """The call that joins the ids in the probed buckets: the core hashes, if there is a kernel.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def retrieval(
     reader : NativeReader
         The tables.
     queries : (n, dim) rows
-        Dense float32 or canonical CSR. The kernel checks that they are finite; without one this does.
+        Dense float32 or canonical CSR. A kernel checks that they are finite; without one this function does.
     n_probes : int
         Buckets per table, best first.
     threads : int, optional
@@ -246,7 +246,7 @@ def retrieval(
         call.codes = np.ascontiguousarray(probe_rows(family, queries, n_probes, threads=threads))
         return call
     if queries.shape[1] != family.dim:
-        raise ArgumentError("queries", f"{queries.shape[1]} columns", f"{family.dim} columns")
+        raise ArgumentError("queries", f"{queries.shape[1]} columns", f"an array with {family.dim} columns")
     call.kernel, call.rows, call.n_probes = kernel, queries, n_probes
     call.refuse = functools.partial(refuse_queries, family, queries, n_probes)
     return call
@@ -297,12 +297,12 @@ def refuse_queries(family: HashFamily, queries: Rows, n_probes: int, status: int
     ----------
     family : HashFamily
         The hash functions.
-    queries : rows that were checked, but for finite values
-        What the kernel was given.
+    queries : rows
+        The queries that the kernel was called with, checked except for finite values.
     n_probes : int
         Buckets per table.
     status : int
-        What the C core said.
+        The status of the C core.
     """
     probes = n_probes if n_probes > 1 else 0
     _refuse(family, "probe" if probes else "hash_query", queries, "queries", probes, status)
@@ -341,11 +341,11 @@ def _checked_codes(family: HashFamily, method: str, codes: Any, shape: tuple[int
     where = f"{family_label(family)}.{method}"
     if not isinstance(codes, np.ndarray) or codes.dtype != np.uint32:
         given = f"dtype {codes.dtype}" if isinstance(codes, np.ndarray) else type(codes).__name__
-        raise PluginError(f"{where}: returned {given}; wanted an array of dtype uint32")
+        raise PluginError(f"{where}: returned {given}, expected an array of dtype uint32")
     if codes.shape != shape:
-        raise PluginError(f"{where}: returned shape {codes.shape}; wanted {shape}")
+        raise PluginError(f"{where}: returned shape {codes.shape}, expected {shape}")
     if codes.size and int(codes.max()) >> family.code_bits:
         raise PluginError(
-            f"{where}: returned code {int(codes.max())}; wanted codes below 2**{family.code_bits}"
+            f"{where}: returned code {int(codes.max())}, expected codes below 2**{family.code_bits}"
         )
     return np.ascontiguousarray(codes)

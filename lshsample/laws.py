@@ -58,9 +58,10 @@ def union_inclusion(code_probability: npt.ArrayLike, n_tables: int) -> Floats:
     n_tables : int
         L.
 
-    Notes ----- The L codes are independent, so that there is no collision with probability (1 - q)^L (Spring
-    & Shrivastava 2017, arXiv 1703.05160, eq. 3). Computed with log1p and expm1, which is accurate for small
-    q.
+    Notes
+    -----
+    The L codes are independent, so that there is no collision with probability (1 - q)^L (Spring &
+    Shrivastava 2017, arXiv 1703.05160, eq. 3). Computed with log1p and expm1, which is accurate for small q.
 
     Examples
     --------
@@ -234,8 +235,10 @@ def fill_inclusion(inclusion: npt.ArrayLike, size: int, k: int, n_items: int) ->
     size, k, n_items : int
         Number of ids in the set, U; number of ids after filling; number of items, N.
 
-    Notes ----- Conditional on the set, each of the N - U others is added with probability u = (k - U) / (N -
-    U). Since U is fixed, the result is pi + (1 - pi) u.
+    Notes
+    -----
+    Conditional on the set, each of the N - U others is added with probability u = (k - U) / (N - U). Since U
+    is fixed, the result is pi + (1 - pi) u.
 
     Examples
     --------
@@ -318,7 +321,7 @@ def n_tables_for(p_near: float, n_hashes: int, recall: float = 0.9) -> int:
     7
     """
     if not 0 < p_near < 1 or not 0 < recall < 1:
-        raise ArgumentError("p_near, recall", (p_near, recall), "both between 0 and 1")
+        raise ArgumentError("p_near, recall", (p_near, recall), "numbers between 0 and 1")
     return max(
         1, math.ceil(math.log1p(-recall) / math.log1p(-(p_near ** _positive(n_hashes, "n_hashes"))) - 1e-12)
     )

@@ -101,7 +101,7 @@ def require_budget(parts: Mapping[str, int], what: str, *, limit: int | None = N
     limit : int, optional
         Bytes that may be used; by default the available memory.
     advice : str
-        What would need less, added to the message.
+        How to need less memory; added to the message.
 
     Returns
     -------

@@ -141,7 +141,7 @@ def propensities(y: Any, a: float = 0.55, b: float = 1.5) -> Floats:
         raise ArgumentError("a, b", f"{a}, {b}", "finite numbers, b >= 0")
     pattern = _pattern(y)
     if not pattern.shape[0]:
-        raise ArgumentError("y", "no rows", "the labels of at least one row")
+        raise ArgumentError("y", "no rows", "a matrix with at least one row")
     count = np.bincount(pattern.indices, minlength=pattern.shape[1])
     c = max(np.log(pattern.shape[0]) - 1, 0.0) * (b + 1) ** a
     return np.asarray(1 / (1 + c * (count + b) ** -a), dtype=np.float64)
@@ -283,11 +283,11 @@ def _hits(labels: npt.ArrayLike, y: Any, k: int | None) -> tuple[npt.NDArray[np.
     ids = ids[:, :columns]
     if ids.max() >= pattern.shape[1]:
         raise ArgumentError(
-            "labels", f"label {ids.max()}", f"below {pattern.shape[1]}, the number of columns of y"
+            "labels", f"label {ids.max()}", f"less than {pattern.shape[1]}, the number of columns of y"
         )
     ordered = np.sort(ids, axis=1)
     if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
-        raise ArgumentError("labels", "a label twice in a row", "different in each row")
+        raise ArgumentError("labels", "a label twice in a row", "different within each row")
     own = np.repeat(np.arange(len(ids)), np.diff(pattern.indptr)) * pattern.shape[1] + pattern.indices
     keys = np.arange(len(ids))[:, None] * pattern.shape[1] + ids
     return _contains(own, keys) & (ids >= 0), pattern

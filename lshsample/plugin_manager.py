@@ -69,7 +69,7 @@ class Plugins:
         hook : str
             A hook of :mod:`lshsample.hookspecs`.
         classes : str
-            What the hook's classes are subclasses of, for errors.
+            Name of the base class of the hook's classes, for errors.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Plugins:
 
 @functools.cache
 def installed_plugins() -> Plugins:
-    """The installed plugins, loaded when first asked for.
+    """The installed plugins, loaded at the first call.
 
     Raises
     ------
@@ -111,14 +111,14 @@ def _load(point: metadata.EntryPoint) -> object:
 def _call(hook: pluggy.HookImpl, name: str, classes: str) -> dict[Any, Any]:
     where = f"plugin {hook.plugin_name}: {name}"
     if hook.hookwrapper or hook.wrapper:
-        raise PluginError(f"{where} is a hook wrapper; wanted a plain hook")
+        raise PluginError(f"{where} is a hook wrapper, expected a plain hook")
     try:
         found = hook.function()
     except Exception as error:
         raise PluginError(f"{where} raised {describe_error(error)}") from error
     if not isinstance(found, dict):
         raise PluginError(
-            f"{where} returned {type(found).__name__}; wanted a dict of names to {classes} classes"
+            f"{where} returned {type(found).__name__}, expected a dict of names to {classes} classes"
         )
     return found
 
@@ -159,7 +159,7 @@ class Registry(ABC, Generic[C]):
     def _add(self, owner: str, name: Any, cls: Any, reserved: Collection[str]) -> None:
         where = f"plugin {owner}: {self.kind} {name!r}"
         if not (isinstance(cls, type) and issubclass(cls, self.base)):
-            raise PluginError(f"{where} is {cls!r}; wanted a subclass of {self.base_name()}")
+            raise PluginError(f"{where} is {cls!r}, expected a subclass of {self.base_name()}")
         self.check(where, name, cls)
         taken = "lshsample itself" if name in reserved else self._owners.get(name)
         if taken is not None:

@@ -1,6 +1,6 @@
-"""The pytest plugin: comparisons of hash families under pytest-benchmark, in the tests of a family's author.
+"""The pytest plugin: comparisons of hash families with pytest-benchmark, for authors of families.
 
-pytest loads it through its entry point; by itself it does nothing. A test with the fixture
+pytest loads it through its entry point; it only adds options and fixtures. A test with the fixture
 ``lshsample_contender`` is run once for each family: those of ``--lshsample-families``, or of the list
 ``LSHSAMPLE_FAMILIES`` in its module, or else all installed ones. Ready-made benchmarks are in
 :mod:`lshsample.compare.benchmarks`.
@@ -22,7 +22,7 @@ __all__ = ["lshsample_contender", "lshsample_settings", "lshsample_workload"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark of pytest-benchmark, so that its tests can be collected where it is not installed."""
+    """Register pytest-benchmark's mark, so that its tests can be collected if it is not installed."""
     config.addinivalue_line("markers", "benchmark: options of pytest-benchmark")
 
 
@@ -30,9 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of comparisons."""
     group = parser.getgroup("lshsample", "comparison of hash families (lshsample)")
     group.addoption("--lshsample-families", metavar="NAMES", help="families to compare, separated by commas")
-    group.addoption("--lshsample-data", metavar="FILE", help="data file whose rows are items and queries")
+    group.addoption("--lshsample-data", metavar="FILE", help="data file; its rows are items and queries")
     group.addoption(
-        "--lshsample-model", metavar="DIR", help="model whose units of the last layer are the items"
+        "--lshsample-model", metavar="DIR", help="model; the units of its last layer are the items"
     )
     group.addoption(
         "--lshsample-items", metavar="N", type=int, default=20_000, help="largest number of items"
@@ -63,7 +63,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def lshsample_contender(request: pytest.FixtureRequest) -> Contender:
-    """A family to compare; ``.make(dim, bits, n_tables)`` makes it."""
+    """A family to compare; ``.make(dim, bits, n_tables)`` builds it."""
     from lshsample.compare.measure import Contender
     from lshsample.errors import LshsampleError
 
@@ -93,7 +93,7 @@ def lshsample_workload(pytestconfig: pytest.Config) -> Workload:
     count = pytestconfig.getoption("--lshsample-items")
     if data is None:
         if model is not None:
-            raise pytest.UsageError("--lshsample-model needs --lshsample-data, whose rows are its inputs")
+            raise pytest.UsageError("--lshsample-model needs --lshsample-data, the input of the model")
         return Workload.synthetic(count)
     x = load(data).x
     if model is None:

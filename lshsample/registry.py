@@ -66,18 +66,18 @@ class FamilyRegistry(Registry[HashFamily]):
     def check(self, where: str, name: Any, cls: type[HashFamily]) -> None:
         """Raise PluginError for a name or a class that cannot be made or stored."""
         if not isinstance(name, str) or not _NAME.match(name):
-            raise PluginError(f"{where}: wanted a name of lower-case letters, digits, - and _")
+            raise PluginError(f"{where}: a name must consist of lower-case letters, digits, - and _")
         if inspect.isabstract(cls):
             missing = ", ".join(sorted(cls.__abstractmethods__))
             raise PluginError(f"{where}: {cls.__qualname__} lacks {missing}")
         spec = f"{where}: {cls.__qualname__}.Spec"
         if not (isinstance(cls.Spec, type) and issubclass(cls.Spec, FamilySpec) and attrs.has(cls.Spec)):
-            raise PluginError(f"{spec} is {cls.Spec!r}; wanted a subclass of FamilySpec")
+            raise PluginError(f"{spec} is {cls.Spec!r}, expected a subclass of FamilySpec")
         if issubclass(cls, WrapperFamily) and "inner" not in attrs.fields_dict(cls.Spec):
-            raise PluginError(f"{spec} lacks the field inner; wanted one made by family_option")
+            raise PluginError(f"{spec} lacks the field inner, which family_option makes")
         if not isinstance(getattr(cls, "similarity", None), str):
             raise PluginError(
-                f"{where}: {cls.__qualname__}.similarity is missing; wanted a name such as 'cosine'"
+                f"{where}: {cls.__qualname__}.similarity is missing, expected a name such as 'cosine'"
             )
 
     def families(self) -> dict[str, type[HashFamily]]:
@@ -89,7 +89,7 @@ class FamilyRegistry(Registry[HashFamily]):
         for name, cls in self._classes.items():
             if cls is type(family):
                 return name
-        raise ArgumentError("family", type(family).__qualname__, f"a registered family ({self._known()})")
+        raise ArgumentError("family", type(family).__qualname__, f"one of {self._known()}")
 
     def parse(self, text: str, argument: str = "family") -> tuple[str, dict[str, Any]]:
         """A registered name, and options, from text; see :func:`named_family`."""
@@ -135,7 +135,7 @@ class FamilyRegistry(Registry[HashFamily]):
                 raise ArgumentError(
                     f"{type(family.spec).__name__}.{key}",
                     f"{value!r}",
-                    "plain data, to be stored (a function that can be imported has a path)",
+                    "plain data, to be stored (a function must be importable by its path)",
                 )
         return data
 
@@ -147,11 +147,11 @@ class FamilyRegistry(Registry[HashFamily]):
         return self.make(name, **options)
 
     def _known(self) -> str:
-        return ", ".join(sorted(self._classes)) or "no family, as no plugin is installed"
+        return ", ".join(sorted(self._classes)) or "the installed families (no plugin is installed)"
 
 
 def _merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of all parts, each of them given once."""
+    """The options of all parts; an option in two parts is an error."""
     merged: dict[str, Any] = {}
     for part in parts:
         for name, value in part.items():
@@ -162,13 +162,12 @@ def _merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _changed(family: HashFamily, options: Mapping[str, Any]) -> HashFamily:
-    """The family with other options; its own ``with_seed`` makes another seed."""
+    """The family with other options; another seed is set by its ``with_seed``."""
     known = attrs.fields_dict(type(family.spec))
     for name, value in options.items():
         if name not in known:
-            raise ArgumentError(
-                f"{type(family.spec).__name__}.{name}", value, f"only the keys {', '.join(known)}"
-            )
+            wanted = f"left out: the keys are {', '.join(known)}"
+            raise ArgumentError(f"{type(family.spec).__name__}.{name}", value, wanted)
     others = {name: value for name, value in options.items() if name != "seed"}
     if others:
         family = type(family)(attrs.evolve(family.spec, **others))
@@ -177,7 +176,7 @@ def _changed(family: HashFamily, options: Mapping[str, Any]) -> HashFamily:
 
 @functools.cache
 def default_registry() -> FamilyRegistry:
-    """The registry of the installed plugins, made when first asked for.
+    """The registry of the installed plugins, made at the first call.
 
     Raises
     ------
@@ -243,7 +242,7 @@ def make_family(family: str | HashFamily | Mapping[str, Any], **options: Any) ->
         :func:`family_to_dict` returns it. Or a family, of which the result is a copy with other options.
     **options
         The fields of the family's spec: ``dim`` (required), ``n_hashes`` (K), ``n_tables`` (L), ``seed``, and
-        the family's own.
+        further options of the family.
 
     Returns
     -------
@@ -270,7 +269,7 @@ def make_family(family: str | HashFamily | Mapping[str, Any], **options: Any) ->
 def family_of_bits(
     family: str | HashFamily | Mapping[str, Any], code_bits: int, **options: Any
 ) -> HashFamily:
-    """A family with as many hashes as fit into codes of so many bits, and at least one.
+    """A family with as many hashes as fit into codes of ``code_bits`` bits, and at least one.
 
     Parameters
     ----------
@@ -368,7 +367,7 @@ def family_option(default: str, **options: Any) -> Any:
     default : str
         Name of the default family.
     **options
-        The default family's own options.
+        Options of the default family.
 
     Returns
     -------

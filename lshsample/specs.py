@@ -1,8 +1,7 @@
 """Frozen, validated specs and their round trip through plain data, JSON and TOML.
 
 A spec describes how to make an object: a family, a sampler, a network, a trainer. It holds plain values only,
-so that it can be stored with a model and read by people. Values are validated where a spec is made, and not
-again after that.
+so that it can be stored with a model and read by people. Values are validated once, where a spec is made.
 """
 
 from __future__ import annotations
@@ -130,10 +129,11 @@ def from_dict(cls: type[S], data: Mapping[str, Any]) -> S:
     known = {field.name: field for field in attrs.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in known:
-            raise ArgumentError(f"{cls.__name__}.{key}", data[key], f"one of the keys {', '.join(known)}")
+            wanted = f"left out: the keys are {', '.join(known)}"
+            raise ArgumentError(f"{cls.__name__}.{key}", data[key], wanted)
     for name, field in known.items():
         if name not in data and field.default is attrs.NOTHING:
-            raise ArgumentError(f"{cls.__name__}.{name}", "nothing", "a value (it has no default)")
+            raise ArgumentError(f"{cls.__name__}.{name}", "nothing", "given, as it has no default")
     return cls(**data)
 
 
@@ -162,7 +162,7 @@ def parsed_json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
-        raise ArgumentError("text", f"{text!r:.100} ({error})", "JSON") from error
+        raise ArgumentError("text", f"{text!r:.100}: {error}", "JSON") from error
 
 
 def parsed_toml(text: str) -> dict[str, Any]:
@@ -170,4 +170,4 @@ def parsed_toml(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ArgumentError("text", f"{text!r:.100} ({error})", "TOML") from error
+        raise ArgumentError("text", f"{text!r:.100}: {error}", "TOML") from error

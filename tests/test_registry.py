@@ -76,15 +76,15 @@ class BadSpec(Toy):
 @pytest.mark.parametrize(
     ("found", "problem"),
     [
-        ([("toy", Toy)], "returned list; wanted a dict"),
-        (None, "returned NoneType; wanted a dict"),
-        ({"toy": object}, "wanted a subclass of HashFamily"),
-        ({"toy": Toy(FamilySpec(dim=3))}, "wanted a subclass of HashFamily"),
+        ([("toy", Toy)], "returned list, expected a dict"),
+        (None, "returned NoneType, expected a dict"),
+        ({"toy": object}, "expected a subclass of HashFamily"),
+        ({"toy": Toy(FamilySpec(dim=3))}, "expected a subclass of HashFamily"),
         ({"toy": Abstract}, "Abstract lacks collision_probability, hash"),
         ({"toy": Unnamed}, "Unnamed.similarity is missing"),
         ({"toy": BadSpec}, "BadSpec.Spec is"),
-        ({"Toy Family": Toy}, "wanted a name of lower-case letters"),
-        ({3: Toy}, "wanted a name"),
+        ({"Toy Family": Toy}, "a name must consist of lower-case letters"),
+        ({3: Toy}, "a name must consist of"),
         (lambda: 1 // 0, "lshsample_hash_families raised ZeroDivisionError"),
     ],
 )
@@ -194,25 +194,30 @@ def test_the_same_text_names_a_family_everywhere():
     last = Sampled(300, family=text, sampler="Retrieve() | Uniform(9)")
     assert Network([Input(8), last], seed=0).spec.layers[1].family == text
     for sampler in ("Retrieve() | Uniform(9)", "Uniform(9)"):
-        with pytest.raises(ArgumentError, match="family: given 'simhahs'; wanted one of"):
+        with pytest.raises(ArgumentError, match=r"family must be one of .* \(got 'simhahs.*\)"):
             Network([Input(8), Sampled(300, family="simhahs", sampler=sampler)], seed=0)
 
 
 def test_bad_text_of_a_family_is_refused():
-    with pytest.raises(ArgumentError, match="dim: given 3 and 4; wanted given once"):
+    with pytest.raises(ArgumentError, match=r"dim must be given once \(got 3 and 4\)"):
         make_family("simhash:dim=3", dim=4)
-    with pytest.raises(ArgumentError, match="projection: given 'gaussian' and 'sparse'; wanted given once"):
+    with pytest.raises(ArgumentError, match=r"projection must be given once \(got 'gaussian' and 'sparse'\)"):
         family_from_dict({"family": "simhash:projection=gaussian", "projection": "sparse", "dim": 4})
     for text in ("simhash:", "simhash"):
         assert make_family(text, dim=3).spec.projection == "hadamard"
     for text in ("simhash:gaussian", "simhash:=3", "simhash:density=0.5,density=0.25"):
-        with pytest.raises(ArgumentError, match=r"family: given .*; wanted options as name:option=value"):
+        with pytest.raises(
+            ArgumentError,
+            match=r"family must be text .* family:option=value.*, with each option once \(got .*\)",
+        ):
             make_family(text, dim=3)
     for text in ("", ":projection=gaussian", "simhahs:projection=gaussian"):
-        with pytest.raises(ArgumentError, match=r"family: given .*; wanted one of .*simhash.*family:option"):
+        with pytest.raises(
+            ArgumentError, match=r"family must be one of .*simhash.*family:option.* \(got .*\)"
+        ):
             make_family(text, dim=3)
     for thing in (None, 3, ["simhash"], b"simhash"):
-        with pytest.raises(ArgumentError, match=r"family: given .*; wanted text, as family"):
+        with pytest.raises(ArgumentError, match=r"family must be text of the form family.* \(got .*\)"):
             make_family(thing, dim=3)
 
 
@@ -224,9 +229,11 @@ def test_a_family_with_other_options():
     assert wider == make_family("simhash:projection=gaussian", dim=20, n_hashes=3, n_tables=2, seed=1)
     assert registry.family_of_bits(family, 12).n_hashes == 12
     assert make_family(Toy(FamilySpec(dim=3)), dim=4).dim == 4, "a class that no plugin brings"
-    with pytest.raises(ArgumentError, match=r"SimHashSpec\.window: given 8; wanted only the keys"):
+    with pytest.raises(
+        ArgumentError, match=r"SimHashSpec\.window must be left out: the keys are .* \(got 8\)"
+    ):
         make_family(family, window=8)
-    with pytest.raises(ArgumentError, match="n_hashes: given 40"):
+    with pytest.raises(ArgumentError, match=r"n_hashes must be .* \(got 40\)"):
         make_family(family, n_hashes=40)
 
 
@@ -240,15 +247,15 @@ def test_a_wrapper_needs_a_family_inside():
 
 
 def test_unknown_names_and_options():
-    with pytest.raises(ArgumentError, match=r"family: given 'simhahs'; wanted one of .*dwta, .*simhash"):
+    with pytest.raises(ArgumentError, match=r"family must be one of .*dwta, .*simhash.* \(got 'simhahs'\)"):
         make_family("simhahs", dim=3)
     with pytest.raises(ArgumentError, match=r"SimHashSpec\.dims"):
         make_family("simhash", dims=3)
-    with pytest.raises(ArgumentError, match=r"SimHashSpec.dim: given nothing"):
+    with pytest.raises(ArgumentError, match=r"SimHashSpec.dim must be given, .* \(got nothing\)"):
         make_family("simhash")
-    with pytest.raises(ArgumentError, match="n_hashes: given 33"):
+    with pytest.raises(ArgumentError, match=r"n_hashes must be .* \(got 33\)"):
         make_family("simhash", dim=3, n_hashes=33)
-    with pytest.raises(ArgumentError, match="a code of at most 32 bits"):
+    with pytest.raises(ArgumentError, match="such that a code has at most 32 bits"):
         make_family("dwta", dim=30, n_hashes=11, window=8)
 
 
@@ -282,7 +289,7 @@ def test_data_without_a_name(data):
 
 
 def test_a_family_that_is_not_registered_has_no_name():
-    with pytest.raises(ArgumentError, match="a registered family"):
+    with pytest.raises(ArgumentError, match="family must be one of "):
         registry.family_to_dict(Toy(FamilySpec(dim=3)))
 
 
@@ -290,7 +297,7 @@ def test_a_family_that_is_not_registered_has_no_name():
 def test_text_that_is_neither_json_nor_toml(text):
     for read, form in ((registry.family_from_json, "JSON"), (registry.family_from_toml, "TOML")):
         with pytest.raises(
-            ArgumentError, match=rf"text: given .*; wanted {form}|data: given \{{\}}; wanted a map"
+            ArgumentError, match=rf"text must be {form} \(got .*\)|data must be a map.* \(got \{{\}}\)"
         ):
             read(text)
 
@@ -312,11 +319,14 @@ def test_distances_of_near_rows_do_not_cancel(kind):
 @pytest.mark.parametrize(
     ("inner", "argument"),
     [
-        ({"family": "simhahs"}, r"inner\.family: given 'simhahs'"),
-        ({"family": "simhash", "density": 2.0}, r"inner\.density: given 2\.0"),
-        ({"family": "simple-lsh", "inner": {"family": "e2lsh", "width": 0}}, r"inner\.inner\.width: given 0"),
+        ({"family": "simhahs"}, r"inner\.family must be .* \(got 'simhahs'\)"),
+        ({"family": "simhash", "density": 2.0}, r"inner\.density must be .* \(got 2\.0\)"),
+        (
+            {"family": "simple-lsh", "inner": {"family": "e2lsh", "width": 0}},
+            r"inner\.inner\.width must be .* \(got 0\)",
+        ),
     ],
 )
 def test_a_wrapped_familys_errors_say_where_it_stands(inner, argument):
-    with pytest.raises(ArgumentError, match=f"^{argument}; wanted"):
+    with pytest.raises(ArgumentError, match=f"^{argument}$"):
         make_family("multiprobe", dim=5, inner=inner)

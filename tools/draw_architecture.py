@@ -109,7 +109,7 @@ def _routed(rows: list[list[str]], edges: Edges) -> tuple[list[list[str]], Edges
 
 
 def _separated(wishes: list[float], widths: list[float]) -> list[float]:
-    """Centres in the order of the wishes and near them, without overlaps."""
+    """Centres in the order of the given positions and near them, without overlaps."""
 
     def pushed(wishes: list[float], widths: list[float]) -> list[float]:
         out, end = list[float](), float("-inf")

@@ -31,7 +31,7 @@ def explained() -> Any:
 
 
 def draw(explanation: Any, axes: Any) -> None:
-    """Bars of the ids in the set and of those removed, beside the range of their probabilities."""
+    """Bars of the ids in the set and of those removed, and the range of their probabilities."""
     at = range(len(explanation.stages))
     axes[0].barh(at, [report.size for report in explanation.stages], label="in the set")
     axes[0].barh(at, [-report.removed for report in explanation.stages], label="removed")

@@ -3,5 +3,5 @@
 #define LSH_TARGET_AVX2
 #include "table_body.h"
 #else
-typedef int lsh_no_avx2; /* ISO C wants something in a file */
+typedef int lsh_no_avx2; /* ISO C requires a declaration in each file */
 #endif

@@ -1,6 +1,6 @@
 /* What kernels over rows use whatever the dtype of the rows. */
 
-/* Rows lie anywhere in a large store, so each is asked of memory LSH_AHEAD rows before its turn: 65,536 rows of 512
+/* Rows lie anywhere in a large store, so each is prefetched LSH_AHEAD rows before its turn: 65,536 rows of 512
  * bytes out of 600 MB take 1.1 ms with 16, 1.8 with 4. */
 #define LSH_AHEAD 16
 /* Vectors of columns that are summed in one pass over the rows; all of them stay in registers. */

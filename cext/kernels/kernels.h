@@ -2,7 +2,7 @@
  * dtype of weights.
  *
  * A kernel is serial, works on one block, allocates nothing and cannot fail; the drivers in cext/src cut the work,
- * hand it to threads and check sizes. Strides are in elements.
+ * distribute it over threads and check sizes. Strides are in elements.
  *
  * Kernels are listed once, here, as KERNEL(result, name, arguments): the members of a table and its entries are both
  * made of the list. A kernel `f` of the first list is the function f of some *_body.h; one of the second is LSH_ROW(f)
@@ -57,7 +57,7 @@ typedef struct {
     /* z = w sigmoid(z), w = exp(-log_inclusion) or 1; the sum of w log(1 + e^z). */ \
     KERNEL(double, sigmoid, (float *z, const float *log_inclusion, int64_t n))
 
-/* n weights of one row, the optimizer state beside them, and their gradient. Weights of another dtype pass through a
+/* n weights of one row, their optimizer state, and their gradient. Weights of another dtype pass through a
  * buffer (cext/src/optim.c). */
 #define LSH_OPTIMIZER_KERNELS(KERNEL) \
     KERNEL(void, sgd, (float *w, const float *gradient, int64_t n, float lr)) \

@@ -1,4 +1,4 @@
-/* Optimizer steps over n weights of one row, with the state that lies beside them. */
+/* Optimizer steps over n weights of one row, with their state. */
 
 static void sgd(float *w, const float *gradient, int64_t n, float lr) {
     lsh_vf rate = lsh_splat(-lr);

@@ -25,14 +25,14 @@ typedef struct {
     bucket *buckets;  /* scratch of bucket_room */
     int64_t bucket_room;
     uint32_t *levels; /* scratch of `room` */
-    /* The law of the row. */
+    /* The inclusion probabilities of the row. */
     double rest;      /* probability of each id not met, but for frequency draws */
     int64_t draws;    /* frequency draws that could have met it too */
     const double *frequency;
     double capped;    /* product form: the fraction that caps kept of a set of random size; 1 if none */
     double kept;      /* the fraction that all caps kept */
     int product, random_members, random_size, positive;
-    int32_t zero_probability_stage; /* to name, should some item have probability 0 */
+    int32_t zero_probability_stage; /* reported if some item has probability 0 */
 } lsh_active;
 
 typedef struct {
@@ -48,9 +48,9 @@ void active_clear(lsh_active *a);
 /* The place of an id, added with count 0, state OUT and the probability of ids not met if it is new. */
 int64_t active_place(lsh_active *a, int32_t id);
 double active_rest(const lsh_active *a, int32_t id);
-/* From here on the law is conditional on the set as it is. */
+/* From here on probabilities are conditional on the set as it is. */
 void active_condition(lsh_active *a);
-/* Before a random join: leaves the product form for the law conditional on the set that was capped. */
+/* Before a random join: replaces the product form by probabilities conditional on the set that was capped. */
 void active_leave_product(lsh_active *a);
 /* Whether every item has a probability above 0. */
 int active_every_item_possible(const lsh_active *a);

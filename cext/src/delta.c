@@ -247,7 +247,7 @@ static int64_t apply_bucket(const int32_t *ids, int64_t i, int64_t end, const in
     return size;
 }
 
-/* The usual case: directories that name every bucket, before and after, so that no code is looked at. */
+/* The usual case: directories with an entry for every bucket, before and after, so that no code is compared. */
 static lsh_status apply_named(const apply_job *job, int64_t t) {
     const lsh_packed *p = job->base, *out = job->out;
     const lsh_delta *o = job->delta;

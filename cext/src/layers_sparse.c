@@ -11,7 +11,7 @@
 enum {
     SPARSE_ROWS = 4,    /* samples in one task: about 300 gathered rows at 75 entries each */
     SUMMED_ROWS = 64,   /* distinct columns in one task */
-    DOTS = 4096         /* gathered rows in one task, so many that another thread is worth waking for them */
+    DOTS = 4096         /* gathered rows in one task: enough work to wake another thread for */
 };
 
 typedef struct {

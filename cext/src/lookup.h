@@ -1,4 +1,4 @@
-/* Looking into a reader's base, whichever kind of tables it is. */
+/* Lookups in a reader's base, for both kinds of tables. */
 #ifndef LSHSAMPLE_LOOKUP_H
 #define LSHSAMPLE_LOOKUP_H
 

@@ -39,7 +39,7 @@ static void adam_update(const void *context, float *w, char *row, int64_t column
     s->rounder.kernels->adam(w, state(s, row, 1, column), state(s, row, 2, column), gradient, n, &s->adam);
 }
 
-/* Weights of another dtype pass through a buffer that stays in L1, so that no optimizer knows of them. */
+/* Weights of another dtype pass through a buffer that stays in L1, so that optimizers are for float32 only. */
 static void update_converted(const step *s, char *row, int64_t id, const float *gradient) {
     const lsh_row_kernels *rows = s->rounder.rows;
     float buffer[LSH_ROUND_BLOCK];

@@ -23,10 +23,10 @@ struct job {
     _Atomic int64_t failed_chunk; /* n_chunks while nothing failed */
     pthread_mutex_t lock;
     lsh_status status;
-    /* What follows is guarded by the pool's lock; `inside` may be looked at without it. */
+    /* What follows is guarded by the pool's lock; `inside` may be read without it. */
     int32_t seats, next_seat; /* worker numbers to be given, the next one */
-    _Atomic int32_t inside;   /* helpers that have come and not yet gone */
-    pthread_cond_t empty;     /* the last helper has gone */
+    _Atomic int32_t inside;   /* helpers that are working on the job */
+    pthread_cond_t empty;     /* the last helper has finished */
     job *below;               /* the open job under this one */
 };
 
@@ -37,7 +37,7 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t work;
     job *open;              /* jobs with free seats or running, the latest first */
-    _Atomic int32_t n_open; /* free seats, to be looked at without the lock */
+    _Atomic int32_t n_open; /* free seats, may be read without the lock */
     int32_t n_workers;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER};
 

@@ -121,7 +121,7 @@ static lsh_status emit_row(lsh_active *a, row_results *results, int64_t row) {
     }
     if (chunk_reserve(c, n) != LSH_OK) return LSH_NO_MEMORY;
     const uint64_t *keys = radix_sort(a->keys, a->keys + a->room, n, bits_below(a->n_items));
-    float chance = 1, log_chance = 0; /* most ids of a row share a few chances: the last logarithm serves again */
+    float chance = 1, log_chance = 0; /* most ids of a row have one of a few probabilities: the last logarithm is used again */
     for (int64_t i = 0; i < n; i++) {
         uint32_t place = (uint32_t)keys[i];
         c->ids[c->n + i] = (int32_t)(keys[i] >> 32);
@@ -248,7 +248,7 @@ static lsh_status collect(const row_results *results, int32_t threads, lsh_drawn
 
 /* ---- hashing, before the rows ---- */
 
-/* The codes of a RETRIEVE stage's queries, in memory of their own, which the caller frees. */
+/* The codes of a RETRIEVE stage's queries, in new memory, which the caller frees. */
 static lsh_status hash_queries(lsh_stage *stage, const lsh_plan *plan, int32_t threads) {
     const lsh_family_kernel *kernel = stage->kernel;
     int64_t rows = stage->dense ? stage->dense->rows : stage->sparse ? stage->sparse->rows : -1;

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 /* The first place in codes[begin .. end-1], which ascend, with no smaller code than this one; `end` if there is none.
- * The last few are looked at one by one, without a branch to mispredict at each halving. */
+ * The last few are compared one by one, without a branch to mispredict at each halving. */
 static inline int64_t lower_bound(const uint32_t *codes, int64_t begin, int64_t end, uint32_t code) {
     while (end - begin > 16) {
         int64_t middle = begin + (end - begin) / 2;

@@ -1,4 +1,4 @@
-/* The stages that join ids by draws of their own or because the caller names them. */
+/* The stages that join ids that are drawn or given by the caller. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -16,7 +16,7 @@ static void enter(lsh_active *a, int64_t place) {
     if (!held(a->state[place] & ~DRAWN)) a->state[place] = (uint8_t)(IN | (a->state[place] & DRAWN));
 }
 
-/* ---- named ids ---- */
+/* ---- given ids ---- */
 
 static lsh_status force(lsh_active *a, const int32_t *ids, int64_t n, int only_present) {
     if (active_reserve(a, n) != LSH_OK) return LSH_NO_MEMORY;
@@ -129,7 +129,7 @@ lsh_status stage_frequency(lsh_active *a, const lsh_row *row, const lsh_stage *s
     return LSH_OK;
 }
 
-/* More than half of all items are wanted: lists those outside and takes `wanted` of them by Floyd's algorithm. */
+/* For more than half of all items: lists those outside and takes `wanted` of them by Floyd's algorithm. */
 static void fill_densely(lsh_active *a, const lsh_row *row, const lsh_stage *stage, int64_t wanted) {
     int64_t outside = 0, drawn = 0;
     for (int64_t id = 0; id < a->n_items; id++)

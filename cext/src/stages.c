@@ -1,4 +1,4 @@
-/* The stages that join ids which the tables or the caller name, and those that filter. */
+/* The stages that join ids from the tables or the caller, and those that filter. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -255,7 +255,7 @@ static lsh_status join_tables(lsh_active *a, const lsh_row *row, const lsh_stage
     return status;
 }
 
-/* What every retrieval does to the law of the row. */
+/* The effect of every retrieval on the inclusion probabilities of the row. */
 static void begin_retrieval(lsh_active *a, const lsh_stage *stage) {
     active_leave_product(a);
     a->random_size |= a->random_members;
@@ -275,7 +275,7 @@ lsh_status stage_retrieve(lsh_active *a, const lsh_row *row, const lsh_stage *st
     return status == LSH_OK ? join_tables(a, row, stage, n_buckets) : status;
 }
 
-/* Joins candidates with their counts: LSH_OUT_OF_RANGE for an id that is none, or a count below 1. */
+/* Joins candidates with their counts: LSH_OUT_OF_RANGE for an id out of range, or a count below 1. */
 static lsh_status join_counted(lsh_active *a, const int32_t *ids, const int32_t *counts, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= a->n_items || counts[i] < 1) return LSH_OUT_OF_RANGE;

@@ -1,4 +1,4 @@
-"""Whether an address can be called: the last check of a plugin's pointer before the C core uses it."""
+"""Whether an address is in executable memory: a check of a plugin's pointers before the C core uses them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checked views of arrays that layers, losses and optimizers hand to the C core without a copy."""
+"""Checked views of arrays that layers, losses and optimizers pass to the C core without a copy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Int64 = npt.NDArray[np.int64]
 
 
 def _refuse(array: Any, argument: str, ndim: int, dtypes: str) -> ArgumentError:
-    """What is wrong with something that is not a NumPy array of these dtypes and number of dimensions."""
+    """The error for an object that is not a NumPy array of these dtypes and number of dimensions."""
     if isinstance(array, np.ndarray):
         given = f"{array.ndim}-D {described(array.dtype)} of shape {array.shape}"
     else:
@@ -48,7 +48,7 @@ def _element(array: Any, argument: str, dtypes: Sequence[DType]) -> DType:
 
 def _size(given: int, wanted: int, argument: str, what: str) -> None:
     if given != wanted:
-        raise ArgumentError(argument, f"{given} {what}", f"{wanted} {what}")
+        raise ArgumentError(argument, f"{given} {what}", f"an array with {wanted} {what}")
 
 
 def matrix(
@@ -68,7 +68,7 @@ def matrix(
     argument : str
         The name in errors.
     rows, cols : int or None
-        Sizes that are wanted.
+        Required sizes.
     dtypes : sequence of DType
         The types that this argument may have.
 
@@ -86,7 +86,8 @@ def matrix(
     inner = width <= 1 or item == size
     outer = n <= 1 or (row % size == 0 and row >= size * width)
     if array.size and not (inner and outer):
-        raise ArgumentError(argument, f"strides {array.strides}", "contiguous rows, in ascending order")
+        wanted = "an array of contiguous rows in ascending order"
+        raise ArgumentError(argument, f"strides {array.strides}", wanted)
     stride = row // size if n > 1 else width
     return ffi.new("lsh_dense *", (pointer("char *", array), n, width, stride, dtype.code))[0]
 
@@ -99,7 +100,7 @@ def strided_vector(array: Float32 | None, argument: str, size: int) -> tuple[Any
     _size(array.size, size, argument, "elements")
     stride = array.strides[0]
     if size > 1 and (stride < 4 or stride % 4):
-        raise ArgumentError(argument, f"stride {stride}", "a positive stride, a multiple of 4 bytes")
+        raise ArgumentError(argument, f"stride {stride}", "of a positive stride, a multiple of 4 bytes")
     return pointer("float *", array), stride // 4
 
 
@@ -121,7 +122,7 @@ def whole(array: npt.NDArray[Any], argument: str) -> npt.NDArray[Any]:
 def row_ids(ids: Int32, argument: str, bound: int, size: int | None = None) -> Int32:
     """Checked contiguous int32 ids, each in [0, bound)."""
     vector(ids, argument, np.int32, size)
-    # As unsigned numbers negative ids are large: one pass finds both faults.
+    # As unsigned numbers negative ids are large: one pass finds both errors.
     if ids.size and int(ids.view(np.uint32).max()) >= bound:
         bad = int(np.flatnonzero((ids < 0) | (ids >= bound))[0])
         raise ArgumentError(argument, f"id {ids[bad]} at {bad}", f"ids from 0 to {bound - 1}")
@@ -129,13 +130,13 @@ def row_ids(ids: Int32, argument: str, bound: int, size: int | None = None) -> I
 
 
 def csr_pattern(indptr: Int64, argument: str, rows: int | None, entries: int) -> Int64:
-    """A checked indptr: int64, from 0, never falling, ending at the number of entries."""
+    """A checked indptr: int64, from 0, nondecreasing, ending at the number of entries."""
     vector(indptr, argument, np.int64, None if rows is None else rows + 1)
     if indptr.size == 0 or indptr[0] != 0 or indptr[-1] != entries:
         ends = f"{indptr[0]} .. {indptr[-1]}" if indptr.size else "no elements"
-        raise ArgumentError(argument, ends, f"offsets from 0 to {entries}, one more than rows")
+        raise ArgumentError(argument, ends, f"offsets from 0 to {entries}, one more than there are rows")
     if np.any(indptr[1:] < indptr[:-1]):
-        raise ArgumentError(argument, "offsets that fall", "offsets that never fall")
+        raise ArgumentError(argument, "decreasing offsets", "nondecreasing offsets")
     return indptr
 
 
@@ -145,7 +146,7 @@ def new_or_checked(out: Float32 | None, rows: int, cols: int, *inputs: Float32 |
         return np.empty((rows, cols), np.float32)
     matrix(out, "out", rows, cols)
     if not out.flags.writeable:
-        raise ArgumentError("out", "a read-only array", "an array that can be written")
+        raise ArgumentError("out", "a read-only array", "a writable array")
     if any(source is not None and np.may_share_memory(out, source) for source in inputs):
-        raise ArgumentError("out", "memory shared with an input", "memory of its own")
+        raise ArgumentError("out", "memory shared with an input", "an array that overlaps no input")
     return out

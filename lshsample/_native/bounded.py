@@ -1,4 +1,4 @@
-"""Bounded tables: buckets that keep at most R of the ids that they are offered."""
+"""Bounded tables: buckets that keep at most R of the ids that are offered to them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class BoundedTables:
     Attributes
     ----------
     n_items, code_bits : int
-        Ids that each table was offered, bits of a code.
+        Number of ids that were offered to each table, bits of a code.
     bucket_size : int
         R.
     ids : (n_tables, 2**code_bits * bucket_size) int32 array
         The places of the buckets.
     sizes : (n_tables, 2**code_bits) int32 array
-        How many ids each bucket was offered, of which it holds the first R places' worth.
+        Number of ids that were offered to each bucket; it holds min(size, R) of them.
     n_ids : int
         Ids are below it.
     untrusted : bool
@@ -52,7 +52,7 @@ class BoundedTables:
 
     @property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The arrays by the names that they have in a file, where sizes stand in a directory's place."""
+        """The arrays by their names in a file, where the sizes are the directory."""
         return {"ids": self.ids, "directory": self.sizes}
 
     @property
@@ -68,7 +68,7 @@ class BoundedTables:
         return int(places[np.arange(self.bucket_size) < held].min(initial=self.n_ids))
 
     def copy(self, more: int, n_ids: int) -> BoundedTables:
-        """A copy that so many more ids below n_ids are to be offered to."""
+        """A copy to which ``more`` ids, below ``n_ids``, will be offered."""
         return attrs.evolve(
             self, n_items=self.n_items + more, n_ids=n_ids, ids=self.ids.copy(), sizes=self.sizes.copy()
         )
@@ -84,7 +84,7 @@ class BoundedTables:
         return bounded
 
     def is_sound(self, threads: int) -> bool:
-        """Whether arrays from outside keep every promise of the layout, so that no lookup can leave them."""
+        """Whether arrays from outside satisfy the layout, so that every lookup stays inside them."""
         shapes = {name: array.shape for name, array in self.arrays.items()}
         if shapes != bounded_shapes(self.n_tables, self.code_bits, self.bucket_size):
             return False
@@ -92,17 +92,17 @@ class BoundedTables:
 
 
 def bounded_shapes(n_tables: int, code_bits: int, bucket_size: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of the arrays, by the names that they have in a file."""
+    """The shapes of the arrays, by their names in a file."""
     return {"ids": (n_tables, bucket_size << code_bits), "directory": (n_tables, 1 << code_bits)}
 
 
 def bounded_bytes(n_tables: int, code_bits: int, bucket_size: int) -> int:
-    """Bytes of bounded tables, however many ids they are offered."""
+    """Bytes of bounded tables, for any number of ids."""
     return 4 * n_tables * ((bucket_size + 1) << code_bits)
 
 
 def empty_bounded(n_tables: int, code_bits: int, bucket_size: int, n_items: int, n_ids: int) -> BoundedTables:
-    """Bounded tables that n_items ids below n_ids are to be offered to."""
+    """Empty bounded tables, to which ``n_items`` ids below ``n_ids`` will be offered."""
     shapes = bounded_shapes(n_tables, code_bits, bucket_size)
     ids, sizes = np.zeros(shapes["ids"], np.int32), np.zeros(shapes["directory"], np.int32)
     return BoundedTables(n_items, code_bits, bucket_size, ids, sizes, n_ids)
@@ -116,7 +116,7 @@ def offer(
     threads: int,
     label: str,
 ) -> None:
-    """Offers ids with their codes to the buckets, in this order; the caller holds the tables alone.
+    """Offer ids with their codes to the buckets, in this order; no other thread may use the tables meanwhile.
 
     Raises
     ------
@@ -137,5 +137,5 @@ def offer(
 
 
 def merge_bounded(a: BoundedTables, b: BoundedTables, out: BoundedTables, seed: int, threads: int) -> None:
-    """Merges two sets of disjoint ids into ``out``, as though one had been offered both."""
+    """Merge tables of disjoint ids into ``out``, as if all ids had been offered to one of them."""
     core.check(lib.lsh_bounded_merge(a.struct(), b.struct(), out.struct(), seed, threads), "merging tables")

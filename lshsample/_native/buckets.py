@@ -18,7 +18,7 @@ Int64 = npt.NDArray[np.int64]
 def read_buckets(
     reader: NativeReader, codes: npt.NDArray[np.uint32], threads: int
 ) -> tuple[Int64, npt.NDArray[np.int32], Int64]:
-    """Row pointers over (query, table), the ids, and how many ids each bucket has had.
+    """Row pointers over (query, table), the ids, and how many ids were offered to each bucket.
 
     ``codes`` is (n_queries, n_tables), in range.
     """

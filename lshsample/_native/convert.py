@@ -28,7 +28,7 @@ class Rounding:
     Attributes
     ----------
     seed, step : int
-        Name the random bits; another parameter needs another seed. From 0 to 2**64 - 1.
+        Determine the random bits; each parameter needs a different seed. From 0 to 2**64 - 1.
     """
 
     seed: int = attrs.field(validator=specs.integer(0, 2**64 - 1))
@@ -61,7 +61,7 @@ def from_float32(
     dtype : DType or str
         float32 or bfloat16.
     rounding : Rounding or None
-        None rounds to nearest, ties to even; what is beyond the type's range becomes infinite. NaN stays NaN.
+        None rounds to nearest, ties to even; values beyond the type's range become infinite. NaN stays NaN.
     threads : int or None
 
     Returns

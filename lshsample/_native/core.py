@@ -50,7 +50,7 @@ _MAX_THREADS = 64
 
 
 def check(status: int, what: str) -> None:
-    """Raise the exception that a status stands for; ``what`` names the call in words."""
+    """Raise the exception for a status; ``what`` names the call in the message."""
     if status == lib.LSH_OK:
         return
     text = f"{what}: {ffi.string(lib.lsh_status_text(status)).decode()}"
@@ -83,7 +83,7 @@ def threads_or_default(threads: int | None, argument: str = "threads") -> int:
     return checked_integer(f"{argument} (OMP_NUM_THREADS)", count, 1, limit, more)
 
 
-#: The instruction set in use, as the core knows it: :func:`use_isa` alone changes it.
+#: The instruction set in use by the core; only :func:`use_isa` changes it.
 _isa = _ISA_NAMES[lib.lsh_isa_current()]
 
 
@@ -100,7 +100,7 @@ def available_isas() -> tuple[str, ...]:
 def use_isa(name: str, argument: str = "isa") -> None:
     """Use another instruction set in the whole process from now on."""
     if name not in available_isas():
-        raise ArgumentError(argument, repr(name), f"one of {', '.join(available_isas())}, which are here")
+        raise ArgumentError(argument, repr(name), f"one of {', '.join(available_isas())} on this machine")
     global _isa
     check(lib.lsh_isa_use(ISAS[name]), "isa")
     _isa = name
@@ -125,7 +125,7 @@ def pointer(ctype: str, array: npt.NDArray[Any] | None) -> Any:
     """A C pointer to an array's first element; the array must outlive its use. None gives NULL."""
     if array is None:
         return ffi.NULL
-    # The buffer's way costs a tenth of ctypes', but refuses strided arrays.
+    # from_buffer takes a tenth of the time of ctypes, but refuses strided arrays.
     return ffi.from_buffer(ctype, array) if array.flags.c_contiguous else ffi.cast(ctype, array.ctypes.data)
 
 
@@ -141,11 +141,11 @@ def dense_rows(x: Any, argument: str, cols: int | None = None, *, finite: bool =
     array = np.asarray(x)
     if array.dtype.kind not in "fiub":
         given = f"dtype {described(array.dtype)}"
-        raise ArgumentError(argument, given, "real numbers (float32 needs no copy)")
+        raise ArgumentError(argument, given, "an array of real numbers (float32 is not copied)")
     if array.ndim != 2:
         raise ArgumentError(argument, f"shape {array.shape}", "a 2-D array (n_rows, n_columns)")
     if cols is not None and array.shape[1] != cols:
-        raise ArgumentError(argument, f"{array.shape[1]} columns", f"{cols} columns")
+        raise ArgumentError(argument, f"{array.shape[1]} columns", f"an array with {cols} columns")
     rows = array
     if array.dtype != np.float32:
         with np.errstate(over="ignore"):
@@ -190,16 +190,16 @@ def csr_rows(
         raise ArgumentError(argument, type(x).__name__, "a scipy.sparse matrix or array")
     matrix: Any = x
     if matrix.dtype.kind not in "fiub":
-        raise ArgumentError(argument, f"dtype {matrix.dtype}", "real numbers")
+        raise ArgumentError(argument, f"dtype {matrix.dtype}", "a matrix of real numbers")
     csr: Any = sp.csr_array(matrix)
     if csr.ndim != 2 or csr.shape[1] >= 2**31:
-        raise ArgumentError(argument, f"shape {csr.shape}", "2 dimensions with fewer than 2**31 columns")
+        raise ArgumentError(argument, f"shape {csr.shape}", "2-D with fewer than 2**31 columns")
     if cols is not None and csr.shape[1] != cols:
-        raise ArgumentError(argument, f"{csr.shape[1]} columns", f"{cols} columns")
+        raise ArgumentError(argument, f"{csr.shape[1]} columns", f"a matrix with {cols} columns")
     count = threads_or_default(threads)
     out, faults = _checked_csr(csr, argument, finite, count)
     if faults.order >= 0:
-        # A copy forgets what the array claims of itself, and so is really sorted and summed.
+        # A copy does not have the flags that SciPy caches, so it is really sorted and summed.
         csr = csr.copy()
         csr.sum_duplicates()
         out, faults = _checked_csr(csr, argument, finite, count)
@@ -223,10 +223,11 @@ def _checked_csr(csr: Any, argument: str, finite: bool, threads: int) -> tuple[A
         view.values = ffi.NULL
     check(lib.lsh_csr_check(view, len(out.indices), threads, faults), argument)
     if faults.row >= 0:
-        raise ArgumentError(argument, f"row offsets that descend at row {faults.row}", "ascending offsets")
+        given = f"row offsets that descend at row {faults.row}"
+        raise ArgumentError(argument, given, "a matrix with ascending row offsets")
     if faults.index >= 0:
-        given = f"column indices out of range: {csr.indices[faults.index]} at entry {faults.index}"
-        raise ArgumentError(argument, given, f"indices from 0 to {csr.shape[1] - 1}")
+        given = f"column index {csr.indices[faults.index]} at entry {faults.index}"
+        raise ArgumentError(argument, given, f"a matrix with column indices from 0 to {csr.shape[1] - 1}")
     return out, faults
 
 

@@ -55,7 +55,7 @@ class Delta:
         return sum(a.nbytes for a in (self.begin, self.end, self.codes, self.ids, self.directory))
 
     def fill(self, struct: Any) -> None:
-        """Points a ``lsh_delta`` to the arrays, which must outlive its use."""
+        """Set the pointers of a ``lsh_delta`` to the arrays, which must outlive its use."""
         struct.n_tables, struct.code_bits = len(self.begin), self.code_bits
         struct.directory_bits = (self.directory.shape[1] - 1).bit_length() - 1
         struct.begin = core.pointer("int64_t *", self.begin)
@@ -94,7 +94,7 @@ def moves(ids: Int32, old: Codes | None, new: Codes | None, code_bits: int, thre
     old, new : (m, n_tables) uint32 array or None
         Codes before and after; None before an insertion, or after a deletion. In range.
     code_bits, threads : int
-        Bits of a code; at most so many threads.
+        Bits of a code; maximum number of threads.
     """
     shape = (new if old is None else old).shape  # type: ignore[union-attr]
     from_, to = core.pointer("uint32_t *", old), core.pointer("uint32_t *", new)
@@ -166,7 +166,7 @@ def apply_delta(base: PackedTables, delta: Delta, n_ids: int, threads: int) -> P
 
 
 def codes_by_id(packed: PackedTables, n_ids: int, threads: int) -> Codes:
-    """The code of each id in each table, (n_ids, n_tables); rows of ids that are not there are 0."""
+    """The code of each id in each table, (n_ids, n_tables); rows of missing ids are 0."""
     codes = np.zeros((n_ids, packed.n_tables), np.uint32)
     status = lib.lsh_packed_forward(packed.struct(), core.pointer("uint32_t *", codes), threads)
     core.check(status, "reading codes")

@@ -1,9 +1,9 @@
-"""Types of array elements: what NumPy, the C core and files call them, and which of them kernels support.
+"""Types of array elements: their names in NumPy, the C core and files, and which of them kernels support.
 
 NumPy has no bfloat16 and no 8-bit floats. Arrays of them have a structured dtype with one field, named after
-the type, over unsigned integers: ``np.dtype([("bfloat16", np.uint16)])``. The array then says what its bits
-mean, slices and views keep it, and arithmetic, which would be wrong on the bits, is an error. The bits are
-``array["bfloat16"]``; :mod:`lshsample._native.convert` turns them into values and back.
+the type, over unsigned integers: ``np.dtype([("bfloat16", np.uint16)])``. The dtype then defines what the
+bits mean, slices and views keep it, and arithmetic, which would be wrong on the bits, is an error. The bits
+are ``array["bfloat16"]``; :mod:`lshsample._native.convert` turns them into values and back.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class DType:
     file : str
         Its name in safetensors files.
     code : int or None
-        Its number in the C core (``lsh_dtype`` in views.h); None for types that the core has no name for.
+        Its number in the C core (``lsh_dtype`` in views.h); None for types that the core does not have.
     """
 
     name: str
@@ -131,8 +131,9 @@ def checked_device(device: Any, argument: str = "device") -> str:
     Raises
     ------
     ArgumentError
-        Any other, named.
+        Any other device; the message names it.
     """
     if str(device) != "cpu":
-        raise ArgumentError(argument, repr(str(device)), "'cpu', the only device of this build")
+        place = "'cpu'" if argument == "device" else "on 'cpu'"
+        raise ArgumentError(argument, repr(str(device)), f"{place}, the only device of this build")
     return "cpu"

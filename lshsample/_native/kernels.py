@@ -19,7 +19,7 @@ __all__ = ["KernelStruct", "kernel_struct", "run_kernel"]
 
 @attrs.frozen(eq=False)
 class KernelStruct:
-    """A ``lsh_family_kernel`` that the C core can call, with everything that it borrows.
+    """A ``lsh_family_kernel`` that the C core can call, with the objects that it refers to.
 
     Attributes
     ----------
@@ -37,12 +37,12 @@ class KernelStruct:
 
 
 def kernel_struct(where: str, kernel: Any, *, dim: int, n_tables: int, code_bits: int) -> KernelStruct:
-    """A kernel as the C core takes it.
+    """A checked kernel for the C core.
 
     Parameters
     ----------
     where : str
-        What errors call it: the family's method.
+        Its name in errors: the family's method.
     kernel : NativeKernel
         What a family returned.
     dim, n_tables, code_bits : int
@@ -67,11 +67,11 @@ def kernel_struct(where: str, kernel: Any, *, dim: int, n_tables: int, code_bits
 def _check_kernel(where: str, kernel: Any) -> None:
     for name in ("hash", "state", "abi_version", "scratch_bytes", "probe"):
         if not hasattr(kernel, name):
-            raise PluginError(f"{where}: returned {type(kernel).__name__}; wanted a NativeKernel or None")
+            raise PluginError(f"{where}: returned {type(kernel).__name__}, expected a NativeKernel or None")
         value = getattr(kernel, name)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
             raise PluginError(
-                f"{where}: NativeKernel.{name} is {value!r}; wanted an integer (an address or a size)"
+                f"{where}: NativeKernel.{name} is {value!r}, expected an integer (an address or a size)"
             )
     if kernel.abi_version != lib.LSH_FAMILY_ABI:
         raise PluginError(
@@ -79,7 +79,7 @@ def _check_kernel(where: str, kernel: Any) -> None:
             f"this lshsample has version {lib.LSH_FAMILY_ABI}, so build the plugin again"
         )
     if kernel.hash == 0:
-        raise PluginError(f"{where}: NativeKernel.hash is 0; wanted the address of an lsh_hash_fn")
+        raise PluginError(f"{where}: NativeKernel.hash is 0, expected the address of an lsh_hash_fn")
     for name in ("hash", "probe"):
         address = getattr(kernel, name)
         try:
@@ -87,7 +87,7 @@ def _check_kernel(where: str, kernel: Any) -> None:
                 check_callable(address)
         except ValueError as error:
             raise PluginError(
-                f"{where}: NativeKernel.{name} is {error}; wanted the address of an lsh_{name}_fn"
+                f"{where}: NativeKernel.{name} is {error}; expected the address of an lsh_{name}_fn"
             ) from None
 
 

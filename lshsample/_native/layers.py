@@ -169,12 +169,12 @@ def column_sums(a: Float32, *, threads: int | None = None) -> Float32:
 
 
 def _csr(x: Any, argument: str) -> Any:
-    """An ``lsh_csr`` of an array that :func:`lshsample._native.core.csr_rows` has made."""
+    """An ``lsh_csr`` over an array from :func:`lshsample._native.core.csr_rows`."""
     if not isinstance(x, sp.csr_array):
         raise ArgumentError(argument, type(x).__name__, "a scipy.sparse.csr_array")
     if x.indptr.dtype != np.int64 or x.indices.dtype != np.int32 or x.data.dtype != np.float32:
         given = f"{x.indptr.dtype} indptr, {x.indices.dtype} indices, {x.data.dtype} data"
-        raise ArgumentError(argument, given, "int64 indptr, int32 indices, float32 data")
+        raise ArgumentError(argument, given, "of int64 indptr, int32 indices and float32 data")
     return csr_view(x)
 
 
@@ -311,7 +311,7 @@ def csr_sampled_matmul(
     Raises
     ------
     ArgumentError
-        A wrong dtype, layout or shape, offsets that fall, or an id out of range.
+        A wrong dtype, layout or shape, decreasing offsets, or an id out of range.
     """
     n_threads = threads_or_default(threads)
     left, right = matrix(h, "h"), matrix(weights, "weights", cols=h.shape[1], dtypes=KERNEL_DTYPES)
@@ -354,7 +354,7 @@ def dropout_mask(
         if not 0 <= value < 2**bound:
             raise ArgumentError(name, value, f"an integer from 0 to 2**{bound} - 1")
     if min(shape) < 0 or shape[0] * shape[1] >= 2**34:
-        raise ArgumentError("shape", shape, "fewer than 2**34 units")
+        raise ArgumentError("shape", shape, "of fewer than 2**34 units")
     mask = np.empty(shape, np.float32)
     check(lib.lsh_dropout_mask(seed, step, layer, rate, matrix(mask, "shape"), n_threads), "dropout_mask")
     return mask

@@ -1,4 +1,4 @@
-"""Losses over active sets: logits become gradients in place, and the losses of the rows come back.
+"""Losses over active sets: the loss of each row; logits are overwritten with gradients.
 
 With ``log_inclusion`` (the log of each active label's inclusion probability) the sums over the active set
 estimate the sums over all labels: importance weights as in Bengio & Senecal 2008, "Adaptive importance
@@ -13,7 +13,7 @@ A loss is one of :data:`LOSSES`:
 - ``"sigmoid"``: one-vs-all, ``sum_j w_j (log(1 + exp(o_j)) - t_j o_j)`` with weights ``w_j =
   exp(-log_inclusion_j)`` (1 without); the gradient is ``w_j (sigmoid(o_j) - t_j)``.
 
-:func:`apply` does all at once. Where a row's labels lie in several places, each part is summarised
+:func:`apply` does this in one call. If a row's labels are divided into parts, each part is summarised
 (:func:`summarise`), the sums of all parts are combined in their order (:func:`combine`), and each part is
 finished with them (:func:`finish`). One part gives the same bits as :func:`apply`.
 """
@@ -51,7 +51,7 @@ class LogitsView:
     Attributes
     ----------
     view : lsh_logits *
-        What the C core is given.
+        The struct for the C core.
     arrays : tuple
         The arrays, which must outlive the view.
     """
@@ -67,7 +67,7 @@ class LogitsView:
         log_inclusion: Float32 | None = None,
         indptr: Int64 | None = None,
     ) -> LogitsView:
-        """A view of arrays that are known to fit each other: nothing is checked."""
+        """A view of arrays whose shapes are known to match: nothing is checked."""
         if indptr is None:
             rows, columns = values.shape
             shape = rows, columns, values.strides[0] // 4 if rows > 1 else columns
@@ -132,7 +132,7 @@ def _checked(
         csr_pattern(indptr, "indptr", None, values.size)
         rows, lengths, weights = indptr.size - 1, np.diff(indptr), values.size
     if not values.flags.writeable:
-        raise ArgumentError("values", "a read-only array", "an array that can be written")
+        raise ArgumentError("values", "a read-only array", "a writable array")
     _check_targets(rows, lengths, *targets)
     if log_inclusion is not None:
         vector(log_inclusion, "log_inclusion", np.float32, weights)
@@ -148,7 +148,7 @@ def _check_targets(rows: int, lengths: int | Int64, indptr: Int64, positions: In
     if outside.any():
         bad = int(np.flatnonzero(outside)[0])
         raise ArgumentError(
-            "target_positions", f"{positions[bad]} at {bad}", "places of the row's active set"
+            "target_positions", f"{positions[bad]} at {bad}", "positions in the row's active set"
         )
 
 
@@ -170,8 +170,8 @@ def apply(
     values : (m, n) float32, or (nnz,) float32 with ``indptr``
         Logits, overwritten with the gradient.
     targets : tuple of (m + 1,) int64, (t,) int32 and (t,) float32 arrays
-        Row i has the targets from ``targets[0][i]`` to ``targets[0][i + 1]``: their places, counted from the
-        row's first logit and unique in a row, and their values, such as 1 / the row's number of labels.
+        Row i has the targets from ``targets[0][i]`` to ``targets[0][i + 1]``: their positions, counted from
+        the row's first logit and unique in a row, and their values, such as 1 / the row's number of labels.
     log_inclusion : (n,) float32, or (nnz,) float32 with ``indptr``, or None
         Log inclusion probabilities of the columns, or of the values; None means all 0.
     indptr : (m + 1,) int64 or None
@@ -185,7 +185,7 @@ def apply(
     Raises
     ------
     ArgumentError
-        A wrong dtype, layout or shape, or a place outside of its row; the logits are then unchanged.
+        A wrong dtype, layout or shape, or a position outside of its row; the logits are then unchanged.
 
     Notes
     -----
@@ -288,7 +288,8 @@ def finish(
     part, total = (_checked_sums(sums, name, 2) for sums, name in ((part, "part"), (total, "total")))
     for name, sums in (("part", part), ("total", total)):
         if len(sums) != view.rows:
-            raise ArgumentError(name, f"{len(sums)} rows", f"{view.rows} rows, as many as the logits have")
+            wanted = f"an array of {view.rows} rows, as many as the logits"
+            raise ArgumentError(name, f"{len(sums)} rows", wanted)
     view.finish(_kind(loss), part, total, n_threads)
 
 

@@ -1,8 +1,8 @@
-"""Row-sparse optimizers: a step costs what it touches, never the number of rows.
+"""Row-sparse optimizers: the cost of a step depends on the updated rows, not on the number of all rows.
 
 A store is a parameter with its optimizer state interleaved by row: :class:`~lshsample._native.slots.Slots`,
-or a C-contiguous float32 array (n, slots, d), with the weights in slot 0 and the state in the others. A row's
-update is thus one piece of memory. Rows that are not given stay as they are (lazy updates). State and
+or a C-contiguous float32 array (n, slots, d), with the weights in slot 0 and the state in the others. A row
+with its state is thus contiguous in memory. Rows that are not given are unchanged (lazy updates). State and
 arithmetic are float32; bfloat16 weights are read as float32 and rounded when they are written.
 """
 
@@ -47,9 +47,9 @@ def _update(
     """Pointers to the checked store and rows, and a view of the gradient."""
     if isinstance(store, Slots):
         if slots and len(store.dtypes) != slots:
-            raise ArgumentError("store", f"{len(store.dtypes)} slots", f"rows of {slots} slots")
+            raise ArgumentError("store", f"{len(store.dtypes)} slots", f"a store of {slots} slots")
         if not store.data.flags.writeable:
-            raise ArgumentError("store", "read-only memory", "memory that can be written")
+            raise ArgumentError("store", "read-only memory", "writable")
         struct, n, d = store.struct, store.rows, store.columns
     else:
         struct, n, d = array_struct(store, "store", slots), store.shape[0], store.shape[2]
@@ -150,8 +150,8 @@ def adam_rows(
 ) -> None:
     """Lazy Adam (Kingma & Ba 2015) on the given rows of a store of 3 slots, in place.
 
-    Slots 1 and 2 hold the running means of the gradient and of its square. Only the given rows move and only
-    their state decays; the bias correction uses the global ``step``, counted from 1.
+    Slots 1 and 2 hold the running means of the gradient and of its square. Only the given rows are updated
+    and only their state decays; the bias correction uses the global ``step``, counted from 1.
 
     Parameters
     ----------
@@ -178,14 +178,14 @@ def adam_rows(
     _in_range("beta2", beta2, 0, 1)
     _in_range("eps", eps, 0, np.inf)
     if not 1 <= step < 2**63:
-        raise ArgumentError("step", step, "an integer from 1")
+        raise ArgumentError("step", step, "an integer >= 1")
     weights, ids, gradient = _update(store, 3, rows, grad)
     how = rounding_pointer(rounding)
     check(lib.lsh_adam_rows(weights, ids, gradient, lr, beta1, beta2, eps, step, how, n_threads), "adam_rows")
 
 
 def check_update(rows: Int32 | None, gradient: Float32, n_rows: int, columns: int) -> None:
-    """Refuse what is not a gradient of rows of a parameter (n_rows, columns).
+    """Check a gradient of rows of a parameter (n_rows, columns).
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def check_update(rows: Int32 | None, gradient: Float32, n_rows: int, columns: in
     matrix(gradient, "gradient", n_rows if rows is None else rows.size, columns)
 
 
-# The same over arrays that are known to be right (see lshsample._native.unchecked).
+# The same over arrays that are known to be valid (see lshsample._native.unchecked).
 
 
 def sgd_unchecked(store: Slots, rows: Int32 | None, grad: Float32, lr: float, threads: int) -> None:

@@ -18,24 +18,24 @@ __all__ += ["packed_shapes"]
 
 Codes = npt.NDArray[np.uint32]
 
-#: Bytes of one block of codes on their way into the columns: it stays in the second cache level.
+#: Bytes of one block of codes that is transposed at a time: it fits into the L2 cache.
 _BLOCK_BYTES = 2**20
 
 
 @attrs.frozen
 class MemoryNeed:
-    """What a build takes.
+    """The memory of a build.
 
     Attributes
     ----------
     tables : int
-        Bytes of the tables when they are done.
+        Bytes of the tables when they are built.
     peak : int
         Bytes at the highest point of the build, the tables included; rows and old tables are not.
     per_table : int
         Bytes of one table.
     writer : int
-        Bytes that are held besides from the first update, insertion or deletion on: each id's codes.
+        Further bytes from the first update, insertion or deletion on: each id's codes.
     """
 
     tables: int
@@ -55,7 +55,7 @@ class PackedTables:
     ids : (n_tables, n_items) int32 array
         A permutation of the ids per table.
     codes : (n_tables, n_items) uint32 array or None
-        The sorted codes; None where the directory names each bucket.
+        The sorted codes; None where the directory has an entry for each bucket.
     directory : (n_tables, 2**directory_bits + 1) int32 array
         Offsets: where the run of each value of the top bits begins.
     n_ids : int
@@ -74,7 +74,7 @@ class PackedTables:
 
     @property
     def bucket_size(self) -> None:
-        """No bucket loses an id."""
+        """None: buckets keep every id."""
         return None
 
     @property
@@ -84,7 +84,7 @@ class PackedTables:
 
     @property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The arrays by the names that they have in a file."""
+        """The arrays by their names in a file."""
         named = {"ids": self.ids, "directory": self.directory}
         return named if self.codes is None else {**named, "codes": self.codes}
 
@@ -94,7 +94,7 @@ class PackedTables:
         return sum(array.nbytes for array in self.arrays.values())
 
     def renamed(self, names: npt.NDArray[np.int32]) -> PackedTables:
-        """The same with ``names[i]`` in the place of id i; names ascend, so that the order stays."""
+        """The same with ``names[i]`` instead of id i; names ascend, so the order does not change."""
         for row in self.ids:
             row[:] = names[row]
         return attrs.evolve(self, n_ids=int(names[-1]) + 1)
@@ -111,7 +111,7 @@ class PackedTables:
         return packed
 
     def is_sound(self, threads: int) -> bool:
-        """Whether arrays from outside keep every promise of the layout, so that no lookup can leave them."""
+        """Whether arrays from outside satisfy the layout, so that every lookup stays inside them."""
         shapes = {name: array.shape for name, array in self.arrays.items()}
         if shapes != packed_shapes(self.n_items, self.n_tables, self.code_bits):
             return False
@@ -124,7 +124,7 @@ def directory_bits(n_items: int, code_bits: int) -> int:
 
 
 def packed_shapes(n_items: int, n_tables: int, code_bits: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of the arrays, by the names that they have in a file."""
+    """The shapes of the arrays, by their names in a file."""
     bits = directory_bits(n_items, code_bits)
     shapes: dict[str, tuple[int, ...]] = {"ids": (n_tables, n_items), "directory": (n_tables, 2**bits + 1)}
     if bits < code_bits:
@@ -133,7 +133,7 @@ def packed_shapes(n_items: int, n_tables: int, code_bits: int) -> dict[str, tupl
 
 
 def empty_packed(n_items: int, n_tables: int, code_bits: int, n_ids: int) -> PackedTables:
-    """Tables whose arrays are still to be written."""
+    """Tables with uninitialized arrays."""
     shapes = packed_shapes(n_items, n_tables, code_bits)
     return PackedTables(
         n_items=n_items,
@@ -146,7 +146,7 @@ def empty_packed(n_items: int, n_tables: int, code_bits: int, n_ids: int) -> Pac
 
 
 def memory_need(n_items: int, n_tables: int, code_bits: int, threads: int) -> MemoryNeed:
-    """Bytes that :func:`build_packed` takes for these sizes."""
+    """The memory of :func:`build_packed` for these sizes."""
     bits = directory_bits(n_items, code_bits)
     column = 4 * n_items * n_tables
     directory = 4 * (2**bits + 1) * n_tables
@@ -176,11 +176,11 @@ def build_packed(
     Parameters
     ----------
     hash_block : callable
-        ``hash_block(begin, end)`` gives the (end - begin, n_tables) codes of these rows.
+        ``hash_block(begin, end)`` returns the (end - begin, n_tables) codes of these rows.
     n_items, n_tables, code_bits : int
         Sizes; codes are below ``2**code_bits``.
     threads : int
-        At most so many threads.
+        Maximum number of threads.
     label : str
         The family's name for errors.
 

@@ -1,4 +1,4 @@
-"""What the C core looks into: a base of either kind of tables, with its deltas."""
+"""Tables as the C core reads them: a base of either kind, with its deltas."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class NativeReader:
 
     base: Base
     deltas: tuple[Delta, ...] = ()
-    #: Made once with the object: a struct that two threads made at a time could lose what it points to.
+    #: Made once, with the object: if two threads made it, one could free what the other's struct points to.
     _structs: tuple[Any, ...] = attrs.field(
         init=False, repr=False, default=attrs.Factory(lambda self: _structs_of(self), takes_self=True)
     )

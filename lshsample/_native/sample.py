@@ -50,15 +50,16 @@ class StageCall:
     op : str
         ``LSH_STAGE_...`` without its first part.
     place : int
-        The stage's place in the pipeline; whoever runs the plan sets it.
+        The stage's position in the pipeline, set when the plan is run.
     ordinal : int
-        How many earlier stages of the pipeline have the same op: keeps their draws apart. Set like ``place``.
+        Number of earlier stages of the pipeline with the same op: their draws are independent. Set like
+        ``place``.
     amount : int
         The stage's number.
     reader : NativeReader
-        What RETRIEVE looks into.
+        RETRIEVE: the tables.
     kernel, rows, n_probes : KernelStruct, rows, int
-        RETRIEVE: the kernel of the queries' side, the queries, which the core checks to be finite, and
+        RETRIEVE: the kernel for queries, the queries, which the core checks to be finite, and
         buckets per table.
     refuse : callable, optional
         Raises the error for the status of a kernel that failed.
@@ -116,10 +117,10 @@ class Drawn:
 
 
 class Workspaces:
-    """Workspaces that calls borrow and give back, so that concurrent calls never share one.
+    """Workspaces that calls take and give back, so that concurrent calls never share one.
 
-    A list's ``pop`` and ``append`` are whole steps in themselves. There is no lock that another thread could
-    hold at the moment of a fork: the child would wait for it for ever.
+    A list's ``pop`` and ``append`` are atomic. There is no lock, since a forked child would wait for ever for
+    a lock that another thread held at the fork.
 
     Parameters
     ----------
@@ -135,7 +136,7 @@ class Workspaces:
         return (Workspaces, (self.n_items,))
 
     def take(self, threads: int) -> tuple[int, Any]:
-        """A workspace for at least so many threads, with its number of threads."""
+        """A workspace for at least ``threads`` threads, with its number of threads."""
         while self._free:
             try:
                 workspace = self._free.pop()
@@ -148,7 +149,7 @@ class Workspaces:
         return threads, ffi.gc(out[0], lib.lsh_workspace_free)
 
     def give(self, workspace: tuple[int, Any]) -> None:
-        """Hand a workspace back."""
+        """Give a workspace back."""
         self._free.append(workspace)
 
 
@@ -174,17 +175,17 @@ def table_order(n_tables: int, *, seed: int, step: int, row: int, ordinal: int) 
 
 
 def check_read(status: int, what: str, untrusted: bool) -> None:
-    """As :func:`core.check`, for a call that may have met damaged arrays of an opened file.
+    """As :func:`core.check`, for a call that may have read damaged arrays of an opened file.
 
     Raises
     ------
     CheckpointError
-        It did.
+        An array is damaged.
     """
     if untrusted and status == lib.LSH_OUT_OF_RANGE:
         raise CheckpointError(
-            f"{what}: the opened tables are corrupted: a bucket lies outside of its table, or holds an id "
-            "that is none; verify() compares them with their checksums"
+            f"{what}: the opened tables are corrupted: a bucket is outside of its table, or has an id "
+            "out of range; verify() compares them with their checksums"
         )
     core.check(status, what)
 
@@ -236,8 +237,8 @@ def run_plan(
 ) -> Drawn:
     """Run stages over a batch: one row per query, or one for the whole batch if pooled. One C call.
 
-    The caller has checked the arrays, but that query rows which a kernel hashes are finite; ids are checked
-    again in C where they index memory. Results depend on the arguments but ``threads`` and ``workspaces``.
+    The caller has checked the arrays, except that query rows for a kernel are finite; ids are checked again
+    in C where they index memory. Results depend on the arguments except ``threads`` and ``workspaces``.
     """
     stages = ffi.new("lsh_stage[]", len(calls) or 1)
     keep: list[Any] = []
@@ -259,7 +260,7 @@ def run_plan(
 
 
 def _wrapped(block: Any, rows: int) -> Drawn:
-    """Arrays over the block of memory that a run gave, which is freed with the last of them."""
+    """Arrays over the block of memory that a run returned, which is freed with the last of them."""
     total = block.total
     end = _DRAWN_BYTES + 8 * (2 * rows + 1) + 12 * total + 8 * rows
     memory = ffi.buffer(ffi.gc(block, lib.lsh_sample_free, end), end)

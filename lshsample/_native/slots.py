@@ -1,4 +1,4 @@
-"""A parameter with its optimizer state interleaved by row, so that a row's update is one piece of memory."""
+"""A parameter with its optimizer state interleaved by row, so that a row's update is contiguous."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _offsets(columns: int, dtypes: tuple[DType, ...]) -> tuple[int, ...]:
 
 @lru_cache(maxsize=256)
 def _template(columns: int, dtypes: tuple[DType, ...]) -> Any:
-    """An ``lsh_store *`` without memory, to be copied: that takes half of the time of making one."""
+    """An ``lsh_store *`` without memory, to be copied, which takes half of the time of making one."""
     offsets = _offsets(columns, dtypes)
     slots = [(offset, dtype.code) for offset, dtype in zip(offsets, dtypes, strict=False)]
     return ffi.new("lsh_store *", (ffi.NULL, 0, columns, offsets[-1], len(slots), slots))
@@ -80,7 +80,7 @@ def array_struct(array: Float32, argument: str, slots: int | None = None) -> Any
     """
     _check_array(array, argument, slots)
     if not array.flags.writeable:
-        raise ArgumentError(argument, "a read-only array", "an array that can be written")
+        raise ArgumentError(argument, "a read-only array", "a writable array")
     return _struct(_float32_template(array.shape[2], array.shape[1]), array)
 
 
@@ -115,7 +115,7 @@ class Slots:
             No slots or more than 8, weights of a type without kernels, or state that is not float32.
         """
         if not 1 <= len(dtypes) <= _MAX_SLOTS:
-            raise ArgumentError("dtypes", f"{len(dtypes)} slots", f"1 to {_MAX_SLOTS} slots")
+            raise ArgumentError("dtypes", f"{len(dtypes)} slots", f"those of 1 to {_MAX_SLOTS} slots")
         for slot, dtype in enumerate(dtypes):
             supported = (FLOAT32,) if slot else KERNEL_DTYPES
             if dtype not in supported:

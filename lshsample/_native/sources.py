@@ -2,8 +2,8 @@
 
 Both build scripts compile a digest of the sources into their extension. In a checkout it is compared with the
 files, since tests that run on an extension from before a change pass or fail for the wrong reason. The
-scripts load this file by its path, so it imports nothing but the standard library. An installed package has
-no sources beside it, and nothing is compared.
+scripts load this file by its path, so it imports the standard library only. An installed package has no
+sources, and nothing is compared.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ MAX_ID = 2**31 - 1
 
 @attrs.frozen(kw_only=True)
 class Dialect:
-    """The numbering of features and labels in a text; a size of ``MAX_ID`` means that it is not known."""
+    """The numbering of features and labels in a text; a size of ``MAX_ID`` means that it is unknown."""
 
     n_features: int = MAX_ID
     n_labels: int = MAX_ID

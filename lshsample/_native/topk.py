@@ -58,7 +58,7 @@ def top_k(
     ids : (m, k) int32
         By score descending, ties by smaller id. -1 where NaN scores left fewer than k.
     scores : (m, k) float32
-        ``h @ weights[ids] + bias[ids]``; -inf beside an id of -1.
+        ``h @ weights[ids] + bias[ids]``; -inf where the id is -1.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def top_k(
 
     Notes
     -----
-    2 m n d operations, as the product, with heaps of k places beside it.
+    2 m n d operations, as the product, and heaps of k entries.
     """
     n_threads = threads_or_default(threads)
     left, d = matrix(h, "h"), h.shape[1]
@@ -113,7 +113,7 @@ def top_k_ragged(
     ids : (m, k) int32
         -1 where a row has fewer than k candidates.
     scores : (m, k) float32
-        -inf beside an id of -1.
+        -inf where the id is -1.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def csr_top_k(
     Raises
     ------
     ArgumentError
-        A wrong dtype, layout or shape, offsets that fall, an id out of range, or k below 1.
+        A wrong dtype, layout or shape, decreasing offsets, an id out of range, or k below 1.
     """
     n_threads = threads_or_default(threads)
     left, right = matrix(h, "h"), matrix(weights, "weights", cols=h.shape[1], dtypes=KERNEL_DTYPES)

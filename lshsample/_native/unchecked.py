@@ -1,8 +1,8 @@
-"""The kernels of a training step over arrays that are known to be right: nothing is checked here.
+"""The kernels of a training step over arrays that are known to be valid: nothing is checked here.
 
 Data are validated where they enter a network, and what a layer of another package returns is validated by the
-network; from there on arrays are right by construction, and a step checks nothing twice. A wrong array reads
-or writes memory that is not its own: whoever cannot know that arrays are right calls
+network; from there on arrays are valid by construction, and a step checks nothing twice. An invalid array
+leads to reads or writes outside of its memory. Where arrays may be invalid, use
 :mod:`lshsample._native.layers`, whose functions compute the same, to the bit.
 
 Weights and biases come as :class:`~lshsample._native.slots.Slots`, whose views are made once.
@@ -99,7 +99,7 @@ def matmul_tn(a: Any, b: Any, out: Any, threads: int) -> None:
 
 
 def column_sums(a: Any, columns: int, threads: int) -> Float32:
-    """The sum of the rows of an ``lsh_dense`` with so many columns, in their order."""
+    """The sum of the rows of an ``lsh_dense`` with ``columns`` columns, in their order."""
     result = _empty(columns, np.float32)
     status = lib.lsh_column_sums(a, _from_buffer("float *", result), threads)
     if status:
@@ -119,8 +119,8 @@ def csr_matmul(x: sp.csr_array, weights: Slots, bias: Slots | None, threads: int
 
 
 def csr_transpose_matmul(x: sp.csr_array, d: Any, columns: int, threads: int) -> tuple[Int32, Float32]:
-    """The rows that CSR rows x touch, ascending, and those rows of ``x.T @ d``, d an ``lsh_dense`` of so many
-    columns.
+    """The columns of CSR rows x that have entries, ascending, and those rows of ``x.T @ d``; d is an
+    ``lsh_dense`` with ``columns`` columns.
     """
     size = x.data.size
     ids, samples = _empty(size, np.int32), _empty(size, np.int32)

@@ -45,7 +45,7 @@ def explain(
     if row >= data.n_rows:
         raise ArgumentError("--row", row, f"below {data.n_rows}, the number of rows of {file}")
     chosen = sampled[layer]
-    if chosen.active.wants_frequencies:
+    if chosen.active.needs_frequencies:
         chosen.active.observe(data.y)
     query = network.layer_input(data.x[[row]], network.layers.index(chosen), threads=threads)
     chosen.prepare(0, core.threads_or_default(threads))

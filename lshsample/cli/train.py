@@ -130,12 +130,12 @@ def _check_options(
         given = ", ".join(f"--{name.replace('_', '-')}" for name in changes) or "--config"
         raise ArgumentError(
             "--resume",
-            f"together with {given}",
+            f"--resume with {given}",
             "used without options that change the run, which are in its checkpoint",
         )
     if save is not None:
         raise ArgumentError(
-            "--resume", "together with --save", "used without --save: a continued run stays in its folder"
+            "--resume", "--resume with --save", "used without --save: a continued run stays in its folder"
         )
 
 

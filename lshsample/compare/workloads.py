@@ -88,8 +88,8 @@ class Workload:
     ) -> Self:
         """Rows of a data set: queries are drawn from them (at most half); the others are items."""
         order = np.random.default_rng(seed).permutation(x.shape[0])
-        asked, rest = np.split(order, [min(n_queries, x.shape[0] // 2)])
-        return cls.of(name, x[np.sort(rest[:n_items])], x[np.sort(asked)])
+        queries, rest = np.split(order, [min(n_queries, x.shape[0] // 2)])
+        return cls.of(name, x[np.sort(rest[:n_items])], x[np.sort(queries)])
 
     @classmethod
     def of_layer(

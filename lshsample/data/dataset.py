@@ -50,7 +50,8 @@ class Dataset:
 
     def __attrs_post_init__(self) -> None:
         if self.x.shape[0] != self.y.shape[0]:
-            raise ArgumentError("y", f"{self.y.shape[0]} rows", f"of {self.x.shape[0]} rows, as many as x")
+            wanted = f"a matrix of {self.x.shape[0]} rows, as many as x has"
+            raise ArgumentError("y", f"{self.y.shape[0]} rows", wanted)
 
     @classmethod
     def of(cls, x: Any, y: Any) -> Self:

@@ -22,7 +22,7 @@ from lshsample.errors import ArgumentError, UnsupportedError
 
 __all__ = ["Demo", "load_demo"]
 
-#: Codes with the same first characters, so many, are never in both the training and the test set.
+#: Codes that share this many first characters are in the same set, training or test.
 _GROUP = 7
 
 

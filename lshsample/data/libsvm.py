@@ -33,7 +33,7 @@ def read_libsvm(
         The numbers of features and labels; by default one more than the largest id in the file, which is
         seldom right for a test file.
     feature_base, label_base : {0, 1}
-        The smallest id of a feature (libsvm's own is 1) and of a label. Ids in the dataset start at 0.
+        The smallest id of a feature (1 by convention) and of a label. Ids in the dataset start at 0.
     threads : int, optional
         Number of threads; the result does not depend on it.
 

@@ -66,10 +66,10 @@ def load(path: str | PathLike[str], **options: Any) -> Dataset:
     name = detect_format(path)
     for option in options:
         if option not in _OPTIONS[name]:
-            wanted = ", ".join(sorted(_OPTIONS[name])) or "none"
+            allowed = ", ".join(sorted(_OPTIONS[name])) or "none"
             raise ArgumentError(
                 option,
-                f"for {path}, a file of format {name}",
-                f"an option of that format ({wanted})",
+                f"{options[option]!r} for {path}, a file of format {name}",
+                f"left out for this format (its options: {allowed})",
             )
     return _READERS[name](path, **options)

@@ -42,10 +42,11 @@ class Tfidf:
     idf : numpy.ndarray of float32
         The weight of each column.
 
-    Notes ----- A term that occurs n times in a text has the weight (1 + ln n) * (1 + ln((1 + N) / (1 +
-    N_t))), N being the number of texts and N_t that of the texts with the term; then each row is scaled to
-    length 1 (Salton & Buckley 1988). Terms outside the vocabulary are ignored; a text without known terms is
-    an empty row.
+    Notes
+    -----
+    A term that occurs n times in a text has the weight (1 + ln n) * (1 + ln((1 + N) / (1 + N_t))), N being
+    the number of texts and N_t that of the texts with the term; then each row is scaled to length 1 (Salton &
+    Buckley 1988). Terms outside the vocabulary are ignored; a text without known terms is an empty row.
 
     Examples
     --------

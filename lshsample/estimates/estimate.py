@@ -72,7 +72,7 @@ class Estimate:
         (array([3.04]), array([6.96]))
         """
         if not 0 < level < 1:
-            raise ArgumentError("level", level, "between 0 and 1")
+            raise ArgumentError("level", level, "a number between 0 and 1")
         if self.biased_by is not None:
             raise UnsupportedError(
                 f"an estimate from a biased sample has no confidence interval: {self.biased_by}"

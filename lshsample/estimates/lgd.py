@@ -84,7 +84,7 @@ class GradientSampler:
         What the inclusion probabilities are over; see :class:`~lshsample.sampling.ActiveSet`. By default
         they are conditional on the tables, and with the default pipeline every gradient is unbiased.
     threads : int, optional
-        At most so many threads, for building the tables and for the draws.
+        Number of threads, for building the tables and for the draws.
 
     Notes
     -----
@@ -127,11 +127,11 @@ class GradientSampler:
         if loss not in _LOSSES:
             raise ArgumentError("loss", repr(loss), f"one of {', '.join(_LOSSES)}")
         if loss == "logistic" and not np.all(np.abs(y) == 1):
-            raise ArgumentError("targets", "other numbers", "+1 or -1 for the logistic loss")
+            raise ArgumentError("targets", "other numbers", "an array of +1 and -1 for the logistic loss")
         self._x, self._y, self._loss, self._law = x, y, _LOSSES[loss], law
         rows = self._loss.rows(x, y)
         if family.dim != rows.shape[1]:
-            raise ArgumentError("family", f"dim {family.dim}", f"dim {rows.shape[1]} for the {loss} loss")
+            raise ArgumentError("family", f"dim {family.dim}", f"of dim {rows.shape[1]} for the {loss} loss")
         stages = Retrieve() | Uniform(max(2, len(rows) // 100)) if pipeline is None else pipeline
         tables = HashTables(family, threads=threads).build(rows)
         #: The sampler over the rows of the examples.
@@ -148,7 +148,7 @@ class GradientSampler:
         theta : (d,) array
             The parameters.
         seed, step : int
-            They determine the draws.
+            Determine the draws.
         allow_biased : bool
             Whether to accept a pipeline without inclusion probabilities, every id with weight 1.
 

@@ -38,7 +38,7 @@ class DrawOptions(TypedDict, total=False):
         Independent samples of one sampler; 1 by default. Their spread gives the standard error where one
         sample does not.
     seed, step : int
-        They determine the draws: the same values give the same samples. 0 by default.
+        Determine the draws: the same values give the same samples. 0 by default.
     law : str
         What the inclusion probabilities are over; see :class:`~lshsample.sampling.ActiveSet`. By default
         conditional on the tables for one sampler, and marginal over the hash functions for several.
@@ -49,9 +49,9 @@ class DrawOptions(TypedDict, total=False):
     pool : bool
         One set for the whole batch instead of one for each query.
     threads : int
-        At most so many threads.
+        Number of threads; the result does not depend on it.
     n_queries : int
-        The number of rows, where there are no queries.
+        Number of rows, if there are no queries.
     """
 
     replicates: int

@@ -124,7 +124,7 @@ def sum_by_tables(
     probes : int, optional
         Buckets per table; by default the number of probes of the family.
     threads : int, optional
-        At most so many threads.
+        Number of threads; the result does not depend on it.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def sum_by_tables(
     n_groups = state.family.n_tables if groups is None else groups
     if isinstance(n_groups, bool) or not 2 <= n_groups <= state.family.n_tables:
         raise ArgumentError(
-            "groups", repr(groups), f"from 2 to {state.family.n_tables}, the number of tables"
+            "groups", repr(groups), f"an integer from 2 to {state.family.n_tables}, the number of tables"
         )
     if probes is None:
         probes = state.family.default_probes

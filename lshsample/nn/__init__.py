@@ -1,7 +1,7 @@
 """Networks of dense and sampled layers: the builder, its layers, losses, optimizers and schedules.
 
-Activations, losses, optimizers and schedules are exported as their modules list them, so that a new one is
-listed once.
+Activations, losses, optimizers and schedules are re-exported from their modules' ``__all__``, so that a new
+one is listed only there.
 """
 
 from __future__ import annotations

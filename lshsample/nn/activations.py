@@ -1,4 +1,4 @@
-"""Activations of hidden layers: applied in place, with a slope that is a function of the output."""
+"""Activations of hidden layers: applied in place, with a derivative computed from the output."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ Float32 = npt.NDArray[np.float32]
 
 
 class Activation(ABC):
-    """A function of each value of a hidden layer.
+    """Base class of elementwise functions of a hidden layer's values.
 
-    An active set's missing units are 0 and stay 0, so an activation should keep 0.
+    Units outside the active set are 0 and are not computed, so an activation should map 0 to 0.
     """
 
-    #: The initial weights before it have the variance ``gain / fan`` (He et al. 2015: 2 before a relu).
+    #: Variance of the layer's initial weights, times the fan: ``gain / fan`` (He et al. 2015: 2 for relu).
     gain: float = 1.0
 
     @abstractmethod
     def apply(self, values: Float32) -> None:
-        """Replace the values, an array of any shape, by the function's."""
+        """Apply the function in place to an array of any shape."""
 
     @abstractmethod
     def slope(self, outputs: Float32) -> Float32 | None:
-        """The derivative at each output; None where it is 1."""
+        """The derivative at each output; None if it is 1 everywhere."""
 
 
-#: Activations by the names that files and the command line use.
+#: Activations by the names used in files and on the command line.
 ACTIVATIONS: NameTable[Activation] = NameTable("activation", Activation)
 
 
@@ -70,7 +70,7 @@ class Tanh(Activation):
 @ACTIVATIONS.add("linear")
 @attrs.frozen
 class Linear(Activation):
-    """The value itself."""
+    """The identity."""
 
     def apply(self, values: Float32) -> None:
         """Change nothing."""

@@ -25,7 +25,7 @@ _ACTIVE_OF_SAMPLE = 512
 
 
 class ActiveUnits(MaintainedSampler):
-    """The sampler of a layer's units, made as its spec says.
+    """The sampler of a layer's units, as its spec describes.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class ActiveUnits(MaintainedSampler):
     inputs : int
         Columns of its weight rows.
     seed : int
-        The network's seed. The hash functions of the t-th build are named by (seed, index, t).
+        The network's seed. (seed, index, t) determines the hash functions of the t-th build.
     """
 
     def __init__(self, spec: Sampled, index: int, inputs: int, seed: int) -> None:
@@ -55,22 +55,22 @@ class ActiveUnits(MaintainedSampler):
 
     @property
     def expected_size(self) -> int:
-        """About how many units a row computes, for the memory estimate: not below the layer's budget."""
+        """Estimate of the units computed for a row, for the memory estimate; at least the layer's budget."""
         return max(super().expected_size, min(_n_active(self.spec), self.spec.units))
 
     @property
-    def wants_frequencies(self) -> bool:
-        """Whether its pipeline draws by the labels' frequencies."""
+    def needs_frequencies(self) -> bool:
+        """Whether its pipeline draws labels by their frequency."""
         return "frequencies" in self.pipeline.needs
 
     def observe(self, labels: sp.csr_array | None) -> None:
-        """Take the labels' frequencies, for pipelines that draw by them; None for a hidden layer."""
-        if self.wants_frequencies:
+        """Count the labels' frequencies, for pipelines that draw by them; None for a hidden layer."""
+        if self.needs_frequencies:
             if labels is None:
                 raise UnsupportedError(
-                    f"layer {self.index}: Frequency() is for the last layer; a hidden unit has none"
+                    f"layer {self.index}: Frequency() works in the last layer only, which has labels"
                 )
-            # One more than they are, so that every label can be drawn.
+            # Plus one, so that labels without rows can be drawn too.
             self.use_frequencies(
                 np.bincount(labels.indices, minlength=self.spec.units).astype(np.float64) + 1
             )
@@ -90,7 +90,7 @@ class ActiveUnits(MaintainedSampler):
         return active
 
     def correction(self, active: ActiveSet) -> Float32 | None:
-        """Log inclusion probabilities to correct the loss by, as the spec wants; None for no correction."""
+        """Log inclusion probabilities that correct the loss, as the spec says; None for no correction."""
         if self.spec.importance == "off" or self.spec.loss is None:
             return None
         try:
@@ -102,13 +102,13 @@ class ActiveUnits(MaintainedSampler):
 
 
 def _n_active(spec: Sampled) -> int:
-    """The budget of a named pipeline: as given, or what a step of some milliseconds can take."""
+    """The budget of a named pipeline: as given, or a default for steps of a few milliseconds."""
     default = _ACTIVE_OF_BATCH if spec.active_set == "batch" else _ACTIVE_OF_SAMPLE
     return default if spec.n_active is None else spec.n_active
 
 
 def _pipeline(spec: Sampled) -> Pipeline:
-    """The spec's pipeline; a last layer's keeps the labels whatever its stages do."""
+    """The spec's pipeline; in the last layer it always includes the labels of the batch."""
     pipeline = make_pipeline(spec.sampler, n_active=_n_active(spec), n_items=spec.units)
     if spec.loss is not None and not pipeline.forces_ids:
         pipeline = pipeline | Include()

@@ -1,4 +1,4 @@
-"""Checks of data on entry, once, so that nothing below checks again."""
+"""Validation of rows and labels on entry, once, so that nothing below validates again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Batch", "FeatureRows", "checked_labels", "dense_features", "sparse_f
 
 @attrs.frozen(eq=False)
 class FeatureRows:
-    """Checked feature rows, dense or CSR, that batches are taken from.
+    """Validated feature rows, dense or CSR, that batches are taken from.
 
     Attributes
     ----------
@@ -32,19 +32,19 @@ class FeatureRows:
         return int(self.data.shape[0])
 
     def of_width(self, n_features: int, argument: str) -> FeatureRows:
-        """The rows themselves, if they have so many columns."""
+        """The rows themselves; refused unless they have ``n_features`` columns."""
         if self.data.shape[1] != n_features:
-            raise ArgumentError(argument, f"{self.data.shape[1]} columns", f"{n_features} columns")
+            raise ArgumentError(argument, f"{self.data.shape[1]} columns", f"rows with {n_features} columns")
         return self
 
     def take(self, rows: npt.NDArray[np.int64]) -> Signal:
-        """The named rows as a layer's input."""
+        """The given rows as a layer's input."""
         if sp.issparse(self.data):
             return take_rows(self.data, rows)
         return Block(self.data[rows], self.data.shape[1])
 
     def slice(self, start: int, stop: int) -> Signal:
-        """Rows from start to stop as a layer's input, without a copy of the values."""
+        """Rows ``start:stop`` as a layer's input, without copying the values."""
         stop = min(stop, len(self))
         if not sp.issparse(self.data):
             return Block(self.data[start:stop], self.data.shape[1])
@@ -56,14 +56,14 @@ class FeatureRows:
 
 @attrs.frozen(eq=False)
 class Batch:
-    """Rows and labels of one training step, checked.
+    """Validated rows and labels of one training step.
 
     Attributes
     ----------
     x : Block or csr_array
-        What the input layer takes.
+        Input of the input layer.
     y : csr_array
-        Labels, a pattern of ones.
+        Labels; every stored value is 1.
     """
 
     x: Signal
@@ -71,7 +71,7 @@ class Batch:
 
 
 def sparse_features(x: Any, n_features: int, argument: str = "X") -> FeatureRows:
-    """Feature rows as CSR; dense rows are taken too, and rows that were checked before."""
+    """Feature rows as CSR; dense rows are converted, rows validated before are returned as they are."""
     if isinstance(x, FeatureRows):
         return x.of_width(n_features, argument)
     if not sp.issparse(x):
@@ -80,7 +80,7 @@ def sparse_features(x: Any, n_features: int, argument: str = "X") -> FeatureRows
 
 
 def dense_features(x: Any, n_features: int, argument: str = "X") -> FeatureRows:
-    """Feature rows as an array; sparse rows are written out, and rows that were checked before taken."""
+    """Feature rows as a dense array; sparse rows are converted, validated rows returned as they are."""
     if isinstance(x, FeatureRows):
         return x.of_width(n_features, argument)
     if sp.issparse(x):
@@ -89,11 +89,11 @@ def dense_features(x: Any, n_features: int, argument: str = "X") -> FeatureRows:
 
 
 def checked_labels(y: Any, n_rows: int, n_labels: int, argument: str = "Y") -> sp.csr_array:
-    """Labels as a canonical CSR pattern (rows, n_labels) of ones; stored zeros are not labels."""
+    """Labels as a canonical CSR array (rows, n_labels) of ones; stored zeros are dropped."""
     if not sp.issparse(y):
         y = sp.csr_array(core.dense_rows(y, argument))
     if y.ndim != 2 or y.shape[0] != n_rows:
-        raise ArgumentError(argument, f"shape {y.shape}", f"{n_rows} rows, as many as X has")
+        raise ArgumentError(argument, f"shape {y.shape}", f"a matrix of {n_rows} rows, as many as X has")
     labels = core.csr_rows(y, argument, n_labels)
     if labels.nnz and not (labels.data == 1.0).all():
         labels = core.csr_rows(_without_zeros(labels, argument), argument)

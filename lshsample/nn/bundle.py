@@ -1,8 +1,8 @@
 """A folder that is written atomically: data files, and a manifest that lists them.
 
-Data files get names that were never used before; they are flushed to the disk, and then the manifest is
-replaced by one rename. Until that instant the old manifest and its files stand; after it they are removed. So
-a reader sees the old state or the new one, never a mixture, and a full disk or a kill leaves the old one.
+Data files get new names and are flushed to disk; then the manifest is replaced by one rename. Until the
+rename the old manifest and its files are untouched; after it they are removed. So a reader sees the old state
+or the new one, never a mixture, and a full disk or a killed process leaves the old one.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ class Bundle:
     path : Path
         The folder.
     payload : dict
-        What was stored beside the data files.
+        Plain data stored in the manifest.
     files : dict
-        Name to path of each data file.
+        Path of each data file, by name.
     """
 
     def __init__(self, path: Path, payload: dict[str, Any], files: dict[str, Path]) -> None:
         self.path, self.payload, self.files = path, payload, files
 
     def file(self, name: str) -> Path:
-        """The data file of this name; a folder without it is refused."""
+        """The path of the data file with this name; CheckpointError if there is none."""
         if name not in self.files:
-            raise CheckpointError(f"{self.path}: {MANIFEST} names no {name}")
+            raise CheckpointError(f"{self.path}: {MANIFEST} does not list {name}")
         return self.files[name]
 
 
@@ -73,18 +73,18 @@ def write_bundle(
     Parameters
     ----------
     path : path
-        The folder: new, empty, or one that was written here before with the same kind.
+        The folder: new, empty, or one written by this function with the same kind.
     kind : str
-        What it holds; a folder of another kind is refused.
+        What it holds, such as ``"model"``; a folder of another kind is refused.
     payload : dict
         Plain data for the manifest.
     writers : mapping
-        Name of each data file to the function that writes it.
+        The function that writes each data file, by name.
 
     Raises
     ------
     CheckpointError
-        If the folder holds something else or cannot be written; what it held is still there.
+        If the folder holds something else or cannot be written; its old content is kept.
     """
     folder = Path(path)
     old = claim(folder, kind, writers) or {"generation": 0, "files": {}}
@@ -102,7 +102,7 @@ def write_bundle(
         for file in made:
             file.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            problem = f"{folder}: cannot be written ({error.strerror}); what it held is kept"
+            problem = f"{folder}: cannot be written ({error.strerror}); its old content is kept"
             raise CheckpointError(problem) from error
         raise
     _sync_folder(folder)
@@ -118,7 +118,7 @@ def _write_files(
     generation: int,
     made: list[Path],
 ) -> dict[str, Any]:
-    """Write the data files, noting each in ``made`` before it is begun; returns the manifest's body."""
+    """Write the data files, adding each to ``made`` before it is written; returns the manifest's body."""
     entries = {}
     for name, write in writers.items():
         made.append(folder / _file_name(name, generation))
@@ -142,7 +142,7 @@ def _file_name(name: str, generation: int) -> str:
 
 
 def claim(path: str | PathLike[str], kind: str, names: Iterable[str] = ()) -> dict[str, Any] | None:
-    """Make the folder, or make sure that it is ours; returns what its manifest says."""
+    """Create the folder, or check that it may be overwritten; returns its manifest's body, or None."""
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,13 +151,13 @@ def claim(path: str | PathLike[str], kind: str, names: Iterable[str] = ()) -> di
     if (folder / MANIFEST).exists():
         body = _read_manifest(folder)
         if body["kind"] != kind:
-            raise CheckpointError(f"{folder}: holds a {body['kind']}; wanted a {kind} or an empty folder")
+            raise CheckpointError(f"{folder}: holds a {body['kind']}, expected a {kind} or an empty folder")
         return body
-    unfinished = {f"{MANIFEST}.new", *(_file_name(name, 1) for name in names)}  # of a writer that was killed
+    unfinished = {f"{MANIFEST}.new", *(_file_name(name, 1) for name in names)}  # of a killed process
     foreign = {file.name for file in folder.iterdir()} - unfinished
     if foreign:
         raise CheckpointError(
-            f"{folder}: holds other files ({sorted(foreign)[0]}, ...); wanted an empty folder"
+            f"{folder}: holds other files ({sorted(foreign)[0]}, ...), expected an empty folder"
         )
     return None
 
@@ -180,12 +180,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             )
         body: dict[str, Any] = whole["body"]
         if version != _FORMAT or _digest(body) != whole["sha256"]:
-            raise CheckpointError(f"{path}: changed since it was written (its checksum does not fit)")
+            raise CheckpointError(f"{path}: changed since it was written (checksum mismatch)")
         if not _is_body(body):
             raise CheckpointError(f"{path}: not a manifest of lshsample")
     except FileNotFoundError as error:
         raise CheckpointError(
-            f"{folder}: there is no {MANIFEST}; wanted a folder that lshsample wrote"
+            f"{folder}: there is no {MANIFEST}, expected a folder written by lshsample"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a manifest of lshsample, or truncated ({error})") from error
@@ -193,7 +193,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _is_body(body: Any) -> bool:
-    """Whether a manifest's body has what is read of it; data files lie beside it, not elsewhere."""
+    """Whether a manifest's body has every field that is read, and data files in the same folder."""
     plain = isinstance(body["kind"], str) and isinstance(body["generation"], int)
     entries = body["files"].values()
     here = all(Path(entry["file"]).name == entry["file"] for entry in entries)
@@ -202,11 +202,11 @@ def _is_body(body: Any) -> bool:
 
 
 def read_bundle(path: str | PathLike[str], kind: str) -> Bundle:
-    """Open a folder, and verify every file's size and checksum before anything is made of it."""
+    """Open a folder, after verifying the size and checksum of every file."""
     folder = Path(path)
     body = _read_manifest(folder)
     if body["kind"] != kind:
-        raise CheckpointError(f"{folder}: holds a {body['kind']}; wanted a {kind}")
+        raise CheckpointError(f"{folder}: holds a {body['kind']}, expected a {kind}")
     files = {}
     for name, entry in body["files"].items():
         file = folder / entry["file"]
@@ -214,8 +214,8 @@ def read_bundle(path: str | PathLike[str], kind: str) -> Bundle:
             raise CheckpointError(f"{file}: missing")
         size = file.stat().st_size
         if size != entry["bytes"]:
-            raise CheckpointError(f"{file}: {size} bytes; wanted {entry['bytes']} (truncated?)")
+            raise CheckpointError(f"{file}: {size} bytes, expected {entry['bytes']} (truncated?)")
         if _file_digest(file) != entry["sha256"]:
-            raise CheckpointError(f"{file}: changed since it was written (its checksum does not fit)")
+            raise CheckpointError(f"{file}: changed since it was written (checksum mismatch)")
         files[name] = file
     return Bundle(folder, body["payload"], files)

@@ -50,12 +50,12 @@ class Dense(Layer):
     bias : bool
         Whether it has a bias.
     dropout : float
-        Share of its outputs that are dropped in training.
+        Fraction of its outputs dropped while training, in [0, 1).
     init_scale : float, optional
-        Standard deviation of the initial weights; by default ``sqrt(2 / fan)`` before a relu and
-        ``sqrt(1 / fan)`` elsewhere. The fan is the width of the input, or four times the layer's own where
-        the input is sparse: for rows of unit length the layer's width alone would keep the length, and half
-        of that deviation ranked better where it was compared.
+        Standard deviation of the initial weights; by default ``sqrt(2 / fan)`` with relu and
+        ``sqrt(1 / fan)`` otherwise. The fan is the width of the input, or four times the layer's width where
+        the input is sparse: the width itself would keep the length of rows of unit length, but half of that
+        deviation gave a higher precision in comparisons.
     """
 
     units: int = attrs.field(validator=specs.integer(1, 2**31 - 1))
@@ -85,13 +85,13 @@ class DenseLayer(OutputLayer):
     spec : Dense
         Width, activation, dropout.
     context : BuildContext
-        Its place.
+        Its place in the network.
     """
 
     def __init__(self, spec: Dense, context: BuildContext) -> None:
         self.spec = spec
         self._activation = None if isinstance(spec.activation, Loss) else spec.activation
-        # Sparse rows: half of the deviation that keeps their length; it ranked better where it was compared.
+        # Sparse rows: half of the deviation that keeps their length, which gave a higher precision.
         fan = 4 * spec.units if context.sparse_input else context.inputs
         scale, index, seed = (
             initial_scale(spec.init_scale, fan, self._activation),
@@ -113,7 +113,7 @@ class DenseLayer(OutputLayer):
         return y, lambda gradient: self._backward(x, values_of(through(gradient)), run)
 
     def logits(self, x: Signal, run: Run) -> tuple[Signal, None, OutputBackward]:
-        """All units before the loss, which need no correction."""
+        """The logits of all units; they need no correction."""
         y = Block(self._affine(x, run), self.units)
         return y, None, lambda gradient: self._backward(x, values_of(gradient.scaled()), run)
 
@@ -158,7 +158,7 @@ class DenseLayer(OutputLayer):
         return self.weights.weights.T
 
     def score(self, h: Float32, ids: Int32 | None = None, *, threads: int | None = None) -> Float32:
-        """Logits of some units, whose weights are copied, or of all."""
+        """Logits of the given units, whose weights are copied, or of all."""
         bias = None if self.bias is None else self.bias.vector
         if ids is None:
             out = kernels.matmul_nn(h, self.weights.weights, threads=threads)
@@ -176,7 +176,7 @@ class DenseLayer(OutputLayer):
     def top_k(
         self, h: Float32, k: int, candidates: CandidateLists | None = None, *, threads: int | None = None
     ) -> tuple[Int32, Float32]:
-        """The best units of each row; the weights are read as they lie, or those of the candidates copied."""
+        """The best units of each row; the weights of candidates are copied, without candidates none are."""
         bias = None if self.bias is None else self.bias.vector
         if candidates is None:
             return kernels.top_k(h, self.weights.weights, bias, k, by_columns=True, threads=threads)
@@ -186,8 +186,8 @@ class DenseLayer(OutputLayer):
         best, scores = kernels.csr_top_k(
             h, rows, bias, candidates.indptr, places.astype(np.int32), k, threads=threads
         )
-        return np.append(units, np.int32(-1))[best], scores  # -1, no candidate, stays
+        return np.append(units, np.int32(-1))[best], scores  # -1 (no candidate) stays -1
 
     def workspace_needed(self, batch_size: int) -> int:
-        """Outputs and their gradient, and at worst the gradient of every row."""
+        """Outputs and their gradient, and at worst the gradient of every weight."""
         return 4 * (4 * batch_size * self.units + self.weights.size)

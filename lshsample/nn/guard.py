@@ -1,7 +1,7 @@
-"""Checks of what layers of other packages return, so that nothing behind them has to check it again.
+"""Validation of what layers of other packages return, so that the kernels need not validate it.
 
-The kernels of a training step trust their arguments. The layers of this package return what is right by
-construction; what any other layer returns passes through a :class:`Guard`.
+The kernels of a training step do not check their arguments. The layers of this package return valid arrays by
+construction; what any other layer returns is checked by a :class:`Guard`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Float32 = npt.NDArray[np.float32]
 
 
 def is_own(layer: BuiltLayer) -> bool:
-    """Whether a layer's class is of this package, and its arrays need no check."""
+    """Whether a layer's class belongs to this package, so that its arrays need no check."""
     return type(layer).__module__.startswith("lshsample.")
 
 
 class Guard:
-    """A layer of another package, with checks of what it returns.
+    """Wraps a layer of another package and validates what it returns.
 
-    Arrays of another float type are converted to float32, and those that are not contiguous are copied.
+    Arrays of another float type are converted to float32; arrays that are not contiguous are copied.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ class Guard:
     Raises
     ------
     PluginError
-        In each method, where something is of another shape or type than the contract says; the message names
-        the layer.
+        From each method, if something has another shape or type than the contract requires; the message
+        names the layer.
     """
 
     def __init__(self, layer: BuiltLayer) -> None:

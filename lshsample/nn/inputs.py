@@ -19,7 +19,7 @@ __all__ = ["WEIGHTINGS", "DenseInput", "Input", "Sparse", "SparseInput"]
 
 Float32 = npt.NDArray[np.float32]
 
-#: What a sparse input does to its rows first.
+#: How a sparse input weights the values of its rows.
 WEIGHTINGS = ("none", "l2", "idf-l2")
 
 _WIDTH = specs.integer(1, 2**31 - 1)
@@ -36,11 +36,11 @@ class Sparse(Layer):
     n_features : int
         Columns of the input.
     dropout : float
-        Share of a row's values that are dropped in training; the others are scaled by 1/(1 - dropout).
+        Fraction of the values dropped while training; the others are scaled by 1/(1 - dropout).
     weighting : str
         ``"none"`` takes values as they are; ``"l2"`` scales each row to length 1; ``"idf-l2"`` first
-        multiplies each value by ``1 + log((1 + n) / (1 + rows with that feature))`` over the n rows that the
-        network is trained on. The weights are kept with the network, so prediction takes the same raw rows.
+        multiplies each value by ``1 + log((1 + n) / (1 + rows with that feature))`` over the n training rows.
+        The weights are saved with the network, so prediction takes rows without weighting, as training does.
     """
 
     n_features: int = attrs.field(validator=_WIDTH)
@@ -56,7 +56,7 @@ class Sparse(Layer):
         return self.n_features
 
     def build(self, context: BuildContext) -> SparseInput:
-        """The layer, with a weight for each feature if it has to learn them."""
+        """The layer, with a weight for each feature with ``"idf-l2"``."""
         return SparseInput(self, context)
 
 
@@ -70,7 +70,7 @@ class Input(Layer):
     n_features : int
         Columns of the input.
     dropout : float
-        Share of the values that are dropped in training.
+        Fraction of the values dropped while training, in [0, 1).
     """
 
     n_features: int = attrs.field(validator=_WIDTH)
@@ -96,7 +96,7 @@ class DenseInput(InputLayer):
     spec : Input
         Width, dropout.
     context : BuildContext
-        Its place.
+        Its place in the network.
     """
 
     def __init__(self, spec: Input, context: BuildContext) -> None:
@@ -124,12 +124,12 @@ class SparseInput(InputLayer):
     spec : Sparse
         Width, weighting, dropout.
     context : BuildContext
-        Its place.
+        Its place in the network.
     """
 
     def __init__(self, spec: Sparse, context: BuildContext) -> None:
         self.spec = spec
-        # Kept as the distance from 1, so that without statistics every feature counts alike.
+        # Stored minus 1: a network without statistics has 0 here, so that every feature has weight 1.
         self._idf: Parameter | None = None
         if spec.weighting == "idf-l2":
             name, key = f"{context.index}.idf", (0, context.index)
@@ -141,13 +141,13 @@ class SparseInput(InputLayer):
         return sparse_features(x, self.units, argument)
 
     def observe(self, rows: FeatureRows) -> None:
-        """Weigh each feature by its rarity in the rows that are trained on."""
+        """Compute the inverse document frequency of each feature over the training rows."""
         if self._idf is not None:
             counts = np.bincount(rows.data.indices, minlength=self.units)  # type: ignore[union-attr]
             self._idf.weights[:, 0] = np.log((1.0 + len(rows)) / (1.0 + counts))
 
     def forward(self, x: Signal, run: Run) -> tuple[Signal, Backward]:
-        """The rows themselves, or a copy of their values that is weighted, with values dropped."""
+        """The rows themselves, or a copy with weighted values, some of them dropped."""
         if self.spec.weighting != "none":
             x = self._weighted(x)
         return _dropped(x, self.spec.dropout, run, self.index), _no_gradient
@@ -164,12 +164,12 @@ class SparseInput(InputLayer):
         return csr_from_parts(indptr_of(x), x.indices, scaled, x.shape)
 
     def workspace_needed(self, batch_size: int) -> int:
-        """Sparse rows are a few times smaller than the gradient that the next layer counts."""
+        """0: sparse rows are much smaller than the gradient that the next layer counts."""
         return 0
 
 
 def _dropped(x: Signal, rate: float, run: Run, layer: int) -> Signal:
-    """The input, or while training a copy with values dropped."""
+    """The input, or, while training, a copy with values dropped."""
     if run.training and rate:
         x = with_values(x, values_of(x).copy())
         dropout(values_of(x), rate, run, layer)
@@ -177,5 +177,5 @@ def _dropped(x: Signal, rate: float, run: Run, layer: int) -> Signal:
 
 
 def _no_gradient(gradient: Signal) -> tuple[None, list[Any]]:
-    """Nothing is below the input."""
+    """There is no layer below the input."""
     return None, []

@@ -1,11 +1,11 @@
-"""The contracts of layers: what a network is made of, and what each layer does in it.
+"""The interfaces of layers: their descriptions, and the layers built from them.
 
-A :class:`Layer` is a frozen description: the arguments of a layer, which a file can hold. ``build`` makes a
-:class:`BuiltLayer` of it: parameters, and a ``forward`` that returns the output together with the function
-that takes the output's gradient back. No layer keeps anything from one pass to the next.
+A :class:`Layer` is a frozen description: the arguments of a layer, which can be saved in a file.
+``build`` makes a :class:`BuiltLayer` of it: parameters, and a ``forward`` that returns the output and a
+function that backpropagates the output's gradient. A layer keeps no state between passes.
 """
 
-# ruff: noqa: B027 - what a layer without tables or statistics has no use for is empty in the base class.
+# ruff: noqa: B027 - methods that only layers with tables or statistics need are empty in the base class.
 from __future__ import annotations
 
 import math
@@ -48,28 +48,28 @@ __all__ = [
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
-#: Takes the gradient of a layer's output; returns that of its input (None where none is wanted) and updates.
+#: Maps the gradient of a layer's output to that of its input (None if not needed) and parameter updates.
 Backward = Callable[[Signal], tuple[Signal | None, list[Update]]]
-#: The same for the last layer, whose gradient comes from a loss with a factor that is still to be applied.
+#: The same for the last layer, whose gradient comes from a loss, with a factor that is not yet applied.
 OutputBackward = Callable[[LossGradient], tuple[Signal | None, list[Update]]]
 
 
 @attrs.frozen
 class BuildContext:
-    """Where a layer stands in its network.
+    """A layer's place in its network.
 
     Attributes
     ----------
     index : int
-        Its place, from 0: names its parameters and its random streams.
+        Its place, from 0; part of its parameters' names and of the keys of its random streams.
     inputs : int
         Columns of its input; 0 for the input layer.
     seed : int
         The network's seed.
     sparse_input : bool
-        Whether its input is sparse rows of features.
+        Whether its input is sparse feature rows.
     needs_input_gradient : bool
-        Whether a layer below has parameters that are trained.
+        Whether a layer below has trained parameters.
     """
 
     index: int
@@ -80,53 +80,53 @@ class BuildContext:
 
 
 class Layer(ABC):
-    """Base class of the layers that a network is made of.
+    """Base class of the descriptions of layers.
 
-    A layer is a frozen attrs class of plain values with a method :meth:`build`. An instance can stand in any
-    network. Give the class a name, ``LAYERS.add("name")``, to save networks that it is part of.
+    A layer is a frozen attrs class of plain values with a method :meth:`build`. An instance can be used in
+    any network. Register the class under a name, ``LAYERS.add("name")``, to save networks that contain it.
     """
 
-    #: Whether it takes feature rows, and so comes first.
+    #: Whether it takes feature rows, and so is the first layer.
     is_input: ClassVar[bool] = False
-    #: Whether what it puts out is sparse rows of features.
+    #: Whether its output is sparse feature rows.
     is_sparse: ClassVar[bool] = False
 
     @property
     @abstractmethod
     def units(self) -> int:
-        """Columns that the next layer sees."""
+        """Columns of its output."""
 
     @property
     def loss(self) -> Loss | None:
-        """The loss that it ends a network with; None for a layer that is not the last one."""
+        """The loss, if it is a last layer; None for other layers."""
         return None
 
     @abstractmethod
     def build(self, context: BuildContext) -> BuiltLayer:
-        """The layer at its place in a network, with parameters that are not allocated yet.
+        """Build the layer for its place in a network; its parameters are not allocated yet.
 
-        The last layer of a network is an :class:`OutputLayer`, the first one an :class:`InputLayer`.
+        The first layer of a network builds an :class:`InputLayer`, the last one an :class:`OutputLayer`.
         """
 
 
-#: Layers by the names that files use.
+#: Layers by the names used in files.
 LAYERS: NameTable[Layer] = NameTable("layer", Layer)
 
 
 class BuiltLayer(ABC):
-    """A layer at its place in a network.
+    """A layer in a network, with its parameters.
 
     Parameters
     ----------
     units : int
         Columns of its output.
     context : BuildContext
-        Its place.
+        Its place in the network.
     parameters : tuple of Parameter
-        Its parameters. Their order is that of its updates.
+        Its parameters, in the order of its updates.
     """
 
-    #: Whether it computes a sample of its units while training, through its attribute ``active``.
+    #: Whether it computes a sample of its units while training, drawn by its attribute ``active``.
     samples: ClassVar[bool] = False
 
     def __init__(self, units: int, context: BuildContext, parameters: tuple[Parameter, ...] = ()) -> None:
@@ -135,119 +135,119 @@ class BuiltLayer(ABC):
 
     @abstractmethod
     def forward(self, x: Signal, run: Run) -> tuple[Signal, Backward]:
-        """The output, and the function that takes its gradient back.
+        """The output, and a function that backpropagates its gradient.
 
         Parameters
         ----------
         x : Block or csr_array
-            The output of the layer below; not to be changed.
+            The output of the layer below; must not be changed.
         run : Run
-            Threads, random streams, whether it is training.
+            Threads, random streams, and whether this is a training step.
 
         Returns
         -------
         y : Block or csr_array
             The output, a new array.
         backward : callable
-            Takes the gradient at y's stored places; returns the gradient at x's (None where
+            Takes the gradient of y's stored values; returns the gradient of x's stored values (None if
             ``context.needs_input_gradient`` is False) and an :class:`Update` for each parameter.
         """
 
     def workspace_needed(self, batch_size: int) -> int:
-        """Bytes that a training step takes beside the parameters, about; by default three outputs."""
+        """Estimate of the bytes that a training step needs besides parameters; by default three outputs."""
         return 12 * batch_size * self.units
 
     def tables_needed(self, threads: int | None) -> int:
-        """Bytes that its tables take at the peak of their build; by default it has none."""
+        """Peak bytes of its hash tables while they are built; 0 by default."""
         return 0
 
     def prepare(self, done: int, threads: int) -> None:
-        """Before the step after ``done`` steps; by default there is nothing to do."""
+        """Called before each training step, with the number of steps done; does nothing by default."""
 
     def settle(self) -> None:
-        """Wait for what goes on in the background; by default nothing does."""
+        """Wait for work in the background; there is none by default."""
 
     def forget(self) -> None:
-        """Begin a run: forget what was kept of another one; by default nothing was."""
+        """Called at the start of a run: discard the state of an earlier one; does nothing by default."""
 
     def observe_labels(self, labels: sp.csr_array | None) -> None:
-        """Take statistics of the labels that are trained on (None but for the last layer)."""
+        """Compute statistics of the training labels (None except in the last layer)."""
 
     def state(self) -> dict[str, Any] | None:
-        """Plain data that a checkpoint holds beside the parameters; None for a layer without such a state."""
+        """Plain data for a checkpoint, besides the parameters; None for a layer without other state."""
         return None
 
     def save_state(self, path: Path) -> None:
-        """Write to a file what a checkpoint holds beside parameters and :meth:`state`."""
+        """Write to a file the state that is not in the parameters or in :meth:`state`."""
 
     def restore(self, state: dict[str, Any], path: Path) -> None:
-        """Take back what :meth:`state` and :meth:`save_state` gave, for parameters that are there."""
+        """Restore what :meth:`state` and :meth:`save_state` saved; the parameters are restored before."""
 
 
 class CandidateLists(Protocol):
-    """Ids of some units for each row: candidates of tables, or an active set that is not pooled."""
+    """Ids of some units for each row: candidates from tables, or an active set per row."""
 
     @property
     def indptr(self) -> npt.NDArray[np.int64]:
-        """Row i has the ids from ``indptr[i]`` to ``indptr[i + 1]``."""
+        """Row i has ``ids[indptr[i] : indptr[i + 1]]``; shape (rows + 1,)."""
 
     @property
     def ids(self) -> Int32:
-        """The ids, ascending in a row."""
+        """The ids, ascending within a row."""
 
 
 class InputLayer(BuiltLayer):
-    """The first layer: takes feature rows, and the statistics of those that are trained on."""
+    """The first layer: takes feature rows, and statistics of the training rows."""
 
     @abstractmethod
     def checked(self, x: Any, argument: str = "X") -> FeatureRows:
-        """Feature rows as the layer takes them.
+        """Validate feature rows and convert them to the layer's input type.
 
         Raises
         ------
         ArgumentError
-            Rows of another width or kind, NaN or infinite values; it names ``argument``.
+            Rows of another width or kind, NaN or infinite values; the error names ``argument``.
         """
 
     def observe(self, rows: FeatureRows) -> None:
-        """Take the statistics of the rows that are trained on; by default none are needed."""
+        """Compute statistics of the training rows; does nothing by default."""
 
 
 class OutputLayer(BuiltLayer):
     """The last layer: logits for a loss, and scores of units for prediction.
 
-    How its weights lie in memory is its own matter; :meth:`unit_vectors` shows them as one vector a unit.
+    The memory layout of its weights is up to the layer; :meth:`unit_vectors` returns one vector per unit.
     """
 
-    #: Whether it has tables of its own that :meth:`candidates` retrieves from.
+    #: Whether it has hash tables that :meth:`candidates` retrieves from.
     retrieves: bool = False
 
     @abstractmethod
     def logits(self, x: Signal, run: Run) -> tuple[Signal, Float32 | None, OutputBackward]:
-        """The output of a training step before the loss, what to correct it by, and the backward.
+        """The logits of a training step, their log inclusion probabilities, and the backward function.
 
         Parameters
         ----------
         x, run
-            As :meth:`forward`'s; ``run.targets`` are the labels of the batch, which the logits have to hold.
+            As for :meth:`forward`; the logits must include ``run.targets``, the labels of the batch.
 
         Returns
         -------
         logits : Block or csr_array
-            The loss changes its values to their gradient.
+            The loss replaces its values by their gradient, in place.
         log_inclusion : ndarray of float32, or None
             Log inclusion probability of each active unit; None for no correction.
         backward : callable
-            As :meth:`forward`'s, of a :class:`LossGradient`.
+            As for :meth:`forward`, but it takes a :class:`LossGradient`.
         """
 
     @abstractmethod
     def unit_vectors(self) -> Float32:
-        """The weights, shape (units, inputs), as a view of whatever strides; writing to it changes them."""
+        """The weights, shape (units, inputs), as a view with any strides; writing to it changes them."""
 
     @abstractmethod
     def score(self, h: Float32, ids: Int32 | None = None, *, threads: int | None = None) -> Float32:
-        """Logits of some units.
+        """Logits of the given units.
 
         Parameters
         ----------
@@ -274,9 +274,9 @@ class OutputLayer(BuiltLayer):
         h : ndarray of float32, shape (rows, inputs)
             The layer's inputs.
         k : int
-            Units a row.
-        candidates : Candidates, ActiveSet or the like, optional
-            The units that are scored for each row (``indptr`` and ``ids``); None for all.
+            Units per row.
+        candidates : Candidates, ActiveSet or similar, optional
+            The units to score for each row (``indptr`` and ``ids``); None for all.
         threads : int, optional
             Threads; the result does not depend on it.
 
@@ -289,12 +289,12 @@ class OutputLayer(BuiltLayer):
         """
 
     def candidates(self, h: Float32, threads: int) -> CandidateLists:
-        """The units that the layer's own tables retrieve for each row of inputs."""
-        raise UnsupportedError(f"layer {self.index} retrieves from no tables of its own")
+        """The units that the layer's hash tables retrieve for each row of inputs."""
+        raise UnsupportedError(f"layer {self.index} has no hash tables to retrieve from")
 
 
 def activation_or_loss(value: Any) -> Activation | Loss:
-    """A layer's activation or loss, from itself, its name, or plain data."""
+    """A layer's activation or loss, from an instance, its name, or plain data."""
     for table in _TABLES:
         if (
             isinstance(value, table.base)
@@ -311,13 +311,13 @@ _TABLES: tuple[NameTable[Any], ...] = (ACTIVATIONS, LOSSES)
 
 
 def initial_scale(init_scale: float | None, fan: int, activation: Activation | None) -> float:
-    """Deviation of the initial weights: as given, else sqrt(gain / fan); before a loss the gain is 1."""
+    """Standard deviation of the initial weights: as given, or sqrt(gain / fan), with gain 1 before a loss."""
     gain = 1.0 if activation is None else activation.gain
     return math.sqrt(gain / fan) if init_scale is None else init_scale
 
 
 def dropout(values: Float32, rate: float, run: Run, layer: int) -> Float32 | None:
-    """Drop values in place while training; returns the mask (0 or 1/(1 - rate)), or None where nothing is
+    """Drop values in place while training; returns the mask (0 or 1/(1 - rate)), or None if nothing is
     dropped.
     """
     if not (run.training and rate):
@@ -333,8 +333,8 @@ def dropout(values: Float32, rate: float, run: Run, layer: int) -> Float32 | Non
 def finish(
     y: Signal, activation: Activation, rate: float, run: Run, layer: int
 ) -> Callable[[Signal], Signal]:
-    """Apply activation and dropout to a layer's output in place; returns what takes a gradient back through
-    both.
+    """Apply activation and dropout to a layer's output in place; returns a function that backpropagates a
+    gradient through both.
     """
     values = values_of(y)
     activation.apply(values)
@@ -347,7 +347,7 @@ def finish(
         if factor is None:
             return gradient
         before = values_of(gradient)
-        # Float32 of the same shape, whatever the slope of an activation is.
+        # Float32 and the same shape, whatever type the activation's slope has.
         return with_values(gradient, np.multiply(before, factor, out=np.empty_like(before)))
 
     return back

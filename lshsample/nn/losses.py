@@ -1,12 +1,12 @@
-"""Losses over the active set: from logits to their gradient, in place.
+"""Losses over the active set: logits are replaced by their gradient, in place.
 
-Softmax cross-entropy over several labels has the target 1/|Y| at each; its normaliser over a sample of all
-units is ``sum_j exp(o_j) / pi_j`` with pi_j the probability that j is in the sample, an unbiased estimate of
-the full one. The sigmoid loss adds ``BCE_j / pi_j``. A sample without labels has no softmax loss; to the
-sigmoid it is all negatives.
+Softmax cross-entropy over several labels Y has the target 1/|Y| for each of them. Over a sample of the units
+its normaliser is ``sum_j exp(o_j) / pi_j``, with pi_j the probability that unit j is in the sample: an
+unbiased estimate of the full sum. The sigmoid loss sums ``BCE_j / pi_j``. A row without labels has no softmax
+loss; for the sigmoid loss all of its units are negatives.
 
-Where a row's labels lie in several places, a loss works in two phases: each part is summarised, the summaries
-are combined in the order of the parts, and each part's gradient is completed from the combined ones.
+Where a row's logits are split into several parts, a loss works in two phases: each part is summarised, the
+summaries are combined in the order of the parts, and each part's gradient is computed from the combined one.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ Int64 = npt.NDArray[np.int64]
 
 @attrs.frozen(eq=False)
 class Logits:
-    """The logits of some rows, or of a part of them, with the labels among them.
+    """The logits of some rows, or of a part of their units, and the labels among them.
 
     Attributes
     ----------
     values : ndarray of float32, shape (rows, n), or (nnz,) with ``indptr``
         The logits; a loss replaces them by its gradient.
     indptr : ndarray of int64, shape (rows + 1,), or None
-        Row i is ``values[indptr[i] : indptr[i + 1]]``; None where all rows have the same n units.
+        Row i is ``values[indptr[i] : indptr[i + 1]]``; None if all rows have the same n units.
     label_indptr : ndarray of int64, shape (rows + 1,)
-        Row i has the labels from ``label_indptr[i]`` to ``label_indptr[i + 1]``.
+        Row i has the labels ``label_indptr[i] : label_indptr[i + 1]``.
     label_places : ndarray of int32
-        Place of each label among its row's logits.
+        Index of each label among its row's logits.
     label_weights : ndarray of float32
-        Target of each label, as :meth:`Loss.label_weights` says.
+        Target of each label, from :meth:`Loss.label_weights`.
     log_inclusion : ndarray of float32, or None
-        Log inclusion probability of each of the n units, or beside each value; None for no correction.
+        Log inclusion probability of each of the n units, or of each value; None for no correction.
     """
 
     values: Float32
@@ -88,14 +88,13 @@ class Logits:
         Raises
         ------
         UnsupportedError
-            If a label is not among the active units, and is not expected elsewhere.
+            If a label is not among the active units, and ``part`` is False.
         """
         indptr: Int64 = labels.indptr  # type: ignore[assignment]
         weights = np.ascontiguousarray(weights, np.float32)
         if weights.shape != labels.indices.shape:
-            raise ArgumentError(
-                "weights", f"shape {weights.shape}", f"of shape {labels.indices.shape}, one for each label"
-            )
+            wanted = f"an array of shape {labels.indices.shape}, one for each label"
+            raise ArgumentError("weights", f"shape {weights.shape}", wanted)
         if isinstance(signal, Block):
             values, starts = signal.values, None
             places, missing = _in_block(signal, labels.indices)
@@ -114,14 +113,14 @@ class Logits:
 
 
 class Loss(ABC):
-    """Base class of losses: what the last layer's logits are trained for.
+    """Base class of the losses of the last layer's logits.
 
-    A loss of a network in one place needs :meth:`apply` alone. One that can be taken over parts of a row has
-    :meth:`summarise`, :meth:`combine` and :meth:`finish` too. To save a network with a loss, its class is
-    an attrs class with a name: ``LOSSES.add("name")``.
+    :meth:`apply` is enough for a network. A loss that can be computed over parts of a row
+    (:func:`loss_in_parts`) also has :meth:`summarise`, :meth:`combine` and :meth:`finish`. To save a network
+    with a loss, make its class an attrs class registered under a name: ``LOSSES.add("name")``.
     """
 
-    #: Whether rows without labels have no part in training.
+    #: Whether rows without labels are left out of training.
     needs_labels: ClassVar[bool] = False
 
     def label_weights(self, labels: sp.csr_array) -> Float32:
@@ -130,14 +129,14 @@ class Loss(ABC):
 
     @abstractmethod
     def apply(self, logits: Logits, threads: int) -> Float32:
-        """The loss of each row; ``logits.values`` become the gradient, not divided by the number of rows.
+        """The loss of each row; replaces ``logits.values`` by the gradient of the sum of the rows' losses.
 
         Parameters
         ----------
         logits : Logits
-            Logits with all of the rows' labels; the values are overwritten.
+            Logits that include all of the rows' labels; the values are overwritten.
         threads : int
-            Threads; the result may not depend on it.
+            Number of threads; the result must not depend on it.
 
         Returns
         -------
@@ -145,36 +144,36 @@ class Loss(ABC):
         """
 
     def summarise(self, logits: Logits, threads: int) -> Float64:
-        """What a part contributes to the rows' losses, shape (rows, any); its values may be changed."""
+        """What a part contributes to the rows' losses, shape (rows, any); may change ``logits.values``."""
         raise UnsupportedError(f"{self} cannot be taken over parts of a row")
 
     def combine(self, parts: Sequence[Float64]) -> tuple[Float64, Float32]:
-        """The summary of whole rows, and their losses, from the parts' in their order."""
+        """The summary of whole rows, and the rows' losses, from the summaries of the parts in their order."""
         raise UnsupportedError(f"{self} cannot be taken over parts of a row")
 
     def finish(self, logits: Logits, part: Float64, total: Float64, threads: int) -> None:
-        """Make a part's values the gradient, from its own summary and that of whole rows."""
+        """Replace a part's values by the gradient, given its summary and that of whole rows."""
         raise UnsupportedError(f"{self} cannot be taken over parts of a row")
 
 
-#: Losses by the names that files and the command line use.
+#: Losses by the names used in files and on the command line.
 LOSSES: NameTable[Loss] = NameTable("loss", Loss)
 
 
 def loss_in_parts(loss: Loss, parts: Sequence[Logits], threads: int) -> Float32:
-    """The loss of each row over several parts of its logits, whose values become the gradient.
+    """The loss of each row over several parts of its logits, whose values are replaced by the gradient.
 
-    The parts are added in the order in which they are given. One part gives the bits of :meth:`Loss.apply`
-    for the losses of this package.
+    The parts are added in the given order. With the losses of this package, a single part gives the same bits
+    as :meth:`Loss.apply`.
 
     Parameters
     ----------
     loss : Loss
-        One that can be taken over parts.
+        One with ``summarise``, ``combine`` and ``finish``.
     parts : sequence of Logits
-        Parts of the same rows, each with the labels that lie in it.
+        Parts of the same rows, each with the labels among its units.
     threads : int
-        Threads; the result does not depend on it.
+        Number of threads; the result does not depend on it.
 
     Returns
     -------
@@ -200,7 +199,7 @@ def loss_in_parts(loss: Loss, parts: Sequence[Logits], threads: int) -> Float32:
 
 
 class _CompiledLoss(Loss):
-    """A loss of the C core."""
+    """A loss implemented in the C core."""
 
     _kernel: ClassVar[str]
 
@@ -231,7 +230,7 @@ def _view(logits: Logits) -> kernels.LogitsView:
 class Softmax(_CompiledLoss):
     """Softmax cross-entropy with the target 1/|Y| at each of a row's labels Y: ``-sum_j log(p_j) / |Y|``.
 
-    Rows without labels have no part.
+    Rows without labels are left out.
     """
 
     needs_labels = True
@@ -253,8 +252,8 @@ class Sigmoid(_CompiledLoss):
 
 
 def _in_block(logits: Block, labels: Int32) -> tuple[Int32, npt.NDArray[np.bool_] | None]:
-    """Each label's column, by binary search, so that the width of the layer costs nothing; and which are not
-    there, if any.
+    """Each label's column, by binary search, so that the cost does not grow with the layer's width; and which
+    labels are missing, if any.
     """
     if logits.ids is None:
         return labels, None
@@ -263,8 +262,8 @@ def _in_block(logits: Block, labels: Int32) -> tuple[Int32, npt.NDArray[np.bool_
 
 
 def _in_rows(logits: sp.csr_array, labels: sp.csr_array) -> tuple[Int32, npt.NDArray[np.bool_] | None]:
-    """Each label's place in its row, by binary search over (row, column) as one ascending key; and which are
-    not there, if any.
+    """Each label's place in its row, by binary search over (row, column) as one ascending key; and which
+    labels are missing, if any.
     """
     keys, sought = _keys(logits), _keys(labels)
     places = np.searchsorted(keys, sought)

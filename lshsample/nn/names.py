@@ -1,8 +1,8 @@
-"""Tables of names: what files, configurations and the command line call a class by.
+"""Tables of names: the names of classes in files, in configurations and on the command line.
 
 Layers, losses, activations, optimizers and schedules are instances of public base classes, and an instance is
-accepted wherever a name is. A name is needed only where there is no instance: in a file, a configuration or
-on the command line. Each kind has one table, and whoever lists the names reads that table.
+accepted wherever a name is. A name is needed only where there can be no instance: in a file, in a
+configuration or on the command line. Each kind has one table, and every list of names is read from it.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ __all__ = ["NameTable"]
 T = TypeVar("T")
 C = TypeVar("C", bound=type[Any])
 
-#: Every table: what a field of a spec holds is written by the table of its kind.
+#: Every table, so that a field's value can be written by the table of its kind.
 _TABLES: list[NameTable[Any]] = []
 
 
 class NameTable(Generic[T]):
     """The classes of one kind by their names.
 
-    Plain data of an instance are a mapping with the name under the table's kind, beside the fields of the
-    class: ``{"optimizer": "adam", "beta2": 0.99}``.
+    An instance as plain data is a mapping with its name, under the table's kind, and the fields of its class:
+    ``{"optimizer": "adam", "beta2": 0.99}``.
 
     Parameters
     ----------
     kind : str
-        What the classes are, such as ``"optimizer"``: the key of the name in plain data.
+        The kind, such as ``"optimizer"``; the key of the name in plain data.
     base : type
         The base class of all of them.
 
@@ -54,20 +54,20 @@ class NameTable(Generic[T]):
         _TABLES.append(self)
 
     def add(self, name: str, **fixed: Any) -> Callable[[C], C]:
-        """Name a class, as a decorator.
+        """Register a class under a name, as a decorator.
 
         Parameters
         ----------
         name : str
-            The name; one that is not taken.
+            The name; not yet used in this table.
         **fixed
-            Fields of the class that the name stands for; by default it stands for the class alone.
+            Values of fields that the name implies; by default none.
 
         Raises
         ------
         ArgumentError
-            If the name is taken, or the class is not an attrs class derived from the base class: its fields
-            are what a file holds of an instance.
+            If the name is in use, or the class is not an attrs class derived from the base class (an instance
+            is saved as its attrs fields).
         """
 
         def register(cls: C) -> C:
@@ -76,14 +76,14 @@ class NameTable(Generic[T]):
                 wanted = f"an attrs class derived from {self.base.__name__}"
                 raise ArgumentError(self.kind, repr(cls), wanted)
             if name in self._entries:
-                raise ArgumentError("name", repr(name), f"a name that is not taken by another {self.kind}")
+                raise ArgumentError("name", repr(name), f"a name that no other {self.kind} uses")
             self._entries[name] = (cls, fixed)
             return cls
 
         return register
 
     def remove(self, name: str) -> None:
-        """Forget a name, so that it can be given again.
+        """Remove a name, so that it can be used again.
 
         Raises
         ------
@@ -104,13 +104,12 @@ class NameTable(Generic[T]):
         return ", ".join(self._entries)
 
     def make(self, value: T | str | Mapping[str, Any], argument: str | None = None) -> T:
-        """An instance from itself, from its name, or from plain data.
+        """An instance, from an instance, its name, or plain data.
 
         Raises
         ------
         ArgumentError
-            For anything else, and for fields that the class refuses; it names ``argument`` (by default the
-            kind).
+            For any other value, and for invalid fields; the error names ``argument`` (by default the kind).
         """
         if isinstance(value, self.base):
             return value
@@ -127,20 +126,20 @@ class NameTable(Generic[T]):
         return made
 
     def name_of(self, instance: T) -> str:
-        """The name that an instance is made by.
+        """The registered name of an instance.
 
         Raises
         ------
         UnsupportedError
-            If its class has none; the message says how to give it one.
+            If its class is not registered; the message says how to register it.
         """
         for name, (cls, fixed) in self._entries.items():
             if type(instance) is cls and all(getattr(instance, key) == fixed[key] for key in fixed):
                 return name
         cls_name, table = type(instance).__name__, self.kind.upper() + "ES"[not self.kind.endswith("s") :]
         raise UnsupportedError(
-            f"{cls_name} has no name that a file can hold; give it one by "
-            f'lshsample.nn.{table}.add("name")({cls_name}), before it is written and before it is read'
+            f"{cls_name} has no name to save it under; register one with "
+            f'lshsample.nn.{table}.add("name")({cls_name}) before saving and before loading'
         )
 
     def to_data(self, instance: T) -> dict[str, Any]:
@@ -165,13 +164,13 @@ class NameTable(Generic[T]):
         return data if any(options[key] != defaults[key] for key in options) else str(data[self.kind])
 
     def validator(self, spec: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        """Whether a field holds one of the names, those that were added since included."""
+        """Validate that a field holds a registered name; an attrs validator, evaluated at each call."""
         if value not in self:
             raise ArgumentError(attribute.name, repr(value), f"one of {self}")
 
 
 def _plain(value: Any) -> Any:
-    """A field's value as plain data: a spec within it is written out, by its name if it has one."""
+    """A field's value as plain data; an instance of a registered kind by its name."""
     for table in _TABLES:
         if isinstance(value, table.base):
             return table.shortest(value)

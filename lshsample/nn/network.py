@@ -1,4 +1,4 @@
-"""The network: layers put together, one training step, prediction and its measures, saving and loading."""
+"""The network: its layers, a training step, prediction and evaluation, saving and loading."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ _WEIGHTS = "weights.safetensors"
 
 @attrs.frozen
 class StepReport:
-    """What one training step did.
+    """The result of one training step.
 
     Attributes
     ----------
     loss : float
         Mean loss of the batch's rows.
     active : float
-        Units of the last layer computed for a row.
+        Units of the last layer computed for a row, on average.
     hits : float or None
-        Share of rows whose best active unit is one of its labels, if asked for: an estimate of P@1 from
-        above.
+        Fraction of rows whose best active unit is one of its labels, if it was requested: an upper estimate
+        of P@1, as only active units are compared.
     """
 
     loss: float
@@ -70,16 +70,16 @@ class Network:
     Parameters
     ----------
     layers : sequence of Layer
-        :class:`Sparse` or :class:`Input` first, then :class:`Dense`, :class:`Sampled` and layers of other
-        classes derived from :class:`Layer`, in any order and number. The last one has a loss: its activation
-        is ``"softmax"``, ``"sigmoid"`` or a :class:`Loss`.
+        :class:`Sparse` or :class:`Input` first, then any number of :class:`Dense`, :class:`Sampled` or custom
+        layers (classes derived from :class:`Layer`) in any order. The last one has a loss: its activation is
+        ``"softmax"``, ``"sigmoid"`` or a :class:`Loss`.
     seed : int
         Determines the initial weights and the hash functions.
 
     Notes
     -----
-    Nothing large is allocated before the first training or prediction. One thread may train a network at a
-    time; predicting from several threads is safe while none trains.
+    Parameters are allocated at the first training step or prediction. Only one thread may train a network at
+    a time; predicting from several threads is safe while none trains.
 
     Examples
     --------
@@ -99,16 +99,16 @@ class Network:
         self.parameters: tuple[Parameter, ...] = tuple(p for layer in self.layers for p in layer.parameters)
         #: The input layer, and the last one.
         self.input, self.output = cast(InputLayer, self.layers[0]), cast(OutputLayer, self.layers[-1])
-        #: What the last layer is trained for.
+        #: The loss of the last layer.
         self.loss: Loss = cast(Loss, self.spec.layers[-1].loss)
-        # What layers of other packages return is checked; nothing behind them checks it again.
+        # What layers of other packages return is validated once, by a guard.
         self._guards = [layer if is_own(layer) else Guard(layer) for layer in self.layers]
-        # Those that have something to prepare; a step asks no others.
+        # Layers that prepare something before a step; the others are not called.
         self._prepared = [layer for layer in self.layers if type(layer).prepare is not BuiltLayer.prepare]
 
     @classmethod
     def from_spec(cls, spec: NetworkSpec) -> Self:
-        """A network as its spec says, with its initial weights."""
+        """A network from its spec, with initial weights."""
         return cls(spec.layers, spec.seed)
 
     @property
@@ -134,7 +134,7 @@ class Network:
     def memory_needed(
         self, slots: int = 1, batch_size: int = 0, threads: int | None = None
     ) -> dict[str, int]:
-        """Bytes by purpose: parameters with their optimizer state, tables, and the work space of a step.
+        """Bytes by purpose: parameters with their optimizer state, tables, and the workspace of a step.
 
         Parameters
         ----------
@@ -143,7 +143,7 @@ class Network:
         batch_size : int
             Rows of a training step; 0 for none.
         threads : int, optional
-            Threads that build the tables; each has scratch of its own.
+            Number of threads that build the tables; each has its own scratch memory.
         """
         return {
             "parameters": sum(p.memory_needed(slots if p.trained else 1) for p in self.parameters),
@@ -152,37 +152,37 @@ class Network:
         }
 
     def allocate(self, slots: int = 1, threads: int = 1) -> None:
-        """Make room for the parameters and their optimizer state; weights that are there are kept."""
+        """Allocate the parameters and their optimizer state; existing weights are kept."""
         for parameter in self.parameters:
             parameter.allocate(slots if parameter.trained else 1, threads)
 
     def allocate_for_prediction(self, threads: int = 1) -> None:
-        """Draw the initial weights, if nothing has trained or loaded any."""
+        """Draw the initial weights, unless weights were trained or loaded before."""
         if not all(parameter.allocated for parameter in self.parameters):
             self.allocate(threads=threads)
 
     # Training.
 
     def observe(self, X: Any, Y: Any = None) -> None:
-        """Take the statistics of training data that layers use: rarity of features, frequency of labels.
+        """Compute the statistics of training data that layers use: document and label frequencies.
 
-        A trainer's ``fit`` does this. Whoever calls single steps does it before the first one, if the input
-        weighs features by their rarity or a sampler draws labels by their frequency.
+        :meth:`Trainer.fit <lshsample.Trainer.fit>` calls this. Call it before the first single step
+        (:meth:`Trainer.step <lshsample.Trainer.step>`) if the input has ``weighting="idf-l2"`` or a sampler
+        draws labels by their frequency.
 
         Parameters
         ----------
         X : csr_array or array, shape (rows, n_features)
-            Feature rows of the training data. The features' weights belong to the network and are saved with
-            it.
+            Feature rows of the training data. The weights of the features are saved with the network.
         Y : csr_array or array, shape (rows, n_labels), optional
-            Their labels. Frequencies are not saved.
+            Their labels. Label frequencies are not saved.
 
         Raises
         ------
         ArgumentError
             Rows or labels of another shape or with bad values.
         UnsupportedError
-            If a hidden layer draws by the frequency of labels.
+            If a hidden layer's sampler draws by label frequency.
         """
         rows = self.input.checked(X)
         labels = None if Y is None else checked_labels(Y, len(rows), self.n_labels)
@@ -192,39 +192,39 @@ class Network:
             self.observe_labels(labels)
 
     def observe_labels(self, labels: sp.csr_array) -> None:
-        """Take the frequencies of labels that were checked, for samplers that draw by them."""
+        """Count the frequencies of validated labels, for samplers that draw by them."""
         for layer in self.layers:
             layer.observe_labels(labels if layer is self.output else None)
 
     def batch(self, X: Any, Y: Any) -> Batch:
-        """Feature rows and labels as a batch to train on.
+        """Feature rows and labels as a validated batch.
 
-        Rows without labels are left out where the loss has no use for them.
+        Rows without labels are left out if the loss needs labels.
 
         Raises
         ------
         ArgumentError
-            Rows or labels of another shape, with bad values, or none that can be trained on.
+            Rows or labels of another shape or with bad values, or no row to train on.
         """
         rows = self.input.checked(X)
         y = checked_labels(Y, len(rows), self.n_labels)
         used = np.flatnonzero(np.diff(y.indptr)) if self.loss.needs_labels else np.arange(len(rows))
         if not len(used):
-            wanted = "at least one row" if not len(rows) else "at least one row with a label"
-            raise ArgumentError("X", f"{len(rows)} rows, none of them to train on", wanted)
+            wanted = "a matrix with at least one row" + (" with a label" if len(rows) else "")
+            raise ArgumentError("X", f"{len(rows)} rows, none to train on", wanted)
         if len(used) == len(rows):
             return Batch(rows.slice(0, len(rows)), y)
         return Batch(rows.take(used), take_rows(y, used))
 
     def prepare(self, done: int, threads: int) -> None:
-        """Before the step after ``done`` steps: build the tables that are due."""
+        """Called before each training step, with the number of steps done: build the tables that are due."""
         for layer in self._prepared:
             layer.prepare(done, threads)
 
     def gradients(
         self, x: Signal, y: sp.csr_array, run: Run, count_hits: bool = False
     ) -> tuple[StepReport, list[Update]]:
-        """The loss of a checked batch and its gradient, for the rows of each parameter that it touches.
+        """The loss of a validated batch and its gradient, for the rows of each parameter that it changes.
 
         The gradient is of the mean loss over the batch's rows. The arrays of the updates are valid until the
         next call.
@@ -232,7 +232,7 @@ class Network:
         Raises
         ------
         DivergenceError
-            If the loss, or what a layer's sampler is given, is not finite.
+            If the loss, or the input of a layer's sampler, is not finite.
         """
         backwards = []
         *below, output = self._guards
@@ -257,12 +257,12 @@ class Network:
     def train_step(
         self, x: Signal, y: sp.csr_array, optimizer: Optimizer, lr: float, run: Run, count_hits: bool = False
     ) -> StepReport:
-        """One step over a checked batch; ``run.step`` counts from 1.
+        """One training step on a validated batch; ``run.step`` counts from 1.
 
         Raises
         ------
         DivergenceError
-            As :meth:`gradients`; the weights are as they were before the step.
+            As :meth:`gradients`; the weights are unchanged.
         """
         self.prepare(run.step - 1, run.threads)
         with np.errstate(over="ignore", invalid="ignore"):  # reported as DivergenceError
@@ -291,35 +291,35 @@ class Network:
         X : csr_array or array, shape (rows, n_features)
             Feature rows.
         top : int, optional
-            Labels a row; by default 5, or all where there are fewer.
+            Labels per row; by default 5, or all if there are fewer.
         mode : {"exact", "sampled"}
-            ``"exact"`` scores every label; ``"sampled"`` scores those that the last layer's tables retrieve,
+            ``"exact"`` scores every label; ``"sampled"`` scores those retrieved from the last layer's tables,
             at a cost that does not grow with the number of labels once the tables are built (at the first
             such call after training).
         sampler : Sampler, optional
-            Of ``mode="sampled"``: scores what this finds for each row, instead of the last layer's own
-            tables. It is bound to as many items as there are labels, such as ``Retrieve(probes=8)`` over
-            tables of ``network.output.unit_vectors()``.
+            With ``mode="sampled"``: retrieves the labels to score, instead of the last layer's tables. It
+            must be bound to one item per label, for instance ``Retrieve(probes=8)`` over tables of
+            ``network.output.unit_vectors()``.
         batch_size : int
-            Rows that are computed together; the result does not depend on it, unless a stage of ``sampler``
-            draws at random.
+            Rows computed together; the result does not depend on it, unless a stage of ``sampler`` draws at
+            random.
         threads : int, optional
-            Threads; the result does not depend on it.
+            Number of threads; the result does not depend on it.
 
         Returns
         -------
         labels : ndarray of int32, shape (rows, top)
             Best first, ties by the smaller label; -1 where a row has fewer candidates.
         scores : ndarray of float32, shape (rows, top)
-            Their logits; -inf where there is no label.
+            Their logits; -inf where the label is -1.
 
         Raises
         ------
         ArgumentError
-            Rows of another width, NaN or infinite values, ``top`` above the number of labels, a sampler of
-            another number of items or with ``mode="exact"``.
+            Rows of another width, NaN or infinite values, ``top`` above the number of labels, a sampler over
+            another number of items or together with ``mode="exact"``.
         UnsupportedError
-            ``mode="sampled"`` where the last layer does not sample, or retrieves from no tables.
+            ``mode="sampled"`` without ``sampler``, if the last layer does not sample or has no hash tables.
         """
         rows, last = self.input.checked(X), self.output
         top = min(5, last.units) if top is None else top
@@ -338,17 +338,17 @@ class Network:
     def _candidates(
         self, mode: str, sampler: Sampler | None, threads: int
     ) -> Callable[[Float32], CandidateLists] | None:
-        """What finds the labels that are scored for a batch of hidden rows; None where all are."""
+        """The function that retrieves the labels to score for a batch of hidden rows; None to score all."""
         last = self.output
         if mode not in ("exact", "sampled"):
             raise ArgumentError("mode", repr(mode), "'exact' or 'sampled'")
         if mode == "exact":
             if sampler is not None:
-                raise ArgumentError("sampler", sampler, "none with mode='exact', which scores every label")
+                raise ArgumentError("sampler", sampler, "left out with mode='exact', which scores all labels")
             return None
         if sampler is not None:
             if sampler.n_items != last.units:
-                given, wanted = f"one of {sampler.n_items} items", f"one of the {last.units} labels"
+                given, wanted = f"one over {sampler.n_items} items", f"a sampler over the {last.units} labels"
                 raise ArgumentError("sampler", given, wanted)
             return lambda h: sampler.sample(h, threads=threads)
         if not last.samples:
@@ -357,30 +357,30 @@ class Network:
             )
         if not last.retrieves:
             raise UnsupportedError(
-                "mode='sampled' needs a last layer that retrieves from hash tables; use mode='exact' or a "
-                "sampler"
+                "mode='sampled' needs a last layer that retrieves from hash tables, or a sampler; use "
+                "mode='exact'"
             )
         return lambda h: last.candidates(h, threads)
 
     def _hidden(self, rows: FeatureRows, batch_size: int, threads: int) -> Iterator[tuple[int, Float32]]:
-        """The last layer's input, batch by batch; every layer below computes all of its units."""
+        """The last layer's input, batch by batch; the layers below compute all of their units."""
         for start in range(0, len(rows), batch_size):
             yield start, self._below(len(self.layers) - 1, rows.slice(start, start + batch_size), threads)
 
     def _below(self, index: int, signal: Signal, threads: int) -> Float32:
-        """The input of a layer, written out; every layer below computes all of its units."""
+        """The input of a layer, as a dense array; the layers below compute all of their units."""
         run = Run(threads=threads)
         for layer in self._guards[:index]:
             signal, _ = layer.forward(signal, run)
         return as_dense(signal)
 
     def hidden(self, X: Any, *, batch_size: int = 1024, threads: int | None = None) -> Float32:
-        """What the last layer sees of each row: the queries that its tables are asked.
+        """The input of the last layer for each row: the queries for its tables.
 
         Parameters
         ----------
         X, batch_size, threads
-            As :meth:`predict`'s.
+            As for :meth:`predict`.
 
         Returns
         -------
@@ -395,16 +395,16 @@ class Network:
         return out
 
     def layer_input(self, X: Any, index: int, *, threads: int | None = None) -> Float32:
-        """What a layer gets for feature rows: the queries of a sampled layer.
+        """The input of a layer for feature rows: the queries of a sampled layer.
 
         Parameters
         ----------
         X : csr_array or array, shape (rows, n_features)
-            Feature rows, computed together.
+            Feature rows, computed as one batch.
         index : int
-            The layer's place among those with parameters, from 0.
+            The layer's index in ``network.layers``; 0 is the input layer.
         threads : int, optional
-            Threads; the result does not depend on it.
+            Number of threads; the result does not depend on it.
 
         Returns
         -------
@@ -438,9 +438,9 @@ class Network:
         X, Y : csr_array or array, shapes (rows, n_features) and (rows, n_labels)
             Feature rows, and their labels: 1 for a label, 0 for none. At least one row.
         top : sequence of int, optional
-            The k; by default those of 1, 3 and 5 that the network has labels for.
+            The values of k; by default 1, 3 and 5, as far as there are as many labels.
         mode, sampler, batch_size, threads
-            As :meth:`predict`'s.
+            As for :meth:`predict`.
 
         Returns
         -------
@@ -450,7 +450,7 @@ class Network:
         rows = self.input.checked(X)
         labels = checked_labels(Y, len(rows), self.n_labels)
         if not len(rows):
-            raise ArgumentError("X", "no rows", "at least one row")
+            raise ArgumentError("X", "no rows", "a matrix with at least one row")
         wanted = [k for k in (1, 3, 5) if k <= self.n_labels] if top is None else self._checked_tops(top)
         found, _ = self.predict(
             rows, max(wanted), mode, sampler=sampler, batch_size=batch_size, threads=threads
@@ -459,10 +459,10 @@ class Network:
 
     def _checked_tops(self, top: Sequence[int]) -> list[int]:
         if isinstance(top, str) or not isinstance(top, Iterable):
-            raise ArgumentError("top", repr(top), "several integers, such as (1, 3, 5)")
+            raise ArgumentError("top", repr(top), "a sequence of integers, such as (1, 3, 5)")
         several = [checked_integer("top", k, 1, self.n_labels, ", the number of labels") for k in top]
         if not several:
-            raise ArgumentError("top", "nothing", "one integer or more, such as (1, 3, 5)")
+            raise ArgumentError("top", "nothing", "at least one integer, such as (1, 3, 5)")
         return several
 
     # Folders.
@@ -470,14 +470,14 @@ class Network:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network to a folder: a manifest in JSON and its weights as safetensors.
 
-        An older network in the folder is replaced atomically, and kept if anything fails before.
+        An older network in the folder is replaced atomically; if writing fails, it is kept.
 
         Raises
         ------
         CheckpointError
-            If the folder holds something else, or cannot be written (no space left, ...).
+            If the folder holds other files, or cannot be written (no space left, ...).
         UnsupportedError
-            If a layer, loss or activation of another package has no name in its table.
+            If a custom layer, loss or activation is not registered under a name.
         """
         payload = {"network": self.spec.to_dict()}
         self.allocate_for_prediction()
@@ -487,13 +487,13 @@ class Network:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
-        """Read a network that :meth:`save` wrote, or the model in a run's folder (``train --save``).
+        """Read a network written by :meth:`save`, or the model in a run's folder (``train --save``).
 
         Raises
         ------
         CheckpointError
-            If it is not there, truncated, changed, of another kind or of a newer version, or if the plugin
-            or the name of one of its parts is missing.
+            If it is missing, truncated, changed, of another kind or of a newer version, or if it needs a
+            plugin or a registered class that is missing.
         """
         folder = Path(path)
         bundle = read_bundle(folder / "model" if (folder / "model").is_dir() else folder, MODEL)
@@ -506,24 +506,24 @@ class Network:
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> Self:
-        """A network as a manifest describes it, without its weights.
+        """The network that a manifest describes, without its weights.
 
         Raises
         ------
         CheckpointError
-            If it cannot be made here: the plugin of its family may be missing, or the name of a layer.
+            If it cannot be made: a plugin or a registered class may be missing.
         """
         try:
             return cls.from_spec(NetworkSpec.from_dict(bundle.payload["network"]))
         except (ArgumentError, KeyError) as error:
-            raise CheckpointError(f"{bundle.path}: its network cannot be made here: {error}") from error
+            raise CheckpointError(f"{bundle.path}: its network cannot be made: {error}") from error
 
     def __repr__(self) -> str:
         return f"Network({list(self.spec.layers)}, seed={self.spec.seed})"
 
 
 def _build(spec: NetworkSpec) -> list[BuiltLayer]:
-    """A layer for each spec, each at its place."""
+    """Build the layer of each spec."""
     built: list[BuiltLayer] = []
     for index, layer in enumerate(spec.layers):
         context = BuildContext(
@@ -537,15 +537,15 @@ def _build(spec: NetworkSpec) -> list[BuiltLayer]:
         wanted = InputLayer if not built else OutputLayer if index == len(spec.layers) - 1 else BuiltLayer
         if not isinstance(made, wanted):
             raise ArgumentError(
-                f"layers[{index}]", f"{layer}, which builds a {type(made).__name__}",
-                f"a layer that builds a {wanted.__name__}",
+                f"layers[{index}]", f"{layer}, which builds {type(made).__name__}",
+                f"a layer that builds an instance of {wanted.__name__}",
             )  # fmt: skip
         built.append(made)
     return built
 
 
 def _hits(logits: Signal, labels: sp.csr_array) -> float:
-    """Share of a batch's rows whose best active unit is a label."""
+    """Fraction of a batch's rows whose best active unit is one of their labels."""
     best = _best(logits)
     indptr, hits = labels.indptr, 0
     for row, unit in enumerate(best.tolist()):

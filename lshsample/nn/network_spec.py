@@ -1,7 +1,7 @@
-"""What a network is made of, as plain frozen values: layers, and their order.
+"""The description of a network as plain frozen values: its layers, and their order.
 
-A spec says how to make a network again; it holds no weights. It round-trips through plain data, JSON and
-TOML.
+A spec holds all that is needed to make the network again, but no weights. It round-trips through plain data,
+JSON and TOML.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["NetworkSpec"]
 
 
 def _layers(value: Sequence[Layer]) -> tuple[Layer, ...]:
-    """Check the order of layers: one input, then layers, the last of which has a loss."""
+    """Check the order of layers: an input first, a loss in the last one only."""
     if not isinstance(value, Iterable):
         raise ArgumentError("layers", repr(value), "a sequence of layers")
     layers = tuple(value)
@@ -31,15 +31,16 @@ def _layers(value: Sequence[Layer]) -> tuple[Layer, ...]:
         if not isinstance(layer, Layer):
             raise ArgumentError(f"layers[{i}]", repr(layer), "an instance of Layer, such as Dense(128)")
         if layer.is_input != (i == 0):
-            raise ArgumentError(
-                f"layers[{i}]", repr(layer), "an input (Sparse or Input) first and only there"
-            )
+            wanted = "an input layer, such as Sparse or Input" if i == 0 else "a layer that is not an input"
+            raise ArgumentError(f"layers[{i}]", repr(layer), wanted)
         if (layer.loss is not None) != (i == len(layers) - 1) and not layer.is_input:
             field = "activation" if hasattr(layer, "activation") else "loss"
-            wanted = f"one of {LOSSES}, or a Loss, in the last layer and only there"
+            last = f"a loss in the last layer: one of {LOSSES}, or an instance of Loss"
+            other = f"{'None' if field == 'loss' else 'an activation'}, as only the last layer has a loss"
+            wanted = last if i == len(layers) - 1 else other
             raise ArgumentError(f"layers[{i}].{field}", repr(getattr(layer, field)), wanted)
     if len(layers) < 2:
-        raise ArgumentError("layers", f"{len(layers)} layers", "an input and at least one layer")
+        raise ArgumentError("layers", f"{len(layers)} layers", "an input and at least one other layer")
     if getattr(layers[-1], "dropout", 0):
         rate = getattr(layers[-1], "dropout", 0)
         raise ArgumentError(f"layers[{len(layers) - 1}].dropout", rate, "0 in the last layer")
@@ -74,13 +75,13 @@ class NetworkSpec:
         Raises
         ------
         UnsupportedError
-            If a layer, a loss or an activation has no name; the message says how to give it one.
+            If a layer, loss or activation is not registered; the message says how to register it.
         """
         return {"seed": self.seed, "layers": [LAYERS.to_data(layer) for layer in self.layers]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """A spec from plain data; unknown keys and layers are refused by name."""
+        """A spec from plain data; ArgumentError names unknown keys and layers."""
         layers = data.get("layers") if isinstance(data, Mapping) else data
         if not isinstance(layers, Sequence) or isinstance(layers, str):
             raise ArgumentError("layers", repr(layers), "a list of layers")

@@ -1,7 +1,7 @@
-"""Optimizers over parameters whose state is interleaved by row: frozen values with one method that works.
+"""Optimizers of parameters whose optimizer state is interleaved by row.
 
-A row of a parameter is its slots one after another: slot 0 the weights, the others the optimizer's state, so
-that an update of a row reads and writes one piece of memory. Only the rows of a gradient are touched.
+A row of a parameter is its slots one after another: slot 0 holds the weights, the others the optimizer's
+state, so that the update of a row reads and writes contiguous memory. Only rows with a gradient are updated.
 """
 
 from __future__ import annotations
@@ -27,61 +27,59 @@ RowIds = npt.NDArray[np.int32] | None
 class Optimizer(ABC):
     """Base class of optimizers.
 
-    An optimizer is a frozen attrs class of plain values; its state lies beside the weights. An instance can
-    be given to a :class:`~lshsample.Trainer`. Give the class a name, ``OPTIMIZERS.add("name")``, to write
-    checkpoints of a run.
+    An optimizer is a frozen attrs class of plain values; its state is stored in the parameters. An instance
+    can be given to a :class:`~lshsample.Trainer`. To write checkpoints of a run, register the class under a
+    name, ``OPTIMIZERS.add("name")``.
     """
 
-    #: Values kept for each weight, the weight itself included.
+    #: Numbers stored per weight, the weight itself included.
     slots: ClassVar[int]
 
     @abstractmethod
     def update(
         self, store: Slots, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
-        """Update the named rows (None for all) of a parameter in place.
+        """Update rows of a parameter in place.
 
         Parameters
         ----------
         store : Slots
-            Weights and state, which is 0 before the first step; changed. ``store.weights`` and
-            ``store.slot(i)``, for i from 1, are views (n, d) of them.
+            Weights and optimizer state (0 before the first step), changed in place. ``store.weights`` and
+            ``store.slot(i)``, i from 1, are views of shape (n, d).
         rows : (m,) int32 array or None
-            Rows with a gradient, each once; None for all n.
+            Rows with a gradient, without duplicates; None for all n.
         gradient : (m, d) float32 array
             Their gradient.
         lr : float
             Learning rate.
         step : int
-            Steps so far, this one included.
+            Number of this step, from 1.
         threads : int
-            Threads; the result may not depend on it.
+            Number of threads; the result must not depend on it.
         """
 
     def update_checked(
         self, store: Slots, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
-        """:meth:`update` for arguments that are known to be right, as those of a network are; by default the
-        same.
-        """
+        """:meth:`update` without validation, for the arguments that a network gives; by default the same."""
         self.update(store, rows, gradient, lr, step, threads)
 
 
-#: Optimizers by the names that files and the command line use.
+#: Optimizers by the names used in files and on the command line.
 OPTIMIZERS: NameTable[Optimizer] = NameTable("optimizer", Optimizer)
 
 
 @OPTIMIZERS.add("sgd")
 @attrs.frozen(kw_only=True)
 class SGD(Optimizer):
-    """Stochastic gradient descent: ``w -= lr * g``. One number a weight."""
+    """Stochastic gradient descent: ``w -= lr * g``. One number per weight."""
 
     slots = 1
 
     def update(
         self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
-        """As :meth:`Optimizer.update`; an array (n, slots, d) of float32 is taken too."""
+        """As :meth:`Optimizer.update`; ``store`` may be a float32 array of shape (n, slots, d)."""
         optim.sgd_rows(store, rows, gradient, lr, threads=threads)
 
     def update_checked(
@@ -94,12 +92,12 @@ class SGD(Optimizer):
 @OPTIMIZERS.add("adagrad")
 @attrs.frozen(kw_only=True)
 class Adagrad(Optimizer):
-    """Adagrad (Duchi et al. 2011): ``s += g²; w -= lr * g / (sqrt(s) + eps)``. Two numbers a weight.
+    """Adagrad (Duchi et al. 2011): ``s += g²; w -= lr * g / (sqrt(s) + eps)``. Two numbers per weight.
 
     Attributes
     ----------
     eps : float
-        Keeps the first steps finite.
+        Added to the denominator.
     """
 
     eps: float = attrs.field(default=1e-8, validator=specs.at_least(0.0))
@@ -108,7 +106,7 @@ class Adagrad(Optimizer):
     def update(
         self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
-        """As :meth:`Optimizer.update`; an array (n, slots, d) of float32 is taken too."""
+        """As :meth:`Optimizer.update`; ``store`` may be a float32 array of shape (n, slots, d)."""
         optim.adagrad_rows(store, rows, gradient, lr, self.eps, threads=threads)
 
     def update_checked(
@@ -121,15 +119,15 @@ class Adagrad(Optimizer):
 @OPTIMIZERS.add("adam")
 @attrs.frozen(kw_only=True)
 class Adam(Optimizer):
-    """Lazy Adam (Kingma & Ba 2015): moments of the rows with a gradient move, the others stay; bias
-    correction by the global step. A step costs what it touches. Three numbers a weight.
+    """Lazy Adam (Kingma & Ba 2015): only the moments of rows with a gradient are updated; bias correction by
+    the global step. The cost is that of the rows with a gradient. Three numbers per weight.
 
     Attributes
     ----------
     beta1, beta2 : float
-        What is kept of the moments at each step, in [0, 1).
+        Decay rates of the moments per step, in [0, 1).
     eps : float
-        Added to the root of the second moment.
+        Added to the square root of the second moment.
     """
 
     beta1: float = attrs.field(default=0.9, validator=specs.number(0.0, 1.0, open_high=True))
@@ -140,7 +138,7 @@ class Adam(Optimizer):
     def update(
         self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
-        """As :meth:`Optimizer.update`; an array (n, slots, d) of float32 is taken too."""
+        """As :meth:`Optimizer.update`; ``store`` may be a float32 array of shape (n, slots, d)."""
         optim.adam_rows(store, rows, gradient, lr, self.beta1, self.beta2, self.eps, step, threads=threads)
 
     def update_checked(

@@ -1,4 +1,4 @@
-"""Parameters, with their optimizer state interleaved by row, allocated when they are first needed."""
+"""Parameters with their optimizer state interleaved by row, allocated at first use."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["Parameter", "Update"]
 
 Float32 = npt.NDArray[np.float32]
 
-# Values that are drawn in one piece: a constant, so that the weights of a seed never depend on the machine.
+# Values drawn from one random stream: a constant, so that the weights do not depend on the machine.
 _BLOCK = 1 << 18
 
 
 class Parameter:
-    """Rows of weights with the optimizer's state beside each row.
+    """A matrix of weights with its optimizer state interleaved by row.
 
-    A row is its slots one after another: slot 0 the weights, the others optimizer state. State is float32;
-    where the weights are float32 too, all slots are one array (rows, slots, columns). Nothing is allocated
-    before :meth:`allocate`: a network can be described, counted and refused for free.
+    A row is its slots one after another: slot 0 holds the weights, the others optimizer state. State is
+    float32; if the weights are float32 too, all slots are one array (rows, slots, columns). Nothing is
+    allocated before :meth:`allocate`, so that the memory of a network can be computed before it is needed.
 
     Parameters
     ----------
@@ -37,11 +37,11 @@ class Parameter:
     rows, columns : int
         Shape of the weights.
     scale : float
-        Standard deviation of the initial weights, which are uniform around 0.
+        Standard deviation of the initial weights, which are uniform with mean 0.
     key : tuple of int
-        Names the random stream: the same key always gives the same weights.
+        Key of the random stream: the same key always gives the same weights.
     trained : bool
-        Whether an optimizer moves it; else it is a statistic of the data that is saved with the network.
+        Whether an optimizer updates it; otherwise it is a statistic of the data, saved with the network.
     dtype : DType or str
         Type of the weights: ``"float32"`` or ``"bfloat16"``.
     device : str
@@ -50,7 +50,7 @@ class Parameter:
     Raises
     ------
     ArgumentError
-        Another dtype or device.
+        For any other dtype or device.
 
     Examples
     --------
@@ -82,7 +82,7 @@ class Parameter:
         return self.rows * self.columns
 
     def memory_needed(self, slots: int) -> int:
-        """Bytes of all rows with so many slots each."""
+        """Bytes of all rows with ``slots`` slots each."""
         return self.rows * row_bytes(self.columns, self._slot_dtypes(slots))
 
     def _slot_dtypes(self, slots: int) -> tuple[DType, ...]:
@@ -90,19 +90,19 @@ class Parameter:
 
     @property
     def allocated(self) -> bool:
-        """Whether the weights are there."""
+        """Whether the weights are allocated."""
         return self._slots is not None
 
     @property
     def slots(self) -> Slots:
-        """The rows with all of their slots, as the optimizers of :mod:`lshsample._native.optim` take them."""
+        """The rows with all of their slots, as :mod:`lshsample._native.optim` takes them."""
         if self._slots is None:
             raise NativeError(f"parameter {self.name} is used before it is allocated")
         return self._slots
 
     @property
     def store(self) -> Float32:
-        """The array (rows, slots, columns) of a parameter that is float32 in every slot; a view."""
+        """A view (rows, slots, columns) of a parameter whose slots are all float32."""
         return self.slots.array
 
     @property
@@ -116,8 +116,8 @@ class Parameter:
         return self.weights[0] if self.rows == 1 else self.weights[:, 0]
 
     def allocate(self, slots: int, threads: int = 1) -> None:
-        """Make room for ``slots`` values a weight; the weights are drawn at the first call and kept
-        afterwards.
+        """Allocate ``slots`` numbers per weight; the weights are drawn at the first call and kept by later
+        ones.
         """
         if self._slots is None:
             made = Slots.zeros(self.rows, self.columns, self._slot_dtypes(slots))
@@ -129,18 +129,18 @@ class Parameter:
             self._slots = made
 
     def adopt(self, store: Slots | Float32) -> None:
-        """Take rows with their slots, or a float32 array (rows, slots, columns), as the memory."""
+        """Use the given slots, or a float32 array (rows, slots, columns), as memory, without a copy."""
         slots = store if isinstance(store, Slots) else Slots.of(store)
         assert (slots.rows, slots.columns, slots.dtypes[0]) == (self.rows, self.columns, self.dtype)
         self._slots = slots
 
     def reset_state(self) -> None:
-        """Forget the optimizer's state."""
+        """Set the optimizer's state to 0."""
         for index in range(1, len(self.slots.dtypes)):
             self.slots.slot(index)[...] = 0.0
 
     def _draw(self, weights: npt.NDArray[Any], threads: int) -> None:
-        """Fill with uniform values of the wanted deviation; each block of rows has a stream of its own."""
+        """Fill with uniform values of standard deviation ``scale``; one random stream per block of rows."""
         if self.scale == 0.0:
             return
         rows, half = max(_BLOCK // self.columns, 1), np.float32(math.sqrt(3.0) * self.scale)
@@ -167,9 +167,9 @@ class Update:
     Attributes
     ----------
     parameter : Parameter
-        Whose weights.
+        The parameter.
     rows : ndarray of int32 or None
-        Which rows, each once; None for all.
+        The rows, without duplicates; None for all.
     gradient : ndarray of float32
         Shape (number of rows, columns).
     """

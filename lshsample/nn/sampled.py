@@ -1,4 +1,4 @@
-"""Layers that compute only their active units: pooled over the batch as dense blocks, or a set per sample."""
+"""Layers that compute only their active units: one set per batch as dense blocks, or a set per sample."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ __all__ = ["ACTIVE_SETS", "IMPORTANCE", "Sampled", "SampledLayer"]
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 
-#: What an active set is for.
+#: Whether an active set is drawn per batch or per sample.
 ACTIVE_SETS = ("batch", "sample")
 #: When a loss is corrected by inclusion probabilities.
 IMPORTANCE = ("auto", "on", "off")
@@ -67,7 +67,7 @@ def _plain_options(value: Mapping[str, Any]) -> dict[str, Any]:
 @LAYERS.add("sampled")
 @attrs.frozen
 class Sampled(Layer):
-    """A layer that computes, for each batch or each sample, only the units that a sampler picks.
+    """A layer that computes only the units drawn by a sampler, for each batch or each sample.
 
     Attributes
     ----------
@@ -77,26 +77,26 @@ class Sampled(Layer):
         As in :class:`Dense`; in the last layer ``"softmax"``, ``"sigmoid"`` or a
         :class:`~lshsample.nn.Loss`.
     family : str
-        Name of the hash family over the units' weight rows (used if the sampler retrieves from tables).
+        Name of the hash family of the units' weight vectors (used if the sampler retrieves from tables).
     n_hashes, n_tables : int, optional
-        K and L; by default K grows with the layer's width.
+        Hashes per table (K) and tables (L); by default K grows with the layer's width.
     family_options : mapping
-        Options of the family's own.
+        Options of the family.
     sampler : str or pipeline
-        A pipeline as one writes it (``"Retrieve() | Cap(1000) | Include() | Uniform(1000)"``) or a named one
+        A pipeline as text (``"Retrieve() | Cap(1000) | Include() | Uniform(1000)"``) or a named one
         (``"lsh"``, ``"uniform"``, ``"full"``, ...).
     n_active : int, optional
-        The budget that a named pipeline is made with.
+        The budget of a named pipeline.
     active_set : str
         ``"batch"``: one set for the whole batch, computed as dense blocks (fast); ``"sample"``: a set per
         sample.
     importance : str
-        ``"off"``: the loss is over the active set as it is, which ranks better where few of the units are
-        active (measured: docs/probabilities.md). ``"auto"``: corrected by inclusion probabilities where the
-        pipeline has them, so that its sums estimate those over all units without bias. ``"on"``: the same,
-        and a pipeline without inclusion probabilities is refused.
+        ``"off"``: the loss is over the active set without correction, which ranks better if few units are
+        active (measured in docs/probabilities.md). ``"auto"``: corrected by inclusion probabilities if the
+        pipeline has them, so that sums over the active set are unbiased estimates of those over all units.
+        ``"on"``: the same, but a pipeline without inclusion probabilities raises BiasedSampleError.
     rehash : Rehash
-        When its tables are built anew.
+        When its tables are rebuilt.
     bias, dropout, init_scale
         As in :class:`Dense`.
     """
@@ -137,15 +137,15 @@ class Sampled(Layer):
 class SampledLayer(OutputLayer):
     """``activation(x @ W[A].T + b[A])`` over an active set A of the units; W has shape (units, inputs).
 
-    Forward and backward touch the rows of A only. The input is used dense: after a sampled hidden layer its
-    zeros are written out, which costs as much as one row of weights per sample.
+    Forward and backward read only the rows of A. The input is used as a dense array: after a sampled hidden
+    layer its zeros are filled in, at the cost of one row of weights per sample.
 
     Parameters
     ----------
     spec : Sampled
         Width, activation, sampler, tables.
     context : BuildContext
-        Its place.
+        Its place in the network.
     """
 
     samples = True
@@ -168,7 +168,7 @@ class SampledLayer(OutputLayer):
     # The tables and the sampler over them.
 
     def prepare(self, done: int, threads: int) -> None:
-        """Bring the tables up to date as the rehash schedule says."""
+        """Update the tables as the rehash schedule says."""
         try:
             self.active.refresh(self.weights.weights, done, threads)
         except ArgumentError as error:
@@ -180,19 +180,19 @@ class SampledLayer(OutputLayer):
         self.active.settle()
 
     def forget(self) -> None:
-        """The next run builds its first tables."""
+        """Discard the tables, so that the next run builds its first ones."""
         self.active.forget()
 
     def observe_labels(self, labels: sp.csr_array | None) -> None:
-        """Take the labels' frequencies, for samplers that draw by them."""
+        """Count the labels' frequencies, for samplers that draw by them."""
         self.active.observe(labels)
 
     def tables_needed(self, threads: int | None) -> int:
-        """Bytes of the tables at the peak of their build."""
+        """Peak bytes of the tables while they are built."""
         return self.active.memory_needed(threads)
 
     def state(self) -> dict[str, Any] | None:
-        """What is not a function of weights and seed: the tables were built from older weights."""
+        """State besides weights and seed: the tables were built from earlier weights."""
         return self.active.state()
 
     def save_state(self, path: Path) -> None:
@@ -200,15 +200,14 @@ class SampledLayer(OutputLayer):
         self.active.save_tables(path)
 
     def restore(self, state: dict[str, Any], path: Path) -> None:
-        """Take tables back as they were."""
+        """Restore the saved tables."""
         self.active.restore(state, path, self.weights.weights)
 
     def _diverged(self, h: Float32 | None, error: ArgumentError) -> None:
-        """Raise DivergenceError where a sampler failed because numbers grew beyond float32.
+        """Raise DivergenceError if a sampler failed because numbers exceeded the range of float32.
 
-        The sampler looks at its queries and vectors while it works, so that a second look is needed only when
-        it has failed. Queries and weights that are finite are still too large where their inner products can
-        overflow.
+        The sampler validates its queries and vectors, so that they are checked here only after it has failed.
+        Finite queries and weights are too large as well if their inner products can overflow.
         """
         weights = self.weights.weights
         largest = float(np.abs(weights).max(initial=0.0))
@@ -225,14 +224,14 @@ class SampledLayer(OutputLayer):
     # Training.
 
     def forward(self, x: Signal, run: Run) -> tuple[Signal, Backward]:
-        """The active units' outputs: a block over the pooled set, or CSR rows."""
+        """The outputs of the active units: a block if one set is shared by all rows, else CSR rows."""
         y, _, backward = self.logits(x, run)
         assert self._activation is not None
         through = finish(y, self._activation, self.spec.dropout, run, self.index)
         return y, lambda gradient: backward(LossGradient(through(gradient), 1.0))
 
     def logits(self, x: Signal, run: Run) -> tuple[Signal, Float32 | None, OutputBackward]:
-        """The active units before the loss, their log inclusion probabilities, and the backward."""
+        """The logits of the active units, their log inclusion probabilities, and the backward function."""
         h = as_dense(x)
         if not run.sampled:
             y, backward = self._pooled(x, h, None, run)
@@ -250,7 +249,7 @@ class SampledLayer(OutputLayer):
         return y, self.active.correction(active), backward
 
     def _pooled(self, x: Signal, h: Float32, ids: Int32 | None, run: Run) -> tuple[Signal, OutputBackward]:
-        """One set for all rows: three matrix products over the rows of the set."""
+        """One set for all rows: three matrix products over the weight rows of the set."""
         weights, threads = self.weights.slots, run.threads
         bias = None if self.bias is None else self.bias.slots
         active, rows = self.units if ids is None else len(ids), unchecked.ids_pointer(ids)
@@ -279,7 +278,7 @@ class SampledLayer(OutputLayer):
     def _ragged(
         self, x: Signal, h: Float32, indptr: npt.NDArray[np.int64], ids: Int32, run: Run
     ) -> tuple[Signal, OutputBackward]:
-        """A set per row: sampled products, and the gradient as one sparse matrix."""
+        """A set per row: one inner product per active unit, and the gradient as a sparse matrix."""
         weights, threads, shape = self.weights.slots, run.threads, (len(h), self.units)
         bias = None if self.bias is None else self.bias.slots
         values = unchecked.csr_sampled_matmul(unchecked.dense(h), weights, bias, indptr, ids, threads)
@@ -306,7 +305,7 @@ class SampledLayer(OutputLayer):
         return from_dense(dh, x)
 
     def _buffer(self, name: str, shape: tuple[int, int]) -> Float32:
-        """Scratch of one training pass, kept for the next: new pages would cost as much as a product."""
+        """Scratch memory, reused: page faults on new memory would cost as much as a matrix product."""
         size = shape[0] * shape[1]
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size:
@@ -328,7 +327,7 @@ class SampledLayer(OutputLayer):
         return self.weights.weights
 
     def score(self, h: Float32, ids: Int32 | None = None, *, threads: int | None = None) -> Float32:
-        """Logits of some units, or of all."""
+        """Logits of the given units, or of all."""
         bias = None if self.bias is None else self.bias.vector
         return kernels.matmul_nt(h, self.weights.weights, bias=bias, rows=ids, threads=threads)
 
@@ -342,7 +341,7 @@ class SampledLayer(OutputLayer):
         return kernels.csr_top_k(h, weights, bias, candidates.indptr, candidates.ids, k, threads=threads)
 
     def candidates(self, h: Float32, threads: int) -> CandidateLists:
-        """What tables built from the weights as they are now retrieve."""
+        """The units retrieved from tables of the current weights."""
         if not self.retrieves:
-            raise UnsupportedError(f"layer {self.index} retrieves from no tables of its own")
+            raise UnsupportedError(f"layer {self.index} has no hash tables to retrieve from")
         return self.active.candidates(h, self.weights.weights, threads)

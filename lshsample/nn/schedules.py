@@ -1,4 +1,4 @@
-"""Learning-rate schedules: a factor on the learning rate over the steps of a run."""
+"""Learning-rate schedules: a factor of the learning rate at each step of a run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Schedule(ABC):
     """Base class of learning-rate schedules.
 
     A schedule is a frozen attrs class of plain values. An instance can be given to a
-    :class:`~lshsample.Trainer`. Give the class a name, ``SCHEDULES.add("name")``, to write checkpoints of a
-    run.
+    :class:`~lshsample.Trainer`. Register the class under a name, ``SCHEDULES.add("name")``, to write
+    checkpoints of a run.
     """
 
     @abstractmethod
@@ -28,14 +28,14 @@ class Schedule(ABC):
         Parameters
         ----------
         step : int
-            Which, from 1.
+            Number of the step, from 1.
         total : int or None
-            Steps of the run; None where it has no known end, as with :meth:`Trainer.step
+            Steps of the run; None if it has no known end, as with :meth:`Trainer.step
             <lshsample.Trainer.step>`.
         """
 
 
-#: Schedules by the names that files and the command line use.
+#: Schedules by the names used in files and on the command line.
 SCHEDULES: NameTable[Schedule] = NameTable("schedule", Schedule)
 
 _KINDS = ("constant", "linear", "cosine")
@@ -43,16 +43,16 @@ _KINDS = ("constant", "linear", "cosine")
 
 @attrs.frozen
 class LearningRate(Schedule):
-    """A rise to 1, then a constant factor or a fall to the run's end.
+    """A linear warm-up to 1, then a constant, linear or cosine factor.
 
     Attributes
     ----------
     kind : str
-        ``"constant"``, ``"linear"`` (down to ``final`` at the end) or ``"cosine"``.
+        ``"constant"``, ``"linear"`` or ``"cosine"``; the last two fall to ``final`` at the end of the run.
     warmup : int
-        Steps over which it rises linearly from 0 first.
+        Steps over which the factor first rises linearly from 0.
     final : float
-        The factor at the end of ``"linear"`` and ``"cosine"``. A run without a known end stays at 1.
+        The factor at the end of ``"linear"`` and ``"cosine"``; it stays 1 in a run without a known end.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""What passes between layers: dense blocks of some columns, or sparse rows.
+"""The data passed between layers: dense blocks of some columns, or sparse rows.
 
-A layer's output is a *block* (every row has values for the same columns: all of them, or the pooled active
-set) or a CSR array (every row has columns of its own: sparse input, active sets per sample). Columns that are
-not there are 0.
+A layer's output is a *block* (all rows have values in the same columns: all of them, or one active set for
+the batch) or a CSR array (each row has its own columns: sparse input, active sets per sample). All other
+columns are 0.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ Int64 = npt.NDArray[np.int64]
 
 @attrs.frozen(eq=False)
 class Block:
-    """Values (rows, k) of the same k columns in each row.
+    """Values of the same k columns in each row.
 
     Attributes
     ----------
     values : ndarray of float32, shape (rows, k)
         The values.
     width : int
-        Columns in all.
+        Number of columns, those without values included.
     ids : ndarray of int32 or None
         The k columns, ascending; None for all of them.
     """
@@ -57,15 +57,15 @@ Signal = Block | sp.csr_array
 
 @attrs.frozen(eq=False)
 class LossGradient:
-    """What a loss gives the last layer: the gradient of each row's loss, and a factor for all of it.
+    """What a loss returns to the last layer: the gradient of each row's loss, and a factor.
 
-    The gradient of the mean loss is ``scale`` times the signal. The factor is left to the layer, which can
-    apply it where there are fewer numbers: to its input instead of to the logits.
+    The gradient of the mean loss is ``scale`` times the signal. The layer applies the factor, and can do so
+    where there are fewer numbers: to its input instead of to the logits.
 
     Attributes
     ----------
     signal : Block or csr_array
-        Gradient at the logits.
+        Gradient with respect to the logits.
     scale : float
         The factor, 1 / the number of rows.
     """
@@ -80,18 +80,18 @@ class LossGradient:
 
 @attrs.frozen(eq=False)
 class Run:
-    """What a pass through the layers needs to know.
+    """The options of one pass through the layers.
 
     Attributes
     ----------
     threads : int
-        Threads of the kernels; the result does not depend on it.
+        Number of threads; the result does not depend on it.
     seed, step : int
         Determine the random draws (samplers, dropout).
     training : bool
-        Whether dropout applies.
+        Whether dropout is applied.
     sampled : bool
-        Whether sampled layers sample; otherwise they compute every unit.
+        Whether sampled layers sample; otherwise they compute all units.
     targets : csr_array or None
         The labels of the batch, which the last layer includes in its active set.
     """
@@ -105,7 +105,7 @@ class Run:
 
 
 def csr_from_parts(indptr: Int64, indices: Int32, values: Float32, shape: tuple[int, int]) -> sp.csr_array:
-    """A canonical CSR array around arrays that are known to be one: no checks, no copy, O(1)."""
+    """A canonical CSR array of arrays that are known to be valid: no checks, no copy, O(1)."""
     out: Any = sp.csr_array((0, shape[1]), dtype=np.float32)
     out._shape = shape
     out.indptr, out.indices, out.data = indptr, indices, values
@@ -114,13 +114,13 @@ def csr_from_parts(indptr: Int64, indices: Int32, values: Float32, shape: tuple[
 
 
 def indptr_of(rows: sp.csr_array) -> Int64:
-    """The row pointers of a checked CSR array, which are int64."""
+    """The row pointers of a validated CSR array, which are int64."""
     indptr: Int64 = rows.indptr  # type: ignore[assignment]
     return indptr
 
 
 def take_rows(x: sp.csr_array, rows: npt.NDArray[np.int64]) -> sp.csr_array:
-    """The named rows of a checked CSR array, at the cost of their values."""
+    """The given rows of a validated CSR array; O(their values)."""
     starts = x.indptr[rows]
     lengths = x.indptr[rows + 1] - starts
     indptr = np.zeros(len(rows) + 1, np.int64)
@@ -131,12 +131,12 @@ def take_rows(x: sp.csr_array, rows: npt.NDArray[np.int64]) -> sp.csr_array:
 
 
 def values_of(signal: Signal) -> Float32:
-    """The stored values, whatever their places."""
+    """The stored values, without their columns."""
     return signal.values if isinstance(signal, Block) else signal.data
 
 
 def with_values(signal: Signal, values: Float32) -> Signal:
-    """A signal with the same places and other values."""
+    """A signal with the same columns and other values."""
     if isinstance(signal, Block):
         return Block(values, signal.width, signal.ids)
     return csr_from_parts(indptr_of(signal), signal.indices, values, signal.shape)
@@ -154,7 +154,7 @@ def as_dense(signal: Signal) -> Float32:
 
 
 def from_dense(gradient: Float32, like: Signal) -> Signal:
-    """The gradient at a signal's own places, from the gradient at all columns."""
+    """The gradient of a signal's stored values, from the gradient of all columns."""
     if isinstance(like, Block):
         values = gradient if like.ids is None else np.ascontiguousarray(gradient[:, like.ids])
         return Block(values, like.width, like.ids)

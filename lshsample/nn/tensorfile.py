@@ -1,9 +1,9 @@
-"""Tensors in files of the safetensors format, written and read in streams.
+"""Tensors in files of the safetensors format, written and read in pieces.
 
-The safetensors library copies a tensor before it writes it; weights that lie strided beside their optimizer
-state, and that fill half of the memory, must not be copied. The format is a header in JSON (its length in
-eight bytes before it) and the values behind it; any safetensors reader reads these files. bfloat16 and 8-bit
-floats are arrays of bits, as :mod:`lshsample._native.dtypes` describes them.
+The safetensors library copies a tensor before it writes it; strided views of weights that fill half of the
+memory must not be copied. A file is the length of the header in eight bytes, the header in JSON, and the
+values; any safetensors reader reads these files. bfloat16 and 8-bit floats are arrays of bits, as described
+in :mod:`lshsample._native.dtypes`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def write_tensors(path: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
     Raises
     ------
     ArgumentError
-        A tensor of a type that files have no name for here; nothing is written.
+        A tensor of a dtype that is not supported; nothing is written.
     """
     header: dict[str, Any] = {}
     at = 0
@@ -58,13 +58,13 @@ def write_tensors(path: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """The tensors of a file (name to dtype, shape, data_offsets), and where their values begin.
+    """The tensors of a file (dtype, shape, data_offsets by name), and the offset of their values.
 
     Raises
     ------
     CheckpointError
-        The file is not of this format: no header, a tensor of a dtype that is not known, or of another size
-        than its shape says, or outside of the file, or tensors that overlap or leave gaps.
+        The file is not of this format: no header; a tensor of unknown dtype, whose size does not match its
+        shape, or that is outside of the file; tensors that overlap or leave gaps.
     """
     try:
         with path.open("rb") as file:
@@ -86,28 +86,28 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def _check_entry(path: Path, name: str, entry: Any, size: int) -> None:
-    """Refuse a description that is incomplete, or does not fit the file."""
+    """Raise CheckpointError if a tensor's entry is incomplete or does not fit the file."""
     try:
         kind, shape, (low, high) = entry["dtype"], entry["shape"], entry["data_offsets"]
         complete = all(type(value) is int and value >= 0 for value in (*shape, low, high))
     except (KeyError, TypeError, ValueError):
         complete = False
     if not (complete and isinstance(kind, str) and isinstance(shape, list)):
-        raise CheckpointError(f"{path}: tensor {name!r} is not described as safetensors want it")
+        raise CheckpointError(f"{path}: tensor {name!r} has an incomplete entry in the header")
     if kind not in _DTYPES:
         raise CheckpointError(f"{path}: tensor {name!r} has dtype {kind}; supported are {', '.join(_DTYPES)}")
     if not low <= high <= size:
-        raise CheckpointError(f"{path}: truncated: tensor {name!r} lies outside of the file")
+        raise CheckpointError(f"{path}: truncated: tensor {name!r} is outside of the file")
     if high - low != math.prod(shape) * _DTYPES[kind].itemsize:
-        raise CheckpointError(f"{path}: tensor {name!r} has {high - low} bytes, not those of {kind} {shape}")
+        raise CheckpointError(f"{path}: tensor {name!r} has {high - low} bytes, unlike {kind} {shape}")
 
 
 def _check_coverage(path: Path, header: dict[str, Any], size: int) -> None:
-    """Refuse tensors that share bytes, and bytes that belong to none."""
+    """Raise CheckpointError if tensors overlap, or if bytes belong to no tensor."""
     at = 0
     for low, high, name in sorted((*entry["data_offsets"], name) for name, entry in header.items()):
         if low != at:
-            raise CheckpointError(f"{path}: tensor {name!r} begins at {low}, the one before it ends at {at}")
+            raise CheckpointError(f"{path}: tensor {name!r} begins at {low}, the one before ends at {at}")
         at = high
     if at != size:
         raise CheckpointError(f"{path}: {size - at} bytes belong to no tensor")
@@ -122,7 +122,7 @@ def read_into(path: Path, name: str, out: npt.NDArray[Any]) -> None:
     if tuple(entry["shape"]) != out.shape or _DTYPES[entry["dtype"]] != out.dtype:
         given = f"{entry['dtype']} {entry['shape']}"
         wanted = f"{described(out.dtype)} {list(out.shape)}"
-        raise CheckpointError(f"{path}: tensor {name!r} is {given}; wanted {wanted}")
+        raise CheckpointError(f"{path}: tensor {name!r} is {given}, expected {wanted}")
     step = max(_CHUNK * len(out) // max(out.nbytes, 1), 1)
     with path.open("rb") as file:
         file.seek(start + entry["data_offsets"][0])

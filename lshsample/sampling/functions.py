@@ -1,4 +1,4 @@
-"""The hash functions of tables that are built again and again: one draw for each build."""
+"""The hash functions of tables that are rebuilt repeatedly: one draw for each build."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from lshsample.registry import family_of_bits, make_family, named_family
 __all__ = ["FunctionSequence", "default_code_bits", "stream_seed"]
 
 _DEFAULT_TABLES = 16
-#: Options that the sequence sets itself.
+#: Options that the sequence sets.
 _FIXED = ("dim", "seed")
 
 
 def stream_seed(*key: int) -> int:
-    """The seed, from 0 to 2**63 - 1, of the random stream that integers name."""
+    """The seed, from 0 to 2**63 - 1, of the random stream with this key of integers."""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def default_code_bits(n_items: int) -> int:
-    """Code bits that leave about 8 items in a bucket.
+    """The number of code bits that gives about 8 items per bucket.
 
-    Longer codes find next to nothing: a label's weights and the hidden vectors that it belongs to meet at
-    cosines of 0.3 to 0.5, where a hash agrees with probability 0.6 to 0.67 only.
+    Longer codes find very few items: a label's weights have cosines of only 0.3 to 0.5 with the hidden
+    vectors of its rows, where a SimHash bit agrees with probability 0.6 to 0.67.
 
     Examples
     --------
@@ -40,33 +40,33 @@ def default_code_bits(n_items: int) -> int:
 
 
 class FunctionSequence:
-    """The hash functions of the 0th, 1st, ... build: a function of (key, build).
+    """The hash functions of builds 0, 1, ...: a function of (key, build).
 
     Parameters
     ----------
     family : str or HashFamily
-        A family's name, with options if wanted (``"simhash:projection=sparse"``), or a family: then build 0
-        has its very functions, and the others those of its ``with_seed``.
+        The name of a family, optionally with options (``"simhash:projection=sparse"``), or a family: then
+        build 0 has its functions, and later builds those of its ``with_seed``.
     dim : int
         Columns of the rows.
     n_items : int
         Number of rows, for the default number of hashes.
     n_hashes, n_tables : int, optional
-        K and L. By default 16 tables, and as many hashes as fit into :func:`default_code_bits`. A family that
-        is given has its own.
+        Hashes per table (K) and tables (L), for a family given by name. By default 16 tables, and as many
+        hashes as fit into :func:`default_code_bits`.
     options : mapping, optional
-        Further options of a family that is named.
+        Further options of a family given by name.
     key : tuple of int
-        Names the draws.
+        Determines the draws.
     fixed : bool
-        Every build has the functions of build 0.
+        Whether all builds have the functions of build 0.
 
     Raises
     ------
     ArgumentError
-        No such family, an option given twice, or a family of another ``dim``.
+        Unknown family, an option given twice, or a family of another ``dim``.
     UnsupportedError
-        A family whose functions no seed draws, unless ``fixed``.
+        A family whose functions do not depend on a seed, unless ``fixed``.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class FunctionSequence:
             _check_family(family, dim, {**given, **(options or {})})
             self._family = family
             if not fixed:
-                self.family(1)  # refuses functions that no seed draws
+                self.family(1)  # refuses functions that do not depend on a seed
             return
         if not isinstance(family, str):
             raise ArgumentError("family", repr(family), "the name of a family, or a HashFamily")
@@ -99,7 +99,7 @@ class FunctionSequence:
         self._bits = default_code_bits(n_items)
 
     def seed(self, build: int) -> int:
-        """The seed of a build's functions, and of what else is drawn for it."""
+        """The seed of a build's functions, and of other draws for it."""
         return stream_seed(*self._key, build)
 
     def family(self, build: int) -> HashFamily:
@@ -114,11 +114,11 @@ class FunctionSequence:
 
 
 def _check_family(family: HashFamily, dim: int, options: Mapping[str, Any]) -> None:
-    """Refuse a family of other rows, and options beside a family that has its own."""
+    """Refuse a family of another dim, and options together with a family."""
     if family.dim != dim:
-        raise ArgumentError("family", f"dim {family.dim}", f"a family of the {dim} columns of the vectors")
+        raise ArgumentError("family", f"dim {family.dim}", f"a family of dim {dim}, as the vectors")
     for name, value in options.items():
-        raise ArgumentError(name, repr(value), "left out beside a HashFamily, which has its own")
+        raise ArgumentError(name, repr(value), "left out with a HashFamily, which has its own")
 
 
 def _merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
     for part in parts:
         for name, value in part.items():
             if name in _FIXED:
-                raise ArgumentError(f"family_options.{name}", repr(value), "left out: the sampler sets it")
+                raise ArgumentError(f"family_options.{name}", repr(value), "left out, as the sampler sets it")
             if name in merged:
                 raise ArgumentError(f"family_options.{name}", repr(value), "given once")
             merged[name] = value

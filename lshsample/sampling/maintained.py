@@ -1,8 +1,8 @@
-"""A sampler over vectors that move: it keeps its hash tables up to date by a schedule.
+"""A sampler over changing vectors, which updates its hash tables by a schedule.
 
-The vectors are the rows of any matrix that its owner changes in place: the output weights of a network, the
-embeddings of a retrieval model, the values that an optimizer works on. The sampler knows nothing of them but
-their number and their columns.
+The vectors are the rows of any matrix that is changed in place: the output weights of a network, the
+embeddings of a retrieval model, the iterates of an optimizer. The sampler needs only their number and
+dimension.
 """
 
 from __future__ import annotations
@@ -33,63 +33,62 @@ _DEFAULT_ACTIVE = 4096
 
 
 class MaintainedSampler:
-    """Samples from the rows of a matrix that changes, through tables that follow it.
+    """Samples from the rows of a changing matrix, through hash tables that are updated by a schedule.
 
-    :meth:`refresh` is called at each step with the vectors as they are; it builds the tables at the first
-    call, and brings them up to date when the schedule says so. In between the vectors move on and the tables
-    stay.
+    Call :meth:`refresh` at each step with the current vectors: the first call builds the tables, later ones
+    update them when the schedule says so. Between updates the vectors change and the tables do not.
 
     Parameters
     ----------
     dim, n_vectors : int
-        Columns and rows of the vectors.
+        Dimension and number of the vectors.
     family : str or HashFamily
-        The hash family: a name, with options if wanted (``"simhash:projection=sparse"``), or an object, whose
-        very functions the first build has.
+        The hash family: a name, optionally with options (``"simhash:projection=sparse"``), or an instance,
+        whose functions the first build uses.
     n_hashes, n_tables : int, optional
-        K and L of a family that is named; by default 16 tables, and codes that leave about 8 vectors in a
-        bucket.
+        Hashes per table (K) and tables (L), for a family given by name; by default 16 tables, and codes with
+        about 8 vectors per bucket.
     family_options : mapping, optional
-        Further options of a family that is named.
+        Further options of a family given by name.
     pipeline : str, Pipeline or Stage
-        What is sampled: a pipeline, its text (``"Retrieve() | Cap(100) | Uniform(20)"``) or its name
-        (``"lsh"``, ``"uniform"``, ...). Stages without tables of their own read those that this class keeps.
+        The pipeline: an instance, its text (``"Retrieve() | Cap(100) | Uniform(20)"``) or its name
+        (``"lsh"``, ``"uniform"``, ...). Stages that are not bound to tables use those of this sampler.
     n_active : int, optional
-        The budget that a named pipeline is made with; by default 4096.
+        The budget of a pipeline given by name; by default 4096.
     rehash : Rehash, mapping or int
-        When and how the tables are brought up to date; an integer is a fixed period in steps.
+        When and how the tables are updated; an integer is a fixed period in steps.
     frequencies : (n_vectors,) array, optional
-        For stages that draw by them.
+        Frequencies for stages that draw by them.
     seed : int or tuple of int
-        Names the hash functions: those of build t are a function of (seed, t). Several integers name a stream
-        of their own, such as (seed, layer).
+        Determines the hash functions: those of build t are a function of (seed, t). Several integers are the
+        key of a random stream, such as (seed, layer).
 
     Raises
     ------
     ArgumentError
-        A bad argument, options that the family does not take, or a stage that wants more ids than there are
+        A bad argument, options that the family does not have, or a stage that needs more ids than there are
         vectors.
 
     Attributes
     ----------
     dim, n_vectors : int
-        As given.
+        Dimension and number of the vectors.
     pipeline : Pipeline
         The stages.
     rehash : Rehash
         The schedule.
     has_tables : bool
-        Whether the pipeline reads tables that are kept here.
+        Whether the pipeline uses the tables of this sampler.
     is_asynchronous : bool
         Whether samples depend on timing; otherwise they are a function of the arguments alone.
 
     Notes
     -----
-    A pipeline without :class:`Retrieve` has no tables: then ``refresh`` takes note of the vectors only.
-    Inclusion probabilities given the tables (the default) are exact however far the vectors have moved, since
-    they are those of the draws; the marginal ones are computed from the vectors as they are when ``sample``
-    is called, and are exact straight after a build only. Threads may sample at the same time while no other
-    refreshes.
+    A pipeline without :class:`Retrieve` has no tables; ``refresh`` then only keeps a reference to the
+    vectors. Inclusion probabilities conditional on the tables (the default) are exact however much the
+    vectors have changed since the build. Marginal ones are computed from the vectors at the time of the call
+    of ``sample``, and are exact only right after a build. Several threads may sample at the same time while
+    none refreshes.
 
     Examples
     --------
@@ -99,7 +98,7 @@ class MaintainedSampler:
     >>> for step in range(30):
     ...     sampler.refresh(vectors, step)                  # rebuilds after steps 10 and 20
     ...     active = sampler.sample(vectors[:4], step=step, pool=True)
-    ...     vectors[active.ids] *= 0.9                      # work on what was sampled
+    ...     vectors[active.ids] *= 0.9                      # change the sampled vectors
     >>> sampler.n_builds, active.log_inclusion.shape == active.ids.shape
     (3, True)
     """
@@ -144,48 +143,48 @@ class MaintainedSampler:
         self._serving: HashTables | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy is given its own vectors by its next refresh.
+        # A copy gets its vectors by its next refresh.
         return {**self.__dict__, "_vectors": None, "_sampler": None, "_serving": None}
 
     @property
     def maintenance(self) -> Maintenance:
-        """The strategy at work."""
+        """The tables of the sampler, and the state of its strategy."""
         return self._maintenance
 
     @property
     def tables(self) -> HashTables:
-        """The tables as they are now.
+        """The current tables.
 
         Raises
         ------
         UnsupportedError
-            The pipeline reads no tables that are kept here.
+            The pipeline does not use tables of this sampler.
         ArgumentError
-            They are not built yet.
+            The tables are not built yet.
         """
         if not self.has_tables:
-            raise UnsupportedError(f"{self.pipeline} retrieves from no tables that its sampler maintains")
+            raise UnsupportedError(f"{self.pipeline} does not retrieve from tables of this sampler")
         if self._maintenance.tables is None:
-            raise ArgumentError("tables", "nothing", "built first: refresh(vectors, step) does")
+            raise ArgumentError("tables", "nothing", "built first; call refresh(vectors, step)")
         return self._maintenance.tables
 
     @property
     def n_builds(self) -> int:
-        """How many builds the tables are up to date with; 0 before the first."""
+        """Number of the build that the tables are up to date with; 0 before the first."""
         return self._maintenance.n_builds
 
     @property
     def expected_size(self) -> int:
-        """About how many ids a row gets: the sum of what stages ask for by number; others are not counted."""
+        """Estimate of the ids per row: the sum of the numbers given to stages, ignoring other stages."""
         return self.pipeline.size(self.n_vectors)
 
     def memory_needed(self, threads: int | None = None) -> int:
-        """Bytes of the tables, and of what the strategy keeps beside them, at the peak of a build.
+        """Peak bytes of the tables and the strategy's state while tables are built.
 
         Parameters
         ----------
         threads : int, optional
-            Threads of the build; each has scratch of its own.
+            Number of threads of the build; each has its own scratch memory.
         """
         if not self.has_tables:
             return 0
@@ -194,31 +193,31 @@ class MaintainedSampler:
         return peak + self.rehash.strategy.memory_needed(self.n_vectors, self.dim, family)
 
     def refresh(self, vectors: Rows, step: int, threads: int | None = None) -> None:
-        """Bring the tables up to date as the schedule says, after ``step`` steps.
+        """Update the tables as the schedule says, after ``step`` steps.
 
         Parameters
         ----------
         vectors : (n_vectors, dim) rows
-            The vectors as they are, kept by reference. Dense float32 rows, views with strides included, are
-            taken without a copy.
+            The current vectors, kept by reference. Dense float32 rows, strided views included, are not
+            copied.
         step : int
-            Steps done so far; 0 at the first call. Where several builds are due, the last is done.
+            Steps done so far; 0 at the first call. If several builds are due, only the last is done.
         threads : int, optional
-            Threads of a build; the tables do not depend on it.
+            Number of threads of a build; the tables do not depend on it.
 
         Raises
         ------
         ArgumentError
-            Vectors of another shape, or NaN or infinite ones among those that are hashed.
+            Vectors of another shape, or NaN or infinite values in vectors that are hashed.
         MemoryBudgetError
-            A build needs more memory than there is.
+            A build needs more memory than available.
         Exception
-            What a build in the background raised.
+            The error of a build in the background.
 
         Notes
         -----
-        Costs nothing when no build is due. See the strategies for what a build costs. A rebuild drops the old
-        tables first, so that memory never holds both; if it fails, the next refresh tries again.
+        O(1) if no build is due; see the strategies for the cost of a build. A rebuild frees the old tables
+        first, so that memory never holds both; if it fails, the next refresh tries again.
         """
         if not _same_memory(self._vectors, vectors):
             self._check_vectors(vectors)
@@ -249,7 +248,7 @@ class MaintainedSampler:
     ) -> ActiveSet:
         """The active set of a batch; the arguments are those of :meth:`Sampler.sample`.
 
-        For :class:`Drift`, :meth:`touched` must name the ids whose vectors then change.
+        With :class:`Drift`, pass the ids whose vectors change afterwards to :meth:`touched`.
         """
         return self.bound().sample(
             queries,
@@ -267,17 +266,16 @@ class MaintainedSampler:
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """The vectors of largest inner product with each query, among those that the pipeline finds.
 
-        They are found through the tables as they are, and ranked by the vectors as they are; see
+        They are found through the current tables and ranked by the current vectors; see
         :meth:`Sampler.search`.
         """
         return self.bound().search(queries, top, seed=seed, step=step, threads=threads)
 
     def candidates(self, queries: Any, vectors: Rows, threads: int | None = None) -> Candidates:
-        """What tables built from the vectors as they are now retrieve, for serving.
+        """The ids retrieved from tables of the current vectors, for prediction.
 
-        They are not the tables that sampling goes on with, which a call in between must not change. They are
-        built by the first call after a refresh, with the functions of the last build, and kept until the next
-        refresh.
+        These tables are separate, so that the call does not change later samples. They are built by the first
+        call after a refresh, with the functions of the last build, and kept until the next refresh.
 
         Parameters
         ----------
@@ -286,15 +284,15 @@ class MaintainedSampler:
         vectors : (n_vectors, dim) rows
             The vectors.
         threads : int, optional
-            Threads; the result does not depend on it.
+            Number of threads; the result does not depend on it.
 
         Raises
         ------
         UnsupportedError
-            The pipeline reads no tables.
+            The pipeline uses no tables.
         """
         if not self.has_tables:
-            raise UnsupportedError(f"{self.pipeline} retrieves from no tables that its sampler maintains")
+            raise UnsupportedError(f"{self.pipeline} does not retrieve from tables of this sampler")
         if self._serving is None:
             self._check_vectors(vectors)
             self._serving = self._maintenance.built(vectors, self.n_builds, threads)
@@ -303,7 +301,7 @@ class MaintainedSampler:
         return self._serving.query(queries, n_probes=probes, threads=threads)
 
     def bound(self) -> Sampler:
-        """The pipeline bound to the tables and the vectors as they are; it sees rows that change in place.
+        """The pipeline bound to the current tables and vectors; it reads vectors that change in place.
 
         Raises
         ------
@@ -320,44 +318,44 @@ class MaintainedSampler:
         return bound
 
     def touched(self, ids: npt.NDArray[np.integer[Any]] | None = None) -> None:
-        """Take note that the vectors of these ids change; None for all.
+        """Record that the vectors of these ids change; None for all.
 
-        Strategies that look at all vectors need no such call, and it costs them nothing.
+        Of the strategies of this package, only :class:`Drift` needs this.
 
         Parameters
         ----------
         ids : (m,) integer array, optional
-            Ids below ``n_vectors``, in any order, also twice.
+            Ids below ``n_vectors``, in any order, duplicates allowed.
         """
         self._maintenance.touched(ids)
 
     def use_frequencies(self, frequencies: npt.ArrayLike | None) -> None:
-        """Take other frequencies, for pipelines that draw by them.
+        """Replace the frequencies, for pipelines that draw by them.
 
         Parameters
         ----------
         frequencies : (n_vectors,) array or None
-            How often each item occurs, in any unit.
+            Frequency of each item, in any unit.
         """
         self._frequencies, self._sampler = frequencies, None
 
     def settle(self) -> None:
-        """Wait for tables that are built in the background, and take them.
+        """Wait for tables that are built in the background, and use them.
 
         Raises
         ------
         Exception
-            What the build raised.
+            The error of the build.
         """
         self._maintenance.settle()
 
     def forget(self) -> None:
-        """Begin again: the next refresh builds the first tables."""
+        """Discard the tables: the next refresh builds the first ones again."""
         self._maintenance.forget()
         self._sampler = self._serving = None
 
     def state(self) -> dict[str, Any] | None:
-        """What :meth:`restore` needs beside the file of the tables, as plain data; None before a build."""
+        """Plain data that :meth:`restore` needs besides the tables' file; None before the first build."""
         if self._maintenance.tables is None:
             return None
         named = {"builds": self.n_builds, "asynchronous": self.is_asynchronous}
@@ -370,37 +368,36 @@ class MaintainedSampler:
     def restore(
         self, state: Mapping[str, Any], path: str | PathLike[str], vectors: Rows | None = None
     ) -> None:
-        """Take up saved tables as they were: they were built from older vectors, and nothing can build them
-        again.
+        """Restore saved tables, which were built from earlier vectors and cannot be rebuilt.
 
         Parameters
         ----------
         state : mapping
-            What :meth:`state` gave when they were saved.
+            What :meth:`state` returned when the tables were saved.
         path : path
-            The file that :meth:`save_tables` wrote.
+            The file written by :meth:`save_tables`.
         vectors : (n_vectors, dim) rows, optional
-            The vectors as they are, for a call of :meth:`sample` before the next refresh.
+            The current vectors, needed if :meth:`sample` is called before the next refresh.
 
         Raises
         ------
         CheckpointError
-            The file is damaged, or state and file are not those of such a sampler; nothing has changed.
+            The file is damaged, or state and file do not fit this sampler; nothing is changed.
 
         Notes
         -----
-        Samples go on with the bits that they would have had. Only marginal inclusion probabilities are
-        unknown until the next build: the file does not hold the vectors.
+        Later samples have the same bits as without saving. Only marginal inclusion probabilities are unknown
+        until the next build, as the file does not contain the vectors.
         """
         if vectors is not None:
             self._check_vectors(vectors)
         builds = state.get("builds")
         if type(builds) is not int or builds < 1:
-            raise CheckpointError(f"{path}: the state beside it has {builds!r} builds")
+            raise CheckpointError(f"{path}: its state has {builds!r} builds, expected an integer >= 1")
         tables = HashTables.open(path, verify=True)
         found, wanted = (tables.n_items, tables.family.dim), (self.n_vectors, self.dim)
         if found != wanted:
-            raise CheckpointError(f"{path}: tables of {found[0]} items of dim {found[1]}; wanted {wanted}")
+            raise CheckpointError(f"{path}: (items, dim) of the tables are {found}, expected {wanted}")
         self._maintenance.restore(dict(state), tables, builds)
         self._vectors, self._sampler, self._serving = vectors, None, None
 
@@ -408,7 +405,7 @@ class MaintainedSampler:
         shape = getattr(vectors, "shape", None)
         if shape != (self.n_vectors, self.dim):
             given = type(vectors).__name__ if shape is None else f"shape {shape}"
-            raise ArgumentError("vectors", given, f"rows of shape ({self.n_vectors}, {self.dim})")
+            raise ArgumentError("vectors", given, f"an array of shape ({self.n_vectors}, {self.dim})")
 
     def __repr__(self) -> str:
         return f"MaintainedSampler({self.dim}, {self.n_vectors}, {self.pipeline}, {self.rehash})"
@@ -421,9 +418,9 @@ def _checked_pipeline(pipeline: Any, n_vectors: int, n_active: int | None) -> Pi
         budget = _DEFAULT_ACTIVE if n_active is None else n_active
         pipeline = make_pipeline(pipeline, n_active=budget, n_items=n_vectors)
     elif n_active is not None:
-        raise ArgumentError("n_active", n_active, "left out beside a pipeline that is no name")
+        raise ArgumentError("n_active", n_active, "left out, as the pipeline is not given by name")
     if not isinstance(pipeline, Pipeline):
-        raise ArgumentError("pipeline", repr(pipeline), "a Pipeline, a stage, or text")
+        raise ArgumentError("pipeline", repr(pipeline), "a Pipeline, a Stage, or text")
     for stage in pipeline:
         stage.check(n_vectors)
     return pipeline
@@ -432,12 +429,12 @@ def _checked_pipeline(pipeline: Any, n_vectors: int, n_active: int | None) -> Pi
 def _checked_key(seed: Any) -> tuple[int, ...]:
     parts = seed if isinstance(seed, tuple) else (seed,)
     if not parts:
-        raise ArgumentError("seed", "()", "an integer, or several in a tuple")
+        raise ArgumentError("seed", "()", "an integer, or a tuple of at least one")
     return tuple(checked_integer("seed", part, 0, 2**63 - 1) for part in parts)
 
 
 def _same_memory(a: Any, b: Any) -> bool:
-    """Whether two views show the same rows of the same memory: a parameter makes a new view at each look."""
+    """Whether two views are of the same memory: ``Parameter.weights`` is a new view at each access."""
     if a is b:
         return True
     if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):

@@ -1,4 +1,4 @@
-"""When tables over vectors that move are brought up to date: the schedule, with the strategy that it runs."""
+"""The schedule by which tables over changing vectors are updated, and the strategy that updates them."""
 
 from __future__ import annotations
 
@@ -22,25 +22,24 @@ def _strategy(value: Strategy | str) -> Strategy:
 
 @attrs.frozen
 class Rehash:
-    """The schedule of rebuilds: the t-th, from 1, comes after step ``sum_{i<t} round(first * exp(growth *
-    i))``.
+    """The schedule of rebuilds: number t, from 1, is after step ``sum_{i<t} round(first * exp(growth * i))``.
 
-    Tables are built from the vectors as they are, and the vectors move on: early in training fast, later
-    slowly. Hence the exponentially growing gaps (SLIDE, MLSys 2020, section 3.2.2: N0 = 50). ``growth=0``
-    makes the period fixed, ``first=0`` switches it off.
+    After the tables are built, the vectors keep changing: fast early in training, slowly later. Hence the
+    intervals grow exponentially (SLIDE, MLSys 2020, section 3.2.2: N0 = 50). ``growth=0`` gives a fixed
+    period, ``first=0`` switches rebuilds off.
 
     Attributes
     ----------
     first : int
         Steps to the first rebuild, N0; 0 for never.
     growth : float
-        Lambda: each gap is ``exp(growth)`` times the one before.
+        Lambda: each interval is ``exp(growth)`` times the one before.
     new_functions : bool
-        Draw new hash functions at each rebuild, so that what one draw misses another finds; else keep them.
-        :class:`Drift` always keeps them.
+        Whether each rebuild draws new hash functions, so that items missed by one draw are found by another.
+        :class:`Drift` never draws new ones.
     strategy : Strategy or str
-        What is done at those times: :class:`Rebuild`, :class:`Drift` or :class:`Background`, by name
-        (``"rebuild"``, ``"drift"``, ``"background"``) with their default options; or one of your own.
+        How the tables are updated: ``"rebuild"``, ``"drift"`` or ``"background"`` with default options, or
+        an instance of :class:`Rebuild`, :class:`Drift`, :class:`Background` or a custom strategy.
 
     Examples
     --------
@@ -58,28 +57,28 @@ class Rehash:
 
     @property
     def is_asynchronous(self) -> bool:
-        """Whether results depend on timing; a synchronous schedule gives the same bits for any threads."""
+        """Whether results depend on timing; otherwise they are the same bits for any number of threads."""
         return self.strategy.is_asynchronous
 
     @property
     def keeps_functions(self) -> bool:
-        """Whether all builds have the functions of the first."""
+        """Whether all builds have the same hash functions."""
         return self.first == 0 or not self.new_functions or self.strategy.keeps_functions
 
     @classmethod
     def of(cls, value: Rehash | Mapping[str, Any] | int) -> Rehash:
-        """A schedule from itself, from plain data, or from a fixed period (0 for never)."""
+        """A schedule from an instance, from plain data, or from a fixed period (0 for never)."""
         if isinstance(value, Rehash):
             return value
         if isinstance(value, Mapping):
             return cls.from_dict(value)
         if isinstance(value, Integral) and not isinstance(value, bool):
             return cls(int(value), 0.0)
-        raise ArgumentError("rehash", repr(value), "a Rehash, a mapping of its fields or a period in steps")
+        raise ArgumentError("rehash", repr(value), "a Rehash, a mapping of its fields, or a period in steps")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Rehash:
-        """A schedule from plain data: its fields, with the options of a named strategy beside them.
+        """A schedule from plain data: its fields, and the options of its strategy.
 
         Examples
         --------
@@ -90,30 +89,30 @@ class Rehash:
         every = [field.name for kind in STRATEGIES.values() for field in attrs.fields(kind)]
         for key in data:
             if key not in own and key not in every:
-                wanted = f"only the keys {', '.join(dict.fromkeys([*own, *every]))}"
+                wanted = f"left out: the keys are {', '.join(dict.fromkeys([*own, *every]))}"
                 raise ArgumentError(f"{cls.__name__}.{key}", data[key], wanted)
         fields = {key: value for key, value in data.items() if key in own}
         strategy = fields.get("strategy", Rebuild())
         if not isinstance(strategy, Strategy):
             kind = strategy_class(strategy)
-            # The options of other strategies say nothing here: the first format wrote those of all of them.
+            # Options of other strategies are ignored: files of the first format hold those of all strategies.
             options = {field.name: data[field.name] for field in attrs.fields(kind) if field.name in data}
             strategy = kind(**options)
         return cls(**{**fields, "strategy": strategy})
 
     def to_dict(self) -> dict[str, Any]:
-        """The schedule as plain data, which :meth:`from_dict` reads.
+        """The schedule as plain data, for :meth:`from_dict`.
 
         Raises
         ------
         ArgumentError
-            Its strategy has no name in ``STRATEGIES``.
+            The class of its strategy is not in ``STRATEGIES``.
         """
         named = {"first": self.first, "growth": self.growth, "new_functions": self.new_functions}
         return {**named, "strategy": strategy_name(self.strategy), **specs.to_dict(self.strategy)}
 
     def count(self, step: int) -> int:
-        """How many rebuilds are due up to and including ``step``; O(their number)."""
+        """Number of rebuilds due up to and including ``step``; O(this number)."""
         if self.first == 0:
             return 0
         if self.growth == 0.0:

@@ -1,8 +1,7 @@
-"""What is done with tables when their vectors have moved: rebuild them, follow the drift, or build in the
-background.
+"""Strategies that update tables of changing vectors: rebuild, move changed vectors, build in the background.
 
-A :class:`Strategy` is a frozen value, as a spec holds it. The :class:`Maintenance` that it starts is the same
-strategy at work on the tables of one sampler, with all that it must remember from one call to the next.
+A :class:`Strategy` is a frozen value that a spec can hold. The :class:`Maintenance` that it starts holds the
+tables of one sampler, and the state of the strategy between calls.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from lshsample.tables import HashTables
 
 __all__ = ["STRATEGIES", "Background", "BackgroundBuild", "Drift", "Maintenance", "Rebuild", "Strategy"]
 
-#: Vectors that are hashed at a time when they move: their rows are copied.
+#: Vectors that are moved at a time; their rows are copied.
 _MOVED_AT_ONCE = 16384
 
 
 class Maintenance(ABC):
-    """The tables of one sampler, kept up to date by a strategy.
+    """The tables of one sampler, updated by a strategy.
 
-    A subclass implements :meth:`advance`, and overrides the other methods where it has something to remember.
+    A subclass implements :meth:`advance`, and overrides the methods for the state that it keeps.
 
     Parameters
     ----------
@@ -44,9 +43,9 @@ class Maintenance(ABC):
     Attributes
     ----------
     tables : HashTables or None
-        The tables as they are now; None before the first build.
+        The current tables; None before the first build.
     n_builds : int
-        How many of the builds that were due the tables are up to date with.
+        Number of the build that the tables are up to date with, from 1; 0 before the first.
     """
 
     def __init__(self, functions: FunctionSequence, n_vectors: int) -> None:
@@ -55,16 +54,16 @@ class Maintenance(ABC):
         self.n_builds = 0
 
     def refresh(self, vectors: Rows, due: int, threads: int | None) -> None:
-        """Bring the tables up to date.
+        """Update the tables if a build is due.
 
         Parameters
         ----------
         vectors : (n_vectors, dim) rows
-            The vectors as they are now.
+            The current vectors.
         due : int
-            How many builds are due, the first one included.
+            Number of builds due so far, the first one included.
         threads : int, optional
-            Threads of a build.
+            Number of threads of a build.
         """
         if self.n_builds >= due:
             return
@@ -75,69 +74,69 @@ class Maintenance(ABC):
 
     @abstractmethod
     def advance(self, vectors: Rows, due: int, threads: int | None) -> None:
-        """Bring ``tables``, which are there, up to date with the build number ``due``.
+        """Update ``tables``, which exist, to build number ``due``.
 
-        It sets ``n_builds`` when they are.
+        Sets ``n_builds`` when that is done, which may be later.
         """
 
     def rebuild(self, vectors: Rows, number: int, threads: int | None) -> None:
-        """Build anew. The old tables are dropped before, so that memory never holds both."""
+        """Build new tables. The old ones are freed before, so that memory never holds both."""
         self.tables = None
         self.tables = self.built(vectors, number, threads)
         self.n_builds = number
 
     def built(self, vectors: Rows, number: int, threads: int | None) -> HashTables:
-        """Tables with the functions of a build, over the vectors as they are; the present ones stay."""
+        """New tables over the given vectors with the functions of a build; ``tables`` is not changed."""
         return HashTables(self.family(number), threads=threads).build(vectors)
 
     def family(self, number: int) -> HashFamily:
-        """The functions of a build, counted from 1."""
+        """The hash functions of a build, counted from 1."""
         return self.functions.family(max(number - 1, 0))
 
     def touched(self, ids: npt.NDArray[np.integer[Any]] | None) -> None:  # noqa: B027
-        """Note that the vectors of these ids (None: of all) may have moved."""
+        """Record that the vectors of these ids (None: all) may have changed."""
 
     def settle(self) -> None:  # noqa: B027
-        """Wait for builds that have begun."""
+        """Wait for builds that have started."""
 
     def forget(self) -> None:
-        """Go back to the state before the first build."""
+        """Reset to the state before the first build."""
         self.tables, self.n_builds = None, 0
 
     def state(self) -> dict[str, Any]:
-        """What the strategy remembers beside the tables, as plain data."""
+        """The state of the strategy besides the tables, as plain data."""
         return {}
 
     def restore(self, state: dict[str, Any], tables: HashTables, n_builds: int) -> None:
-        """Take up tables that were saved, and what :meth:`state` gave with them."""
+        """Restore saved tables and the state that :meth:`state` returned with them."""
         self.tables, self.n_builds = tables, n_builds
 
 
 @attrs.frozen
 class Strategy(ABC):
-    """How tables follow their vectors: the base of :class:`Rebuild`, :class:`Drift`, :class:`Background`.
+    """How tables are updated: base class of :class:`Rebuild`, :class:`Drift` and :class:`Background`.
 
-    A strategy of your own is a frozen attrs subclass that implements :meth:`start`; :class:`Rehash` takes an
-    instance. With an entry in ``STRATEGIES`` it also has a name, for specs that are stored.
+    A custom strategy is a frozen attrs subclass that implements :meth:`start`; pass an instance to
+    :class:`Rehash`. To save specs that contain it, add its class to ``STRATEGIES`` under a name.
     """
 
     #: Whether samples depend on timing; otherwise they are the same bits for any number of threads.
     is_asynchronous: ClassVar[bool] = False
-    #: Whether every build has the functions of the first.
+    #: Whether all builds have the same hash functions.
     keeps_functions: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, functions: FunctionSequence, n_vectors: int) -> Maintenance:
-        """The strategy at work on the tables of one sampler."""
+        """Start the strategy for the tables of one sampler."""
 
     def memory_needed(self, n_vectors: int, dim: int, family: HashFamily) -> int:
-        """Bytes beside one set of tables and their build."""
+        """Bytes needed besides one set of tables and its build."""
         return 0
 
 
 @attrs.frozen
 class Rebuild(Strategy):
-    """Hash all vectors and build the tables anew, each time.
+    """Hash all vectors and rebuild the tables, each time.
 
     Examples
     --------
@@ -146,7 +145,7 @@ class Rebuild(Strategy):
     """
 
     def start(self, functions: FunctionSequence, n_vectors: int) -> Maintenance:
-        """The strategy at work."""
+        """Start the strategy for the tables of one sampler."""
         return _RebuildMaintenance(functions, n_vectors)
 
 
@@ -157,23 +156,23 @@ class _RebuildMaintenance(Maintenance):
 
 @attrs.frozen
 class Drift(Strategy):
-    """Move the vectors whose codes have changed, if enough have (MONGOOSE, ICLR 2021).
+    """Move the vectors whose codes have changed to their new buckets, if enough have (MONGOOSE, ICLR 2021).
 
-    A sketch of the touched vectors is hashed; if at least ``threshold`` of its codes have changed, the
-    touched vectors whose codes changed move to their new buckets, and nothing else. The hash functions stay.
-    A family that fits itself to all rows (a norm bound) is built anew instead.
+    A random sample of the touched vectors, the sketch, is hashed. If at least a fraction ``threshold`` of its
+    codes have changed, all touched vectors whose codes changed are moved; other vectors are not. The hash
+    functions stay the same. With a family that is fitted to all rows (a norm bound) the tables are rebuilt.
 
     Attributes
     ----------
     threshold : float
-        Share of the sketch's codes that must have changed; MONGOOSE's is 0.01.
+        Fraction of the sketch's codes that must have changed; 0.01 in the paper.
     sketch : int
-        Vectors in the sketch.
+        Number of vectors in the sketch.
 
     Notes
     -----
-    Only vectors that :meth:`MaintainedSampler.touched` named are looked at: one that moves unnamed stays in
-    its old buckets. It holds each vector's codes, four bytes for each vector and table.
+    Only vectors passed to :meth:`MaintainedSampler.touched` are hashed; others stay in their old buckets even
+    if they change. Memory: the codes, four bytes for each vector and table.
 
     Examples
     --------
@@ -187,7 +186,7 @@ class Drift(Strategy):
     keeps_functions: ClassVar[bool] = True
 
     def start(self, functions: FunctionSequence, n_vectors: int) -> Maintenance:
-        """The strategy at work."""
+        """Start the strategy for the tables of one sampler."""
         return _DriftMaintenance(functions, n_vectors, self)
 
     def memory_needed(self, n_vectors: int, dim: int, family: HashFamily) -> int:
@@ -200,7 +199,7 @@ class _DriftMaintenance(Maintenance):
         super().__init__(functions, n_vectors)
         self._strategy = strategy
         self._touched = np.zeros(n_vectors, bool)
-        self.last_drift = 0.0  #: share of the sketch's codes that had changed at the last look
+        self.last_drift = 0.0  #: fraction of the sketch's codes that had changed at the last refresh
 
     def touched(self, ids: npt.NDArray[np.integer[Any]] | None) -> None:
         if ids is None:
@@ -229,7 +228,7 @@ class _DriftMaintenance(Maintenance):
         if not len(touched):
             return
         if type(tables.family).prepare is not HashFamily.prepare:
-            tables.rebuild(vectors)  # such functions fit all rows: rows that moved may need others
+            tables.rebuild(vectors)  # functions fitted to all rows may have to change with them
             self._touched[:] = False
             return
         self.last_drift = self._drift(tables, vectors, touched, due)
@@ -241,7 +240,7 @@ class _DriftMaintenance(Maintenance):
         self._touched[:] = False
 
     def _drift(self, tables: HashTables, vectors: Rows, touched: npt.NDArray[np.int64], due: int) -> float:
-        """Share of changed codes in a sketch of the touched vectors."""
+        """Fraction of changed codes in a sketch of the touched vectors."""
         generator = np.random.Generator(np.random.Philox(self.functions.seed(due)))
         size = min(self._strategy.sketch, len(touched))
         sketch = np.sort(generator.choice(touched, size, replace=False))
@@ -255,20 +254,20 @@ class _DriftMaintenance(Maintenance):
             bits = np.frombuffer(base64.b64decode(state["touched"], validate=True), np.uint8)
         except (KeyError, TypeError, binascii.Error) as error:
             raise CheckpointError(
-                f"the state of the tables does not say which of {self.n_vectors} vectors moved: {error!r}"
+                f"the state of the tables does not say which of {self.n_vectors} vectors changed: {error!r}"
             ) from error
         if len(bits) != -(-self.n_vectors // 8):
-            raise CheckpointError(f"the state of the tables is not one of {self.n_vectors} vectors")
+            raise CheckpointError(f"the state of the tables is not that of {self.n_vectors} vectors")
         self._touched[:] = np.unpackbits(bits, count=self.n_vectors).astype(bool)
         super().restore(state, tables, n_builds)
 
 
 @attrs.frozen
 class Background(Strategy):
-    """Build new tables on a thread from a copy of the vectors, and sample from the old ones meanwhile.
+    """Build new tables in a thread from a copy of the vectors, and sample from the old ones meanwhile.
 
-    The first build is waited for. Which step first sees new tables depends on timing, so that two runs
-    differ: ``is_asynchronous`` says so, and so do checkpoints. An error of a build is raised by the next
+    The first build is synchronous. The step that first uses new tables depends on timing, so that two runs
+    differ; ``is_asynchronous`` is True, also in checkpoints. An error of a build is raised by the next
     refresh, or by :meth:`MaintainedSampler.settle`.
 
     Examples
@@ -280,7 +279,7 @@ class Background(Strategy):
     is_asynchronous: ClassVar[bool] = True
 
     def start(self, functions: FunctionSequence, n_vectors: int) -> Maintenance:
-        """The strategy at work."""
+        """Start the strategy for the tables of one sampler."""
         return _BackgroundMaintenance(functions, n_vectors)
 
     def memory_needed(self, n_vectors: int, dim: int, family: HashFamily) -> int:
@@ -294,7 +293,7 @@ class _BackgroundMaintenance(Maintenance):
         self._pending: BackgroundBuild | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pending": None}  # a copy has no thread, and begins its own
+        return {**self.__dict__, "_pending": None}  # a copy has no thread, and starts its own
 
     def refresh(self, vectors: Rows, due: int, threads: int | None) -> None:
         self._change_over(0.0)
@@ -316,7 +315,7 @@ class _BackgroundMaintenance(Maintenance):
         self._pending = None
 
     def _change_over(self, timeout: float | None) -> None:
-        """Take the new tables if they are done within so many seconds (None: whenever they are)."""
+        """Use the new tables if they are done within ``timeout`` seconds (None: wait for them)."""
         pending = self._pending
         if pending is None or not pending.is_done(timeout):
             return
@@ -327,16 +326,16 @@ class _BackgroundMaintenance(Maintenance):
 
 
 class BackgroundBuild:
-    """A build over a copy of the vectors, begun at once on one thread.
+    """A build over a copy of the vectors, in a thread that starts immediately.
 
     Parameters
     ----------
     family : HashFamily
         The functions.
     vectors : (n, dim) rows
-        Copied before this returns; the caller may go on to change them.
+        Copied before the constructor returns; the caller may change them afterwards.
     number : int
-        Which build it is, counted from 1.
+        Number of the build, from 1.
     """
 
     def __init__(self, family: HashFamily, vectors: Rows, number: int) -> None:
@@ -351,33 +350,33 @@ class BackgroundBuild:
     def _build(self, family: HashFamily, vectors: Rows) -> None:
         try:
             self._tables = HashTables(family, threads=1).build(vectors)
-        except BaseException as error:  # raised again on the thread that asks for the tables
+        except BaseException as error:  # raised again in the thread that calls result
             self._error = error
 
     def is_done(self, timeout: float | None = 0.0) -> bool:
-        """Whether the thread has ended; waits so many seconds at most, or (None) until it has."""
+        """Whether the thread has ended, after waiting at most ``timeout`` seconds (None: without limit)."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def result(self) -> HashTables | None:
-        """The tables of a build that is done; None in a forked child, where the thread does not go on.
+        """The tables of a build that is done; None in a forked process, where the thread does not exist.
 
         Raises
         ------
         Exception
-            What the build raised.
+            The error of the build.
         """
         if self._error is not None:
             raise self._error
         return self._tables
 
 
-#: The strategies that specs name. A subclass of :class:`Strategy` that is added here has a name, too.
+#: Strategies by name. Add a custom subclass of :class:`Strategy` to save specs that contain it.
 STRATEGIES: dict[str, type[Strategy]] = {"rebuild": Rebuild, "drift": Drift, "background": Background}
 
 
 def strategy_class(name: Any) -> type[Strategy]:
-    """The class of a named strategy."""
+    """The class of a strategy by its name."""
     if not isinstance(name, str) or name not in STRATEGIES:
         wanted = f"a Strategy, or the name of one: {', '.join(map(repr, STRATEGIES))}"
         raise ArgumentError("strategy", repr(name), wanted)
@@ -385,9 +384,9 @@ def strategy_class(name: Any) -> type[Strategy]:
 
 
 def strategy_name(strategy: Strategy) -> str:
-    """The name of a strategy, for specs that are stored."""
+    """The name of a strategy, for saved specs."""
     for name, cls in STRATEGIES.items():
         if cls is type(strategy):
             return name
-    wanted = f"one of {', '.join(STRATEGIES)}, to be stored (an entry in STRATEGIES gives a class a name)"
+    wanted = f"one of {', '.join(STRATEGIES)}, to be saved; add other classes to STRATEGIES under a name"
     raise ArgumentError("strategy", repr(strategy), wanted)

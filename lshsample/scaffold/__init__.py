@@ -1,4 +1,4 @@
-"""Writes new plugin packages from templates: a hash family with its law, tests, benchmark and packaging."""
+"""Writes new plugin packages from templates: a hash family with tests, a benchmark and packaging."""
 
 from lshsample.scaffold.package import KINDS, write_package
 

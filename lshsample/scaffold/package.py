@@ -31,11 +31,11 @@ class Kind:
     Attributes
     ----------
     folders : tuple of str
-        Folders of templates, the later ones over the earlier ones.
+        Folders of templates; files of later ones replace those of earlier ones.
     requires : tuple of str
-        What the package needs at run time, beside lshsample and NumPy.
+        What the package needs at run time, in addition to lshsample and NumPy.
     files : tuple of (str, str)
-        Files of its kernel, with what is in them, for the README; none where it has no kernel.
+        Files of its kernel, with their content, for the README; empty if it has no kernel.
     """
 
     folders: tuple[str, ...]
@@ -142,14 +142,14 @@ def _check(name: str, kind: str, folder: Path) -> None:
         raise ArgumentError("NAME", repr(name), wanted)
     if name in families():
         raise ArgumentError(
-            "NAME", repr(name), f"a name that no installed family has ({', '.join(families())})"
+            "NAME", repr(name), f"a new name, unlike those of the families {', '.join(families())}"
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ArgumentError("dest", str(folder), "a folder that does not exist or is empty")
 
 
 def _words(name: str, kind: Kind) -> dict[str, str]:
-    """What stands between the @ signs."""
+    """The words between the @ signs, and what replaces them."""
     module = "lshsample_" + name.replace("-", "_")
     requires = ["attrs>=24.2", "lshsample", "numpy>=1.26", *kind.requires]
     words = {
@@ -168,7 +168,7 @@ def _words(name: str, kind: Kind) -> dict[str, str]:
 
 
 def _filled(text: str, words: Mapping[str, str]) -> str:
-    # A word that stands alone on its line takes the line with it.
+    # A word alone on its line replaces the line.
     text = re.sub(r"^@(\w+)@\n", lambda match: words[match[1]], text, flags=re.MULTILINE)
     return re.sub(r"@(\w+)@", lambda match: words[match[1]], text)
 

@@ -18,7 +18,7 @@ __all__ = ["built_state", "bytes_needed", "checked_bucket_size", "with_offered"]
 
 Int32 = npt.NDArray[np.int32]
 
-#: Bounded tables have a place for every code; beyond this the buckets are small anyway.
+#: Bounded tables have a bucket for every code; with more bits buckets are small anyway.
 _MAX_BOUNDED_BITS = 24
 
 
@@ -28,13 +28,13 @@ def checked_bucket_size(bucket_size: int | None, family: HashFamily) -> int | No
         return None
     bucket_size = checked_integer("bucket_size", bucket_size, 1, 2**20, ", or None")
     if family.code_bits > _MAX_BOUNDED_BITS:
-        wanted = f"a family with codes of at most {_MAX_BOUNDED_BITS} bits: each code has its own places"
+        wanted = f"None for codes of more than {_MAX_BOUNDED_BITS} bits, since each code has its own bucket"
         raise ArgumentError("bucket_size", f"{bucket_size} with codes of {family.code_bits} bits", wanted)
     return bucket_size
 
 
 def bytes_needed(family: HashFamily, n_items: int, threads: int, bucket_size: int | None) -> MemoryNeed:
-    """Bytes that :func:`built_state` takes for so many rows."""
+    """The memory of :func:`built_state` for ``n_items`` rows."""
     if bucket_size is None:
         return memory_need(n_items, family.n_tables, family.code_bits, threads)
     need = bounded_bytes(family.n_tables, family.code_bits, bucket_size)
@@ -65,7 +65,7 @@ def built_state(
     ArgumentError
         No rows, too many of them, or bad ids.
     MemoryBudgetError
-        The build needs more memory than there is; nothing was taken.
+        The build needs more memory than is available; nothing was allocated.
     """
     n_items = rows.shape[0]
     check_items(n_items, "vectors")

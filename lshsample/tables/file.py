@@ -1,4 +1,4 @@
-"""The file of tables: a header that names everything, and the arrays as they lie in memory.
+"""The file format of tables: a header that describes the arrays, and the arrays as they are in memory.
 
 ::
 
@@ -10,12 +10,12 @@
                   offset and SHA-256
     ...           the arrays, each from a multiple of 4,096 on, little-endian
 
-The arrays are ``ids``, ``directory``, for wide codes ``codes``, and ``vectors`` where they were asked for.
-Bounded tables have their buckets' sizes as ``directory``.
+The arrays are ``ids``, ``directory``, for wide codes ``codes``, and ``vectors`` if they are saved. The
+``directory`` of bounded tables is the sizes of their buckets.
 
 Opening maps the arrays and reads none of them, so that it takes the same time at any size and all processes
-that open a file share one copy. Whoever looks into an array that was not verified checks what it reads
-(``untrusted``), so that a damaged file cannot lead out of the arrays. Nothing in a file is executed.
+that open a file share one copy. Lookups in arrays that were not verified check each read (``untrusted``),
+so that a damaged file cannot cause a read outside of the arrays. Nothing in a file is executed.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def write_state(path: str | PathLike[str], state: TableState, vectors: Rows | No
 
 def _read_header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
     if len(data) < _PREFIX.size or data[:8] != _MAGIC:
-        raise CheckpointError(f"{path}: not a file of lshsample tables (it begins otherwise)")
+        raise CheckpointError(f"{path}: not a file of lshsample tables (it does not begin with {_MAGIC!r})")
     _, version, length, digest = _PREFIX.unpack_from(data)
     if version > _VERSION:
         raise CheckpointError(f"{path}: version {version} is newer; this lshsample reads up to {_VERSION}")
@@ -112,11 +112,11 @@ def _read_header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
         raise CheckpointError(f"{path}: truncated in its header, or corrupted")
     text = data[_PREFIX.size : _PREFIX.size + length]
     if version != _VERSION or hashlib.sha256(text).digest() != digest:
-        raise CheckpointError(f"{path}: corrupted: its header does not fit its checksum")
+        raise CheckpointError(f"{path}: corrupted: its header does not match its checksum")
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: corrupted: its header is no JSON ({error})") from error
+        raise CheckpointError(f"{path}: corrupted: its header is not JSON ({error})") from error
     return header, _page(_PREFIX.size + length)
 
 
@@ -131,7 +131,7 @@ def _map(path: Path) -> mmap.mmap:
 def _array(data: mmap.mmap, begin: int, name: str, entry: dict[str, Any]) -> Array:
     dtype = np.dtype(_DTYPES[name])
     if entry["dtype"] != _DTYPES[name] or entry["offset"] % _PAGE or entry["offset"] < 0:
-        raise ValueError(f"array {name!r} is {entry['dtype']} at {entry['offset']}")
+        raise ValueError(f"array {name!r} has dtype {entry['dtype']} and offset {entry['offset']}")
     count = int(np.prod(entry["shape"], dtype=np.int64))
     return np.frombuffer(data, dtype, count, begin + entry["offset"]).reshape(entry["shape"])
 
@@ -153,12 +153,12 @@ def _state_of(data: mmap.mmap, header: dict[str, Any], begin: int) -> TableState
 
 
 def _base_of(arrays: dict[str, Array], n_items: int, n_ids: int, family: HashFamily, room: int) -> Base:
-    """Untrusted tables of either kind, whose arrays have the shapes of this family's; room is R, or 0."""
+    """Untrusted tables of either kind, whose arrays must have the shapes for this family; room is R, or 0."""
     n_tables, bits = family.n_tables, family.code_bits
     wanted = bounded_shapes(n_tables, bits, room) if room else packed_shapes(n_items, n_tables, bits)
     given = {name: array.shape for name, array in arrays.items()}
     if given != wanted:
-        raise ValueError(f"arrays of shapes {given} are no tables of this family")
+        raise ValueError(f"arrays of shapes {given} are not tables of this family")
     ids, directory = arrays["ids"], arrays["directory"]
     if room:
         return BoundedTables(n_items, bits, room, ids, directory, n_ids, untrusted=True)
@@ -171,7 +171,7 @@ def read_state(path: str | PathLike[str]) -> TableState:
     Raises
     ------
     CheckpointError
-        Not such a file, truncated, of a newer version, or with a header that is corrupted or does not fit.
+        The file is of another format, truncated or of a newer version, or its header is corrupted.
     """
     where = Path(path)
     data = _map(where)

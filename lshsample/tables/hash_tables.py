@@ -40,7 +40,7 @@ _every: WeakSet[HashTables] = WeakSet()
 
 
 def _forget_changes_under_way() -> None:
-    """In a forked child: no thread there ends the changes that others had begun."""
+    """In a forked child: reset the locks of changes in progress, which no thread there finishes."""
     for tables in _every:
         if tables._write_lock.locked():
             tables._write_lock, tables._writer = Lock(), None
@@ -57,12 +57,14 @@ class HashTables(TableReader):
     family : HashFamily
         The hash functions, from :func:`lshsample.make_family` or a custom class.
     bucket_size : int, optional
-        Keep at most so many ids of each bucket, every subset of that size equally likely: bounded memory,
-        known before (:meth:`memory_needed`), whatever the number of rows. By default no bucket loses an id.
+        Maximum number of ids kept in each bucket, every subset of that size equally likely. Memory is then
+        bounded for any number of rows, and known in advance (:meth:`memory_needed`). By default buckets keep
+        every id.
     merge_share : float
-        Changes are merged into the base when there are more than this share of its entries.
+        Changes are merged into the base when their number exceeds this fraction of its entries.
     threads : int, optional
-        Threads of builds and queries, unless a call names its own. Results never depend on it.
+        Maximum number of threads of builds and queries, unless a call has its own. Results do not depend on
+        it.
 
     Notes
     -----
@@ -98,7 +100,7 @@ class HashTables(TableReader):
         threads: int | None = None,
     ) -> None:
         if not isinstance(family, HashFamily):
-            raise ArgumentError("family", type(family).__name__, "a HashFamily (make_family(...) gives one)")
+            raise ArgumentError("family", type(family).__name__, "a HashFamily, such as make_family(...)")
         self._first_family = family
         self._bucket_size = checked_bucket_size(bucket_size, family)
         self._threads = None if threads is None else core.threads_or_default(threads)
@@ -134,7 +136,7 @@ class HashTables(TableReader):
 
     @property
     def state(self) -> TableState:
-        """The state that readers see now; it stays as it is, whatever is built or changed after."""
+        """The state that readers see now; later builds and changes do not affect it."""
         if self._state is None:
             raise ArgumentError("tables", "tables that are not built", "built: call build(vectors)")
         return self._state
@@ -160,7 +162,7 @@ class HashTables(TableReader):
 
     @property
     def n_ids(self) -> int:
-        """Ids are below it: n_items where there are no holes. It grows with insertions and never falls."""
+        """Ids are below it: n_items if there are no holes. Insertions increase it, and it never decreases."""
         return self.state.n_ids
 
     @property
@@ -180,7 +182,7 @@ class HashTables(TableReader):
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of the tables, of their deltas, and of what their writer knows; not of the rows."""
+        """Bytes of the tables, of their deltas, and of their writer; not of the rows."""
         writer = self._writer
         return self.state.nbytes + (0 if writer is None else writer.nbytes)
 
@@ -206,7 +208,7 @@ class HashTables(TableReader):
     def memory_needed(
         family: HashFamily, n_items: int, threads: int | None = None, *, bucket_size: int | None = None
     ) -> MemoryNeed:
-        """Bytes that tables take when done, and at the peak of their build; nothing is allocated.
+        """Bytes of tables when built, and at the peak of their build; nothing is allocated.
 
         Parameters
         ----------
@@ -215,7 +217,7 @@ class HashTables(TableReader):
         n_items : int
             Number of rows.
         threads : int, optional
-            Threads of the build; each has its own scratch at the peak.
+            Threads of the build; each has separate scratch memory at the peak.
         bucket_size : int, optional
             As for the class: bounded tables take the same memory at any number of rows.
 
@@ -245,8 +247,8 @@ class HashTables(TableReader):
         ----------
         vectors : (n, dim) array or scipy.sparse matrix
             Finite rows, at least one. float32 rows (dense, or canonical CSR) are kept by reference for
-            marginal inclusion probabilities: change them in place and the tables stay what they were until
-            the next rebuild.
+            marginal inclusion probabilities: if they are changed in place, the tables do not change until the
+            next rebuild.
         ids : (n,) integer array, optional
             The rows' ids, ascending, where they are not 0 to n - 1 (a shard). Then the rows are not kept,
             since they are looked up by id.
@@ -261,22 +263,22 @@ class HashTables(TableReader):
         ArgumentError
             Rows of another width, NaN or infinite values, no rows at all.
         MemoryBudgetError
-            The build needs more memory than there is; nothing was taken.
+            The build needs more memory than is available; nothing was allocated.
         PluginError
-            The family broke its contract. As after any failure, the old tables stay.
+            The family broke its contract. As after any failure, the old tables are kept.
         """
         self._install(self._first_family if self._state is None else self._state.family, vectors, ids)
         return self
 
     def rebuild(self, vectors: Any, family: HashFamily | None = None, *, ids: Any = None) -> Self:
-        """Build again, from rows that have changed; as :meth:`build`, whatever ids there were.
+        """Build again, from rows that have changed; as :meth:`build`, for any earlier ids.
 
         Parameters
         ----------
         vectors : (n, dim) array or scipy.sparse matrix
             The rows.
         family : HashFamily, optional
-            Other functions from now on (a learned family that was trained again); else those that are there.
+            Other functions from now on (a learned family that was trained again); by default the old ones.
         ids : (n,) integer array, optional
             As for :meth:`build`: without it the rows' ids are 0 to n - 1, also of a shard.
         """
@@ -287,7 +289,7 @@ class HashTables(TableReader):
         return self
 
     def rehash(self, vectors: Any, seed: int, *, ids: Any = None) -> Self:
-        """Build again with new functions, ``family.with_seed(seed)``; else as :meth:`rebuild`.
+        """Build again with new functions, ``family.with_seed(seed)``; otherwise as :meth:`rebuild`.
 
         Parameters
         ----------
@@ -311,12 +313,12 @@ class HashTables(TableReader):
     # ---- changing
 
     def insert(self, ids: Any, vectors: Any, *, rows: Rows | None = None) -> Self:
-        """Add ids that are not there.
+        """Add ids that are not in the tables.
 
         Parameters
         ----------
         ids : (m,) integer array
-            New ids, in any order; they may lie beyond ``n_ids``, which then grows, or in holes.
+            New ids, in any order; they may be above ``n_ids``, which then increases, or in holes.
         vectors : (m, dim) array or scipy.sparse matrix
             Finite rows, one for each id.
         rows : (n_ids, dim) array, optional
@@ -331,22 +333,23 @@ class HashTables(TableReader):
         Raises
         ------
         ArgumentError
-            An id that is there, or twice, bad rows, or another number of them; nothing was changed.
+            An id that is in the tables or given twice, bad rows, or another number of them; nothing was
+            changed.
         MemoryBudgetError
             There is not enough memory.
 
         Notes
         -----
         Costs the hashing and O(m · L); when more than ``merge_share`` of the entries have changed, also a
-        pass over the tables. The first change of tables that were built reads each id's codes once, and
-        holds them from then on (``memory_needed(...).writer``).
+        pass over the tables. The first change after a build reads each id's codes once, and stores them from
+        then on (``memory_needed(...).writer``).
         """
         if self._bucket_size:
             return self._offer(ids, vectors)
         return self._change(ids, vectors, present=False, rows=rows)
 
     def update(self, ids: Any, vectors: Any, *, rows: Rows | None = None) -> Self:
-        """Move ids that are there to the buckets of new vectors; as :meth:`insert`.
+        """Move ids to the buckets of new vectors; as :meth:`insert`.
 
         Only ids whose code changed in a table move in it.
 
@@ -360,27 +363,27 @@ class HashTables(TableReader):
         Raises
         ------
         ArgumentError
-            An id that is not there, else as :meth:`insert`.
+            An id that is not in the tables, otherwise as :meth:`insert`.
         UnsupportedError
-            The tables are bounded: they do not know what they left out.
+            The tables are bounded: they do not store the ids that they dropped.
         """
         self._refuse_bounded("update")
         return self._change(ids, vectors, present=True, rows=rows)
 
     def delete(self, ids: Any) -> Self:
-        """Take ids out; they become holes, and their memory comes back with the next merge.
+        """Remove ids; they become holes, and the next merge frees their memory.
 
         Parameters
         ----------
         ids : (m,) integer array
-            Ids that are there, in any order.
+            Ids in the tables, in any order.
 
         Raises
         ------
         ArgumentError
-            An id that is not there, or twice; nothing was changed.
+            An id that is not in the tables or given twice; nothing was changed.
         UnsupportedError
-            The tables are bounded: they do not know what they left out.
+            The tables are bounded: they do not store the ids that they dropped.
         """
         self._refuse_bounded("delete")
         names, _ = checked_ids(ids)
@@ -397,7 +400,7 @@ class HashTables(TableReader):
         Parameters
         ----------
         ids : (m,) integer array
-            Ids that are there, in any order.
+            Ids in the tables, in any order.
         vectors : (m, dim) array or scipy.sparse matrix
             Finite rows.
 
@@ -422,9 +425,9 @@ class HashTables(TableReader):
         return out
 
     def compact(self) -> Self:
-        """Merge what has changed into the tables now, and give back all memory that changing them took.
+        """Merge all changes into the tables now, and free the memory of the changes.
 
-        The next change reads each id's codes anew, as the first one did.
+        The next change reads each id's codes again, as the first one did.
         """
         with self._write_lock:
             self._state = self.state.merged(self._count(None))
@@ -434,14 +437,14 @@ class HashTables(TableReader):
     def _refuse_bounded(self, what: str) -> None:
         if self._bucket_size:
             raise UnsupportedError(
-                f"{what}: bounded tables do not know the ids that their buckets left out; rebuild them"
+                f"{what}: bounded tables do not store the ids that their buckets dropped; rebuild them"
             )
 
     def _hashed(self, vectors: Any, order: Any, n: int) -> tuple[Rows, Codes]:
         family = self.state.family
         given = hashing.checked_rows(family, vectors, "vectors")
         if given.shape[0] != n:
-            raise ArgumentError("vectors", f"{given.shape[0]} rows", f"{n} rows, one for each id")
+            raise ArgumentError("vectors", f"{given.shape[0]} rows", f"an array of {n} rows, one for each id")
         if order is not None:
             given = given[order]
         return given, hashing.hash_rows(family, given, threads=self._count(None))
@@ -471,14 +474,14 @@ class HashTables(TableReader):
         return self
 
     def _publish(self, writer: Writer, names: Int32, state: TableState, new: Codes | None) -> None:
-        """Merge where changes exceed their share, and let readers see the state."""
+        """Merge if there are more changes than ``merge_share``, and let readers see the state."""
         limit = max(self._merge_share * state.base.ids.size, _FEW_CHANGES)
         if state.n_changes > limit:
             state = state.merged(self._count(None))
         try:
             writer.remember(state, names, new)
         except BaseException:
-            self._writer = None  # it may know a half of it; it is made again from what readers see
+            self._writer = None  # it may be inconsistent; it is made again from what readers see
             raise
         self._state = state
 
@@ -488,7 +491,7 @@ class HashTables(TableReader):
         with self._write_lock:
             state = self.state
             if len(names) and names[0] < state.n_ids:
-                wanted = f"ids from {state.n_ids} on: bounded tables cannot tell which ids they have had"
+                wanted = f"ids from {state.n_ids} on, since bounded tables do not store all of their ids"
                 raise ArgumentError("ids", names[0], wanted)
             _, new = self._hashed(vectors, order, len(names))
             if len(names):
@@ -507,7 +510,7 @@ class HashTables(TableReader):
         Parameters
         ----------
         a, b : HashTables
-            Tables; they stay as they are.
+            Tables; they are not changed.
         threads : int, optional
             As for the class.
 
@@ -531,13 +534,15 @@ class HashTables(TableReader):
             if not isinstance(tables, HashTables):
                 raise ArgumentError(argument, type(tables).__name__, "HashTables")
         if a.bucket_size != b.bucket_size:
-            raise ArgumentError("b", f"bucket_size {b.bucket_size}", f"{a.bucket_size}, as a has")
+            raise ArgumentError(
+                "b", f"bucket_size {b.bucket_size}", f"tables of bucket_size {a.bucket_size}, as a"
+            )
         merged = cls(a.family, bucket_size=a.bucket_size, merge_share=a._merge_share, threads=threads)
         merged._state = shards.merged(a.state, b.state, core.threads_or_default(threads))
         return merged
 
     def split(self, boundaries: Sequence[int]) -> list[Self]:
-        """Tables of the id ranges between boundaries, with the same functions; ids keep their names.
+        """Tables of the id ranges between boundaries, with the same functions; ids do not change.
 
         Parameters
         ----------
@@ -549,7 +554,7 @@ class HashTables(TableReader):
         ArgumentError
             Not ascending, or outside of 1 to n_ids - 1.
         UnsupportedError
-            The tables are bounded: what their buckets left out cannot be shared out.
+            The tables are bounded: the ids that their buckets dropped cannot be divided.
         """
         self._refuse_bounded("split")
         threads = self._count(None)
@@ -566,23 +571,23 @@ class HashTables(TableReader):
         Parameters
         ----------
         path : path
-            The file; one that is there is replaced when the new one is complete, and processes that have
-            it open keep what they have.
+            The file; an existing one is replaced when the new one is complete, and processes that have
+            opened it keep the old one.
         vectors : bool
             Also write dense rows, so that marginal inclusion probabilities work after :meth:`open`.
 
         Raises
         ------
         ArgumentError
-            The family is not registered under a name, or ``vectors`` is asked of sparse rows.
+            The family is not registered under a name, or ``vectors`` is True and the rows are not dense.
         OSError
-            The disk is full or the folder is not writable; a file that was there is untouched.
+            The disk is full or the folder is not writable; an existing file is unchanged.
         """
         threads = self._count(None)
         state = self.state.trusted(threads).merged(threads)
         rows = state.vectors if vectors else None
         if vectors and (rows is None or sp.issparse(rows) or rows.shape[0] != state.n_ids):
-            raise ArgumentError("vectors", "tables without dense rows", "tables built from a dense array")
+            raise ArgumentError("vectors", vectors, "False: the tables have no dense rows, one for each id")
         write_state(path, state, rows)
 
     @classmethod
@@ -595,8 +600,8 @@ class HashTables(TableReader):
             The file. Processes that open it share one copy of the arrays.
         verify : bool
             Compare all arrays with their checksums now (as :meth:`verify`). Without it only the header is
-            verified; lookups check what they read, so that a damaged array can give wrong ids, never ids
-            that are none.
+            verified; lookups check what they read, so that a damaged array can give wrong ids, but no ids
+            out of range.
         threads : int, optional
             As for the class.
 
@@ -617,9 +622,9 @@ class HashTables(TableReader):
         return tables
 
     def verify(self) -> Self:
-        """Compare the arrays of an opened file with their checksums, and check that they are sound.
+        """Compare the arrays of an opened file with their checksums, and check that they are valid tables.
 
-        Afterwards lookups need not check what they read. Tables that were built are sound: nothing is done.
+        Afterwards lookups need not check what they read. For tables that were built, nothing is done.
 
         Raises
         ------

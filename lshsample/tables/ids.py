@@ -19,13 +19,13 @@ MAX_ITEMS = 2**31 - 2
 def check_items(n_items: object, argument: str = "n_items") -> None:
     """Refuse a number of items that tables cannot hold."""
     if not isinstance(n_items, (int, np.integer)) or not 1 <= n_items <= MAX_ITEMS:
-        raise ArgumentError(
-            argument, f"{n_items} rows" if argument != "n_items" else n_items, f"1 to {MAX_ITEMS} rows"
-        )
+        if argument == "n_items":
+            raise ArgumentError(argument, n_items, f"an integer from 1 to {MAX_ITEMS}")
+        raise ArgumentError(argument, f"{n_items} rows", f"an array of 1 to {MAX_ITEMS} rows")
 
 
 def checked_ids(ids: Any, argument: str = "ids") -> tuple[Int32, npt.NDArray[np.int64] | None]:
-    """Ids ascending, and the order that makes them so; None where they are in it already.
+    """Ids in ascending order, and the permutation that sorts them; None if they are sorted already.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def checked_ids(ids: Any, argument: str = "ids") -> tuple[Int32, npt.NDArray[np.
         array = array[order]
         twice = np.flatnonzero(array[1:] == array[:-1])
         if len(twice):
-            raise ArgumentError(argument, f"{array[twice[0]]} twice", "each id once")
+            raise ArgumentError(argument, f"{array[twice[0]]} twice", "unique ids")
     if array.size and (array[0] < 0 or array[-1] >= MAX_ITEMS):
         wrong = array[0] if array[0] < 0 else array[-1]
         raise ArgumentError(argument, wrong, f"ids from 0 to {MAX_ITEMS - 1}")
@@ -49,7 +49,7 @@ def checked_ids(ids: Any, argument: str = "ids") -> tuple[Int32, npt.NDArray[np.
 
 
 def ascending_ids(ids: Any, n_items: int) -> Int32:
-    """The ids of rows that are built: one for each, ascending."""
+    """The ids of the rows of a build: one for each, ascending."""
     names, order = checked_ids(ids)
     if order is not None or len(names) != n_items:
         given = f"{len(names)} ids" + ("" if order is None else " out of order")

@@ -1,4 +1,4 @@
-"""What samplers ask of hash tables, whoever keeps them: the base of readers, and what they give."""
+"""The base class of hash tables that samplers can read, and the results of lookups."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Buckets", "Candidates", "TableReader"]
 
 @attrs.frozen(eq=False)
 class Candidates:
-    """What tables hold for each query: ids ascending in a row, with how often each collided.
+    """The candidates of each query: ids, ascending in a row, with their numbers of collisions.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Candidates:
     ids : (n,) int32 array
         Item ids, ascending and unique in a row.
     counts : (n,) int32 array
-        In how many probed buckets the id was.
+        Number of probed buckets that contain the id.
     """
 
     indptr: npt.NDArray[np.int64]
@@ -45,17 +45,18 @@ class Candidates:
 
 @attrs.frozen(eq=False)
 class Buckets:
-    """The query's own bucket of each table, one by one: what estimators that take a table at a time need.
+    """The query's own bucket of each table, for estimators that use one table at a time.
 
     Attributes
     ----------
     indptr : (n_queries * n_tables + 1,) int64 array
         The bucket of query q in table t is ``ids[indptr[i]:indptr[i + 1]]`` with i = q * n_tables + t.
     ids : (n,) int32 array
-        The ids that the bucket holds.
+        The ids in the bucket.
     sizes : (n_queries, n_tables) int64 array
-        How many ids the bucket has had, n; more than it holds only in bounded tables, where each of the n
-        is held with probability R/n: a weight times ``max(1, n / R)`` makes up for it.
+        Number of ids that were offered to the bucket, n. It is larger than the number of ids in the bucket
+        in bounded tables only, where each of the n is kept with probability R/n: weights are then multiplied
+        by ``max(1, n / R)``.
     """
 
     indptr: npt.NDArray[np.int64]
@@ -69,15 +70,15 @@ class Buckets:
 
     @property
     def weights(self) -> npt.NDArray[np.float64]:
-        """``max(1, n / R)`` of each bucket, (n_queries, n_tables): 1 where nothing was left out."""
+        """``max(1, n / R)`` of each bucket, (n_queries, n_tables): 1 where no id was dropped."""
         held = np.diff(self.indptr).reshape(self.sizes.shape)
         return np.where(held > 0, self.sizes / np.maximum(held, 1), 1.0)
 
 
 class TableReader(ABC):
-    """Hash tables that samplers can read: subclass it for tables that are kept elsewhere.
+    """Hash tables that samplers can read: subclass it for tables that are stored elsewhere.
 
-    A reader says what its hash functions are and which ids collide with queries. It is enough to implement
+    A reader has hash functions, and returns the ids that collide with queries. It is enough to implement
     :attr:`family`, :attr:`n_ids` and :meth:`candidates`; the rest has defaults. What needs more than
     candidates raises an :class:`~lshsample.errors.UnsupportedError` that names the reader: a budget of
     tables, or weights one table at a time, need :meth:`buckets_of_codes`.
@@ -130,11 +131,11 @@ class TableReader(ABC):
         Parameters
         ----------
         queries : (m, dim) array or scipy.sparse matrix
-            Queries, to be validated (:func:`lshsample.hashing.probe_rows` does, and gives their codes).
+            Queries, to be validated (:func:`lshsample.hashing.probe_rows` does, and returns their codes).
         n_probes : int
             Buckets to look into per table.
         threads : int, optional
-            At most so many threads; candidates never depend on it.
+            Maximum number of threads; candidates do not depend on it.
         """
 
     @property
@@ -154,12 +155,12 @@ class TableReader(ABC):
 
     @property
     def is_built(self) -> bool:
-        """Whether there is something to read."""
+        """Whether the tables are built."""
         return True
 
     @property
     def vectors(self) -> Rows | None:
-        """The rows of the ids, which marginal inclusion probabilities need; None if they are not at hand."""
+        """The rows of the ids, which marginal inclusion probabilities need; None if they are not kept."""
         return None
 
     @property
@@ -168,7 +169,7 @@ class TableReader(ABC):
         return None
 
     def snapshot(self) -> TableReader:
-        """The tables as they are now, which stay so whatever is changed after; by default themselves."""
+        """The tables as they are now, unaffected by later changes; by default the reader itself."""
         return self
 
     def buckets_of_codes(self, codes: Codes, *, threads: int | None = None) -> Buckets:
@@ -179,12 +180,12 @@ class TableReader(ABC):
         codes : (m, n_tables) uint32 array
             A code for each query and table.
         threads : int, optional
-            At most so many threads.
+            Maximum number of threads.
 
         Raises
         ------
         UnsupportedError
-            The reader knows candidates of all tables together only.
+            The reader returns candidates of all tables together only.
         """
         raise UnsupportedError(f"{type(self).__name__} does not give the buckets of each table")
 
@@ -196,10 +197,10 @@ class TableReader(ABC):
         queries : (m, dim) array or scipy.sparse matrix
             Finite rows; m may be 0.
         n_probes : int, optional
-            Buckets to look into per table, where the family can probe; by default the family's own number,
-            which is 1 unless it says otherwise.
+            Buckets to look into per table, if the family can probe; by default the family's
+            ``default_probes``, usually 1.
         threads : int, optional
-            At most so many threads.
+            Maximum number of threads.
 
         Returns
         -------
@@ -212,7 +213,7 @@ class TableReader(ABC):
         UnsupportedError
             ``n_probes`` above 1 with a family that cannot probe.
         PluginError
-            A reader of a plugin gave candidates that break its contract.
+            A reader of a plugin returned candidates that break its contract.
         """
         reader = self.snapshot()
         probes = reader.family.default_probes if n_probes is None else n_probes
@@ -222,14 +223,14 @@ class TableReader(ABC):
         return found
 
     def buckets(self, queries: Any, *, threads: int | None = None) -> Buckets:
-        """The query's own bucket of each table, one by one, with how many ids each has had.
+        """The query's own bucket of each table, with the number of ids that were offered to it.
 
         Parameters
         ----------
         queries : (m, dim) array or scipy.sparse matrix
             Finite rows; m may be 0.
         threads : int, optional
-            At most so many threads.
+            Maximum number of threads.
 
         Returns
         -------
@@ -240,7 +241,7 @@ class TableReader(ABC):
         ArgumentError
             Bad queries, or tables that were not built.
         UnsupportedError
-            The reader knows candidates of all tables together only.
+            The reader returns candidates of all tables together only.
 
         Notes
         -----
@@ -259,7 +260,7 @@ def check_candidates(found: Candidates, n_queries: int, n_ids: int, label: str) 
     Raises
     ------
     PluginError
-        Arrays of other types or lengths, ids that are none or not ascending in a row, counts below 1.
+        Arrays of other types or lengths, ids out of range or not ascending in a row, counts below 1.
     """
     wrong = _why_wrong(found, n_queries, n_ids)
     if wrong is not None:
@@ -268,11 +269,11 @@ def check_candidates(found: Candidates, n_queries: int, n_ids: int, label: str) 
 
 def _why_wrong(found: Candidates, n_queries: int, n_ids: int) -> str | None:
     if not isinstance(found, Candidates):
-        return f"gave {type(found).__name__}; wanted Candidates"
+        return f"returned {type(found).__name__}, expected Candidates"
     for name, dtype in (("indptr", np.int64), ("ids", np.int32), ("counts", np.int32)):
         array = getattr(found, name)
         if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
-            return f"{name} is no 1-D array of {np.dtype(dtype)}"
+            return f"{name} is not a 1-D array of {np.dtype(dtype)}"
     indptr, ids, counts = found.indptr, found.ids, found.counts
     if (
         len(indptr) != n_queries + 1
@@ -280,9 +281,9 @@ def _why_wrong(found: Candidates, n_queries: int, n_ids: int) -> str | None:
         or np.any(np.diff(indptr) < 0)
         or indptr[-1] != len(ids)
     ):
-        return f"indptr does not cut {len(ids)} ids into {n_queries} rows"
+        return f"indptr does not divide {len(ids)} ids into {n_queries} rows"
     if len(counts) != len(ids) or counts.min(initial=1) < 1:
-        return f"{len(counts)} counts for {len(ids)} ids, the least {counts.min(initial=1)}"
+        return f"{len(counts)} counts for {len(ids)} ids, the smallest {counts.min(initial=1)}"
     if ids.min(initial=0) < 0 or ids.max(initial=-1) >= n_ids:
         return f"ids are not all from 0 to {n_ids - 1}"
     rises = np.diff(ids) > 0

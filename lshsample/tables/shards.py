@@ -19,13 +19,13 @@ __all__ = ["merged", "parts"]
 def merged(a: TableState, b: TableState, threads: int) -> TableState:
     """Both states as one; ids must be disjoint."""
     if a.family != b.family:
-        raise ArgumentError("b", f"tables of {b.family!r}", f"tables of {a.family!r}, as a has")
+        raise ArgumentError("b", f"tables of {b.family!r}", f"tables of {a.family!r}, the family of a")
     a, b = a.trusted(threads).merged(threads), b.trusted(threads).merged(threads)
     if isinstance(a.base, BoundedTables) and isinstance(b.base, BoundedTables):
         return TableState(a.family, _merged_bounded(a.base, b.base, a.family.seed, threads), None)
     shared = np.intersect1d(a.packed.ids[0], b.packed.ids[0], assume_unique=True)
     if len(shared):
-        raise ArgumentError("b", f"tables with id {shared[0]}", "no id that is in a, too")
+        raise ArgumentError("b", f"tables with id {shared[0]}", "tables with no id of a")
     larger, smaller = (a, b) if a.n_items >= b.n_items else (b, a)
     delta, n_ids = delta_of(smaller.packed, 0, smaller.n_ids, threads), max(a.n_ids, b.n_ids)
     return TableState(a.family, apply_delta(larger.packed, delta, n_ids, threads), None)
@@ -35,8 +35,8 @@ def _merged_bounded(a: BoundedTables, b: BoundedTables, seed: int, threads: int)
     low, high = (a, b) if a.n_ids <= b.n_ids else (b, a)
     first = high.lowest_id
     if low.n_items and high.n_items and first < low.n_ids:
-        wanted = f"ids in ranges apart: bounded tables do not know their ids (one has {low.n_ids - 1})"
-        raise ArgumentError("b", f"tables with id {first}", wanted)
+        given = f"overlapping ranges, with id {first} in one and id {low.n_ids - 1} in the other"
+        raise ArgumentError("b", given, "tables of a disjoint range of ids, since the tables are bounded")
     out = empty_bounded(a.n_tables, a.code_bits, a.bucket_size, a.n_items + b.n_items, high.n_ids)
     merge_bounded(low, high, out, seed, threads)
     return out

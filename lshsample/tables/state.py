@@ -1,4 +1,4 @@
-"""One immutable state of tables: what readers see, and how it is read."""
+"""One immutable state of tables, as readers see it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from lshsample.tables.reader import Buckets, Candidates, TableReader
 
 __all__ = ["TableState", "checksum"]
 
-#: A delta is merged into the one before it unless that one is so many times larger: few deltas for readers
-#: to look into, and each entry is moved a few times only.
+#: A delta is merged into the one before it unless that one is this many times larger: readers look into few
+#: deltas, and each entry is moved a few times only.
 _GROWTH = 8
 
 
@@ -44,9 +44,9 @@ class TableState(TableReader):
     deltas : tuple of Delta
         What changed since, the largest first.
     n_items : int
-        Number of ids that are there.
+        Number of ids in the tables.
     checksums : mapping or None
-        Of tables opened from a file that were not verified yet: the SHA-256 of each array.
+        The SHA-256 of each array, for tables that were opened from a file and not verified yet.
 
     Notes
     -----
@@ -66,7 +66,7 @@ class TableState(TableReader):
 
     @property
     def n_ids(self) -> int:
-        """Ids are below it; between builds it never falls."""
+        """Ids are below it; between builds it never decreases."""
         return self.base.n_ids
 
     @property
@@ -90,7 +90,7 @@ class TableState(TableReader):
         """
         if isinstance(self.base, PackedTables):
             return self.base
-        raise UnsupportedError("bounded tables do not know the ids that their buckets left out; rebuild them")
+        raise UnsupportedError("bounded tables do not store the ids that their buckets dropped; rebuild them")
 
     @property
     def nbytes(self) -> int:
@@ -145,12 +145,12 @@ class TableState(TableReader):
         return attrs.evolve(self, base=apply_delta(self.packed, delta, self.n_ids, threads), deltas=())
 
     def trusted(self, threads: int) -> TableState:
-        """The state with arrays that were checked: sound ones, and those that were saved.
+        """The state after checking that its arrays are those that were saved, and are valid tables.
 
         Raises
         ------
         CheckpointError
-            An array of the file does not fit its checksum, or they are not sound tables.
+            An array of the file does not match its checksum, or the arrays are not valid tables.
         """
         if not self.base.untrusted:
             return self
@@ -158,9 +158,9 @@ class TableState(TableReader):
         for name, wanted in (self.checksums or {}).items():
             array = self.vectors if name == "vectors" else arrays[name]
             if not isinstance(array, np.ndarray) or checksum(array) != wanted:
-                raise CheckpointError(f"corrupted: {name} does not fit the checksum in the file")
+                raise CheckpointError(f"corrupted: {name} does not match the checksum in the file")
         if not self.base.is_sound(threads):
-            raise CheckpointError("the arrays of the opened file are not sound tables: it is corrupted")
+            raise CheckpointError("the opened file is corrupted: its arrays are not valid tables")
         return attrs.evolve(self, base=attrs.evolve(self.base, untrusted=False), checksums=None)
 
 

@@ -17,7 +17,7 @@ Int32 = npt.NDArray[np.int32]
 
 
 def kept_vectors(state: TableState, names: Int32, given: Rows, rows: Rows | None) -> Rows | None:
-    """The rows that a state keeps after a change: those given, or the old ones if they hold the change.
+    """The rows that a state keeps after a change: the given ones, or the old ones if they contain the change.
 
     Parameters
     ----------
@@ -33,14 +33,16 @@ def kept_vectors(state: TableState, names: Int32, given: Rows, rows: Rows | None
     Raises
     ------
     ArgumentError
-        Too few rows, or others for these ids than were given.
+        Too few rows, or rows that differ from the given ones for these ids.
     """
     if rows is not None:
         all_rows = hashing.checked_rows(state.family, rows, "rows", finite=False)
         if all_rows.shape[0] < state.n_ids:
-            raise ArgumentError("rows", f"{all_rows.shape[0]} rows", f"{state.n_ids} rows, one for each id")
+            wanted = f"an array of {state.n_ids} rows, one for each id"
+            raise ArgumentError("rows", f"{all_rows.shape[0]} rows", wanted)
         if not _equal(all_rows[names], given):
-            raise ArgumentError("rows", "other rows for these ids than vectors", "rows[ids] equal to vectors")
+            wanted = "an array with rows[ids] equal to vectors"
+            raise ArgumentError("rows", "other rows for these ids", wanted)
         return all_rows
     old = state.vectors
     if not isinstance(old, np.ndarray) or not isinstance(given, np.ndarray) or len(old) < state.n_ids:

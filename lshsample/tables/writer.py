@@ -1,4 +1,4 @@
-"""What the writer of tables must know of them that readers need not."""
+"""The writer of tables: the codes of each id, by which a change finds the entries to remove."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Int32 = npt.NDArray[np.int32]
 
 
 class Writer:
-    """The codes of each id, from which what a change takes out of the tables is known.
+    """The codes of each id, by which a change finds the entries to remove.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Writer:
 
     @staticmethod
     def bytes_needed(n_ids: int, n_tables: int) -> int:
-        """Bytes that a writer holds."""
+        """Bytes of a writer."""
         return n_ids * (4 * n_tables + 1)
 
     @property
@@ -45,7 +45,7 @@ class Writer:
         return self.codes.nbytes + self.alive.nbytes
 
     def growth(self, n_ids: int) -> int:
-        """Bytes to take before it can know ids below ``n_ids``; 0 where there is room."""
+        """Bytes to allocate for ids below ``n_ids``; 0 if there is room."""
         room = self._room(n_ids)
         return 0 if room == len(self.alive) else self.bytes_needed(room, self.codes.shape[1])
 
@@ -55,18 +55,18 @@ class Writer:
         return room if n_ids <= room else min(max(n_ids, room * 5 // 4), MAX_ITEMS)
 
     def require(self, ids: Int32, present: bool) -> None:
-        """Refuse ids that are not there, or those that are."""
+        """Refuse ids that are not in the tables, or, if ``present`` is False, ids that are."""
         inside = ids < len(self.alive)
         found = np.zeros(len(ids), bool)
         found[inside] = self.alive[ids[inside]]
         wrong = ids[found != present]
         if len(wrong):
             have = "is not in the tables" if present else "is in the tables"
-            wanted = "ids that are (insert adds new ones)" if present else "new ids (update moves others)"
+            wanted = "ids in the tables (insert adds others)" if present else "new ids (update moves others)"
             raise ArgumentError("ids", f"{wrong[0]}, which {have}", wanted)
 
     def change(self, ids: Int32, old: Codes | None, new: Codes | None, threads: int) -> TableState:
-        """The state after ids took new codes; readers do not see it yet."""
+        """The state with new codes of ids; readers do not see it yet."""
         state = self.state
         n_ids = max(state.n_ids, int(ids[-1]) + 1) if len(ids) else state.n_ids
         delta = moves(ids, old, new, state.packed.code_bits, threads)
@@ -74,7 +74,7 @@ class Writer:
         return state.changed(delta, n_items, n_ids, threads)
 
     def remember(self, state: TableState, ids: Int32, new: Codes | None) -> None:
-        """Take note that readers see this state now."""
+        """Record the state that readers see from now on."""
         room = self._room(state.n_ids)
         if room > len(self.alive):
             codes = np.zeros((room, self.codes.shape[1]), np.uint32)

@@ -1,4 +1,4 @@
-"""The conformance kit of hash families: what each must obey, as checks for any plugin's tests.
+"""The conformance kit of hash families: the rules of the interface, as checks for the tests of any plugin.
 
 .. code-block:: python
 
@@ -11,10 +11,9 @@
     def test_my_family(check):
         check(case)
 
-A check raises AssertionError where the family breaks the rule, and ``unittest.SkipTest`` (which pytest takes
-as a skip) where the rule does not concern it. A failure that is known and accepted is named with its reason,
-and must then fail: ``family_checks({"law_one_hash[very_sparse]": "a direction often misses a row of few
-entries"})``.
+A check raises AssertionError if the family breaks a rule, and ``unittest.SkipTest`` (which pytest reports as
+a skip) if the rule does not apply to it. A known failure is declared with its reason, and must then fail:
+``family_checks({"law_one_hash[very_sparse]": "a direction often misses a row of few entries"})``.
 """
 
 from __future__ import annotations
@@ -44,29 +43,29 @@ from lshsample.testing.outcomes import as_parameters, run_checks
 __all__ = ["CHECKS", "FamilyCase", "check_family", "family_checks"]
 
 Float32 = npt.NDArray[np.float32]
-#: Shapes (dim, K, L) that the exact checks run on: round ones, odd ones, the smallest.
+#: Shapes (dim, K, L) of the exact checks: even and odd sizes, and the smallest.
 SHAPES = ((64, 4, 16), (37, 3, 21), (130, 2, 5), (16, 1, 1))
 
 
 @attrs.frozen(eq=False)
 class FamilyCase:
-    """What is under test.
+    """The family under test.
 
     Attributes
     ----------
     make : callable
-        ``make(dim=, n_hashes=, n_tables=, seed=)`` gives a family. Shapes asked for: at least 16 columns, up
-        to 4 hashes, or as many as have room in a code of 32 bits.
+        ``make(dim=, n_hashes=, n_tables=, seed=)`` returns a family. It is called with at least 16 columns
+        and up to 4 hashes, or as many as fit into a code of 32 bits.
     prepare : callable
-        Takes dense rows into the family's domain (unit norms, sets of zeros and ones); by default they stay
-        as they are.
+        Maps dense rows into the family's domain (unit norms, sets of zeros and ones); the identity by
+        default.
     """
 
     make: Callable[..., HashFamily]
     prepare: Callable[[Float32], Float32] = attrs.field(default=lambda rows: rows)
 
     def rows(self, n: int, dim: int, seed: int = 0) -> Float32:
-        """Mixed rows in the domain: dense, half-empty and very sparse ones, the first one all zeros."""
+        """Mixed rows in the domain: dense, half-empty and very sparse ones; the first one is zero."""
         rng = np.random.default_rng([7, seed])
         rows = rng.standard_normal((n, dim)).astype(np.float32)
         rows[1::3] *= rng.random(rows[1::3].shape) < 0.5
@@ -76,7 +75,7 @@ class FamilyCase:
 
 
 def check_determinism(case: FamilyCase) -> None:
-    """The spec alone decides the codes: another family of the spec, and the same one again, agree."""
+    """The spec alone determines the codes: another family of the spec, and a second call, agree."""
     for (one, x), (two, _) in zip(_shapes(case), _shapes(case), strict=True):
         codes = [hash_rows(family, x) for family in (one, two, one)]
         assert (codes[0] == codes[1]).all(), (
@@ -91,8 +90,9 @@ def check_codes(case: FamilyCase) -> None:
     for family, x in _shapes(case):
         for method in ("hash", "hash_query"):
             codes = getattr(family, method)(x)
-            assert isinstance(codes, np.ndarray), f"{method} returns {type(codes).__name__}; wanted an array"
-            assert codes.dtype == np.uint32, f"{method} returns dtype {codes.dtype}; wanted uint32"
+            kind = type(codes).__name__
+            assert isinstance(codes, np.ndarray), f"{method} returns {kind}, expected an array"
+            assert codes.dtype == np.uint32, f"{method} returns dtype {codes.dtype}, expected uint32"
             assert codes.shape == (len(x), family.n_tables), f"{method} returns shape {codes.shape}"
             assert codes.max(initial=0) < 2**family.code_bits, (
                 f"{method}: a code of 2**{family.code_bits} or more"
@@ -103,7 +103,7 @@ def check_codes(case: FamilyCase) -> None:
 
 
 def check_rows_unchanged(case: FamilyCase) -> None:
-    """Rows belong to the caller: no method writes into them."""
+    """No method writes into the caller's rows."""
     for family, x in _shapes(case):
         csr: Any = core.csr_rows(sp.csr_array(x), "x")
         dense, values = x.copy(), csr.data.copy()
@@ -124,7 +124,7 @@ def check_rows_unchanged(case: FamilyCase) -> None:
 
 
 def check_dense_equals_csr(case: FamilyCase) -> None:
-    """A row's codes do not depend on how it is stored; explicit zeros are zeros; float64 is taken too."""
+    """A row's codes do not depend on how it is stored; explicit zeros count as zeros; float64 is accepted."""
     for family, x in _shapes(case):
         csr = core.csr_rows(sp.csr_array(x), "x")
         explicit: Any = csr.copy()
@@ -134,7 +134,7 @@ def check_dense_equals_csr(case: FamilyCase) -> None:
             reference = getattr(family, method)
             assert (reference(x) == reference(csr)).all(), f"{method}: dense and CSR rows get different codes"
             assert (reference(explicit.toarray()) == reference(explicit)).all(), (
-                f"{method}: a stored zero matters"
+                f"{method}: a stored zero changes the codes"
             )
         assert (hash_rows(family, x) == hash_rows(family, csr)).all(), "kernel: dense and CSR rows differ"
         for query in (False, True):
@@ -142,7 +142,7 @@ def check_dense_equals_csr(case: FamilyCase) -> None:
             for double in (x.astype(np.float64), sp.csr_array(x.astype(np.float64))):
                 assert (hash_rows(family, double, query=query) == codes).all(), "float64 rows differ"
         assert (hash_rows(family, explicit.toarray()) == hash_rows(family, explicit)).all(), (
-            "kernel: a stored zero"
+            "kernel: a stored zero changes the codes"
         )
 
 
@@ -214,14 +214,14 @@ def check_spec_round_trip(case: FamilyCase) -> None:
             again = type(family)(specs.from_dict(type(family.spec), back))
             assert again == family, f"{back} makes {again}"
             assert hash(again) == hash(family), "equal families have different hash values"
-        hash_rows(family, x[:2])  # so that whatever is drawn lazily is there when it is pickled
+        hash_rows(family, x[:2])  # draws functions that are drawn lazily, before the family is pickled
         pickled = _pickled(family)
         assert pickled == family, "pickling changes the family"
         assert (hash_rows(pickled, x) == hash_rows(family, x)).all(), "a pickled family has other functions"
 
 
 def check_seeds(case: FamilyCase) -> None:
-    """``with_seed`` draws other functions, keeps the rest of the spec, and comes back with the old seed."""
+    """``with_seed`` draws other functions, keeps the rest of the spec, and can be undone."""
     for family, x in _shapes(case):
         try:
             other = family.with_seed(family.seed + 1)
@@ -230,14 +230,14 @@ def check_seeds(case: FamilyCase) -> None:
         assert attrs.evolve(other.spec, seed=family.seed) == family.spec, (
             "with_seed changes more than the seed"
         )
-        assert other.with_seed(family.seed) == family, "the old seed does not make the old family"
+        assert other.with_seed(family.seed) == family, "the old seed does not give the old family"
         if family.n_tables * family.code_bits >= 16:
             same = (hash_rows(family, x[1:]) == hash_rows(other, x[1:])).mean()
-            assert same < 0.99, f"another seed leaves {same:.1%} of the codes as they were"
+            assert same < 0.99, f"another seed leaves {same:.1%} of the codes unchanged"
 
 
 def check_probing(case: FamilyCase) -> None:
-    """Probes: the row's own code first, no code twice, kernel and reference alike."""
+    """Probes: the row's own code first, no code twice, kernel and reference agree."""
     for family, x in _shapes(case):
         n_probes = min(6, 2**family.code_bits)
         try:
@@ -256,7 +256,7 @@ def check_probing(case: FamilyCase) -> None:
 
 
 def check_law_values(case: FamilyCase) -> None:
-    """The law keeps arrays' shape, gives probabilities, 1 for equal rows, no NaN just beyond its ends."""
+    """The law keeps the shape of arrays and gives probabilities: 1 for equal rows, never NaN."""
     family = case.make(dim=48, n_hashes=laws.hashes_that_fit(case.make, 2), n_tables=1, seed=0)
     x = case.rows(12, 48)[1:]
     y = x[::-1].copy()
@@ -283,7 +283,7 @@ def check_law_values(case: FamilyCase) -> None:
 
 
 def check_probe_law(case: FamilyCase) -> None:
-    """The law of probes, given the query: observed rates within 99.9 % of it, on pairs of every kind."""
+    """The law of probes given the query: observed rates are in its 99.9 % interval, for all pairs."""
     for kind in laws.PAIRS:
         laws.check_probe_law(case.make, case.prepare, kind)
 
@@ -292,7 +292,8 @@ def _law_check(kind: str, what: str, check: Callable[..., None]) -> Callable[[Fa
     def run(case: FamilyCase) -> None:
         check(case.make, case.prepare, kind)
 
-    run.__doc__ = f"The law of {what} on {kind.replace('_', '-')} pairs: observed rates within 99.9 % of it."
+    pairs = f"{kind.replace('_', '-')} pairs"
+    run.__doc__ = f"The law of {what} on {pairs}: observed rates are in its 99.9 % interval."
     return run
 
 
@@ -323,8 +324,8 @@ def family_checks(expected_failures: Mapping[str, str] | None = None) -> list[An
     Parameters
     ----------
     expected_failures : mapping of str to str
-        Names of checks that the family is known to fail, each with the reason. They must fail: when one
-        passes, its test fails.
+        The reasons of known failures, by name of the check. These checks must fail: if one passes, its test
+        fails.
 
     Returns
     -------
@@ -347,12 +348,12 @@ def check_family(case: FamilyCase, expected_failures: Mapping[str, str] | None =
     Returns
     -------
     dict
-        What became of each check: "passed", "skipped: why" or "fails as expected: why".
+        The outcome of each check: "passed", "skipped: why" or "fails as expected: why".
 
     Raises
     ------
     AssertionError
-        Some check failed, or passed against expectation; all of them are listed.
+        Checks that failed, or passed although expected to fail; all of them are listed.
     """
     return run_checks(CHECKS, case, expected_failures)
 

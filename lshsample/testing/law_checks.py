@@ -1,4 +1,4 @@
-"""Checks of a collision law by simulation: pairs of rows on which broken families betray themselves."""
+"""Checks of a collision law by simulation, on pairs of rows that reveal common mistakes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Float32 = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
 DIM, N_HASHES, N_TABLES, N_SEEDS = 48, 4, 32, 400
-#: Probes of a query, and draws of the functions, that the law of probing is observed with.
+#: Probes of a query, and draws of the functions, to observe the law of probing.
 N_PROBES, N_PROBE_SEEDS = 5, 60
-#: Two-sided 99.9 % of a normal distribution.
+#: Two-sided 99.9 % quantile of the normal distribution.
 _Z = 3.2905
 
 
 def _rotated(rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Gaussian rows, and the same turned by angles from 10 to 150 degrees."""
+    """Gaussian rows, and the same rotated by angles from 10 to 150 degrees."""
     angles = np.radians(np.linspace(10, 150, 8))[:, None]
     x = rng.standard_normal((8, DIM))
     other = rng.standard_normal((8, DIM))
@@ -46,7 +46,7 @@ def _rotated(rng: np.random.Generator) -> tuple[Floats, Floats]:
 
 
 def _non_negative(rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """What a layer of rectifiers gives: half zeros; from nearly equal to independent pairs."""
+    """Rows like the outputs of a relu layer: half zeros; from nearly equal to independent pairs."""
     x, other = rng.standard_normal((2, 8, DIM))
     keep = np.linspace(0.95, 0, 8)[:, None]
     return np.maximum(x, 0), np.maximum(keep * x + np.sqrt(1 - keep**2) * other, 0)
@@ -79,7 +79,7 @@ def _very_sparse(rng: np.random.Generator) -> tuple[Floats, Floats]:
 
 
 def _heavy_tailed(rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Rows that a few large entries rule: cubes of Cauchy variables, partly shared."""
+    """Rows dominated by a few large entries: cubes of Cauchy variables, partly shared."""
     x, other = np.clip(rng.standard_cauchy((2, 8, DIM)), -300, 300) ** 3
     swap = rng.random((8, DIM)) < np.linspace(0.02, 1, 8)[:, None]
     return x, np.where(swap, other, x)
@@ -102,7 +102,7 @@ def pairs(kind: str, seed: int = 0) -> tuple[Float32, Float32]:
 
 
 def hashes_that_fit(make: Callable[..., HashFamily], n_hashes: int) -> int:
-    """At most so many hashes: as many as have room in a code of 32 bits."""
+    """At most ``n_hashes``: as many as fit into a code of 32 bits."""
     return min(n_hashes, 32 // make(dim=DIM, n_hashes=1, n_tables=1, seed=0).bits_per_hash)
 
 
@@ -140,9 +140,9 @@ def observed_rates(
 def half_widths(observed: Floats, expected: Floats, trials: int) -> Floats:
     """Half the width of the 99.9 % interval around each pair's expected rate.
 
-    The law is one over the draw of the functions, so the width comes from the spread between seeds: hashes of
-    one seed that share random numbers do not count as independent evidence. It is never narrower than the
-    binomial interval of ``trials`` trials for each seed.
+    The law is over the draw of the functions, so the width is computed from the spread between seeds: hashes
+    of one seed may share random numbers and are not independent trials. It is at least that of the binomial
+    interval of ``trials`` trials for each seed.
     """
     n_seeds = len(observed)
     spread = observed.std(axis=0, ddof=1) / np.sqrt(n_seeds)
@@ -154,13 +154,13 @@ def half_widths(observed: Floats, expected: Floats, trials: int) -> Floats:
 def check_law(
     make: Callable[..., HashFamily], prepare: Callable[[Float32], Float32], kind: str, whole_code: bool
 ) -> None:
-    """Assert that pairs of a kind agree as often as the family says, within 99.9 %.
+    """Assert that pairs of a kind agree at the rate of the law, within its 99.9 % interval.
 
-    With whole codes also that two tables find a pair at once as often as independent ones do, of a family
-    that claims independent tables.
+    With whole codes also, for a family with independent tables, that two tables find a pair together at the
+    rate of independent tables.
 
-    A pair outside of its interval is tried again with other seeds, three times as many, and fails if it is
-    outside again: so that of the many pairs of a sound family none fails by chance.
+    A pair outside of its interval is tested again with three times as many other seeds, and fails if it is
+    outside again, so that correct families do not fail by chance although many pairs are tested.
     """
     x, q = (prepare(rows) for rows in pairs(kind))
     n_hashes = hashes_that_fit(make, N_HASHES)
@@ -195,29 +195,30 @@ def check_law(
 def _claims(
     family: HashFamily, q: Float32, x: Float32, whole_code: bool
 ) -> dict[str, tuple[str, Floats, int]]:
-    """What a family says of pairs: for a field of Rates what happens, its probability, trials of a seed."""
+    """The claims of a family about pairs, by field of Rates: the event, its probability, trials per seed."""
     if not whole_code:
         return {"hashes": ("hashes agree", family.pair_probability(q, x), N_TABLES * family.n_hashes)}
     own_law = type(family).code_probability is not HashFamily.code_probability
     if not family.independent_hashes and not own_law:
-        raise UnsupportedError("the family claims no law of a code")
+        raise UnsupportedError("the family has no law of a code")
     law = family.pair_code_probability(q, x)
     claims = {"codes": ("codes agree", law, N_TABLES)}
     if family.independent_tables:
-        claims["tables"] = ("two tables, said to be independent, agree", law**2, N_TABLES)
+        claims["tables"] = ("two tables, claimed to be independent, agree", law**2, N_TABLES)
     return claims
 
 
 def check_probe_law(
     make: Callable[..., HashFamily], prepare: Callable[[Float32], Float32], kind: str
 ) -> None:
-    """Assert that probes of a query find rows as often as ``probe_probability`` says, within 99.9 %.
+    """Assert that probes of a query find rows at the rate of ``probe_probability``, within 99.9 %.
 
-    The law is one given the query's hash values, so what is looked at is how often rows were found beyond
-    what it said of the very functions that were drawn; as :func:`check_law`, twice where it is outside.
+    The law is conditional on the query's hash values, so the test is of the difference between hits and the
+    law for the functions that were drawn; a row outside of its interval is tested again, as in
+    :func:`check_law`.
     """
     x, q = pairs(kind)
-    # From rows of their own to rows that are nearly the query.
+    # From unrelated rows to rows that are nearly the query.
     near = np.linspace(0, 0.95, len(x), dtype=np.float32)[:, None]
     q, x = prepare(q[:1]), prepare(near * q[:1] + (1 - near) * x)
     n_hashes = hashes_that_fit(make, N_HASHES)

@@ -1,4 +1,4 @@
-"""Checks as pytest parameters or in a loop, with expected failures that carry a reason and must fail."""
+"""Runs checks as pytest parameters or in a loop; expected failures have a reason and must fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Checks = Mapping[str, Callable[[Any], None]]
 
 
 def as_parameters(checks: Checks, expected_failures: Mapping[str, str] | None) -> list[Any]:
-    """Checks for ``pytest.mark.parametrize``, named; those expected to fail as strict xfails."""
+    """Checks for ``pytest.mark.parametrize``, with ids; expected failures are strict xfails."""
     import pytest
 
     expected = _known(checks, expected_failures)
@@ -31,7 +31,7 @@ def as_parameters(checks: Checks, expected_failures: Mapping[str, str] | None) -
 
 
 def run_checks(checks: Checks, case: Any, expected_failures: Mapping[str, str] | None) -> dict[str, str]:
-    """What became of each check; an AssertionError lists those that went otherwise than expected."""
+    """The outcome of each check; an AssertionError lists the unexpected outcomes."""
     expected = _known(checks, expected_failures)
     outcomes, broken = {}, []
     for name, check in checks.items():
@@ -53,17 +53,17 @@ def _outcome(check: Callable[[Any], None], case: Any) -> str:
         return f"skipped: {reason}"
     except AssertionError as error:
         return f"failed: {error}"
-    except Exception as error:  # the plugin's own: reported like the rest, so that no check hides the others
+    except Exception as error:  # any error of the plugin is a failure, so that the other checks still run
         return f"failed: {type(error).__name__}: {error}"
     return "passed"
 
 
 def _known(checks: Checks, expected_failures: Mapping[str, str] | None) -> dict[str, str]:
-    """Expected failures, each of a check that there is, each with a reason in words."""
+    """Validated expected failures: names of checks, each with a reason."""
     expected = dict(expected_failures or {})
     for name, reason in expected.items():
         if name not in checks:
             raise ArgumentError("expected_failures", repr(name), f"names of checks ({', '.join(checks)})")
         if not isinstance(reason, str) or not reason.strip():
-            raise ArgumentError(f"expected_failures[{name!r}]", repr(reason), "the reason, in words")
+            raise ArgumentError(f"expected_failures[{name!r}]", repr(reason), "a reason, as text")
     return expected

@@ -1,7 +1,7 @@
-"""NumPy restatements of the C core's kernels in float64: the oracles that tests hold them against.
+"""Reference implementations of the C core's kernels, in NumPy and float64: the oracles of their tests.
 
-Written for reading, not for speed. Each takes what the kernel takes, converts to float64, and returns
-float64; nothing is changed in place. A losses' function returns (loss, gradient).
+Written for readability, not for speed. Each has the arguments of the kernel, computes in float64, and returns
+float64; nothing is changed in place. The functions of losses return (loss, gradient).
 """
 
 from __future__ import annotations
@@ -61,15 +61,14 @@ def bfloat16_values(bits: npt.NDArray[np.uint16]) -> Float64:
 def bfloat16_bits(
     values: Array, rounding: tuple[int, int] | None = None, purpose: int = 10
 ) -> npt.NDArray[np.uint16]:
-    """Finite float32 values (rows, columns) as bfloat16, by the distance to the two neighbours.
+    """Finite float32 values (rows, columns) as bfloat16, from the distance to the two neighbours.
 
-    Without ``rounding`` to nearest, ties to even. With ``rounding``, a (seed, step), stochastically: away
-    from zero where 65536 times the share of the gap that is passed, plus 16 random bits, reaches 65536.
-    Column j of row i takes half ``j % 8`` of the Philox draw ``j // 8`` of stream i, the lower half of a word
-    first.
+    Without ``rounding``, to nearest, ties to even. With ``rounding``, a (seed, step), stochastic: away from
+    zero if 65536 times the position in the gap, plus 16 random bits, is at least 65536. Column j of row i
+    uses half-word ``j % 8`` of the Philox draw ``j // 8`` of stream i, the lower half of a word first.
     """
     x = np.asarray(values, np.float32)
-    low = (x.view(np.uint32) >> 16).astype(np.uint16)  # cut off: towards zero
+    low = (x.view(np.uint32) >> 16).astype(np.uint16)  # truncated: towards zero
     near, far = bfloat16_values(low), bfloat16_values(low + np.uint16(1))
     far = np.where(np.isinf(far), np.sign(far) * 2.0**128, far)
     share = (_double(x) - near) / (far - near)
@@ -91,7 +90,7 @@ def _noise(seed: int, step: int, purpose: int, row: int, column: int) -> int:
 def dropout_mask(
     seed: int, step: int, layer: int, shape: tuple[int, int], rate: float, purpose: int = 7
 ) -> Float64:
-    """Inverted dropout: unit u takes word ``u % 4`` of draw ``u // 4``."""
+    """Inverted dropout: unit u uses word ``u % 4`` of draw ``u // 4``."""
     units = shape[0] * shape[1]
     words = [w for i in range((units + 3) // 4) for w in philox(seed, purpose, layer, step, i)][:units]
     kept = np.array(words, dtype=np.float64) >= np.floor(float(np.float32(rate)) * 2**32)
@@ -121,7 +120,7 @@ def csr_matmul(x: Any, weights: Array, bias: Array | None = None) -> Float64:
 
 
 def csr_transpose_matmul(x: Any, d: Array) -> tuple[Array, Float64]:
-    """The rows of ``x.T @ d`` that x touches, and these rows' ids."""
+    """The ids of the columns with stored values in x, and these rows of ``x.T @ d``."""
     rows = np.unique(x.indices)
     return rows, _double(x.astype(np.float64)[:, rows].T @ _double(d))
 

@@ -1,6 +1,6 @@
-"""Where batches come from: an order for each epoch, a position in it, and a way back to that position."""
+"""Sources of batches: an order of the rows for each epoch, and a position in it that can be restored."""
 
-# ruff: noqa: B027 - a source without statistics has nothing to observe.
+# ruff: noqa: B027 - methods that only sources with statistics need are empty in the base class.
 from __future__ import annotations
 
 import zlib
@@ -22,31 +22,31 @@ __all__ = ["ArrayBatches", "BatchSource", "epoch_order"]
 
 
 class BatchSource(ABC):
-    """Base class of what a :class:`~lshsample.Trainer` draws batches from, epoch after epoch.
+    """Base class of the sources that a :class:`~lshsample.Trainer` takes batches from.
 
-    A source knows its position, so that a run that was interrupted goes on with the batch that was next.
+    A source knows its position, so that an interrupted run continues with the next batch.
     """
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """Batches of an epoch; None where that is not known before its end, as with a stream."""
+        """Batches per epoch; None if not known before its end, as for a stream."""
         return None
 
     def observe(self, network: Network) -> None:
-        """Before the first step: give the network the statistics of all rows, with
-        :meth:`Network.observe <lshsample.Network.observe>`; by default none.
+        """Called before the first step: give the network statistics of the training data with
+        :meth:`Network.observe <lshsample.Network.observe>`; does nothing by default.
         """
 
     def observe_labels(self, network: Network) -> None:
-        """Before a run goes on: give the network the frequencies of labels, which are not saved."""
+        """Called before a run continues: give the network the label frequencies, which are not saved."""
 
     def fingerprint(self) -> list[int]:
-        """Numbers that tell one data set from another; by default none, and other data are not noticed."""
+        """Numbers that identify the data set; by default none, and changed data are not detected."""
         return []
 
     @abstractmethod
     def begin(self, epoch: int) -> None:
-        """Enter an epoch, counted from 0, before its first batch."""
+        """Start an epoch, counted from 0, before its first batch."""
 
     @abstractmethod
     def next_batch(self) -> Batch | tuple[Any, Any] | None:
@@ -55,40 +55,39 @@ class BatchSource(ABC):
         Returns
         -------
         Batch, or tuple (X, Y), or None
-            Feature rows and labels, which are checked before they are used; a :class:`~lshsample.nn.Batch`
-            has been checked.
+            Feature rows and labels; a tuple is validated before it is used, a
+            :class:`~lshsample.nn.Batch` is not validated again.
         """
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """The position as plain data: the batch that is next, in the epoch under way."""
+        """The position, as plain data: the current epoch, and the next batch in it."""
 
     @abstractmethod
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go to a position that :meth:`state` gave."""
+        """Go to a position returned by :meth:`state`."""
 
 
 class ArrayBatches(BatchSource):
-    """Batches of rows that are in memory, in an order that is drawn anew for each epoch.
+    """Batches of rows in memory, in a new random order for each epoch.
 
     Parameters
     ----------
     network : Network
-        What the rows are for. Rows that its loss has no use for (those without labels, for a softmax) are
-        left out.
+        The network to train. Rows without labels are left out if its loss needs labels (softmax).
     X : csr_array or array, shape (rows, n_features)
         Feature rows.
     Y : csr_array or array, shape (rows, n_labels)
         1 for a label, 0 for none.
     batch_size : int
-        Rows of a batch; the last one of an epoch may have fewer.
+        Rows per batch; the last batch of an epoch may have fewer.
     seed : int
-        Determines, with the epoch, the order.
+        With the epoch, determines the order.
 
     Raises
     ------
     ArgumentError
-        Rows or labels of another shape, with bad values, or none that can be trained on.
+        Rows or labels of another shape or with bad values, or no row to train on.
     """
 
     def __init__(self, network: Network, X: Any, Y: Any, batch_size: int = 256, seed: int = 0) -> None:
@@ -100,22 +99,22 @@ class ArrayBatches(BatchSource):
         if network.loss.needs_labels:
             self.used = np.flatnonzero(np.diff(self.labels.indptr))
         if not len(self.used):
-            wanted = "at least one row" if not len(self.rows) else "at least one row with a label"
-            raise ArgumentError("X", f"{len(self.rows)} rows, none of them to train on", wanted)
+            wanted = "a matrix with at least one row" + (" with a label" if len(self.rows) else "")
+            raise ArgumentError("X", f"{len(self.rows)} rows, none to train on", wanted)
         self.begin(0)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of an epoch."""
+        """Batches per epoch."""
         return -(-len(self.used) // self.batch_size)
 
     def observe(self, network: Network) -> None:
-        """The statistics of all rows."""
+        """Give the network the statistics of all rows."""
         network.input.observe(self.rows)
         self.observe_labels(network)
 
     def observe_labels(self, network: Network) -> None:
-        """The frequencies of the labels."""
+        """Give the network the frequencies of the labels."""
         network.observe_labels(self.labels)
 
     def fingerprint(self) -> list[int]:
@@ -141,17 +140,17 @@ class ArrayBatches(BatchSource):
         return Batch(self.rows.take(batch), take_rows(self.labels, batch))
 
     def state(self) -> dict[str, Any]:
-        """Epoch, and batches of it that are done."""
+        """The epoch, and the number of its batches that are done."""
         return {"epoch": self._epoch, "position": self._position}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Enter the epoch again, at that batch."""
+        """Go to an epoch and a batch in it."""
         self.begin(state["epoch"])
         self._position = state["position"]
 
 
 def epoch_order(used: npt.NDArray[np.int64], seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """The order of an epoch's rows: a function of (seed, epoch) alone, so that any epoch can be entered
-    anywhere.
+    """The order of an epoch's rows, a function of (seed, epoch) alone, so that a run can continue at any
+    batch.
     """
     return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64))).permutation(used)

@@ -1,4 +1,4 @@
-"""What watches a run: progress on the screen, stopping early, or anything of a user's."""
+"""Callbacks of a run: a progress bar, early stopping, and the base class of custom ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Callback", "EarlyStop", "ProgressBar"]
 
 
 class Callback:
-    """Base class of callbacks: override what is wanted.
+    """Base class of callbacks: override the methods that are needed.
 
     Examples
     --------
@@ -30,61 +30,61 @@ class Callback:
     ...         return False
     """
 
-    #: Ask for the hit rate of every so-many-th step (0: never); finding it costs a few percent of a step.
+    #: Compute the hit rate at every ``hits_every``-th step (0: never), at a few percent of the step's cost.
     hits_every: int = 0
-    #: Refuse a run without validation data, before its first step.
+    #: Whether a run without validation data is refused, before its first step.
     needs_validation: bool = False
 
     def on_start(self, trainer: Trainer, steps_done: int, steps_total: int | None) -> None:
-        """Before the first step.
+        """Called before the first step.
 
         Parameters
         ----------
         trainer : Trainer
-            Whose run it is.
+            The trainer of the run.
         steps_done : int
-            Steps done before, of a run that is continued.
+            Steps done before, if the run is continued.
         steps_total : int or None
-            Steps in all; None where the batch source does not know.
+            Total number of steps; None if the batch source does not know it.
         """
 
     def on_step(self, step: int, report: StepReport, milliseconds: float) -> bool | None:
-        """After each step; True ends the run.
+        """Called after each step; True ends the run.
 
         Parameters
         ----------
         step : int
-            Which, from 1.
+            Number of the step, from 1.
         report : StepReport
-            Its ``loss``, ``active`` and, if asked for, ``hits``.
+            The step's ``loss``, ``active`` and, if requested by ``hits_every``, ``hits``.
         milliseconds : float
-            How long it took.
+            Duration of the step.
         """
 
     def on_epoch(self, record: EpochRecord) -> bool | None:
-        """After each epoch and its validation; True ends the run. ``record`` is what the history keeps."""
+        """Called after each epoch and its validation; True ends the run. The history keeps ``record``."""
 
     def on_end(self, history: History) -> None:
-        """After the last step, however the run ended (not after an exception)."""
+        """Called after the last step, whatever ended the run, but not after an exception."""
 
     def close(self) -> None:
-        """At the very end, after an exception too."""
+        """Called at the end in any case, also after an exception."""
 
 
 @attrs.define
 class EarlyStop(Callback):
-    """Ends the run when a measure on the validation data has not risen for some epochs.
+    """Ends the run when a metric on the validation data has not improved for some epochs.
 
-    A run that is continued counts the epochs that it had before.
+    If a run is continued, the epochs before count too.
 
     Attributes
     ----------
     patience : int
-        Epochs without a new best.
+        Epochs without a new best value.
     measure : str
         ``"p@1"``, ``"p@3"`` or ``"p@5"``.
     target : float, optional
-        End as soon as the measure reaches this, in percent.
+        End the run as soon as the metric reaches this value, in percent.
     """
 
     patience: int = attrs.field(default=2, validator=specs.integer(1))
@@ -98,18 +98,17 @@ class EarlyStop(Callback):
     needs_validation = True
 
     def on_start(self, trainer: Trainer, steps_done: int, steps_total: int | None) -> None:
-        """Begin anew, with the epochs that the run has had."""
+        """Start from the epochs that the run has recorded."""
         self._best, self._since = float("-inf"), 0
         for record in trainer.state.records:
             if self.measure in record.validation:
                 self.on_epoch(record)
 
     def on_epoch(self, record: EpochRecord) -> bool:
-        """Compare with the best so far."""
+        """Compare with the best value so far."""
         if self.measure not in record.validation:
-            raise ArgumentError(
-                "validation", "no validation data", f"data to measure {self.measure} on (EarlyStop)"
-            )
+            wanted = f"data to measure {self.measure}, as EarlyStop needs it"
+            raise ArgumentError("validation", "no validation data", wanted)
         value = record.validation[self.measure]
         self._since = 0 if value > self._best else self._since + 1
         self._best = max(value, self._best)
@@ -119,13 +118,13 @@ class EarlyStop(Callback):
 class ProgressBar(Callback):
     """A bar with step time, active-set size, loss and P@1.
 
-    P@1 is the validation's after the first validated epoch; before it, of the training batches among their
-    active units (marked ``~``).
+    P@1 is that of the last validation; before the first one, that of the training batches among their active
+    units (marked ``~``).
 
     Parameters
     ----------
     console : rich.console.Console, optional
-        Where it is drawn; standard error by default.
+        Where the bar is drawn; standard error by default.
     """
 
     hits_every = 16
@@ -151,7 +150,7 @@ class ProgressBar(Callback):
         self._bar.start()
 
     def on_step(self, step: int, report: StepReport, milliseconds: float) -> None:
-        """Move the bar; step time and loss are running means."""
+        """Advance the bar; step time and loss are running means."""
         assert self._bar is not None
         weight = 0.05 if self._milliseconds else 1.0
         self._milliseconds += weight * (milliseconds - self._milliseconds)
@@ -162,7 +161,7 @@ class ProgressBar(Callback):
         self._bar.update(self._task, completed=step, description=f"{self._words}  P@1 {self._p1}")
 
     def on_epoch(self, record: EpochRecord) -> None:
-        """Take over the validation's P@1."""
+        """Show P@1 of the validation."""
         if "p@1" in record.validation:
             assert self._bar is not None
             self._p1, self._validated = f"{record.validation['p@1']:.2f}", True

@@ -1,7 +1,7 @@
-"""Checkpoints: everything that the next step depends on, so that a run goes on bit for bit.
+"""Checkpoints: everything that the next step depends on, so that a continued run gives the same bits.
 
-Weights with their optimizer state, the step and the place in the epoch, and the tables as they are: they were
-built from older weights, which are gone.
+A checkpoint holds the weights with their optimizer state, the step and the position in the epoch, and the
+hash tables, which were built from earlier weights.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _STEP_TIMES = "step_ms"
 
 @attrs.frozen(eq=False)
 class Restored:
-    """A run as a checkpoint describes it."""
+    """A run restored from a checkpoint."""
 
     network: Network
     settings: TrainingSettings
@@ -47,7 +47,7 @@ def write_checkpoint(
     Raises
     ------
     CheckpointError
-        If it cannot be written; the one before is kept.
+        If it cannot be written; the previous one is kept.
     """
     tensors = {p.name: p.store for p in network.parameters}
     tensors[_STEP_TIMES] = np.asarray(state.step_ms, np.float32)
@@ -75,7 +75,7 @@ def read_checkpoint(path: str | PathLike[str]) -> Restored:
     Raises
     ------
     CheckpointError
-        If it is not there, truncated, changed, of another kind or of a newer version.
+        If it is missing, truncated, changed, of another kind or of a newer version.
     """
     bundle = read_bundle(path, CHECKPOINT)
     network = Network.from_bundle(bundle)

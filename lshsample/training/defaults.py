@@ -1,7 +1,7 @@
 """Hyperparameters chosen from the training data.
 
-One recipe for all data: one relu layer, softmax over the pooled active set, lazy Adam with a learning rate
-that falls to 0. Its sizes follow from the shape of the data by simple formulas with bounds.
+All data get one relu layer, softmax over one active set per batch, and lazy Adam with a learning rate that
+falls to 0. Sizes and rates follow from the shape of the data by simple formulas with bounds.
 """
 
 from __future__ import annotations
@@ -16,46 +16,46 @@ from lshsample.errors import ArgumentError
 
 __all__ = ["Defaults", "choose_defaults"]
 
-#: Rows times hidden units, beyond which width would cost too much time.
+#: Largest product of rows and hidden units, a limit on training time.
 _ROWS_BY_UNITS = 1_000_000_000
-#: Weights of the hidden and the output layer, beyond which width would cost too much memory.
+#: Largest number of weights of the hidden and output layers, a limit on memory.
 _WEIGHTS = 110_000_000
 _WIDTHS = (128, 1024)
-#: Hidden units that dropout leaves, on average, of few rows; and how many are few.
+#: Mean number of hidden units kept by dropout up to _FEW_ROWS rows.
 _KEPT_UNITS = 205
 _FEW_ROWS = 20_000
-#: Steps an epoch that a batch should leave.
+#: Smallest number of steps per epoch.
 _STEPS_AN_EPOCH = 150
 _BATCHES = (64, 256)
-#: Rows seen in a run with dropout over all epochs, where they are few.
+#: Rows processed over all epochs of a run with dropout, up to _FEW_ROWS rows.
 _ROWS_SEEN = 200_000
 _EPOCHS = (2, 20)
-#: The learning rate of a batch of 128 rows and 1,024 units.
+#: Learning rate for batches of 128 rows and 1,024 hidden units.
 _RATE = 3e-3
-#: Active units of a batch, where there are labels enough.
+#: Active units per batch, if there are enough labels.
 _ACTIVE = 4096
 
 
 @attrs.frozen
 class Defaults:
-    """What a training run uses where nothing else was said; see :class:`lshsample.config.TrainConfig`.
+    """Default hyperparameters of a training run; see :class:`lshsample.config.TrainConfig`.
 
     Attributes
     ----------
     hidden : tuple of int
-        Widths of the hidden layers: one.
+        Widths of the hidden layers; one width.
     weighting : str
         Weighting of the input rows, ``"l2"`` or ``"idf-l2"``.
     dropout : float
-        Dropout of the hidden layer.
+        Dropout rate of the hidden layer.
     batch_size, epochs : int
-        Rows a step, passes over the rows.
+        Rows per step, passes over the rows.
     lr : float
         Learning rate at the start.
     n_active : int
         Budget of the output layer's pipeline.
     n_hashes, n_tables : int or None
-        K and L; None for the layer's own default.
+        Hashes per table (K) and tables (L); None for the default of the layer.
     importance : str
         Correction of the loss by inclusion probabilities.
     """
@@ -73,7 +73,7 @@ class Defaults:
 
 
 def choose_defaults(x: sp.csr_array, y: sp.csr_array) -> Defaults:
-    """Hyperparameters from the training data alone.
+    """Choose hyperparameters from the training data.
 
     Parameters
     ----------
@@ -97,20 +97,20 @@ def choose_defaults(x: sp.csr_array, y: sp.csr_array) -> Defaults:
 
     - ``hidden``: H = 1e9 / n, a power of two from 128 to 1,024, halved while (F + N) H > 110e6 (1.3 GB of
       weights and Adam's moments), not below 16.
-    - ``dropout``: 1 - 205 s^(1/3) / H, at least 0, with s = max(1, n / 20,000): about 205 units work at a
-      time, whatever the width, and more where there are rows enough to tell them apart.
+    - ``dropout``: 1 - 205 s^(1/3) / H, at least 0, with s = max(1, n / 20,000): about 205 units are kept at a
+      time, whatever the width, and more if there are enough rows to train them.
     - ``batch_size``: B = n / 150, a power of two from 64 to 256.
     - ``epochs``: 200,000 / n, and 10 / s^(1/3) beyond 20,000 rows; without dropout 100,000 / n; from 2 to 20.
-      Without dropout, a third and a fourth pass overfitted labels with few rows: P@3 fell, though P@1 did
+      Without dropout, a third and a fourth epoch overfitted labels with few rows: P@3 fell, though P@1 did
       not.
-    - ``lr``: 3e-3 sqrt(1024 / H) sqrt(B / 128), and with dropout / s^(1/4): Adam moves each weight by about
-      lr a step, so a unit's input moves with the width, and a gradient's noise falls with the batch.
+    - ``lr``: 3e-3 sqrt(1024 / H) sqrt(B / 128), and with dropout / s^(1/4): Adam changes each weight by about
+      lr per step, so that a unit's input changes in proportion to the width; gradient noise falls with B.
     - ``n_active``: 4,096, at most half of the labels.
-    - ``weighting``: "idf-l2" where values are whole numbers (flags or counts), else "l2": values that are not
-      have been weighted by whoever made the data.
-    - ``importance``: off; it ranked as well or better in nearly all that was measured.
+    - ``weighting``: "idf-l2" if all values are integers (flags or counts), else "l2": other values have
+      already been weighted.
+    - ``importance``: off; it ranked as well or better in nearly all measurements.
 
-    One pass over the values; O(values).
+    Cost: one pass over the values, O(values).
 
     Examples
     --------
@@ -144,13 +144,13 @@ def choose_defaults(x: sp.csr_array, y: sp.csr_array) -> Defaults:
 def _check(x: sp.csr_array, y: sp.csr_array) -> None:
     for argument, rows in (("x", x), ("y", y)):
         if 0 in rows.shape:
-            raise ArgumentError(argument, f"shape {rows.shape}", "at least one row and one column")
+            raise ArgumentError(argument, f"shape {rows.shape}", "a matrix with at least one row and column")
     if x.shape[0] != y.shape[0]:
-        raise ArgumentError("y", f"{y.shape[0]} rows", f"{x.shape[0]} rows, as many as x has")
+        raise ArgumentError("y", f"{y.shape[0]} rows", f"a matrix of {x.shape[0]} rows, as many as x has")
 
 
 def _hidden(n_rows: int, columns: int) -> int:
-    """Width by the number of rows, then by the memory of its weights."""
+    """Width, limited by the number of rows and by the memory of the weights."""
     width = _power_of_two(_ROWS_BY_UNITS / n_rows, *_WIDTHS)
     while width > 16 and width * columns > _WEIGHTS:
         width //= 2
@@ -158,7 +158,7 @@ def _hidden(n_rows: int, columns: int) -> int:
 
 
 def _whole(x: sp.csr_array) -> bool:
-    """Whether every stored value is a whole number."""
+    """Whether every stored value is an integer."""
     return bool((x.data == np.floor(x.data)).all())
 
 

@@ -1,4 +1,4 @@
-"""What a run did: a record for each epoch, and the totals."""
+"""The history of a run: a record for each epoch, and totals."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ __all__ = ["EpochRecord", "History", "peak_rss_mb"]
 
 
 def peak_rss_mb() -> float:
-    """The largest resident memory of this process so far, in megabytes (2**20 bytes)."""
+    """Peak resident memory of this process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
 
 
 @attrs.frozen
 class EpochRecord:
-    """One epoch.
+    """The results of one epoch.
 
     Attributes
     ----------
     epoch : int
-        Which, from 1.
+        Number of the epoch, from 1.
     step : int
         Steps done at its end.
     seconds : float
-        Training time so far: steps and table builds, without validation and checkpoints.
+        Training time so far: steps and table builds, but not validation and checkpoints.
     loss : float
-        Mean loss over the epoch's steps.
+        Mean loss of the epoch's steps.
     active : float
         Mean number of last-layer units computed for a row.
     validation : dict
-        ``"p@1"``, ``"p@3"``, ``"p@5"`` in percent on the validation data; empty without it.
+        ``"p@1"``, ``"p@3"``, ``"p@5"`` on the validation data, in percent; empty without validation data.
     """
 
     epoch: int
@@ -44,14 +44,14 @@ class EpochRecord:
     validation: dict[str, float] = attrs.field(factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as plain data, the validation's measures beside the rest."""
+        """The record as plain data, with the validation's metrics at the top level."""
         data = attrs.asdict(self)
         return {**data, **data.pop("validation")} | {"p@1": self.validation.get("p@1")}
 
 
 @attrs.frozen
 class History:
-    """What a run did.
+    """The results of a run.
 
     Attributes
     ----------
@@ -62,13 +62,13 @@ class History:
     seconds : float
         Training time.
     step_ms : tuple of float
-        Milliseconds of each step.
+        Duration of each step in milliseconds.
     active_mean : float
         Mean number of last-layer units computed for a row.
     peak_rss_mb : float
-        Largest resident memory of the process.
+        Peak resident memory of the process in MiB.
     stopped : str
-        Why it ended: ``"finished"``, ``"max_seconds"``, ``"callback"``, ``"SIGINT"`` or ``"SIGTERM"``.
+        Why the run ended: ``"finished"``, ``"max_seconds"``, ``"callback"``, ``"SIGINT"`` or ``"SIGTERM"``.
     """
 
     epochs: tuple[EpochRecord, ...]
@@ -81,7 +81,7 @@ class History:
 
     @property
     def step_ms_median(self) -> float:
-        """Median milliseconds of a step; 0 if there was none."""
+        """Median duration of a step in milliseconds; 0 if there was none."""
         return statistics.median(self.step_ms) if self.step_ms else 0.0
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while training: the step is finished, a checkpoint is written, and the run ends."""
+"""SIGINT and SIGTERM while training: the step is finished, a checkpoint is written, and the run ends."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["Interrupts"]
 
 
 class Interrupts:
-    """Inside a ``with`` block, notes SIGINT and SIGTERM instead of dying of them; a second one acts as usual.
+    """A context manager that records SIGINT and SIGTERM; a second signal has its usual effect.
 
-    Signals belong to the main thread: in another one nothing is changed, and none is noted.
+    Python handles signals in the main thread only: in other threads the context manager does nothing.
     """
 
     def __init__(self) -> None:

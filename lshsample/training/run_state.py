@@ -1,4 +1,4 @@
-"""Where a run stands between two steps."""
+"""The state of a run between two steps."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ __all__ = ["RunState"]
 
 @attrs.define
 class RunState:
-    """What a checkpoint holds beside weights and tables.
+    """The state of a run that a checkpoint holds besides weights and tables.
 
     Attributes
     ----------
     step, epoch, position : int
-        Steps done, epochs done, steps done in the epoch under way.
+        Steps done, epochs done, steps done in the current epoch.
     seconds : float
-        Training time so far.
+        Training time so far, in seconds.
     epoch_loss, epoch_active : float
-        Sums over the steps of the epoch under way.
+        Sums over the steps of the current epoch.
     active : float
         Sum of the active-set sizes over all steps.
     records : list of EpochRecord
         The finished epochs.
     step_ms : list of float
-        Milliseconds of each step.
+        Duration of each step in milliseconds.
     data : list of int
         Fingerprint of the training data; empty before the first step with checkpoints.
     source : dict
-        Position of the batch source in the epoch under way; empty where none is.
+        Position of the batch source in the current epoch; empty between epochs.
     """
 
     step: int = 0
@@ -50,7 +50,7 @@ class RunState:
     source: dict[str, Any] = attrs.field(factory=dict)
 
     def add(self, report: StepReport, seconds: float) -> None:
-        """Count a step that is done."""
+        """Add a step that is done."""
         self.step += 1
         self.position += 1
         self.seconds += seconds
@@ -60,11 +60,11 @@ class RunState:
         self.step_ms.append(1e3 * seconds)
 
     def begin_epoch(self) -> None:
-        """Count the steps of an epoch from its first one."""
+        """Reset the sums of the current epoch."""
         self.position, self.epoch_loss, self.epoch_active, self.source = 0, 0.0, 0.0, {}
 
     def end_epoch(self, validation: dict[str, float]) -> EpochRecord:
-        """Close the epoch under way."""
+        """Finish the current epoch and return its record."""
         n = max(self.position, 1)
         record = EpochRecord(
             self.epoch + 1, self.step, self.seconds, self.epoch_loss / n, self.epoch_active / n, validation

@@ -1,4 +1,4 @@
-"""What determines a run, bit for bit, together with the network and the data."""
+"""The settings that, with the network and the data, determine the result of a run bit for bit."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def _schedule(value: Schedule | str | Mapping[str, Any]) -> Schedule:
 
 @attrs.frozen(kw_only=True)
 class TrainingSettings:
-    """A run's settings: what determines it, together with the network and the data.
+    """The settings that, with the network and the data, determine the result of a run.
 
     Attributes
     ----------
     batch_size, epochs, lr, optimizer, schedule, seed
-        As :class:`~lshsample.training.Trainer`'s parameters; optimizer and schedule as objects.
+        As the parameters of :class:`~lshsample.training.Trainer`; optimizer and schedule as instances.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class TrainingSettings:
         Raises
         ------
         UnsupportedError
-            If the optimizer or the schedule has no name; the message says how to give it one.
+            If the optimizer or schedule is not registered; the message says how to register it.
         """
         plain = attrs.asdict(self, recurse=False)
         named = {
@@ -61,5 +61,5 @@ class TrainingSettings:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Settings from plain data; unknown keys are refused by name."""
+        """Settings from plain data; ArgumentError names unknown keys."""
         return specs.from_dict(cls, data)

@@ -1,4 +1,4 @@
-"""The trainer: epochs of batches or single steps, checkpoints, and an end that is always clean."""
+"""The trainer: epochs of batches or single steps, checkpoints, and a clean end of interrupted runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from lshsample.training.settings import TrainingSettings
 
 __all__ = ["Trainer"]
 
-#: Rows and labels that are measured after each epoch.
+#: Rows and labels that are evaluated after each epoch.
 Validation = tuple[FeatureRows, Any]
 
 
@@ -40,40 +40,41 @@ class Trainer:
     Parameters
     ----------
     network : Network
-        What is trained, in place.
+        The network, trained in place.
     batch_size : int
-        Rows a step.
+        Rows per step.
     epochs : int
         Passes over the rows.
     lr : float
-        Learning rate, times what ``schedule`` says.
+        Learning rate, multiplied by the factor of ``schedule``.
     optimizer : str, mapping or Optimizer
-        ``"adam"`` (lazy), ``"adagrad"``, ``"sgd"``, one with options, ``Adam(beta2=0.99)``, or any
-        :class:`~lshsample.nn.Optimizer`.
+        ``"adam"`` (lazy), ``"adagrad"``, ``"sgd"``, or an :class:`~lshsample.nn.Optimizer` such as
+        ``Adam(beta2=0.99)``.
     schedule : str, mapping or Schedule
-        ``"constant"``, ``"linear"`` (to 0 at the end), ``"cosine"``, a :class:`LearningRate` with warm-up, or
-        any :class:`~lshsample.nn.Schedule`.
+        ``"constant"``, ``"linear"`` (to 0 at the end), ``"cosine"``, or a :class:`~lshsample.nn.Schedule`
+        such as a :class:`LearningRate` with warm-up.
     seed : int
-        Determines the order of rows, the samplers' draws and the dropout.
+        Determines the order of rows, the samplers' draws and dropout.
     threads : int, optional
-        Threads; by default ``OMP_NUM_THREADS`` or every processor. The trained weights do not depend on it.
+        Number of threads; by default ``OMP_NUM_THREADS`` or all processors. The trained weights do not depend
+        on it.
     max_seconds : float, optional
         Training time after which the run ends, at the end of a step.
     checkpoint : path, optional
-        Folder that the run's state is written to: at times, and when the run ends, however it does.
+        Folder that checkpoints are written to: regularly, and when the run ends, whatever ended it.
     checkpoint_seconds : float
-        Training time between two checkpoints.
+        Training time between two checkpoints, in seconds.
     callbacks : sequence of Callback
-        What watches the run.
+        Callbacks of the run.
     memory_limit : int, optional
-        Bytes that the run may need; by default what is available.
+        Maximum number of bytes that the run may need; by default the available memory.
 
     Notes
     -----
-    The weights after a run are a function of network, settings and data alone: not of threads, nor of how
-    often the run was interrupted and continued. Only tables that are rehashed in the background
-    (``Rehash.is_asynchronous``) depend on timing; a run waits for the last of them before it ends, and an
-    error of theirs is the run's.
+    The weights after a run are a function of network, settings and data alone: they depend neither on the
+    number of threads nor on whether the run was interrupted and continued. Only tables rebuilt in the
+    background (``Rehash.is_asynchronous``) depend on timing; a run waits for the last rebuild before it ends,
+    and raises its error if it failed.
 
     Examples
     --------
@@ -124,12 +125,12 @@ class Trainer:
 
     @classmethod
     def resume(cls, path: str | PathLike[str], **options: Any) -> Self:
-        """A trainer that goes on where a checkpoint was written, with its network; then call :meth:`fit`.
+        """A trainer restored from a checkpoint, with its network; call :meth:`fit` to continue the run.
 
         Parameters
         ----------
         path : path
-            The checkpoint's folder, which the continued run writes to unless ``checkpoint`` says otherwise.
+            The checkpoint's folder; the continued run writes to it too, unless ``checkpoint`` is given.
         **options
             ``threads``, ``max_seconds``, ``checkpoint``, ``checkpoint_seconds``, ``callbacks``,
             ``memory_limit``.
@@ -137,7 +138,7 @@ class Trainer:
         Raises
         ------
         CheckpointError
-            If there is no checkpoint, or it is truncated, changed, or of a newer version.
+            If there is no checkpoint, or if it is truncated, changed, or of a newer version.
         """
         fixed = set(options) & {field.name for field in attrs.fields(TrainingSettings)}
         if fixed:
@@ -152,19 +153,19 @@ class Trainer:
         return trainer
 
     def fit(self, X: Any, Y: Any = None, validation: tuple[Any, Any] | None = None) -> History:
-        """Train to the end, or until ``max_seconds``, a callback, Ctrl-C or SIGTERM ends the run.
+        """Train for all epochs, or until ``max_seconds``, a callback, SIGINT or SIGTERM ends the run.
 
-        Called again after a run that was cut off, it goes on where that run stood; after one that finished,
-        it starts another one from the weights as they are.
+        Called again after a run that was interrupted, it continues that run; after a run that finished, it
+        starts a new run from the current weights.
 
         Parameters
         ----------
         X : csr_array or array, shape (rows, n_features), or BatchSource
-            Feature rows; or what batches are drawn from, and nothing for Y.
+            Feature rows; or a source of batches, without Y.
         Y : csr_array or array, shape (rows, n_labels)
-            1 for a label, 0 for none. Rows without labels have no part in a softmax.
+            1 for a label, 0 for none. Rows without labels are left out with a softmax loss.
         validation : (Xv, Yv), optional
-            Measured after each epoch, outside of the training time.
+            Rows and labels to evaluate after each epoch; not counted as training time.
 
         Returns
         -------
@@ -175,11 +176,11 @@ class Trainer:
         ArgumentError
             For bad data, before anything is changed.
         MemoryBudgetError
-            If the run needs more memory than there is, before it is allocated.
+            If the run needs more memory than available, before it is allocated.
         CheckpointError
             If a checkpoint cannot be written, or the data are not those of the checkpoint.
         DivergenceError
-            If numbers grow beyond float32; the last checkpoint is kept.
+            If the loss or a sampler's input is not finite; the last checkpoint is kept.
         """
         source = self._source(X, Y)
         held_out = self._checked_validation(validation)
@@ -198,21 +199,21 @@ class Trainer:
         return self._run(source, held_out)
 
     def step(self, X: Any, Y: Any, *, lr: float | None = None) -> StepReport:
-        """Train on one batch of the caller's.
+        """Train on one batch.
 
-        Steps are counted as in :meth:`fit`, with the same random streams. What a run of steps has trained is
-        continued by :meth:`save_checkpoint` and :meth:`resume`. Statistics of the data are taken by
-        :meth:`Network.observe <lshsample.Network.observe>`, where layers need them.
+        Steps are counted as in :meth:`fit`, with the same random streams. :meth:`save_checkpoint` and
+        :meth:`resume` save and continue a run of single steps. If layers need statistics of the data, call
+        :meth:`Network.observe <lshsample.Network.observe>` before the first step.
 
         Parameters
         ----------
         X : csr_array or array, shape (rows, n_features)
             Feature rows.
         Y : csr_array or array, shape (rows, n_labels)
-            1 for a label, 0 for none. Rows without labels have no part in a softmax.
+            1 for a label, 0 for none. Rows without labels are left out with a softmax loss.
         lr : float, optional
-            Learning rate of this step. By default the trainer's, times its schedule's factor for a run
-            without a known end: after a warm-up it stays.
+            Learning rate of this step. By default the trainer's, times the factor of its schedule for a run
+            without a known end: constant after the warm-up.
 
         Returns
         -------
@@ -223,9 +224,9 @@ class Trainer:
         ArgumentError
             For bad data, before anything is changed.
         MemoryBudgetError
-            At the first step, if training needs more memory than there is.
+            At the first step, if training needs more memory than available.
         DivergenceError
-            If numbers grow beyond float32.
+            If the loss or a sampler's input is not finite.
 
         Examples
         --------
@@ -248,25 +249,25 @@ class Trainer:
         return report
 
     def save_checkpoint(self, path: str | PathLike[str] | None = None) -> None:
-        """Write the run's state to a folder, by default the trainer's ``checkpoint``.
+        """Write a checkpoint to a folder, by default the trainer's ``checkpoint``.
 
         Raises
         ------
         ArgumentError
-            If there is no folder to write to.
+            If neither ``path`` nor the trainer's ``checkpoint`` is given.
         CheckpointError
-            If it cannot be written; a checkpoint that it held is kept.
+            If it cannot be written; an older checkpoint in the folder is kept.
         """
         path = self.checkpoint if path is None else _folder(path, "path")
         if path is None:
-            raise ArgumentError("path", "nothing", "a folder, or the trainer needs a checkpoint")
+            raise ArgumentError("path", "nothing", "a folder, as the trainer has no checkpoint")
         self.network.allocate(self.settings.optimizer.slots, self.threads)
         for layer in self.network.layers:
             layer.settle()
         write_checkpoint(path, self.network, self.settings, self.state)
 
     def memory_needed(self) -> dict[str, int]:
-        """Bytes by purpose that a run takes beside the data; what is allocated is not counted again."""
+        """Bytes by purpose that a run will allocate; allocated parameters and the data are not counted."""
         slots = self.settings.optimizer.slots
         needed = self.network.memory_needed(slots, self.settings.batch_size, self.threads)
         trained = [p for p in self.network.parameters if p.trained]
@@ -280,47 +281,47 @@ class Trainer:
         if not isinstance(x, BatchSource):
             return ArrayBatches(self.network, x, y, self.settings.batch_size, self.settings.seed)
         if y is not None:
-            raise ArgumentError("Y", type(y).__name__, "nothing, as the batch source has the labels")
+            raise ArgumentError("Y", type(y).__name__, "left out, as the batch source has the labels")
         return x
 
     def _checked_validation(self, validation: tuple[Any, Any] | None) -> Validation | None:
         if validation is None:
             if any(callback.needs_validation for callback in self.callbacks):
-                raise ArgumentError("validation", "nothing", "data to measure on, which a callback needs")
+                raise ArgumentError("validation", "nothing", "a pair (Xv, Yv), as a callback needs it")
             return None
         if not isinstance(validation, tuple) or len(validation) != 2:
             raise ArgumentError("validation", type(validation).__name__, "a pair (Xv, Yv)")
         rows = self.network.input.checked(validation[0], "validation[0]")
         labels = checked_labels(validation[1], len(rows), self.network.n_labels, "validation[1]")
         if not len(rows):
-            raise ArgumentError("validation", "no rows", "at least one row")
+            raise ArgumentError("validation", "no rows", "a pair (Xv, Yv) with at least one row")
         return rows, labels
 
     def _check_data(self, source: BatchSource) -> None:
-        """A run goes on with the data that it began with, or not at all."""
+        """Refuse to continue a run with other data."""
         if self.checkpoint is None and not self.state.data:
             return
         found = source.fingerprint()
         if self.state.step and self.state.data and found != self.state.data:
             raise CheckpointError(
-                "X, Y: not the data that this run began with; a resumed run wants the same rows"
+                "X, Y: not the data that this run started with; continue a run with the same rows and labels"
             )
         self.state.data = found
 
     def _check_names(self) -> None:
-        """What cannot be saved is refused before it is trained."""
+        """Refuse what cannot be saved before training it."""
         assert self.checkpoint is not None
         self.network.spec.to_dict()
         self.settings.to_dict()
         bundle.claim(self.checkpoint, CHECKPOINT)
 
     def _require_memory(self) -> None:
-        """Refuse a run that needs more memory than there is, before anything is allocated."""
-        advice = "Fewer units, a smaller batch or n_active, fewer tables, or a plainer optimizer need less"
+        """Refuse a run that needs more memory than available, before anything is allocated."""
+        advice = "Use fewer units, a smaller batch or n_active, fewer tables, or an optimizer with less state"
         memory.require_budget(self.memory_needed(), "training", limit=self.memory_limit, advice=advice)
 
     def _prepare(self) -> None:
-        """Before the first step of all: room for weights and an optimizer's state, which is 0."""
+        """Before the first step: allocate the weights and the optimizer's state, which is 0."""
         if self.state.step:
             return
         self.network.allocate(self.settings.optimizer.slots, self.threads)
@@ -332,12 +333,12 @@ class Trainer:
     # A run.
 
     def _run(self, source: BatchSource, held_out: Validation | None) -> History:
-        """Run, and write a checkpoint at the end where there is a place for it."""
+        """Run, and write a checkpoint at the end if there is a folder for it."""
         steps = source.steps_per_epoch
         total = None if steps is None else steps * self.settings.epochs
         self._saved_at, self._saved_step = self.state.seconds, (-1, -1)
-        wishes = [callback.hits_every for callback in self.callbacks if callback.hits_every]
-        self._hits_every = min(wishes, default=0)
+        intervals = [callback.hits_every for callback in self.callbacks if callback.hits_every]
+        self._hits_every = min(intervals, default=0)
         try:
             for callback in self.callbacks:
                 callback.on_start(self, self.state.step, total)
@@ -359,7 +360,7 @@ class Trainer:
     def _epochs(
         self, source: BatchSource, total: int | None, held_out: Validation | None, interrupts: Interrupts
     ) -> str:
-        """Epochs until the end; returns why it ended."""
+        """Run the epochs; returns why the run ended."""
         state, stopped = self.state, None
         while not stopped and state.epoch < self.settings.epochs:
             if state.source:
@@ -391,7 +392,7 @@ class Trainer:
         source: BatchSource | None = None,
         lr: float | None = None,
     ) -> StepReport:
-        """One step on a checked batch, which is counted."""
+        """Do and count one step on a validated batch."""
         settings, state = self.settings, self.state
         number = state.step + 1
         run = Run(self.threads, settings.seed, number, training=True, sampled=True, targets=batch.y)
@@ -401,8 +402,8 @@ class Trainer:
             report = self.network.train_step(batch.x, batch.y, settings.optimizer, rate, run, hits)
         except DivergenceError as error:
             raise DivergenceError(
-                f"step {number}: {error}: training diverged; a smaller lr (now {settings.lr}) or a warm-up "
-                "helps. The last checkpoint, if any, is kept"
+                f"step {number}: {error}: training diverged; use a smaller lr (now {settings.lr}) or a "
+                "warm-up. The last checkpoint, if any, is kept"
             ) from error
         state.add(report, time.perf_counter() - began)
         if source is not None:
@@ -410,12 +411,12 @@ class Trainer:
         return report
 
     def _after_step(self, report: StepReport) -> str | None:
-        """A checkpoint if it is time, and the callbacks; returns why the run should end, if it should."""
+        """Write a checkpoint if it is due, call the callbacks; returns why the run should end, or None."""
         state = self.state
         self._save_if_due()
-        # Every callback sees every step, whatever the others return.
-        wishes = [callback.on_step(state.step, report, state.step_ms[-1]) for callback in self.callbacks]
-        if any(wishes):
+        # A list, so that all callbacks are called whatever the others return.
+        ends = [callback.on_step(state.step, report, state.step_ms[-1]) for callback in self.callbacks]
+        if any(ends):
             return "callback"
         return "max_seconds" if state.seconds >= self.max_seconds else None
 
@@ -425,15 +426,15 @@ class Trainer:
         if held_out is not None:
             measured = self.network.evaluate(*held_out, threads=self.threads)
         record: EpochRecord = self.state.end_epoch(measured)
-        wishes = [callback.on_epoch(record) for callback in self.callbacks]
-        return "callback" if any(wishes) else None
+        ends = [callback.on_epoch(record) for callback in self.callbacks]
+        return "callback" if any(ends) else None
 
     def _save_if_due(self) -> None:
         if self.state.seconds - self._saved_at >= self.checkpoint_seconds:
             self._save()
 
     def _save(self) -> None:
-        """Write a checkpoint, unless this very state was written."""
+        """Write a checkpoint, unless this state was already written."""
         state = self.state
         if self.checkpoint is None or self._saved_step == (state.step, state.epoch):
             return
@@ -461,9 +462,9 @@ def _folder(path: str | PathLike[str] | None, argument: str = "checkpoint") -> s
 
 def _callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
     if not isinstance(callbacks, Iterable):
-        raise ArgumentError("callbacks", repr(callbacks), "a sequence of Callback")
+        raise ArgumentError("callbacks", repr(callbacks), "a sequence of Callback instances")
     several = tuple(callbacks)
     for i, callback in enumerate(several):
         if not isinstance(callback, Callback):
-            raise ArgumentError(f"callbacks[{i}]", repr(callback), "a Callback")
+            raise ArgumentError(f"callbacks[{i}]", repr(callback), "an instance of Callback")
     return several

@@ -112,10 +112,10 @@ def _best(configurations: list[_Configuration], goal: Goal) -> _Configuration:
     if within:
         return min(within, key=lambda one: one.measures.seconds)
     if not configurations:
-        raise ArgumentError("goal", goal, "a recall and an error that max_tables tables can reach")
+        raise ArgumentError("goal", goal, "one whose recall and error max_tables tables can reach")
     predicted = [one.measures for one in configurations]
     wanted = (
-        f"bounds that can be met together: recall and error alone take at least "
+        f"one whose bounds can be met together: recall and error alone take at least "
         f"{min(m.memory_bytes for m in predicted):,} bytes, {min(m.seconds for m in predicted):.3g} seconds"
     )
     if goal.size is not None:
@@ -177,7 +177,7 @@ def tune(
     max_tables : int
         Largest number of tables.
     threads : int, optional
-        At most so many threads, for building the tables of the check.
+        Number of threads, for building the tables of the check.
     **options
         Options of the family.
 
@@ -217,23 +217,23 @@ def tune(
     if len(np.shape(data)) != 2:
         raise ArgumentError("data", f"shape {np.shape(data)}", "a 2-D array (n_rows, n_columns)")
     plain = _plain(family, {"dim": np.shape(data)[1], "n_tables": 1, "seed": seed, **options})
-    rows, asked = hashing.checked_rows(plain, data, "data"), hashing.checked_rows(plain, queries, "queries")
+    rows, batch = hashing.checked_rows(plain, data, "data"), hashing.checked_rows(plain, queries, "queries")
     if goal.k > rows.shape[0]:
         raise ArgumentError("data", f"{rows.shape[0]} rows", f"an array of at least k = {goal.k} rows")
-    if asked.shape[0] < 4:
-        raise ArgumentError("queries", f"{asked.shape[0]} rows", "an array of 4 rows or more")
+    if batch.shape[0] < 4:
+        raise ArgumentError("queries", f"{batch.shape[0]} rows", "an array of 4 rows or more")
     fitted = _fitted(plain, rows)
     if goal.relative_error is not None and not fitted.exact_law:
         label = hashing.family_label(fitted)
         raise UnsupportedError(
             f"{label}: its collision probability is approximate and gives no weights, "
-            "so no error can be tuned"
+            "so relative_error cannot be a target"
         )
 
     def make(n_hashes: int, n_tables: int) -> HashFamily:
         return type(fitted)(attrs.evolve(fitted.spec, n_hashes=n_hashes, n_tables=n_tables))
 
-    chosen, held_out, far = _split(asked, rows.shape[0], seed)
+    chosen, held_out, far = _split(batch, rows.shape[0], seed)
     pairs = PairSample(chosen, exact_top(chosen, rows, goal.k), rows, far)
     costs = measured_costs(make, rows, chosen, max(2, round(math.log2(rows.shape[0]))))
     best = _best(list(_configurations(make, pairs, goal, max_tables, costs)), goal)
@@ -272,7 +272,7 @@ def _plain(name: str, options: dict[str, Any]) -> HashFamily:
         family = None
     if family is None or family.default_probes > 1:
         raise UnsupportedError(
-            f"{name}: it fixes the number of probes, which tune chooses; tune the family inside"
+            f"{name}: it fixes the number of probes, which tune chooses; tune the wrapped family"
         )
     return family
 
@@ -290,10 +290,10 @@ def _fitted(plain: HashFamily, rows: Rows) -> HashFamily:
     return fitted
 
 
-def _split(asked: Rows, n_items: int, seed: int) -> tuple[Rows, Rows, npt.NDArray[np.int64]]:
+def _split(batch: Rows, n_items: int, seed: int) -> tuple[Rows, Rows, npt.NDArray[np.int64]]:
     """Queries for the predictions, held-out queries, and random items for the former."""
     rng = np.random.default_rng(seed)
-    order = rng.permutation(asked.shape[0])
-    half = asked.shape[0] // 2
-    chosen, held_out = asked[order[:half][:_QUERIES]], asked[order[half:][:_QUERIES]]
+    order = rng.permutation(batch.shape[0])
+    half = batch.shape[0] // 2
+    chosen, held_out = batch[order[:half][:_QUERIES]], batch[order[half:][:_QUERIES]]
     return chosen, held_out, rng.integers(0, n_items, (chosen.shape[0], _FAR))

@@ -84,7 +84,7 @@ static void LSH_NAME(window_codes)(const lsh_dwta_state *s, LSH_NAME(lane_lists)
     }
 }
 
-/* Few columns: groups of rows side by side, each window looked at in turn. */
+/* Few columns: groups of rows side by side, each window read in turn. */
 static int32_t LSH_NAME(dwta_windows)(const void *state, int64_t n_rows, int64_t dim, const float *values,
                                       int64_t stride, const int64_t *indptr, const int32_t *indices,
                                       uint32_t *codes, void *scratch) {

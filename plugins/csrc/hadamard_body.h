@@ -181,7 +181,7 @@ LSH_LAST_PASS(8)
 LSH_LAST_PASS(16)
 #endif
 
-/* Codes by[t * LSH_WIDTH + lane], for groups * M tables, of which those from L on are not wanted. */
+/* Codes by[t * LSH_WIDTH + lane], for groups * M tables, of which those from L on are not used. */
 static void LSH_NAME(hadamard_codes)(const lsh_hadamard_state *s, const float *y, float *v, uint32_t *by) {
     memset(by, 0, (size_t)(s->groups * s->outputs) * LSH_WIDTH * sizeof *by);
     for (int64_t block = 0; block < s->groups * s->shape.n_hashes; block++) {

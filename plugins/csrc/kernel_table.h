@@ -2,7 +2,7 @@
 #ifndef LSHSAMPLE_FAMILIES_KERNEL_TABLE_H
 #define LSHSAMPLE_FAMILIES_KERNEL_TABLE_H
 
-/* Any kernel: an lsh_hash_fn or an lsh_probe_fn, as whoever asks for it knows. */
+/* Any kernel: an lsh_hash_fn or an lsh_probe_fn, as the caller knows. */
 typedef void (*lsh_any_kernel)(void);
 
 typedef struct {

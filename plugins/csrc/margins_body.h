@@ -80,7 +80,7 @@ LSH_INLINE int32_t LSH_NAME(probe_row)(const lsh_simhash_shape *shape, const flo
     return status;
 }
 
-/* hash and probe over a way to compute a row's margins; n_probes = 0 asks for plain codes. */
+/* hash and probe over a way to compute a row's margins; n_probes = 0 gives plain codes. */
 #define LSH_MARGIN_KERNEL(name, state_type, MARGINS)                                                                 \
     static int32_t LSH_NAME(name##_probe)(const void *state, int64_t n_rows, int64_t dim, const float *values,       \
                                          int64_t stride, const int64_t *indptr, const int32_t *indices,              \

@@ -90,8 +90,8 @@ static uint32_t LSH_NAME(least_rank)(const LSH_NAME(bin_row) *bins, uint32_t t) 
 }
 
 /* Values of all bins into `out`, empty ones filled by the first filled bin of their tries; returns 0 where all are empty.
- * All empty bins make their first try, those that found nothing the second, and so on: what a bin holds cannot be
- * foreseen, so nothing branches on it. `lists` is scratch of (n + 1). */
+ * All empty bins make their first try, those that found nothing the second, and so on: the content of a bin is
+ * unpredictable, so nothing branches on it. `lists` is scratch of (n + 1). */
 static int LSH_NAME(densify)(LSH_NAME(bin_row) *bins, uint32_t *lists, uint32_t *out) {
     uint32_t n_filled = 0, n_empty = 0;
     for (uint32_t t = 0; t < bins->n; t++) {

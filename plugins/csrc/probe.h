@@ -11,7 +11,7 @@
 int32_t lsh_probe_flips(const float *margins, int32_t n_hashes, int32_t n_probes, uint32_t *codes);
 
 /* Where hashes have many values, the best codes of the first hashes are joined with the values of the next hash, each
- * made when it is asked for, so that few are. It is what best_codes in lshsample_families/_probing.py does, in the same
+ * computed when it is needed. It is what best_codes in lshsample_families/_probing.py does, in the same
  * order, ties included. */
 
 /* A value of one hash, or a code, and what it costs. */
@@ -32,13 +32,14 @@ typedef struct {
     float *margins; /* and these too */
 } lsh_probing;
 
-/* Takes room for n_probes codes of n_hashes hashes, and for what the caller wants. Returns 0, or 1 when out of memory. */
+/* Allocates memory for n_probes codes of n_hashes hashes, and for what the caller needs. Returns 0, or 1 when out of
+ * memory. */
 int32_t lsh_probing_begin(lsh_probing *probing, int32_t n_probes, int32_t n_hashes, int64_t n_margins, int64_t n_keys);
 void lsh_probing_end(lsh_probing *probing);
 
 /* Joins a hash, at bit `shift` of the codes; it must stay until codes are taken. */
 void lsh_probing_join(lsh_probing *probing, lsh_next_choice next, void *hash, int32_t shift);
-/* Takes the n_probes codes (there must be as many), and goes back to no hash. Cost: O(K P log P) at most. */
+/* Takes the n_probes codes (there must be as many), and removes all hashes. Cost: O(K P log P) at most. */
 void lsh_probing_take(lsh_probing *probing, uint32_t *codes);
 
 #endif

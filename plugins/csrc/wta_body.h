@@ -6,7 +6,7 @@
 #include "dwta_body.h"
 #include "margins_body.h"
 
-/* Few columns: groups of rows side by side, each window looked at in turn. */
+/* Few columns: groups of rows side by side, each window read in turn. */
 static int32_t LSH_NAME(wta_windows)(const void *state, int64_t n_rows, int64_t dim, const float *values,
                                      int64_t stride, const int64_t *indptr, const int32_t *indices, uint32_t *codes,
                                      void *scratch) {

@@ -34,7 +34,7 @@ def gaussians(seed: int, stream: int, count: int) -> npt.NDArray[np.float32]:
     half = (count + 1) // 2
     out = np.empty(2 * half, np.float32)
     # The first half of the words gives radii, the second half angles; in blocks, so that temporaries are
-    # small beside a result of 4 GiB.
+    # small compared with a result of 4 GiB.
     radii, angles = _philox(seed, stream), _philox(seed, stream)
     angles.advance(half // 4)  # counted in blocks of four words
     angles.random_raw(half % 4)

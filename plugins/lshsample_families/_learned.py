@@ -50,7 +50,7 @@ def _as_numbers(text: str, shape: tuple[int, int]) -> Float32:
         raise ArgumentError(
             "planes",
             f"{len(raw)} bytes",
-            f"{4 * shape[0] * shape[1]} bytes, for {shape[0]} x {shape[1]} numbers: "
+            f"{4 * shape[0] * shape[1]} bytes for {shape[0]} x {shape[1]} numbers: "
             "learned hyperplanes are for one dim, n_hashes and n_tables",
         )
     numbers: Float32 = np.frombuffer(raw, "<f4").astype(np.float32).reshape(shape)

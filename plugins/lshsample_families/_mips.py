@@ -180,7 +180,7 @@ class MIPSFamily(WrapperFamily):
             row = int(norms.argmax())
             raise ArgumentError(
                 "x",
-                f"a row of norm {norms[row]:.9g} (row {row})",
+                f"row {row} of norm {norms[row]:.9g}",
                 f"rows of norm at most the bound {self._bounds[-1]:.9g}; "
                 "a new build takes the bound from its rows",
             )

@@ -85,8 +85,7 @@ class ProjectingSpec(FamilySpec):
             raise ArgumentError(
                 "dim",
                 self.dim,
-                f'at most {Hadamard.LARGEST} columns for projection "hadamard"; '
-                '"gaussian" or "sparse" take more',
+                f'at most {Hadamard.LARGEST} for projection "hadamard"; "gaussian" or "sparse" take more',
             )
 
 
@@ -226,8 +225,8 @@ class DenseMatrix:
             raise ArgumentError(
                 "dim",
                 dim,
-                f'a projection matrix of at most {_MOST_BYTES >> 20} MiB for projection "gaussian" '
-                f'(it would have {4 * count >> 20} MiB); projection "sparse" takes less',
+                f'such that the matrix of projection "gaussian" has at most {_MOST_BYTES >> 20} MiB, not '
+                f'{4 * count >> 20} MiB; projection "sparse" takes less',
             )
         self.matrix = _draws.gaussians(seed, _GAUSSIANS, count).reshape(dim, n_hashes * n_tables)
 
@@ -265,8 +264,8 @@ class SparseMatrix:
             raise ArgumentError(
                 "density",
                 density,
-                f"projection lists of at most {_MOST_BYTES >> 20} MiB (they would have "
-                f"{int(4 * cells * density) >> 20} MiB)",
+                f"such that the projection lists have at most {_MOST_BYTES >> 20} MiB, not "
+                f"{int(4 * cells * density) >> 20} MiB",
             )
         places = _bernoulli_places(seed, cells, density)
         width = n_hashes * n_tables
@@ -292,7 +291,9 @@ class SparseMatrix:
 
     def deviation(self, norms: Float64) -> Float64:
         """Not supported: margins are not normally distributed."""
-        raise UnsupportedError('projection "sparse" has no law of its probes; "hadamard" and "gaussian" have')
+        raise UnsupportedError(
+            'the probability that probes find a row is known for projection "hadamard" and "gaussian" only'
+        )
 
     def state(self, dim: int) -> Any:
         """An ``lsh_lists_state``."""

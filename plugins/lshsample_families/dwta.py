@@ -52,7 +52,7 @@ class DWTASpec(FamilySpec):
 
     def __attrs_post_init__(self) -> None:
         if self.window > self.dim:
-            raise ArgumentError("window", self.window, f"at most dim = {self.dim} coordinates")
+            raise ArgumentError("window", self.window, f"at most dim = {self.dim}")
 
 
 class Windows:

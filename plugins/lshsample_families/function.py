@@ -75,7 +75,7 @@ def _by_path(path: str, argument: str) -> Any:
     """The object at an import path; its module must be imported already, since paths may come from files."""
     module, colon, name = path.partition(":")
     if not colon or not module or not name:
-        raise ArgumentError(argument, repr(path), '"module:function"')
+        raise ArgumentError(argument, repr(path), 'of the form "module:function"')
     if module not in sys.modules:
         raise ArgumentError(
             argument,
@@ -88,7 +88,9 @@ def _by_path(path: str, argument: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError as error:
-            raise ArgumentError(argument, repr(path), f"an existing function ({error})") from error
+            raise ArgumentError(
+                argument, repr(path), f"the path of an existing function ({error})"
+            ) from error
     home = getattr(found, "__module__", None) if isinstance(found, _FUNCTIONS) else module
     if any(str(owner).partition(".")[0] in sys.stdlib_module_names for owner in (module, home)):
         raise ArgumentError(argument, repr(path), "a custom function, not one of Python's standard library")
@@ -192,7 +194,7 @@ class FunctionFamily(HashFamily):
         if not isinstance(spec, FunctionSpec):
             spec = FunctionSpec(function=spec, **options)
         elif options:
-            raise ArgumentError("options", ", ".join(options), "none beside a spec")
+            raise ArgumentError("options", ", ".join(options), "left out: the spec has the options")
         self.bits_per_hash, self.independent_hashes = spec.bits, spec.independent
         self.similarity = spec.similarity
         super().__init__(spec)
@@ -243,5 +245,5 @@ class FunctionFamily(HashFamily):
         """The result of ``law``; UnsupportedError if there is none."""
         law = self._resolved("law")
         if law is None:
-            raise UnsupportedError("family FunctionFamily: no law was given for the function")
+            raise UnsupportedError("family FunctionFamily: the function was given without a law")
         return np.asarray(law(np.asarray(similarity, np.float64)), np.float64)

@@ -19,7 +19,7 @@ __all__ = ["ICWS", "ICWSDraws", "ICWSSpec"]
 Float32 = npt.NDArray[np.float32]
 
 _WORDS, _SEEDS = 31, 32
-#: The random numbers of all elements are stored if they take at most so many bytes; otherwise kernels draw
+#: The random numbers of all elements are stored if they take at most this many bytes; otherwise kernels draw
 #: them again for each entry.
 _MOST_KEPT = 2**24
 _SMALLEST_NORMAL = np.float32(2.0**-126)

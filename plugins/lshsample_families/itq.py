@@ -86,7 +86,7 @@ class ITQ(LearnedFamily):
             raise ArgumentError(
                 "n_hashes, components, dim",
                 (spec.n_hashes, spec.components, spec.dim),
-                "n_hashes at most components (or 0), and that at most dim",
+                "such that n_hashes <= components <= dim, where components may be 0",
             )
         super().__init__(spec)
 
@@ -130,10 +130,10 @@ class ITQ(LearnedFamily):
             raise ArgumentError(
                 "vectors",
                 f"shape {getattr(vectors, 'shape', None)}",
-                f"at least one row of {self.dim} columns",
+                f"an array of at least one row and {self.dim} columns",
             )
         if self.dim > _MOST_COLUMNS:
-            raise ArgumentError("dim", self.dim, f"at most {_MOST_COLUMNS} columns for principal directions")
+            raise ArgumentError("dim", self.dim, f"at most {_MOST_COLUMNS} for principal directions")
         rows = self._sampled(vectors)
         mean = np.asarray(rows.mean(axis=0)).reshape(-1)
         directions = self._principal(rows, mean)

@@ -138,9 +138,9 @@ class LearnedSimHash(LearnedFamily):
 def _checked(queries: Rows, positives: sp.csr_array, vectors: Rows, dim: int) -> Any:
     for name, rows in {"queries": queries, "vectors": vectors}.items():
         if getattr(rows, "ndim", 0) != 2 or rows.shape[1] != dim:
-            raise ArgumentError(name, f"shape {getattr(rows, 'shape', None)}", f"rows of {dim} columns")
+            raise ArgumentError(name, f"shape {getattr(rows, 'shape', None)}", f"an array with {dim} columns")
         if not np.isfinite(rows if isinstance(rows, np.ndarray) else rows.data).all():
-            raise ArgumentError(name, "NaN or infinite values", "finite rows")
+            raise ArgumentError(name, "NaN or infinite values", "an array of finite values")
     wanted = (queries.shape[0], vectors.shape[0])
     if not sp.issparse(positives) or positives.shape != wanted:
         raise ArgumentError(
@@ -150,7 +150,7 @@ def _checked(queries: Rows, positives: sp.csr_array, vectors: Rows, dim: int) ->
     pattern = sp.csr_array(positives)
     pattern.sum_duplicates()
     if pattern.nnz == 0:
-        raise ArgumentError("positives", "no entry", "at least one")
+        raise ArgumentError("positives", "no entry", "a sparse array with at least one entry")
     return pattern
 
 

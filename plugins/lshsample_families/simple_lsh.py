@@ -48,8 +48,8 @@ class SimpleLSH(BoundedFamily):
     >>> family.hash(np.full((1, 8), 9, np.float32))
     Traceback (most recent call last):
         ...
-    lshsample.errors.ArgumentError: x: given a row of norm 25.4558441 (row 0); wanted rows of norm at most the
-    bound 2; a new build takes the bound from its rows
+    lshsample.errors.ArgumentError: x must be rows of norm at most the bound 2; a new build takes the bound
+    from its rows (got row 0 of norm 25.4558441)
     """
 
     Spec = BoundedSpec

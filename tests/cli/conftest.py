@@ -1,4 +1,4 @@
-"""Running commands as users do, in processes of their own, on files with data that can be learned."""
+"""Runs commands in separate processes, on files with learnable data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Files = tuple[Path, Path]
 
 
 class Command(Protocol):
-    """Runs ``lshsample`` with some words; ``line`` is how the process is started."""
+    """Runs ``lshsample`` with arguments; ``line`` is the command that starts the process."""
 
     line: list[str]
 
@@ -46,7 +46,7 @@ def lshsample() -> Command:
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """Learnable data: each label owns features; a row has the features of its two labels."""
+    """Learnable data: each label has its own features; a row has the features of its two labels."""
     rng = np.random.default_rng(0)
     n, n_labels, owned = 600, 60, 4
     labels = np.array([rng.choice(n_labels, 2, replace=False) for _ in range(n)])

@@ -28,8 +28,8 @@ Files = tuple[Path, Path]
         (["train", "TRAIN", "--resume", "absent"], "absent"),
         (["evaluate", "absent", "TRAIN"], "absent"),
         (["predict", "TRAIN", "TRAIN"], "train.txt"),
-        # Refused before a model is trained that could not be run of, or not be kept.
-        (["train", "TRAIN", "--epochs", "1", "--json", "absent/r.json"], "--json: given absent/r.json"),
+        # Refused before training, as the model could not be used or saved.
+        (["train", "TRAIN", "--epochs", "1", "--json", "absent/r.json"], "folder (got absent/r.json)"),
         (["train", "TRAIN", "--epochs", "1", "--save", "FOREIGN"], "holds other files"),
     ],
 )
@@ -54,7 +54,8 @@ def test_an_installation_that_cannot_start_is_an_error_in_one_line(
     monkeypatch.setenv("LSHSAMPLE_ISA", "abacus")
     done = lshsample("info")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ArgumentError: LSHSAMPLE_ISA: given 'abacus'; wanted one of")
+    assert done.stderr.startswith("error: ArgumentError: LSHSAMPLE_ISA must be one of")
+    assert "(got 'abacus')" in done.stderr
     without_core = "import sys; sys.modules['lshsample._core'] = None; " + lshsample.line[2]
     run = subprocess.run([sys.executable, "-c", without_core], capture_output=True, text=True, check=False)
     assert run.returncode == 2

@@ -38,4 +38,5 @@ def test_tables_json_and_plots(lshsample, rows_file, tmp_path):
 def test_bad_options(lshsample, words):
     done = lshsample("compare", *words)
     assert done.returncode == 2
-    assert "given" in done.stderr
+    assert " must be " in done.stderr
+    assert "(got " in done.stderr

@@ -22,9 +22,9 @@ def test_train_evaluate_predict(lshsample: Any, small: list[object], files: File
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(result_file.read_text())
-    wanted = {"p@1", "p@3", "p@5", "train_seconds", "step_ms_median", "steps", "peak_rss_mb", "active_mean"}
-    wanted |= {"n_parameters", "seed", "threads", "isa", "version", "epochs"}
-    assert wanted <= result.keys()
+    expected = {"p@1", "p@3", "p@5", "train_seconds", "step_ms_median", "steps", "peak_rss_mb", "active_mean"}
+    expected |= {"n_parameters", "seed", "threads", "isa", "version", "epochs"}
+    assert expected <= result.keys()
     assert result["p@1"] > 90
     assert len(result["epochs"]) == 12
     assert {"seconds", "loss", "p@1"} <= result["epochs"][0].keys()
@@ -35,7 +35,7 @@ def test_train_evaluate_predict(lshsample: Any, small: list[object], files: File
     assert lshsample("evaluate", run, test, "--json", evaluated).returncode == 0
     measured = json.loads(evaluated.read_text())
     assert measured["p@1"] == pytest.approx(result["p@1"])
-    assert wanted <= measured.keys()
+    assert expected <= measured.keys()
     assert measured["epochs"] == result["epochs"]
 
     written = tmp_path / "predicted.txt"

@@ -43,7 +43,7 @@ def test_every_sampler_trains(
 def test_libsvm_files_take_their_shape_from_the_training_data(
     lshsample: Any, small: list[object], files: Files, tmp_path: Path
 ) -> None:
-    """Such a file does not say how many features there are; a test file seldom has the last one."""
+    """Such a file does not state the number of features; a test file seldom has the last one."""
     paths = []
     for source in files:
         data = read_xc(source)
@@ -76,10 +76,10 @@ def test_config_file_and_options(lshsample: Any, small: list[object], files: Fil
     assert "hiden" in refused.stderr
 
 
-def test_a_run_that_is_cut_off_is_measured_as_it_is(
+def test_an_interrupted_run_is_evaluated_in_its_current_state(
     lshsample: Any, small: list[object], files: Files, tmp_path: Path
 ) -> None:
-    """Not as it was at the end of its last epoch: there may be none."""
+    """Not in that of the end of the last epoch: there may be none."""
     run, result, again = tmp_path / "run", tmp_path / "result.json", tmp_path / "again.json"
     done = lshsample(
         "train", files[0], "--test", files[1], *small, "--save", run, "--max-seconds", 1e-6, "--json", result

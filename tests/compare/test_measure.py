@@ -33,7 +33,7 @@ def test_the_baselines_bound_every_family():
         assert all(point.candidates <= point.budget for point in mine.points)
         assert all(point.recall <= mine.retrieved_recall for point in mine.points)
         assert mine.middle.candidates <= mine.retrieved <= 600
-    assert [point.budget for point in figures[0].points] == [20, 60]  # more than there are items is left out
+    assert [point.budget for point in figures[0].points] == [20, 60]  # no budgets above n_items
     assert json.loads(json.dumps(plain(figures)))[2]["spec"]["family"] == "simhash"
     assert comparison_table(figures).row_count == 5
     assert retrieval_table(figures).row_count == 3
@@ -65,5 +65,5 @@ def test_a_family_that_refuses_the_rows_is_reported_with_its_reason():
 
 @pytest.mark.parametrize("text", ["simhahs", "simhash:projection", "", "e2lsh:width=2,width=3"])
 def test_unknown_contenders_are_refused(text):
-    with pytest.raises(ArgumentError, match="family: given"):
+    with pytest.raises(ArgumentError, match="family must be "):
         Contender.parse(text)

@@ -13,7 +13,7 @@ from lshsample.metrics import precision_at_k
 
 
 def naive_knn(train: Dataset, test: Dataset, k: int, top: int):
-    """Neighbours and votes by sorting everything."""
+    """Neighbours and votes by sorting all of them."""
     a, b = train.x.toarray().astype(float), test.x.toarray().astype(float)
     a /= np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-30)
     b /= np.maximum(np.linalg.norm(b, axis=1, keepdims=True), 1e-30)
@@ -61,9 +61,9 @@ def test_knn_of_nothing_and_of_other_shapes():
 def test_knn_on_real_data(name, expected):
     folder = os.environ.get("LSHSAMPLE_DATA")
     if not folder:
-        pytest.skip("LSHSAMPLE_DATA names no folder of real data")
+        pytest.skip("LSHSAMPLE_DATA is not a folder of real data")
     train, test = (load(Path(folder) / name / f"{side}.txt.gz") for side in ("train", "test"))
     labels, _ = cosine_knn(train, test)
     given = [100 * precision_at_k(labels, test.y, k) for k in (1, 3, 5)]
-    # Ties between neighbours of binary rows may fall either way.
+    # Ties between neighbours of binary rows may be broken either way.
     assert given == pytest.approx(expected, abs=1.1)

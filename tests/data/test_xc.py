@@ -1,4 +1,4 @@
-"""Readers of text: against a slow reference, on valid files, broken files and mutated files."""
+"""Readers of text, compared with a slow reference on valid, invalid and mutated files."""
 
 import gzip
 import os
@@ -18,7 +18,7 @@ FAST = settings(deadline=None, max_examples=80)
 
 
 class Bad(Exception):
-    """The reference parser's refusal."""
+    """Raised by the reference parser."""
 
 
 def nearest_float32(text: str) -> np.float32:
@@ -72,7 +72,7 @@ def reference_xc(text: bytes, trust_rows: bool = False):
 
 
 def assert_equal_rows(data: Dataset, rows, n_features: int, n_labels: int) -> None:
-    """A dataset is what the reference says, bit for bit."""
+    """A dataset equals the reference, bit for bit."""
     assert data.x.shape == (len(rows), n_features)
     assert data.y.shape == (len(rows), n_labels)
     assert data.x.indptr.dtype == np.int64
@@ -110,7 +110,7 @@ ROW = st.tuples(
 
 
 def text_of(rows, line_end: str = "\n") -> bytes:
-    """Rows as a file's bytes; the third part of a row adds blanks."""
+    """Rows as the bytes of a file; the third part of a row adds blanks."""
     lines = [f"{len(rows)} 10 7"]
     for labels, features, is_blank in rows:
         parts = [f"{i}:{v}" for i, v in features.items()]
@@ -188,7 +188,7 @@ def test_mutated_files_are_refused_or_read_right(tmp_path_factory, rows, cuts, t
         if wanted is not None:
             raise AssertionError("refused a good file") from error
         return
-    assert wanted is not None, "took a bad file"
+    assert wanted is not None, "accepted an invalid file"
     assert_equal_rows(data, *wanted)
 
 
@@ -347,7 +347,7 @@ def test_lines_beyond_every_bound_are_refused(tmp_path, monkeypatch):
             list(stream_xc(path, 1))
 
 
-def test_an_id_with_many_zeros_in_front_is_that_id(tmp_path):
+def test_leading_zeros_of_ids_are_ignored(tmp_path):
     path = file_of(tmp_path, b"1 3 3\n0 " + b"0" * 5000 + b"1:1 1:2\n")
     with pytest.raises(DataFormatError, match="occurs twice") as caught:
         read_xc(path)
@@ -421,27 +421,27 @@ class TestLibsvm:
     def test_load_recognises_formats(self, tmp_path):
         assert load(file_of(tmp_path, gzip.compress(b"1 3 3\n0 2:1\n"))).x.shape == (1, 3)
         assert load(file_of(tmp_path, b"0 2:1\n"), n_features=9).x.shape == (1, 9)
-        with pytest.raises(ArgumentError, match=r"n_features.*format xc.*trust_rows"):
+        with pytest.raises(ArgumentError, match=r"n_features must be .*trust_rows.*format xc"):
             load(file_of(tmp_path, b"1 3 3\n0 2:1\n"), n_features=9)
 
     @pytest.mark.parametrize("header", [b"2 3", b"2 3 4 5", b"a b c", b"2 -3 4", b"2.0 3 4"])
-    def test_a_bad_header_is_called_one(self, tmp_path, header):
-        """No row of another format is words without a colon."""
+    def test_a_bad_header_is_reported_as_such(self, tmp_path, header):
+        """Several words without a colon are not a row of another format."""
         with pytest.raises(DataFormatError, match=r"bad header .*: expected three integers"):
             load(file_of(tmp_path, header + b"\n0 0:1\n"))
 
 
 @pytest.fixture(scope="module")
 def real() -> Path:
-    """The folder of real data, named by LSHSAMPLE_DATA."""
+    """The folder of real data, from LSHSAMPLE_DATA."""
     folder = os.environ.get("LSHSAMPLE_DATA")
     if not folder:
-        pytest.skip("LSHSAMPLE_DATA names no folder of real data")
+        pytest.skip("LSHSAMPLE_DATA is not a folder of real data")
     return Path(folder)
 
 
 class TestRealData:
-    def test_a_header_that_lies_is_refused_unless_the_rows_are_trusted(self, real):
+    def test_a_wrong_header_is_refused_unless_the_rows_are_trusted(self, real):
         path = real / "amazon-670k-sample" / "test.txt.gz"
         with pytest.raises(DataFormatError, match=r":514:0: .*after 512 samples, the header says 153025"):
             read_xc(path)

@@ -1,4 +1,4 @@
-"""A fresh environment in which packages are built, installed and used as their authors would."""
+"""A new environment in which packages are built, installed and used."""
 
 import os
 import site
@@ -13,9 +13,9 @@ LSHSAMPLE = "from lshsample.cli import main; main()"
 
 
 class Environment:
-    """A virtual environment that sees what this one has, and into which further packages are installed.
+    """A virtual environment that sees the packages of this one, and into which others are installed.
 
-    The packages are copied first, so that a build leaves nothing in the tree that they come from.
+    The packages are copied first, so that a build leaves no files in their source tree.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,7 +30,7 @@ class Environment:
         Path(target.stdout.strip(), "beside.pth").write_text(lines)
 
     def run(self, *words: object, cwd: Path | None = None) -> str:
-        """Run the environment's Python; its output, or an AssertionError with all that it said."""
+        """Run the environment's Python; returns its output, or raises AssertionError with it."""
         done = subprocess.run(
             [self.python, *map(str, words)],
             cwd=cwd, capture_output=True, text=True, timeout=300, check=False,
@@ -44,7 +44,7 @@ class Environment:
         return self.run("-c", LSHSAMPLE, *words)
 
     def install(self, package: Path) -> None:
-        """Build and install a package, offline, against the lshsample that is here."""
+        """Build and install a package, offline, with this lshsample."""
         pytest.importorskip("pip", reason="pip installs the package")
         words = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", str(package)]
         done = subprocess.run(
@@ -54,6 +54,6 @@ class Environment:
         assert done.returncode == 0, f"{package}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
 
     def pytest(self, package: Path, *words: object) -> str:
-        """Run a package's tests, with its own settings."""
+        """Run a package's tests, with its settings."""
         plain = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", package]
         return self.run("-m", "pytest", *plain, *words, cwd=package)

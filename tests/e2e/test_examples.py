@@ -1,4 +1,4 @@
-"""The packages of examples/ build, install, pass their own tests and are in use, as an outsider's would."""
+"""The packages of examples/ build, install, pass their tests and can be used."""
 
 import importlib.util
 import shutil
@@ -24,20 +24,20 @@ def environment(tmp_path_factory):
     return fresh.Environment(tmp_path_factory.mktemp("environment"))
 
 
-def test_every_example_is_here():
+def test_every_example_is_listed():
     assert {path.name for path in EXAMPLES.iterdir() if path.is_dir()} == set(PACKAGES)
     assert all(f"[{name}]({name})" in (EXAMPLES / "README.md").read_text() for name in PACKAGES)
 
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_an_example(environment, tmp_path, name):
-    # A copy, so that building leaves nothing in the tree.
+    # A copy, so that building leaves no files in the tree.
     package = tmp_path / name
     leave = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
     shutil.copytree(EXAMPLES / name, package, ignore=leave)
     environment.install(package)
-    told = environment.pytest(package, "tests")
-    assert "passed" in told
-    assert "failed" not in told
+    output = environment.pytest(package, "tests")
+    assert "passed" in output
+    assert "failed" not in output
     command, brought = PACKAGES[name]
     assert brought in environment.lshsample(command)

@@ -1,4 +1,4 @@
-"""A package that ``lshsample new-family`` writes builds, passes its own tests untouched, works at once."""
+"""A package written by ``lshsample new-family`` builds, passes its tests unchanged, and works."""
 
 import importlib.util
 import json
@@ -26,7 +26,7 @@ def environment(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Each of 40 labels owns four features."""
+    """Each of 40 labels has its own four features."""
     labels = np.random.default_rng(0).integers(0, 40, 300)
     columns = (labels[:, None] * 4 + np.arange(4)).ravel()
     x = sp.csr_array((np.ones(1200), (np.repeat(np.arange(300), 4), columns)), shape=(300, 160))
@@ -43,11 +43,11 @@ def test_a_new_package_of_each_kind(environment, data, tmp_path, kind):
     name = f"brand-new-{kind}"
     environment.lshsample("new-family", name, "--kind", kind, "--dest", tmp_path)
     environment.install(tmp_path / name)
-    told = environment.pytest(tmp_path / name, "tests")
-    assert "passed" in told
-    assert "failed" not in told
-    # All of the kit ran: only what a family without kernel or probes has none of is skipped.
-    assert f"{2 if kind != 'python' else 3} skipped" in told, told
+    output = environment.pytest(tmp_path / name, "tests")
+    assert "passed" in output
+    assert "failed" not in output
+    # The whole kit is run: only checks of kernels and probes are skipped, for families without them.
+    assert f"{2 if kind != 'python' else 3} skipped" in output, output
     assert name in environment.lshsample("families")
     options = [
         "--family",
@@ -68,8 +68,8 @@ def test_a_new_package_of_each_kind(environment, data, tmp_path, kind):
 @pytest.mark.parametrize(
     "name", ["", "My-Family", "3d", "a--b", "a_b", "-a", "a" * 41, "simhash", "class", "../x"]
 )
-def test_names_that_do_not_do(tmp_path, name):
-    with pytest.raises(ArgumentError, match="NAME: given"):
+def test_invalid_names_are_refused(tmp_path, name):
+    with pytest.raises(ArgumentError, match="NAME must be "):
         write_package(name, "python", tmp_path / "package")
     assert not (tmp_path / "package").exists()
 
@@ -79,7 +79,7 @@ def test_nothing_is_overwritten(tmp_path):
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(ArgumentError, match="a folder that does not exist or is empty"):
         write_package("other-signs", "python", tmp_path / "package")
-    with pytest.raises(ArgumentError, match=r"kind: given 'rust'; wanted one of python, numba, c, cffi"):
+    with pytest.raises(ArgumentError, match=r"kind must be one of python, numba, c, cffi \(got 'rust'\)"):
         write_package("other-signs", "rust", tmp_path / "other")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     assert not any("@" in path.name or b"@" in text.replace(b"@attrs", b"").replace(b"@hookimpl", b"")
@@ -87,7 +87,7 @@ def test_nothing_is_overwritten(tmp_path):
                    for path, text in before.items())  # fmt: skip
 
 
-def test_a_refusal_on_the_command_line():
+def test_an_invalid_name_on_the_command_line():
     command = [sys.executable, "-c", fresh.LSHSAMPLE, "new-family", "simhash"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""The package that docs/plugins.md shows is built from the page, installed, found, and passes its tests."""
+"""The package on the page docs/plugins.md can be built, installed and found, and passes its tests."""
 
 import importlib.util
 import os
@@ -28,7 +28,7 @@ def run(*command, cwd, path=""):
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
-    # Looked for, not imported: it cannot be once something else has imported the old distutils.
+    # Not imported: that fails once something else has imported the old distutils.
     if importlib.util.find_spec("setuptools") is None:
         pytest.skip("setuptools is not installed; the plugin is built with it, without a download")
     folder = tmp_path_factory.mktemp("plugin")
@@ -39,7 +39,7 @@ def package(tmp_path_factory):
         (folder / name).write_text(text)
     options = ["--no-deps", "--no-build-isolation", "--quiet", "--disable-pip-version-check"]
     run("-m", "pip", "install", *options, "--target", str(folder / "installed"), str(folder), cwd=folder)
-    # Run from elsewhere, so that what is imported is what was installed.
+    # Run in another folder, so that the installed package is imported.
     (folder / "elsewhere").mkdir()
     return folder
 

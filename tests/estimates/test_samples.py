@@ -49,7 +49,7 @@ def sampler(items):
 
 
 def test_options_of_draws_are_the_arguments_of_draw_samples_and_of_a_sampler():
-    """The one place that documents them lists them all."""
+    """All of them are documented in one place."""
     signatures = [inspect.signature(function).parameters for function in (draw_samples, Sampler.sample)]
     keywords = {
         name
@@ -71,7 +71,7 @@ def test_every_estimator_over_a_sampler_takes_the_options_of_draws(function):
     assert last.annotation == "Unpack[DrawOptions]"
 
 
-def test_options_reach_the_draws(sampler, items, queries):
+def test_options_are_passed_to_the_draws(sampler, items, queries):
     one = partition_function(sampler, queries, items, seed=3, step=1)
     several = partition_function(sampler, queries, items, replicates=4, seed=3, step=1, threads=1)
     assert one.value.tolist() != partition_function(sampler, queries, items, seed=4, step=1).value.tolist()
@@ -151,7 +151,7 @@ def test_values_by_item_and_by_function_agree(sampler, queries):
     assert horvitz_thompson(active, values[:, 0]).value.shape == (2,)
 
 
-def test_a_set_without_inclusion_probabilities_needs_a_word(items, queries):
+def test_a_set_without_inclusion_probabilities_is_accepted_only_on_request(items, queries):
     top = parse_pipeline("Retrieve() | Top(5)").bind(tables=tables_of(items))
     with pytest.raises(BiasedSampleError, match="Top"):
         partition_function(top, queries, items)

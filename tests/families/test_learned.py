@@ -72,7 +72,7 @@ def test_retraining_while_tables_live():
     found = np.mean([i in tables.query(queries[i : i + 1]).ids for i in range(100)])
     assert tables.rebuild(items, fitted).family is fitted
     assert np.mean([i in tables.query(queries[i : i + 1]).ids for i in range(100)]) > found
-    with pytest.raises(ArgumentError, match="family: given str"):
+    with pytest.raises(ArgumentError, match=r"family must be .* \(got str\)"):
         tables.rebuild(items, "simhash")
     active = Retrieve(tables).bind(n_items=400).sample(queries[:2], law="marginal")
     with pytest.raises(BiasedSampleError, match="have no collision probability"):
@@ -102,7 +102,7 @@ def test_what_was_learned_is_stored(name, tmp_path):
 
 
 def test_itq_loses_less_than_random_directions():
-    """Codes of rows near a plane: ITQ's tell neighbours from others better, at as many bits."""
+    """Codes of rows near a plane: ITQ's separate neighbours from others better, at as many bits."""
     rng = np.random.default_rng(0)
     basis = rng.standard_normal((8, DIM))
     items = (rng.standard_normal((2000, 8)) @ basis + 5).astype(np.float32)
@@ -134,7 +134,7 @@ def test_itq_rotations_are_orthogonal_and_the_loss_falls():
 def test_itq_is_fitted_by_a_build_kept_by_a_rebuild_and_learned_again_by_a_rehash():
     items = pairs(300, 0)[1]
     family = make_family("itq", dim=DIM, n_hashes=4, n_tables=3)
-    with pytest.raises(ArgumentError, match=r"planes: given nothing; wanted learned hyperplanes; ITQ.fit"):
+    with pytest.raises(ArgumentError, match=r"planes must be learned hyperplanes; ITQ.fit.* \(got nothing\)"):
         hash_rows(family, items)
     tables = HashTables(family).build(items)
     first = tables.family
@@ -172,14 +172,16 @@ def test_what_is_refused():
     ]:
         with pytest.raises(ArgumentError, match=f"^{option}"):
             family.fit(queries, eye, items, **{option: value})
-    with pytest.raises(ArgumentError, match="vectors: given shape"):
+    with pytest.raises(ArgumentError, match=r"vectors must be .* \(got shape"):
         make_family("itq", dim=DIM).fit(items[:, 1:])
-    with pytest.raises(ArgumentError, match="n_hashes at most components"):
+    with pytest.raises(ArgumentError, match="n_hashes <= components"):
         make_family("itq", dim=4, n_hashes=5)
     for planes, what in [("???", "not base64"), ("AAAA", "3 bytes"), ("AADAfwAAwH8AAMB/AADAfw==", "NaN")]:
-        with pytest.raises(ArgumentError, match=f"planes: given .*{what}"):
+        with pytest.raises(ArgumentError, match=rf"planes must be .* \(got .*{what}"):
             make_family("learned-simhash", dim=2, n_hashes=2, n_tables=1, planes=planes)
     for inner in (family, make_family("itq", dim=DIM)):
-        with pytest.raises(ArgumentError, match=r"inner: given \w+, a family of similarity 'learned'"):
+        with pytest.raises(
+            ArgumentError, match=r"inner must be .* \(got \w+, a family of similarity 'learned'\)"
+        ):
             SimpleLSH(inner)
     assert {type(family), type(make_family("itq", dim=9))} == {LearnedSimHash, ITQ}

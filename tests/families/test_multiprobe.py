@@ -51,16 +51,16 @@ def test_wrappers_in_wrappers():
 
 
 def test_what_does_not_fit():
-    with pytest.raises(ArgumentError, match="inner: given MultiProbe, whose probes are set"):
+    with pytest.raises(ArgumentError, match=r"inner must be .* \(got MultiProbe, whose probes are set"):
         MultiProbe(MultiProbe(make_family("simhash", **SHAPE)))
-    with pytest.raises(ArgumentError, match="probes: given 65; wanted at most the number of codes, 64"):
+    with pytest.raises(ArgumentError, match=r"probes must be at most the number of codes, 64 \(got 65\)"):
         MultiProbe(make_family("simhash", **SHAPE), probes=65)
-    with pytest.raises(ArgumentError, match="probes: given 0"):
+    with pytest.raises(ArgumentError, match=r"probes must be .* \(got 0\)"):
         MultiProbe(make_family("simhash", **SHAPE), probes=0)
 
     class CannotProbe(SimHash):
         can_probe = False
 
     for inner in (CannotProbe(SimHash.Spec(**SHAPE)), SimpleLSH(CannotProbe(SimHash.Spec(**SHAPE)))):
-        with pytest.raises(ArgumentError, match=r"inner: given \w+, which cannot probe"):
+        with pytest.raises(ArgumentError, match=r"inner must be .* \(got \w+, which cannot probe\)"):
             MultiProbe(inner)

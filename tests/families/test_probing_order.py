@@ -135,5 +135,5 @@ def test_tables_take_the_probes_of_every_family(name):
     if name in ("e2lsh", "cross-polytope"):
         assert not sampler.sample(x[:2], law="marginal").is_biased
         return
-    with pytest.raises(UnsupportedError, match="no law of its probes"):
+    with pytest.raises(UnsupportedError, match="the probability that probes find a row"):
         family.probe_probability(x[:1], x[:3], 5)

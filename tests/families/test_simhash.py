@@ -91,14 +91,14 @@ def test_probes_find_the_bucket_of_a_near_row_sooner_than_chance():
 
 
 def test_options_are_checked():
-    with pytest.raises(ArgumentError, match="projection: given 'fourier'"):
+    with pytest.raises(ArgumentError, match=r"projection must be one of .* \(got 'fourier'\)"):
         make_family("simhash", dim=4, projection="fourier")
     for density in (0, 1.5, float("nan"), "1", True):
         with pytest.raises(ArgumentError, match="density"):
             make_family("simhash", dim=4, density=density)
     with pytest.raises(ArgumentError, match='"gaussian" or "sparse" take more'):
         make_family("simhash", dim=70_000)
-    with pytest.raises(ArgumentError, match="a projection matrix of at most 4096 MiB"):
+    with pytest.raises(ArgumentError, match='the matrix of projection "gaussian" has at most 4096 MiB'):
         hash_rows(
             make_family("simhash", dim=10**7, n_tables=100, projection="gaussian"),
             sp.csr_array((1, 10**7), dtype="f4"),

@@ -1,5 +1,5 @@
-/* libFuzzer: arrays of any content as opened tables. Looking into buckets, sampling and checking may refuse them, and
- * must not leave them. */
+/* libFuzzer: arrays of any content as opened tables. Lookups, sampling and checks may refuse them, and must not
+ * read outside of them. */
 #include <stdlib.h>
 #include <string.h>
 

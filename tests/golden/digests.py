@@ -1,14 +1,14 @@
-"""SHA-256 digests of what the package computes, to tell whether a change to its code changed any bit.
+"""SHA-256 digests of what the package computes, to detect changes of the code that change any bit.
 
 ``python digests.py`` prints the digests as JSON, ``--check`` compares them with ``digests.json``, and
 ``--write`` stores them there. They are computed once for each instruction set, since sums of floats may
-differ between them; the number of threads makes no difference. Each section is a function that returns a dict
-from names to digests. The package that is installed is the one that is measured, so ``--write`` with one
-version and ``--check`` with another tell the two apart.
+differ between them; they do not depend on the number of threads. Each section is a function that returns a
+dict from names to digests. The digests are those of the installed package, so that ``--write`` with one
+version and ``--check`` with another compare the two.
 
-NumPy and SciPy take part in the results, and round differently in other versions and on other processors. The
-section ``libraries`` holds digests of what they compute by themselves. Where it differs from what is stored,
-only what does not depend on them is compared.
+Results depend on NumPy and SciPy, which round differently in other versions and on other processors. The
+section ``libraries`` has digests of results of NumPy and SciPy alone. If these differ from the stored ones,
+only results that do not depend on them are compared.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import special
 
-# What is under test, by the names that it has: the one place to change when something is renamed.
+# Names of the package: the one place to change when something is renamed.
 import lshsample as ls
 from lshsample import data as files
 from lshsample import laws, metrics
@@ -50,11 +50,11 @@ MARGINAL: Any = "marginal" if "marginal" in LAWS else "functions"
 
 
 def trained_arrays(network: ls.Network) -> list[Any]:
-    """Names and values of all that a network has learned or observed."""
+    """Names and values of the parameters and statistics of a network."""
     return [(parameter.name, parameter.weights) for parameter in network.parameters]
 
 
-# End of what is under test.
+# End of the names of the package.
 
 STORED = Path(__file__).with_name("digests.json")
 ISAS = ("baseline", "avx2", "avx512")
@@ -85,36 +85,36 @@ def _feed(sha: Any, part: Any) -> None:
 
 
 def normal(seed: int, *shape: int) -> Any:
-    """Nearly normal float32 numbers that come from integers, so that they are the same everywhere."""
+    """Nearly normal float32 numbers, computed from integers so that they are the same on all machines."""
     rng = np.random.Generator(np.random.Philox(seed))
     return (rng.integers(-887, 888, (4, *shape)).sum(axis=0) / 1024).astype(np.float32)
 
 
 def sparse(seed: int, rows: int, columns: int, percent: int) -> Any:
-    """CSR rows with so many percent of their entries."""
+    """CSR rows with ``percent`` percent of their entries."""
     kept = np.random.Generator(np.random.Philox(seed + 1)).integers(0, 100, (rows, columns)) < percent
     return sp.csr_array(np.where(kept, normal(seed, rows, columns), np.float32(0)))
 
 
 def clustered(seed: int, rows: int, columns: int, clusters: int) -> Any:
-    """Rows around a few centres, so that buckets hold some."""
+    """Rows around a few centres, so that buckets are not empty."""
     centres = normal(seed, clusters, columns)
     return (centres[np.arange(rows) % clusters] + normal(seed + 1, rows, columns) / 4).astype(np.float32)
 
 
 def pattern(seed: int, rows: int, columns: int, most: int) -> Any:
-    """A sparse 0-1 pattern of up to so many entries in a row; some rows are empty."""
+    """A sparse 0-1 matrix with up to ``most`` entries per row; some rows are empty."""
     rng = np.random.Generator(np.random.Philox(seed))
     entries = [np.unique(rng.integers(0, columns, rng.integers(0, most + 1))) for _ in range(rows)]
     indptr = np.cumsum([0, *map(len, entries)])
     return sp.csr_array((np.ones(indptr[-1], np.float32), np.concatenate(entries), indptr), (rows, columns))
 
 
-# The libraries underneath.
+# NumPy and SciPy.
 
 
 def libraries() -> Digests:
-    """What NumPy and SciPy compute by themselves, of the kind that results are made of."""
+    """Results of the functions of NumPy and SciPy that the package uses."""
     a, x = normal(1, 64, 48), np.linspace(-6, 6, 1001)
     positive, wide = np.abs(x) + 1e-3, a.astype(np.float64)
     rng = np.random.Generator(np.random.Philox(7))
@@ -144,7 +144,7 @@ DIM, WIDE = 48, 1500
 
 
 def axis_codes(x: Any, spec: Any) -> Any:
-    """A hash function of one's own: which of some columns has the largest value."""
+    """A custom hash function: the index of the largest of some columns."""
     rows = x if isinstance(x, np.ndarray) else x.toarray()
     order = np.random.Generator(np.random.Philox(spec.seed)).permuted(
         np.tile(np.arange(spec.dim), (spec.n_tables, 1)), axis=1
@@ -153,12 +153,12 @@ def axis_codes(x: Any, spec: Any) -> Any:
 
 
 def other_codes(x: Any, spec: Any) -> Any:
-    """Another one, for the queries."""
+    """Another hash function, for queries."""
     return axis_codes(-x, spec)
 
 
 def linear_law(similarity: Any) -> Any:
-    """A law of one's own."""
+    """A custom collision probability."""
     return (1 + np.clip(similarity, -1, 1)) / 2
 
 
@@ -245,7 +245,7 @@ def _family(label: str, dim: int) -> Any:
 
 
 def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a law gives, or a word where there is none."""
+    """The values of a law, or a text if there is none."""
     try:
         return function(*arguments)
     except UnsupportedError:
@@ -253,7 +253,7 @@ def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _law(family: Any, q: Any, x: Any) -> Iterator[Any]:
-    """All that a family says of probabilities."""
+    """All probabilities of a family."""
     grid = np.linspace(0, 1, 21)
     norms = (grid,) if family.law_of_norms else ()
     yield _attempt(family.collision_probability, grid, *norms)
@@ -272,7 +272,7 @@ def codes() -> Digests:
     x[5] = q[5] = 0
     many.data[many.indptr[5] : many.indptr[6]] = 0
     many.eliminate_zeros()
-    # Bounds of norms are norms of rows: the largest is among those that the reference hashes.
+    # Bounds of norms are norms of rows, the largest of those that the reference hashes.
     checked = np.concatenate([x[:120], x[[np.linalg.norm(x, axis=1).argmax()]]])
     for label in FAMILIES:
         tables = ls.HashTables(_family(label, DIM)).build(x)
@@ -305,7 +305,7 @@ ITEMS, WIDTH = 2400, 20
 
 @attrs.frozen
 class Even(SamplerStage):
-    """A stage of one's own that filters."""
+    """A custom stage that filters."""
 
     def apply(self, active: Any, batch: Any) -> Any:
         """Keeps even ids."""
@@ -314,12 +314,12 @@ class Even(SamplerStage):
 
 @attrs.frozen
 class Scatter(SamplerStage):
-    """A stage of one's own that draws."""
+    """A custom stage that draws."""
 
     n: int = 9
 
     def apply(self, active: Any, batch: Any) -> Any:
-        """Joins ids from the batch's own generator."""
+        """Adds ids from the batch's generator."""
         return active.join(batch.generator().integers(0, batch.n_items, (active.n_rows, self.n)))
 
 
@@ -363,7 +363,7 @@ PIPELINES = (
 
 
 def _changed(tables: ls.HashTables, rows: Any) -> ls.HashTables:
-    """Tables with changes laid over them: ids that moved, came and went; bounded ones can only grow."""
+    """Tables with deltas: ids that were moved, added and removed; bounded tables can only grow."""
     grown = np.concatenate([rows, clustered(35, 60, WIDTH, 40)])
     if tables.bucket_size is None:
         grown[100:220] = clustered(36, 120, WIDTH, 40)
@@ -375,7 +375,7 @@ def _changed(tables: ls.HashTables, rows: Any) -> ls.HashTables:
 
 
 def sample_tables(rows: Any) -> dict[str, ls.HashTables]:
-    """Tables of two families: whole, bounded, and both with changes."""
+    """Tables of two families: unbounded, bounded, and both with changes."""
     shape = {"dim": WIDTH, "seed": 3}
     families = {
         "simhash": ls.make_family("simhash", n_hashes=7, n_tables=12, projection="gaussian", **shape),
@@ -391,7 +391,7 @@ def sample_tables(rows: Any) -> dict[str, ls.HashTables]:
 
 
 def drawn_set(active: Any) -> str:
-    """The digest of an active set; of one without a law, its ids."""
+    """The digest of an active set; without inclusion probabilities that of its ids."""
     law = "biased" if active.is_biased else active.log_inclusion
     return digest(active.indptr, active.ids, active.counts, law)
 
@@ -442,7 +442,7 @@ def _samples_otherwise(rows: Any, queries: Any) -> Digests:
 
 
 def _many_samples() -> Digests:
-    """Many items and queries: more than one thread's work, and merges of what was laid over tables."""
+    """Many items and queries: the work of several threads, and merges of deltas."""
     found, rows, queries = {}, clustered(81, 20_000, WIDTH, 900), clustered(82, 260, WIDTH, 900)
     family = ls.make_family("simhash", dim=WIDTH, n_hashes=12, n_tables=40, seed=6)
     tables = ls.HashTables(family).build(rows)
@@ -469,7 +469,7 @@ def _gradient(gradient: Any) -> str:
 
 
 def _drawn(pipeline: Any, rows: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
-    """Ways to draw: what functions of a sampler take first, and their options."""
+    """Kinds of samples: the first argument of estimators, and their options."""
     shape = {"dim": WIDTH, "n_hashes": 6, "n_tables": 8, "projection": "gaussian"}
     bound = [
         pipeline.bind(tables=ls.HashTables(ls.make_family("simhash", seed=seed, **shape)).build(rows))
@@ -553,7 +553,7 @@ def all_estimates() -> Digests:
 
 
 def contents(tables: ls.HashTables, queries: Any) -> str:
-    """What queries find in tables, and what their buckets hold."""
+    """The results of queries, and the contents of buckets."""
     probes = (1, 4) if tables.family.can_probe else (1,)
     found = [tables.query(queries, n_probes=count) for count in probes]
     held = tables.buckets(queries)
@@ -562,7 +562,7 @@ def contents(tables: ls.HashTables, queries: Any) -> str:
 
 
 def _life(family: Any, rows: Any, queries: Any) -> Iterator[tuple[str, str]]:
-    """The states that whole tables go through."""
+    """The states of unbounded tables."""
     more, ids = rows[::-1], np.array([i for i in range(40, 900, 7) if i % 11 != 3])
     tables = ls.HashTables(family).build(rows[:1500])
     yield "build", contents(tables, queries)
@@ -600,7 +600,7 @@ def _shards(family: Any, rows: Any, queries: Any, size: int | None) -> Iterator[
 
 
 def all_tables() -> Digests:
-    """What tables hold after builds and changes, merges, splits and files."""
+    """The contents of tables after builds, changes, merges, splits and files."""
     found: Digests = {}
     shape = {"dim": WIDTH, "n_tables": 7, "seed": 3}
     families = {
@@ -643,11 +643,11 @@ def _plain(loss: str = "softmax", **options: Any) -> list[Any]:
 
 def _losses() -> Iterator[tuple[str, Scenario]]:
     """Losses by active sets and corrections."""
-    lawful = "Retrieve() | Top(20) | Include() | Uniform(30)"
+    weighted = "Retrieve() | Top(20) | Include() | Uniform(30)"
     for loss in ("softmax", "sigmoid"):
         for active_set in ("batch", "sample"):
             for importance in ("off", "on", "auto"):
-                layers = _plain(loss, active_set=active_set, importance=importance, sampler=lawful)
+                layers = _plain(loss, active_set=active_set, importance=importance, sampler=weighted)
                 yield f"{loss}, {active_set}, importance {importance}", (layers, {})
 
 
@@ -679,12 +679,12 @@ def _families() -> Iterator[tuple[str, Scenario]]:
 
 
 def _drift(first: int, **options: Any) -> Any:
-    """A schedule of a fixed period that follows drift."""
+    """A schedule with a fixed period and the strategy Drift."""
     return ls.Rehash.of({"first": first, "growth": 0.0, "strategy": "drift", **options})
 
 
 def _schedules() -> Iterator[tuple[str, Scenario]]:
-    """Optimizers, learning rates, and when tables are brought up to date."""
+    """Optimizers, learning rates, and schedules of tables."""
     optimizers = {"sgd": ls.SGD(), "adagrad": ls.Adagrad(eps=1e-6), "adam": ls.Adam(beta2=0.99)}
     for name, optimizer in optimizers.items():
         yield f"optimizer {name}", (_plain(), {"optimizer": name, "lr": 0.05})
@@ -743,13 +743,13 @@ def scenarios() -> dict[str, Scenario]:
 
 
 def _synthetic() -> tuple[Any, Any, Any]:
-    """Sparse rows, dense rows, and labels that belong to both."""
+    """Sparse rows, dense rows, and labels for both."""
     x, y = sparse(61, 420, FEATURES, 6), pattern(63, 420, LABELS, 4)
     return x, (x @ normal(64, FEATURES, DENSE)).astype(np.float32) / 4, y
 
 
-def _told(history: Any) -> list[Any]:
-    """What a history says that does not depend on time."""
+def _values(history: Any) -> list[Any]:
+    """The values of a history that do not depend on time."""
     epochs = [
         (epoch.step, epoch.loss, epoch.active, sorted(epoch.validation.items())) for epoch in history.epochs
     ]
@@ -757,7 +757,7 @@ def _told(history: Any) -> list[Any]:
 
 
 def model(network: ls.Network, x: Any) -> Digests:
-    """A trained network: its arrays, and what it predicts."""
+    """The arrays and predictions of a trained network."""
     found = {"weights": digest(trained_arrays(network)), "exact": digest(network.predict(x, top=5))}
     try:
         found["sampled"] = digest(network.predict(x, top=5, mode="sampled"))
@@ -774,23 +774,23 @@ def models() -> Digests:
         network = ls.Network(layers, seed=3)
         trainer = ls.Trainer(network, **{"batch_size": 35, "epochs": 2, "lr": 0.02, "seed": 7, **run})
         history = trainer.fit(rows, y)
-        found[name] = digest(_told(history), sorted(model(network, rows[:90]).items()))
+        found[name] = digest(_values(history), sorted(model(network, rows[:90]).items()))
     return found | _longer(x, y) | _wide() | _demo()
 
 
 class _StopAt(ls.Callback):
-    """Ends a run after so many steps."""
+    """Ends a run after ``step`` steps."""
 
     def __init__(self, step: int) -> None:
         self.step = step
 
     def on_step(self, step: int, report: Any, milliseconds: float) -> bool:
-        """Whether it is time."""
+        """Whether the run ends."""
         return step >= self.step
 
 
 def _longer(x: Any, y: Any) -> Digests:
-    """A run that is interrupted, saved, continued, and saved again; and what else a network tells."""
+    """A run that is interrupted, saved, continued and saved again; and other results of its network."""
     found: Digests = {}
     drift = _drift(3, threshold=0.0)
     for name, rehash in {"rebuild": 5, "drift": drift}.items():
@@ -803,7 +803,7 @@ def _longer(x: Any, y: Any) -> Digests:
             history = resumed.fit(x, y, validation=(x[:50], y[:50]))
             resumed.network.save(Path(folder) / "model")
             loaded = ls.Network.load(Path(folder) / "model")
-        found[f"interrupted, {name}"] = digest(_told(history), trained_arrays(resumed.network))
+        found[f"interrupted, {name}"] = digest(_values(history), trained_arrays(resumed.network))
         found |= {f"loaded, {name}, {key}": value for key, value in model(loaded, x[:90]).items()}
         found[f"hidden, {name}"] = digest(loaded.hidden(x[:40]), loaded.layer_input(x[:40], 1))
         measures = [loaded.evaluate(x, y, top=(1, 2), mode=mode) for mode in ("exact", "sampled")]
@@ -816,31 +816,31 @@ def _longer(x: Any, y: Any) -> Digests:
 
 
 def _wide() -> Digests:
-    """Layers that are more than one thread's work."""
+    """Layers large enough for several threads."""
     found, x, y = {}, sparse(71, 600, 3000, 1), pattern(72, 600, 5000, 4)
     for loss, active_set, family in (("softmax", "batch", "simhash"), ("sigmoid", "sample", "dwta")):
         last = ls.Sampled(5000, loss, family=family, n_active=900, active_set=active_set, importance="auto")
         network = ls.Network([ls.Sparse(3000, weighting="l2"), ls.Dense(128, dropout=0.3), last], seed=2)
         history = ls.Trainer(network, batch_size=200, epochs=2, lr=0.01).fit(x, y)
-        found[f"wide, {loss}"] = digest(_told(history), sorted(model(network, x[:100]).items()))
+        found[f"wide, {loss}"] = digest(_values(history), sorted(model(network, x[:100]).items()))
     return found
 
 
 def chosen(config: TrainConfig) -> str:
-    """What a config has that was chosen from data."""
+    """The settings of a config that were chosen from data."""
     names = ("hidden", "weighting", "dropout", "batch_size", "epochs", "lr", "n_active", "importance")
     return digest([getattr(config, name) for name in names])
 
 
 def trained(data: Dataset, config: TrainConfig, rows: int) -> Digests:
-    """A network of the command line's making, trained on data; it predicts the first rows."""
+    """A network as the command line makes it, trained on data; predictions for the first rows."""
     resolved = config.resolve(data)
     network = build_network(resolved, data.n_features, data.n_labels)
     history = build_trainer(resolved, network).fit(data.x, data.y)
     return {
         "data": digest(data.x, data.y),
         "config": chosen(resolved),
-        "history": digest(_told(history)),
+        "history": digest(_values(history)),
         **model(network, data.x[:rows]),
     }
 
@@ -861,16 +861,16 @@ def of_files(paths: Sequence[Path]) -> Digests:
     """The command line's defaults, for one epoch on each file."""
     found: Digests = {}
     for path in paths:
-        told = trained(load(path), TrainConfig(epochs=1), 1000)
-        found |= {f"{path.parent.name}/{path.name}: {name}": value for name, value in told.items()}
+        results = trained(load(path), TrainConfig(epochs=1), 1000)
+        found |= {f"{path.parent.name}/{path.name}: {name}": value for name, value in results.items()}
     return found
 
 
-# What else gives numbers.
+# Other results.
 
 
-def _told_of_samplers() -> Digests:
-    """What samplers say of themselves: sizes and recall by the laws, and each stage's doings."""
+def _descriptions() -> Digests:
+    """Descriptions and explanations of samplers: expected sizes and recall, and the report of each stage."""
     found, rows, queries = {}, clustered(31, ITEMS, WIDTH, 40), clustered(32, 9, WIDTH, 40)
     tables = sample_tables(rows)["simhash"]
     include, frequencies = pattern(33, 1, ITEMS, 4), 1.0 / np.arange(1, ITEMS + 1)
@@ -880,11 +880,11 @@ def _told_of_samplers() -> Digests:
         expected = sampler.describe(queries=queries, vectors=rows, seed=1)
         found[f"describe: {text}"] = digest(expected.expected_sizes, expected.similarity, expected.recall)
         named = {"include": include} if pipeline.takes_include else {}
-        told = sampler.explain(queries[:1], seed=2, **named)
-        # By place, as names differ: ids added, removed and held, probabilities, whether all are possible.
-        fields = [attrs.astuple(report) for report in told.stages]
+        explanation = sampler.explain(queries[:1], seed=2, **named)
+        # By position, as names may change: ids added, removed, size, probabilities, whether all are possible.
+        fields = [attrs.astuple(report) for report in explanation.stages]
         reports = [(*f[1:4], *f[5:8]) for f in fields]
-        found[f"explain: {text}"] = digest(reports, drawn_set(told.active))
+        found[f"explain: {text}"] = digest(reports, drawn_set(explanation.active))
     return found
 
 
@@ -909,26 +909,26 @@ def _measures() -> Digests:
 
 
 def _files() -> Digests:
-    """Data as it is written and read in each format, and the neighbours' votes."""
+    """Data written and read in each format, and the votes of neighbours."""
     data = Dataset.of(sparse(94, 90, 40, 20), pattern(95, 90, 25, 4))
     labels, scores = files.cosine_knn(data, data, k=7, top=4)
     with tempfile.TemporaryDirectory() as folder:
-        text, packed, told = (Path(folder) / name for name in ("data.txt.gz", "data.npz", "predicted.txt"))
+        text, packed, best = (Path(folder) / name for name in ("data.txt.gz", "data.npz", "predicted.txt"))
         files.write_xc(text, data)
         files.write_npz(packed, data)
-        files.write_predictions(told, labels, scores)
+        files.write_predictions(best, labels, scores)
         plain = Path(folder) / "plain.txt"
         plain.write_text("0,2 1:0.5 3:1\n1 2:2e-3\n3 1:0.1 2:0.30000001 7:1e10\n")
         read = [load(path) for path in (text, packed, plain)]
         batches = list(files.stream_xc(text, 40))
-        found = {"predictions": digest(told.read_text())}
+        found = {"predictions": digest(best.read_text())}
     found["files"] = digest([(part.x, part.y) for part in (*read, *batches)])
     return found | {"neighbours": digest(labels, scores)}
 
 
 def others() -> Digests:
-    """What samplers tell of themselves, measures, formulas, and data files."""
-    return _told_of_samplers() | _measures() | _files()
+    """Descriptions of samplers, metrics, formulas, and data files."""
+    return _descriptions() | _measures() | _files()
 
 
 # The command.
@@ -953,7 +953,7 @@ def is_portable(section: str, name: str) -> bool:
 
 
 def run_isa(isa: str, sections: Sequence[str], threads: int, data: Sequence[Path] = ()) -> Recorded:
-    """The digests of an instruction set, from a process of its own."""
+    """The digests for an instruction set, from a separate process."""
     command = [sys.executable, __file__, "--here", "--section", *sections]
     if data:
         command += ["--data", *map(str, data)]
@@ -964,19 +964,19 @@ def run_isa(isa: str, sections: Sequence[str], threads: int, data: Sequence[Path
 
 
 def is_available(isa: str) -> bool:
-    """Whether this machine has an instruction set."""
+    """Whether this machine supports an instruction set."""
     command = [sys.executable, "-c", "import lshsample; lshsample.families()"]
     environment = {**os.environ, "LSHSAMPLE_ISA": isa}
     return subprocess.run(command, env=environment, stderr=subprocess.DEVNULL).returncode == 0
 
 
 def has_other_libraries(stored: Recorded, found: Recorded) -> bool:
-    """Whether the libraries compute other bits than where digests were stored."""
+    """Whether NumPy and SciPy give other bits than where the digests were stored."""
     return "libraries" in found and found["libraries"] != stored.get("libraries")
 
 
 def differences(stored: Recorded, found: Recorded) -> tuple[list[str], int]:
-    """What differs, is missing or is new in the sections found, and how many digests were compared."""
+    """The differing, missing and new digests of the sections found, and the number of compared digests."""
     other = has_other_libraries(stored, found)
     lines, count = [], 0
     for section, digests in found.items():
@@ -992,16 +992,14 @@ def differences(stored: Recorded, found: Recorded) -> tuple[list[str], int]:
 
 
 def _check(stored: dict[str, Recorded], found: dict[str, Recorded]) -> int:
-    """Tell what differs; 1 if anything does."""
+    """Print the differences; returns 1 if there are any."""
     status = 0
     for isa, sections in found.items():
         before = stored.get(isa, {})
         lines, count = differences(before, sections)
         for line in lines:
             print(f"{isa}: {line}")
-        limit = (
-            ", by what does not depend on other libraries" if has_other_libraries(before, sections) else ""
-        )
+        limit = ", of those independent of other libraries" if has_other_libraries(before, sections) else ""
         print(f"{isa}: {count} compared, {len(lines)} differ{limit}")
         status |= bool(lines)
     return status
@@ -1009,14 +1007,14 @@ def _check(stored: dict[str, Recorded], found: dict[str, Recorded]) -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--isa", nargs="+", choices=ISAS, help="by default all that this machine has")
+    parser.add_argument("--isa", nargs="+", choices=ISAS, help="by default all that this machine supports")
     parser.add_argument("--section", nargs="*", choices=[*SECTIONS], default=[*SECTIONS])
     parser.add_argument("--threads", type=int, default=2, help="no digest depends on it")
     parser.add_argument(
         "--data", nargs="+", type=Path, default=[], help="files to train the command line's defaults on, too"
     )
-    parser.add_argument("--check", action="store_true", help="compare with what is stored; 1 if it differs")
-    parser.add_argument("--write", action="store_true", help="store what was computed")
+    parser.add_argument("--check", action="store_true", help="compare with stored digests; 1 if any differs")
+    parser.add_argument("--write", action="store_true", help="store the digests")
     parser.add_argument("--stored", type=Path, default=STORED, help="the file of --check and --write")
     parser.add_argument(
         "--here", action="store_true", help="in this process, by LSHSAMPLE_ISA and OMP_NUM_THREADS"

@@ -1,4 +1,4 @@
-"""Results have the bits that are stored in ``digests.json``; ``digests.py`` computes and compares them."""
+"""Results have the same bits as those stored in ``digests.json``; ``digests.py`` compares them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECTIONS = ("codes", "samples", "estimates", "tables", "models", "others")
 @pytest.mark.parametrize("isa", core.available_isas())
 @pytest.mark.parametrize("section", SECTIONS)
 def test_no_bit_has_changed(section: str, isa: str) -> None:
-    """Everything that the script computes, on one thread."""
+    """All digests of the script, on one thread."""
     if section == "models":
         pytest.importorskip("simple_icd_10_cm", reason="the demo's texts are among the data")
     own = {"LSHSAMPLE_ISA": isa, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -32,7 +32,7 @@ def test_no_bit_has_changed(section: str, isa: str) -> None:
 
 
 def test_every_builtin_family_has_digests() -> None:
-    """A family that comes with the package is among those that are measured."""
+    """No built-in family is missing in the digests."""
     spec = importlib.util.spec_from_file_location("digests", SCRIPT)
     assert spec is not None
     assert spec.loader is not None

@@ -1,4 +1,4 @@
-"""A model that an earlier version saved is still read, and predicts what it predicted then."""
+"""A model saved by an earlier version can be read, and gives the same predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by the tests of laws: families and pipelines with a law, estimators and their true values."""
+"""Shared by tests of probabilities: data, families, pipelines, estimators and their true values."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from lshsample.registry import make_family
 from lshsample.sampling import ActiveSet, parse_pipeline
 from lshsample.tables import HashTables
 
-#: Minutes instead of seconds: more draws, every family.
+#: Whether to run more draws and all families, in minutes instead of seconds.
 LONG = os.environ.get("LSHSAMPLE_LONG") == "1"
 DIM = 12
 
 
 @attrs.frozen(eq=False)
 class Data:
-    """Items, two queries, a value per item, forced ids and targets; logits are scaled inner products."""
+    """Items, two queries, a value of each item, forced ids and targets; logits are scaled inner products."""
 
     items: np.ndarray
     queries: np.ndarray
@@ -52,7 +52,7 @@ class Data:
 
 @cache
 def data(n_items, mild=False):
-    """Non-negative rows, as in hidden layers, with a third of their entries zero.
+    """Non-negative rows like those of hidden layers, with a third of the entries zero.
 
     Mild values vary less: intervals need more draws for heavier tails.
     """
@@ -68,8 +68,8 @@ def data(n_items, mild=False):
 class Case:
     """A family with options, and numbers of hashes.
 
-    With ``few``, every item of ``data(90)`` has a probability that 2,000 seeds can measure; with ``many``,
-    the tables find some items of ``data(400)``, and most are only drawn.
+    With ``few`` hashes every item of ``data(90)`` has a probability that 2,000 seeds can measure; with
+    ``many`` the tables find some items of ``data(400)``, and most are left to draws.
     """
 
     family: str
@@ -86,7 +86,7 @@ _GAUSSIAN = {"projection": "gaussian"}
 _SIGNS = {"inner": {"family": "simhash", **_GAUSSIAN}}
 _LINES = {"inner": {"family": "e2lsh", "width": 4.0, **_GAUSSIAN}}
 
-#: Families with a law, by name and a suffix for other options.
+#: Families with a collision probability, some with several options.
 CASES = {
     "cross-polytope": Case("cross-polytope", 1, 3, {"dimension": 8, **_GAUSSIAN}),
     "cross-polytope-hadamard": Case("cross-polytope", 1, 3, {"dimension": 8}),
@@ -109,40 +109,40 @@ CASES = {
     ),
     "wta": Case("wta", 2, 5, {"window": 2}),
 }
-#: The law of a user's function is stated by the user; learned families have none.
+#: The law of a custom function is stated by its author; learned families have none.
 WITHOUT = {"function", "itq", "learned-simhash"}
 
-#: The default suite runs one family of each kind: probes, sets, wrappers, dependent tables.
+#: Families of the default suite, one of each kind: probes, sets, wrappers, tables that share random numbers.
 SHORT = ["simhash", "simhash-hadamard", "minhash", "multiprobe", "simple-lsh"]
 NAMES = list(CASES) if LONG else SHORT
 
 
 @cache
 def built(name, n_items=400):
-    """Tables with many hashes."""
+    """Tables with ``many`` hashes."""
     family = CASES[name].make(CASES[name].many)
     return HashTables(family, threads=1).build(data(n_items).items)
 
 
 @cache
 def prepared(name):
-    """The family with few hashes, fitted to the rows of ``data(90)``."""
+    """The family with ``few`` hashes, prepared for the rows of ``data(90)``."""
     return HashTables(CASES[name].make(), threads=1).build(data(90).items).family
 
 
 def tables_of(name, seed, **options):
-    """Tables with few hashes over ``data(90)``."""
+    """Tables with ``few`` hashes over ``data(90)``."""
     return HashTables(prepared(name).with_seed(seed), threads=1, **options).build(data(90).items)
 
 
 @cache
 def drawn_tables(name, seeds):
-    """Tables for many draws of the hash functions."""
+    """Tables over many draws of the functions."""
     return [tables_of(name, seed) for seed in range(seeds)]
 
 
 def chances(name):
-    """Probability (2, 90) that one bucket of a table contains each pair."""
+    """Probability (2, 90) that the query's bucket in one table has the item."""
     given, family = data(90), prepared(name)
     return np.array(
         [family.pair_code_probability(np.repeat(q[None], 90, axis=0), given.items) for q in given.queries]
@@ -150,7 +150,7 @@ def chances(name):
 
 
 def remember_laws(monkeypatch):
-    """Computes a law once for each pair of rows: it does not depend on the seed, and is slow in Python."""
+    """Compute laws once for each pair of rows: they are slow in Python, and do not depend on the seed."""
     known, compute = {}, hashing.pair_probabilities
 
     def pair_probabilities(family, q, x, n_probes=1):
@@ -169,7 +169,7 @@ def remember_laws(monkeypatch):
 
 
 def sample(text, tables, *, given=None, seed=0, step=0, law="marginal", copies=1):
-    """A set for both queries, or for ``copies`` copies of them."""
+    """An active set of both queries, or of ``copies`` copies of them."""
     given = given or data(90)
     queries = np.tile(given.queries, (copies, 1))
     include = sp.csr_array(sp.vstack([given.include] * copies)) if "Include" in text else None
@@ -178,7 +178,7 @@ def sample(text, tables, *, given=None, seed=0, step=0, law="marginal", copies=1
 
 
 def stacked(sets):
-    """The rows of several sets as one set."""
+    """Several active sets stacked into one."""
     lengths = np.concatenate([np.diff(active.indptr) for active in sets])
     return attrs.evolve(
         sets[0],
@@ -191,17 +191,17 @@ def stacked(sets):
 
 
 LINEAR = ["sum", "partition", "density", "sigmoid loss", "sigmoid gradient"]
-#: Ratios and logarithms, whose bias is of the order of 1 / n.
+#: Ratios and logarithms, whose bias is of order 1 / n.
 RATIOS = ["mean", "attention", "softmax loss", "softmax gradient"]
 
 
 def estimates(samples, given):
-    """Every estimator over sets for the queries, or copies of them: name -> Estimate."""
+    """Estimates of all estimators, by name, from active sets of the queries or of copies of them."""
     rows = (samples if isinstance(samples, ActiveSet) else samples[0]).n_rows
     q, y = np.tile(given.queries, (rows // 2, 1)), sp.csr_array(sp.vstack([given.targets] * (rows // 2)))
     weights, table = given.items * np.float32(given.scale), columns(given)
     sigmoid, softmax = sigmoid_gradient(samples, q, weights, y), softmax_gradient(samples, q, weights, y)
-    for each in (sigmoid, softmax):  # the gradient by the logits determines that by the weights
+    for each in (sigmoid, softmax):  # the chain rule
         np.testing.assert_allclose(each.logits @ weights, each.gradient.value, rtol=1e-5, atol=1e-4)
     return {
         "sum": horvitz_thompson(samples, table),
@@ -217,12 +217,12 @@ def estimates(samples, given):
 
 
 def columns(given):
-    """Two values per item."""
+    """Two values of each item."""
     return np.stack([given.values, 1 / (1 + given.values)], axis=1)
 
 
 def truths(given):
-    """The true value of each estimate, from all items."""
+    """The true value of each estimator, from all items."""
     logits = given.queries.astype(float) @ given.items.T.astype(float) * given.scale
     mass, rate = np.exp(logits), 1 / (1 + np.exp(-logits))
     z = mass.sum(axis=1)
@@ -243,8 +243,8 @@ def truths(given):
 
 
 def covered(estimate, truth, level=0.95):
-    """Fraction of the intervals, of copies of the queries, that contain the true value."""
+    """The fraction of intervals, over copies of the queries, that contain the true value."""
     low, high = estimate.interval(level)
     truth = np.tile(truth, (len(low) // 2,) + (1,) * (truth.ndim - 1))
-    tolerance = 1e-5 * np.abs(truth)  # for float32 weights and another order of addition
-    return float(np.mean((low - tolerance <= truth) & (truth <= high + tolerance)))
+    room = 1e-5 * np.abs(truth)  # rounding of float32 weights, another order of addition
+    return float(np.mean((low - room <= truth) & (truth <= high + room)))

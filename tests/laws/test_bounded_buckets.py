@@ -1,6 +1,6 @@
-"""Buckets that keep R of n ids: which ids are kept, and the weight that corrects for it.
+"""Buckets that keep R of n ids: which are kept, and the weight that corrects for the others.
 
-Known faults of public hash tables are restated here, and fail the same tests.
+Mistakes found in public implementations are simulated, and detected by the same tests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ROOM, N_IDS, N_TABLES = 16, 400, 1500
 
 
 def held_by(packed):
-    """Which ids the first bucket of each table holds, (n_tables, N_IDS) bool."""
+    """The ids in the first bucket of each table, as a mask (n_tables, N_IDS)."""
     held = np.zeros((packed.n_tables, N_IDS), bool)
     places = packed.ids.reshape(packed.n_tables, -1, packed.bucket_size)[:, 0]
     np.put_along_axis(held, places, True, axis=1)
@@ -41,14 +41,14 @@ def ours_merged():
 
 
 def simulated(rule):
-    """A reservoir in NumPy; ``rule(generator, count)`` gives the place of the ids after the first R."""
+    """A reservoir in NumPy; ``rule(generator, count)`` returns the place of each id after the first R."""
     rng, held = np.random.default_rng(0), np.zeros((N_TABLES, N_IDS), bool)
     for table in range(N_TABLES):
         places = list(range(ROOM))
-        for new in range(ROOM, N_IDS):
-            place = rule(rng, new + 1)
+        for name in range(ROOM, N_IDS):
+            place = rule(rng, name + 1)
             if place < ROOM:
-                places[place] = new
+                places[place] = name
         held[table, places] = True
     return held
 
@@ -72,20 +72,20 @@ def shared_random_numbers():
 
 
 def is_uniform(held):
-    """Each decile of arrival is kept as often as any other, within 5 standard errors."""
+    """Whether all deciles of the order of insertion are kept equally often, within 5 standard errors."""
     share = held.reshape(N_TABLES, 10, -1).mean(axis=(0, 2))
     error = np.sqrt(ROOM / N_IDS / (N_TABLES * N_IDS / 10))
     return bool((np.abs(share - ROOM / N_IDS) < 5 * error).all())
 
 
 def is_independent(held):
-    """Two tables share as many ids as two independent subsets would: R**2 / n in the mean."""
+    """Whether two tables share as many ids as independent subsets: R**2 / n on average."""
     shared = (held[0::2] & held[1::2]).sum(axis=1)
     return bool(abs(shared.mean() - ROOM**2 / N_IDS) < 5 * np.sqrt(ROOM**2 / N_IDS / len(shared)))
 
 
 @pytest.mark.parametrize("held", [ours, ours_merged, lambda: simulated(right_rule)])
-def test_subsets_are_equally_likely_and_tables_are_independent(held):
+def test_all_subsets_are_equally_likely_and_tables_are_independent(held):
     kept = held()
     assert (kept.sum(axis=1) == ROOM).all()
     assert is_uniform(kept)
@@ -100,21 +100,21 @@ def test_subsets_are_equally_likely_and_tables_are_independent(held):
         (shared_random_numbers, is_independent),
     ],
 )
-def test_faulty_rules_fail(held, check):
+def test_faulty_rules_are_detected(held, check):
     assert not check(held())
 
 
-def test_a_seed_determines_the_choice():
+def test_the_seed_determines_the_choice():
     np.testing.assert_array_equal(offered(0, N_IDS).ids, offered(0, N_IDS).ids)
     assert (offered(0, N_IDS).ids != offered(0, N_IDS, seed=6).ids).any()
     both = empty_bounded(2, 2, 4, 200, 200)
     codes = np.tile(np.arange(200, dtype=np.uint32) % 4, (2, 1)).T.copy()
     offer(both, np.arange(200, dtype=np.int32), codes, 0, 1, "test")
-    buckets = both.ids.reshape(8, 4) // 4  # each bucket was offered 50 ids: which of them it kept
+    buckets = both.ids.reshape(8, 4) // 4  # which of its 50 ids each bucket kept
     assert len(np.unique(buckets, axis=0)) == 8
 
 
-def test_sums_from_single_tables_are_unbiased_only_with_the_weight():
+def test_one_table_at_a_time_is_unbiased_with_the_weight_and_not_without():
     rows = np.random.default_rng(0).standard_normal((300, 8), dtype=np.float32)
     query = np.random.default_rng(1).standard_normal((1, 8), dtype=np.float32)
     values = np.exp(rows @ query[0] / 4)

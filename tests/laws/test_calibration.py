@@ -1,4 +1,4 @@
-"""Inclusion frequencies agree with ``exp(log_inclusion)``, per item and per decile of the probability."""
+"""Ids are included at the rate ``exp(log_inclusion)``: each item, and each decile of the probability."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _laws_once(monkeypatch):
 
 
 def predicted_of(text, retrieved, least):
-    """The probability of each pair (2, N), from those of at least one (two) tables that contain it."""
+    """Inclusion probabilities (2, N), from those of being in at least one and in at least two tables."""
     frequencies = (data(N).values + 1) / (data(N).values + 1).sum()
     forced = data(N).include.toarray() > 0
     return {
@@ -51,7 +51,7 @@ def predicted_of(text, retrieved, least):
     }[text]
 
 
-#: Pipelines with a marginal probability of each id, and pipelines with a weight.
+#: Pipelines with marginal inclusion probabilities; and pipelines with weights that depend on the draws.
 PROBABILITIES = ["Retrieve()", "Retrieve() | AtLeast(2)", "Retrieve() | Uniform(6)",
                  "Retrieve() | Frequency(9)", "Retrieve() | Include() | Uniform(5)",
                  "Uniform(7) | Retrieve()"]  # fmt: skip
@@ -75,7 +75,7 @@ def assert_calibrated(hits, predicted):
         np.broadcast_to(predicted.reshape(*predicted.shape[:-2], -1), (len(hits), hits[0].size)),
     )
     expected, variance = predicted.sum(axis=0), (predicted * (1 - predicted)).sum(axis=0)
-    if np.ptp(predicted, axis=0).max() < 1e-6:  # the same in every draw: binomial limits, item by item
+    if np.ptp(predicted, axis=0).max() < 1e-6:  # equal in every draw: binomial limits for each item
         n, p = len(hits), np.clip(predicted[0], 0, 1)
         count = hits.sum(axis=0)
         least = np.minimum(stats.binom.cdf(count, n, p), stats.binom.sf(count - 1, n, p))
@@ -85,7 +85,7 @@ def assert_calibrated(hits, predicted):
     edges = np.unique(np.quantile(predicted, np.linspace(0, 1, 11)))
     for low, high in pairwise(edges) if len(edges) > 1 else [(edges[0], edges[0])]:
         chosen = (predicted >= low) & (predicted <= high)
-        # Items of a decile share the hash functions of a draw: their hits are not independent.
+        # Items share the functions of a draw, so that hits in a decile are not independent.
         off = np.where(chosen, hits - predicted, 0.0).sum(axis=1)
         error = max(
             off.std(ddof=1), np.sqrt(np.where(chosen, predicted * (1 - predicted), 0).sum() / len(off))
@@ -94,7 +94,7 @@ def assert_calibrated(hits, predicted):
 
 
 def weights_of(sets):
-    """The weight of each item in each set, or 0 if it is not in the set: (sets, items)."""
+    """The weight of each item in each set, 0 if it is not in it: (sets, items)."""
     weights = np.zeros((len(sets), sets[0].n_rows, N))
     for weight, active in zip(weights, sets, strict=True):
         weight[active.row_of_ids(), active.ids] = np.exp(-active.log_inclusion.astype(np.float64))
@@ -102,13 +102,13 @@ def weights_of(sets):
 
 
 def assert_weighted(weights):
-    """The mean weight of each item is 1, and so is that of each decile of items by inclusion frequency.
+    """The mean weight of each item is 1, and that of each decile of items by inclusion rate.
 
-    The deciles are from one half of the draws and the means from the other: in the same draws, items of a
-    high frequency would have mean weights above 1.
+    Deciles are computed from one half of the draws, means from the other half: in the same draws, items with
+    a high observed rate would have mean weights above 1.
     """
     error = weights.std(axis=0, ddof=1) / np.sqrt(len(weights))
-    # The mean weight of a rarely drawn item is not normally distributed; that of its decile is.
+    # The mean weight of a rarely included item is not normally distributed; that of its decile is.
     often = (weights > 0).sum(axis=0) > 40
     assert np.all(np.abs(weights.mean(axis=0) - 1)[often] <= 5 * error[often] + 1e-3)
     ordered = np.argsort((weights[::2] > 0).mean(axis=0))
@@ -161,8 +161,8 @@ RARE = {"dwta": ("dwta", {"window": 8}), "wta": ("wta", {"window": 8}), "minhash
 
 
 @pytest.mark.parametrize("name", RARE if LONG else ["dwta"])
-def test_rarely_drawn_items(name):
-    """Probabilities down to 10^-6, too small for sums over seeds: hits are counted instead."""
+def test_rarely_included_items(name):
+    """Probabilities down to 10^-6: hits are counted, as sums over seeds would be too noisy."""
     family, options = RARE[name]
     n_hashes, tables, seeds = (1 if "wta" in name else 2 if name in ("icws", "minhash") else 10), 2000, 20
     given = data(N)
@@ -178,7 +178,7 @@ def test_rarely_drawn_items(name):
     for chosen in np.array_split(np.argsort(predicted.ravel()), 10):
         mean = trials * predicted.ravel()[chosen].sum()
         count = hits.ravel()[chosen].sum()
-        # Items share hash functions, so the count varies up to twice as much as with independent ones.
+        # Items share functions: the spread of the count is up to twice that of independent items here.
         assert abs(count - mean) <= 8 * np.sqrt(mean) + 8, (predicted.ravel()[chosen].max(), count, mean)
 
 
@@ -197,7 +197,7 @@ CONDITIONAL_WEIGHTS = [
 
 
 def drawn(name, text):
-    """Sets for many copies of both queries, conditional on one set of tables."""
+    """Active sets of many copies of both queries, from the same tables."""
     return sample(text, built(name, N), seed=3, law="conditional", copies=DRAWS)
 
 
@@ -209,7 +209,7 @@ def test_conditional_probabilities(name, text):
     predicted = np.zeros((2, N))
     predicted[row, active.ids] = pi
     np.testing.assert_allclose(pi, predicted[row, active.ids], rtol=1e-5)
-    assert predicted.min() > 0  # every possible item was drawn
+    assert predicted.min() > 0  # every possible id was drawn
     assert_calibrated(hits_of(active).reshape(DRAWS, 2, N), predicted)
 
 

@@ -23,8 +23,8 @@ from lshsample.tables import HashTables
 
 SEEDS = 2000 if LONG else 200
 DRAWS = 4000 if LONG else 300
-#: Tolerance of the coverage of 95 % intervals: 93 to 97 %, and more for fewer draws.
-TOLERANCE = 0.02 if LONG else 0.05
+#: Allowed deviation of the coverage of 95 % intervals; larger for fewer draws.
+ROOM = 0.02 if LONG else 0.05
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,7 @@ def test_sums_by_tables_of_bounded_buckets_are_unbiased():
 
 @pytest.mark.parametrize("name", NAMES if LONG else SHORT[:3])
 def test_intervals_of_sums_by_tables_cover(name):
-    """With many tables, since sums from one are skewed; dependent tables have no intervals."""
+    """With many tables, as sums by one table are skewed; no intervals if tables share random numbers."""
     given, rates = data(90, mild=True), []
     family = CASES[name].make(n_tables=120 if LONG else 40)
     for seed in range(SEEDS):
@@ -86,18 +86,18 @@ def test_intervals_of_sums_by_tables_cover(name):
                 estimate.interval()
             return
         rates.append(covered(estimate, np.full(2, given.values.sum())))
-    assert abs(np.mean(rates) - 0.95) < TOLERANCE, np.mean(rates)
+    assert abs(np.mean(rates) - 0.95) < ROOM, np.mean(rates)
 
 
-#: Families of sets of columns use a row's large entries only.
+#: Set families use only the large entries of a row.
 OPTIONS = {"minhash": {"sets": "threshold", "threshold": 0.5}, "icws": {}}
 OPTIONS["minhash-doph"] = OPTIONS["minhash"]
-#: Numbers of hashes with which tables find few examples; those of the cases find nearly all.
+#: Numbers of hashes with which tables find few examples; those of the cases would find nearly all.
 HASHES = {"e2lsh": 6, "e2lsh-hadamard": 6, "multiprobe-e2lsh": 6}
 
 
 def gradients(name, loss, seed=3, pipeline="Retrieve() | Uniform(60)", law="conditional"):
-    """A sampler of gradients over 300 examples, and parameters at which to evaluate them."""
+    """A gradient sampler over 300 examples, and the parameters at which gradients are computed."""
     rng = np.random.default_rng(5)
     x = rng.standard_normal((300, 4))
     y = x @ [1.0, -1, 2, 0] + 0.3 * rng.standard_normal(300)
@@ -120,7 +120,7 @@ def test_sampled_gradients_are_unbiased_and_their_intervals_cover(name, loss):
         low, high = estimate.interval(0.95)
         rates.append(np.mean((low <= full) & (full <= high)))
     assert_mean(values, full)
-    assert abs(np.mean(rates) - 0.95) < TOLERANCE, np.mean(rates)
+    assert abs(np.mean(rates) - 0.95) < ROOM, np.mean(rates)
 
 
 @pytest.mark.parametrize("pipeline", ["Retrieve() | Uniform(60)", "Retrieve() | Cap(15) | Uniform(40)"])

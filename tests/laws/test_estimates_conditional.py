@@ -1,4 +1,4 @@
-"""Every estimator conditional on the tables of every family: unbiased, with intervals that cover."""
+"""Every estimator, conditional on the tables of every family: unbiased, with intervals that cover."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from law_cases import (
     truths,
 )
 
-#: Sets of each query per call, and number of calls.
+#: Active sets of each query per call, and number of calls.
 COPIES, CALLS = (1000, 4) if LONG else (500, 1)
 
 #: Pipelines whose uncertain ids are one simple random sample: intervals from a single set.
@@ -29,7 +29,7 @@ DESIGNS = [
     "ExactTop(20) | Include() | Uniform(150)",
     "Retrieve() | AtLeast(2) | Fill(250)",
 ]
-#: Other pipelines with a law: intervals from several sets.
+#: Other pipelines with inclusion probabilities: intervals from several sets.
 OTHERS = [
     "Retrieve() | Cap(30) | Uniform(60)",
     "Retrieve() | Top(15) | Include() | Uniform(60)",
@@ -46,7 +46,7 @@ REPLICATES = 12
 
 
 def calls(text, name, given):
-    """Sets for copies of both queries, one call after another."""
+    """Active sets of copies of both queries, one per call."""
     for step in range(CALLS):
         yield sample(text, built(name), given=given, step=step, law="conditional", copies=COPIES)
 
@@ -59,8 +59,8 @@ def assert_mean(values, truth, slack=1e-5):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_tables_find_a_part_of_the_items(name):
-    """If they found nearly all, the few others would decide, and a sample could not measure its error."""
+def test_tables_leave_most_to_draws(name):
+    """If tables found nearly all items, the few others would dominate the error, and be missed by samples."""
     found = np.diff(built(name).query(data(400).queries, n_probes=1).indptr)
     assert found.min() >= 3
     assert found.max() <= 250
@@ -69,7 +69,7 @@ def test_tables_find_a_part_of_the_items(name):
 @pytest.mark.parametrize("text", DESIGNS + OTHERS if LONG else ["Retrieve() | Uniform(150)", OTHERS[0]])
 @pytest.mark.parametrize("name", NAMES if LONG else SHORT[:1])
 def test_estimates_are_unbiased(name, text):
-    """Ratios have a bias of the order of 1 / n, a small part of their error."""
+    """Ratios have a bias of order 1 / n, a small part of their error."""
     given, values = data(400), {}
     for active in calls(text, name, given):
         for estimator, estimate in estimates(active, given).items():
@@ -80,14 +80,14 @@ def test_estimates_are_unbiased(name, text):
     for estimator in RATIOS:
         each = np.concatenate(values[estimator]).reshape(-1, *expected[estimator].shape)
         error = each.std(axis=0, ddof=1)
-        tolerance = 4 * error / np.sqrt(len(each)) + error / 4
-        assert np.all(np.abs(each.mean(axis=0) - expected[estimator]) <= tolerance), estimator
+        room = 4 * error / np.sqrt(len(each)) + error / 4
+        assert np.all(np.abs(each.mean(axis=0) - expected[estimator]) <= room), estimator
 
 
 @pytest.mark.parametrize("text", DESIGNS if LONG else DESIGNS[1:2])
 @pytest.mark.parametrize("name", NAMES)
 def test_intervals_of_one_set_cover(name, text):
-    """Nominal 95 % intervals of every estimator cover 93 to 97 %, with more tolerance for fewer draws."""
+    """95 % intervals of every estimator cover 93 to 97 %, with wider limits for fewer draws."""
     given = data(400, mild=True)
     expected, rates = truths(given), {}
     for active in calls(text, name, given):

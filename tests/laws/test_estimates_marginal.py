@@ -1,6 +1,6 @@
-"""Every estimator and pipeline with a marginal law, over draws of the hash functions of every family.
+"""Every estimator with every pipeline that has marginal inclusion probabilities, for every family.
 
-The mean over seeds is within 4 standard errors of the true value; intervals have their nominal coverage.
+The mean over the seeds is within 4 standard errors of the true value; intervals have their nominal coverage.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lshsample_families import lshsample_hash_families as builtin_families
 
 SEEDS = 2000 if LONG else 300
 
-#: Pipelines with a marginal law, or in which a draw makes every item possible given the tables.
+#: Pipelines with marginal inclusion probabilities, or in which a draw makes every item possible.
 PIPELINES = [
     "Retrieve()",
     "Retrieve() | AtLeast(2)",
@@ -47,11 +47,11 @@ PIPELINES = [
     "Retrieve() | Retrieve() | Frequency(30)",
     "ExactTop(4) | Include() | Uniform(12)",
 ]
-#: Pipelines of the default suite; the long suite runs all pipelines with all families.
+#: Pipelines of the default suite; the long one runs all of them with all families.
 FEW = ["Retrieve()", "Retrieve() | AtLeast(2)", "Retrieve(budget=12)", "Retrieve() | Include() | Uniform(10)"]
-#: Pipelines for families with a law of their probes.
+#: Pipelines with probes, for families with a law of their probes.
 PROBING = ["Retrieve(probes=3)", "Retrieve(probes=2) | AtLeast(2) | Cap(30)", "Retrieve(probes=2, budget=30)"]
-#: Pipelines for tables with bounded buckets.
+#: Pipelines over tables with bounded buckets.
 BOUNDED = ["Retrieve()", "Retrieve() | Cap(9)", "Retrieve(budget=9)"]
 
 
@@ -60,13 +60,13 @@ def _laws_once(monkeypatch):
     remember_laws(monkeypatch)
 
 
-def has_no_law(name, text):
-    """Whether a pipeline requires independent tables, and those of the family are dependent."""
+def lacks_inclusion(name, text):
+    """Whether a pipeline needs independent tables, which the family does not have."""
     return "AtLeast(2)" in text and not prepared(name).independent_tables
 
 
 def assert_estimates(sets):
-    """The mean over the sets is within 4 estimated standard errors of the true value, for every estimator."""
+    """The estimates from the sets are within 4 of their standard errors of the true values."""
     expected = truths(data(90))
     for estimator, estimate in estimates(sets, data(90)).items():
         error = estimate.standard_error
@@ -80,8 +80,8 @@ def test_every_family_with_a_law_has_a_case():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_items_of_a_case_have_measurable_probabilities(name):
-    """Below one hit in 100 seeds, the mean of 2,000 is not normally distributed."""
+def test_probabilities_of_the_cases_are_large_enough_to_be_measured(name):
+    """With less than one hit in 100 seeds, a mean over 2,000 seeds is not nearly normal."""
     assert chances(name).min() > 0.03
 
 
@@ -91,11 +91,11 @@ def test_estimates_are_unbiased(name, text):
     sets = []
     for seed, tables in enumerate(drawn_tables(name, SEEDS)):
         active = sample(text, tables, seed=seed)
-        if active.is_biased:  # the set was full before Fill: other items have probability 0
-            assert "Fill" in text or has_no_law(name, text), active.biased_by
+        if active.is_biased:  # nothing left to fill: not a sample of all items
+            assert "Fill" in text or lacks_inclusion(name, text), active.biased_by
             continue
         sets.append(active)
-    if has_no_law(name, text):
+    if lacks_inclusion(name, text):
         assert not sets
         return
     assert len(sets) > SEEDS / 4
@@ -107,7 +107,7 @@ def test_estimates_are_unbiased(name, text):
     "name", ["e2lsh", "simhash", "simhash-hadamard", "simple-lsh"] if LONG else ["e2lsh"]
 )
 def test_estimates_with_probes_are_unbiased(name, text):
-    if has_no_law(name, text):
+    if lacks_inclusion(name, text):
         assert sample(text, drawn_tables(name, SEEDS)[0]).is_biased
         return
     assert_estimates([sample(text, tables, seed=s) for s, tables in enumerate(drawn_tables(name, SEEDS))])
@@ -120,7 +120,7 @@ def test_estimates_from_bounded_buckets_are_unbiased(name, text):
     assert_estimates(sets)
 
 
-#: Independent tables per interval, tables that they are drawn from, and number of draws.
+#: Independent tables per interval, tables to choose them from, and number of choices.
 REPLICATES, POOL, ROUNDS = (150, 15_000, 10) if LONG else (40, 1000, 4)
 
 
@@ -128,13 +128,14 @@ REPLICATES, POOL, ROUNDS = (150, 15_000, 10) if LONG else (40, 1000, 4)
                                   "Retrieve(budget=60)"])  # fmt: skip
 @pytest.mark.parametrize("name", NAMES if LONG else ["simhash"])
 def test_intervals_of_replicates_cover(name, text):
-    """Several samplers over independent tables, drawn repeatedly from a pool of tables.
+    """Several samplers over independent tables, chosen repeatedly from a pool of tables.
 
-    The pool is so large that its mean is close to the true value, compared with the error of a group.
-    Groups are large, since sums are skewed if nearly all tables find an item, or hardly any do: with thirty,
-    intervals covered 88 to 96 %.
+    The pool is so large that its mean is near the true value, relative to the error of the chosen ones.
+
+    Many tables are needed, since sums are skewed if nearly all tables find an item, or hardly any: with
+    thirty, intervals covered 88 to 96 %.
     """
-    if has_no_law(name, text):
+    if lacks_inclusion(name, text):
         return
     given, expected = data(90, mild=True), truths(data(90, mild=True))
     sets = [sample(text, tables_of(name, 10**6 + seed), given=given, seed=seed) for seed in range(POOL)]
@@ -144,7 +145,7 @@ def test_intervals_of_replicates_cover(name, text):
         replicates = [stacked([sets[i] for i in members]) for members in groups]
         for estimator, estimate in estimates(replicates, given).items():
             rates.setdefault(estimator, []).append(covered(estimate, expected[estimator]))
-    # Sums with the weights of a budget have a skewness of 3 to 4: the docs give the coverage.
+    # Sums with the weights of a budget have a skewness of 3 to 4; docs/estimates.md has their coverage.
     least = 0.91 if "budget" in text else 0.93
     for estimator, each in rates.items():
         rate = np.mean(each)

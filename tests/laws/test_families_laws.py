@@ -1,4 +1,4 @@
-"""Laws of the built-in families against enumeration, published formulas and measured faults."""
+"""Laws of the built-in families, compared with enumeration, published formulas and known mistakes."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ from lshsample.testing.law_checks import observed_rates, pairs
 
 
 def by_enumeration(q, x, window):
-    """Fraction of ordered windows in which a DWTA hash agrees; empty windows by the law of densification."""
+    """The rate at which a DWTA hash agrees, over all ordered windows; borrowed positions by their own law."""
     total, count = 0.0, 0
     support_q, support_x = set(np.flatnonzero(q)), set(np.flatnonzero(x))
     union = support_q | support_x
@@ -52,7 +52,7 @@ def test_window_of_two_is_the_fraction_of_concordant_pairs():
     assert family.collision_probability(family.similarity_of(q, x))[0] == pytest.approx(concordant)
 
 
-def test_codes_of_dwta_are_as_frequent_as_independent_hashes_make_them():
+def test_codes_of_dwta_agree_at_the_rate_of_independent_hashes():
     """With bins of shared permutations such a code agrees half as often as p^K: 0.0473 against 0.0989."""
     rng = np.random.default_rng(1)
     q = rng.standard_normal((1, 32)).astype(np.float32)
@@ -64,14 +64,14 @@ def test_codes_of_dwta_are_as_frequent_as_independent_hashes_make_them():
 
 
 def test_every_code_of_dwta_can_be_reached():
-    """Packing with the natural logarithm instead of log2 reached 9,556 of 262,144 buckets."""
+    """Packing with the natural logarithm instead of log2 reaches only 9,556 of 262,144 buckets."""
     family = make_family("dwta", dim=64, n_hashes=2, n_tables=1, window=8)
     codes = hash_rows(family, np.random.default_rng(2).standard_normal((4000, 64)))
     assert len(np.unique(codes)) == 64
     assert family.code_bits == 6
 
 
-def test_dwta_stores_the_largest_element():
+def test_dwta_stores_the_element_that_won():
     family = make_family("dwta", dim=8, n_hashes=1, n_tables=500, window=8)
     x = np.arange(1, 9, dtype=np.float32)[None]
     winners = [
@@ -87,7 +87,7 @@ def test_the_first_of_equal_values_wins():
 
 @pytest.mark.parametrize("projection", ["gaussian", "hadamard", "sparse"])
 def test_signs_are_of_coordinates_not_of_bins(projection):
-    """With one sign per bin, independent non-negative rows agreed at 0.997 instead of 0.595."""
+    """With a sign for each bin, independent non-negative rows agreed at 0.997 where the law says 0.595."""
     x, q = np.maximum(np.random.default_rng(4).standard_normal((2, 1, 200)), 0).astype(np.float32)
     family = make_family("simhash", dim=200, n_hashes=8, n_tables=4000, projection=projection)
     p = family.collision_probability(family.similarity_of(q, x))[0]
@@ -104,7 +104,7 @@ def test_cosines_beyond_one_by_rounding():
 
 @pytest.mark.parametrize("kind", ["rotated", "non_negative", "heavy_tailed"])
 def test_tables_of_hadamard_projections_are_nearly_independent(kind):
-    """Their codes share random numbers: their rates vary slightly more than those of independent ones."""
+    """Their codes share random numbers, but the variance of their rates is only slightly larger."""
     x, q = pairs(kind)
     spread = {}
     for projection in ("gaussian", "hadamard"):

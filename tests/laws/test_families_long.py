@@ -1,4 +1,4 @@
-"""The laws of the built-in families with 200,000 codes per pair: minutes, so only with LSHSAMPLE_LONG=1."""
+"""The laws of the built-in families with 200,000 codes per pair; takes minutes, needs LSHSAMPLE_LONG=1."""
 
 import functools
 import os
@@ -15,7 +15,7 @@ LONG = pytest.mark.skipif(
     os.environ.get("LSHSAMPLE_LONG") != "1", reason="long: set LSHSAMPLE_LONG=1 (see CONTRIBUTING.md)"
 )
 
-#: Norms are at most this in the cases of the wrappers for inner products.
+#: Largest norm in the cases of the wrappers for inner products.
 BOUND = 4.0
 
 
@@ -24,7 +24,7 @@ def inside(name, **options):
     return {"inner": {"family": name, **options}}
 
 
-#: Families and wrappers whose laws are exact on every kind of pair.
+#: Families and wrappers whose laws are exact for all kinds of pairs.
 CASES = {
     "cross-polytope": ("cross-polytope", {}),
     "cross-polytope-64": ("cross-polytope", {"dimension": 64}),
@@ -55,7 +55,7 @@ CASES = {
     "wta": ("wta", {}),
     "wta-pairs": ("wta", {"window": 2}),
 }
-#: The law of a user's function is stated by the user; learned families have none.
+#: The law of a custom function is stated by its author; learned families have none.
 WITHOUT = {"function", "itq", "learned-simhash"}
 CODES = 200_000
 
@@ -65,10 +65,9 @@ def test_every_family_with_a_law_has_a_case():
 
 
 def in_domain(case):
-    """A function that maps rows to the domain of the law of a case."""
+    """A function that maps rows into the domain in which the law of a case holds."""
     if case in ("e2lsh", "e2lsh-gaussian", "e2lsh-wide", "multiprobe-e2lsh"):
-        # Margins are float32: rows of 10^7 widths are hashed by their rounding errors too, as the family's
-        # page says.
+        # Margins are float32: hashes of rows of 10^7 widths depend on rounding errors.
         return lambda rows: np.clip(rows, -1e3, 1e3)
     if CASES[case][0] not in ("l2-alsh", "norm-ranging", "sign-alsh", "simple-lsh"):
         return lambda rows: rows

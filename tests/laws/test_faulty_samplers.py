@@ -1,4 +1,4 @@
-"""Biased rules of public samplers: each is restated here and fails, and this package's rule passes."""
+"""Mistakes of public samplers: each is simulated and detected, and ours passes the same test."""
 
 import numpy as np
 import pytest
@@ -22,28 +22,28 @@ def deviation(sums, truth):
     return (np.mean(sums) - truth) / (np.std(sums, ddof=1) / np.sqrt(len(sums)))
 
 
-def test_candidates_truncated_in_stored_order(drawn):
-    """The first k in the order of a hash set are not a uniform draw, so that weights U / k are wrong."""
+def test_candidates_cut_in_storage_order(drawn):
+    """The first k ids in the order of a hash set are no uniform draw: weights U / k are wrong."""
     _, query, tables = drawn
-    values = np.where(np.arange(N) < N // 4, 5.0, 1.0)  # values depend on the order, as in practice
-    truncated, ours = [], []
+    values = np.where(np.arange(N) < N // 4, 5.0, 1.0)  # order and value are correlated, as in practice
+    cut, ours = [], []
     for seed, table in enumerate(tables):
         full = parse_pipeline("Retrieve()").bind(tables=table).sample(query, law="marginal", threads=1)
         pi, k = np.exp(full.log_inclusion.astype(float)), 20
         kept = full.ids[:k]
-        truncated.append((values[kept] / pi[:k]).sum() * max(1, len(full.ids) / k))
+        cut.append((values[kept] / pi[:k]).sum() * max(1, len(full.ids) / k))
         active = (
             parse_pipeline("Retrieve() | Cap(20)")
             .bind(tables=table)
             .sample(query, seed=seed, law="marginal", threads=1)
         )
         ours.append((values[active.ids] / np.exp(active.log_inclusion.astype(float))).sum())
-    assert abs(deviation(truncated, values.sum())) > 8
+    assert abs(deviation(cut, values.sum())) > 8
     assert abs(deviation(ours, values.sum())) < 4
 
 
 def test_vanilla_weighted_by_the_number_of_visited_tables(drawn):
-    """1 - (1 - q)^t with t visited tables neglects that t depends on their contents."""
+    """1 - (1 - q)^t with t visited tables ignores that t depends on the contents of the tables."""
     items, query, tables = drawn
     values = np.ones(N)
     naive, ours = [], []
@@ -66,7 +66,7 @@ def test_vanilla_weighted_by_the_number_of_visited_tables(drawn):
 
 
 def test_top_by_count_weighted_as_if_it_were_a_union(drawn):
-    """Top-k has no marginal law: the weights of the union are wrong, and the set is marked as biased."""
+    """Top-k has no inclusion probabilities: the union's weights are far off, and ours is biased."""
     items, query, tables = drawn
     sums, family = [], tables[0].family
     pi = laws.union_inclusion(family.pair_code_probability(np.repeat(query, N, axis=0), items), 8)
@@ -80,7 +80,7 @@ def test_top_by_count_weighted_as_if_it_were_a_union(drawn):
 
 
 def test_dependent_hashes_weighted_by_a_power():
-    """With codes of K copies of one hash, weights of p^K are wrong."""
+    """Codes whose K hashes are the same hash: weights by p^K are wrong."""
     p, k, runs = 0.7, 4, 20_000
     found = np.random.default_rng(0).random(runs) < p  # all K agree together
     naive = found / p**k

@@ -1,4 +1,4 @@
-"""Laws of E2LSH, cross-polytope and WTA against closed forms, simulation and enumeration."""
+"""Laws of E2LSH, cross-polytope and WTA, compared with closed forms, simulation and enumeration."""
 
 import itertools
 
@@ -13,7 +13,7 @@ from lshsample.registry import make_family
 
 
 def published(ratio):
-    """Datar et al.'s law of the ratio r/c."""
+    """The law of Datar et al. for the ratio r/c."""
     return 1 - 2 * ndtr(-ratio) - 2 * (1 - np.exp(-(ratio**2) / 2)) / (np.sqrt(2 * np.pi) * ratio)
 
 
@@ -24,7 +24,7 @@ def test_law_of_buckets_that_do_not_wrap_is_the_published_one():
 
 
 @pytest.mark.parametrize("bits", [1, 3, 8])
-def test_wrapped_law_agrees_with_floors_of_normal_numbers(bits):
+def test_wrapped_law_equals_simulated_floors_of_normal_numbers(bits):
     family = make_family("e2lsh", dim=4, width=2.0, n_hashes=2, bits=bits)
     rng, n = np.random.default_rng(bits), 200_000
     normal, offset = rng.standard_normal(n), rng.random(n)
@@ -105,7 +105,7 @@ def test_cross_polytope_gives_the_largest_projection_and_its_sign():
 
 
 def by_enumeration(q, x, window):
-    """Fraction of ordered windows in which a WTA hash agrees."""
+    """The rate at which a WTA hash agrees, over all ordered windows."""
     agreed = [
         np.argmax(q[list(chosen)]) == np.argmax(x[list(chosen)])
         for chosen in itertools.permutations(range(len(q)), window)
@@ -122,7 +122,7 @@ def test_concordance_is_the_enumeration(window, seed):
     assert concordance(*pair, 7, window) == pytest.approx(by_enumeration(q, x, window), abs=1e-12)
 
 
-def test_codes_of_wta_are_as_frequent_as_independent_hashes_make_them():
+def test_codes_of_wta_agree_at_the_rate_of_independent_hashes():
     rng = np.random.default_rng(1)
     q = rng.standard_normal((1, 32)).astype(np.float32)
     x = (q + 0.7 * rng.standard_normal((1, 32))).astype(np.float32)

@@ -1,9 +1,9 @@
-"""Faults of public hashing and sampling code: each is restated and fails a check, which this package passes.
+"""Mistakes of public hashing and sampling code: each is simulated and detected by a check that ours passes.
 
-Similar tests are in other files: reservoirs that accept with 1/count, first-in-first-out buckets and random
-numbers shared by buckets in ``test_bounded_buckets.py``; candidates truncated in stored order, vanilla
-sampling weighted by the visited tables, top-k weighted as a union in ``test_faulty_samplers.py``; stages with
-unseeded draws, or that depend on the number of threads, in ``test_stage_plugins.py``.
+Other mistakes have such tests in other files: reservoirs that accept with 1/count, first-in-first-out buckets
+and random numbers shared by buckets in ``test_bounded_buckets.py``; candidates cut in storage order, vanilla
+weighted by the visited tables, top-k weighted as a union in ``test_faulty_samplers.py``; stages that draw
+without the given seed, or by the number of threads, in ``test_stage_plugins.py``.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from lshsample import HashTables, Rehash, Retrieve, Uniform, laws, make_family
 from lshsample.errors import PluginError
 from lshsample.plugin import FamilySpec, HashFamily
 
-# ---- one sign per bin instead of per coordinate ----
+# ---- a sign for each bin instead of each coordinate ----
 
 DIM, HASHES = 200, 20_000
 
@@ -34,7 +34,7 @@ def pairs_of(kind):
 
 
 def bits_with_signs_of(what, rows):
-    """Sparse signed projections with one sign per coordinate, or per bin."""
+    """Sparse signed projections with a sign for each coordinate, or for the whole bin."""
     rng = np.random.default_rng(0)
     bits = np.empty((2, HASHES), bool)
     for number in range(HASHES):
@@ -50,30 +50,30 @@ def our_bits(rows):
     return ((codes[:, :, None] >> np.arange(10, dtype=np.uint32)) & 1).reshape(2, -1).astype(bool)
 
 
-def agrees_as_the_law_says(bits, x, q):
+def agrees_with_the_law(bits, x, q):
     cosine = float(x @ q / np.linalg.norm(x) / np.linalg.norm(q))
     return abs((bits[0] == bits[1]).mean() - (1 - np.arccos(cosine) / np.pi)) < 0.03
 
 
 @pytest.mark.parametrize("kind", ["non-negative", "very sparse"])
-def test_one_sign_per_bin(kind):
+def test_a_sign_for_each_bin(kind):
     x, q = pairs_of(kind)
     rows = np.stack([x, q])
-    assert agrees_as_the_law_says(our_bits(rows), x, q)
-    assert agrees_as_the_law_says(bits_with_signs_of("coordinate", rows), x, q)
-    assert not agrees_as_the_law_says(bits_with_signs_of("bin", rows), x, q)
+    assert agrees_with_the_law(our_bits(rows), x, q)
+    assert agrees_with_the_law(bits_with_signs_of("coordinate", rows), x, q)
+    assert not agrees_with_the_law(bits_with_signs_of("bin", rows), x, q)
 
 
 def test_signs_on_disjoint_supports():
     x, q = pairs_of("disjoint support")
-    assert agrees_as_the_law_says(our_bits(np.stack([x, q])), x, q)
+    assert agrees_with_the_law(our_bits(np.stack([x, q])), x, q)
 
 
 # ---- the natural logarithm instead of log2 ----
 
 
 def packed(values, bits):
-    """Codes of rows of hash values, with ``bits`` bits each."""
+    """Codes of rows of hash values, with ``bits`` bits per hash."""
     return (values << (bits * np.arange(values.shape[1]))).sum(axis=1)
 
 
@@ -92,7 +92,7 @@ def test_codes_packed_by_the_natural_logarithm_reach_few_buckets():
 
 
 def winners(x, windows, off_by_one):
-    """Index of the largest element of each window; with the fault, of the element after the largest."""
+    """The index of the largest element of each window; the mistake compares the element before."""
     best = np.zeros(len(windows), int)
     for number, window in enumerate(windows):
         for place in range(1, len(window)):
@@ -101,7 +101,7 @@ def winners(x, windows, off_by_one):
     return best
 
 
-def test_the_compared_element_is_stored():
+def test_the_element_that_is_compared_is_the_one_that_is_stored():
     family = make_family("wta", dim=12, n_hashes=1, n_tables=400, window=4)
     x = np.random.default_rng(0).permutation(12).astype(np.float32)
     windows = family._windows.columns.reshape(400, 4)
@@ -111,7 +111,7 @@ def test_the_compared_element_is_stored():
     assert (winners(x, windows, 1) != expected).mean() > 0.5
 
 
-# ---- hashes from the bins of one permutation, assumed to be independent ----
+# ---- hashes from bins of one permutation, assumed independent ----
 
 
 def test_hashes_from_the_bins_of_one_permutation_are_not_independent():
@@ -133,7 +133,7 @@ def test_hashes_from_the_bins_of_one_permutation_are_not_independent():
 # ---- the arccosine of a value just above 1 ----
 
 
-def test_the_arccosine_of_a_cosine_that_rounding_put_above_one():
+def test_the_arccosine_of_a_cosine_that_is_above_one_by_rounding():
     row = np.full(7, np.float32(0.1)) / np.float32(np.sqrt(0.07))
     cosine = float(np.dot(row.astype(np.float64), row) / np.linalg.norm(row.astype(np.float64)) ** 2)
     above = max(cosine, np.nextafter(1, 2))
@@ -150,7 +150,7 @@ def test_the_arccosine_of_a_cosine_that_rounding_put_above_one():
 
 
 class Straying(HashFamily):
-    """A plugin's family that returns a code out of range if ``strays`` is set."""
+    """A plugin's family; with ``strays``, one of its codes has too many bits."""
 
     similarity = "cosine"
     strays = False
@@ -169,7 +169,7 @@ class Straying(HashFamily):
 @pytest.mark.parametrize(
     "use", ["build", "rehash", "insert", "update", "query", "buckets", "sample", "changed"]
 )
-def test_codes_out_of_range_are_refused_by_every_method(use, bucket_size, monkeypatch):
+def test_codes_out_of_range_are_refused_wherever_they_are_used(use, bucket_size, monkeypatch):
     rows = np.ones((20, 4), np.float32)
     family = Straying(FamilySpec(dim=4, n_hashes=3, n_tables=2))
     tables = HashTables(family, bucket_size=bucket_size).build(rows)
@@ -210,7 +210,7 @@ def test_sets_are_not_padded_to_a_width():
     assert ((expected <= both) & (both <= expected + 50)).all()
 
 
-def test_rehash_times_follow_the_schedule():
+def test_rehash_times_follow_the_schedule_and_not_a_period():
     first, growth = 50, 0.3
     gaps = [round(first * np.exp(growth * i)) for i in range(6)]
     expected = np.cumsum(gaps).tolist()
@@ -223,10 +223,10 @@ def test_rehash_times_follow_the_schedule():
     assert times(Rehash(first=first, growth=0.0).count) == list(range(50, expected[-1] + 1, 50))
 
 
-# ---- draws seeded by a clock ----
+# ---- a seed from the clock ----
 
 
-def test_draws_seeded_by_a_clock_are_not_reproducible():
+def test_draws_with_a_seed_from_the_clock_are_not_reproducible():
     def is_reproducible(draw):
         return len({draw(threads).tobytes() for threads in (1, 2, 3, 8) for _ in range(2)}) == 1
 
@@ -240,10 +240,10 @@ def test_draws_seeded_by_a_clock_are_not_reproducible():
     assert not is_reproducible(lambda threads: np.random.default_rng().permutation(3_000)[:30])
 
 
-# ---- retrieved ids weighted as if they were certain ----
+# ---- the retrieved ids without weights ----
 
 
-def test_unweighted_retrieved_ids_are_biased():
+def test_unweighted_sums_of_retrieved_ids_are_biased():
     rows = np.random.default_rng(0).standard_normal((300, 8), dtype=np.float32)
     family = make_family("simhash", dim=8, n_hashes=3, n_tables=5, projection="gaussian")
     q = family.pair_code_probability(np.repeat(rows[:1], 300, axis=0), rows)

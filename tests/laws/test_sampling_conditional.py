@@ -1,4 +1,4 @@
-"""Laws conditional on the tables: over many draws, ids are drawn with the reported probabilities."""
+"""Inclusion probabilities conditional on the tables: over many draws, ids are included at their rate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ N, DRAWS = 60, 6000
 
 
 class SmallSigns(HashFamily):
-    """Signs of Gaussian projections, in NumPy."""
+    """Signs of Gaussian projections: a whole family in NumPy."""
 
     Spec = FamilySpec
     similarity = "cosine"
@@ -51,7 +51,7 @@ def tables(items):
 
 
 def draw(text, tables, items, pool):
-    """Many independent draws for one query: one row each, or one pooled call each."""
+    """Many independent draws for one query: a row for each, or a pooled call for each."""
     weights = np.arange(N) + 15.0
     sampler = parse_pipeline(text, {"Odd": Odd}).bind(tables=tables, frequencies=weights)
     include = sp.csr_array((np.ones(2), ([0, 0], [3, 50])), shape=(1, N))
@@ -71,7 +71,7 @@ def draw(text, tables, items, pool):
     return row, np.concatenate([s.ids for s in sets]), pi, len(sets)
 
 
-#: Pipelines in which each id has the same probability in every draw.
+#: Pipelines in which the probability of each id is the same in every draw.
 FIXED = [
     "Uniform(7)",
     "Uniform(7) | Include()",
@@ -96,20 +96,20 @@ FIXED = [
 
 @pytest.mark.parametrize("pool", [False, True], ids=["rows", "pooled"])
 @pytest.mark.parametrize("text", FIXED)
-def test_observed_frequencies_agree_with_the_law(text, pool, tables, items):
+def test_observed_frequencies_follow_the_inclusion_probabilities(text, pool, tables, items):
     _, ids, pi, n = draw(text, tables, items, pool)
     observed = np.bincount(ids, minlength=N)
-    reported = np.zeros(N)
-    reported[ids] = pi
-    np.testing.assert_allclose(pi, reported[ids], rtol=1e-5)
+    stated = np.zeros(N)
+    stated[ids] = pi
+    np.testing.assert_allclose(pi, stated[ids], rtol=1e-5)
     seen = observed > 0
-    spread = np.sqrt(n * reported * (1 - reported))
-    # 4.5 standard deviations over 60 ids: missed by chance in 4 of 10,000 runs; the seed is fixed.
-    assert np.all(np.abs(observed - n * reported)[seen] <= 4.5 * spread[seen] + 1e-3)
+    spread = np.sqrt(n * stated * (1 - stated))
+    # 4.5 standard deviations over 60 ids: exceeded by chance in 4 of 10,000 runs; the seed is fixed.
+    assert np.all(np.abs(observed - n * stated)[seen] <= 4.5 * spread[seen] + 1e-3)
     assert seen.all()
 
 
-#: Pipelines whose probabilities are conditional on earlier draws: only weighted sums can be tested.
+#: Pipelines whose probabilities are conditional on earlier draws: only sums are tested.
 VARYING = [
     "Retrieve() | Uniform(20) | Cap(12)",
     "Retrieve() | Uniform(20) | Cap(12) | Cap(6) | Uniform(8)",
@@ -154,7 +154,7 @@ BIASED = {
 
 @pytest.mark.parametrize("pool", [False, True], ids=["rows", "pooled"])
 @pytest.mark.parametrize("text", BIASED)
-def test_errors_contain_the_stage_that_gives_items_probability_0(text, pool, tables, items):
+def test_a_set_that_cannot_contain_every_item_is_biased_and_names_the_stage(text, pool, tables, items):
     with pytest.raises(BiasedSampleError, match=rf"^{BIASED[text]}\("):
         draw(text, tables, items, pool)
 

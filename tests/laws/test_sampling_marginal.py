@@ -1,4 +1,4 @@
-"""Laws marginal over the hash functions, and the formulas of lshsample.laws."""
+"""Inclusion probabilities, marginal over the hash functions, and the formulas of lshsample.laws."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ N, DIM, SEEDS = 120, 6, 1500
 
 @pytest.fixture(scope="module")
 def drawn_tables():
-    """Tables for many draws of the hash functions, over non-negative rows as in hidden layers."""
+    """Tables over many draws of the functions, on non-negative rows like those of hidden layers."""
     rng = np.random.default_rng(0)
     items = np.maximum(rng.standard_normal((N, DIM), dtype=np.float32) + 0.3, 0)
     queries = np.abs(rng.standard_normal((2, DIM), dtype=np.float32))
@@ -31,7 +31,7 @@ def drawn_tables():
     return items, queries, tables
 
 
-UNBIASED = [
+WITH_INCLUSION = [
     "Retrieve()",
     "Retrieve() | AtLeast(2)",
     "Retrieve() | Cap(12)",
@@ -55,7 +55,7 @@ UNBIASED = [
 ]
 
 
-@pytest.mark.parametrize("text", UNBIASED)
+@pytest.mark.parametrize("text", WITH_INCLUSION)
 def test_weighted_sums_are_unbiased_marginally(text, drawn_tables):
     items, queries, tables = drawn_tables
     # A zero row's similarity is undefined; its weight in the sum is 0.
@@ -73,7 +73,7 @@ def test_weighted_sums_are_unbiased_marginally(text, drawn_tables):
 
 
 @pytest.mark.parametrize("text", ["Retrieve()", "Retrieve() | AtLeast(2)", "Retrieve() | AtLeast(3)"])
-def test_observed_rates_agree_with_the_law_for_every_pair(text, drawn_tables):
+def test_observed_rates_follow_the_law_in_every_bin_of_similarity(text, drawn_tables):
     items, queries, tables = drawn_tables
     family = tables[0].family
     nonzero = np.linalg.norm(items, axis=1) > 0
@@ -87,9 +87,7 @@ def test_observed_rates_agree_with_the_law_for_every_pair(text, drawn_tables):
         hits[active.row_of_ids(), active.ids] += 1
     z = ((hits - SEEDS * pi) / np.sqrt(SEEDS * pi * (1 - pi) + 1e-9))[:, nonzero]
     assert np.abs(z).max() < 4.5
-    assert (
-        abs(z.mean()) < 4 / np.sqrt(z.size) * 3
-    )  # items share hash functions, so their z values are correlated
+    assert abs(z.mean()) < 4 / np.sqrt(z.size) * 3  # z values are correlated, as items share the functions
 
 
 BIASED = {
@@ -136,7 +134,7 @@ def test_a_pooled_retrieval_with_a_draw_has_the_conditional_law(drawn_tables):
 
 @pytest.mark.parametrize("budget", [1, 3, 5, 7, 50])
 def test_shares_of_visited_tables_are_those_of_all_orders(budget):
-    """Compared with all orders of five tables, grouped by the set of visited tables."""
+    """All orders of five tables, by the set of visited tables: how often each table is first."""
     hits = np.random.default_rng(budget).random((9, 5)) < 0.35
     first = {}
     for order in itertools.permutations(range(5)):
@@ -168,8 +166,8 @@ def test_bounded_buckets_are_corrected(text, drawn_tables):
         weights = np.exp(-active.log_inclusion.astype(np.float64))
         sums[seed] = np.bincount(active.row_of_ids(), weights=values[active.ids] * weights, minlength=2)
         full = parse_pipeline("Retrieve()").bind(tables=table).sample(queries, law="marginal", threads=1)
-        logs = dict(zip(zip(full.row_of_ids(), full.ids, strict=True), full.log_inclusion, strict=True))
-        plain = [logs.get(pair, 0.0) for pair in zip(active.row_of_ids(), active.ids, strict=True)]
+        stated = dict(zip(zip(full.row_of_ids(), full.ids, strict=True), full.log_inclusion, strict=True))
+        plain = [stated.get(pair, 0.0) for pair in zip(active.row_of_ids(), active.ids, strict=True)]
         naive[seed] = np.bincount(
             active.row_of_ids(), weights=values[active.ids] * np.exp(-np.array(plain)), minlength=2
         )
@@ -179,7 +177,7 @@ def test_bounded_buckets_are_corrected(text, drawn_tables):
         assert np.all(naive.mean(axis=0) < 0.9 * values.sum())
 
 
-def test_errors_contain_a_family_with_dependent_hashes(drawn_tables):
+def test_a_family_with_dependent_hashes_is_refused_by_name(drawn_tables):
     items, queries, _ = drawn_tables
 
     from lshsample.plugin import HashFamily
@@ -219,7 +217,7 @@ def test_the_binomial_tail(q, n_tables, m):
         np.testing.assert_allclose(laws.union_inclusion(q, n_tables), expected, rtol=1e-9)
 
 
-def test_laws_at_their_limits():
+def test_laws_at_the_ends_of_their_domains():
     assert laws.at_least_inclusion([0.5], 3, 4).tolist() == [0.0]
     assert laws.cap_inclusion([0.5, 0.5], [10, 3], [5, 12]).tolist() == [0.5, 0.125]
     assert laws.frequency_inclusion([0.0, 1.0], 3).tolist() == [0.0, 1.0]
@@ -247,7 +245,7 @@ def test_bad_arguments_of_laws_are_refused(call):
         call()
 
 
-def test_numbers_of_hashes_and_tables_reach_the_recall():
+def test_numbers_of_hashes_and_tables_meet_their_targets():
     for p_near, p_far in ((0.9, 0.5), (0.8, 0.6)):
         n_hashes = laws.n_hashes_for(100_000, p_far)
         assert 100_000 * p_far**n_hashes <= 1 < 100_000 * p_far ** (n_hashes - 1)
@@ -258,7 +256,7 @@ def test_numbers_of_hashes_and_tables_reach_the_recall():
 
 
 @pytest.mark.parametrize("name", ["simhash", "e2lsh", "cross-polytope", "multiprobe", "simple-lsh"])
-def test_laws_that_are_not_exact_give_no_weights(name, drawn_tables):
+def test_laws_that_hold_for_some_rows_only_give_no_weights(name, drawn_tables):
     items, queries, _ = drawn_tables
     sparse = {"projection": "sparse"}
     options = (
@@ -275,7 +273,7 @@ def test_laws_that_are_not_exact_give_no_weights(name, drawn_tables):
 
 
 @pytest.mark.parametrize(("name", "options"), [("simhash", {}), ("minhash", {"method": "doph", "bits": 4})])
-def test_dependent_tables_have_weights_from_single_tables(name, options, drawn_tables):
+def test_tables_that_share_random_numbers_have_no_law_of_several(name, options, drawn_tables):
     items, queries, _ = drawn_tables
     family = make_family(name, dim=DIM, n_hashes=2, n_tables=4, **options)
     assert not family.independent_tables

@@ -38,7 +38,7 @@ def assert_rates(rates, p, code):
 
 @pytest.mark.parametrize("bits", [1, 2, 5, 16])
 @pytest.mark.parametrize("method", ["permutation-free", "doph"])
-def test_truncation_to_bits_adds_collisions(method, bits):
+def test_short_hashes_add_accidental_collisions(method, bits):
     x = pair_of_sets(20, 8)
     p = 0.25 + 0.75 / 2**bits
     rates = agreement("minhash", x, range(400), method=method, bits=bits, n_hashes=2, n_tables=64)
@@ -47,7 +47,7 @@ def test_truncation_to_bits_adds_collisions(method, bits):
 
 @pytest.mark.parametrize(("size", "shared"), [(1, 0), (2, 1), (5, 4), (60, 20)])
 def test_codes_of_doph_obey_the_power_law_for_sets_of_any_size(size, shared):
-    """Hashes of a code from a single permutation would not: for tiny sets they are copies of each other."""
+    """With one permutation for all hashes of a code they would not: for tiny sets hashes would be copies."""
     j = shared / (2 * size - shared)
     p = j + (1 - j) / 2**10
     rates = agreement("minhash", pair_of_sets(size, shared), range(600), method="doph", bits=10, n_hashes=3)
@@ -65,7 +65,7 @@ def test_tables_of_doph_are_dependent_for_small_sets_as_documented():
 
 
 def test_consecutive_columns_are_as_good_as_scattered_ones():
-    """Orders are linear functions of hashed words, which must not depend on columns in arithmetic series."""
+    """Orders are linear functions of hashed words, so that arithmetic series of columns do not matter."""
     for step in (1, 2, 64, 1024):
         x = np.zeros((2, 60_000), np.float32)
         x[0, np.arange(30) * step] = x[1, np.arange(15, 45) * step] = 1
@@ -75,7 +75,7 @@ def test_consecutive_columns_are_as_good_as_scattered_ones():
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e20])
-def test_weighted_samples_agree_by_the_weighted_similarity(scale):
+def test_weighted_samples_agree_at_the_rate_of_the_weighted_similarity(scale):
     rng = np.random.default_rng(3)
     x = (rng.random((2, 30)) ** 4 * scale).astype(np.float32)
     j = weighted_jaccard(x[:1], x[1:])[0]
@@ -91,7 +91,7 @@ def test_a_row_and_its_double_have_half_the_weight_in_common():
     assert_rates(agreement("icws", x, range(300), bits=16, n_hashes=2), 0.5, 0.25)
 
 
-def test_signs_have_separate_coordinates():
+def test_positive_and_negative_parts_are_separate_coordinates():
     q, x = np.float32([[1, -2, 0, 3]]), np.float32([[1, 2, 0, 1]])
     assert weighted_jaccard(q, x)[0] == pytest.approx((1 + 1) / (1 + 2 + 2 + 3))
 

@@ -263,7 +263,7 @@ def test_parts_are_added_in_their_order(isa, rng, name):
 
 @pytest.mark.parametrize("name", loss.LOSSES)
 def test_a_part_far_below_the_others_adds_nothing(isa, name):
-    """Its exponentials vanish beside theirs, without an overflow; NaN shows in the loss, wherever it lies."""
+    """Its exponentials are negligible, without an overflow; NaN shows in the loss, wherever it lies."""
     logits = np.array([[1e30, 0, -1e30, -1e30]], np.float32)
     aimed = PTR, np.array([3], np.int32), ONE
     whole = logits.copy()

@@ -1,4 +1,4 @@
-"""The tables of sampled layers while a network trains: any threads, errors, and runs that are interrupted."""
+"""The tables of sampled layers in training: any number of threads, errors, interrupted runs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def small_run(rehash, threads, **options):
     ],
     ids=["off", "fixed", "decaying", "same functions", "drift"],
 )
-def test_synchronous_strategies_give_the_same_bits_for_any_threads(rehash):
+def test_synchronous_strategies_give_the_same_bits_for_any_number_of_threads(rehash):
     networks = [small_run(rehash, threads) for threads in (1, 2, 3, 8)]
     assert not networks[0].sampled_layers[0].spec.rehash.is_asynchronous
     for other in networks[1:]:
@@ -68,19 +68,19 @@ def test_training_touches_what_it_samples_and_nothing_else_does():
 
 
 class Breaking(BackgroundBuild):
-    """A build that fails, some time after it was begun."""
+    """A build that fails some time after its start."""
 
     def _build(self, family, vectors):
         time.sleep(0.05)
         super()._build(family, vectors * np.nan)
 
 
-def test_a_run_ends_with_the_error_of_a_build_that_was_still_going_on(monkeypatch, tmp_path):
+def test_a_run_ends_with_the_error_of_a_build_that_was_still_running(monkeypatch, tmp_path):
     monkeypatch.setattr(strategies, "BackgroundBuild", Breaking)
-    last = Rehash(first=29, growth=0.0, strategy="background")  # begun at the start of the last step of 30
+    last = Rehash(first=29, growth=0.0, strategy="background")  # starts at the last of 30 steps
     with pytest.raises(ArgumentError, match="vectors"):
         small_run(last, 1, checkpoint=tmp_path / "run")
-    assert Trainer.resume(tmp_path / "run").state.step == 30  # what was trained is kept
+    assert Trainer.resume(tmp_path / "run").state.step == 30  # training is not lost
 
 
 def test_a_run_waits_for_its_last_tables():

@@ -1,4 +1,4 @@
-"""A training step checks nothing twice: it calls few Python functions for what the C core does."""
+"""A training step validates nothing twice: it calls few Python functions besides the C core."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def rows(columns: int, per_row: int, seed: int) -> sp.csr_array:
 
 
 def test_a_pooled_step_makes_few_calls():
-    """Counted by function, so that a failure shows where they are; the count does not depend on sizes."""
+    """Counted by function, so that a failure shows where they are; the number does not depend on sizes."""
     network = Network([Sparse(FEATURES), Dense(128), Sampled(LABELS, n_active=500, rehash=0)])
     network.allocate(Adam.slots)
     optimizer = Adam()

@@ -1,4 +1,4 @@
-"""Every gradient against central differences of a float64 network with the same active sets and masks."""
+"""All gradients compared with central differences of a float64 network with the same active sets."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def loss64(network, weights, x, labels, sets, masks=None, corrections=None):
 
 
 def full_gradient(network: Network, updates) -> dict[str, np.ndarray]:
-    """Updates written out over all rows; a row of one parameter may come once only."""
+    """Updates as dense arrays over all rows; each row of a parameter at most once."""
     out = {p.name: np.zeros((p.rows, p.columns)) for p in network.parameters}
     for update in updates:
         rows = slice(None) if update.rows is None else update.rows
@@ -86,7 +86,7 @@ def full_gradient(network: Network, updates) -> dict[str, np.ndarray]:
 
 
 def mask_of(signal, width) -> np.ndarray:
-    """Which units a signal holds, (rows, width)."""
+    """A mask of the units that a signal has values for, (rows, width)."""
     if isinstance(signal, Block):
         mask = np.zeros((len(signal.values), width), bool)
         mask[:, slice(None) if signal.ids is None else signal.ids] = True
@@ -155,7 +155,7 @@ def _numeric(network, weights, arguments, name, places, eps=1e-6):
 @pytest.mark.parametrize("importance", ["on", "off"])
 @pytest.mark.parametrize("name", STACKS)
 def test_gradients_are_those_of_the_definition(name, importance):
-    """Loss and gradients of every parameter, at random places and at the largest ones."""
+    """Loss and gradients of every parameter, at random entries and at the largest ones."""
     layers = STACKS[name]
     if isinstance(layers[-1], Sampled):
         layers = [*layers[:-1], attrs.evolve(layers[-1], importance=importance)]
@@ -187,7 +187,7 @@ def test_gradients_are_those_of_the_definition(name, importance):
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("active_set", ["batch", "sample"])
 def test_the_full_active_set_equals_the_dense_layer(loss, active_set):
-    """Same weights, every unit active: the same loss and the same gradients to rounding."""
+    """Same weights, all units active: the same loss and gradients up to rounding."""
     dense = Network([Sparse(20), Dense(9), Dense(30, loss)], seed=4)
     sampled = Network(
         [Sparse(20), Dense(9), Sampled(30, loss, sampler="full", active_set=active_set)], seed=4

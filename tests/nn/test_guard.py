@@ -1,4 +1,4 @@
-"""What a layer of another package returns is checked, by name, before a kernel sees it."""
+"""What a layer of another package returns is validated before it is passed to a kernel."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROWS, UNITS = 6, 5
 
 @attrs.frozen
 class Odd(Layer):
-    """Passes its input on; ``change`` makes something else of what it returns."""
+    """Passes its input on; ``change`` modifies what it returns."""
 
     change: dict = attrs.field(factory=dict)
     units = UNITS
@@ -67,7 +67,7 @@ def train(**change):
     return network
 
 
-def test_what_is_right_passes():
+def test_valid_results_are_accepted():
     """Other float types, copies and CSR rows included."""
     plain = train()
     for change in (
@@ -111,12 +111,12 @@ def test_what_is_right_passes():
         ({"update": lambda u: Update(u.parameter, u.rows, u.gradient[:, 1:])}, r"floats of shape \(2, 5"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_names_the_layer(change, words):
+def test_errors_name_the_layer(change, words):
     with pytest.raises(PluginError, match=rf"layer 2 \(BuiltOdd\): .*{words}"):
         train(**change)
 
 
-def test_layers_of_the_package_are_trusted_and_classes_derived_from_them_are_not():
+def test_layers_of_the_package_are_not_checked_and_classes_derived_from_them_are():
     network = Network([Input(3), Dense(4), Sampled(5)])
     assert all(is_own(layer) for layer in network.layers)
 
@@ -163,8 +163,8 @@ def test_a_last_layer_is_checked_too():
     assert isinstance(fit()._guards[2], Guard)
 
 
-def test_a_slope_of_another_type_does_no_harm():
-    """Gradients stay float32 of their shape."""
+def test_a_derivative_of_another_type_is_converted():
+    """Gradients stay float32 and keep their shape."""
 
     @attrs.frozen
     class Wide(Activation):

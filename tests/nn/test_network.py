@@ -40,7 +40,7 @@ LSH = {"sampler": "Retrieve() | Include() | Uniform(10)", "n_hashes": 2, "n_tabl
 
 
 def make_network(**options) -> Network:
-    """A small network with tables and weights that tell labels apart."""
+    """A small network with tables and weights that separate the labels."""
     network = Network([Sparse(30), Dense(8, init_scale=0.8), Sampled(50, **{**LSH, **options})], seed=1)
     network.allocate()
     return network
@@ -85,11 +85,11 @@ def test_specs_round_trip():
 @pytest.mark.parametrize(
     ("layers", "words"),
     [
-        ([Sparse(3)], "layers: given 1"),
-        ([Dense(3), Dense(3, "softmax")], r"layers\[0\]"),
-        ([Sparse(3), Sparse(3), Dense(3, "softmax")], r"layers\[1\]"),
-        ([Sparse(3), Dense(3, "softmax"), Dense(3, "softmax")], r"layers\[1\].activation"),
-        ([Sparse(3), Dense(3)], r"layers\[1\].activation"),
+        ([Sparse(3)], r"layers must be .* \(got 1 layers\)"),
+        ([Dense(3), Dense(3, "softmax")], r"layers\[0\] must be an input layer"),
+        ([Sparse(3), Sparse(3), Dense(3, "softmax")], r"layers\[1\] must be a layer that is not an input"),
+        ([Sparse(3), Dense(3, "softmax"), Dense(3, "softmax")], r"layers\[1\].activation must be an activ"),
+        ([Sparse(3), Dense(3)], r"layers\[1\].activation must be a loss .*softmax, sigmoid"),
         ([Sparse(3), "dense"], r"layers\[1\]"),
         ([Sparse(3), Dense(3, "softmax", dropout=0.5)], r"layers\[1\].dropout"),
     ],
@@ -114,13 +114,13 @@ def test_bad_orders_of_layers_are_refused(layers, words):
     ],
 )  # fmt: skip
 def test_bad_options_are_refused(make):
-    """Where they are given, not later."""
+    """When the layer or network is made, not later."""
     with pytest.raises(ArgumentError):
         make()
 
 
 def test_exact_prediction_is_the_top_of_all_logits():
-    """Sampled and dense last layers; the batch size does not matter."""
+    """Sampled and dense last layers, any batch size."""
     x = rows()
     network = make_network()
     wanted = logits(network, x)
@@ -137,7 +137,7 @@ def test_exact_prediction_is_the_top_of_all_logits():
 
 
 def test_sampled_prediction_scores_what_the_tables_hold():
-    """Candidates' scores are exact; missing places are -1 and -inf; changed weights change the tables."""
+    """Scores of candidates are exact; missing ones are -1 and -inf; changed weights change the tables."""
     network, x = make_network(), rows()
     wanted = logits(network, x)
     labels, scores = network.predict(x, top=20, mode="sampled", threads=1)
@@ -159,7 +159,7 @@ def test_sampled_prediction_scores_what_the_tables_hold():
 
 
 def test_sampled_prediction_through_other_tables():
-    """A bound pipeline gives the candidates: over every unit it predicts as exactly as mode="exact"."""
+    """Candidates from a bound pipeline; if they are all units, the prediction is that of mode="exact"."""
     network, x = make_network(sampler="uniform"), rows()
     exact = network.predict(x, top=4)
     units = network.parameters[2].weights
@@ -179,16 +179,16 @@ def test_sampled_prediction_through_other_tables():
     assert network.evaluate(x, y, mode="sampled", sampler=everything) == network.evaluate(x, y)
     with pytest.raises(UnsupportedError, match="a sampler"):
         network.predict(x, mode="sampled")
-    with pytest.raises(ArgumentError, match=r"sampler: .*mode='exact'"):
+    with pytest.raises(ArgumentError, match=r"sampler must be .*mode='exact'"):
         network.predict(x, sampler=few)
     other = Retrieve().bind(tables=HashTables(tables.family).build(units[:20]))
-    with pytest.raises(ArgumentError, match="sampler: given one of 20 items; wanted one of the 50 labels"):
+    with pytest.raises(ArgumentError, match=r"sampler must be .* over the 50 labels \(got one over 20 items"):
         network.predict(x, mode="sampled", sampler=other)
 
 
 @pytest.mark.parametrize("active_set", ["batch", "sample"])
 def test_prediction_computes_every_hidden_unit(active_set):
-    """A sampled hidden layer predicts as the dense layer of the same weights."""
+    """A sampled hidden layer predicts like a dense layer with the same weights."""
     x = rows()
     options = {"active_set": active_set, "init_scale": 0.5, **LSH}
     deep = Network([Sparse(30), Sampled(20, "tanh", **options), Sampled(50, **options)], seed=1)
@@ -199,7 +199,7 @@ def test_prediction_computes_every_hidden_unit(active_set):
 
 
 def test_labels_can_be_drawn_by_frequency():
-    """The last layer learns the frequencies from the labels; a hidden layer has none."""
+    """The last layer counts the labels; a hidden layer has none."""
     x, y = rows(), sp.csr_array(np.eye(12, 50))
     sampler = "Include() | Frequency(10)"
     network = make_network(sampler=sampler, importance="on")
@@ -211,7 +211,7 @@ def test_labels_can_be_drawn_by_frequency():
 
 
 @pytest.mark.parametrize("active_set", ["batch", "sample"])
-def test_a_biased_pipeline_is_refused_only_where_a_law_is_wanted(active_set):
+def test_a_biased_pipeline_is_refused_only_if_inclusion_probabilities_are_required(active_set):
     """SLIDE's strategies train without correction; importance="on" names the stage."""
     x, y = rows(), sp.csr_array(np.eye(12, 50))
     options = {"sampler": "slide-topk", "n_active": 8, "active_set": active_set}
@@ -222,7 +222,7 @@ def test_a_biased_pipeline_is_refused_only_where_a_law_is_wanted(active_set):
 
 
 def test_prediction_refuses_bad_arguments():
-    """By name."""
+    """The error names the argument."""
     network, x = make_network(), rows()
     for options, words in (
         ({"top": 0}, "top"), ({"top": 51}, "top"),
@@ -250,15 +250,15 @@ def test_prediction_refuses_bad_arguments():
 
 
 def test_nothing_to_predict_is_fine():
-    """No rows give no rows, whatever is asked."""
+    """No rows give no rows in every mode."""
     network, none = make_network(), rows()[:0]
     assert network.predict(none, mode="sampled")[0].shape == (0, 5)
     assert network.hidden(none).shape == (0, network.layers[-2].units)
     assert network.layer_input(none, 1).shape[0] == 0
 
 
-def test_few_labels_are_measured_as_far_as_they_go():
-    """P@5 of two labels is none."""
+def test_few_labels_have_no_precision_at_larger_k():
+    """P@5 of two labels does not exist."""
     network = Network([Sparse(30), Dense(4), Sampled(2)])
     assert network.predict(rows())[0].shape == (12, 2)
     measured = network.evaluate(rows(), sp.csr_array(np.ones((12, 2))))
@@ -270,7 +270,7 @@ def test_few_labels_are_measured_as_far_as_they_go():
 
 
 def test_evaluation_is_precision_in_percent():
-    """Against the definition."""
+    """Compared with the definition."""
     network, x = make_network(), rows()
     y = sp.csr_array(np.random.default_rng(0).random((12, 50)) < 0.2)
     best = np.argsort(-logits(network, x), axis=1)
@@ -278,8 +278,8 @@ def test_evaluation_is_precision_in_percent():
     assert network.evaluate(x, y, top=(1, 3)) == pytest.approx(wanted)
 
 
-def test_weighted_rows_predict_as_raw_ones(tmp_path):
-    """idf-l2 is part of the network: fitted in training, saved, applied to raw rows."""
+def test_prediction_applies_the_weighting_of_training(tmp_path):
+    """idf-l2 is part of the network: computed in training, saved, and applied in prediction."""
     x, y = rows(), sp.csr_array(np.eye(12, 50))
     weighted = Network([Sparse(30, weighting="idf-l2"), Dense(8), Sampled(50, sampler="full")], seed=1)
     Trainer(weighted, epochs=2, batch_size=4, lr=0.1, threads=1).fit(x, y)
@@ -294,7 +294,7 @@ def test_weighted_rows_predict_as_raw_ones(tmp_path):
 
 
 def test_a_saved_network_is_the_same_network(tmp_path):
-    """Bits, spec, predictions; the weights are plain safetensors; saving again replaces it."""
+    """Weights, spec, predictions; the file is plain safetensors; saving again replaces it."""
     network, x = make_network(), rows()
     y = sp.csr_array(np.eye(12, 50))
     for _ in range(2):
@@ -344,7 +344,7 @@ def _break(folder, how: str) -> None:
      ("foreign", "not a manifest"), ("deep", "not a manifest")],
 )  # fmt: skip
 def test_broken_folders_are_refused(how, words, tmp_path):
-    """With what is wrong."""
+    """The error says what is wrong."""
     make_network().save(tmp_path / "m")
     _break(tmp_path / "m", how)
     with pytest.raises(CheckpointError, match=words):
@@ -353,14 +353,14 @@ def test_broken_folders_are_refused(how, words, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"files": {}}, "names no weights"), ({"files": [1]}, "not a manifest"),
+    [({"files": {}}, "does not list weights"), ({"files": [1]}, "not a manifest"),
      ({"kind": None}, "not a manifest"),
-     ({"payload": [1]}, "not a manifest"), ({"payload": {"network": 3}}, "cannot be made here: layers"),
-     ({"payload": {"network": {"layers": [1, 2]}}}, r"cannot be made here: layers\[0\]"),
+     ({"payload": [1]}, "not a manifest"), ({"payload": {"network": 3}}, "cannot be made: layers"),
+     ({"payload": {"network": {"layers": [1, 2]}}}, r"cannot be made: layers\[0\]"),
      ({"files": {"weights.safetensors": {"file": "../w", "bytes": 1, "sha256": ""}}}, "not a manifest")],
 )  # fmt: skip
-def test_manifests_of_others_are_refused(change, words, tmp_path):
-    """Even with a checksum that fits."""
+def test_invalid_manifests_are_refused(change, words, tmp_path):
+    """Even with a correct checksum."""
     make_network().save(tmp_path / "m")
     path = tmp_path / "m" / bundle.MANIFEST
     body = {**json.loads(path.read_text())["body"], **change}
@@ -371,15 +371,15 @@ def test_manifests_of_others_are_refused(change, words, tmp_path):
 
 
 def test_a_model_whose_family_is_not_installed_names_its_folder(tmp_path, monkeypatch):
-    """The plugin may be missing on the machine that serves."""
+    """The plugin may be missing on the machine that loads the model."""
     make_network().save(tmp_path / "m")
     monkeypatch.setattr(registry, "default_registry", lambda: registry.FamilyRegistry(Plugins([])))
-    with pytest.raises(CheckpointError, match=r"m: its network cannot be made here: .*'simhash'"):
+    with pytest.raises(CheckpointError, match=r"m: its network cannot be made: .*'simhash'"):
         Network.load(tmp_path / "m")
 
 
 def test_other_folders_are_left_alone(tmp_path):
-    """A folder with somebody's files, a checkpoint, a path that is a file."""
+    """A folder with other files, a checkpoint, a path that is a file."""
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(CheckpointError, match=r"thesis\.txt"):
         make_network().save(tmp_path)
@@ -397,7 +397,7 @@ def test_other_folders_are_left_alone(tmp_path):
 
 
 def test_a_full_disk_keeps_the_old_network(tmp_path):
-    """A real limit on the size of files, in the middle of the weights."""
+    """Simulated by a limit on the size of files, in the middle of the weights."""
     network = make_network()
     network.save(tmp_path / "m")
     before = {file.name: file.read_bytes() for file in (tmp_path / "m").iterdir()}
@@ -415,8 +415,8 @@ def test_a_full_disk_keeps_the_old_network(tmp_path):
     Network.load(tmp_path / "m")
 
 
-def test_a_writer_that_was_killed_leaves_no_trouble(tmp_path):
-    """Files that no manifest names are written over."""
+def test_files_of_a_killed_process_are_overwritten(tmp_path):
+    """Files that no manifest lists."""
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "weights-1.safetensors").write_text("half")
     (tmp_path / "m" / f"{bundle.MANIFEST}.new").write_text("{")
@@ -425,7 +425,7 @@ def test_a_writer_that_was_killed_leaves_no_trouble(tmp_path):
 
 
 def test_weights_are_drawn_by_seed_and_layer():
-    """Same seed, same bits; another seed, others; uniform with the wanted deviation; no state yet."""
+    """Same seed, same bits; another seed, others; uniform, with the specified deviation; no state yet."""
     one, same = make_network(), make_network()
     other = Network(one.spec.layers, seed=2)
     other.allocate()

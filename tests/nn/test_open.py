@@ -1,4 +1,4 @@
-"""Layers, losses, activations, optimizers and schedules of a user's, as instances and by name."""
+"""Custom layers, losses, activations, optimizers and schedules, as instances and by name."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Scale(Layer):
 
 
 class BuiltScale(BuiltLayer):
-    """The factors are kept as their distance from ``start``."""
+    """The factors are stored minus ``start``."""
 
     def __init__(self, spec: Scale, context: BuildContext) -> None:
         key = context.seed, 2 * context.index
@@ -128,7 +128,7 @@ class Momentum(Optimizer):
 
 @attrs.frozen
 class Halving(Schedule):
-    """Half of the rate after every so many steps."""
+    """Halves the rate after every ``period`` steps."""
 
     period: int = 10
 
@@ -136,14 +136,14 @@ class Halving(Schedule):
         return 0.5 ** ((step - 1) // self.period)
 
 
-#: What is registered for the time of a test.
+#: Names and classes that a test registers.
 OWN = {"layer": ("scale", Scale), "loss": ("squares", Squares), "activation": ("cube", Cube),
        "optimizer": ("momentum", Momentum), "schedule": ("halving", Halving)}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def names_of_now(monkeypatch):
-    """What a test adds to a table is gone after it."""
+    """Removes what a test adds to a table."""
     for table in TABLES.values():
         monkeypatch.setattr(table, "_entries", dict(table._entries))
 
@@ -170,8 +170,8 @@ def network(last="dense", loss=None) -> Network:
 
 
 @pytest.mark.parametrize("last", ["dense", "sampled"])
-def test_gradients_pass_through_parts_of_a_user(last):
-    """Layer, activation and loss, against central differences in float32."""
+def test_gradients_pass_through_custom_layers(last):
+    """Layer, activation and loss, compared with central differences in float32."""
     net, (x, y) = network(last), data(5)
     net.allocate()
     net.parameters[2].weights[...] = np.random.default_rng(1).normal(0, 0.2, (1, 10))
@@ -196,16 +196,16 @@ def test_gradients_pass_through_parts_of_a_user(last):
             assert (losses[0] - losses[1]) / 4e-2 == pytest.approx(gradient[place], rel=2e-2, abs=2e-3)
 
 
-def test_a_loss_of_a_user_is_taken_over_active_sets():
-    """Per sample, with unequal sets; the labels are always among them."""
+def test_a_custom_loss_is_computed_over_active_sets():
+    """Per sample, with sets of different sizes; they always include the labels."""
     layers = [Input(12), Sampled(20, Squares(), sampler="Uniform(5)", active_set="sample")]
     history = Trainer(Network(layers), epochs=3, batch_size=10, threads=1).fit(*data())
     assert history.epochs[-1].loss < history.epochs[0].loss
     assert history.active_mean > 5
 
 
-def test_training_with_parts_of_a_user_is_saved_and_resumed(tmp_path, registered):
-    """By their names: model, checkpoint, and a run that goes on with the same bits."""
+def test_training_with_custom_classes_is_saved_and_resumed(tmp_path, registered):
+    """By their names: model, checkpoint, and a run that continues with the same bits."""
     x, y = data()
     options = {"optimizer": Momentum(beta=0.8), "schedule": Halving(7), "lr": 0.01, "epochs": 3}
     whole, cut = network(), network()
@@ -224,8 +224,8 @@ def test_training_with_parts_of_a_user_is_saved_and_resumed(tmp_path, registered
     assert (loaded.predict(x)[1] == whole.predict(x)[1]).all()
 
 
-def test_what_has_no_name_cannot_be_saved_and_says_how_to_name_it(tmp_path):
-    """Also before a run with checkpoints is begun."""
+def test_classes_without_a_name_cannot_be_saved_and_the_error_says_how_to_register_them(tmp_path):
+    """Also refused before the first step of a run with checkpoints."""
     x, y = data()
     net = network()
     with pytest.raises(UnsupportedError, match=r"Cube .* lshsample.nn.ACTIVATIONS.add\(\"name\"\)\(Cube\)"):
@@ -244,19 +244,21 @@ def test_what_has_no_name_cannot_be_saved_and_says_how_to_name_it(tmp_path):
     Trainer(plain, threads=1, optimizer=Momentum(), epochs=1).fit(x, y)  # no name is needed to train
 
 
-def test_a_name_that_is_missing_where_a_model_is_read_is_told(tmp_path, monkeypatch, registered):
-    """The module that adds it was not imported."""
+def test_a_model_with_an_unregistered_name_is_refused_by_name(tmp_path, monkeypatch, registered):
+    """The module that registers it was not imported."""
     network().save(tmp_path / "m")
-    for kind, words in (("layer", r"layers\[2\].layer: given 'scale'"), ("loss", "activation: .*squares")):
+    for kind, words in (
+        ("layer", r"layers\[2\].layer must be .* \(got 'scale'\)"), ("loss", "activation must be .*squares")
+    ):  # fmt: skip
         with monkeypatch.context() as patch:
             entries = {name: entry for name, entry in TABLES[kind]._entries.items() if name != OWN[kind][0]}
             patch.setattr(TABLES[kind], "_entries", entries)
-            with pytest.raises(CheckpointError, match=f"cannot be made here: {words}"):
+            with pytest.raises(CheckpointError, match=f"cannot be made: {words}"):
                 Network.load(tmp_path / "m")
 
 
 def test_names_and_instances_are_the_same(registered):
-    """A spec holds instances; a file the name where it says all, and the options where there are some."""
+    """A spec holds instances; a file holds the name, and the options that are not defaults."""
     assert Dense(5, Relu()) == Dense(5, "relu") == Dense(5)
     assert Dense(5, "softmax").activation == Softmax()
     assert Dense(5, "squares").activation == Squares()
@@ -275,24 +277,24 @@ def test_names_and_instances_are_the_same(registered):
     assert TrainConfig(optimizer="momentum", loss="squares").optimizer == "momentum"
 
 
-def test_an_unknown_name_is_refused_with_those_that_there_are():
+def test_an_unknown_name_is_refused_and_the_error_lists_the_known_ones():
     for make, words in (
-        (lambda: Trainer(network(), optimizer="momentum"), "optimizer: .*sgd, adagrad, adam, or an instance"),
+        (lambda: Trainer(network(), optimizer="momentum"), "optimizer .*sgd, adagrad, adam, or an instance"),
         (lambda: Trainer(network(), optimizer={"optimizer": "adam", "beta3": 1}), "Adam.beta3"),
         (lambda: Trainer(network(), optimizer=Momentum), "optimizer"),
-        (lambda: Trainer(network(), schedule="halving"), "schedule: .*constant, linear, cosine"),
-        (lambda: Dense(4, "cube"), "activation: .*relu, tanh, linear, softmax, sigmoid"),
+        (lambda: Trainer(network(), schedule="halving"), "schedule must be .*constant, linear, cosine"),
+        (lambda: Dense(4, "cube"), "activation must be .*relu, tanh, linear, softmax, sigmoid"),
         (lambda: Dense(4, Cube), "activation"),
-        (lambda: TrainConfig(optimizer="momentum"), "optimizer: .*one of sgd, adagrad, adam"),
-        (lambda: TrainConfig(loss="squares"), "loss: .*one of softmax, sigmoid"),
+        (lambda: TrainConfig(optimizer="momentum"), "optimizer must be one of sgd, adagrad, adam"),
+        (lambda: TrainConfig(loss="squares"), "loss must be one of softmax, sigmoid"),
     ):
         with pytest.raises(ArgumentError, match=words):
             make()
 
 
-def test_a_name_is_given_once_and_to_classes_of_the_kind(registered):
+def test_names_are_unique_and_of_classes_of_the_kind(registered):
     table: NameTable[Loss] = LOSSES
-    with pytest.raises(ArgumentError, match="name: given 'softmax'"):
+    with pytest.raises(ArgumentError, match=r"name must be .* \(got 'softmax'\)"):
         table.add("softmax")(Squares)
     for cls in (Cube, Squares(), type("Bare", (Loss,), {})):
         with pytest.raises(ArgumentError, match="attrs class derived from Loss"):
@@ -300,13 +302,13 @@ def test_a_name_is_given_once_and_to_classes_of_the_kind(registered):
     assert list(table) == ["softmax", "sigmoid", "squares"]
     table.remove("squares")
     assert "squares" not in table
-    with pytest.raises(ArgumentError, match="name: given 'squares'"):
+    with pytest.raises(ArgumentError, match=r"name must be .* \(got 'squares'\)"):
         table.remove("squares")
     table.add("squares")(Squares)
 
 
-def test_layers_are_put_where_they_fit():
-    """A layer that does not build what its place asks for is refused by name."""
+def test_layers_must_build_the_class_that_their_place_requires():
+    """The error names the layer and the class."""
 
     @attrs.frozen
     class Odd(Scale):
@@ -318,9 +320,9 @@ def test_layers_are_put_where_they_fit():
         def loss(self):
             return Softmax()
 
-    with pytest.raises(ArgumentError, match=r"layers\[0\]: .*InputLayer"):
+    with pytest.raises(ArgumentError, match=r"layers\[0\] must be .*InputLayer"):
         Network([Odd(3), Dense(3, "softmax")])
-    with pytest.raises(ArgumentError, match=r"layers\[1\]: .*OutputLayer"):
+    with pytest.raises(ArgumentError, match=r"layers\[1\] must be .*OutputLayer"):
         Network([Sparse(3), Ending(3)])
     with pytest.raises(ArgumentError, match=r"layers\[1\].loss"):
         Network([Sparse(3), Ending(3), Dense(3, "softmax")])
@@ -329,16 +331,16 @@ def test_layers_are_put_where_they_fit():
 
 
 def test_no_gradient_is_computed_for_layers_without_parameters():
-    """Below the first layer that is trained, nothing asks for one."""
+    """None is computed below the first trained layer."""
 
     class Counting(BuiltScale):
         def __init__(self, spec, context):
             BuiltLayer.__init__(self, spec.units, context)
-            self.asked = 0
+            self.calls = 0
 
         def forward(self, x, run):
             def backward(gradient):
-                self.asked += 1
+                self.calls += 1
                 return gradient, []
 
             return x, backward
@@ -351,12 +353,12 @@ def test_no_gradient_is_computed_for_layers_without_parameters():
     net = Network([Input(12), Passing(12), Dense(12), Passing(12), Dense(20, "softmax")])
     Trainer(net, epochs=1, batch_size=60, threads=1).fit(*data())
     assert [layer.context.needs_input_gradient for layer in net.layers] == [False, False, False, True, True]
-    assert (net.layers[1].asked, net.layers[3].asked) == (0, 1)
+    assert (net.layers[1].calls, net.layers[3].calls) == (0, 1)
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
 def test_losses_of_the_package_work_in_parts(loss):
-    """Over the logits of a layer that is cut into shards, as over the whole."""
+    """The logits of a layer split into shards give the same loss as the whole."""
     from lshsample.nn import Logits, loss_in_parts
 
     rng = np.random.default_rng(0)

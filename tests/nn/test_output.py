@@ -1,4 +1,4 @@
-"""The contract of output layers: one vector a unit, scores, and the best units, however the weights lie."""
+"""The interface of output layers: unit vectors, scores, and the best units, for every memory layout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNITS, INPUTS = 300, 24
 
 
 def output_of(kind: str, bias: bool = True):
-    """A last layer of known weights, which are the same for every kind."""
+    """A last layer with known weights, the same for every kind."""
     last = {
         "dense": Dense(UNITS, "softmax", bias=bias),
         "pooled": Sampled(UNITS, sampler="full", bias=bias),
@@ -36,7 +36,7 @@ def rows(n: int = 7) -> np.ndarray:
 
 
 def logits(network: Network, h: np.ndarray) -> np.ndarray:
-    """In float64."""
+    """The logits in float64."""
     vectors = network.output.unit_vectors().astype(np.float64)
     bias = network.parameters[1].vector.astype(np.float64) if len(network.parameters) > 1 else 0.0
     return h @ vectors.T + bias
@@ -59,8 +59,8 @@ def test_scores_are_inner_products_with_unit_vectors(kind, bias):
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("kind", ["pooled", "tables"])
-def test_the_best_units_do_not_depend_on_how_weights_lie(kind, bias):
-    """To the bit, in single rows and batches, over all units and over candidates."""
+def test_the_best_units_do_not_depend_on_the_memory_layout(kind, bias):
+    """The same bits for single rows and batches, over all units and over candidates."""
     dense, sampled = output_of("dense", bias).output, output_of(kind, bias).output
     for n in (1, 7):
         h = rows(n)
@@ -76,8 +76,8 @@ def test_the_best_units_do_not_depend_on_how_weights_lie(kind, bias):
         assert (one[0][0] == -1).all()
 
 
-def test_a_dense_layer_is_predicted_through_tables_of_its_units():
-    """Candidates of any sampler over the unit vectors; a layer without tables has none of its own."""
+def test_a_dense_layer_predicts_through_tables_of_its_units():
+    """Candidates from any sampler over the unit vectors; without one, a layer without tables has none."""
     network, h = output_of("dense"), rows()
     tables = HashTables(make_family("simhash", dim=INPUTS, n_hashes=2, n_tables=40)).build(
         network.output.unit_vectors()
@@ -92,7 +92,7 @@ def test_a_dense_layer_is_predicted_through_tables_of_its_units():
     for kind in ("dense", "pooled"):
         last = output_of(kind).output
         assert not last.retrieves
-        with pytest.raises(UnsupportedError, match="layer 1 retrieves from no tables"):
+        with pytest.raises(UnsupportedError, match="layer 1 has no hash tables"):
             last.candidates(h, 1)
     last = output_of("tables").output
     assert last.retrieves

@@ -25,7 +25,7 @@ def test_float32_is_one_array():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("slots", [1, 2, 3])
-def test_memory_is_what_was_announced(dtype, slots):
+def test_memory_needed_is_exact(dtype, slots):
     parameter = made(dtype)
     parameter.allocate(slots)
     assert parameter.slots.nbytes == parameter.memory_needed(slots)
@@ -75,7 +75,7 @@ def test_bfloat16_trains_by_adam_in_place():
     assert losses[-1] < 19 * 2.0**-16 < losses[0] / 1000
 
 
-def test_what_is_not_there_is_an_error():
+def test_use_before_allocation_is_an_error():
     parameter = made("bfloat16")
     for read in (lambda: parameter.slots, lambda: parameter.store, lambda: parameter.weights):
         with pytest.raises(NativeError, match="before it is allocated"):

@@ -1,4 +1,4 @@
-"""Tensor files against the safetensors library, for every element type; and headers that lie."""
+"""Tensor files compared with the safetensors library, for every element type; and invalid headers."""
 
 import json
 import struct
@@ -13,12 +13,12 @@ from lshsample._native.slots import Slots
 from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.nn import tensorfile
 
-#: Names that the library's writer wants; its reader gives those of the format.
+#: Names of dtypes in the library's writer; its reader returns those of the format.
 LIBRARY = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "BF16": "bfloat16"}
 
 
 def written_by_the_library(dtype, array):
-    """A file of one tensor "a", with metadata; versions before 0.8 take the bytes themselves."""
+    """A file of one tensor "a", with metadata; versions before 0.8 take bytes."""
     name, data = LIBRARY.get(dtype.file, dtype.name), array.tobytes()
     if hasattr(safetensors, "TensorSpec"):
         held = np.frombuffer(data, np.uint8)
@@ -31,7 +31,7 @@ def written_by_the_library(dtype, array):
 
 
 def some(dtype, shape, seed=0):
-    """Any bits of a type."""
+    """An array of random bits of a type."""
     bits = np.random.default_rng(seed).integers(0, 256, (*shape, dtype.itemsize), np.uint8)
     return bits.view(dtype.numpy)[..., 0]
 
@@ -63,8 +63,8 @@ def test_what_the_library_writes_is_read(tmp_path, dtype):
     assert not strided[:, ::2].tobytes().strip(b"\0")
 
 
-def test_slots_of_two_types_come_back(tmp_path):
-    """Weights in bfloat16 beside float32 state, written and read as the strided views that they are."""
+def test_slots_of_two_types_round_trip(tmp_path):
+    """Weights in bfloat16 with float32 state, written and read as strided views."""
     path, rng = tmp_path / "t", np.random.default_rng(1)
     dtypes = [BFLOAT16, FLOAT32]
     slots, again = Slots.zeros(50, 7, dtypes), Slots.zeros(50, 7, dtypes)
@@ -92,9 +92,9 @@ def test_a_type_without_a_name_is_refused_before_anything_is_written(tmp_path):
 def test_another_type_or_shape_is_refused(tmp_path):
     path = tmp_path / "t"
     tensorfile.write_tensors(path, {"a": np.zeros((2, 3), BFLOAT16.numpy)})
-    with pytest.raises(CheckpointError, match=r"'a' is BF16 \[2, 3\]; wanted float32 \[2, 3\]"):
+    with pytest.raises(CheckpointError, match=r"'a' is BF16 \[2, 3\], expected float32 \[2, 3\]"):
         tensorfile.read_into(path, "a", np.zeros((2, 3), np.float32))
-    with pytest.raises(CheckpointError, match=r"wanted bfloat16 \[3, 2\]"):
+    with pytest.raises(CheckpointError, match=r"expected bfloat16 \[3, 2\]"):
         tensorfile.read_into(path, "a", np.zeros((3, 2), BFLOAT16.numpy))
     with pytest.raises(CheckpointError, match="no tensor 'b'"):
         tensorfile.read_tensor(path, "b")
@@ -108,26 +108,26 @@ def entry(low, high, shape, dtype="F32", **more):
     ("header", "message"),
     [
         ([1], "not a safetensors file"),
-        ({"a": None}, "not described"),
-        ({"a": {"dtype": "F32", "shape": [2]}}, "not described"),
-        ({"a": entry(0, 16, 4)}, "not described"),
-        ({"a": entry(0, 16, [4.0])}, "not described"),
-        ({"a": entry(0, 16, [True, 4])}, "not described"),
-        ({"a": entry(0, 16, [-2, -2])}, "not described"),
-        ({"a": entry(0, 16, ["4"])}, "not described"),
-        ({"a": entry(0, 16, [4], ["F32"])}, "not described"),
-        ({"a": {**entry(0, 16, [4]), "data_offsets": [0, 8, 16]}}, "not described"),
+        ({"a": None}, "incomplete entry"),
+        ({"a": {"dtype": "F32", "shape": [2]}}, "incomplete entry"),
+        ({"a": entry(0, 16, 4)}, "incomplete entry"),
+        ({"a": entry(0, 16, [4.0])}, "incomplete entry"),
+        ({"a": entry(0, 16, [True, 4])}, "incomplete entry"),
+        ({"a": entry(0, 16, [-2, -2])}, "incomplete entry"),
+        ({"a": entry(0, 16, ["4"])}, "incomplete entry"),
+        ({"a": entry(0, 16, [4], ["F32"])}, "incomplete entry"),
+        ({"a": {**entry(0, 16, [4]), "data_offsets": [0, 8, 16]}}, "incomplete entry"),
         ({"a": entry(0, 16, [4], "F4")}, "has dtype F4; supported are F32, BF16, F16"),
-        ({"a": entry(0, 20, [5])}, "truncated: tensor 'a' lies outside"),
-        ({"a": entry(16, 0, [0])}, "truncated: tensor 'a' lies outside"),
-        ({"a": entry(0, 16, [3])}, "'a' has 16 bytes, not those of F32"),
-        ({"a": entry(0, 16, [4], "BF16")}, "'a' has 16 bytes, not those of BF16"),
-        ({"a": entry(0, 8, [2]), "b": entry(4, 16, [3])}, "'b' begins at 4, the one before it ends at 8"),
-        ({"a": entry(0, 4, [1]), "b": entry(8, 16, [2])}, "'b' begins at 8, the one before it ends at 4"),
+        ({"a": entry(0, 20, [5])}, "truncated: tensor 'a' is outside"),
+        ({"a": entry(16, 0, [0])}, "truncated: tensor 'a' is outside"),
+        ({"a": entry(0, 16, [3])}, "'a' has 16 bytes, unlike F32"),
+        ({"a": entry(0, 16, [4], "BF16")}, "'a' has 16 bytes, unlike BF16"),
+        ({"a": entry(0, 8, [2]), "b": entry(4, 16, [3])}, "'b' begins at 4, the one before ends at 8"),
+        ({"a": entry(0, 4, [1]), "b": entry(8, 16, [2])}, "'b' begins at 8, the one before ends at 4"),
         ({"a": entry(0, 8, [2])}, "8 bytes belong to no tensor"),
     ],
 )
-def test_headers_that_lie(tmp_path, header, message):
+def test_invalid_headers_are_refused(tmp_path, header, message):
     text = json.dumps(header).encode()
     (tmp_path / "t").write_bytes(struct.pack("<Q", len(text)) + text + bytes(16))
     with pytest.raises(CheckpointError, match=message):
@@ -144,7 +144,7 @@ def test_headers_that_lie(tmp_path, header, message):
         b"\2" + bytes(7) + b"\xff{",
     ],
 )
-def test_files_that_are_something_else(tmp_path, content):
+def test_files_of_other_formats_are_refused(tmp_path, content):
     (tmp_path / "t").write_bytes(content)
     with pytest.raises(CheckpointError, match="not a safetensors file"):
         tensorfile.read_header(tmp_path / "t")

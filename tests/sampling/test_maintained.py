@@ -1,4 +1,4 @@
-"""A sampler over vectors that move: what each strategy does, saving and restoring, copies, and bad input."""
+"""A sampler over changing vectors: strategies, saving and restoring, copies, and invalid arguments."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def vectors_of(seed=0, n=N, dim=DIM):
 
 
 def touch(sampler, vectors):
-    """Samples, as a training step does; returns the ids that it touched."""
+    """Sample as a training step does; returns the touched ids."""
     ids = np.unique(sampler.sample(vectors[:5]).ids)
     sampler.touched(ids)
     return ids
@@ -99,7 +99,7 @@ def test_off_never_builds_again():
 
 
 def test_a_rebuild_drops_the_old_tables_first(monkeypatch):
-    """Or memory would hold both: also the sampler that is bound to them lets go."""
+    """Memory must not hold both sets of tables: the bound sampler is released too."""
     sampler, vectors = sampler_of(), vectors_of()
     sampler.refresh(vectors, 0)
     sampler.sample(vectors[:3])
@@ -224,7 +224,7 @@ def test_settling_waits_for_the_background():
     assert sampler.bound().tables is sampler.tables
 
 
-def test_an_error_in_the_background_is_raised_where_the_tables_are_wanted():
+def test_an_error_in_the_background_is_raised_when_the_tables_are_needed():
     sampler, vectors = sampler_of(each_step("background")), vectors_of()
     sampler.refresh(vectors, 0)
     vectors[3] = np.nan
@@ -247,7 +247,7 @@ BackgroundBuild(make_family("simhash", dim=64, n_hashes=10, n_tables=30), rows, 
 
 
 def test_a_forked_child_begins_its_own_build():
-    """The thread of a build does not go on in the child."""
+    """The thread of a build does not exist in the child process."""
     code = """
 import os, threading
 import numpy as np
@@ -304,7 +304,7 @@ def large(name, **options):
 
 
 def drift_on(sampler, vectors, steps, threads=1):
-    """Steps that sample and then move what they sampled, and neighbours of it; returns what they drew."""
+    """Steps that sample and then change the sampled vectors and their neighbours; returns the samples."""
     drawn = []
     for step in steps:
         sampler.refresh(vectors, step, threads)
@@ -321,7 +321,7 @@ def drift_on(sampler, vectors, steps, threads=1):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_matrix_that_drifts(name, tmp_path):
-    """The same draws with 1 and 2 threads and from a save mid-way; at the end, tables as if built anew."""
+    """The same draws with 1 and 2 threads and after a restore; the final tables equal new ones."""
     vectors = vectors_of(0, ROWS, COLUMNS)
     sampler = large(name)
     drawn = drift_on(sampler, vectors, range(STEPS))
@@ -342,15 +342,15 @@ def test_a_matrix_that_drifts(name, tmp_path):
         other.refresh(vectors, STEPS + 1)
         other.settle()
     rows = vectors[:: ROWS // 300]
-    wanted = sets_of(fresh.tables, rows)
+    expected = sets_of(fresh.tables, rows)
     assert fresh.tables.family == sampler.tables.family
-    assert sets_of(sampler.tables, rows) == wanted
-    assert sets_of(second.tables, rows) == wanted
+    assert sets_of(sampler.tables, rows) == expected
+    assert sets_of(second.tables, rows) == expected
     assert sampler.n_builds == fresh.n_builds == 6
 
 
 def test_stale_tables_give_unbiased_sums():
-    """Given the tables, inclusion probabilities are exact wherever the vectors are now."""
+    """Conditional on the tables, inclusion probabilities are exact whatever the current vectors are."""
     vectors = vectors_of()
     sampler = sampler_of(pipeline="Retrieve() | Cap(20) | Uniform(15)", rehash=0)
     sampler.refresh(vectors, 0)
@@ -404,9 +404,9 @@ def test_pipelines_without_tables_sample_at_once():
     assert len(sampler.sample(n_queries=1).ids) == 7
     assert sampler.expected_size == 7
     assert sampler.state() is None
-    with pytest.raises(UnsupportedError, match="retrieves from no tables"):
+    with pytest.raises(UnsupportedError, match="does not retrieve from tables"):
         sampler.tables  # noqa: B018
-    with pytest.raises(UnsupportedError, match="retrieves from no tables"):
+    with pytest.raises(UnsupportedError, match="does not retrieve from tables"):
         sampler.candidates(vectors_of()[:2], vectors_of())
 
 
@@ -537,7 +537,7 @@ def test_what_was_saved_for_another_sampler_is_refused(tmp_path):
     state = sampler.state()
     sampler.save_tables(path)
     other = MaintainedSampler(DIM, N + 1, n_hashes=4, n_tables=6, pipeline="Retrieve()")
-    with pytest.raises(CheckpointError, match=f"tables of {N} items"):
+    with pytest.raises(CheckpointError, match=rf"tables are \({N}, "):
         other.restore(state, path)
     for wrong in ({}, {**state, "builds": 0}, {**state, "builds": "1"}):
         with pytest.raises(CheckpointError, match="builds"):
@@ -569,7 +569,7 @@ def test_schedules_round_trip_through_plain_data():
 
 
 def test_the_first_format_is_read():
-    """It wrote the options of drift beside every strategy."""
+    """It has the options of drift with every strategy."""
     old = {
         "first": 50,
         "growth": 0.1,
@@ -600,7 +600,7 @@ def test_bad_plain_data_is_refused(data, argument):
 
 
 class CountingMaintenance(Maintenance):
-    """Builds anew when so many ids were touched since."""
+    """Rebuilds when enough ids were touched since the last build."""
 
     def __init__(self, functions, n_vectors, share):
         super().__init__(functions, n_vectors)
@@ -623,7 +623,7 @@ class Counting(Strategy):
         return CountingMaintenance(functions, n_vectors, self.share)
 
 
-def test_a_strategy_of_ones_own(monkeypatch):
+def test_a_custom_strategy(monkeypatch):
     rehash = Rehash(1, 0.0, strategy=Counting(0.3))
     sampler, vectors = sampler_of(rehash), vectors_of()
     sampler.refresh(vectors, 0)
@@ -634,7 +634,7 @@ def test_a_strategy_of_ones_own(monkeypatch):
     sampler.touched(np.arange(100))
     sampler.refresh(vectors, 2)
     assert sampler.tables.family.seed == stream_seed(0, 1, 2)
-    with pytest.raises(ArgumentError, match="to be stored"):
+    with pytest.raises(ArgumentError, match="to be saved"):
         rehash.to_dict()
     monkeypatch.setitem(strategies.STRATEGIES, "counting", Counting)
     assert Rehash.of(rehash.to_dict()) == rehash
@@ -656,11 +656,11 @@ def test_functions_are_those_of_key_and_build():
 def test_a_build_copies_the_vectors_before_it_returns():
     vectors = vectors_of()
     family = make_family("simhash", dim=DIM, n_hashes=4, n_tables=6)
-    wanted = sets_of(HashTables(family).build(vectors), vectors_of())
+    expected = sets_of(HashTables(family).build(vectors), vectors_of())
     build = BackgroundBuild(family, vectors, 1)
     vectors[:] = 0
     assert build.is_done(None)
-    assert sets_of(build.result(), vectors_of()) == wanted
+    assert sets_of(build.result(), vectors_of()) == expected
 
 
 def test_networks_are_not_imported():

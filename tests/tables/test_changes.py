@@ -31,7 +31,7 @@ def vectors_of(seed, n):
 
 
 class Model:
-    """The plain truth: each id's codes."""
+    """A model of tables: each id's codes."""
 
     def __init__(self, family):
         self.family, self.codes = family, {}
@@ -405,7 +405,7 @@ def test_shards_are_merged_and_split():
 # ---- bounded buckets ----
 
 
-def test_bounded_memory_is_told_exactly_and_kept():
+def test_bounded_memory_is_predicted_exactly_and_kept():
     need = HashTables.memory_needed(family_of(), 10_000, bucket_size=16)
     tables = HashTables(family_of(), bucket_size=16)
     for n in (10, 10_000):
@@ -465,7 +465,7 @@ def test_bounded_buckets_hold_what_fits_and_count_all():
         np.testing.assert_array_equal(merged.buckets(queries).sizes, a.sizes)
         assert merged.n_items == 3000
         assert len(np.unique(merged.buckets(queries).bucket(0, 0))) == held[0, 0]
-    with pytest.raises(ArgumentError, match="ranges apart"):
+    with pytest.raises(ArgumentError, match="disjoint range"):
         HashTables.merge(first, bounded)
     with pytest.raises(ArgumentError, match="bucket_size"):
         HashTables.merge(first, whole)

@@ -66,7 +66,7 @@ def test_nothing_is_made_of_a_file_that_does_not_fit_its_checksums(use, rows, tm
         "split": lambda: tables.split([100]),
         "merge": lambda: HashTables.merge(tables, built(rows[:1])),
     }
-    with pytest.raises(CheckpointError, match="vectors does not fit the checksum"):
+    with pytest.raises(CheckpointError, match="vectors does not match the checksum"):
         calls[use]()
     assert not (tmp_path / "u").exists()
 
@@ -99,7 +99,7 @@ def test_compacting_gives_everything_back(rows):
     tables = built(rows)
     before = tables.memory_bytes
     tables.delete(np.arange(8_000))
-    assert tables.memory_bytes > before  # what the writer knows
+    assert tables.memory_bytes > before  # the codes of the writer
     assert tables.compact().memory_bytes < 0.3 * before
     assert tables.memory_bytes == HashTables.memory_needed(tables.family, 1_000).tables
     assert tables.insert([4], rows[4:5]).n_items == 1_001
@@ -108,9 +108,9 @@ def test_compacting_gives_everything_back(rows):
 
 def test_wrong_kinds_of_shards_are_refused_by_name(rows):
     tables = built(rows[:300])
-    with pytest.raises(ArgumentError, match="b: given int"):
+    with pytest.raises(ArgumentError, match=r"b must be HashTables \(got int\)"):
         HashTables.merge(tables, 3)
-    with pytest.raises(ArgumentError, match="a: given list"):
+    with pytest.raises(ArgumentError, match=r"a must be HashTables \(got list\)"):
         HashTables.merge([], tables)
     for wrong in (5, "12", [[1]], None):
         with pytest.raises(ArgumentError, match="boundaries"):
@@ -119,7 +119,7 @@ def test_wrong_kinds_of_shards_are_refused_by_name(rows):
 
 @attrs.frozen
 class Rehashing(SamplerStage):
-    """Draws new functions for tables in the middle of a call, as a writer beside it may."""
+    """Draws new functions for tables in the middle of a call, as a concurrent writer may."""
 
     tables: HashTables
     seeds: itertools.count

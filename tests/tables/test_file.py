@@ -190,7 +190,7 @@ class Crash(BaseException):
 
 
 class Dying:
-    """A file that dies after so many writes, having written a part of the last one."""
+    """A file that fails after a number of writes, having written a part of the last one."""
 
     def __init__(self, file, left):
         self.file, self.left = file, left
@@ -277,8 +277,8 @@ def test_processes_share_a_file(rows, tmp_path):
     np.save(queries, rows)
     command = [sys.executable, "-c", _COUNT, str(path), str(queries)]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [worker.communicate(timeout=300)[0].split() for worker in workers]
-    assert told == [[str(len(tables.query(rows).ids)), "False"]] * 2
+    printed = [worker.communicate(timeout=300)[0].split() for worker in workers]
+    assert printed == [[str(len(tables.query(rows).ids)), "False"]] * 2
 
 
 def test_nothing_of_a_file_is_executed_or_left_untyped(rows, tmp_path):

@@ -167,11 +167,14 @@ def test_samplers_read_one_snapshot(family, rows, queries):
 
 
 BROKEN = {
-    "another type": (lambda f: (f.indptr, f.ids, f.counts), "gave tuple"),
-    "a float array": (lambda f: attrs.evolve(f, counts=f.counts.astype(float)), "counts is no 1-D array"),
-    "too few rows": (lambda f: attrs.evolve(f, indptr=f.indptr[:-1]), "indptr does not cut"),
-    "a row that ends early": (lambda f: attrs.evolve(f, indptr=f.indptr[::-1].copy()), "indptr does not cut"),
-    "a count of 0": (lambda f: attrs.evolve(f, counts=f.counts * 0), "the least 0"),
+    "another type": (lambda f: (f.indptr, f.ids, f.counts), "returned tuple, expected Candidates"),
+    "a float array": (lambda f: attrs.evolve(f, counts=f.counts.astype(float)), "counts is not a 1-D array"),
+    "too few rows": (lambda f: attrs.evolve(f, indptr=f.indptr[:-1]), "indptr does not divide"),
+    "a row that ends early": (
+        lambda f: attrs.evolve(f, indptr=f.indptr[::-1].copy()),
+        "indptr does not divide",
+    ),
+    "a count of 0": (lambda f: attrs.evolve(f, counts=f.counts * 0), "the smallest 0"),
     "a count too few": (lambda f: attrs.evolve(f, counts=f.counts[:-1]), "counts for"),
     "an id beyond": (lambda f: attrs.evolve(f, ids=f.ids + N_ITEMS), "from 0 to 399"),
     "a negative id": (lambda f: attrs.evolve(f, ids=f.ids - N_ITEMS), "from 0 to 399"),

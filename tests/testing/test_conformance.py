@@ -1,4 +1,4 @@
-"""The kit must catch families that are broken in the ways that real ones have been."""
+"""The kit must detect families with typical mistakes."""
 
 import functools
 import itertools
@@ -17,7 +17,7 @@ from lshsample.testing import CHECKS, FamilyCase, check_family, family_checks, l
 
 
 class PlainSimHash(HashFamily):
-    """SimHash in a few lines, without a kernel: what a plugin's author would write first."""
+    """SimHash in a few lines, without a kernel: the first version of a plugin."""
 
     similarity = "cosine"
     shared_directions = False
@@ -43,7 +43,7 @@ class PlainSimHash(HashFamily):
 
 
 class SignPerBin(PlainSimHash):
-    """One sign for all coordinates that a hash looks at."""
+    """One sign for all coordinates of a hash."""
 
     def directions(self):
         rng = np.random.default_rng(self.seed)
@@ -58,7 +58,7 @@ class ClaimedIndependent(PlainSimHash):
 
 
 class Unseeded(PlainSimHash):
-    """Draws from a counter that the spec knows nothing of."""
+    """Draws from a counter that is not part of the spec."""
 
     draws = itertools.count()
 
@@ -69,7 +69,7 @@ class Unseeded(PlainSimHash):
 
 
 class TablesShareDirections(PlainSimHash):
-    """All tables are the same one, and are said to be independent draws."""
+    """All tables are the same, but are declared independent."""
 
     def directions(self):
         directions = super().directions()
@@ -77,7 +77,7 @@ class TablesShareDirections(PlainSimHash):
 
 
 class NormalizesInPlace(PlainSimHash):
-    """Saves a copy: the caller's rows have norm 1 from then on."""
+    """Normalises the caller's rows in place."""
 
     def hash(self, x):
         if isinstance(x, np.ndarray):
@@ -86,21 +86,21 @@ class NormalizesInPlace(PlainSimHash):
 
 
 class ProbeLawOffByATenth(SimHash):
-    """Promises more of its probes than they find."""
+    """Its law of probes is too high."""
 
     def probe_probability(self, q, x, n_probes):
         return np.minimum(1.0, 1.1 * super().probe_probability(q, x, n_probes))
 
 
 class SeedIgnored(PlainSimHash):
-    """A rehash changes nothing."""
+    """with_seed does not change the functions."""
 
     def directions(self):
         return np.random.default_rng(5).standard_normal((self.n_hashes, self.n_tables, self.dim))
 
 
 class LawOffByThreePercent(PlainSimHash):
-    """A law that is nearly right."""
+    """A law that is slightly wrong."""
 
     def collision_probability(self, similarity):
         return np.minimum(1.0, 1.03 * super().collision_probability(similarity))
@@ -115,7 +115,7 @@ class UnclampedLaw(PlainSimHash):
 
 
 class CodesTooLarge(PlainSimHash):
-    """A bit more than the code has."""
+    """Codes with one bit too many."""
 
     def hash(self, x):
         return super().hash(x) << np.uint32(1)
@@ -136,7 +136,7 @@ class KernelOfOtherFunctions(SimHash):
 
 
 class NaturalLogPacking(DWTA):
-    """Three bits a hash, packed as though they were two: log 8 = 2.08."""
+    """Three bits per hash, packed as if they were two: log 8 = 2.08."""
 
     def hash(self, x):
         wide, codes = super().hash(x), np.zeros((x.shape[0], self.n_tables), np.uint32)
@@ -149,7 +149,7 @@ class NaturalLogPacking(DWTA):
 
 
 class StoredZerosMatter(PlainSimHash):
-    """Counts stored entries instead of looking at values."""
+    """Uses stored entries whatever their values."""
 
     def hash(self, x):
         codes = super().hash(x)
@@ -159,7 +159,7 @@ class StoredZerosMatter(PlainSimHash):
 
 
 class NeighboursMatter(PlainSimHash):
-    """Centres the rows that come together: a row's code depends on its block."""
+    """Centres the rows of a block: a row's code depends on its block."""
 
     def hash(self, x):
         rows = x if isinstance(x, np.ndarray) else x.toarray()
@@ -167,7 +167,7 @@ class NeighboursMatter(PlainSimHash):
 
 
 class ReadsPastTheEnd(PlainSimHash):
-    """Takes one element more than a row has: in a block, the first one of the next row."""
+    """Reads one element beyond the row: in a block, the first one of the next row."""
 
     def hash(self, x):
         rows = (x if isinstance(x, np.ndarray) else x.toarray()).copy()
@@ -176,7 +176,7 @@ class ReadsPastTheEnd(PlainSimHash):
 
 
 class TailLeftOut(SimHash):
-    """The kernel leaves out the columns that do not fill a vector of eight."""
+    """The kernel ignores the columns after the last multiple of eight."""
 
     def native(self) -> NativeKernel:
         cut = SimHash(self.spec)
@@ -185,7 +185,7 @@ class TailLeftOut(SimHash):
 
 
 class StoresAnotherElement(WTA):
-    """Compares one element of a window, and remembers the value of another."""
+    """Compares one element of a window, and stores the value of another."""
 
     def hash(self, x):
         rows = x if isinstance(x, np.ndarray) else x.toarray()
@@ -205,7 +205,7 @@ class StoresAnotherElement(WTA):
 
 
 class FailsOnNoRows(PlainSimHash):
-    """Asks for the largest of no values."""
+    """Computes the maximum of an empty array."""
 
     def hash(self, x):
         rows = x if isinstance(x, np.ndarray) else x.toarray()
@@ -213,7 +213,7 @@ class FailsOnNoRows(PlainSimHash):
 
 
 class LambdaInside(PlainSimHash):
-    """Holds what cannot be pickled, and says that it does."""
+    """Has an attribute that cannot be pickled."""
 
     def __reduce__(self):
         return LambdaInside, (self.spec, lambda: None)
@@ -229,7 +229,7 @@ class ProbesABucketTwice(PlainSimHash):
 
 
 class ProbesNotItsOwn(PlainSimHash):
-    """Forgets the bucket that the query is in."""
+    """Omits the query's own bucket."""
 
     def probe(self, q, n_probes):
         return self.hash_query(q)[:, :, None] ^ np.arange(1, n_probes + 1, dtype=np.uint32)
@@ -237,14 +237,14 @@ class ProbesNotItsOwn(PlainSimHash):
 
 RATES = "agree at a rate of .* the law says"
 SPARSE_SPEC = functools.partial(SimHashSpec, projection="sparse")
-#: Each broken family with its spec, and the checks that must catch it, each with what it then says.
+#: Each broken family with its spec, and the checks that must detect it, each with its message.
 BROKEN = [
     (NeighboursMatter, FamilySpec, {"blocks_and_threads": "blocks of 1 rows differ"}),
     (ReadsPastTheEnd, FamilySpec, {"blocks_and_threads": "blocks of 1 rows differ"}),
     (SignPerBin, FamilySpec, {"law_one_hash[non_negative]": RATES, "law_code[non_negative]": RATES,
                               "law_one_hash[disjoint_support]": RATES}),
     (ClaimedIndependent, FamilySpec, {"law_code[rotated]": RATES, "law_code[very_sparse]": RATES}),
-    (TablesShareDirections, FamilySpec, {"law_code[rotated]": "two tables, said to be independent, agree"}),
+    (TablesShareDirections, FamilySpec, {"law_code[rotated]": "two tables, claimed to be independent"}),
     (NormalizesInPlace, FamilySpec, {"rows_unchanged": "hash writes into the caller's rows"}),
     (ProbeLawOffByATenth, SimHashSpec, {"law_probes": "rotated row .: 5 probes find it at a rate of"}),
     (Unseeded, FamilySpec, {"determinism": "two families of one spec .* unseeded"}),
@@ -253,7 +253,7 @@ BROKEN = [
                                         "law_code[rotated]": RATES}),
     (UnclampedLaw, FamilySpec, {"law_values": "not probabilities"}),
     (CodesTooLarge, FamilySpec, {"codes": r"a code of 2\*\*4 or more"}),
-    (SignedCodes, FamilySpec, {"codes": "returns dtype int64; wanted uint32"}),
+    (SignedCodes, FamilySpec, {"codes": "returns dtype int64, expected uint32"}),
     (KernelOfOtherFunctions, SimHashSpec, {"native_equals_reference": "kernel differs from the reference"}),
     (TailLeftOut, functools.partial(SimHashSpec, projection="gaussian"),
      {"native_equals_reference": "kernel differs from the reference"}),
@@ -272,19 +272,19 @@ BROKEN = [
     ("cls", "spec", "name", "says"),
     [pytest.param(c, s, n, m, id=f"{c.__name__}-{n}") for c, s, names in BROKEN for n, m in names.items()],
 )
-def test_broken_families_are_caught(cls, spec, name, says):
+def test_broken_families_are_detected(cls, spec, name, says):
     case = FamilyCase(lambda **shape: cls(spec(**shape)))
     with pytest.raises(AssertionError, match=says):
         CHECKS[name](case)
 
 
-def test_every_check_and_every_kind_of_pairs_catches_something():
+def test_every_check_and_every_kind_of_pairs_detects_something():
     caught = {name for _, _, names in BROKEN for name in names}
     assert {name for name in CHECKS if "[" not in name} == {name for name in caught if "[" not in name}
     assert {name.split("[")[1] for name in caught if "[" in name} == {f"{kind}]" for kind in law_checks.PAIRS}
 
 
-def test_a_plain_family_without_kernel_passes_everything():
+def test_a_correct_family_without_kernel_passes_all_checks():
     outcomes = check_family(FamilyCase(lambda **shape: PlainSimHash(FamilySpec(**shape))))
     assert outcomes["native_equals_reference"] == "skipped: the family has no native kernel"
     assert outcomes["probing"].startswith("skipped")

@@ -16,7 +16,7 @@ from lshsample.training.defaults import choose_defaults
 
 
 def rows(n_rows: int, n_columns: int, value: float = 1.0) -> sp.csr_array:
-    """One value a row."""
+    """One value per row."""
     indices = np.arange(n_rows, dtype=np.int32) % n_columns
     values = np.full(n_rows, value, np.float32)
     return sp.csr_array((values, indices, np.arange(n_rows + 1)), shape=(n_rows, n_columns))
@@ -40,7 +40,7 @@ def test_many_rows_and_labels_get_a_narrow_layer_without_dropout():
     assert got.n_active == 4096
 
 
-def test_without_dropout_rows_are_passed_over_half_as_often():
+def test_without_dropout_there_are_half_as_many_epochs():
     wide, narrow = chosen(40_000, 100, 100), chosen(40_000, 400_000, 400_000)
     assert (wide.dropout > 0, wide.epochs) == (True, 8)
     assert (narrow.dropout, narrow.epochs) == (0.0, 2)
@@ -71,7 +71,7 @@ def test_flags_and_counts_are_weighted_by_idf_and_other_values_are_not(value, we
     value=st.sampled_from([1.0, 0.5]),
 )
 @settings(deadline=None, max_examples=50)
-def test_every_shape_gets_values_that_a_run_can_take(n_rows, n_features, n_labels, value):
+def test_every_shape_gets_valid_values(n_rows, n_features, n_labels, value):
     got = chosen(n_rows, n_features, n_labels, value)
     (hidden,) = got.hidden
     assert 16 <= hidden <= 1024
@@ -83,7 +83,7 @@ def test_every_shape_gets_values_that_a_run_can_take(n_rows, n_features, n_label
     assert 1 <= got.n_active <= max(n_labels // 2, 1)
 
 
-def test_neighbouring_shapes_get_neighbouring_values():
+def test_similar_shapes_get_similar_values():
     sizes = [round(1_000 * 1.02**i) for i in range(250)]
     runs = [chosen(n, 30_000, 20_000) for n in sizes]
     for one, other in itertools.pairwise(runs):

@@ -1,4 +1,4 @@
-"""Single steps, batch sources of a user's, and their positions."""
+"""Single steps, custom batch sources, and their positions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPTIONS = {"batch_size": 30, "lr": 0.02, "threads": 1, "schedule": "constant"}
 
 
 def make_data(rows: int = 100, seed: int = 0):
-    """Rows with two labels each, but the first ten, which have none."""
+    """Rows with two labels each, except the first ten, which have none."""
     rng = np.random.default_rng(seed)
     x = sp.random_array((rows, 40), density=0.2, rng=rng, format="csr", dtype=np.float32)
     y = np.zeros((rows, 60), np.float32)
@@ -48,7 +48,7 @@ def batches(network: Network, epochs: int = 2):
 
 
 class Stream(BatchSource):
-    """Batches that are made on the way; nobody knows how many there are."""
+    """Generated batches, whose number is not known."""
 
     def __init__(self, n: int = 4) -> None:
         self.n, self.epoch, self.at, self.made = n, 0, 0, []
@@ -82,7 +82,7 @@ class StopAt(Callback):
 @pytest.mark.parametrize(
     ("weighting", "loss"), [("none", "softmax"), ("idf-l2", "softmax"), ("l2", "sigmoid")]
 )
-def test_steps_of_the_caller_are_those_of_a_run(weighting, loss):
+def test_single_steps_are_those_of_a_run(weighting, loss):
     """Same batches, same bits: weights, optimizer state, tables, statistics."""
     x, y = make_data()
     whole, network = make_network(weighting, loss), make_network(weighting, loss)
@@ -98,17 +98,19 @@ def test_steps_of_the_caller_are_those_of_a_run(weighting, loss):
     assert len(trainer.state.step_ms) == len(reports)
 
 
-def test_rows_without_labels_have_no_part_in_a_step():
-    """As in a run; a batch of nothing else is refused before anything changes."""
+def test_rows_without_labels_are_left_out_of_a_step():
+    """As in a run; a batch without other rows is refused before anything changes."""
     x, y = make_data(40)
     one, other, empty = make_network(), make_network(), make_network()
     Trainer(one, **OPTIONS).step(x, y)
     Trainer(other, **OPTIONS).step(x[10:], y[10:])
     assert bits(one) == bits(other)
     for rows, labels in ((x[:10], y[:10]), (x[:0], y[:0])):
-        with pytest.raises(ArgumentError, match="none of them to train on"):
+        with pytest.raises(ArgumentError, match="none to train on"):
             Trainer(empty, **OPTIONS).step(rows, labels)
-    for rows, labels, words in ((x[:, :-1], y, "X: given 39 columns"), (x, y[:-1], "Y: given shape")):
+    for rows, labels, words in (
+        (x[:, :-1], y, r"X must be .* \(got 39 columns"), (x, y[:-1], r"Y must be .* \(got shape")
+    ):  # fmt: skip
         with pytest.raises(ArgumentError, match=words):
             Trainer(empty, **OPTIONS).step(rows, labels)
     for lr in (-1.0, float("nan"), "0.1", True):
@@ -118,7 +120,7 @@ def test_rows_without_labels_have_no_part_in_a_step():
 
 
 def test_steps_are_continued_from_a_checkpoint(tmp_path):
-    """In another trainer, with the bits of one that was never interrupted."""
+    """In another trainer, with the same bits as without interruption."""
     whole, network = make_network(), make_network()
     for net in (whole, network):
         net.observe(*make_data())
@@ -128,7 +130,7 @@ def test_steps_are_continued_from_a_checkpoint(tmp_path):
     trainer, every = Trainer(network, **OPTIONS), list(batches(network))
     for batch in every[:4]:
         trainer.step(*batch)
-    with pytest.raises(ArgumentError, match="path: given nothing"):
+    with pytest.raises(ArgumentError, match=r"path must be .* \(got nothing"):
         trainer.save_checkpoint()
     trainer.save_checkpoint(tmp_path / "c")
     resumed = Trainer.resume(tmp_path / "c", threads=2)
@@ -140,7 +142,7 @@ def test_steps_are_continued_from_a_checkpoint(tmp_path):
     assert Trainer.resume(tmp_path / "c").state.step == len(every)
 
 
-def test_steps_write_checkpoints_on_the_way(tmp_path):
+def test_steps_write_checkpoints_regularly(tmp_path):
     x, y = make_data()
     trainer = Trainer(make_network(), checkpoint=tmp_path / "c", checkpoint_seconds=1e-9, **OPTIONS)
     for number in (1, 2):
@@ -149,7 +151,7 @@ def test_steps_write_checkpoints_on_the_way(tmp_path):
 
 
 def test_the_rate_of_a_step():
-    """The schedule's without a known end, or the caller's."""
+    """That of the schedule without a known end, or as given."""
     x, y = make_data()
     nets = [make_network() for _ in range(4)]
     Trainer(nets[0], **{**OPTIONS, "lr": 0.01}).step(x, y)
@@ -165,12 +167,12 @@ def test_steps_are_refused_like_runs():
         Trainer(make_network(), memory_limit=1000, **OPTIONS).step(x, y)
     trainer = Trainer(make_network(), optimizer="sgd", **{**OPTIONS, "lr": 1e39})
     trainer.step(x, y)
-    with pytest.raises(DivergenceError, match=r"step 2: .*diverged; a smaller lr"):
+    with pytest.raises(DivergenceError, match=r"step 2: .*diverged; use a smaller lr"):
         trainer.step(x, y)
 
 
 def test_statistics_of_training_data_belong_to_the_network():
-    """Observed once, kept through steps, and saved with it."""
+    """Observed once, not changed by steps, and saved with it."""
     x, y = make_data()
     network, other = make_network("idf-l2"), make_network("idf-l2")
     network.observe(x)
@@ -191,14 +193,14 @@ def test_labels_are_drawn_by_observed_frequencies():
     assert Trainer(network, **OPTIONS).step(x, y).active > 0
 
 
-def test_a_source_of_arrays_is_what_arrays_are():
-    """The same run; the source can be given, with no labels beside it."""
+def test_a_source_of_arrays_gives_the_same_run_as_arrays():
+    """A source can be given, without labels."""
     x, y = make_data()
     one, other = make_network(), make_network()
     Trainer(one, epochs=2, **OPTIONS).fit(x, y)
     Trainer(other, epochs=2, **OPTIONS).fit(ArrayBatches(other, x, y, 30))
     assert bits(one) == bits(other)
-    with pytest.raises(ArgumentError, match="Y: given csr_array"):
+    with pytest.raises(ArgumentError, match=r"Y must be .* \(got csr_array"):
         Trainer(other, **OPTIONS).fit(ArrayBatches(other, x, y), y)
     for options, words in (({"batch_size": 0}, "batch_size"), ({"seed": -1}, "seed")):
         with pytest.raises(ArgumentError, match=words):
@@ -206,7 +208,7 @@ def test_a_source_of_arrays_is_what_arrays_are():
 
 
 def test_a_source_knows_its_position():
-    """Every batch again from each position, in another object."""
+    """The same batches from each position, in another instance."""
     x, y = make_data()
     network = make_network()
     source, again = (ArrayBatches(network, x, y, 30, seed=5) for _ in range(2))
@@ -222,7 +224,7 @@ def test_a_source_knows_its_position():
 
 
 def test_a_stream_is_trained_on_and_resumed(tmp_path):
-    """Without a known number of steps; epochs end where it says so."""
+    """Without a known number of steps; epochs end where the source ends them."""
     whole, network, first, second = make_network(), make_network(), Stream(), Stream()
     shown = StringIO()
     bar = ProgressBar(Console(file=shown, force_terminal=True, width=150))
@@ -244,7 +246,7 @@ def test_a_stream_is_trained_on_and_resumed(tmp_path):
 
 
 def test_bad_batches_of_a_stream_are_refused_by_name():
-    """Where they come, before their step changes anything."""
+    """When they are used, before their step changes anything."""
 
     class Bad(Stream):
         def next_batch(self):
@@ -255,7 +257,7 @@ def test_bad_batches_of_a_stream_are_refused_by_name():
 
     network = make_network()
     trainer = Trainer(network, **OPTIONS)
-    with pytest.raises(ArgumentError, match="X: given nan"):
+    with pytest.raises(ArgumentError, match=r"X must be .* \(got nan"):
         trainer.fit(Bad())
     assert trainer.state.step == 1
 

@@ -1,4 +1,4 @@
-"""Training end to end: it learns, it is reproducible, it can be cut off anywhere and goes on bit for bit."""
+"""Training end to end: it learns, is reproducible, and can be interrupted and resumed with the same bits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LSH = {"sampler": "Retrieve() | Cap(30) | Include() | Uniform(15)", "n_hashes": 
 
 
 def make_data(rows: int = 240, seed: int = 0):
-    """Rows that show two features of each of their labels."""
+    """Rows with two features of each of their labels."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, N_LABELS, (rows, 2))
     y = np.zeros((rows, N_LABELS), np.float32)
@@ -53,7 +53,7 @@ def train(network: Network, **options):
 
 
 class StopAt(Callback):
-    """Ends the run after a step, or does something else there."""
+    """Ends the run after a step, or calls a function there."""
 
     def __init__(self, step: int, act=lambda: True) -> None:
         self.step, self.act = step, act
@@ -72,7 +72,7 @@ STACKS = {
 
 
 def test_it_learns_and_reports():
-    """Held-out precision far above chance, and every figure that a history promises."""
+    """Held-out precision far above chance, and all fields of the history."""
     x, y = make_data(1200)
     network = make_network(hidden=[Dense(48)])
     trainer = Trainer(network, batch_size=40, epochs=8, lr=0.02, threads=2)
@@ -101,7 +101,7 @@ def test_the_bits_do_not_depend_on_threads(name):
 
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad", "sgd"])
 @pytest.mark.parametrize("name", STACKS)
-def test_stopped_and_resumed_is_the_same_as_never_stopped(name, optimizer, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(name, optimizer, tmp_path):
     """From a checkpoint in the middle of an epoch, in a new trainer: the same bits."""
     whole = make_network(**STACKS[name])
     train(whole, optimizer=optimizer)
@@ -117,8 +117,8 @@ def test_stopped_and_resumed_is_the_same_as_never_stopped(name, optimizer, tmp_p
         assert (history.steps, len(history.step_ms), history.stopped) == (16, 16, "finished")
 
 
-def test_the_same_trainer_goes_on_where_it_was_cut_off():
-    """Without a checkpoint too; and after a finished run it starts another."""
+def test_the_same_trainer_continues_an_interrupted_run():
+    """Also without a checkpoint; after a finished run it starts a new one."""
     whole, network = make_network(), make_network()
     train(whole)
     callback = StopAt(5)
@@ -130,8 +130,8 @@ def test_the_same_trainer_goes_on_where_it_was_cut_off():
     assert trainer.fit(x, y).steps == 5
 
 
-def test_predicting_in_between_changes_nothing():
-    """Sampled prediction builds tables of its own; training goes on with those that it had."""
+def test_prediction_does_not_change_training():
+    """Sampled prediction builds separate tables; training continues with the old ones."""
     whole, network = make_network(), make_network()
     train(whole)
     x, _ = make_data()
@@ -139,8 +139,8 @@ def test_predicting_in_between_changes_nothing():
     assert bits(network) == bits(whole)
 
 
-def test_a_finished_checkpoint_has_nothing_left_to_do(tmp_path):
-    """Resuming it trains no further."""
+def test_a_checkpoint_of_a_finished_run_is_not_trained_further(tmp_path):
+    """Resuming it does no steps."""
     network = make_network()
     train(network, checkpoint=tmp_path / "c")
     resumed = Trainer.resume(tmp_path / "c", threads=1)
@@ -150,7 +150,7 @@ def test_a_finished_checkpoint_has_nothing_left_to_do(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_the_run_with_a_checkpoint(number, tmp_path):
-    """The step is finished, the checkpoint is there, the old handlers are back, and the run goes on later."""
+    """The step is finished, a checkpoint is written, handlers are restored, and the run can be continued."""
     before = signal.getsignal(number)
     _, history = train(
         make_network(), checkpoint=tmp_path / "c", callbacks=[StopAt(3, lambda: os.kill(os.getpid(), number))]
@@ -170,8 +170,8 @@ def test_max_seconds_ends_the_run():
     assert (history.stopped, history.steps) == ("max_seconds", 1)
 
 
-def test_checkpoints_are_written_on_the_way(tmp_path):
-    """A process that is killed loses what follows the last one."""
+def test_checkpoints_are_written_regularly(tmp_path):
+    """A killed process loses only the steps after the last one."""
     seen = []
 
     class Look(Callback):
@@ -183,7 +183,7 @@ def test_checkpoints_are_written_on_the_way(tmp_path):
 
 
 def test_resuming_with_other_data_is_refused(tmp_path):
-    """The rows are told apart by a fingerprint."""
+    """Data are compared by their fingerprint."""
     train(make_network(), checkpoint=tmp_path / "c", callbacks=[StopAt(3)])
     resumed = Trainer.resume(tmp_path / "c", threads=1)
     with pytest.raises(CheckpointError, match="not the data"):
@@ -192,8 +192,8 @@ def test_resuming_with_other_data_is_refused(tmp_path):
         Trainer.resume(tmp_path / "c", epochs=9)
 
 
-def test_unlabelled_rows_have_no_part_in_a_softmax():
-    """They are skipped, in batches too."""
+def test_rows_without_labels_are_left_out_with_a_softmax():
+    """Also within batches."""
     x, y = make_data(64)
     more_x, more_y = sp.vstack([x, x], format="csr"), sp.vstack([y, sp.csr_array(y.shape)], format="csr")
     one, other = make_network(), make_network()
@@ -220,23 +220,23 @@ def _bad_inputs():
     wrong_id.indices[0] = N_LABELS
     weighted.data[0] = 0.5
     return {
-        "nan": (nan, y, r"X: given nan at \(\d+, \d+\)"),
+        "nan": (nan, y, r"X must be .* \(got nan at \(\d+, \d+\)"),
         "inf": (inf, y, "X"),
-        "columns": (x[:, :-1], y, "X: given 59 columns"),
+        "columns": (x[:, :-1], y, r"X must be .* \(got 59 columns"),
         "text": (np.array([["a"]]), y, "X"),
-        "rows": (x, y[:-1], "Y: given shape"),
-        "labels": (x, y[:, :-1], "Y: given 89 columns"),
+        "rows": (x, y[:-1], r"Y must be .* \(got shape"),
+        "labels": (x, y[:, :-1], r"Y must be .* \(got 89 columns"),
         "label id": (x, wrong_id, "Y"),
-        "label value": (x, weighted, "Y: given the value 0.5"),
-        "no rows": (x[:0], y[:0], "X: given 0 rows"),
+        "label value": (x, weighted, r"Y must be .* \(got the value 0.5"),
+        "no rows": (x[:0], y[:0], r"X must be .* \(got 0 rows"),
         "no labels": (x, sp.csr_array(y.shape, dtype=np.float32), "with a label"),
-        "not 2-D": (np.zeros(5), y, "X: given shape"),
+        "not 2-D": (np.zeros(5), y, r"X must be .* \(got shape"),
     }
 
 
 @pytest.mark.parametrize("name", _bad_inputs())
 def test_bad_data_is_refused_before_anything_changes(name):
-    """The error names the argument; the network has not even been allocated."""
+    """The error names the argument, and the network is not allocated."""
     x, y, words = _bad_inputs()[name]
     network = make_network()
     with pytest.raises(ArgumentError, match=words):
@@ -272,8 +272,8 @@ def test_bad_settings_are_refused_by_name(options):
         Trainer(make_network(), **options)
 
 
-def test_numbers_of_numpy_are_numbers():
-    """What comes from an array's shape or maximum is taken, and kept as a plain number."""
+def test_numpy_numbers_are_accepted():
+    """And stored as plain numbers."""
     trainer = Trainer(
         make_network(), batch_size=np.int32(16), epochs=np.int64(2), lr=np.float32(0.5), threads=np.int64(1)
     )
@@ -284,14 +284,14 @@ def test_numbers_of_numpy_are_numbers():
         Sampled(np.bool_(True))
 
 
-def test_a_trainer_wants_a_network():
-    """By name."""
-    with pytest.raises(ArgumentError, match="network: given str"):
+def test_a_trainer_needs_a_network():
+    """The error names the argument."""
+    with pytest.raises(ArgumentError, match=r"network must be .* \(got str"):
         Trainer("network")
 
 
-def test_a_run_that_does_not_fit_is_refused_with_the_figure():
-    """A hundred billion parameters are described for free, and refused before they are allocated."""
+def test_a_run_that_needs_too_much_memory_is_refused():
+    """A hundred billion parameters can be described, and are refused before they are allocated."""
     units = 200_000_000
     network = Network([Sparse(1000), Dense(512), Sampled(units, sampler="uniform", n_active=1000)])
     with pytest.raises(MemoryBudgetError, match=r"needs about 1,\d\d\d,\d\d\d MiB .*parameters"):
@@ -302,15 +302,15 @@ def test_a_run_that_does_not_fit_is_refused_with_the_figure():
         Trainer(make_network(), memory_limit=1000, threads=1).fit(*make_data())
 
 
-def test_the_estimate_counts_the_threads_that_build_tables():
-    """Codes too wide for a directory are sorted by radix, with scratch for each thread."""
+def test_the_memory_estimate_depends_on_the_threads_that_build_tables():
+    """Codes too long for a directory are sorted by radix, with scratch memory for each thread."""
     network = Network([Sparse(10), Dense(4), Sampled(670_091, n_hashes=28, n_tables=16)])
     one, four = (Trainer(network, threads=n).memory_needed()["tables"] for n in (1, 4))
     assert one < four
 
 
-def test_divergence_is_told():
-    """A loss that is not finite ends the run with an error, not with NaN weights all over."""
+def test_divergence_of_the_loss_is_an_error():
+    """A loss that is not finite ends the run with an error, not with NaN weights."""
     network = make_network(hidden=[Dense(8, "linear")])
     with pytest.raises(DivergenceError, match="lr"):
         train(network, optimizer="sgd", lr=1e18, epochs=20)
@@ -321,8 +321,8 @@ def test_divergence_is_told():
     ("hidden", "sampler", "what"),
     [([Dense(8, "linear")], LSH["sampler"], "queries"), ([], "ExactTop(9) | Include()", "vectors")],
 )
-def test_divergence_is_told_by_the_sampler_too(hidden, sampler, what):
-    """Which meets the numbers first that are none; nobody gave it wrong arguments.
+def test_divergence_found_by_a_sampler_is_reported_as_such(hidden, sampler, what):
+    """A sampler may find the non-finite numbers first; the caller's arguments are not wrong.
 
     The rate is infinite in float32, so that the first step leaves weights that are not finite on any machine.
     Without a hidden layer the queries are the rows, and only the vectors can be wrong.
@@ -334,7 +334,7 @@ def test_divergence_is_told_by_the_sampler_too(hidden, sampler, what):
 
 @pytest.mark.parametrize("size", [1.0, 3e38])
 def test_only_numbers_beyond_float32_are_divergence(monkeypatch, size):
-    """A sampler's error over queries and weights whose inner products are in range stays what it is."""
+    """Errors of a sampler over queries and weights whose inner products are in range are not replaced."""
     network = make_network(hidden=[Dense(8, "linear", init_scale=1.0)])
 
     def fail(*arguments):
@@ -348,7 +348,7 @@ def test_only_numbers_beyond_float32_are_divergence(monkeypatch, size):
 
 
 def test_early_stop_and_target():
-    """Patience counts epochs without a new best; a target ends the run at once; validation is needed."""
+    """Patience counts epochs without a new best; a target ends the run; validation data are needed."""
     x, y = make_data()
     trainer = Trainer(make_network(), epochs=50, lr=1e-12, batch_size=64, threads=1, callbacks=[EarlyStop(2)])
     history = trainer.fit(x, y, validation=(x, y))
@@ -365,8 +365,8 @@ def test_early_stop_and_target():
             EarlyStop(target=target)
 
 
-def test_early_stop_counts_as_if_the_run_had_not_been_cut_off(tmp_path):
-    """And forgets another run."""
+def test_early_stop_counts_the_epochs_before_an_interruption(tmp_path):
+    """But not those of another run."""
     x, y = make_data()
     options = {"epochs": 50, "lr": 1e-12, "batch_size": 64, "threads": 1, "checkpoint": tmp_path / "c"}
     stop = EarlyStop(3)
@@ -380,7 +380,7 @@ def test_early_stop_counts_as_if_the_run_had_not_been_cut_off(tmp_path):
     assert len(resumed.fit(x, y, validation=(x, y)).epochs) == 4
 
 
-def test_the_progress_bar_shows_what_a_run_does():
+def test_the_progress_bar_shows_the_run():
     """Step time, active set, loss, and P@1: of batches first, of the validation afterwards."""
     text = StringIO()
     bar = ProgressBar(Console(file=text, force_terminal=True, width=150))

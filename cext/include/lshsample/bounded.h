@@ -15,7 +15,7 @@ typedef struct {
     int64_t n_ids;       /* ids are below it */
     int32_t n_tables;
     int32_t code_bits;   /* 1 to 30 */
-    int32_t untrusted;   /* 1: arrays that nobody has checked, so that lookups must check what they read */
+    int32_t untrusted;   /* 1: unchecked arrays, so that lookups must check what they read */
     int32_t reserved;    /* 0 */
     int64_t bucket_size; /* R, at least 1 */
     int32_t *ids;        /* (n_tables, 2^code_bits, bucket_size) */
@@ -24,7 +24,7 @@ typedef struct {
 
 /* Offers n ids with their codes (n, n_tables) to the buckets, in this order, and counts them in tables->sizes. Parallel
  * over tables, the same for any number of threads. LSH_OUT_OF_RANGE for a code not below 2^code_bits; the arrays are then
- * undefined. The caller holds the arrays alone. */
+ * undefined. No other thread may use the arrays meanwhile. */
 lsh_status lsh_bounded_offer(const lsh_bounded *tables, const int32_t *ids, const uint32_t *codes, int64_t n,
                              uint64_t seed, int32_t threads);
 
@@ -41,7 +41,7 @@ lsh_status lsh_bounded_check(const lsh_bounded *tables, int32_t threads);
  * length. A code out of range has an empty bucket. Thread-safe. */
 int64_t lsh_bounded_bucket(const lsh_bounded *tables, int32_t table, uint32_t code, int64_t *begin);
 
-/* The same for untrusted arrays: -1 for a negative size or an id that is none. */
+/* The same for untrusted arrays: -1 for a negative size or an id out of range. */
 int64_t lsh_bounded_bucket_checked(const lsh_bounded *tables, int32_t table, uint32_t code, int64_t *begin);
 
 #endif

@@ -6,8 +6,8 @@
 #include "lshsample/reader.h"
 #include "lshsample/status.h"
 
-/* held[q * n_tables + t] = ids in the bucket codes[q * n_tables + t] of table t, deltas included; sizes = how many it has
- * had (more than held only in bounded tables). LSH_OUT_OF_RANGE for damaged untrusted tables. */
+/* held[q * n_tables + t] = ids in the bucket codes[q * n_tables + t] of table t, deltas included; sizes = how many it was
+ * offered (more than held only in bounded tables). LSH_OUT_OF_RANGE for damaged untrusted tables. */
 lsh_status lsh_buckets_count(const lsh_reader *reader, const uint32_t *codes, int64_t n_queries, int32_t threads,
                              int64_t *held, int64_t *sizes);
 

@@ -6,7 +6,7 @@
 #include "lshsample/status.h"
 #include "lshsample/views.h"
 
-/* The first place of each kind of fault in sparse rows, -1 where there is none. */
+/* The first place of each kind of error in sparse rows, -1 where there is none. */
 typedef struct {
     int64_t row;   /* the first whose offsets descend or lie outside of 0 to n_entries; if there is one, the others are -1 */
     int64_t index; /* the first entry whose column is not from 0 to cols - 1 */

@@ -1,8 +1,8 @@
 /* The plugin ABI of hash families: everything that a compiled family needs, in one self-contained header.
  *
- * A family hands the core an lsh_family_kernel. The core calls `hash` from its own threads, several at once, without
- * Python's lock, each thread with scratch of its own. So `hash` must be a pure function of its arguments: `state` is
- * read-only, nothing else is touched. The codes that come back are range-checked. */
+ * A family passes an lsh_family_kernel to the core. The core calls `hash` from several threads at once, without Python's
+ * lock, each thread with separate scratch memory. So `hash` must be a pure function of its arguments: `state` is
+ * read-only, and nothing else is read or written. Returned codes are range-checked. */
 #ifndef LSHSAMPLE_FAMILY_H
 #define LSHSAMPLE_FAMILY_H
 
@@ -33,7 +33,7 @@ typedef struct {
     int32_t reserved;      /* 0 */
     int64_t dim;           /* columns of a row */
     int64_t scratch_bytes; /* per thread */
-    const void *state;     /* handed back to the functions; owned by the plugin, alive as long as the kernel */
+    const void *state;     /* passed to the functions; owned by the plugin, which keeps it as long as the kernel */
     lsh_hash_fn hash;
     lsh_probe_fn probe;    /* NULL where the family cannot probe */
 } lsh_family_kernel;

@@ -1,7 +1,7 @@
 /* Hashing whole matrices through a family's kernel, in parallel blocks, with every code checked.
  *
- * The kernel comes from a plugin, so nothing that it says is believed: version, sizes and pointers are checked before
- * the first call, codes after each block. */
+ * The kernel comes from a plugin, so it is not trusted: version, sizes and pointers are checked before the first call,
+ * codes after each block. */
 #ifndef LSHSAMPLE_HASHING_H
 #define LSHSAMPLE_HASHING_H
 
@@ -13,8 +13,8 @@
 /* Rows in one call of a kernel: a constant, so that the blocks do not depend on the number of threads. */
 enum { LSH_HASH_BLOCK = 64 };
 
-/* Checks what a kernel says of itself: LSH_BAD_ABI for another version, LSH_INVALID for a NULL function or a size out
- * of range. `probing` also wants a probe function. Thread-safe. */
+/* Checks the fields of a kernel: LSH_BAD_ABI for another version, LSH_INVALID for a NULL function or a size out
+ * of range. `probing` also requires a probe function. Thread-safe. */
 lsh_status lsh_kernel_check(const lsh_family_kernel *kernel, int32_t probing);
 
 /* Codes of dense rows of float32.

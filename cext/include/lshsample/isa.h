@@ -1,7 +1,7 @@
 /* Instruction sets: which are compiled, which the processor has, which one is in use.
  *
- * A kernel is written once, against lshsample/simd.h, and compiled once per set. The set in use is chosen when the
- * library is first asked, as the best that the processor has; lsh_isa_use forces another one. */
+ * A kernel is written once, against lshsample/simd.h, and compiled once per set. The set in use is chosen when it
+ * is first needed, as the best that the processor has; lsh_isa_use forces another one. */
 #ifndef LSHSAMPLE_ISA_H
 #define LSHSAMPLE_ISA_H
 

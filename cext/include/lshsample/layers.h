@@ -4,8 +4,8 @@
  * the same bits for any number of threads. Sums of a product are taken in float32 in a fixed order. Weights (b of
  * lsh_matmul_nt and lsh_matmul_nn, w) are float32 or bfloat16, every other view is float32. `rows` selects rows of a
  * matrix by id, each in [0, matrix.rows), which the caller has checked; NULL means rows 0, 1, 2, ... Outputs must not
- * overlap inputs. Views are borrowed for the call. Returns LSH_INVALID where sizes do not match or a dtype is another,
- * LSH_NO_MEMORY where a workspace cannot be had. */
+ * overlap inputs. Views are borrowed for the call. Returns LSH_INVALID for sizes that do not match or an unsupported
+ * dtype, LSH_NO_MEMORY if a workspace cannot be allocated. */
 #ifndef LSHSAMPLE_LAYERS_H
 #define LSHSAMPLE_LAYERS_H
 

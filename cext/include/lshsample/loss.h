@@ -34,7 +34,7 @@ typedef struct {
     float *values;
     const int64_t *indptr;      /* row i is values[indptr[i] .. indptr[i + 1]); NULL: rows of one length */
     int64_t rows, cols, stride; /* of rows of one length: row i is values[i * stride .. i * stride + cols) */
-    const float *log_inclusion; /* one for each value beside indptr, for each column without; NULL: all 0 */
+    const float *log_inclusion; /* one for each value if indptr is given, else for each column; NULL: all 0 */
     lsh_targets targets;
 } lsh_logits;
 
@@ -46,7 +46,7 @@ typedef struct {
     double agreement; /* softmax: of t (z - top); sigmoid: of w t o */
 } lsh_loss_sums;
 
-/* The loss of each row; the logits become the gradient. LSH_INVALID for a loss that there is not. */
+/* The loss of each row; the logits become the gradient. LSH_INVALID for an unknown loss. */
 lsh_status lsh_loss_apply(lsh_loss loss, lsh_logits logits, float *losses, int32_t threads);
 /* The sums of each row of a part, and the first half of its gradient. */
 lsh_status lsh_loss_summarise(lsh_loss loss, lsh_logits logits, lsh_loss_sums *sums, int32_t threads);

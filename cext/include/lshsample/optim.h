@@ -1,6 +1,6 @@
 /* Row-sparse optimizers over a parameter with its optimizer state interleaved by row.
  *
- * A step touches the given rows alone (lazy updates; LazyAdam), so it costs what it touches. rows: n ids, unique and in
+ * A step reads and writes the given rows only (lazy updates; LazyAdam), and costs accordingly. rows: n ids, unique and in
  * range, or NULL for all rows. gradient: (n, cols) float32. Arithmetic is float32. Weights (slot 0) are float32, or
  * bfloat16, which is read as float32 and rounded as `rounding` says when written; optimizer state is float32.
  * Thread-safe for disjoint rows; same bits for any number of threads. LSH_INVALID: another dtype, a wrong number of
@@ -19,8 +19,8 @@ typedef struct {
 } lsh_slot;
 
 /* A parameter with its optimizer state interleaved by row: row r begins at data + r * row_bytes, with the weights in
- * slot 0 and the state in the others. A row is one piece of memory, so an update of a row reads and writes one. Borrowed
- * for the call; slots of a row do not overlap; no alignment is assumed. */
+ * slot 0 and the state in the others. A row is contiguous, so an update accesses one range of memory. Borrowed for
+ * the call; slots of a row do not overlap; no alignment is assumed. */
 typedef struct {
     void *data;
     int64_t rows, cols, row_bytes;

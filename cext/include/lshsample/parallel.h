@@ -1,4 +1,4 @@
-/* Threads: the one file of the core that knows them.
+/* Threads: the only file of the core that creates them.
  *
  * Work is cut into chunks of `grain` items, and the cut depends on n and grain alone, never on the number of
  * threads; so a kernel whose chunks write disjoint results gives the same bits for any number of threads. */

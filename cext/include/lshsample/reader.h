@@ -1,4 +1,4 @@
-/* What samplers and estimators look into: tables of one of the two kinds, and what changed since they were built. */
+/* What samplers and estimators read: tables of one of the two kinds, and what changed since they were built. */
 #ifndef LSHSAMPLE_READER_H
 #define LSHSAMPLE_READER_H
 

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-/* What a stream is for; streams of different purposes never meet. */
+/* What a stream is for; streams of different purposes are independent. */
 enum {
     LSH_DRAW_CAP = 1,       /* which ids a cap keeps: stream = row, index = id */
     LSH_DRAW_TOP = 2,       /* ties of a top-k by count: stream = row, index = id */

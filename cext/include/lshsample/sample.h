@@ -1,15 +1,15 @@
 /* Fused sampling: a plan of stages run over a batch of queries in one call, giving an active set per query or one for
  * the whole batch, with the probability of each id given the tables.
  *
- * The law. Given the tables and a row's codes, only the random stages (cap, ties of top, fill, uniform, frequency) draw.
- * The run keeps, for each id that it has met (kept or dropped), the probability of being in the set, and one for all
- * ids that it has not met. Where a later draw would need the joint law of earlier ones, it goes on with the law
- * conditional on them, which is exact too; two-phase sampling (Sarndal, Swensson & Wretman 1992, ch. 9) gives the
- * product form for a cap over a set of random size. A row in which some item had probability 0 reports the stage that
- * made it so.
+ * Inclusion probabilities. Given the tables and a row's codes, only the random stages (cap, ties of top, fill, uniform,
+ * frequency) draw. The run stores the probability of being in the set for each id that it has met (kept or dropped), and
+ * one for all ids that it has not met. Where a later draw would need the joint probabilities of earlier ones, it
+ * continues with probabilities conditional on them, which are exact too; two-phase sampling (Sarndal, Swensson & Wretman
+ * 1992, ch. 9) gives the product form for a cap over a set of random size. A row in which some item had probability 0
+ * reports the stage that is the reason.
  *
- * One call does it all: a RETRIEVE stage that is given its family's kernel and the query rows hashes them itself, so that
- * codes never leave the core.
+ * A RETRIEVE stage with its family's kernel and the query rows hashes them itself, so that one call does everything and
+ * codes stay inside the core.
  *
  * Every result is a function of (plan, codes, seed, step) alone: draws are keyed by (seed, purpose, row, step, id or
  * attempt), never by the order in which threads or hash slots meet them. */
@@ -23,7 +23,7 @@
 #include "lshsample/views.h"
 
 enum {
-    LSH_STAGE_RETRIEVE = 1,  /* join what the tables hold in the probed buckets; amount = budget of ids, 0 for none */
+    LSH_STAGE_RETRIEVE = 1,  /* join the ids in the probed buckets; amount = budget of ids, 0 for none */
     LSH_STAGE_AT_LEAST = 2,  /* keep ids that collided at least `amount` times */
     LSH_STAGE_TOP = 3,       /* keep the `amount` ids that collided most */
     LSH_STAGE_CAP = 4,       /* keep at most `amount` ids, drawn uniformly */

@@ -29,7 +29,7 @@ typedef struct {
     /* Given. */
     const char *text;
     int64_t size;
-    int64_t n_features, n_labels;       /* ids are below these after the base is taken off; at most 2^31 - 1 */
+    int64_t n_features, n_labels;       /* ids are below these after the base is subtracted; at most 2^31 - 1 */
     int64_t feature_base, label_base;   /* the smallest id in the text */
     const int64_t *bounds, *counts;     /* from lsh_text_count */
     /* Filled; owned by the caller. */
@@ -39,7 +39,7 @@ typedef struct {
     int32_t *y_indices;                 /* room for commas + rows; ascending and unique in a row */
     /* Reported. */
     int64_t features, labels;           /* entries written */
-    int64_t max_feature, max_label;     /* the largest ids met, base taken off; -1 where there are none */
+    int64_t max_feature, max_label;     /* the largest ids, base subtracted; -1 where there are none */
     int64_t fault_offset;               /* byte of the first fault in the text: its token, or see the fault */
     int64_t fault_id;                   /* the feature that stands twice */
     int32_t fault;                      /* lsh_text_fault */
@@ -53,7 +53,7 @@ int64_t lsh_text_chunks(int64_t size);
 lsh_status lsh_text_count(const char *text, int64_t size, int32_t threads, int64_t *bounds, int64_t *counts);
 
 /* Parses a text that lsh_text_count has cut. Values are rounded to the nearest float32, ties to even. A label that
- * stands twice in a row counts once. LSH_BAD_FORMAT: `fault` and its place tell the first fault in the text, and the
+ * stands twice in a row counts once. LSH_BAD_FORMAT: `fault` and its offset describe the first error in the text, and the
  * arrays hold nothing of use. LSH_NO_MEMORY, LSH_INVALID otherwise. Thread-safe for different jobs. */
 lsh_status lsh_text_parse(lsh_text_rows *rows, int32_t threads);
 

@@ -1,12 +1,12 @@
 /* Views: borrowed arrays. A view owns nothing; the caller keeps the memory alive during the call. Memory is the
- * processor's: the core knows no other device. */
+ * processor's: the core supports no other device. */
 #ifndef LSHSAMPLE_VIEWS_H
 #define LSHSAMPLE_VIEWS_H
 
 #include <stdint.h>
 
 /* Types of elements. Kernels exist for float32 and bfloat16; the other names are reserved, for files that hold them.
- * Each function says which of its views may be anything but float32; a type that it does not take gives LSH_INVALID. */
+ * Each function says which of its views may be anything but float32; an unsupported type gives LSH_INVALID. */
 typedef enum {
     LSH_FLOAT32 = 0,
     LSH_BFLOAT16 = 1, /* the upper 16 bits of a float32 */
@@ -25,7 +25,7 @@ typedef struct {
 } lsh_dense;
 
 /* Compressed sparse rows: row i has entries indptr[i] .. indptr[i+1]-1, column indices ascending and unique.
- * `values` may be NULL where only the pattern is meant. */
+ * `values` may be NULL where only the pattern is used. */
 typedef struct {
     const int64_t *indptr;
     const int32_t *indices;

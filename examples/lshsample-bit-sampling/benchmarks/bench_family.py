@@ -1,6 +1,6 @@
-"""Times of hashing, building and querying, with recall and estimator error, beside the built-in families.
+"""Times of hashing, building and querying, with recall and estimator error, compared with the built-in families.
 
-``pytest benchmarks --benchmark-only``; ``--lshsample-data FILE`` takes rows of your own, ``--lshsample-families a,b`` other
+``pytest benchmarks --benchmark-only``; ``--lshsample-data FILE`` uses the rows of a file, ``--lshsample-families a,b`` other
 families, ``--lshsample-items N`` another number of rows.
 """
 

@@ -1,4 +1,4 @@
-"""Superbit under the conformance kit: exact rules, and its law on pairs of rows on which faulty families fail."""
+"""Superbit under the conformance kit: exact rules, and its collision probability on pairs of rows on which faulty families fail."""
 
 import functools
 
@@ -9,7 +9,7 @@ from lshsample_superbit import Superbit
 from lshsample.registry import families, make_family
 from lshsample.testing import FamilyCase, family_checks
 
-#: Checks that the family is known to fail, by name, each with the reason; they must then fail.
+#: Checks that the family is expected to fail, by name, each with the reason; a check that passes is an error.
 EXPECTED_FAILURES: dict[str, str] = {}
 
 

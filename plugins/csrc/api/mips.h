@@ -7,7 +7,7 @@
 /* A wrapper for inner products: rows are scaled, augmented by `n_added` columns, and hashed by the wrapped family's
  * kernel. */
 typedef struct {
-    int64_t dim;              /* columns of the rows that come in */
+    int64_t dim;              /* columns of the input rows */
     int32_t n_tables;
     int32_t n_added;          /* columns appended */
     int32_t query;            /* 1: rows get norm 1 and constants; 0: rows get norms of at most `limit` */

@@ -1,4 +1,4 @@
-"""Bit sampling: the family, its reference and its law."""
+"""Bit sampling: the family, its reference and its collision probability."""
 
 from functools import cached_property
 

@@ -1,4 +1,4 @@
-"""Super-bits: the family, its reference and its law."""
+"""Super-bits: the family, its reference and its collision probability."""
 
 from functools import cached_property
 
@@ -46,12 +46,12 @@ class Superbit(HashFamily):
     def __init__(self, spec: FamilySpec) -> None:
         super().__init__(spec)
         if spec.n_hashes > spec.dim:
-            raise ArgumentError("n_hashes", spec.n_hashes, f"at most dim = {spec.dim} orthogonal directions")
+            wanted = f"at most dim = {spec.dim}, as directions are orthogonal"
+            raise ArgumentError("n_hashes", spec.n_hashes, wanted)
         size = 4 * spec.dim * spec.n_hashes * spec.n_tables
         if size > _MOST_BYTES:
-            raise ArgumentError(
-                "dim", spec.dim, f"directions of at most {_MOST_BYTES >> 20} MiB, not {size >> 20}"
-            )
+            wanted = f"such that directions have at most {_MOST_BYTES >> 20} MiB, not {size >> 20}"
+            raise ArgumentError("dim", spec.dim, wanted)
 
     @cached_property
     def directions(self) -> np.ndarray:
