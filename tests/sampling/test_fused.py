@@ -120,7 +120,7 @@ def test_arrays_of_a_sample_outlive_it_and_can_be_written():
     tables = HashTables(make_family("simhash", dim=24, n_hashes=6, n_tables=9), threads=1).build(ROWS)
     ids = parse_pipeline("Retrieve()").bind(tables=tables).sample(QUERIES, threads=1).ids
     copy = ids.copy()
-    for _ in range(20):
+    for _ in range(4):
         gc.collect()
         parse_pipeline("Retrieve()").bind(tables=tables).sample(ROWS, threads=1)
     np.testing.assert_array_equal(ids, copy)
