@@ -1,4 +1,4 @@
-"""Samplers as pipelines of small frozen stages; see :class:`Pipeline` and :class:`ActiveSet`."""
+"""Samplers: pipelines of small immutable stages; see :class:`Pipeline` and :class:`ActiveSet`."""
 
 from lshsample.sampling.active_set import ActiveSet
 from lshsample.sampling.batch import Batch

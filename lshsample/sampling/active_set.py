@@ -1,4 +1,4 @@
-"""The active set: which items a batch of queries works with, and how likely each was to be among them."""
+"""The active set: the items sampled for a batch of queries, with their inclusion probabilities."""
 
 from __future__ import annotations
 
@@ -27,28 +27,29 @@ class ActiveSet:
     ids : (n,) int32 array
         Item ids, ascending and unique in a row.
     counts : (n,) int32 array
-        How often each id collided in the tables; 0 for ids that were found or drawn otherwise.
+        Number of tables (and probed buckets) in which each id collided with the query; 0 for ids that were
+        not retrieved from tables.
     n_items : int
-        Items that there are; ids are below it.
+        Number of items; ids are smaller.
     pooled : bool
         Whether one row serves the whole batch.
     law : "conditional" or "marginal"
-        What ``log_inclusion`` is a probability over: the random draws alone, conditional on the tables (what
-        they returned is certain), or the draw of the hash functions as well.
+        What ``log_inclusion`` is a probability over: the random draws alone, conditional on the tables
+        (retrieved ids are then certain), or the draws and the hash functions.
     biased_by : str or None
-        Why the set has no inclusion probabilities, naming the stage; None where it has.
+        Why the set has no inclusion probabilities, with the stage's name; None if it has them.
     draws : (rows,) int64 array or None
-        Where all ids that are not certain come from one simple random sample: its size in each row, for
-        exact variances. None for other designs.
+        If all ids that are not certain are one simple random sample: its size in each row, for exact
+        variances. None for other designs.
 
     Notes
     -----
     With pi the inclusion probabilities, ``sum(f(ids) / pi)`` is an unbiased estimate of the sum of f over
-    all items (Horvitz & Thompson 1952), the mean being over what ``law`` says. After a stage that acts on a
-    set of random size (a cap, a budget of tables) there is no closed inclusion probability; ``log_inclusion``
-    is then minus the log of an unbiased weight (its mean is 1 for every item), which serves the same sums.
-    Such a weight may be 0, and its entry infinite: the id adds nothing to a sum. A set in which some item had
-    probability 0 is no sample of all items: it is biased, and asking for ``log_inclusion`` raises.
+    all items (Horvitz & Thompson 1952); the expectation is over what ``law`` says. After a stage that acts on
+    a set of random size (a cap, a budget of tables) the inclusion probability has no closed form;
+    ``log_inclusion`` is then minus the log of an unbiased weight (of mean 1 for every item), for use in the
+    same sums. Such a weight may be 0, with an infinite entry: the id contributes nothing to a sum. If some
+    item had probability 0, the set is biased and ``log_inclusion`` raises.
     """
 
     indptr: npt.NDArray[np.int64]
@@ -68,10 +69,10 @@ class ActiveSet:
         Raises
         ------
         BiasedSampleError
-            The set has no inclusion probabilities; the message names the stage.
+            The set has no inclusion probabilities; the message contains the stage.
         """
         if self.biased_by is not None or self._log_inclusion is None:
-            raise BiasedSampleError(self.biased_by or "the active set was made without probabilities")
+            raise BiasedSampleError(self.biased_by or "the active set has no inclusion probabilities")
         return self._log_inclusion
 
     @property
@@ -81,7 +82,7 @@ class ActiveSet:
 
     @property
     def n_rows(self) -> int:
-        """Number of rows: of queries, or 1 if pooled."""
+        """Number of rows: one per query, or 1 if pooled."""
         return len(self.indptr) - 1
 
     def __len__(self) -> int:
@@ -96,12 +97,12 @@ class ActiveSet:
         return np.repeat(np.arange(self.n_rows), np.diff(self.indptr))
 
     def keep(self, mask: npt.ArrayLike) -> Self:
-        """The set with some of its ids only, without probabilities: what a custom filter returns.
+        """A subset of the set, without probabilities: what a custom filter returns.
 
         Parameters
         ----------
         mask : (n,) bool array
-            True for ids that stay.
+            True for ids to keep.
 
         Examples
         --------
@@ -127,12 +128,12 @@ class ActiveSet:
         )
 
     def join(self, ids: npt.ArrayLike) -> Self:
-        """The set with more ids in each row, without probabilities: what a custom source returns.
+        """The set with ids added to each row, without probabilities: what a custom source returns.
 
         Parameters
         ----------
         ids : (rows, w) integer array
-            Ids for each row; those that are there already stay as they are, new ones have count 0.
+            Ids for each row; ids already in the set keep their counts, new ones have count 0.
 
         Examples
         --------
@@ -144,13 +145,13 @@ class ActiveSet:
         more = np.asarray(ids)
         if more.ndim != 2 or len(more) != self.n_rows or more.dtype.kind not in "iu":
             raise ArgumentError(
-                "ids", f"{more.dtype} {more.shape}", f"an integer array of {self.n_rows} rows"
+                "ids", f"{more.dtype} {more.shape}", f"an integer array with {self.n_rows} rows"
             )
         if more.size and (more.min() < 0 or more.max() >= self.n_items):
-            raise ArgumentError("ids", f"{more.min()} to {more.max()}", f"ids from 0 to {self.n_items - 1}")
+            raise ArgumentError("ids", f"{more.min()} to {more.max()}", f"from 0 to {self.n_items - 1}")
         places = np.arange(self.n_rows)[:, None] * self.n_items + more
         old = self.row_of_ids() * self.n_items + self.ids
-        # np.unique gives the first of equal keys: the id that was there, with its count.
+        # np.unique returns the first of equal keys: the id already in the set, with its count.
         keys, first = np.unique(np.concatenate([old, places.ravel()]), return_index=True)
         counts = np.concatenate([self.counts, np.zeros(more.size, np.int32)])[first]
         indptr = np.searchsorted(keys, np.arange(self.n_rows + 1) * self.n_items).astype(np.int64)

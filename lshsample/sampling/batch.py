@@ -1,4 +1,4 @@
-"""A batch: what a stage may look at."""
+"""The input of a stage besides the active set: queries, tables, vectors and the random generator."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ __all__ = ["Batch"]
 
 @attrs.frozen(eq=False, kw_only=True)
 class Batch:
-    """What a stage may look at: the batch and what the sampler is bound to.
+    """The queries of a call and what the sampler is bound to: what a stage may use.
 
     Attributes
     ----------
     queries : (n, dim) rows or None
-        The queries; None where no stage needs them.
+        The queries; None if no stage needs them.
     n_queries, n_items : int
-        Sizes.
+        Number of queries and of items.
     include : pattern or None
-        ``(indptr, indices)`` of the ids that :class:`Include` joins.
+        ``(indptr, indices)`` of the ids that :class:`Include` adds.
     state : TableReader or None
-        The tables that the sampler is bound to, as they were when the call began.
+        The tables that the sampler is bound to, in their state at the start of the call.
     vectors : (n_items, dim) rows or None
-        The items' own vectors.
+        The items' vectors.
     frequencies : (n_items,) float64 array or None
-        The items' relative frequencies, with sum 1.
+        The items' relative frequencies, which sum to 1.
     seed, step : int
-        They determine the draws.
+        They determine the random draws.
     pooled : bool
-        Whether there is one row for the whole batch.
+        Whether there is a single row for the whole batch.
     threads : int
-        At most so many threads.
+        Maximum number of threads.
     place : int
-        How many Python stages stand before the stage that gets this batch: what keeps the draws of several
-        such stages apart.
+        Number of Python stages before the stage that gets this batch, which makes the draws of several such
+        stages different.
     """
 
     queries: Rows | None
@@ -59,7 +59,7 @@ class Batch:
     place: int = 0
 
     def state_of(self, tables: TableReader) -> TableReader:
-        """The state of tables that a stage holds itself (``tables_of``), as it was when the call began."""
+        """The state, at the start of the call, of tables that a stage holds itself (``tables_of``)."""
         state = self.own_states.get(id(tables))
         return tables.snapshot() if state is None else state
 
@@ -70,16 +70,16 @@ class Batch:
 
     @property
     def n_rows(self) -> int:
-        """Rows of the active set: one per query, or 1 if pooled."""
+        """Number of rows of the active set: one per query, or 1 if pooled."""
         return 1 if self.pooled else self.n_queries
 
     def generator(self, stream: int = 0) -> np.random.Generator:
-        """A random generator for a stage's own draws, which (seed, step, place, stream) determine.
+        """A random generator for the stage, determined by (seed, step, place, stream).
 
         Parameters
         ----------
         stream : int
-            Tells several generators of one stage apart; each begins anew at every call.
+            Distinguishes several generators of one stage; each starts from its beginning at every call.
         """
         counter = [0, 0, stream, self.place]
         return np.random.Generator(np.random.Philox(key=[self.seed, self.step], counter=counter))

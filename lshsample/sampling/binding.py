@@ -1,4 +1,4 @@
-"""Checks of what a pipeline is bound to: sizes that must agree, frequencies, the stages' needs."""
+"""Validation of what a pipeline is bound to: consistent sizes, frequencies, what the stages need."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def _length(frequencies: npt.ArrayLike) -> int:
 
 
 def frequency_table(frequencies: npt.ArrayLike, n_items: int) -> AliasTable:
-    """Frequencies of all items, in any unit, for draws in proportion to them."""
+    """The alias table for draws in proportion to the frequencies of all items, given in any unit."""
     values = np.array(frequencies, dtype=np.float64)
     if values.shape != (n_items,):
-        raise ArgumentError("frequencies", f"shape {values.shape}", f"one number per item, {n_items}")
+        raise ArgumentError("frequencies", f"shape {values.shape}", f"{n_items} numbers, one per item")
     if not np.all(np.isfinite(values)) or values.min() < 0 or values.sum() <= 0:
         raise ArgumentError(
-            "frequencies", "negative, NaN, infinite or all zero", "finite numbers >= 0, not all 0"
+            "frequencies", "negative, NaN, infinite or only zeros", "finite numbers >= 0, not all 0"
         )
     return alias_table(values / values.sum())
 
@@ -40,7 +40,7 @@ def frequency_table(frequencies: npt.ArrayLike, n_items: int) -> AliasTable:
 def number_of_items(
     pipeline: Stages, n_items: int | None, tables: TableReader | None, vectors: Any, frequencies: Any
 ) -> int:
-    """The number of items that all who know it agree on; tables may have fewer ids."""
+    """The number of items, on which all arguments must agree; tables may have fewer ids."""
     if tables is not None and not isinstance(tables, TableReader):
         raise ArgumentError("tables", type(tables).__name__, "HashTables or another TableReader")
     if vectors is not None and getattr(vectors, "ndim", 0) != 2:
@@ -57,27 +57,29 @@ def number_of_items(
             sizes[f"the tables of {stage}"] = held.n_ids
     known = {name: size for name, size in sizes.items() if size is not None}
     if not known:
-        raise ArgumentError("n_items", "nothing", "the number of items, or tables that are built")
-    first, wanted = next(iter(known.items()))
+        wanted = "the number of items, unless built tables, vectors or frequencies are given"
+        raise ArgumentError("n_items", "nothing", wanted)
+    first, count = next(iter(known.items()))
     for name, size in known.items():
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 1 <= size < 2**31 - 1:
             raise ArgumentError(name, repr(size), "an integer from 1 to 2**31 - 2")
-        may_grow = "tables" in name and size < wanted
-        if size != wanted and not may_grow:
-            raise ArgumentError(name, f"{size} items", f"{wanted} items, as {first} has")
-    return int(wanted)
+        may_grow = "tables" in name and size < count
+        if size != count and not may_grow:
+            raise ArgumentError(name, f"{size} items", f"for {count} items, as given by {first}")
+    return int(count)
 
 
 def check_stages(pipeline: Stages, n_items: int, given: Mapping[str, Any]) -> None:
-    """Refuse stages that do not fit the number of items, or need what is not given."""
+    """Raise ArgumentError for stages that do not fit the number of items, or need an argument not given."""
     seen: dict[str, int] = {}
     for stage in pipeline:
         stage.check(n_items)
         seen[stage.name] = seen.get(stage.name, 0) + 1
         if seen[stage.name] > _MAX_SAME:
             raise ArgumentError(
-                str(stage), f"{seen[stage.name]} times", f"at most {_MAX_SAME} stages of one kind"
+                str(stage), f"{seen[stage.name]} of them", f"one of at most {_MAX_SAME} stages of its class"
             )
         for need in sorted(stage.needs() - {"queries"}):
             if given[need] is None:
-                raise ArgumentError(need, "nothing", f"a value for {stage}: bind(..., {need}=...)")
+                wanted = f"given, since {stage} requires them: bind(..., {need}=...)"
+                raise ArgumentError(need, "nothing", wanted)

@@ -1,5 +1,5 @@
-"""Unbiased weights one table at a time: for a budget of ids (SLIDE's vanilla), bounded buckets, and tables
-that depend on each other.
+"""Unbiased weights from single tables: for a budget of ids (SLIDE's vanilla strategy), bounded buckets and
+dependent tables.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ Floats = npt.NDArray[np.float64]
 
 
 def visited_shares(hits: npt.NDArray[np.bool_], budget: int) -> Floats:
-    """Probability that each table was the first one visited, given which ones were visited, (n_tables,).
+    """Probability (n_tables,) that each table was visited first, given the set of visited tables.
 
     Parameters
     ----------
     hits : (n, n_tables) bool array
-        Which tables, in the order of the visit, hold each id of the row.
+        Which tables, in the order of the visit, contain each id of the row.
     budget : int
-        Ids at which the visit stops.
+        Number of ids at which the visit stops.
 
     Notes
     -----
-    The first table T1 of a random order is visited whatever the tables hold, so E[1(i in T1) / q_i] = 1 for
-    every item: an unbiased weight that looks at one table only. Conditioning on the set V of visited tables
-    keeps the mean and lowers the variance (Rao-Blackwell). Given what all tables hold, every order is equally
+    The first table T1 of a random order is visited whatever the tables contain, so E[1(i in T1) / q_i] = 1
+    for every item: an unbiased weight from a single table. Conditioning on the set V of visited tables keeps
+    the mean and lowers the variance (Rao-Blackwell). Given the contents of all tables, every order is equally
     likely; the orders that visit V and stop there are those whose last table e is pivotal, which means that
-    V without e holds fewer ids than the budget (then so does every earlier part of it). So the last table is
-    uniform over the pivotal tables E, the first one uniform over V without the last, and
+    V without e contains fewer ids than the budget (and then so does every earlier part of it). So the last
+    table is uniform over the pivotal tables E, the first one uniform over V without the last, and
 
         P(T1 = l) = (|E| - 1(l in E)) / (|E| (|V| - 1)),
 
     or 1 for a single table. If all tables stay below the budget, every one is pivotal and each has 1 / L.
-    Nothing is asked of the joint law of the tables: they need not be independent.
+    No assumption is made on the joint law of the tables: they need not be independent.
 
     Examples
     --------
     >>> visited_shares(np.array([[1, 1, 0], [1, 0, 1], [0, 1, 0]], bool), budget=3)
     array([0.5, 0.5, 0. ])
     """
-    # The position at which an id comes first; ids that no table holds do not count.
+    # The position at which an id appears first; ids that no table contains do not count.
     first = hits[hits.any(axis=1)].argmax(axis=1)
     sizes = np.cumsum(np.bincount(first, minlength=hits.shape[1]))
     n_visited = min(int(np.searchsorted(sizes, budget)) + 1, hits.shape[1])
@@ -67,34 +67,35 @@ def visited_shares(hits: npt.NDArray[np.bool_], budget: int) -> Floats:
 def table_weights(
     state: TableReader, batch: Batch, retrieved: ActiveSet, probes: int, budget: int | None
 ) -> Floats:
-    """Unbiased weights of the ids that a first retrieval found, one table at a time: (n,).
+    """Unbiased weights (n,) of the ids found by a first retrieval, from single tables.
 
     Parameters
     ----------
     state : TableReader
         The tables.
     batch : Batch
-        The queries, and what determines the order of the tables.
+        The queries, and the seed and step that determine the order of the tables.
     retrieved : ActiveSet
-        What was found, one row for each query.
+        The retrieved ids, one row per query.
     probes : int
         Buckets per table.
     budget : int or None
-        Ids at which the visit of the tables stopped.
+        Number of ids at which the visit of the tables stopped.
 
     Raises
     ------
     UnsupportedError
-        No law of a table, or no vectors.
+        The family has no law for one table, or the vectors are missing.
 
     Notes
     -----
-    The weight of id i is the sum over the tables l that hold it of a_l c_l / q_il: with q_il the probability
-    that table l's buckets have had it, c_l = max(1, n / R) for a bucket that keeps R of n ids, and a_l the
-    probability that l was the first table visited (:func:`visited_shares`), or 1 / L where all are. It may be
-    0: of an id that only the table that met the budget brought. With all tables and whole buckets it is
-    c / (L q) for an id that c of L tables hold. Nothing is asked of the joint law of the tables. Sums by a
-    budget's weights are skewed, and intervals of 150 samples over the functions covered 92 to 95 %.
+    The weight of id i is the sum of a_l c_l / q_il over the tables l that contain it: q_il is the probability
+    that the probed buckets of table l contain it, c_l = max(1, n / R) for a bucket that keeps R of n ids, and
+    a_l the probability that l was visited first (:func:`visited_shares`), or 1 / L without a budget. It is 0
+    for an id found only in the table that reached the budget. With all tables and unbounded buckets it is
+    c / (L q) for an id contained in c of L tables. No assumption is made on the joint law of the tables. Sums
+    with the weights of a budget are skewed: nominal 95 % intervals from 150 draws of the hash functions
+    covered 92 to 95 %.
     """
     assert batch.queries is not None
     rows = np.repeat(np.arange(len(retrieved.indptr) - 1), np.diff(retrieved.indptr))
@@ -108,6 +109,6 @@ def table_weights(
         for row, (begin, end) in enumerate(pairwise(retrieved.indptr)):
             order = table_order(n_tables, seed=batch.seed, step=batch.step, row=row, ordinal=0)
             shares[row, order] = visited_shares(factors[begin:end][:, order] > 0, budget)
-    # An id whose computed chance is 0 and that came all the same (rounding of the similarity) stays finite.
+    # An id found although its computed probability is 0 (rounding of the similarity) keeps a finite weight.
     weights = shares[rows] * factors / np.maximum(chance, tiny)
     return np.asarray(weights.sum(axis=1))

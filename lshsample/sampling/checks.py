@@ -1,4 +1,4 @@
-"""What samplers check: sizes that must agree, and what a Python stage returned."""
+"""Validation by samplers: consistent sizes, and the result of a Python stage."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ __all__ = ["agreed", "check_result"]
 
 
 def agreed(sizes: dict[str, int | None], default: int | None) -> int:
-    """The number of queries that all who know it agree on."""
+    """The number of queries, on which all arguments must agree."""
     known = {name: size for name, size in sizes.items() if size is not None}
     if not known:
         if default is None:
             raise ArgumentError(
-                "n_queries", "nothing", "queries, include or n_queries, to tell the number of rows"
+                "n_queries", "nothing", "the number of rows, unless queries or include are given"
             )
         return default
     first, count = next(iter(known.items()))
     for name, size in known.items():
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0 or size != count:
-            raise ArgumentError(
-                name, f"{size} rows", f"{count} rows, as {first} has" if name != first else "0 or more"
-            )
+            wanted = f"for {count} rows, as given by {first}" if name != first else "an integer >= 0"
+            raise ArgumentError(name, f"{size} rows", wanted)
     return int(count)
 
 
 def check_result(result: Any, n_rows: int, n_items: int, label: str) -> None:
-    """What a Python stage returned keeps the contract of an active set."""
+    """Raise PluginError if the result of a Python stage is not a valid active set."""
     if not isinstance(result, ActiveSet):
-        raise PluginError(f"{label}: returned {type(result).__name__}; wanted an ActiveSet")
+        raise PluginError(f"{label}: returned {type(result).__name__}, expected an ActiveSet")
     indptr, ids, counts = result.indptr, result.ids, result.counts
     for name, array, dtype in (
         ("indptr", indptr, np.int64),
@@ -43,9 +42,9 @@ def check_result(result: Any, n_rows: int, n_items: int, label: str) -> None:
         if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
             raise PluginError(f"{label}: {name} is not a 1-D {np.dtype(dtype).name} array")
     if len(indptr) != n_rows + 1 or indptr[0] != 0 or indptr[-1] != len(ids) or np.any(np.diff(indptr) < 0):
-        raise PluginError(f"{label}: indptr does not cut {len(ids)} ids into {n_rows} rows")
+        raise PluginError(f"{label}: indptr does not divide {len(ids)} ids into {n_rows} rows")
     if len(counts) != len(ids) or (len(ids) and (ids.min() < 0 or ids.max() >= n_items)):
-        raise PluginError(f"{label}: ids out of range 0 to {n_items - 1}, or not as many counts as ids")
+        raise PluginError(f"{label}: ids out of range (0 to {n_items - 1}), or counts of another length")
     keys = np.repeat(np.arange(n_rows), np.diff(indptr)) * n_items + ids
     if np.any(np.diff(keys) <= 0):
         raise PluginError(f"{label}: ids are not ascending and unique in each row")

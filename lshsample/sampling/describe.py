@@ -1,4 +1,4 @@
-"""What a sampler will do, before any table is built: sizes, recall by similarity, and memory."""
+"""Predictions for a sampler before any table is built: sizes, recall by similarity, and memory."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ Floats = npt.NDArray[np.float64]
 
 @attrs.frozen(eq=False, kw_only=True)
 class Description:
-    """What to expect of a sampler.
+    """Predicted sizes, recall and memory of a sampler.
 
     Attributes
     ----------
     pipeline : str
-        Its stages.
+        The stages, as text.
     n_items : int
-        Items.
+        Number of items.
     expected_sizes : tuple of float
-        Ids per query after each stage, without those that the caller names; a stage that says nothing of
-        its size is taken to leave the set as it is.
+        Expected number of ids per query after each stage, without included ids (true labels). A stage
+        without an ``expected`` method is assumed to leave the set unchanged.
     similarity, recall : (20,) float64 arrays
-        Levels of similarity, and the mean probability that an item of about that similarity is in the set.
+        Bins of similarity (their centres), and the mean probability that an item of the bin is in the set.
     memory_bytes : int
-        Of the tables; 0 without any.
+        Bytes of the tables; 0 without tables.
     peak_bytes : int
-        While they are built.
+        Peak bytes while the tables are built.
     """
 
     pipeline: str
@@ -55,7 +55,7 @@ class Description:
 
     @property
     def expected_size(self) -> float:
-        """Ids per query at the end."""
+        """Expected number of ids per query after the last stage."""
         return self.expected_sizes[-1]
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ class Description:
         return (
             f"{self.pipeline} over {self.n_items:,} items\n"
             f"expected ids: {sizes}\n"
-            f"tables: {self.memory_bytes / 2**20:,.1f} MiB, {self.peak_bytes / 2**20:,.1f} MiB at the build\n"
+            f"tables: {self.memory_bytes / 2**20:,.1f} MiB (peak {self.peak_bytes / 2**20:,.1f} MiB)\n"
             f"recall by similarity: {curve}"
         )
 
@@ -83,11 +83,11 @@ def _recall_curve(similarity: Floats, recall: Floats, levels: int = 20) -> tuple
     return middle, np.interp(middle, middle[filled], mean[filled])
 
 
-Looked = Mapping[int, tuple[TableReader, int]]
-"""By the places of stages that retrieve, the tables that they look into, and buckets of each."""
+Probed = Mapping[int, tuple[TableReader, int]]
+"""For each retrieving stage, by its position: the tables that it probes, and the buckets per table."""
 
 
-def _looked_into(pipeline: Stages, bound: TableReader | None) -> Looked:
+def _probed_tables(pipeline: Stages, bound: TableReader | None) -> Probed:
     found = {}
     for place, stage in enumerate(pipeline):
         tables = stage.tables_of() or bound
@@ -96,21 +96,21 @@ def _looked_into(pipeline: Stages, bound: TableReader | None) -> Looked:
     return found
 
 
-def _checked_rows(looked: Looked, rows: Any, argument: str) -> Rows:
-    """Rows that every retrieval's family takes, at least one."""
+def _checked_rows(probed: Probed, rows: Any, argument: str) -> Rows:
+    """At least one row, valid for the family of every retrieval."""
     checked: Rows = core.csr_rows(rows, argument) if sp.issparse(rows) else core.dense_rows(rows, argument)
-    for tables, _ in looked.values():
+    for tables, _ in probed.values():
         hashing.checked_rows(tables.family, checked, argument, finite=False)
     if checked.shape[0] == 0:
-        raise ArgumentError(argument, "0 rows", "at least one row")
+        raise ArgumentError(argument, "0 rows", "a matrix with at least one row")
     return checked
 
 
-def _retrievals(looked: Looked, vectors: Rows | None) -> dict[int, Retrieval]:
-    """The retrievals by place; tables that were looked into before repeat what was found there."""
+def _retrievals(probed: Probed, vectors: Rows | None) -> dict[int, Retrieval]:
+    """The retrievals by position; one that probes the same buckets as an earlier one is a repetition."""
     found: dict[int, Retrieval] = {}
     before: dict[tuple[int, int], Retrieval] = {}
-    for place, (tables, probes) in looked.items():
+    for place, (tables, probes) in probed.items():
         key = id(tables), probes
         if key in before:
             found[place] = attrs.evolve(before[key], repeats=True)
@@ -119,18 +119,18 @@ def _retrievals(looked: Looked, vectors: Rows | None) -> dict[int, Retrieval]:
     return found
 
 
-def _sample(looked: Looked, queries: Any, vectors: Any, n_items: int, seed: int) -> Sample:
+def _sample(probed: Probed, queries: Any, vectors: Any, n_items: int, seed: int) -> Sample:
     if vectors is None:
-        if queries is not None and looked:
-            raise ArgumentError("vectors", "nothing", "rows of items, since there are queries")
-        return isotropic_sample(_retrievals(looked, None), n_items, seed)
-    items = _checked_rows(looked, vectors, "vectors")
-    asked = items if queries is None else _checked_rows(looked, queries, "queries")
-    return measured_sample(_retrievals(looked, items), asked, items, n_items, seed)
+        if queries is not None and probed:
+            raise ArgumentError("vectors", "nothing", "given, since there are queries")
+        return isotropic_sample(_retrievals(probed, None), n_items, seed)
+    items = _checked_rows(probed, vectors, "vectors")
+    rows = items if queries is None else _checked_rows(probed, queries, "queries")
+    return measured_sample(_retrievals(probed, items), rows, items, n_items, seed)
 
 
 def _memory(tables: Iterable[TableReader], n_items: int) -> tuple[int, int]:
-    """Bytes of the tables, and at the peak when they are built one after the other."""
+    """Bytes of the tables, and the peak while they are built one after the other."""
     needs = [HashTables.memory_needed(t.family, n_items, bucket_size=t.bucket_size) for t in tables]
     done = sum(need.tables for need in needs)
     return done, done + max((need.peak - need.tables for need in needs), default=0)
@@ -154,13 +154,13 @@ def describe_stages(
     vectors: Any = None,
     seed: int = 0,
 ) -> Description:
-    """As :meth:`Sampler.describe`, of a pipeline over tables that need not be built."""
+    """As :meth:`Sampler.describe`, for a pipeline over tables that need not be built."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
         raise ArgumentError("seed", repr(seed), "an integer from 0 to 2**63 - 1")
     used = {id(tables): tables for tables in (*pipeline.held_tables, *([bound] if bound else []))}
     if vectors is None:
         vectors = next((t.vectors for t in used.values() if t.is_built and t.vectors is not None), None)
-    sample = _sample(_looked_into(pipeline, bound), queries, vectors, n_items, int(seed))
+    sample = _sample(_probed_tables(pipeline, bound), queries, vectors, n_items, int(seed))
     sizes = np.zeros(len(pipeline))
     recall = []
     for query in sample.queries:

@@ -1,4 +1,4 @@
-"""Inclusion probabilities of a set: the stages' laws, folded from the first stage to the last."""
+"""Inclusion probabilities of a set: the stages' laws, applied from the first stage to the last."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _rows(drawn: Drawn) -> npt.NDArray[np.int64]:
 
 
 def _fold(run: Run, start: Inclusion, first: int, pairs: Pairs) -> Inclusion:
-    """The inclusion probabilities after the last stage, from those before the stage at place ``first``."""
+    """The inclusion probabilities after the last stage, from those before the stage at index ``first``."""
     inclusion = start
     for place in range(first, run.parts[-1].end):
         stage = run.pipeline.stages[place]
@@ -38,7 +38,7 @@ def _fold(run: Run, start: Inclusion, first: int, pairs: Pairs) -> Inclusion:
         except Exception as error:
             raise PluginError(f"{label} raised {type(error).__name__}: {error}") from error
         if not isinstance(inclusion, Inclusion):
-            raise PluginError(f"{label}: returned {type(inclusion).__name__}; wanted an Inclusion")
+            raise PluginError(f"{label} returned {type(inclusion).__name__}, expected an Inclusion")
         if inclusion.reason is not None:
             return inclusion
         _check(inclusion.probability, len(pairs.ids), label)
@@ -48,9 +48,9 @@ def _fold(run: Run, start: Inclusion, first: int, pairs: Pairs) -> Inclusion:
 def _check(probability: Floats, n: int, label: str) -> None:
     if not isinstance(probability, np.ndarray) or probability.shape != (n,):
         given = getattr(probability, "shape", type(probability).__name__)
-        raise PluginError(f"{label}: gave probabilities of shape {given}; wanted ({n},)")
+        raise PluginError(f"{label} returned probabilities of shape {given}, expected ({n},)")
     if not (probability >= 0).all():
-        raise PluginError(f"{label}: gave a probability of {probability.min()}; wanted numbers >= 0")
+        raise PluginError(f"{label} returned a probability of {probability.min()}, expected numbers >= 0")
 
 
 def _pairs(run: Run, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32], law: Law) -> Pairs:
@@ -62,38 +62,37 @@ def _pairs(run: Run, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32], la
 
 
 def _logs(inclusion: Inclusion) -> Logs:
-    # An id whose computed probability is 0 and that was found all the same (rounding of the similarity)
-    # stays finite.
+    # An id found although its computed probability is 0 (rounding of the similarity) keeps a finite value.
     return np.log(np.maximum(inclusion.values, np.finfo(np.float32).tiny)).astype(np.float32)
 
 
 def marginal_inclusion(run: Run) -> tuple[Logs | None, str | None]:
-    """Log inclusion probabilities over the draw of the hash functions, or None with the reason.
+    """Log inclusion probabilities, marginal over the hash functions, or None with the reason.
 
     Notes
     -----
-    Retrieval adds an independent chance r = 1 - (1 - q)^L; AtLeast(m) straight after it makes it the
-    binomial tail. Where it probes, the chance of each table is that of its probes given the query, and they
-    make r as 1 - prod_l (1 - P_l), or a Poisson binomial tail. A budget, bounded buckets, and tables that
-    are not independent have the weights of :func:`~lshsample.sampling.budget.table_weights`. A cap
-    multiplies by what it kept in that row; draws mix in as 1 - (1 - pi)(1 - u); forced ids have 1. Items
-    whose q is 0 are never retrieved: the estimate is of the sum over the others, unless a uniform draw is
+    Retrieval adds ids with the independent probability r = 1 - (1 - q)^L, which AtLeast(m) directly after it
+    turns into the binomial tail. With several probes, P_l is the probability of table l's probes given the
+    query, and r = 1 - prod_l (1 - P_l), or a Poisson binomial tail. A budget, bounded buckets and dependent
+    tables have the weights of :func:`~lshsample.sampling.budget.table_weights`. A cap multiplies by the
+    fraction that it kept in the row; a draw gives 1 - (1 - pi)(1 - u); forced ids have probability 1. Items
+    whose q is 0 are never retrieved: the sum over the other items is estimated, unless a uniform draw is
     mixed in.
 
-    A pipeline without such a law, in which every item is possible given the tables (Fill, a draw after a cap
-    or a Top, pooled queries with a Uniform), has the weights of the conditional law: the mean of the
-    estimate is the sum for every tables, and so it is over their draw (the law of total expectation).
+    A pipeline without such a law, in which every item is possible conditional on the tables (Fill, a draw
+    after a cap or a Top, pooled queries with a Uniform), has the weights of the conditional law: the estimate
+    is unbiased conditional on any tables, hence also marginally (law of total expectation).
     """
     drawn = run.drawn
     rows, impossible = _rows(drawn), np.zeros(len(drawn.indptr) - 1, bool)
-    # First without pairs: no similarity is computed for a pipeline that turns out to have no law.
+    # First without pairs, so that no similarity is computed for a pipeline without a law.
     for some in (slice(0), slice(None)):
         pairs = _pairs(run, rows[some], drawn.ids[some], "marginal")
         start = Inclusion(probability=np.zeros(len(pairs.ids)), every_item_possible=impossible)
         inclusion = _fold(run, start, 0, pairs)
         reason = inclusion.reason
         if reason is None and not inclusion.every_item_possible.all():
-            reason = f"{run.pipeline.stages[-1]}: items that nobody names cannot be in the set"
+            reason = f"{run.pipeline.stages[-1]}: items not included by the caller have probability 0"
         if reason is not None:
             logs, biased_by = conditional_inclusion(run)
             if biased_by is None:
@@ -103,12 +102,11 @@ def marginal_inclusion(run: Run) -> tuple[Logs | None, str | None]:
 
 
 def conditional_inclusion(run: Run) -> tuple[Logs, str | None]:
-    """Log inclusion probabilities given the tables, and why items have probability 0; None if none has.
+    """Log inclusion probabilities given the tables, and why some items have probability 0, or None.
 
-    The core gives them for the stages that it runs. After a Python stage it goes on conditional on that
-    stage's outcome, which is exact. Where all stages from the first Python stage on state their laws, these
-    are folded instead, over the probabilities of the set that it met: then a Python stage that draws needs
-    no later draw.
+    The C core computes them for the stages that it runs; after a Python stage they are conditional on that
+    stage's outcome, which is exact. If all stages from the first Python stage on state their laws, these are
+    applied to the probabilities before it instead: then a Python stage that draws needs no later draw.
     """
     drawn = run.drawn
     if len(run.parts) > 1:
@@ -119,9 +117,9 @@ def conditional_inclusion(run: Run) -> tuple[Logs, str | None]:
 
 
 def _folded(run: Run, first: Part) -> Logs | None:
-    """The laws of the stages after the first part; None where one has no law, or an item no chance."""
+    """By the laws of the stages after the first part; None without a law, or if an item has probability 0."""
     rows, ids = _rows(run.drawn), run.drawn.ids
-    before, possible = _met(first.drawn, rows, ids, run.batch.n_items)
+    before, possible = _before(first.drawn, rows, ids, run.batch.n_items)
     forced = any(stage.forces_ids for stage in run.pipeline.stages[: first.end])
     for some in (slice(0), slice(None)):  # first without pairs, as in marginal_inclusion
         pairs = _pairs(run, rows[some], ids[some], "conditional")
@@ -132,18 +130,18 @@ def _folded(run: Run, first: Part) -> Logs | None:
     return _logs(last)
 
 
-def _met(
+def _before(
     drawn: Drawn, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32], n_items: int
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Probability of each pair to be in what a part drew, and the rows in which every item has one.
+    """Probability of each pair to be in a part's set, and the rows in which every item has one above 0.
 
-    Where the core does not know it of ids outside the set, or holds reciprocals of weights (after a cap), it
-    is conditional on the outcome: 1 inside, and 0 outside.
+    If the core does not know it for ids outside the set, or has reciprocals of weights (after a cap), it is
+    conditional on the outcome: 1 inside the set, 0 outside.
     """
-    keys, wanted = _rows(drawn) * n_items + drawn.ids, rows * n_items + ids
-    place = np.searchsorted(keys, wanted)
+    keys, pairs = _rows(drawn) * n_items + drawn.ids, rows * n_items + ids
+    place = np.searchsorted(keys, pairs)
     inside = place < len(keys)
-    inside[inside] = keys[place[inside]] == wanted[inside]
+    inside[inside] = keys[place[inside]] == pairs[inside]
     if np.isnan(drawn.rest).any() or not (drawn.kept == 1).all():
         return inside.astype(np.float64), np.zeros(len(drawn.rest), bool)
     out = drawn.rest[rows]

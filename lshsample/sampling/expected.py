@@ -1,4 +1,4 @@
-"""Expected sets: what a pipeline does to one query's items on average, before any table is built."""
+"""Expected sets: the average effect of a pipeline on one query's items, before any table is built."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ += ["minimum_moments", "moved_chances"]
 
 Floats = npt.NDArray[np.float64]
 
-#: Counts above this are taken as this: a level so high tells no more ids apart.
+#: Larger counts are taken as this one: hardly any ids differ at so high a level.
 _MAX_COUNT = 512
-#: With more tables than this, tables of different probabilities are taken at their mean.
+#: With more tables, their probabilities are replaced by the mean.
 _MAX_POISSON_BINOMIAL = 128
 
 
 def expected_minimum(mean: npt.ArrayLike, variance: npt.ArrayLike, bound: float) -> Floats:
-    """E[min(A, bound)] of a number A >= 0 of this mean and variance, taken as gamma distributed.
+    """E[min(A, bound)] of a gamma distributed A >= 0 with this mean and variance.
 
     Parameters
     ----------
     mean, variance : arrays
-        Of A; arrays broadcast.
+        Mean and variance of A; arrays broadcast.
     bound : float
-        The bound, above 0.
+        Positive bound.
 
     Notes
     -----
@@ -60,12 +60,12 @@ def minimum_moments(mean: npt.ArrayLike, variance: npt.ArrayLike, bound: float) 
 
 
 def collision_counts(chance: Floats, n_tables: int) -> Floats:
-    """Distribution of the number of tables that hold an item: (n, min(n_tables, 512) + 1).
+    """Distribution of the number of tables that contain an item: (n, min(n_tables, 512) + 1).
 
     Parameters
     ----------
     chance : (n, 1) or (n, n_tables) array
-        Probability of each table, which are independent: one number for all, or one for each.
+        Probability of each table, the same for all or one each; tables are independent.
     n_tables : int
         Number of tables.
     """
@@ -86,25 +86,25 @@ def collision_counts(chance: Floats, n_tables: int) -> Floats:
 
 @attrs.frozen(eq=False, kw_only=True)
 class RetrievalLaw:
-    """What is known of one retrieval of a pipeline, for one query.
+    """The probabilities of one retrieval of a pipeline, for one query.
 
     Attributes
     ----------
     chance : (groups, 1) or (groups, n_tables) float64 array
-        Probability that a table's probed buckets hold an item of the group.
+        Probability that a table's probed buckets contain an item of the group.
     n_tables : int
         Number of tables.
     bucket_size : int or None
-        The most ids that a bucket keeps.
+        Maximum number of ids in a bucket.
     spread : float
-        Variance, over the functions of one table, of the exponent by which the probabilities of all items
-        move together: a table with a large cell around the query finds more of everything.
+        Variance, over the functions of one table, of a common exponent of all items' probabilities: a table
+        with a large cell around the query contains more of all items.
     exponents : (q,) float64 array
         Equally likely values of that exponent, of mean 1.
     repeats : bool
-        Whether an earlier stage looked into the same buckets.
+        Whether an earlier stage probed the same buckets.
     node : int or None
-        Which of ``NODES`` the mean exponent over the tables is at; None for its mean.
+        Index in ``NODES`` of the mean exponent over the tables; None for its mean.
     """
 
     chance: Floats
@@ -116,31 +116,31 @@ class RetrievalLaw:
     node: int | None = None
 
     def nodes(self, chance: Floats) -> list[Floats]:
-        """The chances (groups, ...) at each node: the mean over L tables varies by spread / L."""
+        """The probabilities (groups, ...) at each node: the mean over L tables has variance spread / L."""
         return moved_chances(chance, self.spread / self.n_tables)
 
     def counts(self, chance: Floats, n_tables: int) -> Floats:
-        """Distribution of the number of tables that hold an item, (groups, c), at this law's node.
+        """Distribution of the number of tables that contain an item, (groups, c), at this law's node.
 
-        Given the mean exponent, tables are not independent of what it is; the laws at the nodes are scaled
-        so that their mean is the binomial law, which holds for every item by itself.
+        Tables depend on each other through the mean exponent; the distributions at the nodes are scaled so
+        that their mean is the binomial distribution, which is that of every single item.
         """
-        whole = collision_counts(chance, n_tables)
+        binomial = collision_counts(chance, n_tables)
         if self.node is None:
-            return whole
+            return binomial
         parts = [collision_counts(moved, n_tables) for moved in self.nodes(chance)]
         mean = sum(weight * part for weight, part in zip(NODE_WEIGHTS, parts, strict=True))
-        counts = np.asarray(parts[self.node] * whole / np.maximum(mean, 1e-300))
+        counts = np.asarray(parts[self.node] * binomial / np.maximum(mean, 1e-300))
         counts[:, 0] = np.maximum(1 - counts[:, 1:].sum(axis=1), 0)
         return counts
 
 
-#: Gauss-Hermite nodes and weights of a normal law, in standard deviations.
+#: Gauss-Hermite nodes (in standard deviations) and weights of a normal distribution.
 NODES, NODE_WEIGHTS = (-(3**0.5), 0.0, 3**0.5), (1 / 6, 2 / 3, 1 / 6)
 
 
 def moved_chances(chance: Floats, variance: float) -> list[Floats]:
-    """P to the powers 1 + d sqrt(variance) for each node d, scaled so that their weighted mean is P."""
+    """P to the power 1 + d sqrt(variance) for each node d, scaled so that the weighted mean is P."""
     logs = np.log(np.maximum(chance, 1e-300))
     powers = [np.exp(np.minimum(logs * variance**0.5 * node, 30.0)) for node in NODES]
     mean = sum(weight * power for weight, power in zip(NODE_WEIGHTS, powers, strict=True))
@@ -149,23 +149,23 @@ def moved_chances(chance: Floats, variance: float) -> list[Floats]:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Population:
-    """The items as one query sees them, in groups of alike ones, for one stage of a pipeline.
+    """All items, in groups of similar probability for one query, for one stage of a pipeline.
 
     Attributes
     ----------
     weights : (groups,) float64 array
-        Items in each group; their sum is the number of items.
+        Number of items in each group; their sum is the number of items.
     retrievals : mapping of int to RetrievalLaw
-        By the place of a stage that retrieves.
+        By the position of the retrieving stage.
     ranks : (groups, r) float64 array
-        The ranks by inner product, as shares of all items from 0, of the group's items or of a sample of
-        them; NaN where there are fewer.
+        Ranks by inner product, as fractions of all items from 0, of the group's items or of a sample of
+        them, padded with NaN.
     rank_width : float
-        The share of all items that one rank stands for.
+        Fraction of all items that one rank represents.
     frequencies : (n_items,) float64 array or None
         The items' relative frequencies.
     place : int
-        The stage's place in the pipeline.
+        Index of the stage in the pipeline.
     """
 
     weights: Floats
@@ -182,11 +182,11 @@ class Population:
 
     @property
     def retrieval(self) -> RetrievalLaw:
-        """The stage's own retrieval."""
+        """The retrieval of this stage."""
         return self.retrievals[self.place]
 
     def share_of_best(self, k: int) -> Floats:
-        """The share (groups,) of each group's items among the k of largest inner product."""
+        """The fraction (groups,) of each group's items that are among the k of largest inner product."""
         with np.errstate(invalid="ignore"):
             inside = np.clip((k / self.n_items - self.ranks) / self.rank_width, 0, 1)
         return np.asarray(np.nanmean(inside, axis=1))
@@ -194,16 +194,16 @@ class Population:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Expected:
-    """The expected set after some stages: what stages change by the methods below.
+    """The expected set after some stages; each stage returns an updated one, by the methods below.
 
     Attributes
     ----------
     weights : (groups,) float64 array
-        Items in each group.
+        Number of items in each group.
     inside, outside : (groups, counts) float64 arrays
-        Probability that an item of the group is in the set, or is not, and has collided so many times.
+        Probability that an item of the group is in the set (not in it) with each number of collisions.
     variance : float
-        Of the size of the set.
+        Variance of the size of the set.
     """
 
     weights: Floats
@@ -219,7 +219,7 @@ class Expected:
 
     @property
     def probability(self) -> Floats:
-        """Probability (groups,) to be in the set."""
+        """Probability (groups,) that an item is in the set."""
         return np.asarray(self.inside.sum(axis=1))
 
     @property
@@ -233,36 +233,36 @@ class Expected:
         return float(self.weights.sum())
 
     def scattered(self) -> Self:
-        """The same with the variance of a set whose ids come independently of each other."""
+        """The same set with the variance of independently drawn ids."""
         p = self.probability
         return attrs.evolve(self, variance=float(self.weights @ (p * (1 - p))))
 
     def join(self, probability: npt.ArrayLike) -> Self:
-        """Each item outside joins with this probability, one number or (groups,), independently."""
+        """Add each item outside with this probability, a number or (groups,), independently."""
         p = np.broadcast_to(np.asarray(probability, np.float64), self.weights.shape)[:, None]
         return attrs.evolve(self, inside=self.inside + self.outside * p, outside=self.outside * (1 - p))
 
     def keep(self, share: npt.ArrayLike) -> Self:
-        """Each item inside stays with this probability: a number, (groups, 1) or (groups, counts)."""
+        """Keep each item inside with this probability: a number, (groups, 1) or (groups, counts)."""
         kept = self.inside * np.asarray(share, np.float64)
         return attrs.evolve(self, inside=kept, outside=self.outside + self.inside - kept)
 
     def draw(self, n: float) -> Self:
-        """The union with n distinct uniform draws from all items."""
+        """Add n distinct uniform draws from all items."""
         total, size = self.n_items, self.size
         rate = min(n / total, 1.0)
-        met = n * size / total * (1 - size / total) * (total - n) / max(total - 1, 1)
-        variance = self.variance * (1 - rate) ** 2 + max(met, 0.0)
+        overlap = n * size / total * (1 - size / total) * (total - n) / max(total - 1, 1)
+        variance = self.variance * (1 - rate) ** 2 + max(overlap, 0.0)
         return attrs.evolve(self.join(rate), variance=variance)
 
     def at_most(self, k: float) -> Self:
-        """A uniform draw of at most k ids of the set."""
+        """Keep at most k ids, drawn uniformly."""
         kept, square = self._minimum(k)
         stay = self.keep(kept / max(self.size, 1e-300))
         return attrs.evolve(stay, variance=max(square - kept**2, 0.0))
 
     def fill(self, k: float) -> Self:
-        """Uniform draws from outside the set, up to k ids."""
+        """Add uniform draws from outside the set, up to k ids."""
         size, (least, square) = self.size, self._minimum(k)
         drawn = max(k - least, 0.0)
         # max(A, k)^2 + min(A, k)^2 = A^2 + k^2
@@ -271,16 +271,16 @@ class Expected:
         return attrs.evolve(filled, variance=max(variance, 0.0))
 
     def most_collided(self, k: float) -> Self:
-        """The k ids of most collisions, ties shared.
+        """Keep the k ids with the most collisions; tied ids are equally likely.
 
-        A(c), the number of ids of the set with at least c collisions, is cut at k: E[min(A(c), k)] of them
-        stay, and the differences between levels are what stays of each level.
+        Of A(c), the number of ids with at least c collisions, E[min(A(c), k)] are kept; the differences
+        between successive c are the ids kept with exactly c collisions.
         """
         levels = self.weights @ self.inside
         above = np.append(levels[::-1].cumsum()[::-1], 0.0)
         tail = self.inside[:, ::-1].cumsum(axis=1)[:, ::-1]
         spread = np.append(self.weights @ (tail * (1 - tail)), 0.0)
-        # The size of the whole set may vary less than that of sets whose ids come independently.
+        # The size of the whole set may vary less than that of independently drawn ids.
         spread = np.minimum(spread, np.where(above >= above[0] * (1 - 1e-9), self.variance, spread))
         stay = expected_minimum(above, spread, k)
         stay = np.minimum.accumulate(stay)
@@ -290,13 +290,13 @@ class Expected:
         return attrs.evolve(kept, variance=max(square - least**2, 0.0))
 
     def with_at_least(self, m: int) -> Self:
-        """The ids that collided at least m times."""
+        """Keep the ids that collided at least m times."""
         return self.keep((np.arange(self.inside.shape[1]) >= m)[None, :].astype(np.float64)).scattered()
 
     def collide(self, counts: Floats) -> Self:
-        """Tables hold each item so many times more, with the probabilities (groups, c); those found join.
+        """Add numbers of collisions with the distributions (groups, c); items with a collision are added.
 
-        Counts beyond the largest one that is kept apart are taken as that one.
+        Counts beyond the largest represented one are taken as that one.
         """
         old, new = self.inside.shape[1], counts.shape[1]
         width = min(old + new - 1, _MAX_COUNT + 1)
@@ -313,7 +313,7 @@ class Expected:
         return attrs.evolve(self, inside=inside, outside=outside).scattered()
 
     def collide_again(self) -> Self:
-        """The same tables are looked into once more: counts double, and ids that collided join."""
+        """Probe the same tables once more: counts double, and ids that collided are added."""
         groups, old = self.inside.shape
         width = min(2 * old - 1, _MAX_COUNT + 1)
         inside, outside = np.zeros((2, groups, width))

@@ -1,4 +1,4 @@
-"""What each stage did to one query's set: ids added and removed, why, and with which probability."""
+"""The effect of each stage on one query's set: ids added and removed, why, and their probabilities."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ __all__ = ["Explanation", "StageReport", "explain_stages"]
 
 @attrs.frozen(kw_only=True)
 class StageReport:
-    """What one stage did.
+    """The effect of one stage.
 
     Attributes
     ----------
     stage : str
         The stage, as text.
     added, removed, size : int
-        Ids that it joined, that it dropped, and that the set holds after it.
+        Number of ids added and removed by the stage, and in the set after it.
     reason : str
-        Why it joined or dropped them.
+        Why they were added or removed.
     lowest, highest : float or None
-        The ends of the probabilities, given the tables, of the ids that the set holds; None if it is empty.
+        Smallest and largest inclusion probability, given the tables, in the set; None if it is empty.
     every_item_possible : bool
-        Whether every item could be in the set after this stage, given the tables.
+        Whether every item has a positive probability to be in the set after this stage, given the tables.
     """
 
     stage: str
@@ -48,14 +48,14 @@ class StageReport:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Explanation:
-    """How one query's active set was made; ``str`` of it is a table.
+    """The stages that made one query's active set; ``str`` gives a table.
 
     Attributes
     ----------
     stages : tuple of StageReport
-        Stage by stage.
+        One report per stage, in order.
     active : ActiveSet
-        The set at the end.
+        The final set.
     """
 
     stages: tuple[StageReport, ...]
@@ -99,7 +99,7 @@ def _span(report: StageReport) -> str:
 
 
 def explain_stages(runs: Sequence[Run]) -> tuple[StageReport, ...]:
-    """Reports of each stage, from runs of the first 1, 2, ... stages over one query."""
+    """A report of each stage, from runs of the first 1, 2, ... stages over one query."""
     reports, ids = [], np.empty(0, np.int32)
     for stage, run in zip(runs[0].pipeline, runs, strict=False):
         drawn = run.drawn

@@ -1,4 +1,4 @@
-"""Inclusion probabilities: the value that the stages of a pipeline change one after the other."""
+"""Inclusion probabilities, as the stages of a pipeline update them one after the other."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Bools = npt.NDArray[np.bool_]
 
 @attrs.frozen(eq=False)
 class CollisionLaw:
-    """In how many tables each pair collides: the law that a threshold on counts needs.
+    """Distribution of the number of tables in which each pair collides, for a threshold on counts.
 
     Attributes
     ----------
     chances : (n, 1) or (n, n_tables) float64 array
-        Probability that a table's probed buckets hold the pair: one number for all tables, or one for each.
+        Probability that a table's probed buckets contain the pair: the same for all tables, or one each.
     n_tables : int
-        Number of tables, which are independent.
+        Number of independent tables.
     by_table : bool
-        Whether each table has a probability of its own.
+        Whether the probabilities differ between tables.
     """
 
     chances: Floats
@@ -49,30 +49,30 @@ class CollisionLaw:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Inclusion:
-    """How likely each pair is to be in the set, after some stages of a pipeline.
+    """Probability of each pair to be in the set after some stages of a pipeline.
 
-    A stage's ``inclusion`` gets it as it is after the stages before, and returns it as it is after this one,
-    by the methods below. All of them leave a value that has a ``reason`` as it is.
+    A stage's ``inclusion`` gets the value after the previous stages and returns the one after this stage, by
+    the methods below. If ``reason`` is set, all of them return the value unchanged.
 
     Attributes
     ----------
     probability : (n,) float64 array
-        Of each pair, but for what ``kept`` and ``forced`` say. After a stage that acts on a set of random
-        size it is the reciprocal of an unbiased weight.
+        Probability of each pair, before ``kept`` and ``forced`` are applied. After a stage that acts on a
+        set of random size it is the reciprocal of an unbiased weight.
     reason : str or None
-        Why there are no probabilities, naming the stage.
+        Why there are no probabilities, with the stage's name.
     final : str or None
-        Why nothing can be mixed in any more, naming the stage: what it keeps depends on the whole set.
+        Why nothing can be mixed in later, with the stage's name: what it keeps depends on the whole set.
     every_item_possible : (rows,) bool array
-        Whether every item has a probability above 0.
+        Whether every item has a positive probability.
     uses_functions : bool
-        Whether the hash functions of tables have a part in it.
+        Whether the set depends on the hash functions of tables.
     collisions : CollisionLaw or None
-        Straight after a first retrieval: the law of the counts.
+        Directly after a first retrieval: the distribution of the counts.
     kept : (n,) float32 array or None
-        The fraction of the row that the caps kept.
+        Fraction of the pair's row kept by the caps.
     forced : (n,) bool array or None
-        Ids that the caller named, whose probability is 1.
+        Pairs included by the caller, whose probability is 1.
     """
 
     probability: Floats
@@ -85,13 +85,13 @@ class Inclusion:
     forced: Bools | None = None
 
     def _with(self, **changes: object) -> Self:
-        """A changed value; the law of the counts does not outlast the stage after the retrieval."""
+        """An updated value, without the distribution of the counts, which holds for one stage only."""
         if self.reason is not None:
             return self
         return attrs.evolve(self, **{"collisions": None, **changes})  # type: ignore[arg-type]
 
     def unknown(self, reason: str) -> Self:
-        """No probabilities, and why; the reason begins with the stage."""
+        """There are no probabilities from here on; the reason starts with the stage."""
         return self._with(reason=reason)
 
     def mix(
@@ -102,9 +102,9 @@ class Inclusion:
         Parameters
         ----------
         probability : number or (n,) array
-            Of each pair to be in that sample, whatever else is in the set.
+            Probability of each pair to be in that sample, independent of the set.
         everywhere : bool
-            Whether every item has a probability above 0 to be in it.
+            Whether every item has a positive probability to be in it.
         uses_functions : bool
             Whether the sample depends on the hash functions of tables.
         """
@@ -118,11 +118,11 @@ class Inclusion:
         return self._with(probability=mixed, every_item_possible=possible, uses_functions=uses)
 
     def collide(self, collisions: CollisionLaw) -> Self:
-        """The counts have this law, until the next stage."""
+        """Set the distribution of the counts, which holds until the next stage."""
         return self._with(collisions=collisions)
 
     def weigh(self, weights: Floats, why: str) -> Self:
-        """Unbiased weights (n,) of a first retrieval in place of probabilities; nothing can be mixed in."""
+        """Unbiased weights (n,) of a first retrieval instead of probabilities; no later mixture."""
         with np.errstate(divide="ignore"):
             reciprocal = np.asarray(1 / weights)
         possible = np.ones_like(self.every_item_possible)
@@ -130,22 +130,22 @@ class Inclusion:
         return weighed.hold(why)
 
     def multiply(self, fraction: npt.ArrayLike) -> Self:
-        """Each pair stays with this probability, above 0, whatever else is in the set.
+        """Each pair is kept with this positive probability, independently of the rest of the set.
 
         Parameters
         ----------
         fraction : number or (n,) array
-            Probabilities to stay. Forced ids stay anyway.
+            Probability to be kept. Forced ids are always kept.
         """
         stays = np.asarray(fraction, np.float64)
         return self._with(probability=np.asarray(self.probability * stays))
 
     def cap(self, kept: npt.NDArray[np.float32]) -> Self:
-        """Caps have kept this fraction (n,) of each pair's row in all, this one among them."""
+        """All caps so far, including this one, kept this fraction (n,) of each pair's row."""
         return self._with(kept=kept)
 
     def hold(self, why: str) -> Self:
-        """Nothing can be mixed in from here on, for what was kept depends on the whole set."""
+        """Nothing can be mixed in after this stage, since what it keeps depends on the whole set."""
         return self if self.final is not None else self._with(final=why)
 
     def certain(self) -> Self:
@@ -155,34 +155,34 @@ class Inclusion:
         possible = np.ones_like(self.every_item_possible)
         return self._with(probability=np.ones_like(self.probability), every_item_possible=possible)
 
-    def force(self, named: Bools) -> Self:
-        """These pairs (n,) are in the set, whatever is drawn or dropped."""
-        return self._with(forced=named if self.forced is None else self.forced | named)
+    def force(self, pairs: Bools) -> Self:
+        """These pairs (n,) are in the set with probability 1, whatever is drawn or dropped."""
+        return self._with(forced=pairs if self.forced is None else self.forced | pairs)
 
     @property
     def values(self) -> Floats:
-        """The probabilities (n,), with caps and forced ids."""
+        """The probabilities (n,), with caps and forced ids applied."""
         pi = self.probability if self.kept is None else self.probability * self.kept
         return pi if self.forced is None else np.where(self.forced, 1.0, pi)
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Pairs:
-    """The ids of a set that a pipeline drew, as pairs of a row and an item, for one of its stages.
+    """The ids of a drawn set as pairs of a row and an item, for one stage of the pipeline.
 
     Attributes
     ----------
     rows, ids : (n,) arrays
         The row and the item of each pair.
     batch : Batch
-        What the pipeline ran on.
+        The batch that the pipeline ran on.
     law : "conditional" or "marginal"
-        What the probabilities are over: the draws given the tables, or the hash functions as well.
+        Whether the probabilities are conditional on the tables, or marginal over the hash functions.
     place : int
-        The stage's place in the pipeline, from 0.
+        Index of the stage in the pipeline, from 0.
     kept : (rows,) float32 array
-        The fraction of each row that the caps up to this stage kept in all. Caps that run together with
-        later ones, in one call of the core, count these as well.
+        Fraction of each row kept by all caps up to this stage, and by later caps that run in the same call
+        of the C core.
     """
 
     rows: npt.NDArray[np.int64]
@@ -194,11 +194,11 @@ class Pairs:
     _drawn_by: Callable[[int], Drawn] = attrs.field(repr=False)
 
     def before(self) -> ActiveSet:
-        """The set that the stage met; the stages before it run again for it."""
+        """The input set of the stage, for which the previous stages run again."""
         return self._set(self.place)
 
     def after(self) -> ActiveSet:
-        """The set that the stage left; the stages up to it run again for it."""
+        """The output set of the stage, for which the stages up to it run again."""
         return self._set(self.place + 1)
 
     def _set(self, n_stages: int) -> ActiveSet:
@@ -212,17 +212,17 @@ class Pairs:
         )
 
     def find(self, active: ActiveSet) -> npt.NDArray[np.int64]:
-        """The place of each pair (n,) in a set's ``ids``; -1 where the set does not hold it."""
+        """Index (n,) of each pair in a set's ``ids``; -1 if the set does not contain it."""
         if not len(active.ids):
             return np.full(len(self.ids), -1)
         keys = active.row_of_ids() * active.n_items + active.ids
-        wanted = self.rows * active.n_items + self.ids
-        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        return np.where(keys[place] == wanted, place, -1)
+        pairs = self.rows * active.n_items + self.ids
+        place = np.minimum(np.searchsorted(keys, pairs), len(keys) - 1)
+        return np.where(keys[place] == pairs, place, -1)
 
     @property
     def forced(self) -> Bools:
-        """Which pairs (n,) the caller named."""
+        """Which pairs (n,) the caller included."""
         batch = self.batch
         if batch.include is None:
             return np.zeros(len(self.ids), bool)

@@ -1,4 +1,4 @@
-"""Sampler stages by name among the installed plugins, as :mod:`lshsample.registry` finds families."""
+"""Sampler stages of the installed plugins, by name; :mod:`lshsample.registry` does the same for families."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class StageRegistry(Registry[Stage]):
     Parameters
     ----------
     plugins : Plugins, or iterable of (str, object)
-        The plugins; or their names, and modules or objects with hooks.
+        The plugins, or pairs of a name and a module or object with hooks.
     reserved : collection of str
-        Names of the built-in stages, which no plugin may take.
+        Names of the built-in stages, which plugins must not use.
 
     Raises
     ------
     PluginError
-        A hook is broken, what it returns is not a dict of stage classes under their own names, or a name is
-        taken. The message names the plugin.
+        A hook fails, it does not return a dict from class names to stage classes, or a name is already in
+        use. The message contains the plugin's name.
     """
 
     hook = "lshsample_sampler_stages"
@@ -35,23 +35,23 @@ class StageRegistry(Registry[Stage]):
 
     @classmethod
     def base_name(cls) -> str:
-        """What plugins subclass: :class:`Stage` with ``|``."""
+        """The public base class, which plugins subclass."""
         return "SamplerStage"
 
     @classmethod
     def installed(cls, reserved: Collection[str] = ()) -> StageRegistry:
-        """The registry of every plugin that is installed."""
+        """The registry of all installed plugins."""
         return cls(installed_plugins(), reserved)
 
     def check(self, where: str, name: Any, cls: type[Stage]) -> None:
-        """Raise PluginError for a class that cannot stand in a pipeline's text under its name."""
+        """Raise PluginError for a class that cannot be written in a pipeline's text under this name."""
         if name != cls.name:
-            raise PluginError(f"{where}: wanted the name of its class, {cls.name!r}, which its text shows")
+            raise PluginError(f"{where}: expected the name of the class, {cls.name!r}, which pipelines print")
         if "__attrs_attrs__" not in vars(cls):
             raise PluginError(f"{where}: {cls.__qualname__} is not a frozen attrs class (@attrs.frozen)")
         if cls.apply is Stage.apply:
             raise PluginError(f"{where}: {cls.__qualname__} lacks apply")
 
     def stages(self) -> dict[str, type[Stage]]:
-        """Names and classes of the stages, by name."""
+        """Classes of the stages by name."""
         return self.classes()

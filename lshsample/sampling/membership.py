@@ -1,4 +1,4 @@
-"""Which tables found a pair, and how likely each table was to: what laws of one table at a time need."""
+"""Which tables contain a pair, and with which probability, for weights from single tables."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Int32 = npt.NDArray[np.int32]
 
 
 def rows_of(state: TableReader) -> Any:
-    """The vectors that the tables were built from, or an error that says that they are not there."""
+    """The vectors that the tables were built from; UnsupportedError if the tables do not have them."""
     if state.vectors is None:
         raise UnsupportedError("the tables were opened, or changed, without the vectors of their ids")
     return state.vectors
 
 
 def pair_parts(rows: Int64, block: int, by_query: bool) -> Iterator[slice]:
-    """Spans of at most ``block`` pairs, each of one query where they are wanted so (rows ascend)."""
+    """Slices of at most ``block`` pairs; each of a single query if ``by_query`` (rows ascend)."""
     ends = np.append(np.flatnonzero(np.diff(rows)) + 1, len(rows)) if by_query else [len(rows)]
     begin = 0
     for end in ends:
@@ -43,7 +43,7 @@ def pair_parts(rows: Int64, block: int, by_query: bool) -> Iterator[slice]:
 def table_factors(
     state: TableReader, queries: Rows, rows: Int64, ids: Int32, probes: int, threads: int | None
 ) -> Floats:
-    """What each table's probed buckets say of each pair, (n, n_tables): 0 where they do not hold it.
+    """Whether each table's probed buckets contain each pair, scaled for bounded buckets: (n, n_tables).
 
     Parameters
     ----------
@@ -52,16 +52,16 @@ def table_factors(
     queries : (m, dim) rows
         Queries.
     rows, ids : (n,) arrays
-        Pairs, ascending: a query's row and an item's id.
+        Pairs of a query's row and an item's id, ascending.
     probes : int
         Buckets per table.
     threads : int, optional
-        At most so many threads.
+        Maximum number of threads.
 
     Returns
     -------
     (n, n_tables) float64 array
-        1 where a table holds the pair; n / R where it keeps R of the n ids that its bucket has had.
+        1 if a table contains the pair, or n / R if its bucket keeps R of the n ids inserted; else 0.
     """
     codes, n_tables = (
         hashing.probe_rows(state.family, queries, probes, threads=threads),
@@ -69,32 +69,33 @@ def table_factors(
     )
     keys, out = rows * state.n_ids + ids, np.zeros((len(ids), n_tables))
     for probe in range(probes if len(ids) else 0):
-        looked = np.ascontiguousarray(codes[:, :, probe])
-        buckets = state.buckets_of_codes(looked, threads=threads)
+        probed = np.ascontiguousarray(codes[:, :, probe])
+        buckets = state.buckets_of_codes(probed, threads=threads)
         held = np.diff(buckets.indptr)
         at = np.repeat(np.arange(len(held)), held)
-        wanted = at // n_tables * state.n_ids + buckets.ids
-        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        met = keys[place] == wanted
+        contained = at // n_tables * state.n_ids + buckets.ids
+        place = np.minimum(np.searchsorted(keys, contained), len(keys) - 1)
+        found = keys[place] == contained
         factor = buckets.sizes.ravel() / np.maximum(held, 1)
-        out[place[met], at[met] % n_tables] = factor[at[met]]
+        out[place[found], at[found] % n_tables] = factor[at[found]]
     return out
 
 
 def table_probabilities(state: TableReader, queries: Any, rows: Int64, ids: Int32, probes: int) -> Floats:
-    """Probability that one table's probed buckets hold each pair: (n, 1), or (n, n_tables) with probes.
+    """Probability that one table's probed buckets contain each pair: (n, 1), or (n, n_tables) with probes.
 
-    With one bucket a table it is the law of a code, the same for every table; with more, the law of the
-    probes given the query.
+    With one bucket per table it is the collision probability of a code, the same for every table; with more,
+    that of the probes given the query.
 
     Raises
     ------
     UnsupportedError
-        The family has no such law, or none that holds for every pair, or the vectors are not there.
+        The family has no such law, or it is not exact for all pairs, or the vectors are missing.
     """
     vectors, family = rows_of(state), state.family
     if not family.exact_law:
-        raise UnsupportedError(f"family {type(family).__name__}: its law holds for some rows only, or nearly")
+        name = type(family).__name__
+        raise UnsupportedError(f"family {name}: its collision probability is not exact for all rows")
     n_tables = family.n_tables if probes > 1 else 1
     out = np.empty((len(ids), n_tables))
     for part in pair_parts(rows, max(1, _BLOCK // n_tables), by_query=probes > 1):

@@ -1,4 +1,4 @@
-"""Named pipelines, sized by the number of active ids."""
+"""Named pipelines, for a given number of active ids."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["NAMED_PIPELINES", "make_pipeline", "named_pipeline"]
 
 
 def _share(n: int) -> tuple[int, int]:
-    """Ids found and ids drawn uniformly: a quarter is found. Trained without correction, this ranked the
-    first label as well as three quarters did, or better; uniform draws also bound the importance weights.
+    """Numbers of retrieved and of uniformly drawn ids: a quarter is retrieved. Trained without correction,
+    this gave at least the P@1 of three quarters; uniform draws also bound the importance weights.
     """
     found = max(n // 4, 1)
     return found, max(n - found, 1)
@@ -51,7 +51,7 @@ def _slide_threshold(n: int) -> Pipeline:
     return Retrieve() | AtLeast(2) | Include()
 
 
-#: Name to a function of the number of active ids.
+#: Functions of the number of active ids, by name.
 NAMED_PIPELINES: Mapping[str, Callable[[int], Pipeline]] = {
     "lsh": _lsh,
     "uniform": _uniform,
@@ -64,26 +64,26 @@ NAMED_PIPELINES: Mapping[str, Callable[[int], Pipeline]] = {
 
 
 def named_pipeline(name: str, *, n_active: int, n_items: int) -> Pipeline:
-    """A pipeline by name, for about so many active ids.
+    """A pipeline by name, for a given number of active ids.
 
     Parameters
     ----------
     name : str
-        ``lsh``: the ids that collided most for a quarter of the budget, the true labels, and uniform draws,
-        which give every item a probability given the tables. ``uniform``: true labels and uniform draws.
-        ``exact-top``: as ``lsh``, with the oracle in place of the tables. ``full``: every item.
+        ``lsh``: a quarter of the budget for the ids with the most collisions, the true labels, and uniform
+        draws, which make every item possible given the tables. ``uniform``: true labels and uniform draws.
+        ``exact-top``: as ``lsh``, with exact search instead of tables. ``full``: every item.
         ``slide-vanilla``, ``slide-topk``, ``slide-threshold``: SLIDE's three strategies (Chen et al., MLSys
         2020), in which items have probability 0 given the tables.
     n_active : int
-        Ids wanted per query, or per batch if pooled; with as many as there are items every name gives
-        ``full``. ``slide-threshold`` takes what collides twice, however many.
+        Number of ids per query, or per batch if pooled; if it is at least ``n_items`` every name gives
+        ``full``. ``slide-threshold`` ignores it: its ids are all that collide twice.
     n_items : int
         Number of items.
 
     Raises
     ------
     ArgumentError
-        No such name, or sizes below 1.
+        Unknown name, or sizes below 1.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def named_pipeline(name: str, *, n_active: int, n_items: int) -> Pipeline:
     """
     if name not in NAMED_PIPELINES:
         raise ArgumentError(
-            "sampler", repr(name), f"one of {', '.join(NAMED_PIPELINES)}, or a pipeline's text"
+            "sampler", repr(name), f"one of {', '.join(NAMED_PIPELINES)}, or a pipeline as text"
         )
     for argument, value in (("n_active", n_active), ("n_items", n_items)):
         checked_integer(argument, value, 1)
@@ -102,16 +102,16 @@ def named_pipeline(name: str, *, n_active: int, n_items: int) -> Pipeline:
 def make_pipeline(
     text: str, *, n_active: int, n_items: int, stages: Mapping[str, type[Stage]] | None = None
 ) -> Pipeline:
-    """A pipeline from a name or from its text: what options and configuration files take.
+    """A pipeline from a name or from its text, as in options and configuration files.
 
     Parameters
     ----------
     text : str
-        One of ``NAMED_PIPELINES``, or stages as :func:`parse_pipeline` takes them.
+        One of ``NAMED_PIPELINES``, or stages in the syntax of :func:`parse_pipeline`.
     n_active, n_items : int
         The size of a named pipeline; see :func:`named_pipeline`.
     stages : mapping of str to Stage class, optional
-        Custom stages, beside the built-in ones.
+        Custom stages, in addition to the built-in ones.
 
     Examples
     --------

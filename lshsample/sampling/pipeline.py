@@ -1,4 +1,4 @@
-"""Pipelines: stages in a row, as values that compose, compare, print and parse back."""
+"""Pipelines: immutable sequences of stages, with composition, comparison, text and plain data."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def _stages(value: Sequence[Stage]) -> tuple[Stage, ...]:
     for stage in stages:
         if not isinstance(stage, Stage):
             raise ArgumentError(
-                "stages", repr(stage), "stages such as Retrieve() or Cap(100), not classes or names"
+                "stages", repr(stage), "instances such as Retrieve() or Cap(100), not classes or names"
             )
     if not stages:
-        raise ArgumentError("stages", "none", "at least one stage")
+        raise ArgumentError("stages", "none", "a sequence of at least one stage")
     return stages
 
 
 @attrs.frozen(repr=False)
 class Pipeline(Stages):
-    """Stages that run one after the other; made with ``|``.
+    """Stages that run one after the other; composed with ``|``.
 
     Attributes
     ----------
     stages : tuple of Stage
-        The stages, the first one first.
+        The stages, in order.
 
     Examples
     --------
@@ -62,7 +62,7 @@ class Pipeline(Stages):
             return Pipeline((*self.stages, other))
         if isinstance(other, Pipeline):
             return Pipeline(self.stages + other.stages)
-        raise ArgumentError("|", repr(other), "a stage or a pipeline")
+        raise ArgumentError("|", repr(other), "followed by a stage or a pipeline")
 
     def bind(
         self,
@@ -72,23 +72,23 @@ class Pipeline(Stages):
         vectors: Rows | None = None,
         frequencies: npt.ArrayLike | None = None,
     ) -> Sampler:
-        """A sampler: the pipeline with what its stages work on.
+        """A sampler: the pipeline with the tables and arrays that its stages use.
 
         Parameters
         ----------
         n_items : int, optional
-            Number of items; only needed where nothing else gives it.
+            Number of items; required only if nothing else determines it.
         tables : TableReader, optional
-            For stages without tables of their own.
+            For stages that do not hold tables themselves.
         vectors : (n_items, dim) rows, optional
-            The items' vectors, for ExactTop; else those that the tables were built from.
+            The items' vectors, for ExactTop; by default those that the tables were built from.
         frequencies : (n_items,) array, optional
-            For Frequency: how often each item occurs, in any unit.
+            For Frequency: frequency of each item, in any unit.
 
         Raises
         ------
         ArgumentError
-            Something is missing, sizes disagree, or a stage wants more ids than there are.
+            A required argument is missing, sizes disagree, or a stage requires more ids than items.
         """
         size = binding.number_of_items(self, n_items, tables, vectors, frequencies)
         binding.check_stages(self, size, {"tables": tables, "frequencies": frequencies})
@@ -102,11 +102,11 @@ class Pipeline(Stages):
         )
 
     def sample(self, queries: Any = None, **options: Any) -> ActiveSet:
-        """As :meth:`Sampler.sample`, where the stages hold their own tables."""
+        """As :meth:`Sampler.sample`, if the stages hold their tables themselves."""
         held = self.held_tables
         if not held:
             raise ArgumentError(
-                "sampler", str(self), "stages with tables, or .bind(n_items=..., tables=...) before .sample"
+                "sampler", str(self), "stages with tables, or bound by .bind(n_items=..., tables=...)"
             )
         n_items = max(tables.n_ids for tables in held)
         if n_items not in self._bound:
@@ -115,16 +115,16 @@ class Pipeline(Stages):
         return self._bound[n_items].sample(queries, **options)
 
     def to_dict(self) -> dict[str, Any]:
-        """The pipeline as plain data; stages that hold tables are refused."""
+        """The pipeline as plain data; ArgumentError for stages that hold tables."""
         return {"stages": [stage_to_dict(stage) for stage in self.stages]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], stages: Mapping[str, type[Stage]] | None = None) -> Pipeline:
-        """A pipeline from plain data; ``stages`` names custom classes."""
+        """A pipeline from plain data; ``stages`` are custom classes by name."""
         rows = data.get("stages") if isinstance(data, Mapping) else None
         if not isinstance(rows, list) or set(data) != {"stages"}:
             given = f"the keys {list(data)}" if isinstance(data, Mapping) else type(data).__name__
-            raise ArgumentError("pipeline", given, "a table with the one key 'stages', a list")
+            raise ArgumentError("pipeline", given, "a table with the single key 'stages', a list")
         return cls([stage_from_dict(row, f"stages[{i}]", stages) for i, row in enumerate(rows)])
 
     def to_toml(self) -> str:
@@ -138,12 +138,12 @@ class Pipeline(Stages):
 
 
 class SamplerStage(Stage):
-    """Base of all stages, yours included: they stand anywhere in a pipeline.
+    """Base class of all stages, built-in and custom; a stage can be anywhere in a pipeline.
 
-    Subclass it as a frozen attrs class and implement :meth:`apply`. If it states no law by
-    :meth:`inclusion`, inclusion probabilities are conditional on its outcome: with a later draw that makes
-    every item possible (``Uniform``) they are exact; without one the set is biased, and the error names this
-    stage.
+    Subclass it as a frozen attrs class and implement :meth:`apply`. If it does not state its law by
+    :meth:`inclusion`, inclusion probabilities are conditional on its output: followed by a draw that makes
+    every item possible (``Uniform``) they are exact; otherwise the set is biased, and the error message
+    contains this stage.
 
     Examples
     --------
@@ -165,29 +165,29 @@ class SamplerStage(Stage):
     def __or__(self, other: Stage | Pipeline) -> Pipeline:
         return Pipeline((self,)) | other
 
-    def bind(self, **places: Any) -> Sampler:
-        """As :meth:`Pipeline.bind` of this stage alone."""
-        return Pipeline((self,)).bind(**places)
+    def bind(self, **arguments: Any) -> Sampler:
+        """As :meth:`Pipeline.bind`, of this stage alone."""
+        return Pipeline((self,)).bind(**arguments)
 
     def sample(self, queries: Any, **options: Any) -> ActiveSet:
-        """As :meth:`Pipeline.sample` of this stage alone."""
+        """As :meth:`Pipeline.sample`, of this stage alone."""
         return Pipeline((self,)).sample(queries, **options)
 
 
 def parse_pipeline(text: str, stages: Mapping[str, type[Stage]] | None = None) -> Pipeline:
-    """A pipeline from its one-line text, as one would write it in Python; nothing is evaluated.
+    """A pipeline from text in Python's syntax; nothing is evaluated.
 
     Parameters
     ----------
     text : str
         Stages with literal arguments, joined with ``|``.
     stages : mapping of str to Stage class, optional
-        Custom stages, beside the built-in ones.
+        Custom stages, in addition to the built-in ones.
 
     Raises
     ------
     ArgumentError
-        It does not parse; the message names the stage and the column.
+        The text is invalid; the message contains the stage and the column.
 
     Examples
     --------
@@ -196,7 +196,7 @@ def parse_pipeline(text: str, stages: Mapping[str, type[Stage]] | None = None) -
     >>> parse_pipeline("Retrieve() | Topp(50)")
     Traceback (most recent call last):
         ...
-    lshsample.errors.ArgumentError: sampler: given 'Topp(50)' at column 14; wanted one of the stages
-    AtLeast, ...
+    lshsample.errors.ArgumentError: sampler must be one of the stages AtLeast, ...
+    (got 'Topp(50)' at column 14)
     """
     return Pipeline(parse_stages(text, stages))

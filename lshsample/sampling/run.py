@@ -21,14 +21,14 @@ __all__ = ["Part", "Run", "stage_label"]
 
 @attrs.define(eq=False)
 class Part:
-    """Stages that ran in one call of the core.
+    """Stages that ran in one call of the C core.
 
     Attributes
     ----------
     end : int
-        The place after its last stage.
+        Index after its last stage.
     drawn : Drawn
-        What the call drew. The part after a Python stage takes that stage's outcome as given.
+        The drawn set. A part after a Python stage is conditional on the output of that stage.
     """
 
     end: int
@@ -37,21 +37,21 @@ class Part:
 
 @attrs.define(eq=False)
 class Run:
-    """A pipeline, or its first stages, run over one batch.
+    """A run of a pipeline, or of its first stages, over one batch.
 
-    The draws of a stage depend on those before it alone, so that the outcome of the first stages is what the
-    whole pipeline had after them.
+    The draws of a stage depend only on the stages before it, so that the first stages alone give the same set
+    as they do in the whole pipeline.
 
     Attributes
     ----------
     pipeline : Stages
         All stages.
     batch : Batch
-        What it runs on. Its queries need not be known to be finite.
+        The batch. Its queries are checked to be finite during the run.
     workspaces : Workspaces
-        Memory of the sampler.
+        The sampler's scratch memory.
     parts : list of Part
-        What ran, call by call.
+        The calls of the C core, in order.
     """
 
     pipeline: Stages
@@ -61,16 +61,16 @@ class Run:
 
     @property
     def drawn(self) -> Drawn:
-        """What the pipeline drew."""
+        """The set drawn by the pipeline."""
         return self.parts[-1].drawn
 
     @property
     def kept(self) -> npt.NDArray[np.float32]:
-        """The fraction (rows,) that the caps of all parts kept together."""
+        """The fraction (rows,) kept by the caps of all parts together."""
         return self.kept_by(len(self.pipeline))
 
     def kept_by(self, place: int) -> npt.NDArray[np.float32]:
-        """The fraction (rows,) that the caps of all parts kept, up to that of the stage at a place."""
+        """The fraction (rows,) kept by the caps of all parts, up to that of the stage at index ``place``."""
         kept = self.parts[0].drawn.kept
         for before, part in zip(self.parts, self.parts[1:], strict=False):
             if before.end > place:
@@ -79,7 +79,7 @@ class Run:
         return kept
 
     def go(self, n_stages: int | None = None) -> Run:
-        """Run the stages, or so many of them; itself."""
+        """Run the stages, or the first ``n_stages``; returns the run."""
         calls: list[StageCall] = []
         seen: dict[str, int] = {}
         stages, n_python, forced, checked = self.pipeline.stages[:n_stages], 0, False, False
@@ -101,7 +101,7 @@ class Run:
         return self
 
     def _check_queries(self, calls: Sequence[StageCall]) -> bool:
-        """Refuse queries that are not finite, unless a kernel of these calls checks them."""
+        """Raise ArgumentError for queries that are not finite, unless a kernel of these calls checks them."""
         queries = self.batch.queries
         if queries is not None and all(call.kernel is None for call in calls):
             if isinstance(queries, np.ndarray):
@@ -148,12 +148,12 @@ class Run:
 
 
 def stage_label(stage: Stage) -> str:
-    """How errors name a stage that broke its contract."""
+    """The name, in errors, of a stage that violated its contract."""
     return f"stage {stage} ({type(stage).__module__}.{type(stage).__qualname__})"
 
 
 def _given(active: ActiveSet, place: int, forcing: Batch | None) -> StageCall:
-    """The outcome of a Python stage as what the next call begins with."""
+    """The output of a Python stage, as the initial set of the next call."""
     return StageCall(
         op="GIVEN",
         place=place,
@@ -164,7 +164,7 @@ def _given(active: ActiveSet, place: int, forcing: Batch | None) -> StageCall:
 
 
 def why_biased(pipeline: Stages, drawn: Drawn) -> str | None:
-    """Why items have probability 0 given the tables, naming the stage; None if all are possible."""
+    """Why items have probability 0 given the tables, with the stage; None if all are possible."""
     if drawn.zero_probability_stage.max(initial=-1) < 0:
         return None
     stages = drawn.zero_probability_stage

@@ -1,4 +1,4 @@
-"""Samplers: a pipeline bound to tables, vectors and frequencies, run over batches."""
+"""Samplers: pipelines bound to tables, vectors and frequencies, which draw active sets for batches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["Sampler"]
 
 @attrs.frozen(eq=False, kw_only=True)
 class Sampler:
-    """A pipeline bound to what its stages work on; made by :meth:`Pipeline.bind`.
+    """A pipeline bound to the tables and arrays that its stages use; made by :meth:`Pipeline.bind`.
 
     Attributes
     ----------
@@ -38,14 +38,14 @@ class Sampler:
     n_items : int
         Number of items.
     tables : TableReader or None
-        For stages without tables of their own; read anew at each call, so that a rebuild is seen.
+        For stages that do not hold tables themselves; each call uses their current state.
     vectors : rows or None
-        The items' vectors, by reference.
+        The items' vectors, not copied.
 
     Notes
     -----
-    Threads may sample from one sampler at the same time. Between calls it holds four bytes per item and
-    thread; a call costs what it touches, never the number of items.
+    Thread-safe. Between calls it holds four bytes per item and thread; the cost of a call is proportional to
+    the ids touched, not to the number of items.
     """
 
     pipeline: Stages
@@ -54,7 +54,7 @@ class Sampler:
     vectors: Rows | None = None
     _alias: AliasTable | None = attrs.field(default=None, repr=False)
     _workspaces: Workspaces = attrs.field(repr=False)
-    _wants_queries: bool = attrs.field(
+    _needs_queries: bool = attrs.field(
         default=attrs.Factory(lambda self: "queries" in self.pipeline.needs, takes_self=True), repr=False
     )
     _held: tuple[TableReader, ...] = attrs.field(
@@ -78,28 +78,28 @@ class Sampler:
         Parameters
         ----------
         queries : (n, dim) rows, optional
-            Finite query rows, where a stage looks at them.
+            Finite query rows, if a stage needs them.
         include : (n, n_items) sparse pattern, optional
-            The ids that ``Include`` joins: every stored entry counts, whatever its value.
+            The ids that ``Include`` adds: every stored entry, whatever its value.
         seed, step : int
-            They determine the draws: the same arguments give the same set, for any number of threads.
+            They determine the random draws; the result does not depend on the number of threads.
         pool : bool
             One set for the whole batch instead of one per query.
         law : "conditional" or "marginal"
-            What the inclusion probabilities are over: the draws, conditional on the tables, or the hash
-            functions as well; see :class:`ActiveSet`. "marginal" needs the similarities of all pairs of the
-            set, dim multiplications each.
+            Whether inclusion probabilities are conditional on the tables, or marginal over the hash
+            functions; see :class:`ActiveSet`. "marginal" computes the similarities of all pairs of the set,
+            with dim multiplications each.
         threads : int, optional
-            At most so many threads.
+            Maximum number of threads.
         n_queries : int, optional
-            The number of rows, where neither queries nor include give it.
+            The number of rows, if neither queries nor include determine it.
 
         Raises
         ------
         ArgumentError
-            Bad arguments, tables that are not built, or something that a stage needs and the sampler lacks.
+            Invalid arguments, tables that are not built, or something required by a stage is missing.
         PluginError
-            A family or a stage of a plugin broke its contract; the message names it.
+            A family or a stage of a plugin violated its contract; the message contains its name.
         """
         if law not in LAWS:
             raise ArgumentError("law", repr(law), f"one of {', '.join(LAWS)}")
@@ -117,26 +117,26 @@ class Sampler:
         queries : (n, dim) array
             Finite query rows.
         top : int
-            Items a query.
+            Number of items per query.
         seed, step, threads
             As :meth:`sample`'s.
 
         Returns
         -------
         ids : (n, top) int32 array
-            Best first, ties by the smaller id; -1 where a query's set is smaller.
+            Best first, ties by the smaller id; padded with -1 if a query's set is smaller.
         scores : (n, top) float32 array
-            Their inner products; -inf beside an id of -1.
+            Their inner products; -inf for an id of -1.
 
         Raises
         ------
         ArgumentError
-            As :meth:`sample`, and no dense vectors: those that the sampler is bound to, or else those that
-            its tables were built from.
+            As :meth:`sample`, or the sampler has no dense vectors: neither bound, nor from the build of its
+            tables.
 
         Notes
         -----
-        Costs what :meth:`sample` does, and ``dim`` multiplications for each id of the sets.
+        Cost: that of :meth:`sample`, and ``dim`` multiplications for each id of the sets.
 
         Examples
         --------
@@ -174,20 +174,20 @@ class Sampler:
         )
 
     def explain(self, query: Any = None, *, include: Any = None, seed: int = 0, step: int = 0) -> Explanation:
-        """What each stage does to one query's set: ids added and removed, why, at which probability.
+        """The effect of each stage on one query's set: ids added and removed, why, and their probabilities.
 
         Parameters
         ----------
         query : (1, dim) row, optional
-            The query, where a stage looks at it.
+            The query, if a stage needs it.
         include : (1, n_items) sparse pattern, optional
-            The ids that ``Include`` joins.
+            The ids that ``Include`` adds.
         seed, step : int
-            They determine the draws: those of :meth:`sample` with the same.
+            They determine the random draws, which are those of :meth:`sample`.
 
         Notes
         -----
-        The first 1, 2, ... stages are run again for each report; probabilities are conditional on the tables.
+        Runs the first 1, 2, ... stages, once for each report; probabilities are conditional on the tables.
 
         Examples
         --------
@@ -204,28 +204,29 @@ class Sampler:
         return Explanation(stages=explain_stages(runs), active=self._active(batch, "conditional"))
 
     def describe(self, *, queries: Any = None, vectors: Any = None, seed: int = 0) -> Description:
-        """What to expect, from the laws alone: sizes stage by stage, recall by similarity, memory.
+        """Predictions from the stages' laws: size after each stage, recall by similarity, memory.
 
         Parameters
         ----------
         queries, vectors : rows, optional
-            A sample of the queries and of the items to measure similarities on; by default the items that
-            the tables were built from, or the sampler was bound to. Without any, and with a law of the
-            cosine, pairs of independent directions: what unrelated items do.
+            Samples of the queries and of the items, from which similarities are measured; by default the
+            items that the tables were built from, or that the sampler is bound to. Without any, for families
+            of the cosine, pairs of independent random directions, as for unrelated items.
         seed : int
             Determines the sample of pairs.
 
         Raises
         ------
         ArgumentError
-            The family's law needs rows that are not there.
+            The family's law requires rows, and none are given.
 
         Notes
         -----
-        For each of up to 64 queries, the stages' expectations are folded over the items, or a sample of
-        them. Numbers of collisions have binomial laws (Poisson binomial with probes); what a filter keeps
-        follows from the mean and the variance of the set's size. How much more the size varies than that of
-        independent items is measured by hashing the sampled rows once. Costs up to about a second.
+        For each of up to 64 queries, the stages' expected sets are computed from the items, or a sample of
+        them. Numbers of collisions are binomial (Poisson binomial with probes); the effect of a filter
+        follows from the mean and the variance of the set's size. The additional variance of the size, from
+        hash functions common to all items, is measured by hashing the sampled rows once. Takes up to about a
+        second.
 
         Examples
         --------
@@ -262,21 +263,21 @@ class Sampler:
                 raise ArgumentError(argument, repr(value), "an integer from 0 to 2**63 - 1")
         rows: Rows | None = None
         if queries is not None:
-            # Whoever hashes them, or the run itself, checks that they are finite.
+            # That they are finite is checked when they are hashed, or by the run.
             rows = (
                 core.csr_rows(queries, "queries", finite=False, threads=count)
                 if sp.issparse(queries)
                 else core.dense_rows(queries, "queries", finite=False)
             )
-        elif self._wants_queries:
-            raise ArgumentError("queries", "nothing", f"rows for {self.pipeline}")
+        elif self._needs_queries:
+            raise ArgumentError("queries", "nothing", f"given, since {self.pipeline} requires them")
         pattern = None if include is None else self._pattern(include)
         sizes = {
             "queries": None if rows is None else rows.shape[0],
             "include": None if pattern is None else len(pattern[0]) - 1,
             "n_queries": n_queries,
         }
-        # One state of each set of tables from beginning to end, whatever a writer does meanwhile.
+        # A snapshot of the tables for the whole call, since another thread may update them.
         own = {id(tables): tables.snapshot() for tables in self._held if tables.is_built}
         bound = self.tables
         state = None if bound is None or not bound.is_built else own.get(id(bound)) or bound.snapshot()
@@ -297,7 +298,9 @@ class Sampler:
 
     def _pattern(self, include: Any) -> Pattern:
         if not self.pipeline.takes_include:
-            raise ArgumentError("include", "a pattern", f"none: {self.pipeline} has no Include() stage")
+            raise ArgumentError(
+                "include", "a matrix", f"omitted, since {self.pipeline} has no Include() stage"
+            )
         pattern: Any = include
         shape: tuple[int, ...] = getattr(include, "shape", ())
         if not sp.issparse(include) or len(shape) != 2 or shape[1] != self.n_items:
@@ -305,5 +308,9 @@ class Sampler:
             raise ArgumentError("include", given, f"a sparse matrix with {self.n_items} columns")
         csr = pattern.tocsr()
         if csr.nnz and (csr.indices.min() < 0 or csr.indices.max() >= self.n_items):
-            raise ArgumentError("include", "column indices out of range", f"ids from 0 to {self.n_items - 1}")
+            raise ArgumentError(
+                "include",
+                "column indices out of range",
+                f"a matrix with column indices from 0 to {self.n_items - 1}",
+            )
         return np.ascontiguousarray(csr.indptr, np.int64), np.ascontiguousarray(csr.indices, np.int32)

@@ -1,4 +1,4 @@
-"""Search: the items of largest inner product among those that a pipeline finds."""
+"""Search: the items of largest inner product among those in a sampled set."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def best_of(
     for name, given in (("queries", queries), ("vectors", vectors)):
         if given is None or sp.issparse(given):
             what = "nothing" if given is None else "a sparse matrix"
-            how = "; bind(..., vectors=...) gives them" if name == "vectors" else ""
-            raise ArgumentError(name, what, f"dense rows, to rank by inner products{how}")
+            how = ": bind(..., vectors=...)" if name == "vectors" else ""
+            raise ArgumentError(name, what, f"a dense array, for ranking by inner products{how}")
     rows = core.dense_rows(vectors, "vectors", finite=False)
     if len(rows) != n_items:
-        raise ArgumentError("vectors", f"{len(rows)} rows", f"one for each of the {n_items} items")
-    asked = core.dense_rows(queries, "queries", rows.shape[1], finite=False)
-    return layers.csr_top_k(asked, rows, None, drawn.indptr, drawn.ids, top, threads=threads)
+        raise ArgumentError("vectors", f"{len(rows)} rows", f"an array with {n_items} rows, one per item")
+    checked = core.dense_rows(queries, "queries", rows.shape[1], finite=False)
+    return layers.csr_top_k(checked, rows, None, drawn.indptr, drawn.ids, top, threads=threads)

@@ -1,4 +1,4 @@
-"""Pairs of a query and an item, sampled: the similarities and chances that descriptions are made from."""
+"""Sampled pairs of a query and an item: similarities and probabilities, for descriptions of samplers."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ __all__ = ["Query", "Retrieval", "Sample", "isotropic_sample", "measured_sample"
 
 Floats = npt.NDArray[np.float64]
 
-#: Queries, and the most items of each; fewer where rows are wide, so that all pairs take at most so many
-#: multiplications, and where tables have chances of their own.
+#: Maximum numbers of queries and of items of each. There are fewer items if rows are wide, to limit the
+#: multiplications of all pairs, or if probabilities differ between tables, to limit these.
 _QUERIES, _ITEMS, _MULTIPLICATIONS, _CHANCES = 64, 16384, 2**25, 2**23
 _FEWEST_ITEMS = 512
-#: Items of the largest chance that are kept apart, and groups of the others.
+#: Number of items with the largest probabilities that are groups of one, and of groups of the others.
 _APART, _GROUPS = 256, 256
-#: Quantiles of the exponents of tables that are kept, and the exponents that they are looked up among.
+#: Number of quantiles of the exponents of tables, and the grid of exponents for their interpolation.
 _EXPONENTS, _GRID = 15, np.linspace(0.0, 4.0, 41)
-#: Ranks of a group's items that are remembered at most.
+#: Maximum number of ranks stored for a group.
 _RANKS = 64
-#: Independent directions, and the rows that their spread is measured on.
+#: Independent directions, and the numbers of items and queries from which their spread is measured.
 _DIRECTIONS, _SPREAD_ITEMS, _SPREAD_QUERIES = 4096, 4096, 16
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Retrieval:
-    """Tables that a stage of a pipeline looks into; they need not be built.
+    """The tables that a stage of a pipeline probes, which need not be built.
 
     Attributes
     ----------
     family : HashFamily
         The hash functions.
     probes : int
-        Buckets of each table.
+        Buckets per table.
     bucket_size : int or None
-        The most ids that a bucket keeps.
+        Maximum number of ids in a bucket.
     repeats : bool
-        Whether an earlier stage looks into as many buckets of the same tables.
+        Whether an earlier stage probes the same buckets of the same tables.
     """
 
     family: HashFamily
@@ -57,7 +57,7 @@ class Retrieval:
 
     @classmethod
     def of(cls, tables: TableReader, probes: int, vectors: Rows | None) -> Self:
-        """The retrieval from tables; those that are not built are fitted to these rows, if there are any."""
+        """The retrieval from tables; the family of unbuilt tables is fitted to ``vectors``, if given."""
         family = tables.family
         if not tables.is_built and vectors is not None:
             family = hashing.prepared(family, vectors)
@@ -66,14 +66,14 @@ class Retrieval:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Query:
-    """One query's items, or a sample of them, in groups of alike ones.
+    """One query's items, or a sample of them, in groups of similar probability.
 
     Attributes
     ----------
     population : Population
         The groups.
     similarity : (n,) float64 array
-        Of each item, in the first retrieval's family; the cosine without a retrieval.
+        Similarity of each item, by the family of the first retrieval; the cosine without a retrieval.
     group : (n,) integer array
         The group of each item.
     """
@@ -83,9 +83,9 @@ class Query:
     group: npt.NDArray[np.intp]
 
     def nodes(self, frequencies: Floats | None) -> Iterator[tuple[float, Population]]:
-        """Populations with their weights: the tables together hold more of all items, or less.
+        """Populations at each node, with their weights: the tables contain more of all items, or fewer.
 
-        Several retrievals are taken to hold more at the same time.
+        Several retrievals are assumed to be at the same node.
         """
         population = attrs.evolve(self.population, frequencies=frequencies)
         laws = population.retrievals
@@ -118,7 +118,7 @@ def _grouped(
     retrievals: Mapping[int, Retrieval],
     spreads: Mapping[int, Floats],
 ) -> Query:
-    """Items of one query in groups: the likeliest ones apart, the others with those of like chances."""
+    """Items of one query in groups: the most probable ones alone, the others by similar probability."""
     n = len(similarity)
     score = similarity if products is None else products
     key = next((chance.mean(axis=1) for chance in chances.values()), score)
@@ -153,7 +153,7 @@ def _grouped(
 
 
 def _ranks(ranks: Floats, starts: npt.NDArray[np.intp], number: npt.NDArray[np.intp]) -> Floats:
-    """The ranks of each group's items, or of so many of them evenly: (groups, r), NaN in the places left."""
+    """Ranks of each group's items, or of an even subset of them: (groups, r), padded with NaN."""
     width = int(min(number.max(), _RANKS))
     each = np.minimum(number, width)
     at = np.arange(width)[None, :]
@@ -162,7 +162,7 @@ def _ranks(ranks: Floats, starts: npt.NDArray[np.intp], number: npt.NDArray[np.i
 
 
 def isotropic_sample(retrievals: Mapping[int, Retrieval], n_items: int, seed: int) -> Sample:
-    """Pairs of independent directions without a preferred one: quantiles of their cosine.
+    """Pairs of independent, isotropic directions: quantiles of their cosine.
 
     (cos + 1) / 2 has the Beta distribution with both parameters (dim - 1) / 2 (Cai, Fan & Jiang 2013).
     """
@@ -170,10 +170,10 @@ def isotropic_sample(retrievals: Mapping[int, Retrieval], n_items: int, seed: in
     for place, retrieval in retrievals.items():
         family = retrieval.family
         if family.similarity != "cosine" or family.law_of_norms:
-            wanted = f"rows to measure {family.similarity!r} on, for {type(family).__name__}"
+            wanted = f"given, to measure the {family.similarity!r} similarity of {type(family).__name__}"
             raise ArgumentError("vectors", "nothing", wanted)
         if retrieval.probes > 1:
-            raise ArgumentError("vectors", "nothing", "rows to measure the law of probes on")
+            raise ArgumentError("vectors", "nothing", "given, to compute the probabilities of probes")
         half = max((family.dim - 1) / 2, 0.5)
         cosine = 2 * special.betaincinv(half, half, (np.arange(_DIRECTIONS) + 0.5) / _DIRECTIONS) - 1
         chances[place] = family.code_probability(cosine)[:, None]
@@ -194,7 +194,7 @@ def _isotropic_spread(retrieval: Retrieval, seed: int) -> Floats:
 
 
 def _chances(retrieval: Retrieval, queries: Rows, items: Rows) -> Floats:
-    """Probability that a table's buckets hold each pair: (queries, items, 1 or n_tables)."""
+    """Probability that a table's buckets contain each pair: (queries, items, 1 or n_tables)."""
     n_queries, n = queries.shape[0], items.shape[0]
     out = []
     for row in range(n_queries):
@@ -210,23 +210,23 @@ def _repeated(query: Rows, n: int) -> Rows:
 
 
 def _spread(retrieval: Retrieval, queries: Rows, items: Rows, chances: Floats) -> Floats:
-    """The exponents of :class:`RetrievalLaw`, from what the family's own tables hold of these items.
+    """The exponents of :class:`RetrievalLaw`, measured by hashing these items with the family.
 
-    Sizes of a query's buckets, relative to what the law says, vary by more than independent items would. The
-    quantiles of the sizes are drawn together to have the additional variance alone, and each is made by an
-    exponent.
+    The sizes of a query's buckets, relative to their expectation, vary more than those of independent items.
+    The quantiles of the sizes are shrunk until only the additional variance remains, and each is converted to
+    the exponent that gives it.
     """
     family = retrieval.family
-    # Probes multiply the work: a fraction of the items serves as well.
+    # Probes multiply the cost, so that fewer items are used.
     n = max(items.shape[0] // retrieval.probes, min(_FEWEST_ITEMS, items.shape[0]))
     codes = hashing.hash_rows(family, items[:n])
-    looked = hashing.probe_rows(family, queries, retrieval.probes)
+    probed = hashing.probe_rows(family, queries, retrieval.probes)
     total = excess = 0.0
     relative, curve = [], np.zeros(len(_GRID))
     for row, chance in enumerate(chances[:, :n]):
         found = np.zeros(family.n_tables)
         for probe in range(retrieval.probes):
-            found += (codes == looked[row, :, probe]).sum(axis=0)
+            found += (codes == probed[row, :, probe]).sum(axis=0)
         size, poisson = chance.sum(axis=0), (chance * (1 - chance)).sum(axis=0)
         total += float(np.mean((found - size) ** 2))
         excess += float(np.mean((found - size) ** 2 - poisson))
@@ -238,7 +238,7 @@ def _spread(retrieval: Retrieval, queries: Rows, items: Rows, chances: Floats) -
         return np.ones(1)
     quantiles = np.quantile(np.concatenate(relative), (np.arange(_EXPONENTS) + 0.5) / _EXPONENTS)
     shrunk = 1 + (quantiles - quantiles.mean()) * (excess / total) ** 0.5
-    # The curve falls as exponents grow, and is 1 at the exponent 1.
+    # The curve decreases with the exponent, and is 1 at the exponent 1.
     at_one = np.interp(1.0, _GRID, curve)
     return np.asarray(np.interp(-np.maximum(shrunk, 0.01), -curve / at_one, _GRID))
 
@@ -246,7 +246,7 @@ def _spread(retrieval: Retrieval, queries: Rows, items: Rows, chances: Floats) -
 def measured_sample(
     retrievals: Mapping[int, Retrieval], queries: Rows, vectors: Rows, n_items: int, seed: int
 ) -> Sample:
-    """Some of these queries, each with some of these items, and the law of a code or of its probes."""
+    """A sample of the queries and of the items, with the probabilities of their pairs."""
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(queries.shape[0])[:_QUERIES])
     n = min(_ITEMS, max(_FEWEST_ITEMS, _MULTIPLICATIONS // (len(rows) * max(queries.shape[1], 1))))
@@ -254,11 +254,11 @@ def measured_sample(
     if by_table:
         n = min(n, max(_FEWEST_ITEMS, _CHANCES // (len(rows) * by_table)))
     chosen = np.sort(rng.permutation(vectors.shape[0])[:n])
-    asked, items = queries[rows], vectors[chosen]
-    chances = {place: _chances(each, asked, items) for place, each in retrievals.items()}
-    spreads = {place: _spread(each, asked, items, chances[place]) for place, each in retrievals.items()}
-    products = _dense(asked @ items.T)
-    similarities = _similarities(next(iter(retrievals.values()), None), asked, items, products)
+    sampled, items = queries[rows], vectors[chosen]
+    chances = {place: _chances(each, sampled, items) for place, each in retrievals.items()}
+    spreads = {place: _spread(each, sampled, items, chances[place]) for place, each in retrievals.items()}
+    products = _dense(sampled @ items.T)
+    similarities = _similarities(next(iter(retrievals.values()), None), sampled, items, products)
     return Sample(
         queries=tuple(
             _grouped(
@@ -275,7 +275,7 @@ def measured_sample(
 
 
 def _similarities(first: Retrieval | None, queries: Rows, items: Rows, products: Floats) -> Floats:
-    """Of each pair, (queries, items): in the family of a first retrieval, or the cosine."""
+    """Similarity of each pair, (queries, items): by the family of the first retrieval, or the cosine."""
     n = items.shape[0]
     if first is not None:
         rows = (queries[row : row + 1] for row in range(queries.shape[0]))

@@ -1,4 +1,4 @@
-"""What a stage is: a small frozen object that turns one active set into the next, and knows its laws."""
+"""The contract of a stage: an immutable object that maps an active set to the next, with its law."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ S = TypeVar("S", bound="type[Stage]")
 
 @attrs.frozen
 class Stage:
-    """The contract of a stage: all that samplers, descriptions and explanations know of it.
+    """The contract of a stage: everything that samplers, descriptions and explanations use.
 
     Stages, built-in and from plugins alike, are subclasses of
     :class:`~lshsample.sampling.SamplerStage`, which composes them with ``|``.
     """
 
-    #: What plain data and text know it by; the class's name.
+    #: Its name in plain data and text: the name of the class.
     name: ClassVar[str]
-    #: Whether ids that the caller names are in the set after it, and stay there.
+    #: Whether ids included by the caller are in the set after it, and are not dropped later.
     forces_ids: ClassVar[bool] = False
-    #: Whether every item is in the set after it, those that the caller names among them.
+    #: Whether every item is in the set after it.
     joins_every_item: ClassVar[bool] = False
-    #: Whether what it does is certain by the conditional law, so that it is no random draw.
+    #: Whether its output is deterministic, given the tables and the set before it.
     outcome_is_certain: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -45,26 +45,26 @@ class Stage:
         cls.name = cls.__name__
 
     def check(self, n_items: int) -> None:
-        """Refuse, when a sampler is bound, what does not fit the number of items."""
+        """Raise ArgumentError, when a sampler is bound, if the stage does not fit the number of items."""
 
     def needs(self) -> frozenset[str]:
-        """What it cannot do without: "queries", "tables", "frequencies"."""
+        """What it requires: any of "queries", "tables", "frequencies"."""
         return frozenset()
 
     def tables_of(self) -> TableReader | None:
-        """Tables that the stage itself holds."""
+        """Tables that the stage holds itself, or None."""
         return None
 
     def n_probes(self, family: HashFamily) -> int:
-        """Buckets that it looks into in each table of a family; 0 for a stage that does not retrieve."""
+        """Number of buckets that it probes in each table of a family; 0 if it does not retrieve."""
         return 0
 
     def size(self, n_items: int) -> int:
-        """About how many ids it joins, or lets through, of so many items; 0 if it sets no number."""
+        """Approximate number of ids, of ``n_items``, that it adds or keeps; 0 if it does not limit them."""
         return 0
 
     def call(self, batch: Batch) -> StageCall | None:
-        """The stage as the C core runs it on a batch; None for a stage in Python, which :meth:`apply` is."""
+        """The stage as a call of the C core; None for a Python stage, which implements :meth:`apply`."""
         return None
 
     def apply(self, active: ActiveSet, batch: Batch) -> ActiveSet:
@@ -73,66 +73,66 @@ class Stage:
         Parameters
         ----------
         active : ActiveSet
-            The set so far; empty rows if this stage is the first.
+            The set after the previous stages; empty rows if this stage is the first.
         batch : Batch
-            Queries, tables, vectors, seed and step. Nothing that it holds is written to.
+            Queries, tables, vectors, seed and step, which must not be modified.
         """
         raise NotImplementedError
 
     def inclusion(self, so_far: Inclusion, pairs: Pairs) -> Inclusion:
-        """How likely each pair is to be in the set after this stage.
+        """Probability of each pair to be in the set after this stage.
 
         Parameters
         ----------
         so_far : Inclusion
-            The same after the stages before it. Its methods make the result.
+            The probabilities after the previous stages. Its methods return the result.
         pairs : Pairs
-            The ids of the set that the whole pipeline drew. None at first, to find out whether there is a
-            law before anything is computed.
+            The ids of the set that the whole pipeline drew. The first call has no pairs, to find out whether
+            the pipeline has a law before anything is computed.
 
         Returns
         -------
         Inclusion
-            By default :meth:`Inclusion.unknown`: weights then are conditional on this stage's outcome, if a
-            later draw makes every item possible.
+            By default :meth:`Inclusion.unknown`: weights are then conditional on the output of this stage,
+            if a later draw makes every item possible.
         """
         return so_far.unknown(f"{self}: its inclusion probabilities are not known")
 
     def simple_sample(self, later: Sequence[Stage], drawn: Drawn) -> npt.NDArray[np.int64] | None:
-        """Size (rows,) of the simple random sample that it draws, where it is the pipeline's only draw.
+        """Size (rows,) of the simple random sample that it draws, if it is the pipeline's only draw.
 
         Parameters
         ----------
         later : sequence of Stage
             The stages after it.
         drawn : Drawn
-            What the pipeline drew.
+            The set drawn by the pipeline.
 
         Returns
         -------
         (rows,) int64 array or None
-            The number of draws without replacement that all ids which are not certain are from; None for
-            other designs.
+            The number of draws without replacement from which all uncertain ids are; None for other
+            designs.
         """
         return None
 
     def expected(self, so_far: Expected, population: Population) -> Expected:
-        """The expected set of one query after this stage; by default the stage leaves it as it is."""
+        """The expected set of one query after this stage; by default unchanged."""
         return so_far
 
     def reason(self, before: int, after: Drawn, batch: Batch) -> str:
-        """Why it joined or dropped ids, in words, for :meth:`Sampler.explain`.
+        """Why it added or removed ids, as text for :meth:`Sampler.explain`.
 
         Parameters
         ----------
         before : int
-            Ids of the set that it met.
+            Number of ids before the stage.
         after : Drawn
-            What it left.
+            The set after the stage.
         batch : Batch
             The batch of one query.
         """
-        return "as this stage decides"
+        return "by the rule of this stage"
 
     def _shown(self) -> list[str]:
         words = []
@@ -149,7 +149,7 @@ class Stage:
 
 
 class Stages:
-    """Stages in a row, with what follows from the contract of each."""
+    """A sequence of stages, with properties that follow from those of each."""
 
     __slots__ = ()
 
@@ -168,40 +168,40 @@ class Stages:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What binding and sampling must be given: "queries", "tables", "frequencies"."""
+        """What its stages require: any of "queries", "tables", "frequencies"."""
         return frozenset().union(*(stage.needs() for stage in self.stages))
 
     @property
     def forces_ids(self) -> bool:
-        """Whether ids that the caller names (true labels) stay in the set, whatever else is drawn."""
+        """Whether ids included by the caller (true labels) are always in the set."""
         return any(stage.forces_ids for stage in self.stages)
 
     @property
     def takes_include(self) -> bool:
-        """Whether ids that the caller names (true labels) end up in the set."""
+        """Whether ids included by the caller (true labels) are in the set, or all items are."""
         return any(stage.forces_ids or stage.joins_every_item for stage in self.stages)
 
     @property
     def held_tables(self) -> tuple[TableReader, ...]:
-        """The tables that stages hold themselves."""
+        """The tables that its stages hold themselves."""
         return tuple(tables for stage in self.stages if (tables := stage.tables_of()) is not None)
 
     def n_probes(self, family: HashFamily) -> int:
-        """The most buckets that a stage looks into in each table of a family; 0 if none retrieves."""
+        """Maximum, over the stages, of the buckets probed in each table of a family; 0 if none retrieves."""
         return max(stage.n_probes(family) for stage in self.stages)
 
     def size(self, n_items: int) -> int:
-        """At most about so many ids of so many items, without those that tables return unbounded."""
+        """Approximate maximum size of the set, without an unlimited number of retrieved ids."""
         return min(sum(stage.size(n_items) for stage in self.stages), n_items)
 
     def simple_sample(self, drawn: Drawn) -> npt.NDArray[np.int64] | None:
-        """Size (rows,) of the one simple random sample of the pipeline; None if it draws otherwise.
+        """Size (rows,) of the pipeline's simple random sample; None for other designs.
 
         Notes
         -----
-        The stages before the first draw leave ids that are certain given the tables; what ``Uniform`` or
-        ``Fill`` then joins is a simple random sample without replacement, of all items (Uniform: draws that
-        hit certain ids count as zeros) or of those outside the set (Fill).
+        The ids from the stages before the first draw are certain given the tables; ``Uniform`` or ``Fill``
+        then add a simple random sample without replacement of all items (Uniform: draws of certain ids count
+        as zeros) or of those outside the set (Fill).
         """
         for at, stage in enumerate(self.stages):
             if not stage.outcome_is_certain:
@@ -209,33 +209,33 @@ class Stages:
         return None
 
 
-#: The built-in stages by name; their modules fill it.
+#: The built-in stages by name, registered by their modules.
 BUILTIN: dict[str, type[Stage]] = {}
 
 
 def builtin(cls: S) -> S:
-    """A class decorator: a stage that is known by its name without a plugin."""
+    """A class decorator that registers a built-in stage by its name."""
     BUILTIN[cls.name] = cls
     return cls
 
 
-#: Metadata of an attrs field that text and plain data cannot hold, such as tables.
+#: Metadata of an attrs field that has no form in text and plain data, such as tables.
 UNPLAIN = {"plain": False}
 
 
 def plain_fields(cls: type[Stage]) -> list[attrs.Attribute[Any]]:
-    """The fields of a stage that text and plain data hold."""
+    """The fields of a stage that are part of its text and plain data."""
     return [field for field in attrs.fields(cls) if field.metadata.get("plain", True)]
 
 
 def required(batch_value: Any, what: str, stage: Stage) -> Any:
-    """A thing that a stage needs, or an error that says how to give it."""
+    """A value that a stage requires; ArgumentError, which says how to pass it, if it is None."""
     if batch_value is None:
-        raise ArgumentError(what, "nothing", f"a value for {stage}: bind(..., {what}=...)")
+        raise ArgumentError(what, "nothing", f"given, since {stage} requires them: bind(..., {what}=...)")
     return batch_value
 
 
 def at_most(stage: Stage, amount: int, n_items: int) -> None:
-    """Refuse a stage that asks for more ids than there are items."""
+    """Raise ArgumentError for a stage that requires more ids than there are items."""
     if amount > n_items:
-        raise ArgumentError(str(stage), amount, f"at most the {n_items} items that there are")
+        raise ArgumentError(str(stage), amount, f"a stage of at most {n_items} ids, the number of items")

@@ -1,4 +1,4 @@
-"""Stages to and from text and plain data."""
+"""Conversion of stages to and from text and plain data."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def builtin_stages() -> dict[str, type[Stage]]:
 
 @functools.cache
 def stage_registry() -> StageRegistry:
-    """The stages of the installed plugins, found when first asked for.
+    """The stages of the installed plugins, loaded at the first call.
 
     Raises
     ------
     PluginError
-        An installed plugin is broken; the next call tries again.
+        An installed plugin fails; the next call tries again.
     """
     return StageRegistry.installed(builtin_stages())
 
@@ -50,7 +50,7 @@ def stages() -> dict[str, type[Stage]]:
     Raises
     ------
     PluginError
-        An installed plugin is broken; the message names it.
+        An installed plugin fails; the message contains its name.
 
     Examples
     --------
@@ -60,21 +60,21 @@ def stages() -> dict[str, type[Stage]]:
     return dict(sorted((builtin_stages() | stage_registry().stages()).items()))
 
 
-def _known(own: Mapping[str, type[Stage]] | None) -> dict[str, type[Stage]]:
-    return stages() | dict(own or {})
+def _known(custom: Mapping[str, type[Stage]] | None) -> dict[str, type[Stage]]:
+    return stages() | dict(custom or {})
 
 
 def _make(cls: type[Stage], where: str, positional: list[Any], named: dict[str, Any]) -> Stage:
-    """A stage from plain arguments; errors say where."""
+    """A stage from plain arguments; errors contain ``where``, its location."""
     try:
         arguments = inspect.signature(cls).bind(*positional, **named)
     except TypeError as error:
-        wanted = f"{cls.name}{inspect.signature(cls)}".replace(" -> None", "").replace("'", "")
-        raise ArgumentError(where, str(error), wanted) from None
+        signature = f"{cls.name}{inspect.signature(cls)}".replace(" -> None", "").replace("'", "")
+        raise ArgumentError(where, str(error), f"called as {signature}") from None
     plain = {field.name for field in plain_fields(cls)}
     for name, value in arguments.arguments.items():
         if name not in plain:
-            wanted = f"no {name}: bind them with .bind({name}=...); other arguments by name"
+            wanted = f"omitted: use .bind({name}=...), and pass other arguments by name"
             raise ArgumentError(f"{where}: {name}", repr(value), wanted)
     try:
         return cls(*arguments.args, **arguments.kwargs)
@@ -83,10 +83,10 @@ def _make(cls: type[Stage], where: str, positional: list[Any], named: dict[str, 
 
 
 def _at(node: ast.expr | ast.keyword, source: str) -> str:
-    """Where a node begins, counted from 1 in characters: a line, if there are several, and a column."""
+    """Position of a node, in characters from 1: the column, and the line if there are several."""
     line = re.split(r"\r\n|\r|\n", source)[node.lineno - 1]
     before = len(line.encode()[: node.col_offset].decode())
-    # The text is parsed inside of one bracket, so a 0-based column of its first line is a 1-based one here.
+    # The text is parsed inside a bracket, so that 0-based columns of the first line are 1-based in the text.
     return f"column {before}" if node.lineno == 1 else f"line {node.lineno}, column {before + 1}"
 
 
@@ -107,20 +107,22 @@ def _parse_call(node: ast.expr, source: str, known: dict[str, type[Stage]]) -> S
             literal = ast.literal_eval(value)
         except (ValueError, TypeError, MemoryError, RecursionError):
             text = ast.get_source_segment(source, value)
-            raise ArgumentError("sampler", f"{text!r} at {_at(value, source)}", "a literal value") from None
+            given = f"{text!r} at {_at(value, source)}"
+            raise ArgumentError("sampler", given, "a pipeline with literal arguments") from None
         if not isinstance(argument, ast.keyword):
             values.append(literal)
         elif argument.arg is None:
-            raise ArgumentError("sampler", f"'**' at {_at(value, source)}", "arguments by name")
+            raise ArgumentError("sampler", f"'**' at {_at(value, source)}", "a pipeline without **")
         elif argument.arg in named:
-            raise ArgumentError("sampler", f"{argument.arg!r} twice at {_at(argument, source)}", "it once")
+            given = f"{argument.arg!r} twice at {_at(argument, source)}"
+            raise ArgumentError("sampler", given, "a pipeline with each argument once")
         else:
             named[argument.arg] = literal
     return _make(known[node.func.id], f"sampler, {place}", values, named)
 
 
 def parse_stages(text: str, stages: Mapping[str, type[Stage]] | None = None) -> list[Stage]:
-    """Stages from one line of text; see :func:`parse_pipeline`."""
+    """Stages from text; see :func:`parse_pipeline`."""
     if not isinstance(text, str) or not text.strip() or len(text) > _MAX_TEXT:
         given = repr(text) if not isinstance(text, str) or len(text) < 80 else f"{len(text)} characters"
         raise ArgumentError("sampler", given, "a pipeline such as 'Retrieve() | Cap(100)'")
@@ -137,13 +139,13 @@ def parse_stages(text: str, stages: Mapping[str, type[Stage]] | None = None) -> 
             "sampler", f"text that does not parse ({error})", "stages joined with |"
         ) from None
     if not isinstance(whole, ast.List) or len(whole.elts) != 1:
-        raise ArgumentError("sampler", repr(text), "one row of stages joined with |")
+        raise ArgumentError("sampler", repr(text), "one sequence of stages joined with |")
     known = _known(stages)
     return [_parse_call(call, source, known) for call in _joined(whole.elts[0])]
 
 
 def _joined(node: ast.expr) -> list[ast.expr]:
-    """What ``|`` joins, from left to right, whatever the brackets."""
+    """The operands of ``|``, from left to right, whatever the brackets."""
     nodes: list[ast.expr] = []
     open_nodes = [node]
     while open_nodes:
@@ -166,7 +168,7 @@ def stage_to_dict(stage: Stage) -> dict[str, Any]:
             raise ArgumentError(
                 f"{stage.name}.{field.name}",
                 type(value).__name__,
-                "a plain value (bind tables with .bind(tables=...))",
+                "a plain value (use .bind(tables=...) for tables)",
             )
         data[field.name] = value
     return data
@@ -176,6 +178,6 @@ def stage_from_dict(data: Any, where: str, stages: Mapping[str, type[Stage]] | N
     """A stage from plain data."""
     known = _known(stages)
     if not isinstance(data, Mapping) or not isinstance(data.get("stage"), str) or data["stage"] not in known:
-        raise ArgumentError(where, data, f"a table with 'stage', one of {', '.join(sorted(known))}")
+        raise ArgumentError(where, data, f"a table whose 'stage' is one of {', '.join(sorted(known))}")
     named = {key: value for key, value in data.items() if key != "stage"}
     return _make(known[data["stage"]], where, [], named)

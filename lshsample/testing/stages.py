@@ -1,4 +1,4 @@
-"""The conformance kit of sampler stages: what each must obey, as checks for any plugin's tests.
+"""The conformance kit for sampler stages: checks of the stage contract for the tests of a plugin.
 
 .. code-block:: python
 
@@ -9,9 +9,8 @@
     def test_my_stage(check):
         check(StageCase(MyStage(3)))
 
-As in the kit of families, a check raises AssertionError, a failure that is known and accepted is named with
-its reason, and must then fail: ``stage_checks({"forced_ids": "it is a filter for prediction, where nothing is
-forced"})``.
+As in the kit for families, checks raise AssertionError. A check that is known to fail is passed with a
+reason, and must then fail: ``stage_checks({"forced_ids": "a filter for prediction, without forced ids"})``.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from unittest import SkipTest
 
 import attrs
 import numpy as np
@@ -30,7 +30,17 @@ import scipy.sparse as sp
 
 from lshsample.errors import BiasedSampleError, LshsampleError
 from lshsample.registry import make_family
-from lshsample.sampling import ActiveSet, Batch, Include, Pipeline, Retrieve, Sampler, SamplerStage, Uniform
+from lshsample.sampling import (
+    ActiveSet,
+    Batch,
+    Include,
+    Pipeline,
+    Retrieve,
+    Sampler,
+    SamplerStage,
+    Stage,
+    Uniform,
+)
 from lshsample.sampling import parse_pipeline as parse
 from lshsample.tables import HashTables
 from lshsample.testing.outcomes import as_parameters, run_checks
@@ -38,9 +48,9 @@ from lshsample.testing.outcomes import as_parameters, run_checks
 __all__ = ["STAGE_CHECKS", "StageCase", "check_stage", "stage_checks"]
 
 N_ITEMS, DIM, N_QUERIES, N_DRAWN, N_STEPS = 60, 16, 7, 12, 2000
-#: Draws of the hash functions, and how often a pair must be drawn for its own rate to be looked at.
+#: Draws of the hash functions, and the minimum number of draws of a pair for a check of its rate.
 N_FUNCTIONS, N_SEEN = 500, 40
-#: Beyond so many standard errors none of a few hundred rates falls by chance.
+#: Tolerance in standard errors, which a few hundred correct rates exceed with negligible probability.
 _Z = 4.8
 
 
@@ -53,14 +63,14 @@ class StageCase:
     stage : SamplerStage
         The stage; it must fit 60 items of 16 columns, queries and tables.
     before : Pipeline
-        What comes before it.
+        The stages before it.
     """
 
     stage: SamplerStage
     before: Pipeline = attrs.field(factory=lambda: Retrieve() | Uniform(N_DRAWN))
 
     def sample(self, pipeline: Pipeline, *, rows: int = N_QUERIES, **options: Any) -> ActiveSet:
-        """An active set of a pipeline over the kit's own items, tables, queries and forced ids."""
+        """An active set of a pipeline over the items, tables, queries and forced ids of the kit."""
         _, queries, include = _world()
         forced = include[:rows] if pipeline.takes_include else None
         with _no_refusal():
@@ -79,7 +89,7 @@ def _world() -> tuple[HashTables, npt.NDArray[np.float32], Any]:
 
 @functools.lru_cache(maxsize=N_FUNCTIONS + 1)
 def _tables(vectors: bytes, seed: int) -> HashTables:
-    """Tables of the kit's items by one draw of the functions, whose tables are independent."""
+    """Tables of the kit's items for one draw of the hash functions, which are independent between tables."""
     family = make_family("simhash", dim=DIM, n_hashes=4, n_tables=3, seed=seed, projection="gaussian")
     return HashTables(family, threads=1).build(np.frombuffer(vectors, np.float32).reshape(N_ITEMS, DIM))
 
@@ -95,13 +105,13 @@ def _bound_to(pipeline: Pipeline, tables: HashTables) -> Sampler:
 
 @attrs.frozen
 class _Watch(SamplerStage):
-    """Runs a stage, and fails when it changes what it was given: the set, the queries, the items."""
+    """Runs a stage, and fails if it modifies its input: the set, the queries, the items."""
 
     stage: SamplerStage
 
     def apply(self, active: ActiveSet, batch: Batch) -> ActiveSet:
         given: dict[str, tuple[Any, ...]] = {
-            "arrays of the set that it is given": (active.indptr, active.ids, active.counts),
+            "arrays of its input set": (active.indptr, active.ids, active.counts),
             "queries": (batch.queries,),
             "items": (batch.vectors, batch.state.vectors if batch.state else None),
         }
@@ -119,11 +129,11 @@ def _equal(one: ActiveSet, other: ActiveSet) -> bool:
 
 
 def check_spec(case: StageCase) -> None:
-    """The stage survives text, plain data, TOML and pickle, and can be hashed."""
+    """The stage is the same after conversion to text, plain data, TOML and pickle, and is hashable."""
     stage, known = case.stage, {type(case.stage).name: type(case.stage)}
     pipeline = Pipeline((stage,))
     with _no_refusal():
-        assert parse(str(pipeline), known) == pipeline, f"{pipeline} does not parse back to itself"
+        assert parse(str(pipeline), known) == pipeline, f"{pipeline} is parsed as another pipeline"
         assert Pipeline.from_dict(pipeline.to_dict(), known) == pipeline, "plain data makes another stage"
         assert Pipeline.from_toml(pipeline.to_toml(), known) == pipeline, "TOML makes another stage"
     assert hash(stage) == hash(attrs.evolve(stage)), "equal stages have different hash values"
@@ -135,7 +145,7 @@ def check_spec(case: StageCase) -> None:
 
 
 def check_contract(case: StageCase) -> None:
-    """Ids in range, ascending and unique in each row, wherever it stands; the input is left as it was."""
+    """Ids are in range, ascending and unique in each row, at any position; the input is not modified."""
     watched = _Watch(case.stage)
     for pipeline in (case.before | watched, Pipeline((watched,)), watched | Include() | Uniform(2)):
         for rows in (N_QUERIES, 1, 0):
@@ -145,7 +155,7 @@ def check_contract(case: StageCase) -> None:
 
 
 def check_determinism(case: StageCase) -> None:
-    """Seed and step alone decide: the same call again, and an equal stage, give the same set."""
+    """Seed and step determine the set: repeated calls, and an equal stage, give the same one."""
     for pool in (False, True):
         for step in range(3):
             sets = [
@@ -158,14 +168,14 @@ def check_determinism(case: StageCase) -> None:
 
 
 def check_threads(case: StageCase) -> None:
-    """The number of threads changes nothing."""
+    """The set does not depend on the number of threads."""
     for step in range(5):
         one, *others = (case.sample(case.before | case.stage, step=step, threads=t) for t in (1, 2, 4))
         assert all(_equal(one, other) for other in others), "the set depends on the number of threads"
 
 
 def check_forced_ids(case: StageCase) -> None:
-    """Ids that ``Include`` forced are there after the stage, in each row and pooled."""
+    """Ids forced by ``Include`` are in the set after the stage, per row and pooled."""
     _, _, include = _world()
     for pool in (False, True):
         for step in range(20):
@@ -177,26 +187,28 @@ def check_forced_ids(case: StageCase) -> None:
 
 
 def check_law(case: StageCase) -> None:
-    """Each id's inclusion frequency is what ``log_inclusion`` says, or the set says that it is biased.
+    """Inclusion frequencies agree with ``log_inclusion``, or the set is marked as biased.
 
-    Where the stage states no law, its outcome is taken as given, and probabilities are conditional on it.
-    Over many steps the mean of 1 / pi over the sets that an id is in must be 1 (Horvitz & Thompson 1952),
-    for each row and id, and so must that of all items together.
+    If the stage does not state its law, probabilities are conditional on its output. Over many steps, the
+    mean of 1(id in set) / pi must be 1 for each row and id (Horvitz & Thompson 1952), and so must the mean
+    over all items.
     """
     alone = case.sample(Pipeline((case.stage,)))
     if alone.is_biased:
-        _check_honest(case.stage, alone)
+        _check_biased(case.stage, alone)
     _check_weights(case, case.before | case.stage | Uniform(N_DRAWN))
     _check_weights(case, case.stage | Uniform(N_DRAWN))
 
 
 def check_stated_law(case: StageCase) -> None:
-    """What the stage's ``inclusion`` says holds wherever it stands, and for two of it in one pipeline.
+    """The law stated by the stage's ``inclusion`` holds at any position, and twice in one pipeline.
 
-    By the conditional law over the draws, and by the marginal law over draws of the hash functions as well.
-    A pipeline in which the stage states no law is passed over.
+    Checked over draws for the conditional law, and over draws of the hash functions for the marginal law.
+    Pipelines in which the stage does not state a law are skipped.
     """
     stage = case.stage
+    if type(stage).inclusion is Stage.inclusion:
+        raise SkipTest("the stage states no law")
     pipelines = [
         Pipeline((stage,)),
         Retrieve() | stage,
@@ -210,7 +222,7 @@ def check_stated_law(case: StageCase) -> None:
         if not case.sample(pipeline).is_biased:
             _check_weights(case, pipeline, N_STEPS // 2)
         if not case.sample(pipeline, law="marginal").is_biased:
-            _check_weights_over_functions(case, pipeline)
+            _check_marginal_weights(case, pipeline)
 
 
 def _check_weights(case: StageCase, pipeline: Pipeline, n_steps: int = N_STEPS) -> None:
@@ -218,8 +230,8 @@ def _check_weights(case: StageCase, pipeline: Pipeline, n_steps: int = N_STEPS) 
     _check_means(sets, n_steps, str(pipeline))
 
 
-def _check_weights_over_functions(case: StageCase, pipeline: Pipeline) -> None:
-    """One sample of each of many draws of the hash functions."""
+def _check_marginal_weights(case: StageCase, pipeline: Pipeline) -> None:
+    """Weights over many draws of the hash functions, with one sample each."""
     tables, queries, include = _world()
     vectors = np.asarray(tables.vectors).tobytes()
     forced = include if pipeline.takes_include else None
@@ -229,7 +241,7 @@ def _check_weights_over_functions(case: StageCase, pipeline: Pipeline) -> None:
             sampler = _bound_to(pipeline, _tables(vectors, seed))
             return sampler.sample(queries.copy(), include=forced, seed=seed, law="marginal", threads=1)
 
-    _check_means(map(drawn, range(100, 100 + N_FUNCTIONS)), N_FUNCTIONS, f"{pipeline}, by the marginal law")
+    _check_means(map(drawn, range(100, 100 + N_FUNCTIONS)), N_FUNCTIONS, f"{pipeline}, law='marginal'")
 
 
 def _check_means(sets: Iterable[ActiveSet], n: int, what: str) -> None:
@@ -244,29 +256,29 @@ def _check_means(sets: Iterable[ActiveSet], n: int, what: str) -> None:
         seen[place] += 1
         totals[k] = np.bincount(place[0], weights=inverse, minlength=N_QUERIES) / N_ITEMS
     mean = weights / n
-    # If the mean is 1, the mean square is the average weight by weight, whatever the number of draws.
+    # If the mean is 1, squares / weights is an estimate of the mean square as well, for any number of draws.
     square = np.maximum(squares / n, squares / np.maximum(weights, 1e-300))
     width = _Z * np.sqrt(np.maximum(square - mean**2, 1 / n) / n)
     off = np.where(seen >= N_SEEN, np.abs(mean - 1) / width, 0)
     row, item = np.unravel_index(np.argmax(off), mean.shape)
     assert off[row, item] <= 1, (
-        f"{what}: item {item} of row {row} comes {mean[row, item]:.3f} times as often as log_inclusion "
+        f"{what}: item {item} of row {row} is drawn {mean[row, item]:.3f} times as often as log_inclusion "
         f"says (allowed: 1 +- {width[row, item]:.3f})"
     )
     mean, width = totals.mean(axis=0), _Z * np.sqrt(np.maximum(totals.var(axis=0), 1 / n) / n)
     worst = int(np.argmax(np.abs(mean - 1) / width))
     assert abs(mean[worst] - 1) <= width[worst], (
         f"{what}: the weights of row {worst} add up to {mean[worst]:.3f} of the items (allowed: 1 +- "
-        f"{width[worst]:.3f}): do items that log_inclusion knows nothing of have no chance?"
+        f"{width[worst]:.3f}): are there items with probability 0?"
     )
 
 
-def _check_honest(stage: SamplerStage, active: ActiveSet) -> None:
+def _check_biased(stage: SamplerStage, active: ActiveSet) -> None:
     try:
-        active.log_inclusion  # noqa: B018 - it is asked for its error
+        active.log_inclusion  # noqa: B018 - for its error
     except BiasedSampleError as error:
         why = str(error)
-    assert type(stage).name in why, f"the error does not name the stage: {why}"
+    assert type(stage).name in why, f"the error does not contain the stage: {why}"
 
 
 #: Every check by name.
@@ -287,13 +299,13 @@ def stage_checks(expected_failures: Mapping[str, str] | None = None) -> list[Any
     Parameters
     ----------
     expected_failures : mapping of str to str
-        Names of checks that the stage is known to fail, each with the reason. They must fail.
+        Checks that the stage is known to fail, by name, each with a reason. They must fail.
     """
     return as_parameters(STAGE_CHECKS, expected_failures)
 
 
 def check_stage(case: StageCase, expected_failures: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Run every check on a stage, without pytest: what became of each; AssertionError lists failures.
+    """Run all checks on a stage, without pytest, and return their outcomes; AssertionError lists failures.
 
     Examples
     --------

@@ -119,7 +119,7 @@ def assert_weighted(weights):
 
 @pytest.mark.parametrize("text", PROBABILITIES if LONG else PROBABILITIES[:3])
 @pytest.mark.parametrize("name", INDEPENDENT)
-def test_probabilities_over_the_functions(name, text):
+def test_marginal_probabilities(name, text):
     probes, given = prepared(name).default_probes, data(N)
     hits, predicted = [], []
     for seed, tables in enumerate(drawn_tables(name, SEEDS)):
@@ -144,7 +144,7 @@ def test_probabilities_over_the_functions(name, text):
 
 @pytest.mark.parametrize("text", ["Retrieve()", *WEIGHTS] if LONG else WEIGHTS[:1])
 @pytest.mark.parametrize("name", NAMES if LONG else SHORT[:2])
-def test_weights_over_the_functions(name, text):
+def test_marginal_weights(name, text):
     if "AtLeast" in text and not prepared(name).independent_tables:
         return
     tables = drawn_tables(name, SEEDS)
@@ -182,14 +182,14 @@ def test_rarely_included_items(name):
         assert abs(count - mean) <= 8 * np.sqrt(mean) + 8, (predicted.ravel()[chosen].max(), count, mean)
 
 
-GIVEN_PROBABILITIES = [
+CONDITIONAL_PROBABILITIES = [
     "Uniform(7)", "Uniform(7) | Include()", "Retrieve() | Uniform(7)", "Retrieve() | Cap(5) | Uniform(7)",
     "Retrieve() | Top(5) | Include() | Uniform(7)", "Retrieve() | AtLeast(2) | Uniform(20)",
     "Retrieve() | Cap(6) | Fill(30)", "Frequency(12)", "Frequency(6) | Uniform(3) | Frequency(6)",
     "Retrieve() | Cap(5) | Frequency(9)", "Uniform(20) | Cap(9)", "Full() | Cap(20)",
     "Uniform(9) | Retrieve()", "ExactTop(5) | Include() | Uniform(9)",
 ]  # fmt: skip
-GIVEN_WEIGHTS = [
+CONDITIONAL_WEIGHTS = [
     "Retrieve() | Uniform(20) | Cap(12)", "Frequency(25) | Cap(9)", "Retrieve(budget=5) | Uniform(9)",
     "Retrieve() | Uniform(20) | Top(7) | Uniform(9)", "Uniform(15) | Retrieve() | Include() | Cap(14)",
     "Frequency(9) | Fill(40)",
@@ -201,9 +201,9 @@ def drawn(name, text):
     return sample(text, built(name, N), seed=3, law="conditional", copies=DRAWS)
 
 
-@pytest.mark.parametrize("text", GIVEN_PROBABILITIES if LONG else GIVEN_PROBABILITIES[3:4])
+@pytest.mark.parametrize("text", CONDITIONAL_PROBABILITIES if LONG else CONDITIONAL_PROBABILITIES[3:4])
 @pytest.mark.parametrize("name", NAMES)
-def test_probabilities_given_the_tables(name, text):
+def test_conditional_probabilities(name, text):
     active = drawn(name, text)
     row, pi = active.row_of_ids() % 2, np.exp(active.log_inclusion.astype(np.float64))
     predicted = np.zeros((2, N))
@@ -213,7 +213,7 @@ def test_probabilities_given_the_tables(name, text):
     assert_calibrated(hits_of(active).reshape(DRAWS, 2, N), predicted)
 
 
-@pytest.mark.parametrize("text", GIVEN_WEIGHTS if LONG else GIVEN_WEIGHTS[:1])
+@pytest.mark.parametrize("text", CONDITIONAL_WEIGHTS if LONG else CONDITIONAL_WEIGHTS[:1])
 @pytest.mark.parametrize("name", NAMES if LONG else SHORT[:1])
-def test_weights_given_the_tables(name, text):
+def test_conditional_weights(name, text):
     assert_weighted(weights_of([drawn(name, text)]).reshape(DRAWS, -1))

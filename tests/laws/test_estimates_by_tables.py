@@ -125,7 +125,7 @@ def test_sampled_gradients_are_unbiased_and_their_intervals_cover(name, loss):
 
 @pytest.mark.parametrize("pipeline", ["Retrieve() | Uniform(60)", "Retrieve() | Cap(15) | Uniform(40)"])
 @pytest.mark.parametrize("name", NAMES if LONG else SHORT[:2])
-def test_sampled_gradients_are_unbiased_over_the_functions(name, pipeline):
+def test_sampled_gradients_are_unbiased_marginally(name, pipeline):
     values = []
     for seed in range(SEEDS):
         sampler, theta = gradients(name, "squared", seed, pipeline, "marginal")

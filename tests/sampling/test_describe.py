@@ -1,4 +1,4 @@
-"""Descriptions are held to observation: sizes by stage and recall by similarity, over many functions."""
+"""Descriptions agree with observed sizes by stage and recall by similarity, over many hash functions."""
 
 import functools
 
@@ -61,7 +61,7 @@ FAMILIES = {
 
 @functools.cache
 def world(name):
-    """Unit rows, half of them around a few centres, and tables over many draws of a family's functions."""
+    """Unit rows, half of them around a few centres, and tables for many draws of a family's functions."""
     kind, shape, options = FAMILIES[name]
     family = make_family(kind, dim=DIM, projection="gaussian", **shape)
     rng = np.random.default_rng(0)
@@ -77,7 +77,7 @@ def world(name):
 
 @functools.cache
 def bins(name):
-    """The bin of similarity of each pair, among 20 of equal width, as descriptions cut them."""
+    """The bin of similarity of each pair, among 20 of equal width, as in descriptions."""
     given = world(name)
     pairs = np.repeat(given.queries, N, axis=0), np.tile(given.items, (QUERIES, 1))
     similarity = given.tables[0].family.similarity_of(*pairs).reshape(QUERIES, N)
@@ -102,11 +102,11 @@ def observed(text, name):
     return sizes, recall / np.maximum(np.bincount(place.ravel(), minlength=20), 1)
 
 
-def assert_near(described, runs, room):
-    """Within three standard errors, or the room."""
+def assert_near(described, runs, tolerance):
+    """Within three standard errors, or the tolerance."""
     error = runs.std(axis=0, ddof=1) / SEEDS**0.5
     wrong = np.abs(described - runs.mean(axis=0))
-    assert np.all(wrong <= np.maximum(3 * error, room)), np.stack([described, runs.mean(axis=0), error])
+    assert np.all(wrong <= np.maximum(3 * error, tolerance)), np.stack([described, runs.mean(axis=0), error])
 
 
 def assert_described(text, name):
@@ -115,18 +115,18 @@ def assert_described(text, name):
     unbuilt = HashTables(given.tables[0].family, bucket_size=given.tables[0].bucket_size)
     description = bound(parse_pipeline(text), given, unbuilt).describe(queries=given.queries)
     assert_near(np.array(description.expected_sizes), sizes, 0.03 * sizes.mean(axis=0))
-    filled = np.bincount(bins(name).ravel(), minlength=20) >= 20  # fewer pairs have no stable rate
+    filled = np.bincount(bins(name).ravel(), minlength=20) >= 20  # with fewer pairs the rate is too noisy
     assert_near(description.recall[filled], recall[:, filled], 0.03)
 
 
 @pytest.mark.parametrize("n_active", [60, 400])
 @pytest.mark.parametrize("name", NAMED_PIPELINES)
-def test_named_pipelines_do_what_their_descriptions_say(name, n_active):
+def test_named_pipelines_agree_with_their_descriptions(name, n_active):
     assert_described(str(named_pipeline(name, n_active=n_active, n_items=N)), "simhash")
 
 
 @pytest.mark.parametrize("text", OTHERS)
-def test_other_pipelines_do_what_their_descriptions_say(text):
+def test_other_pipelines_agree_with_their_descriptions(text):
     assert_described(text, "simhash")
 
 
@@ -148,8 +148,8 @@ def test_bounded_buckets_probes_and_other_families_are_described(name, text):
     assert_described(text, name)
 
 
-def test_top_is_no_cap():
-    """The ids that collided most are the near ones: a cap would find as many of the far ones."""
+def test_top_prefers_near_items_in_descriptions():
+    """The ids that collided most are the near ones; a cap would keep as many of the far ones."""
     rows = np.random.default_rng(0).standard_normal((20_000, 64))
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     family = make_family("simhash", dim=64, n_hashes=6, n_tables=20, projection="gaussian")
@@ -161,7 +161,7 @@ def test_top_is_no_cap():
     assert description.expected_size == pytest.approx(100)
 
 
-def test_expected_minima_are_those_of_the_gamma_law():
+def test_expected_minima_are_those_of_the_gamma_distribution():
     draws = np.random.default_rng(0).gamma(4.0, 2.5, 400_000)
     for bound_ in (1.0, 8.0, 10.0, 30.0):
         expected = expected_minimum(10.0, 25.0, bound_)

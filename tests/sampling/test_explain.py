@@ -1,4 +1,4 @@
-"""Explanations agree with the sets that they explain; descriptions with what tables then do."""
+"""Explanations agree with the sets that they explain, and descriptions with the sets that tables give."""
 
 import importlib.util
 import re
@@ -36,26 +36,27 @@ def tables(items):
 def test_an_explanation_is_of_the_set_that_is_drawn(text, items, tables):
     sampler = parse_pipeline(text).bind(tables=tables, frequencies=np.arange(N) + 1.0)
     include = sp.csr_array((np.ones(2), ([0, 0], [7, 9])), shape=(1, N)) if "Include" in text else None
-    told = sampler.explain(items[:1], include=include, seed=3, step=4)
+    explanation = sampler.explain(items[:1], include=include, seed=3, step=4)
     active = sampler.sample(items[:1], include=include, seed=3, step=4, threads=1)
-    assert np.array_equal(told.active.ids, active.ids)
-    assert [report.stage for report in told.stages] == text.split(" | ")
-    left = 0
-    for report in told.stages:
-        left += report.added - report.removed
-        assert left == report.size
+    assert np.array_equal(explanation.active.ids, active.ids)
+    assert [report.stage for report in explanation.stages] == text.split(" | ")
+    size = 0
+    for report in explanation.stages:
+        size += report.added - report.removed
+        assert size == report.size
         assert report.reason
-    assert left == len(active.ids)
-    assert told.stages[-1].every_item_possible is (not active.is_biased)
+    assert size == len(active.ids)
+    last = explanation.stages[-1]
+    assert last.every_item_possible is (not active.is_biased)
     if not active.is_biased:
         ends = np.exp(active.log_inclusion[[active.log_inclusion.argmin(), active.log_inclusion.argmax()]])
-        assert ends == pytest.approx([told.stages[-1].lowest, told.stages[-1].highest], rel=1e-6)
-    assert told.stages[0].stage.split("(")[0] in str(told)
-    assert told.to_dict()["stages"][0]["added"] == told.stages[0].added
+        assert ends == pytest.approx([last.lowest, last.highest], rel=1e-6)
+    assert explanation.stages[0].stage.split("(")[0] in str(explanation)
+    assert explanation.to_dict()["stages"][0]["added"] == explanation.stages[0].added
 
 
 def test_an_explanation_is_of_one_query(items, tables):
-    with pytest.raises(ArgumentError, match="one row"):
+    with pytest.raises(ArgumentError, match=r"query must be one row \(got 2 rows\)"):
         parse_pipeline("Retrieve()").bind(tables=tables).explain(items[:2])
 
 
@@ -64,34 +65,34 @@ def test_an_explanation_is_of_one_query(items, tables):
     "text",
     ["Retrieve()", "Retrieve() | AtLeast(2) | Uniform(30)", "Retrieve() | Cap(40)", "Retrieve() | Fill(500)"],
 )
-def test_expected_sizes_are_met(text, measured, items):
+def test_expected_sizes_agree_with_observed_ones(text, measured, items):
     unrelated = np.random.default_rng(1).standard_normal((300, DIM), dtype=np.float32)
     family = make_family("simhash", dim=DIM, n_hashes=6, n_tables=8, projection="gaussian")
     pipeline = parse_pipeline(text)
     given = {"queries": unrelated, "vectors": items} if measured else {}
-    told = pipeline.bind(tables=HashTables(family), n_items=N).describe(**given)
+    description = pipeline.bind(tables=HashTables(family), n_items=N).describe(**given)
     sizes = []
     for seed in range(6):
         built = HashTables(family.with_seed(seed), threads=2).build(items)
         sizes.append(len(pipeline.bind(tables=built).sample(unrelated, threads=2).ids) / 300)
-    assert told.expected_size == pytest.approx(np.mean(sizes), rel=0.15)
-    assert told.memory_bytes == built.memory_bytes
-    # How many ids a fill draws differs between queries, and so does the mix of queries between the levels.
-    assert np.all(np.diff(told.recall) >= (-1e-3 if measured and "Fill" in text else -1e-9))
-    assert pipeline.stages[0].name in str(told)
+    assert description.expected_size == pytest.approx(np.mean(sizes), rel=0.15)
+    assert description.memory_bytes == built.memory_bytes
+    # How many ids a fill draws differs between queries, and bins differ in their queries.
+    assert np.all(np.diff(description.recall) >= (-1e-3 if measured and "Fill" in text else -1e-9))
+    assert pipeline.stages[0].name in str(description)
 
 
 def test_descriptions_with_probes_and_without_rows(items):
     family = make_family("simhash", dim=DIM, n_hashes=8, n_tables=6, projection="gaussian")
     sampler = parse_pipeline("Retrieve(probes=4)").bind(tables=HashTables(family), n_items=N)
-    with pytest.raises(ArgumentError, match="rows to measure"):
+    with pytest.raises(ArgumentError, match="vectors must be given, to compute the probabilities of probes"):
         sampler.describe()
-    told = sampler.describe(queries=items[:200], vectors=items)
+    description = sampler.describe(queries=items[:200], vectors=items)
     built = HashTables(family, threads=2).build(items)
     found = len(parse_pipeline("Retrieve(probes=4)").bind(tables=built).sample(items[:200]).ids) / 200
-    assert told.expected_size == pytest.approx(found, rel=0.25)
+    assert description.expected_size == pytest.approx(found, rel=0.25)
     distances = HashTables(make_family("e2lsh", dim=DIM))
-    with pytest.raises(ArgumentError, match="euclidean"):
+    with pytest.raises(ArgumentError, match="vectors must be given, to measure the 'euclidean'"):
         parse_pipeline("Retrieve()").bind(tables=distances, n_items=N).describe()
 
 
@@ -103,34 +104,34 @@ def test_descriptions_with_probes_and_without_rows(items):
         "Uniform(9) | AtLeast(1)",
     ],
 )
-def test_expected_sizes_where_counts_come_of_several_stages(text, items):
+def test_expected_sizes_with_counts_of_several_stages(text, items):
     family = make_family("simhash", dim=DIM, n_hashes=6, n_tables=8, projection="gaussian")
     parts = parse_pipeline(text).stages
     sizes = []
     for seed in range(8):
-        # The first Retrieve() looks into tables of its own, the others into those that are bound.
-        own = HashTables(family.with_seed(100 + seed), threads=2).build(items)
+        # The first Retrieve() probes tables that it holds, the others those that are bound.
+        held = HashTables(family.with_seed(100 + seed), threads=2).build(items)
         stages = [
-            attrs.evolve(s, tables=own) if s == Retrieve() and i == 0 else s for i, s in enumerate(parts)
+            attrs.evolve(s, tables=held) if s == Retrieve() and i == 0 else s for i, s in enumerate(parts)
         ]
         bound = HashTables(family.with_seed(seed), threads=2).build(items)
         sampler = Pipeline(stages).bind(tables=bound)
         sizes.append(len(sampler.sample(items[:300], threads=2).ids) / 300)
-    told = sampler.describe()
-    assert told.expected_size == pytest.approx(np.mean(sizes), rel=0.15)
-    assert told.memory_bytes == (bound.memory_bytes + own.memory_bytes * (parts[0] == Retrieve()))
+    description = sampler.describe()
+    assert description.expected_size == pytest.approx(np.mean(sizes), rel=0.15)
+    assert description.memory_bytes == (bound.memory_bytes + held.memory_bytes * (parts[0] == Retrieve()))
 
 
 def test_bounded_tables_are_described_as_bounded(items):
     family = make_family("simhash", dim=DIM, n_hashes=5, n_tables=8, projection="gaussian")
     tables = HashTables(family, bucket_size=16, threads=2).build(items)
     sampler = parse_pipeline("Retrieve()").bind(tables=tables)
-    told = sampler.describe()
-    assert told.memory_bytes == tables.memory_bytes
-    assert told.expected_size == pytest.approx(len(sampler.sample(items[:300]).ids) / 300, rel=0.15)
+    description = sampler.describe()
+    assert description.memory_bytes == tables.memory_bytes
+    assert description.expected_size == pytest.approx(len(sampler.sample(items[:300]).ids) / 300, rel=0.15)
 
 
-def test_draws_by_frequency_are_described_as_they_fall_together():
+def test_repeated_draws_by_frequency_are_described():
     sampler = parse_pipeline("Frequency(50)").bind(n_items=200, frequencies=1 / np.arange(1, 201) ** 1.5)
     sizes = np.diff(sampler.sample(n_queries=2000).indptr)
     assert sampler.describe().expected_size == pytest.approx(sizes.mean(), rel=0.02)
@@ -148,12 +149,12 @@ def test_rows_to_measure_on_are_checked(items, tables):
         with pytest.raises(ArgumentError, match=next(iter(bad))):
             sampler.describe(**bad)
     unbuilt = parse_pipeline("Retrieve()").bind(tables=HashTables(tables.family), n_items=N)
-    with pytest.raises(ArgumentError, match="since there are queries"):
+    with pytest.raises(ArgumentError, match="vectors must be given, since there are queries"):
         unbuilt.describe(queries=items[:5])
     assert sampler.describe(vectors=items.tolist()).expected_size > 5
 
 
-def test_the_plot_in_the_docs_is_what_its_script_makes(tmp_path):
+def test_the_plot_in_the_docs_is_the_output_of_its_script(tmp_path):
     pytest.importorskip("matplotlib")
     script = Path(__file__).parents[2] / "tools" / "plot_explanation.py"
     spec = importlib.util.spec_from_file_location("plot_explanation", script)
@@ -162,7 +163,7 @@ def test_the_plot_in_the_docs_is_what_its_script_makes(tmp_path):
     module.plot(tmp_path / "explain.svg")
 
     def bars(path):
-        """Widths of the bars, which do not depend on fonts up to their common scale."""
+        """Relative widths of the bars, which do not depend on fonts."""
         text = path.read_text().split('<g id="axes_2">')[0]
         boxes = re.findall(r"M ([\d.]+) [\d.]+ \nL ([\d.]+) [\d.]+ \nL [^z]*z\n\" clip-path", text)
         widths = np.array([float(right) - float(left) for left, right in boxes])
@@ -171,13 +172,12 @@ def test_the_plot_in_the_docs_is_what_its_script_makes(tmp_path):
     here, there = bars(tmp_path / "explain.svg"), bars(script.parents[1] / "docs" / "explain.svg")
     assert len(here) == 8
     np.testing.assert_allclose(here, there, atol=0.01)
-    told = module.explained()
-    assert [report.size for report in told.stages] == [413, 47, 30, 70]
+    assert [report.size for report in module.explained().stages] == [413, 47, 30, 70]
 
 
-def test_a_cap_with_room_says_that_it_dropped_nothing():
-    told = parse_pipeline("Uniform(9) | Cap(30) | Cap(5)").bind(n_items=100).explain()
-    assert [report.reason for report in told.stages[1:]] == [
-        "nothing to drop: there is room for 30",
-        "dropped by a uniform draw that keeps 5 of 9",
+def test_a_cap_that_removes_nothing_says_so():
+    explanation = parse_pipeline("Uniform(9) | Cap(30) | Cap(5)").bind(n_items=100).explain()
+    assert [report.reason for report in explanation.stages[1:]] == [
+        "nothing removed: at most 30 ids",
+        "removed by a uniform draw that keeps 5 of 9",
     ]

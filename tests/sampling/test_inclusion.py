@@ -1,4 +1,4 @@
-"""Laws that stages state: folded over whole pipelines, by both laws, built-in and custom stages alike."""
+"""Laws stated by stages, combined over whole pipelines: both laws, built-in and custom stages."""
 
 import attrs
 import numpy as np
@@ -14,7 +14,7 @@ N, DIM = 400, 12
 
 @attrs.frozen
 class Coins(SamplerStage):
-    """Joins so many random ids to each row, drawn with replacement."""
+    """Adds ``n`` random ids to each row, drawn with replacement."""
 
     n: int = 9
 
@@ -27,7 +27,7 @@ class Coins(SamplerStage):
 
 @attrs.frozen
 class Thin(SamplerStage):
-    """Keeps each id by a coin."""
+    """Keeps each id with probability ``rate``."""
 
     rate: float = 0.5
 
@@ -40,7 +40,7 @@ class Thin(SamplerStage):
 
 @attrs.frozen
 class Half(SamplerStage):
-    """Keeps the first half of each row in a random order; its law asks for the set that it met."""
+    """Keeps the first half of each row in a random order; its law needs the input set."""
 
     def apply(self, active, batch):
         keys = batch.generator().random(len(active.ids))
@@ -90,7 +90,7 @@ def test_python_stages_of_one_pipeline_draw_different_numbers():
 
     (Looking() | Uniform(3) | Looking()).bind(n_items=9).sample(n_queries=1, seed=4, step=5)
     assert [place for place, _, _ in seen] == [0, 1]
-    # The first Python stage draws from the counter (0, 0, 0, 0), whatever built-in stages stand before it.
+    # The first Python stage draws from the counter (0, 0, 0, 0), whatever built-in stages are before it.
     first = np.random.Generator(np.random.Philox(key=[4, 5], counter=[0, 0, 0, 0])).random(3)
     np.testing.assert_array_equal(seen[0][1], first)
     draws = np.array([numbers for _, one, two in seen for numbers in (one, two)])
@@ -103,18 +103,18 @@ def test_a_stated_law_needs_no_later_draw(tables, rows):
     found = active.counts > 0
     np.testing.assert_allclose(pi(active), np.where(found, 1, p), rtol=1e-6)
     assert 0 < found.sum() < len(found)
-    # The ids that Top dropped were certain to be dropped, or lost a tie: what it kept is taken as given.
+    # Top states no law: after it, probabilities are conditional on its output.
     top = (Retrieve() | Top(20) | Coins()).bind(tables=tables).sample(rows[:4])
     assert set(pi(top).round(5)) == {1.0, round(float(p), 5)}
     mixed = (Uniform(40) | Coins()).bind(n_items=N).sample(n_queries=4)
     np.testing.assert_allclose(pi(mixed), laws.mixture_inclusion(40 / N, p), rtol=1e-6)
     after = (Uniform(40) | Coins() | Thin(0.25) | Uniform(8)).bind(n_items=N).sample(n_queries=4)
-    wanted = laws.mixture_inclusion(0.25 * laws.mixture_inclusion(40 / N, p), 8 / N)
-    np.testing.assert_allclose(pi(after), wanted, rtol=1e-6)
+    expected = laws.mixture_inclusion(0.25 * laws.mixture_inclusion(40 / N, p), 8 / N)
+    np.testing.assert_allclose(pi(after), expected, rtol=1e-6)
     assert after.draws is None
 
 
-def test_forced_ids_are_certain_wherever_they_are_named(tables, rows):
+def test_forced_ids_are_certain_wherever_they_are_included(tables, rows):
     include = sp.csr_array((np.ones(2), ([0, 1], [7, 8])), shape=(2, N))
     for pipeline in (Include() | Uniform(9) | Coins(), Coins() | Uniform(9) | Include()):
         active = pipeline.bind(n_items=N).sample(include=include)
@@ -133,7 +133,7 @@ def test_a_stage_without_a_law_is_conditional_on_its_outcome(tables, rows):
         _ = biased.log_inclusion
 
 
-def test_stated_laws_go_through_whole_pipelines_over_the_functions(tables, rows):
+def test_stated_laws_combine_over_whole_pipelines_marginally(tables, rows):
     family, queries = tables.family, rows[:3]
     active = (
         (Retrieve() | Coins() | Thin(0.5) | Uniform(20)).bind(tables=tables).sample(queries, law="marginal")
@@ -141,7 +141,7 @@ def test_stated_laws_go_through_whole_pipelines_over_the_functions(tables, rows)
     q = family.pair_code_probability(queries[active.row_of_ids()], rows[active.ids])
     chance = laws.mixture_inclusion(laws.union_inclusion(q, 6), laws.frequency_inclusion(1 / N, 9))
     np.testing.assert_allclose(pi(active), laws.mixture_inclusion(0.5 * chance, 20 / N), rtol=1e-6)
-    # A stage between a retrieval and a threshold: the counts' law is that of the retrieval no more.
+    # After a stage between a retrieval and a threshold, the counts are no longer binomial.
     with pytest.raises(BiasedSampleError, match=r"^AtLeast\(2\)"):
         _ = (
             (Retrieve() | Thin() | AtLeast(2))
@@ -157,35 +157,38 @@ def test_caps_on_both_sides_of_a_python_stage_multiply(tables, rows):
     active = pipeline.bind(tables=tables).sample(queries, law="marginal", seed=3)
     parts = [len((Retrieve()).bind(tables=tables).sample(queries[r : r + 1]).ids) for r in range(3)]
     thinned = (Retrieve() | Cap(30) | Thin(0.8)).bind(tables=tables).sample(queries, seed=3)
-    left = np.diff(thinned.indptr)
+    sizes = np.diff(thinned.indptr)
     q = tables.family.pair_code_probability(queries[active.row_of_ids()], rows[active.ids])
-    kept = (30 / np.array(parts) * 0.8 * 10 / left)[active.row_of_ids()]
+    kept = (30 / np.array(parts) * 0.8 * 10 / sizes)[active.row_of_ids()]
     np.testing.assert_allclose(pi(active), laws.union_inclusion(q, 6) * kept, rtol=1e-5)
 
 
-def test_a_law_may_ask_for_the_set_before_its_stage(tables, rows):
+def test_a_law_may_depend_on_the_set_before_its_stage(tables, rows):
     queries = rows[:3]
     active = (Retrieve() | Half()).bind(tables=tables).sample(queries, law="marginal")
     size = np.diff(Retrieve(tables).sample(queries).indptr)[active.row_of_ids()]
     q = tables.family.pair_code_probability(queries[active.row_of_ids()], rows[active.ids])
-    wanted = laws.union_inclusion(q, 6) * ((size + 1) // 2 / size)
-    np.testing.assert_allclose(pi(active), wanted, rtol=1e-5)
-    # Its set depends on the functions, so nothing can be mixed in: the weights are those given its outcome.
+    expected = laws.union_inclusion(q, 6) * ((size + 1) // 2 / size)
+    np.testing.assert_allclose(pi(active), expected, rtol=1e-5)
+    # Its set depends on the hash functions, so nothing can be mixed in: conditional weights are used.
     mixed = (Retrieve() | Half() | Uniform(20)).bind(tables=tables).sample(queries, law="marginal")
     assert set(pi(mixed).round(6)) == {1.0, 20 / N}
 
 
 @pytest.mark.parametrize(
-    ("law", "says"),
+    ("law", "message"),
     [
-        (lambda so_far, pairs: None, "returned NoneType; wanted an Inclusion"),
+        (lambda so_far, pairs: None, "returned NoneType, expected an Inclusion"),
         (lambda so_far, pairs: 1 / 0, "raised ZeroDivisionError"),
-        (lambda so_far, pairs: attrs.evolve(so_far, probability=np.ones(3)), r"of shape \(3,\)"),
-        (lambda so_far, pairs: attrs.evolve(so_far, probability=so_far.probability - 2), "numbers >= 0"),
+        (lambda so_far, pairs: attrs.evolve(so_far, probability=np.ones(3)), r"of shape \(3,\), expected"),
+        (
+            lambda so_far, pairs: attrs.evolve(so_far, probability=so_far.probability - 2),
+            "expected numbers >= 0",
+        ),
         (lambda so_far, pairs: so_far.mix(1.5), "probabilities from 0 to 1"),
     ],
 )
-def test_a_broken_law_is_named(law, says):
+def test_errors_contain_the_stage_with_an_invalid_law(law, message):
     @attrs.frozen
     class Broken(Silent):
         def inclusion(self, so_far, pairs):
@@ -193,6 +196,6 @@ def test_a_broken_law_is_named(law, says):
 
     sampler = (Uniform(5) | Broken()).bind(n_items=N)
     for which in ("conditional", "marginal"):
-        with pytest.raises(PluginError, match=says) as error:
+        with pytest.raises(PluginError, match=message) as error:
             sampler.sample(n_queries=2, law=which)
         assert "Broken" in str(error.value)

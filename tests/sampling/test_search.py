@@ -1,4 +1,4 @@
-"""Search through a sampler: the best of what a pipeline finds, by inner product."""
+"""Search with a sampler: the items of largest inner product in the sampled set."""
 
 import numpy as np
 import pytest
@@ -18,18 +18,18 @@ def tables():
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_search_over_everything_is_exact(threads):
-    wanted = QUERIES.astype(np.float64) @ ITEMS.T
+def test_search_over_all_items_is_exact(threads):
+    products = QUERIES.astype(np.float64) @ ITEMS.T
     ids, scores = Full().bind(n_items=300, vectors=ITEMS).search(QUERIES, top=7, threads=threads)
-    assert (ids == np.argsort(-wanted, axis=1)[:, :7]).all()
-    np.testing.assert_allclose(scores, np.take_along_axis(wanted, ids, 1), rtol=1e-5)
+    assert (ids == np.argsort(-products, axis=1)[:, :7]).all()
+    np.testing.assert_allclose(scores, np.take_along_axis(products, ids, 1), rtol=1e-5)
     assert ids.dtype == np.int32
     assert scores.dtype == np.float32
 
 
 @pytest.mark.parametrize("pipeline", [Retrieve(), Retrieve(probes=5) | AtLeast(2), Retrieve() | Uniform(5)])
-def test_search_ranks_what_the_pipeline_finds(pipeline):
-    """Missing places are -1 and -inf; what tables were built from is the default of what ranks."""
+def test_search_ranks_the_sampled_set(pipeline):
+    """Results are padded with -1 and -inf; by default the vectors of the tables are used."""
     sampler = pipeline.bind(tables=tables())
     active = sampler.sample(QUERIES, seed=3, step=4)
     ids, scores = sampler.search(QUERIES, top=300, seed=3, step=4)
@@ -46,18 +46,18 @@ def test_search_of_no_queries():
     assert ids.shape == scores.shape == (0, 3)
 
 
-def test_search_refuses_what_it_cannot_rank():
+def test_search_refuses_invalid_queries_and_vectors():
     sampler = Retrieve().bind(tables=tables())
     for queries, top, words in (
-        (None, 3, "queries: given nothing"),
-        (sp.csr_array(QUERIES), 3, "queries: given a sparse matrix; wanted dense rows"),
-        (QUERIES[:, :5], 3, "queries: given 5 columns; wanted 16"),
-        (np.full((1, 16), np.nan), 3, "queries"),
-        (QUERIES, 0, "top: given 0; wanted an integer from 1 to 300"),
-        (QUERIES, 301, "top: given 301"),
+        (None, 3, r"queries must be given, since Retrieve\(\) requires them \(got nothing\)"),
+        (sp.csr_array(QUERIES), 3, r"queries must be a dense array, .* \(got a sparse matrix\)"),
+        (QUERIES[:, :5], 3, r"queries must be .*16 columns \(got 5 columns\)"),
+        (np.full((1, 16), np.nan), 3, "queries must be finite"),
+        (QUERIES, 0, r"top must be an integer from 1 to 300, .* \(got 0\)"),
+        (QUERIES, 301, r"top must be .* \(got 301\)"),
     ):
         with pytest.raises(ArgumentError, match=words):
             sampler.search(queries, top)
     for vectors, words in ((None, "nothing"), (sp.csr_array(ITEMS), "a sparse matrix")):
-        with pytest.raises(ArgumentError, match=f"vectors: given {words}; wanted dense rows"):
+        with pytest.raises(ArgumentError, match=rf"vectors must be a dense array, .* \(got {words}\)"):
             Full().bind(n_items=300, vectors=vectors).search(QUERIES)

@@ -1,4 +1,4 @@
-"""The built-in stages, one a file, each with its laws."""
+"""The built-in stages with their laws, one per module."""
 
 from __future__ import annotations
 

@@ -23,13 +23,13 @@ class AtLeast(SamplerStage):
     Parameters
     ----------
     m : int
-        Collisions wanted.
+        Minimum number of collisions.
 
     Notes
     -----
-    Straight after ``Retrieve``, over the draw of the hash functions, an id stays with the binomial tail
-    sum_{i >= m} C(L, i) q^i (1 - q)^(L - i), q = p^K (Chen et al. 2020, SLIDE; m = 2 is MagicPIG's rule).
-    Given the tables it draws nothing.
+    Directly after ``Retrieve``, marginally over the hash functions, an id is in the set with the binomial
+    tail probability sum_{i >= m} C(L, i) q^i (1 - q)^(L - i), q = p^K (Chen et al. 2020, SLIDE; m = 2 is
+    MagicPIG's rule). Given the tables it is deterministic.
     """
 
     outcome_is_certain = True
@@ -41,18 +41,18 @@ class AtLeast(SamplerStage):
         return StageCall(op="AT_LEAST", amount=self.m)
 
     def inclusion(self, so_far: Inclusion, pairs: Pairs) -> Inclusion:
-        """The binomial tail, straight after a first retrieval from whole, independent tables."""
+        """The binomial tail, directly after a first retrieval from unbounded, independent tables."""
         if so_far.collisions is None:
             return so_far.unknown(
-                f"{self}: its law, the binomial tail, holds only straight after a first Retrieve() from "
-                "whole, independent tables"
+                f"{self}: its law, a binomial tail, holds only directly after a first Retrieve() from "
+                "unbounded, independent tables"
             )
         return attrs.evolve(so_far, probability=so_far.collisions.at_least(self.m), collisions=None)
 
     def expected(self, so_far: Expected, population: Population) -> Expected:
-        """The ids of so many collisions."""
+        """The ids with at least ``m`` collisions."""
         return so_far.with_at_least(self.m)
 
     def reason(self, before: int, after: Drawn, batch: Batch) -> str:
-        """What was dropped."""
+        """Which ids were removed."""
         return f"collided fewer than {self.m} times"

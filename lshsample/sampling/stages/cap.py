@@ -23,14 +23,14 @@ class Cap(SamplerStage):
     Parameters
     ----------
     k : int
-        Ids to keep, forced ones among them.
+        Number of ids to keep, including forced ones.
 
     Notes
     -----
-    Of U unforced ids, with room m for them, each stays with probability m / U: an unbiased second phase
-    (Sarndal, Swensson & Wretman 1992, ch. 9), so inclusion probabilities are multiplied by m / U. The ids
-    kept are those with the smallest random priorities, a function of (seed, step, row, id) alone: never of
-    the order of a hash set.
+    Of U unforced ids, m are kept, each with probability m / U: an unbiased second phase of sampling (Sarndal,
+    Swensson & Wretman 1992, ch. 9), so inclusion probabilities are multiplied by m / U. The ids kept are
+    those with the smallest random priorities, a function of (seed, step, row, id) alone, independent of the
+    order of a hash set.
     """
 
     k: int = attrs.field(validator=specs.integer(1, 2**31 - 2))
@@ -44,10 +44,10 @@ class Cap(SamplerStage):
         return self.k
 
     def inclusion(self, so_far: Inclusion, pairs: Pairs) -> Inclusion:
-        """Multiplied by the fraction that was kept, whose size depends on the whole set."""
+        """Multiplied by the fraction kept, which depends on the whole set."""
         if float(pairs.kept.min(initial=1.0)) == 0:
-            return so_far.unknown(f"{self}: forced ids take all of its room")
-        why = f"{self}: what it keeps depends on the functions, so nothing can be mixed in after it"
+            return so_far.unknown(f"{self}: forced ids take all of its k places")
+        why = f"{self}: what it keeps depends on the hash functions, so nothing can be mixed in after it"
         return so_far.cap(pairs.kept[pairs.rows]).hold(why)
 
     def expected(self, so_far: Expected, population: Population) -> Expected:
@@ -55,7 +55,7 @@ class Cap(SamplerStage):
         return so_far.at_most(self.k)
 
     def reason(self, before: int, after: Drawn, batch: Batch) -> str:
-        """What was dropped."""
+        """Which ids were removed."""
         if before <= self.k:
-            return f"nothing to drop: there is room for {self.k:,}"
-        return f"dropped by a uniform draw that keeps {self.k:,} of {before:,}"
+            return f"nothing removed: at most {self.k:,} ids"
+        return f"removed by a uniform draw that keeps {self.k:,} of {before:,}"

@@ -1,4 +1,4 @@
-"""The oracle: the items with the largest inner products, by brute force."""
+"""Exact search: the items with the largest inner products, by brute force."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lshsample.sampling.stage import at_most, builtin, required
 
 __all__ = ["ExactTop"]
 
-#: Items that are scored at a time.
+#: Number of items scored at a time.
 _BLOCK = 16384
 
 
@@ -45,12 +45,12 @@ def exact_top(queries: Any, vectors: Any, k: int, *, pooled: bool = False) -> np
     best_ids: npt.NDArray[np.int64] | None = None
     for begin in range(0, vectors.shape[0], _BLOCK):
         block = vectors[begin : begin + _BLOCK]
-        with np.errstate(over="ignore", invalid="ignore"):  # NaN is refused below
+        with np.errstate(over="ignore", invalid="ignore"):  # NaN raises below
             product = queries @ block.T
         scores = np.asarray(product.toarray() if hasattr(product, "toarray") else product)
         if np.isnan(scores).any():
             where = f"with items {begin} to {begin + scores.shape[1] - 1} that are NaN"
-            raise ArgumentError("vectors", f"inner products {where}", "finite rows")
+            raise ArgumentError("vectors", f"inner products {where}", "finite")
         if pooled:
             scores = scores.max(axis=0, keepdims=True)
         ids = np.broadcast_to(np.arange(begin, begin + scores.shape[1]), scores.shape)
@@ -63,18 +63,18 @@ def exact_top(queries: Any, vectors: Any, k: int, *, pooled: bool = False) -> np
 @builtin
 @attrs.frozen
 class ExactTop(SamplerStage):
-    """Joins the ``k`` items with the largest inner products: the oracle of a sampler's recall.
+    """Adds the ``k`` items with the largest inner products: the reference for a sampler's recall.
 
     Parameters
     ----------
     k : int
-        Ids per query; pooled, ids in total, by their largest inner product with any query of the batch.
+        Number of ids per query; pooled, in total, by the largest inner product with any query of the batch.
 
     Notes
     -----
-    Exact, ties to the smaller id; costs all n_items inner products per query. It reads the vectors that the
-    sampler is bound to, or else those that its tables were built from. Given the queries it draws nothing:
-    its ids are certain, and the rest has probability 0 until a draw (``Uniform``) follows.
+    Exact, ties to the smaller id; cost: n_items inner products per query. It uses the vectors that the
+    sampler is bound to, by default those that its tables were built from. It is deterministic given the
+    queries: its ids are certain, and the others have probability 0 unless a draw (``Uniform``) follows.
     """
 
     outcome_is_certain = True
@@ -82,14 +82,15 @@ class ExactTop(SamplerStage):
     k: int = attrs.field(validator=specs.integer(1, 2**31 - 2))
 
     def apply(self, active: ActiveSet, batch: Batch) -> ActiveSet:
-        """The set with the exact top joined."""
+        """The set with the exact top ids added."""
         vectors = batch.vectors
         if vectors is None and batch.state is not None:
             vectors = batch.state.vectors
         vectors = required(vectors, "vectors", self)
         queries = required(batch.queries, "queries", self)
         if vectors.shape != (batch.n_items, queries.shape[1]):
-            raise ArgumentError("vectors", f"shape {vectors.shape}", f"({batch.n_items}, {queries.shape[1]})")
+            wanted = f"of shape ({batch.n_items}, {queries.shape[1]})"
+            raise ArgumentError("vectors", f"shape {vectors.shape}", wanted)
         if batch.n_queries == 0:
             return active
         return active.join(exact_top(queries, vectors, self.k, pooled=batch.pooled))
@@ -99,7 +100,7 @@ class ExactTop(SamplerStage):
         return frozenset({"queries"})
 
     def check(self, n_items: int) -> None:
-        """No more ids than items."""
+        """``k`` is at most the number of items."""
         at_most(self, self.k, n_items)
 
     def size(self, n_items: int) -> int:
@@ -111,5 +112,5 @@ class ExactTop(SamplerStage):
         return so_far.join(population.share_of_best(self.k))
 
     def reason(self, before: int, after: Drawn, batch: Batch) -> str:
-        """What joined."""
+        """Which ids were added."""
         return f"the {self.k:,} largest inner products"

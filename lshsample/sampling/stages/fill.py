@@ -1,4 +1,4 @@
-"""Uniform draws from outside of the set, up to a size."""
+"""Uniform draws from outside the set, up to a size."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ __all__ = ["Fill"]
 @builtin
 @attrs.frozen
 class Fill(SamplerStage):
-    """Tops the set up to ``k`` ids with uniform draws from outside of it.
+    """Fills the set up to ``k`` ids with uniform draws from outside it.
 
     Parameters
     ----------
     k : int
-        Ids wanted; a set that has as many is left alone, and then items outside have probability 0.
+        Size of the set; a set of at least ``k`` ids is unchanged, and items outside it have probability 0.
 
     Notes
     -----
-    With U ids in the set, U fixed given the tables, each of the N - U outside joins with probability u = (k
-    - U) / (N - U), so pi becomes pi + (1 - pi) u. That makes sums unbiased for every tables, hence also over
-    the draw of the hash functions, where these weights are taken.
+    With U ids in the set, where U is fixed given the tables, each of the N - U items outside is added with
+    probability u = (k - U) / (N - U), so pi becomes pi + (1 - pi) u. Weighted sums are unbiased conditional
+    on any tables, hence also marginally, where the same weights are used.
     """
 
     k: int = attrs.field(validator=specs.integer(1, 2**31 - 2))
@@ -42,7 +42,7 @@ class Fill(SamplerStage):
         return StageCall(op="FILL", amount=self.k)
 
     def check(self, n_items: int) -> None:
-        """No more ids than items."""
+        """``k`` is at most the number of items."""
         at_most(self, self.k, n_items)
 
     def size(self, n_items: int) -> int:
@@ -50,16 +50,16 @@ class Fill(SamplerStage):
         return self.k
 
     def simple_sample(self, later: Sequence[Stage], drawn: Drawn) -> npt.NDArray[np.int64] | None:
-        """The ids that are not certain; with stages after it they would not be all that were drawn."""
+        """The ids that are not certain, if it is the last stage: a later one could add or remove draws."""
         if later:
             return None
         uncertain = np.concatenate([[0], np.cumsum(drawn.log_inclusion < 0)])
         return np.asarray(np.diff(uncertain[drawn.indptr]), np.int64)
 
     def expected(self, so_far: Expected, population: Population) -> Expected:
-        """Draws from outside."""
+        """Uniform draws from outside the set."""
         return so_far.fill(self.k)
 
     def reason(self, before: int, after: Drawn, batch: Batch) -> str:
-        """What joined."""
+        """Which ids were added."""
         return f"drawn uniformly from outside, up to {self.k:,} ids"

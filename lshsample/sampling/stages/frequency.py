@@ -1,4 +1,4 @@
-"""Draws in proportion to the items' frequencies."""
+"""Random draws in proportion to the items' frequencies."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["Frequency"]
 @builtin
 @attrs.frozen
 class Frequency(SamplerStage):
-    """Joins what ``n`` independent draws in proportion to the items' frequencies give.
+    """Adds the ids of ``n`` independent draws in proportion to the items' frequencies.
 
     Parameters
     ----------
     n : int
-        Draws, with replacement: at most so many ids.
+        Number of draws with replacement: at most ``n`` different ids.
 
     Notes
     -----
@@ -54,12 +54,12 @@ class Frequency(SamplerStage):
         return so_far.mix(drawn, everywhere=table.positive)
 
     def expected(self, so_far: Expected, population: Population) -> Expected:
-        """Draws of the frequencies' mean probability: frequency and similarity are taken as unrelated."""
+        """Draws with the mean probability: frequency and similarity are assumed to be independent."""
         drawn = laws.frequency_inclusion(required(population.frequencies, "frequencies", self), self.n)
-        met = 1 - so_far.size / so_far.n_items
-        variance = so_far.variance + met * float(np.sum(drawn * (1 - drawn)))
+        outside = 1 - so_far.size / so_far.n_items
+        variance = so_far.variance + outside * float(np.sum(drawn * (1 - drawn)))
         return attrs.evolve(so_far.join(drawn.mean()), variance=variance)
 
     def reason(self, before: int, after: Drawn, batch: Batch) -> str:
-        """What joined."""
+        """Which ids were added."""
         return f"{self.n:,} draws in proportion to frequency"

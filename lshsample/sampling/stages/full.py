@@ -17,7 +17,7 @@ __all__ = ["Full"]
 @builtin
 @attrs.frozen
 class Full(SamplerStage):
-    """Joins every item, with probability 1: the sampler that makes a sampled layer a dense one."""
+    """Adds every item, with probability 1: a sampled layer then computes the same as a dense one."""
 
     joins_every_item = True
 
@@ -38,5 +38,5 @@ class Full(SamplerStage):
         return attrs.evolve(so_far.join(1.0), variance=0.0)
 
     def reason(self, before: int, after: Drawn, batch: Batch) -> str:
-        """What joined."""
+        """Which ids were added."""
         return "every item"

@@ -1,4 +1,4 @@
-"""Ids that the caller names: true labels."""
+"""Ids given by the caller, such as true labels."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _NO_IDS = np.empty(0, np.int32)
 @builtin
 @attrs.frozen
 class Include(SamplerStage):
-    """Joins the ids that the caller names for each query (the true labels); no later stage drops them.
+    """Adds the ids given by the caller for each query (true labels); no later stage removes them.
 
     Notes
     -----
-    Their inclusion probability is 1, under both laws. Descriptions do not count them.
+    Their inclusion probability is 1 under both laws. Descriptions do not count them.
     """
 
     forces_ids = True
@@ -31,15 +31,15 @@ class Include(SamplerStage):
 
     def call(self, batch: Batch) -> StageCall:
         """The stage for the C core."""
-        named = batch.include
-        if named is None:
-            named = np.zeros(batch.n_queries + 1, np.int64), _NO_IDS
-        return StageCall(op="INCLUDE", pattern=named)
+        pattern = batch.include
+        if pattern is None:
+            pattern = np.zeros(batch.n_queries + 1, np.int64), _NO_IDS
+        return StageCall(op="INCLUDE", pattern=pattern)
 
     def inclusion(self, so_far: Inclusion, pairs: Pairs) -> Inclusion:
-        """1 for the named ids."""
+        """1 for the included ids."""
         return so_far.force(pairs.forced)
 
     def reason(self, before: int, after: Drawn, batch: Batch) -> str:
-        """What joined."""
-        return "named by the caller"
+        """Which ids were added."""
+        return "given by the caller"

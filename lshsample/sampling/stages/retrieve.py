@@ -39,32 +39,34 @@ Floats = npt.NDArray[np.float64]
 
 def _tables_or_none(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None and not isinstance(value, TableReader):
-        wanted = "HashTables or another TableReader, or None for the sampler's own"
+        wanted = "HashTables or another TableReader, or None for the tables of the sampler"
         raise ArgumentError(attribute.name, type(value).__name__, wanted)
 
 
 @builtin
 @attrs.frozen
 class Retrieve(SamplerStage):
-    """Joins every id that shares a probed bucket with the query.
+    """Adds every id in the probed buckets of the query.
 
     Parameters
     ----------
     tables : TableReader, optional
-        The tables; without them, those that the sampler is bound to.
+        The tables; by default those that the sampler is bound to.
     probes : int, optional
-        Buckets per table, best first, where the family can probe; by default the family's own number.
+        Number of buckets per table, best first, if the family supports multi-probe; by default the family's
+        ``default_probes``.
     budget : int, optional
-        SLIDE's vanilla strategy: look into tables in random order, and stop after the table with which the
-        set holds so many ids. Without it, all tables are looked into.
+        SLIDE's vanilla strategy: probe the tables in random order, until the set has at least ``budget`` ids
+        after a table. By default all tables are probed.
 
     Notes
     -----
-    Over the draw of the hash functions an id of code probability p^K is joined with probability 1 - (1 -
-    p^K)^L (Spring & Shrivastava 2017, arXiv 1703.05160); a budget stops where earlier tables say: its ids
-    have unbiased weights instead (:func:`~lshsample.sampling.budget.visited_shares`). Given the tables, what
-    they returned is certain and the rest has probability 0. Pooled, the batch is one query with all its
-    codes: counts add up over the queries.
+    Marginally over the hash functions, an id of code probability p^K is added with probability
+    1 - (1 - p^K)^L (Spring & Shrivastava 2017, arXiv 1703.05160). With a budget the number of tables depends
+    on their contents, and ids have unbiased weights instead
+    (:func:`~lshsample.sampling.budget.visited_shares`). Conditional on the tables, retrieved ids are certain
+    and the others have probability 0. Pooled, the batch is one query with all its codes: counts add up over
+    the queries.
     """
 
     outcome_is_certain = True
@@ -78,7 +80,7 @@ class Retrieve(SamplerStage):
     )
 
     def call(self, batch: Batch) -> StageCall:
-        """The stage for the C core; it joins what a reader without arrays for the core retrieved."""
+        """The stage for the C core; readers without arrays for the core retrieve in Python."""
         state = self.state(batch)
         queries = required(batch.queries, "queries", self)
         probes = self.n_probes(state.family)
@@ -91,56 +93,60 @@ class Retrieve(SamplerStage):
     def _join(self, state: TableReader, batch: Batch) -> StageCall:
         if self.budget is not None:
             reader = type(state).__name__
-            why = f"a budget visits tables one by one, and {reader} gives candidates of all tables together"
+            why = f"a budget visits tables one by one, and {reader} returns candidates of all tables together"
             raise UnsupportedError(f"{self}: {why}")
         found = state.query(batch.queries, self.n_probes(state.family), threads=batch.threads)
         pattern = np.ascontiguousarray(found.indptr), np.ascontiguousarray(found.ids)
         return StageCall(op="JOIN", pattern=pattern, counts=np.ascontiguousarray(found.counts))
 
     def state(self, batch: Batch) -> TableReader:
-        """The state of the tables that it reads."""
+        """The state, at the start of the call, of the tables that it reads."""
         state: TableReader = (
             batch.state_of(self.tables) if self.tables is not None else required(batch.state, "tables", self)
         )
         if state.n_ids > batch.n_items:
-            raise ArgumentError("tables", f"ids up to {state.n_ids - 1}", f"{batch.n_items} items, as bound")
+            wanted = f"of at most {batch.n_items} items, as bound"
+            raise ArgumentError("tables", f"ids up to {state.n_ids - 1}", wanted)
         return state
 
     def needs(self) -> frozenset[str]:
-        """Queries, and tables unless it holds its own."""
+        """Queries, and tables unless it holds them itself."""
         return frozenset({"queries"} if self.tables is not None else {"queries", "tables"})
 
     def tables_of(self) -> TableReader | None:
-        """Its own tables."""
+        """The tables that it holds itself."""
         return self.tables
 
     def n_probes(self, family: HashFamily) -> int:
-        """Its own number, or the family's."""
+        """``probes``, or the default of the family."""
         return family.default_probes if self.probes is None else self.probes
 
     def inclusion(self, so_far: Inclusion, pairs: Pairs) -> Inclusion:
-        """Mixed with 1 - (1 - p^K)^L; unbiased weights where tables are bounded, dependent or few enough.
+        """Mixed with 1 - (1 - p^K)^L; unbiased weights with a budget, or bounded or dependent tables.
 
-        Where it probes, the chance of each table is that of its probes given the query: 1 - prod (1 - P_l).
+        With several probes, table l has the probability P_l of its probes given the query, and the union
+        1 - prod_l (1 - P_l).
         """
         if pairs.law == "conditional":
-            return so_far.unknown(f"{self}: what tables hold is certain, and has no law given the tables")
+            return so_far.unknown(f"{self}: given the tables, the retrieved ids are certain")
         if pairs.batch.pooled:
-            return so_far.unknown(f"{self}: pooled queries share the functions; their union has no law")
+            return so_far.unknown(
+                f"{self}: pooled queries share hash functions; their union has no simple law"
+            )
         state = self.state(pairs.batch)
         weighted = self._is_weighted(state)
         if weighted and pairs.place > 0:
             why = "the weights of a budget, or of bounded buckets or dependent tables, hold only"
-            return so_far.unknown(f"{self}: {why} for a first stage")
+            return so_far.unknown(f"{self}: {why} for the first stage")
         if so_far.uses_functions:
-            return so_far.unknown(f"{self}: a second retrieval may share its functions with the first")
+            return so_far.unknown(f"{self}: a second retrieval may share hash functions with the first")
         try:
             return self._weighed(so_far, pairs, state) if weighted else self._mixed(so_far, pairs, state)
         except UnsupportedError as error:
             return so_far.unknown(f"{self}: {error}")
 
     def _is_weighted(self, state: TableReader) -> bool:
-        """Whether its ids have weights one table at a time instead of a probability."""
+        """Whether its ids have weights from single tables instead of a probability."""
         bounded = bool(state.bucket_size)
         return self.budget is not None or bounded or not state.family.independent_tables
 
@@ -157,15 +163,15 @@ class Retrieve(SamplerStage):
         if len(pairs.ids):
             retrieved = pairs.after()
             found = table_weights(state, pairs.batch, retrieved, probes, self.budget)
-            # Ids that were not retrieved are forced ones, whose probability is 1.
+            # Ids that were not retrieved are forced, with probability 1.
             weights = found[pairs.find(retrieved)] if len(found) else weights
         else:
             table_probabilities(state, pairs.batch.queries, pairs.rows, pairs.ids, probes)
-        why = f"{self}: what it keeps depends on the functions, so nothing can be mixed in after it"
+        why = f"{self}: what it retrieves depends on the hash functions, so nothing can be mixed in after it"
         return so_far.weigh(weights, why)
 
     def expected(self, so_far: Expected, population: Population) -> Expected:
-        """The ids that tables hold, all of them or as many as meet the budget."""
+        """The ids in the tables, all of them or until the budget is reached."""
         law = population.retrieval
         if law.repeats:
             return so_far.collide_again()
@@ -174,18 +180,18 @@ class Retrieve(SamplerStage):
         return so_far.collide(law.counts(_held(law, so_far.weights), law.n_tables))
 
     def reason(self, before: int, after: Drawn, batch: Batch) -> str:
-        """What joined."""
+        """Which ids were added."""
         family = self.state(batch).family
         each = after.counts.sum() / (family.n_tables * batch.n_queries)
         until = f", in random order until {self.budget:,} ids" if self.budget else ""
         return (
             f"share a bucket with the query: {family.n_tables} tables x {self.n_probes(family)} "
-            f"buckets{until}, {each:.1f} ids a table"
+            f"buckets{until}, {each:.1f} ids per table"
         )
 
 
 def _bounded(law: RetrievalLaw, chance: Floats, weights: Floats) -> Floats:
-    """Probability that buckets keep an item: P E[min(R, n)] / E[n] where R of the n ids are kept."""
+    """Probability that buckets keep an item: P E[min(R, n)] / E[n] if R of n ids are kept."""
     if law.bucket_size is None:
         return chance
     size, spread = weights @ chance, weights @ (chance * (1 - chance))
@@ -193,7 +199,7 @@ def _bounded(law: RetrievalLaw, chance: Floats, weights: Floats) -> Floats:
 
 
 def _held(law: RetrievalLaw, weights: Floats) -> Floats:
-    """Probability that a table's buckets hold and keep an item, over the functions of one table."""
+    """Probability that a table's buckets contain and keep an item, over the functions of one table."""
     if law.bucket_size is None:
         return law.chance
     moved = moved_chances(law.chance, law.spread)
@@ -202,16 +208,16 @@ def _held(law: RetrievalLaw, weights: Floats) -> Floats:
     )
 
 
-#: Sequences of tables that a budget is described by.
+#: Number of simulated sequences of tables, to describe a budget.
 _SEQUENCES = 45
 
 
 def _visited(so_far: Expected, law: RetrievalLaw, budget: int) -> Floats:
-    """Distribution of the counts (groups, c) when tables are visited in random order until a budget is met.
+    """Distribution of the counts (groups, c) with tables visited in random order until a budget is reached.
 
-    Table t + 1 is visited if the set after t tables is below the budget. The sizes of the buckets vary from
-    table to table, and a small one leaves more to the next: sequences of tables are drawn, in each of which
-    the size is taken as gamma distributed by the spread of the items.
+    Table t + 1 is visited if the set after t tables is below the budget. The sizes of the buckets vary
+    between tables: sequences of tables are simulated, in each of which the size of the set is assumed to be
+    gamma distributed, with the variance of independent items.
     """
     tables = _by_exponent(law, so_far.weights)
     rng = np.random.default_rng(0)
@@ -241,7 +247,7 @@ def _visited(so_far: Expected, law: RetrievalLaw, budget: int) -> Floats:
 
 
 def _by_exponent(law: RetrievalLaw, weights: Floats) -> Floats:
-    """The chances (exponents, tables, groups) of tables with larger and smaller cells around the query."""
+    """Probabilities (exponents, tables, groups) for tables with larger and smaller cells around the query."""
     logs = np.log(np.maximum(law.chance, 1e-300))
     powers = np.exp(np.minimum((law.exponents - 1)[:, None, None] * logs, 30.0))
     moved = np.minimum(law.chance * powers / powers.mean(axis=0), 1.0)
@@ -249,18 +255,18 @@ def _by_exponent(law: RetrievalLaw, weights: Floats) -> Floats:
 
 
 def _below(so_far: Expected, law: RetrievalLaw, outside: Floats, missed: Floats, budget: int) -> Floats:
-    """Probability of each sequence of tables that the set is still below the budget."""
+    """Probability, for each sequence of tables, that the set is still below the budget."""
     size = so_far.size + (1 - missed) @ outside
-    variance = so_far.variance + _steadiness(law, so_far.weights) * ((missed * (1 - missed)) @ outside)
+    variance = so_far.variance + _relative_variance(law, so_far.weights) * ((missed * (1 - missed)) @ outside)
     spread = variance > 1e-9 * np.maximum(size, 1.0)
     scale = np.where(spread, variance, 1.0) / np.maximum(size, 1e-300)
-    # A whole number below the budget is at most half a unit below it.
+    # Continuity correction for an integer size.
     below = special.gammainc(np.where(spread, size / scale, 1.0), (budget - 0.5) / scale)
     return np.where(spread, below, size < budget)
 
 
-def _steadiness(law: RetrievalLaw, weights: Floats) -> float:
-    """The variance of what a bucket holds, by that of ids that come independently: bounded ones are full."""
+def _relative_variance(law: RetrievalLaw, weights: Floats) -> float:
+    """Variance of a bucket's size, relative to that of independent ids; below 1 for bounded buckets."""
     if law.bucket_size is None:
         return 1.0
     chance = law.chance.mean(axis=1)

@@ -1,4 +1,4 @@
-"""A filter: the ids that collided most."""
+"""A filter: the ids with the most collisions."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["Top"]
 @builtin
 @attrs.frozen
 class Top(SamplerStage):
-    """Keeps the ``k`` ids that collided most; ties are drawn.
+    """Keeps the ``k`` ids with the most collisions; ties are broken at random.
 
     Parameters
     ----------
     k : int
-        Ids to keep, forced ones among them.
+        Number of ids to keep, including forced ones.
 
     Notes
     -----
-    Given the tables, ids above the k-th count are certain, and t ids tied at it share the room r that is
-    left: each stays with probability r / t. Over the draw of the hash functions top-k has no simple law.
+    Given the tables, ids above the k-th largest count are certain, and of t ids tied at it, r are kept, each
+    with probability r / t. Marginally over the hash functions, top-k has no simple law.
     """
 
     k: int = attrs.field(validator=specs.integer(1, 2**31 - 2))
@@ -41,9 +41,9 @@ class Top(SamplerStage):
         return self.k
 
     def expected(self, so_far: Expected, population: Population) -> Expected:
-        """The ids above the level of collisions that leaves ``k``, and a share of those at it."""
+        """The ids above the k-th largest count, and a fraction of those tied at it."""
         return so_far.most_collided(self.k)
 
     def reason(self, before: int, after: Drawn, batch: Batch) -> str:
-        """What was dropped."""
-        return f"collided less often than the best {self.k:,}"
+        """Which ids were removed."""
+        return f"collided less often than the top {self.k:,}"

@@ -22,17 +22,17 @@ __all__ = ["Uniform"]
 @builtin
 @attrs.frozen
 class Uniform(SamplerStage):
-    """Joins ``n`` distinct ids drawn uniformly from all items; pooled, n in total for the whole batch.
+    """Adds ``n`` distinct ids drawn uniformly from all items; pooled, n in total for the whole batch.
 
     Parameters
     ----------
     n : int
-        Ids to draw; those that are in the set already are drawn all the same, so that the law stays simple.
+        Number of ids to draw from all items, including those already in the set.
 
     Notes
     -----
-    u = n / N for every item, independently of the set: pi becomes 1 - (1 - pi)(1 - u), and weights stay
-    below N / n.
+    Every item is drawn with probability u = n / N, independently of the set: pi becomes 1 - (1 - pi)(1 - u),
+    and weights 1 / pi are at most N / n.
     """
 
     n: int = attrs.field(validator=specs.integer(1, 2**31 - 2))
@@ -42,7 +42,7 @@ class Uniform(SamplerStage):
         return StageCall(op="UNIFORM", amount=self.n)
 
     def check(self, n_items: int) -> None:
-        """No more ids than items."""
+        """``n`` is at most the number of items."""
         at_most(self, self.n, n_items)
 
     def size(self, n_items: int) -> int:
@@ -54,15 +54,15 @@ class Uniform(SamplerStage):
         return so_far.mix(laws.uniform_inclusion(self.n, pairs.batch.n_items))
 
     def simple_sample(self, later: Sequence[Stage], drawn: Drawn) -> npt.NDArray[np.int64] | None:
-        """``n``, if later stages do nothing but force ids."""
+        """``n``, if all later stages only force ids."""
         if not all(stage.forces_ids for stage in later):
             return None
         return np.full(len(drawn.indptr) - 1, self.n, np.int64)
 
     def expected(self, so_far: Expected, population: Population) -> Expected:
-        """Distinct draws."""
+        """``n`` distinct uniform draws."""
         return so_far.draw(self.n)
 
     def reason(self, before: int, after: Drawn, batch: Batch) -> str:
-        """What joined."""
+        """Which ids were added."""
         return f"{self.n:,} of {batch.n_items:,} drawn uniformly"

@@ -55,15 +55,15 @@ def draw(text, tables, items, pool):
     weights = np.arange(N) + 15.0
     sampler = parse_pipeline(text, {"Odd": Odd}).bind(tables=tables, frequencies=weights)
     include = sp.csr_array((np.ones(2), ([0, 0], [3, 50])), shape=(1, N))
-    named = "Include" in text
+    includes = "Include" in text
     if not pool:
         rows = np.repeat(items[:1], DRAWS, axis=0)
-        stacked = sp.csr_array(sp.vstack([include] * DRAWS)) if named else None
+        stacked = sp.csr_array(sp.vstack([include] * DRAWS)) if includes else None
         active = sampler.sample(rows, include=stacked, seed=7, threads=2)
         return active.row_of_ids(), active.ids, np.exp(active.log_inclusion.astype(np.float64)), DRAWS
     queries, two = items[:2], sp.csr_array(sp.vstack([include, include]))
     sets = [
-        sampler.sample(queries, include=two if named else None, seed=7, step=s, pool=True, threads=1)
+        sampler.sample(queries, include=two if includes else None, seed=7, step=s, pool=True, threads=1)
         for s in range(DRAWS // 4)
     ]
     row = np.repeat(np.arange(len(sets)), [len(s.ids) for s in sets])
@@ -72,7 +72,7 @@ def draw(text, tables, items, pool):
 
 
 #: Pipelines in which the probability of each id is the same in every draw.
-MARGINAL = [
+FIXED = [
     "Uniform(7)",
     "Uniform(7) | Include()",
     "Retrieve() | Uniform(7)",
@@ -95,7 +95,7 @@ MARGINAL = [
 
 
 @pytest.mark.parametrize("pool", [False, True], ids=["rows", "pooled"])
-@pytest.mark.parametrize("text", MARGINAL)
+@pytest.mark.parametrize("text", FIXED)
 def test_observed_frequencies_follow_the_inclusion_probabilities(text, pool, tables, items):
     _, ids, pi, n = draw(text, tables, items, pool)
     observed = np.bincount(ids, minlength=N)
@@ -110,7 +110,7 @@ def test_observed_frequencies_follow_the_inclusion_probabilities(text, pool, tab
 
 
 #: Pipelines whose probabilities are conditional on earlier draws: only sums are tested.
-CONDITIONAL = [
+VARYING = [
     "Retrieve() | Uniform(20) | Cap(12)",
     "Retrieve() | Uniform(20) | Cap(12) | Cap(6) | Uniform(8)",
     "Frequency(25) | Cap(9)",
@@ -127,7 +127,7 @@ CONDITIONAL = [
 
 
 @pytest.mark.parametrize("pool", [False, True], ids=["rows", "pooled"])
-@pytest.mark.parametrize("text", MARGINAL + CONDITIONAL)
+@pytest.mark.parametrize("text", FIXED + VARYING)
 def test_weighted_sums_are_unbiased(text, pool, tables, items):
     row, ids, pi, n = draw(text, tables, items, pool)
     values = np.exp(np.random.default_rng(3).standard_normal(N))

@@ -1,4 +1,4 @@
-"""Inclusion probabilities over the draw of the hash functions, and the formulas of lshsample.laws."""
+"""Inclusion probabilities, marginal over the hash functions, and the formulas of lshsample.laws."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ WITH_INCLUSION = [
 
 
 @pytest.mark.parametrize("text", WITH_INCLUSION)
-def test_weighted_sums_are_unbiased_over_the_functions(text, drawn_tables):
+def test_weighted_sums_are_unbiased_marginally(text, drawn_tables):
     items, queries, tables = drawn_tables
     # A zero row's similarity is undefined; its weight in the sum is 0.
     values = np.exp(np.random.default_rng(1).standard_normal(N)) * (np.linalg.norm(items, axis=1) > 0)
@@ -105,7 +105,7 @@ BIASED = {
 
 
 @pytest.mark.parametrize("text", BIASED)
-def test_no_law_is_faked(text, drawn_tables):
+def test_pipelines_without_a_law_are_biased(text, drawn_tables):
     _items, queries, tables = drawn_tables
     include = sp.csr_array((np.ones(2), ([0, 1], [3, 50])), shape=(2, N)) if "Include" in text else None
     active = parse_pipeline(text).bind(tables=tables[0]).sample(queries, include=include, law="marginal")
@@ -115,14 +115,14 @@ def test_no_law_is_faked(text, drawn_tables):
         _ = active.log_inclusion
 
 
-def test_a_pooled_retrieval_has_no_law_over_the_functions(drawn_tables):
+def test_a_pooled_retrieval_has_no_marginal_law(drawn_tables):
     _, queries, tables = drawn_tables
     active = parse_pipeline("Retrieve()").bind(tables=tables[0]).sample(queries, pool=True, law="marginal")
     with pytest.raises(BiasedSampleError, match="pooled"):
         _ = active.log_inclusion
 
 
-def test_a_pooled_retrieval_with_a_draw_has_the_law_given_the_tables(drawn_tables):
+def test_a_pooled_retrieval_with_a_draw_has_the_conditional_law(drawn_tables):
     items, queries, tables = drawn_tables
     values, sums = np.linalg.norm(items, axis=1), []
     for seed, table in enumerate(tables[:400]):
@@ -267,8 +267,8 @@ def test_laws_that_hold_for_some_rows_only_give_no_weights(name, drawn_tables):
     tables = HashTables(family, threads=1).build(items)
     for text in ("Retrieve(probes=1)", "Retrieve(probes=1, budget=9)", "Retrieve(probes=1) | AtLeast(2)"):
         active = parse_pipeline(text).bind(tables=tables).sample(queries, law="marginal")
-        assert "holds for some rows only" in active.biased_by
-    with pytest.raises(UnsupportedError, match="some rows only"):
+        assert "collision probability is not exact for all rows" in active.biased_by
+    with pytest.raises(UnsupportedError, match="not exact for all rows"):
         sum_by_tables(tables, queries, np.ones(N), probes=1)
 
 
