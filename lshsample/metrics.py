@@ -199,7 +199,7 @@ def _best_sum(pattern: sp.csr_array, weight: Floats, k: int) -> float:
     return float(w[order][place < k].sum())
 
 
-def sampler_recall(active: ActiveIds, wanted: Any) -> float:
+def sampler_recall(active: ActiveIds, relevant: Any) -> float:
     """The share of true ids that an active set contains, over all rows together.
 
     Parameters
@@ -207,7 +207,7 @@ def sampler_recall(active: ActiveIds, wanted: Any) -> float:
     active : ActiveSet
         Any object with ``indptr`` and ``ids`` (ascending in a row). A single row is shared by all rows
         (pooled).
-    wanted : scipy.sparse array of shape (n_rows, n_items), or array_like of int of shape (n_rows, k)
+    relevant : scipy.sparse array of shape (n_rows, n_items), or array_like of int of shape (n_rows, k)
         The true ids: the true labels, or the exact top k, with -1 for none.
 
     Returns
@@ -227,12 +227,12 @@ def sampler_recall(active: ActiveIds, wanted: Any) -> float:
     >>> sampler_recall(active, [[4, 2], [0, -1]])
     0.6666666666666666
     """
-    rows, ids, n_rows = _wanted_pairs(wanted)
+    rows, ids, n_rows = _relevant_pairs(relevant)
     indptr, found = np.asarray(active.indptr), np.asarray(active.ids)
     is_shared = len(indptr) == 2 and n_rows != 1
     if not is_shared and len(indptr) - 1 != n_rows:
         raise ArgumentError(
-            "wanted", f"{n_rows} rows", f"an array of {len(indptr) - 1} rows, as many as the active set"
+            "relevant", f"{n_rows} rows", f"an array of {len(indptr) - 1} rows, as many as the active set"
         )
     if not len(ids):
         return 1.0
@@ -242,13 +242,13 @@ def sampler_recall(active: ActiveIds, wanted: Any) -> float:
     return float(_contains(own * span + found, key).mean())
 
 
-def _wanted_pairs(wanted: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+def _relevant_pairs(relevant: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
     """The rows and ids of all true ids, and the number of rows."""
-    if sp.issparse(wanted):
-        pattern = _pattern(wanted)
+    if sp.issparse(relevant):
+        pattern = _pattern(relevant)
         rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
         return rows, pattern.indices.astype(np.int64), int(pattern.shape[0])
-    ids = _label_array(wanted, "wanted")
+    ids = _label_array(relevant, "relevant")
     rows, columns = np.nonzero(ids >= 0)
     return rows, ids[rows, columns], len(ids)
 
