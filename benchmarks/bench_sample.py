@@ -1,9 +1,9 @@
 """Fused sampling at the size of a wide output layer, for every named pipeline, pooled and per query.
 
 ``pytest benchmarks/bench_sample.py --benchmark-only`` runs it; ``--benchmark-save`` and ``pytest-benchmark
-compare`` compare two runs. ``extra_info`` holds ``ids_ms``, measured in the same run: one gather of as many
-ids as the batch collides with, in runs as long as its buckets; ``floor_ms``, that and the gather of one slot
-an id, without which no union is made; and ``active``, the ids in the result. For single queries, where the
+compare`` compare two runs. ``extra_info`` has ``ids_ms``, measured in the same run: the gather of as many ids
+as the batch collides with, in runs as long as its buckets; ``floor_ms``, the same with the gather of one slot
+per id, which every union requires; and ``active``, the ids in the result. For single queries, where the
 overhead of Python counts most, it has the number of calls: ``core_calls``, ``python_calls``.
 """
 

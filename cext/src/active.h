@@ -1,10 +1,10 @@
-/* One row's active set while a plan runs over it: what is known of each id met so far. Internal to the sampler. */
+/* The active set of one row during a run: state and probability of each id seen so far. Internal to the sampler. */
 #ifndef LSH_ACTIVE_H
 #define LSH_ACTIVE_H
 
 #include "lshsample/sample.h"
 
-enum { OUT = 0, IN = 1, FORCED = 2, CAPPED = 3, DRAWN = 4 /* a mark on top, inside one stage */ };
+enum { OUT = 0, IN = 1, FORCED = 2, CAPPED = 3, DRAWN = 4 /* a flag, within one stage */ };
 
 typedef struct {
     int64_t begin; /* into the ids of the tables */
@@ -26,8 +26,8 @@ typedef struct {
     int64_t bucket_room;
     uint32_t *levels; /* scratch of `room` */
     /* The inclusion probabilities of the row. */
-    double rest;      /* probability of each id not met, but for frequency draws */
-    int64_t draws;    /* frequency draws that could have met it too */
+    double rest;      /* probability of each id not seen, without frequency draws */
+    int64_t draws;    /* number of frequency draws, which can draw those ids as well */
     const double *frequency;
     double capped;    /* product form: the fraction that caps kept of a set of random size; 1 if none */
     double kept;      /* the fraction that all caps kept */
@@ -39,13 +39,13 @@ typedef struct {
     const lsh_plan *plan;
     int64_t row;               /* the stream of this row's draws */
     int64_t first, last;       /* its queries */
-    int32_t threads;           /* that a stage may use inside itself */
+    int32_t threads;           /* maximum number within a stage */
 } lsh_row;
 
 lsh_status active_reserve(lsh_active *a, int64_t more);
 lsh_status active_reserve_buckets(lsh_active *a, int64_t n);
 void active_clear(lsh_active *a);
-/* The place of an id, added with count 0, state OUT and the probability of ids not met if it is new. */
+/* The place of an id; a new one is added with count 0, state OUT and the probability of ids not seen. */
 int64_t active_place(lsh_active *a, int32_t id);
 double active_rest(const lsh_active *a, int32_t id);
 /* From here on probabilities are conditional on the set as it is. */

@@ -24,7 +24,7 @@ typedef struct {
     float *logs;
 } chunk;
 
-/* Rows as they are drawn, before their number of ids is known: a chunk is one thread's. */
+/* Drawn rows, before the total number of ids is known; a chunk belongs to one thread. */
 typedef struct {
     int64_t rows, n_chunks;
     int64_t *sizes;                  /* per row, like those below */
@@ -121,7 +121,7 @@ static lsh_status emit_row(lsh_active *a, row_results *results, int64_t row) {
     }
     if (chunk_reserve(c, n) != LSH_OK) return LSH_NO_MEMORY;
     const uint64_t *keys = radix_sort(a->keys, a->keys + a->room, n, bits_below(a->n_items));
-    float chance = 1, log_chance = 0; /* most ids of a row have one of a few probabilities: the last logarithm is used again */
+    float chance = 1, log_chance = 0; /* reused: most ids of a row have one of a few probabilities */
     for (int64_t i = 0; i < n; i++) {
         uint32_t place = (uint32_t)keys[i];
         c->ids[c->n + i] = (int32_t)(keys[i] >> 32);
@@ -187,7 +187,7 @@ static lsh_status results_new(int64_t rows, row_results *out) {
     return LSH_OK;
 }
 
-/* ---- the block that the caller gets ---- */
+/* ---- the result ---- */
 
 static lsh_drawn *drawn_new(int64_t rows, int64_t total) {
     size_t per_row = sizeof(int64_t) + sizeof(double) + sizeof(int32_t) + sizeof(float);
@@ -265,7 +265,7 @@ static lsh_status hash_queries(lsh_stage *stage, const lsh_plan *plan, int32_t t
 
 static int hashes(const lsh_stage *stage) { return stage->op == LSH_STAGE_RETRIEVE && stage->kernel != NULL; }
 
-/* Copies of the plan's stages, with the codes of those that hash. *failed is the one that could not. */
+/* Copies of the plan's stages, with the codes of those that hash. *failed is the one whose hashing failed. */
 static lsh_status resolve_stages(const lsh_plan *plan, int32_t threads, lsh_stage *stages, int32_t *failed) {
     for (int64_t s = 0; s < plan->n_stages; s++) {
         stages[s] = plan->stages[s];

@@ -70,7 +70,7 @@ lsh_status stage_full(lsh_active *a, const lsh_row *row, const lsh_stage *stage)
 
 /* ---- draws ---- */
 
-/* Every id, met or not, joins with probability u whatever else happens: 1 - (1 - chance)(1 - u). */
+/* Every id is added with probability u, independently of the set: 1 - (1 - chance)(1 - u). */
 static void mix(lsh_active *a, double u) {
     float *chance = a->chance;
     for (int64_t i = 0, size = a->size; i < size; i++) chance[i] = (float)(chance[i] + (1 - (double)chance[i]) * u);
@@ -121,7 +121,7 @@ lsh_status stage_frequency(lsh_active *a, const lsh_row *row, const lsh_stage *s
         }
         unsigned __int128 point = (unsigned __int128)words[i % FREQUENCY_BLOCK] * (uint64_t)a->n_items;
         int64_t column = (int64_t)(point >> 64);
-        /* What the index leaves of the word is the fraction: 64 - log2(n_items) bits of it. */
+        /* The low bits of the product are the fraction, of 64 - log2(n_items) random bits. */
         double fraction = (double)(uint64_t)point * 0x1p-64;
         int32_t id = fraction < stage->accept[column] ? (int32_t)column : stage->alias[column];
         enter(a, active_place(a, id));
@@ -129,7 +129,7 @@ lsh_status stage_frequency(lsh_active *a, const lsh_row *row, const lsh_stage *s
     return LSH_OK;
 }
 
-/* For more than half of all items: lists those outside and takes `wanted` of them by Floyd's algorithm. */
+/* For more than half of all items: lists those outside and draws `wanted` of them by Floyd's algorithm. */
 static void fill_densely(lsh_active *a, const lsh_row *row, const lsh_stage *stage, int64_t wanted) {
     int64_t outside = 0, drawn = 0;
     for (int64_t id = 0; id < a->n_items; id++)
@@ -190,7 +190,7 @@ lsh_status lsh_alias_build(const double *frequency, int64_t n, double *accept, i
             stack[small++] = rich;
         }
     }
-    /* What is left is 1 but for rounding. */
+    /* The remaining columns are 1, except for rounding. */
     while (small > 0) accept[stack[--small]] = 1;
     while (large < n) accept[stack[large++]] = 1;
     free(stack);

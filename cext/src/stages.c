@@ -20,10 +20,10 @@ typedef struct {
     bucket *buckets; /* of the base, then of each delta: by table, then query, then probe */
 } lookup_job;
 
-/* Finds the buckets of queries [begin, end) of the row, with the directory lines of the next query under way. */
+/* Finds the buckets of queries [begin, end) of the row, and prefetches the directory lines of the next one. */
 static lsh_status find_buckets(void *context, int64_t begin, int64_t end, int32_t worker) {
     const lookup_job *job = context;
-    const lsh_reader reader = *job->stage->reader; /* a copy, which no store below can change */
+    const lsh_reader reader = *job->stage->reader; /* a copy, which stores below cannot alias */
     (void)worker;
     int32_t n_tables = reader_n_tables(&reader);
     int64_t probes = job->stage->n_probes, per_query = n_tables * probes, n_queries = job->row->last - job->row->first;
@@ -45,7 +45,7 @@ static lsh_status find_buckets(void *context, int64_t begin, int64_t end, int32_
     return LSH_OK;
 }
 
-/* Finds what the deltas hold of the same buckets. */
+/* Finds the changes of the same buckets in the deltas. */
 static lsh_status find_changes(void *context, int64_t begin, int64_t end, int32_t worker) {
     const lookup_job *job = context;
     const lsh_stage *stage = job->stage;
@@ -73,8 +73,8 @@ static void prefetch_bucket(const int32_t *ids, const bucket *b) {
     __builtin_prefetch(ids + b->begin + 16);
 }
 
-/* Joins n buckets into an empty set: slots count first and name places after, which halves the random accesses. New
- * and met ids take the same path: no branch to mispredict. */
+/* Joins n buckets into an empty set: slots are counters first and places afterwards, which halves the random accesses.
+ * New and known ids take the same path, without a branch to mispredict. */
 static void join_first(lsh_active *a, const int32_t *ids, const bucket *buckets, int64_t n) {
     uint32_t *slot = a->slot;
     int64_t size = 0;
@@ -136,7 +136,7 @@ static void join_insertions(lsh_active *a, const int32_t *ids, const bucket *buc
     }
 }
 
-/* Takes back what a delta removed from n buckets, after all insertions. */
+/* Subtracts what a delta removed from n buckets, after all insertions. */
 static void take_removals(lsh_active *a, const int32_t *ids, const bucket *buckets, int64_t n) {
     for (int64_t b = 0; b < n; b++)
         for (int64_t i = 0; i < buckets[b].length; i++) {
@@ -145,7 +145,7 @@ static void take_removals(lsh_active *a, const int32_t *ids, const bucket *bucke
         }
 }
 
-/* Forgets ids from place `met` on that were removed from all of their buckets. */
+/* Discards ids, from place `met` on, that were removed from all of their buckets. */
 static void forget_removed(lsh_active *a, int64_t met) {
     int64_t kept = met;
     for (int64_t i = met, size = a->size; i < size; i++) {
@@ -168,22 +168,22 @@ static void join_deltas(lsh_active *a, const lsh_reader *reader, int64_t met, in
     forget_removed(a, met);
 }
 
-/* Room for everything that n buckets, from place `first` on, hold, and for their deltas. */
+/* Reserves memory for the ids of n buckets, from place `first` on, and of their deltas. */
 static lsh_status reserve_buckets(lsh_active *a, const lsh_reader *reader, int64_t first, int64_t n, int64_t all) {
     int64_t total = 0;
     for (int64_t d = 0; d <= reader->n_deltas; d++) total += total_length(a->buckets + d * all + first, n);
     return active_reserve(a, total);
 }
 
-/* Gives ids that this stage retrieved their state: the new ones, and of those met before the ones whose count is no
- * longer what `before` remembers. */
+/* Sets the state of the ids that this stage retrieved: the new ones, and known ones whose count differs from that in
+ * `before`. */
 static void settle_retrieved(lsh_active *a, int64_t met, const uint32_t *before) {
     for (int64_t i = 0; i < met; i++) {
         if (a->counts[i] == before[i]) continue;
         a->chance[i] = 1;
         if (a->state[i] != FORCED) a->state[i] = IN;
     }
-    float *chance = a->chance; /* a copy of the pointer, which a store to a byte array could change otherwise */
+    float *chance = a->chance; /* a copy of the pointer, since a store to a byte array may alias it */
     for (int64_t i = met, size = a->size; i < size; i++) chance[i] = 1;
     memset(a->state + met, IN, (size_t)(a->size - met));
 }
@@ -213,7 +213,7 @@ void lsh_sample_table_order(uint64_t seed, uint64_t step, int64_t row, int32_t o
     shuffle_tables(&where, &stage, order, n_tables);
 }
 
-/* Table after table in random order, until the set holds the budget. */
+/* Joins tables in random order until the size of the set reaches the budget. */
 static lsh_status join_budget(lsh_active *a, const lsh_row *row, const lsh_stage *stage, int64_t met,
                               const uint32_t *before, uint32_t *order) {
     const lsh_reader *reader = stage->reader;
@@ -336,7 +336,7 @@ static int64_t list_unforced(lsh_active *a) {
     return n;
 }
 
-/* The room that forced ids leave of a bound. */
+/* Number of ids besides forced ones within a bound. */
 static int64_t room_of(const lsh_active *a, int64_t amount) {
     int64_t forced = count_state(a, FORCED);
     return amount > forced ? amount - forced : 0;
@@ -364,7 +364,7 @@ static uint64_t select_key(uint64_t *keys, int64_t count, int64_t n) {
 }
 
 /* The n-th smallest of keys, uniform in their upper halves: nearly always among those below a guess that exceeds its
- * expected place by six standard deviations, and else among all. The result is the same either way. */
+ * expected value by six standard deviations, otherwise among all. The result is the same either way. */
 static uint64_t smallest_keys(const uint64_t *keys, int64_t count, int64_t n, uint64_t *scratch) {
     double share = ((double)n + 6 * sqrt((double)n) + 16) / (double)count;
     uint64_t guess = share < 1 ? (uint64_t)(share * 0x1p64) : UINT64_MAX;
@@ -423,7 +423,7 @@ static int64_t count_levels(const uint32_t *levels, int64_t n, uint32_t least) {
     int64_t total = 0;
     for (int64_t begin = 0; begin < n; begin += 1 << 30) {
         int64_t end = n - begin < 1 << 30 ? n : begin + (1 << 30);
-        uint32_t part = 0; /* of the levels' own width, so that the loop is a vector loop */
+        uint32_t part = 0; /* as wide as the levels, so that the loop is vectorized */
         for (int64_t i = begin; i < end; i++) part += levels[i] >= least;
         total += part;
     }
@@ -431,7 +431,7 @@ static int64_t count_levels(const uint32_t *levels, int64_t n, uint32_t least) {
 }
 
 /* levels[i] = 1 + the count of unforced ids in the set, 0 for the others. Returns the largest level that at least
- * `room` ids reach, by bisection: a pass over the levels each, which beats a histogram of nearly equal counts. */
+ * `room` ids reach, by bisection with a pass over the levels each, faster than a histogram of nearly equal counts. */
 static uint32_t top_level(lsh_active *a, int64_t room) {
     uint32_t most = 0, *levels = a->levels;
     const uint32_t *counts = a->counts;
@@ -440,7 +440,7 @@ static uint32_t top_level(lsh_active *a, int64_t room) {
         levels[i] = state[i] == IN ? counts[i] + 1 : 0;
         most = levels[i] > most ? levels[i] : most;
     }
-    uint32_t low = 1, high = most; /* at least `room` reach low; what more than high reach is less */
+    uint32_t low = 1, high = most; /* at least `room` ids reach low, fewer reach high + 1 */
     while (low < high) {
         uint32_t middle = low + (high - low + 1) / 2;
         if (count_levels(a->levels, a->size, middle) >= room) low = middle;
@@ -449,8 +449,8 @@ static uint32_t top_level(lsh_active *a, int64_t room) {
     return low;
 }
 
-/* Ids above the level stay as they are, those tied at it are listed and share what is left, others go. Returns the
- * number of ties. */
+/* Keeps ids above the level, lists those tied at it, which share the remaining places, and drops the others. Returns
+ * the number of ties. */
 static int64_t part_at_level(lsh_active *a, uint32_t level, int64_t room, int64_t *left) {
     const uint32_t *levels = a->levels;
     int32_t *places = a->places;

@@ -1,4 +1,4 @@
-"""The fused sampling call: a plan of compiled stages over a batch, in one call without Python's lock."""
+"""The fused sampling call: a plan of compiled stages over a batch, in one call that releases the GIL."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class StageCall:
     Attributes
     ----------
     op : str
-        ``LSH_STAGE_...`` without its first part.
+        The name of ``LSH_STAGE_...`` without this prefix.
     place : int
         The stage's position in the pipeline, set when the plan is run.
     ordinal : int
         Number of earlier stages of the pipeline with the same op: their draws are independent. Set like
         ``place``.
     amount : int
-        The stage's number.
+        The integer parameter of the stage.
     reader : NativeReader
         RETRIEVE: the tables.
     kernel, rows, n_probes : KernelStruct, rows, int
@@ -90,7 +90,7 @@ class StageCall:
 
 @attrs.define(eq=False)
 class Drawn:
-    """What a plan drew: rows of ids, ascending, with the probability of each given the tables.
+    """The sets drawn by a plan: rows of ascending ids, with the probability of each given the tables.
 
     Attributes
     ----------
@@ -99,12 +99,12 @@ class Drawn:
     log_inclusion : float32 array
         Log probability of each id, given the tables.
     zero_probability_stage : (rows,) int32 array
-        -1, or the place of the stage that left items of this row with probability 0.
+        -1, or the index of the stage after which items had probability 0 in this row.
     kept : (rows,) float32 array
         The product of the fractions that caps kept.
     rest : (rows,) float64 array
-        The probability of each item that is not in the set; NaN where it may differ between them: after
-        draws by frequency, and where ids were dropped.
+        The probability of each item that is not in the set; NaN if it differs between them: after draws by
+        frequency, or if ids were dropped.
     """
 
     indptr: Int64

@@ -80,20 +80,23 @@ def test_queries_that_are_not_finite_are_refused_with_their_position(text):
     sampler = parse_pipeline(text).bind(tables=tables)
     bad = QUERIES.copy()
     bad[5, 3] = np.inf
-    with pytest.raises(ArgumentError, match=r"queries must be finite .*\(got inf at \(5, 3\)\)"):
+    with pytest.raises(ArgumentError, match=r"queries must be finite float32 values \(got inf at \(5, 3\)\)"):
         sampler.sample(bad)
     if "Exact" not in text:
-        with pytest.raises(ArgumentError, match=r"queries must be finite .*\(got inf at \(5, 3\)\)"):
+        with pytest.raises(
+            ArgumentError, match=r"queries must be finite float32 values \(got inf at \(5, 3\)\)"
+        ):
             sampler.sample(sp.csr_array(bad))
     assert len(sampler.sample(QUERIES)) == 21  # the sampler's memory is in order
 
 
 def test_queries_of_another_width_are_refused():
     tables = HashTables(make_family("simhash", dim=24, n_hashes=6, n_tables=9), threads=1).build(ROWS)
+    message = r"queries must be (an array|a matrix) with 24 columns \(got 7 columns\)"
     for queries in (QUERIES[:, :7], sp.csr_array(QUERIES[:, :7])):
-        with pytest.raises(ArgumentError, match=r"queries must be .*24 columns \(got 7 columns\)"):
+        with pytest.raises(ArgumentError, match=message):
             parse_pipeline("Retrieve()").bind(tables=tables).sample(queries)
-        with pytest.raises(ArgumentError, match=r"queries must be .*24 columns \(got 7 columns\)"):
+        with pytest.raises(ArgumentError, match=message):
             tables.query(queries)
 
 

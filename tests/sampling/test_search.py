@@ -51,7 +51,7 @@ def test_search_refuses_invalid_queries_and_vectors():
     for queries, top, words in (
         (None, 3, r"queries must be given, since Retrieve\(\) requires them \(got nothing\)"),
         (sp.csr_array(QUERIES), 3, r"queries must be a dense array, .* \(got a sparse matrix\)"),
-        (QUERIES[:, :5], 3, r"queries must be .*16 columns \(got 5 columns\)"),
+        (QUERIES[:, :5], 3, r"queries must be an array with 16 columns \(got 5 columns\)"),
         (np.full((1, 16), np.nan), 3, "queries must be finite"),
         (QUERIES, 0, r"top must be an integer from 1 to 300, .* \(got 0\)"),
         (QUERIES, 301, r"top must be .* \(got 301\)"),

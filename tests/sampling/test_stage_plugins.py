@@ -264,9 +264,9 @@ Top = attrs.frozen(type("Top", (Even,), {"__module__": __name__}))
 @pytest.mark.parametrize(
     ("found", "problem"),
     [
-        ([Even], "returned list.* a dict of names to SamplerStage classes"),
-        ({"Even": object}, "is .* a subclass of SamplerStage"),
-        ({"Even": Even()}, "is .* a subclass of SamplerStage"),
+        ([Even], "returned list, expected a dict of names to SamplerStage classes"),
+        ({"Even": object}, "is .*, expected a subclass of SamplerStage"),
+        ({"Even": Even()}, "is .*, expected a subclass of SamplerStage"),
         ({"Uniform": Uniform}, "Uniform lacks apply"),
         ({"even": Even}, "expected the name of the class, 'Even'"),
         ({"Plain": Plain}, "Plain is not a frozen attrs class"),
@@ -356,7 +356,7 @@ def test_all_checks_without_pytest():
 
 @pytest.mark.parametrize("reason", ["", "  ", None, True])
 def test_an_expected_failure_requires_a_reason(reason):
-    with pytest.raises(ArgumentError, match="the reason, in words"):
+    with pytest.raises(ArgumentError, match="must be a reason, as text"):
         stage_checks({"law": reason})
     with pytest.raises(ArgumentError, match="names of checks"):
         stage_checks({"lwa": "a misprint"})

@@ -2,11 +2,11 @@
  * the whole batch, with the probability of each id given the tables.
  *
  * Inclusion probabilities. Given the tables and a row's codes, only the random stages (cap, ties of top, fill, uniform,
- * frequency) draw. The run stores the probability of being in the set for each id that it has met (kept or dropped), and
- * one for all ids that it has not met. Where a later draw would need the joint probabilities of earlier ones, it
- * continues with probabilities conditional on them, which are exact too; two-phase sampling (Sarndal, Swensson & Wretman
- * 1992, ch. 9) gives the product form for a cap over a set of random size. A row in which some item had probability 0
- * reports the stage that is the reason.
+ * frequency) draw. The run stores the probability of being in the set for each id seen so far (kept or dropped), and
+ * one for all other ids. If a later draw needs the joint probabilities of earlier ones, it continues with probabilities
+ * conditional on them, which are exact too; two-phase sampling (Sarndal, Swensson & Wretman 1992, ch. 9) gives the
+ * product form for a cap over a set of random size. For a row in which some item had probability 0, the stage that
+ * caused it is reported.
  *
  * A RETRIEVE stage with its family's kernel and the query rows hashes them itself, so that one call does everything and
  * codes stay inside the core.
@@ -38,8 +38,8 @@ enum {
 
 typedef struct {
     int32_t op;              /* LSH_STAGE_... */
-    int32_t place;           /* the stage's place in the user's pipeline, reported as zero_probability_stage */
-    int32_t ordinal;         /* how many earlier stages of the pipeline have the same op, 0 to 15: keeps draws apart */
+    int32_t place;           /* the stage's index in the user's pipeline, reported as zero_probability_stage */
+    int32_t ordinal;         /* number of earlier stages with the same op, 0 to 15, so that their draws differ */
     int32_t n_probes;        /* RETRIEVE: codes per query and table */
     int32_t positive;        /* FREQUENCY: 1 if no frequency is 0 */
     int32_t reserved;        /* 0 */
@@ -70,7 +70,7 @@ typedef struct {
 } lsh_plan;
 
 /* Memory of a sampler between calls: one 32-bit slot per item and thread, zero between calls. Used by one call at a
- * time. Thread-safe in so far as different workspaces are. */
+ * time; different workspaces may be used by several threads. */
 typedef struct lsh_workspace lsh_workspace;
 
 /* What a run drew: one block of memory that the caller frees by lsh_sample_free. The arrays follow the struct in this
@@ -78,12 +78,12 @@ typedef struct lsh_workspace lsh_workspace;
 typedef struct {
     int64_t rows, total;      /* rows of the result (1 if pooled, else n_queries), and ids in all of them */
     int64_t *indptr;          /* (rows + 1) */
-    double *rest;             /* (rows): the probability of each id that is not in the set; NaN where it may differ
-                                 between them: after draws by frequency, and where ids were dropped */
+    double *rest;             /* (rows): the probability of each id that is not in the set; NaN if it differs
+                                 between them: after draws by frequency, or if ids were dropped */
     int32_t *ids;             /* (total), ascending in a row */
     int32_t *counts;          /* (total) */
     float *log_inclusion;     /* (total) */
-    int32_t *zero_probability_stage; /* (rows): -1, or the place of the stage that left items with probability 0 */
+    int32_t *zero_probability_stage; /* (rows): -1, or the index of the stage after which items had probability 0 */
     float *kept;              /* (rows): the product of the fractions that caps kept */
 } lsh_drawn;
 
@@ -92,9 +92,9 @@ lsh_status lsh_workspace_new(int64_t n_items, int32_t threads, lsh_workspace **o
 void lsh_workspace_free(lsh_workspace *workspace);
 
 /* Runs a plan. Ids and probabilities are the same for any number of threads. *failed is the index of the stage whose
- * queries could not be hashed, or -1; the status is then that of lsh_hash_dense or lsh_hash_csr. Else fails with
+ * queries could not be hashed, or -1; the status is then that of lsh_hash_dense or lsh_hash_csr. Otherwise fails with
  * LSH_INVALID, LSH_OUT_OF_RANGE or LSH_NO_MEMORY. After a failure *out is NULL and the workspace is as before. Cost:
- * proportional to the ids met, never to n_items (but for FULL). */
+ * proportional to the number of ids seen, independent of n_items (except FULL). */
 lsh_status lsh_sample_run(const lsh_plan *plan, lsh_workspace *workspace, int32_t threads, lsh_drawn **out,
                           int32_t *failed);
 void lsh_sample_free(lsh_drawn *drawn);
