@@ -1,4 +1,4 @@
-"""Conformance kits that plugins test their families and stages with, and NumPy oracles of the C core."""
+"""Conformance kits that plugins test their families and stages with."""
 
 from __future__ import annotations
 

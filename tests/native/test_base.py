@@ -6,12 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+import reference
 import scipy.sparse as sp
 
 from lshsample._native import core
 from lshsample._native.core import ffi, lib
 from lshsample.errors import ArgumentError, NativeError, PluginError
-from lshsample.testing import reference
 
 
 def run_python(code, **environment):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import reference
 import scipy.sparse as sp
 
 from lshsample._native import convert, core, dtypes, layers, optim
@@ -10,7 +11,6 @@ from lshsample._native.core import ffi, lib
 from lshsample._native.dtypes import BFLOAT16, DTYPES, FLOAT32
 from lshsample._native.slots import Slots, row_bytes
 from lshsample.errors import ArgumentError
-from lshsample.testing import reference
 
 WIDTHS = [1, 3, 7, 17, 33, 129, 256, 257, 1000]
 

@@ -4,10 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+import reference
 
 from lshsample._native import loss
 from lshsample.errors import ArgumentError
-from lshsample.testing import reference
 
 
 def targets(rng, lengths, share=True):

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+import reference
 
 from lshsample._native import convert, optim
 from lshsample._native.convert import Rounding
 from lshsample._native.dtypes import BFLOAT16, FLOAT32
 from lshsample._native.slots import Slots
 from lshsample.errors import ArgumentError
-from lshsample.testing import reference
 
 SLOTS = {"sgd": 1, "adagrad": 2, "adam": 3}
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+import reference
 
 from lshsample._native import convert, layers
 from lshsample.errors import ArgumentError
-from lshsample.testing import reference
 
 SHAPES = [
     (1, 1, 1),

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+import reference
 import scipy.sparse as sp
 
 from lshsample._native import convert, core, layers
 from lshsample._native.dtypes import BFLOAT16, FLOAT32
 from lshsample._native.slots import Slots
 from lshsample.errors import ArgumentError
-from lshsample.testing import reference
 
 WIDTHS = [1, 3, 17, 33, 128, 129, 300]
 

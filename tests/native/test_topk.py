@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lshsample._native import convert, core, layers
 from lshsample.errors import ArgumentError
-from lshsample.testing import reference
 
 
 @pytest.mark.parametrize(
