@@ -45,8 +45,9 @@ class Dense(Layer):
     units : int
         Width.
     activation : str, Activation or Loss
-        ``"relu"``, ``"tanh"``, ``"linear"``, or an :class:`~lshsample.nn.Activation`; in the last layer
-        ``"softmax"``, ``"sigmoid"``, or a :class:`~lshsample.nn.Loss`.
+        A name of :data:`~lshsample.nn.ACTIVATIONS`, such as ``"relu"``, or an
+        :class:`~lshsample.nn.Activation`; in the last layer a name of :data:`~lshsample.nn.LOSSES`, such as
+        ``"softmax"``, or a :class:`~lshsample.nn.Loss`.
     bias : bool
         Whether it has a bias.
     dropout : float

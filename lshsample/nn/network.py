@@ -72,7 +72,7 @@ class Network:
     layers : sequence of Layer
         :class:`Sparse` or :class:`Input` first, then any number of :class:`Dense`, :class:`Sampled` or custom
         layers (classes derived from :class:`Layer`) in any order. The last one has a loss: its activation is
-        ``"softmax"``, ``"sigmoid"`` or a :class:`Loss`.
+        a name of :data:`LOSSES`, such as ``"softmax"``, or a :class:`Loss`.
     seed : int
         Determines the initial weights and the hash functions.
 
@@ -139,7 +139,7 @@ class Network:
         Parameters
         ----------
         slots : int
-            Values kept for each weight: 1 to predict or to train by SGD, 2 for Adagrad, 3 for Adam.
+            Values kept for each weight: 1 to predict, an :class:`Optimizer`'s ``slots`` to train.
         batch_size : int
             Rows of a training step; 0 for none.
         threads : int, optional

@@ -74,8 +74,7 @@ class Sampled(Layer):
     units : int
         Width.
     activation : str, Activation or Loss
-        As in :class:`Dense`; in the last layer ``"softmax"``, ``"sigmoid"`` or a
-        :class:`~lshsample.nn.Loss`.
+        As in :class:`Dense`.
     family : str
         Name of the hash family of the units' weight vectors (used if the sampler retrieves from tables).
     n_hashes, n_tables : int, optional

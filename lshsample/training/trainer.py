@@ -48,8 +48,8 @@ class Trainer:
     lr : float
         Learning rate, multiplied by the factor of ``schedule``.
     optimizer : str, mapping or Optimizer
-        ``"adam"`` (lazy), ``"adagrad"``, ``"sgd"``, or an :class:`~lshsample.nn.Optimizer` such as
-        ``Adam(beta2=0.99)``.
+        A name of :data:`~lshsample.nn.OPTIMIZERS`, such as ``"adam"`` (lazy), or an
+        :class:`~lshsample.nn.Optimizer`, such as ``Adam(beta2=0.99)``.
     schedule : str, mapping or Schedule
         ``"constant"``, ``"linear"`` (to 0 at the end), ``"cosine"``, or a :class:`~lshsample.nn.Schedule`
         such as a :class:`LearningRate` with warm-up.
