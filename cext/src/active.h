@@ -61,16 +61,21 @@ uint64_t row_random(const lsh_row *row, const lsh_stage *stage, uint32_t purpose
 void row_randoms(const lsh_row *row, const lsh_stage *stage, uint32_t purpose, uint32_t first, const int32_t *indices,
                  int64_t n, uint64_t *out);
 
-lsh_status stage_retrieve(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
-lsh_status stage_at_least(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
-lsh_status stage_top(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
-lsh_status stage_cap(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
-lsh_status stage_include(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
-lsh_status stage_fill(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
-lsh_status stage_uniform(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
-lsh_status stage_frequency(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
-lsh_status stage_given(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
-lsh_status stage_join(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
-lsh_status stage_full(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
+/* Every stage, as STAGE(op, name): stage_name runs LSH_STAGE_op. Listed once, here. */
+#define LSH_STAGES(STAGE) \
+    STAGE(RETRIEVE, retrieve) \
+    STAGE(AT_LEAST, at_least) \
+    STAGE(TOP, top) \
+    STAGE(CAP, cap) \
+    STAGE(INCLUDE, include) \
+    STAGE(FILL, fill) \
+    STAGE(UNIFORM, uniform) \
+    STAGE(FREQUENCY, frequency) \
+    STAGE(GIVEN, given) \
+    STAGE(FULL, full) \
+    STAGE(JOIN, join)
+
+#define LSH_DECLARE_STAGE(op, name) lsh_status stage_##name(lsh_active *a, const lsh_row *row, const lsh_stage *stage);
+LSH_STAGES(LSH_DECLARE_STAGE)
 
 #endif

@@ -76,19 +76,12 @@ void lsh_workspace_free(lsh_workspace *workspace) {
     free(workspace);
 }
 
+#define LSH_STAGE_CASE(op, name) \
+    case LSH_STAGE_##op: return stage_##name(a, row, stage);
+
 static lsh_status run_stage(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
     switch (stage->op) {
-    case LSH_STAGE_RETRIEVE: return stage_retrieve(a, row, stage);
-    case LSH_STAGE_AT_LEAST: return stage_at_least(a, row, stage);
-    case LSH_STAGE_TOP: return stage_top(a, row, stage);
-    case LSH_STAGE_CAP: return stage_cap(a, row, stage);
-    case LSH_STAGE_INCLUDE: return stage_include(a, row, stage);
-    case LSH_STAGE_FILL: return stage_fill(a, row, stage);
-    case LSH_STAGE_UNIFORM: return stage_uniform(a, row, stage);
-    case LSH_STAGE_FREQUENCY: return stage_frequency(a, row, stage);
-    case LSH_STAGE_GIVEN: return stage_given(a, row, stage);
-    case LSH_STAGE_FULL: return stage_full(a, row, stage);
-    case LSH_STAGE_JOIN: return stage_join(a, row, stage);
+    LSH_STAGES(LSH_STAGE_CASE)
     default: return LSH_INVALID;
     }
 }
