@@ -1,5 +1,9 @@
-"""Samplers: pipelines of small immutable stages; see :class:`Pipeline` and :class:`ActiveSet`."""
+"""Samplers: pipelines of small immutable stages; see :class:`Pipeline` and :class:`ActiveSet`.
 
+The stages are exported as their folder lists them, so that a new one is listed once.
+"""
+
+from lshsample.sampling import stages as _built_in
 from lshsample.sampling.active_set import ActiveSet
 from lshsample.sampling.batch import Batch
 from lshsample.sampling.describe import Description
@@ -12,18 +16,7 @@ from lshsample.sampling.pipeline import Pipeline, SamplerStage, parse_pipeline
 from lshsample.sampling.rehash import Rehash
 from lshsample.sampling.sampler import Sampler
 from lshsample.sampling.stage import Stage
-from lshsample.sampling.stages import (
-    AtLeast,
-    Cap,
-    ExactTop,
-    Fill,
-    Frequency,
-    Full,
-    Include,
-    Retrieve,
-    Top,
-    Uniform,
-)
+from lshsample.sampling.stages import *  # noqa: F403
 from lshsample.sampling.strategies import STRATEGIES, Background, Drift, Maintenance, Rebuild, Strategy
 from lshsample.sampling.text import builtin_stages, stages
 
@@ -31,19 +24,12 @@ __all__ = [
     "NAMED_PIPELINES",
     "STRATEGIES",
     "ActiveSet",
-    "AtLeast",
     "Background",
     "Batch",
-    "Cap",
     "Description",
     "Drift",
-    "ExactTop",
     "Expected",
     "Explanation",
-    "Fill",
-    "Frequency",
-    "Full",
-    "Include",
     "Inclusion",
     "MaintainedSampler",
     "Maintenance",
@@ -52,17 +38,15 @@ __all__ = [
     "Population",
     "Rebuild",
     "Rehash",
-    "Retrieve",
     "Sampler",
     "SamplerStage",
     "Stage",
     "StageReport",
     "Strategy",
-    "Top",
-    "Uniform",
     "builtin_stages",
     "make_pipeline",
     "named_pipeline",
     "parse_pipeline",
     "stages",
 ]
+__all__ += _built_in.__all__
