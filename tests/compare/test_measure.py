@@ -60,7 +60,7 @@ def test_a_family_that_refuses_the_rows_is_reported_with_its_reason():
         ComparisonSettings(budgets=(20,), rounds=1),
     )
     assert {one.label for one in figures} == {"exact", "uniform"}
-    assert "at most 65536 columns" in refused["simhash"]
+    assert "dim must be at most 65536 for" in refused["simhash"]
 
 
 @pytest.mark.parametrize("text", ["simhahs", "simhash:projection", "", "e2lsh:width=2,width=3"])

@@ -155,7 +155,7 @@ def test_families_without_a_law_of_probes_raise():
         make_family("e2lsh", dim=DIM, projection="sparse"),
         make_family("cross-polytope", dim=DIM, projection="sparse"),
     ):
-        with pytest.raises(UnsupportedError, match="no law of its probes"):
+        with pytest.raises(UnsupportedError, match="the probability that probes find a row"):
             family.probe_probability(q, q, 2)
 
 

@@ -140,8 +140,8 @@ def test_a_call_sees_one_state_of_tables_from_beginning_to_end(bound, rows):
     found = moving.sample(rows[:20])
     np.testing.assert_array_equal(found.ids, wanted.ids)
     assert tables.family.seed == 7
-    told = moving.explain(rows[:1])
-    assert told.stages[-1].size == len(told.active.ids) == told.stages[0].size
+    explained = moving.explain(rows[:1])
+    assert explained.stages[-1].size == len(explained.active.ids) == explained.stages[0].size
 
 
 def test_the_law_over_the_functions_is_of_those_that_retrieved(rows, monkeypatch):
