@@ -91,4 +91,4 @@ def test_an_invalid_name_on_the_command_line():
     command = [sys.executable, "-c", fresh.LSHSAMPLE, "new-family", "simhash"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2
-    assert "a name that no installed family has" in done.stderr
+    assert "NAME must be a new name, unlike those of the families" in done.stderr
