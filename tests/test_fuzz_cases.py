@@ -12,7 +12,7 @@ from lshsample.errors import CheckpointError, DataFormatError
 from lshsample.tables import HashTables
 from lshsample.tables.file import pack_prefix
 
-CASES = Path(__file__).resolve().parents[1] / "fuzz" / "cases"
+CASES = Path(__file__).parent / "fuzz" / "cases"
 
 
 @pytest.mark.parametrize("case", sorted((CASES / "file").iterdir()), ids=lambda case: case.name)
