@@ -68,7 +68,7 @@ class HashTables(TableReader):
 
     Notes
     -----
-    A build costs the hashing plus one counting sort (or ceil(code_bits / 11) radix passes) per table; a
+    A build costs the hashing plus one counting sort (or ceil(code_bits / 8) radix passes) per table; a
     query costs the ids that it returns, and about three cache lines per table. Any number of threads may
     query while one writer inserts, moves, deletes or rebuilds: each call sees one state
     (:class:`TableState`) from beginning to end, and takes no lock. Writers wait for each other. Changes are
