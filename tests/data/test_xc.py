@@ -23,7 +23,13 @@ class Bad(Exception):
 
 def nearest_float32(text: str) -> np.float32:
     """The float32 nearest to a decimal, ties to even, by exact fractions."""
-    exact = Fraction(text)
+    # A fraction with an exponent of many digits takes longer than any test: far beyond float32 it is known.
+    whole, fraction, exponent = re.fullmatch(r"[+-]?([0-9]*)\.?([0-9]*)(?:[eE]([+-]?[0-9]+))?", text).groups()
+    digits = (whole + fraction).lstrip("0")
+    magnitude = int(exponent or 0) + len(digits) - len(fraction)  # the number is below 10 to this power
+    if digits and magnitude > 60:
+        raise Bad(text)
+    exact = Fraction(text) if digits and magnitude > -60 else Fraction(0)
     if abs(exact) >= Fraction(2) ** 128 - Fraction(2) ** 103:  # from here on, rounding gives infinity
         raise Bad(text)
     largest = float(np.finfo(np.float32).max)
