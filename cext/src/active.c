@@ -65,7 +65,7 @@ int64_t active_place(lsh_active *a, int32_t id) {
 
 void active_condition(lsh_active *a) {
     for (int64_t i = 0; i < a->size; i++) {
-        int in = a->state[i] == IN || a->state[i] == FORCED;
+        int in = held(a->state[i]);
         a->chance[i] = in ? 1.0f : 0.0f;
         if (!in) a->state[i] = OUT;
     }

@@ -6,6 +6,9 @@
 
 enum { OUT = 0, IN = 1, FORCED = 2, CAPPED = 3, DRAWN = 4 /* a flag, within one stage */ };
 
+/* Whether an id is in the set. */
+static inline int held(uint8_t state) { return state == IN || state == FORCED; }
+
 typedef struct {
     int64_t begin; /* into the ids of the tables */
     int64_t length;

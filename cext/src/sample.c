@@ -110,7 +110,7 @@ static lsh_status emit_row(lsh_active *a, row_results *results, int64_t row) {
     uint64_t *listed = a->keys;
     for (int64_t i = 0, size = a->size; i < size; i++) {
         listed[n] = (uint64_t)(uint32_t)a->ids[i] << 32 | (uint64_t)i;
-        n += state[i] == IN || state[i] == FORCED;
+        n += held(state[i]);
     }
     if (chunk_reserve(c, n) != LSH_OK) return LSH_NO_MEMORY;
     const uint64_t *keys = radix_sort(a->keys, a->keys + a->room, n, bits_below(a->n_items));

@@ -7,8 +7,6 @@
 
 enum { FREQUENCY_BLOCK = 256 };
 
-static int held(uint8_t state) { return state == IN || state == FORCED; }
-
 /* A 64-bit word as an index below n: its bias is below n / 2^64. */
 static int64_t below(uint64_t word, int64_t n) { return (int64_t)((unsigned __int128)word * (uint64_t)n >> 64); }
 

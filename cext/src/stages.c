@@ -10,8 +10,6 @@
 
 enum { LOOK_AHEAD = 16, LOOKUP_QUERIES = 8 };
 
-static int held(uint8_t state) { return state == IN || state == FORCED; }
-
 /* ---- retrieve ---- */
 
 typedef struct {
