@@ -65,22 +65,104 @@ def test_benchmarks_in_the_tests_of_an_author(tmp_path):
     two = "simhash:projection=gaussian, e2lsh:width=2,bits=2"
     chosen = run_pytest(tmp_path, *small, "--lshsample-families", two, "-k", "query")
     assert "2 passed" in chosen.stdout, chosen.stdout
-    wrong = run_pytest(tmp_path, *small, "--lshsample-families", "nope")
-    assert "one of " in wrong.stdout
-    assert wrong.returncode != 0
 
 
-def test_benchmarks_on_a_data_file_under_pytest_benchmark(tmp_path, data):
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--lshsample-families", "nope"], "family must be one of "),
+        (["--lshsample-families", "e2lsh:widht=2"], "widht"),
+        (["--lshsample-families", "e2lsh:n_tables=2"], "n_tables"),
+        (["--lshsample-metric", "euclid"], "--lshsample-metric must be one of "),
+        (["--lshsample-model", "run"], "needs --lshsample-data"),
+    ],
+)
+def test_a_wrong_option_is_one_usage_error(tmp_path, words, message):
+    (tmp_path / "test_bench.py").write_text(BENCH)
+    done = run_pytest(tmp_path, "-p", "no:benchmark", *words)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("family", "status", "message"),
+    [
+        ("e2lsh:widht=2", pytest.ExitCode.INTERRUPTED, "1 error"),
+        ("e2lsh:width=-2", pytest.ExitCode.TESTS_FAILED, "3 failed"),
+    ],
+)
+def test_a_wrong_family_in_the_module_is_not_skipped(tmp_path, family, status, message):
+    (tmp_path / "test_bench.py").write_text(BENCH.replace("dwta", family))
+    (tmp_path / "conftest.py").write_text(STAND_IN)
+    done = run_pytest(tmp_path, "-p", "no:benchmark", "--lshsample-items", "800", "--lshsample-tables", "2")
+    assert done.returncode == status, done.stdout
+    assert message in done.stdout
+    assert "wid" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def saved_run(tmp_path_factory, data):
+    """A folder with benchmarks and their saved run, its JSON, and the options."""
     if importlib.util.find_spec("pytest_benchmark") is None:
         pytest.skip("pytest-benchmark is not installed: pip install 'lshsample[bench]'")
-    (tmp_path / "test_bench.py").write_text(BENCH)
-    result = tmp_path / "out.json"
-    words = ["-p", "no:xdist", "--benchmark-only", "--benchmark-json", result, "--lshsample-data", data]
-    done = run_pytest(tmp_path, *words)
+    folder = tmp_path_factory.mktemp("saved")
+    (folder / "test_bench.py").write_text(BENCH)
+    words = ["-p", "no:xdist", "--benchmark-only", "--benchmark-storage", folder / "store"]
+    words += ["--lshsample-data", data, "--lshsample-tables", "12"]
+    done = run_pytest(folder, *words, "--benchmark-save=base", "--lshsample-metric", "cosine")
     assert done.returncode == 0, done.stdout + done.stderr
-    runs = json.loads(result.read_text())["benchmarks"]
+    (stored,) = (folder / "store").rglob("*_base.json")
+    return folder, stored, words, done.stdout
+
+
+def test_runs_describe_themselves_and_show_their_recall(saved_run):
+    _, stored, _, shown = saved_run
+    runs = json.loads(stored.read_text())["benchmarks"]
     assert len({one["group"] for one in runs}) == 3
-    assert {"recall", "candidates", "estimator_error"} <= set().union(*(one["extra_info"] for one in runs))
+    for one in runs:
+        run = one["extra_info"]["run"]
+        assert (run["n_tables"], run["dim"], run["metric"], run["k"], run["seed"]) == (
+            12,
+            30,
+            "cosine",
+            10,
+            0,
+        )
+        assert run["n_items"] + run["n_queries"] == 200
+        assert {"n_hashes", "n_probes", "threads", "cpu", "isa", "data_digest"} <= set(run)
+        assert {"lshsample", "numpy", "pytest-benchmark"} <= set(run["versions"])
+    (query,) = (one for one in runs if one["name"] == "test_query[simhash]")
+    assert f"test_query[simhash] recall@10={query['extra_info']['recall']:.3f}" in shown
+    assert {"candidates", "index_bytes"} <= set(query["extra_info"])
+
+
+def test_other_settings_are_not_compared_silently(saved_run):
+    folder, stored, words, _ = saved_run
+    loose = [*words, f"--benchmark-compare={stored.name[:4]}", "--benchmark-compare-fail=median:10000%"]
+    loose += ["-k", "query"]
+    same = run_pytest(folder, *loose, "--lshsample-metric", "cosine", "--lshsample-max-recall-loss", "0")
+    assert same.returncode == 0, same.stdout
+    assert "differences" not in same.stdout
+    assert same.stdout.count("recall@10=") == 4, "the saved runs have theirs too"
+    other = run_pytest(folder, *loose, "--lshsample-seed", "3", "--lshsample-metric", "l2")
+    assert other.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "metric: 'cosine', now 'l2'" in other.stdout
+    assert "seed: 0, now 3" in other.stdout
+
+
+def test_a_loss_of_recall_fails(saved_run):
+    folder, stored, words, _ = saved_run
+    data = json.loads(stored.read_text())
+    for one in data["benchmarks"]:
+        if "recall" in one["extra_info"]:
+            one["extra_info"]["recall"] += 0.1
+    (stored.parent / "0002_better.json").write_text(json.dumps(data))
+    words = [*words, "--lshsample-metric", "cosine", "--benchmark-compare=0002", "-k", "query"]
+    assert run_pytest(folder, *words, "--lshsample-max-recall-loss", "0.2").returncode == 0
+    lost = run_pytest(folder, *words, "--lshsample-max-recall-loss", "0.05")
+    assert lost.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "test_query[simhash]: recall 0." in lost.stdout
 
 
 def test_other_test_suites_are_not_affected():

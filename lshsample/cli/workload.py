@@ -8,12 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from lshsample.cli.app import console, load_data
-from lshsample.compare.workloads import Workload
+from lshsample.compare.workloads import TOP, Workload
 from lshsample.errors import ArgumentError
 from lshsample.nn import Network
 
-__all__ = ["LayerModel", "MostItems", "load_workload"]
+__all__ = ["ROWS_HELP", "LayerModel", "MostItems", "load_workload"]
 
+#: What the files of rows are, for the help of commands.
+ROWS_HELP = (
+    "Data: HDF5 of ann-benchmarks, NumPy .npy, SciPy .npz, XC text or libsvm (plain or gzip), or a data set "
+    "in npz. "
+)
 LayerModel = Annotated[
     Path | None, typer.Option(help="Folder of a trained model; the units of its last layer are the items.")
 ]
@@ -28,24 +33,27 @@ def load_workload(
     seed: int,
     trust_rows: bool,
     threads: int | None,
+    *,
+    k: int = TOP,
+    metric: str | None = None,
 ) -> Workload:
     """The workload of the arguments, described in a line on standard error; synthetic without a file."""
-    sizes: dict[str, Any] = {"n_queries": queries, "seed": seed}
-    if file is not None:
-        network = None if model is None else Network.load(model)
+    sizes: dict[str, Any] = {"n_queries": queries, "seed": seed, "k": k}
+    if file is not None and model is None:
+        options = {"trust_rows": True} if trust_rows else {}
+        workload = Workload.of_file(file, n_items=items, metric=metric, **sizes, **options)
+    elif file is not None and model is not None:
         rows = load_data(file, trust_rows, threads).x
-        sizes["n_items"] = items
-        if network is None:
-            workload = Workload.of_rows(f"rows of {file.name}", rows, **sizes)
-        else:
-            workload = Workload.of_layer(network, rows, **sizes)
+        workload = Workload.of_layer(
+            Network.load(model), rows, n_items=items, metric=metric or "inner", **sizes
+        )
     elif model is not None:
         raise ArgumentError("FILE", "nothing", "a data file whose rows are inputs of the model")
     else:
-        workload = Workload.synthetic(items or 20_000, **sizes)
+        workload = Workload.synthetic(items or 20_000, metric=metric or "inner", **sizes)
     console.print(
         f"{workload.name}: {workload.n_items:,} items of {workload.dim:,} columns, "
-        f"{workload.queries.shape[0]} queries",
+        f"{workload.n_queries:,} queries, {workload.metric} metric",
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
     return workload

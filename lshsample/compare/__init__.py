@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from lshsample.compare.measure import ComparisonSettings, Contender, Figures, compare
+from lshsample.compare.contenders import ComparisonSettings, Contender
+from lshsample.compare.measure import Figures, Plan, Point, Timing, compare, plan
 from lshsample.compare.workloads import Workload
 
-__all__ = ["ComparisonSettings", "Contender", "Figures", "Workload", "compare"]
+__all__ = [
+    "ComparisonSettings",
+    "Contender",
+    "Figures",
+    "Plan",
+    "Point",
+    "Timing",
+    "Workload",
+    "compare",
+    "plan",
+]

@@ -23,7 +23,7 @@ __all__ = ["ExactTop"]
 _BLOCK = 16384
 
 
-def _best(
+def largest(
     scores: npt.NDArray[Any], ids: npt.NDArray[np.int64], k: int
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
     """The k best (score descending, ties to the smaller id) per row; scores (n, w), ids (n, w)."""
@@ -56,7 +56,7 @@ def exact_top(queries: Any, vectors: Any, k: int, *, pooled: bool = False) -> np
         ids = np.broadcast_to(np.arange(begin, begin + scores.shape[1]), scores.shape)
         if best_scores is not None and best_ids is not None:
             scores, ids = np.hstack([best_scores, scores]), np.hstack([best_ids, ids])
-        best_scores, best_ids = _best(scores, ids, k)
+        best_scores, best_ids = largest(scores, ids, k)
     return np.sort(np.asarray(best_ids), axis=1)
 
 
