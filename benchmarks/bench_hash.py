@@ -11,6 +11,7 @@ import math
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sizes import rounds, sized
 from turns import in_turns
 
 from lshsample._native import core
@@ -18,7 +19,9 @@ from lshsample.errors import ArgumentError
 from lshsample.hashing import hash_rows, probe_rows
 from lshsample.registry import families, make_family
 
-ROWS, DIM, N_TABLES, THREADS = 670_091, 128, 50, 2
+ROWS, DIM, N_TABLES, THREADS = sized(670_091, 3_000), 128, 50, 2
+#: Rows for families that take many times as long as the others, and rows of wide sparse data and of probes.
+FEWER, WIDE, PROBED = sized(100_000, 2_000), sized(5000, 100), sized(20_000, 200)
 #: Hashes per code, such that K L = 300 one-bit hashes, or the closest number of comparisons.
 N_HASHES = {"simhash": 6, "dwta": 4}
 
@@ -57,12 +60,12 @@ def isa(request):
 
 
 def note(benchmark, n, family):
+    benchmark.extra_info["rows"] = n
     benchmark.extra_info["bytes"] = n * 4 * (DIM + family.n_tables)
     benchmark.extra_info["flop"] = int(n * operations(family))
     benchmark.extra_info["rows_per_second"] = round(n / benchmark.stats["median"])
 
 
-@pytest.mark.benchmark(group="hash dense")
 @pytest.mark.parametrize(("name", "options"), [pytest.param(n, o, id=i) for i, n, o in cases()])
 def test_hash_dense(benchmark, rows, isa, name, options):
     try:
@@ -70,16 +73,18 @@ def test_hash_dense(benchmark, rows, isa, name, options):
     except ArgumentError as reason:
         pytest.skip(f"{name} has no defaults: {reason}")
     family = family.prepare(rows[:20_000])
-    few = rows[:100_000] if options.get("projection") in ("gaussian", "sparse") else rows
+    few = rows[:FEWER] if options.get("projection") in ("gaussian", "sparse") else rows
     few = few * np.float32(0.5)  # inside the norm that wrappers for inner products were prepared for
     hash_rows(family, few[:64], threads=THREADS)
-    benchmark.pedantic(hash_rows, (family, few), {"threads": THREADS}, rounds=5)
+    # Times of a group are of the same number of rows.
+    benchmark.group = f"hash {len(few):,} dense rows"
+    benchmark.pedantic(hash_rows, (family, few), {"threads": THREADS}, rounds=rounds(5))
     note(benchmark, len(few), family)
 
 
-@pytest.mark.benchmark(group="hash dense")
-def test_peer_blas_projection(benchmark, rows):
-    """Hadamard SimHash and as many hashes by BLAS, in turns."""
+@pytest.mark.benchmark(group="lshsample, in turns with a peer (its time is peer_ms)")
+def test_simhash_in_turns_with_blas(benchmark, rows):
+    """Hadamard SimHash, whose time is the row's, and as many hashes by BLAS."""
     threadpoolctl = pytest.importorskip("threadpoolctl")
     directions = np.random.default_rng(1).standard_normal((DIM, 6 * N_TABLES), dtype=np.float32)
     family = make_family("simhash", dim=DIM, n_hashes=6, n_tables=N_TABLES)
@@ -100,7 +105,7 @@ def test_hash_rectified(benchmark, rows, isa):
     family = make_family("dwta", dim=DIM, n_hashes=N_HASHES["dwta"], n_tables=N_TABLES)
     rectified = np.maximum(rows, 0)
     hash_rows(family, rectified[:64], threads=THREADS)
-    benchmark.pedantic(hash_rows, (family, rectified), {"threads": THREADS}, rounds=5)
+    benchmark.pedantic(hash_rows, (family, rectified), {"threads": THREADS}, rounds=rounds(5))
     note(benchmark, ROWS, family)
 
 
@@ -115,19 +120,21 @@ def test_hash_rectified(benchmark, rows, isa):
 def test_hash_csr(benchmark, isa, name, options):
     dim, each = 135_909, 75
     rng = np.random.default_rng(0)
-    columns = np.sort(rng.integers(0, dim // each, (5000, each)) + np.arange(each) * (dim // each), axis=1)
-    x = sp.csr_array((rng.random(columns.size), columns.ravel(), np.arange(5001) * each), shape=(5000, dim))
+    columns = np.sort(rng.integers(0, dim // each, (WIDE, each)) + np.arange(each) * (dim // each), axis=1)
+    x = sp.csr_array(
+        (rng.random(columns.size), columns.ravel(), np.arange(WIDE + 1) * each), shape=(WIDE, dim)
+    )
     rows, family = core.csr_rows(x, "x"), make_family(name, dim=dim, n_hashes=4, n_tables=N_TABLES, **options)
     hash_rows(family, rows[:2], threads=THREADS)
-    benchmark.pedantic(hash_rows, (family, rows), {"threads": THREADS}, rounds=3)
-    benchmark.extra_info["bytes"] = 5000 * (each * 8 + N_TABLES * 4)
-    benchmark.extra_info["rows_per_second"] = round(5000 / benchmark.stats["median"])
+    benchmark.pedantic(hash_rows, (family, rows), {"threads": THREADS}, rounds=rounds(3))
+    benchmark.extra_info["bytes"] = WIDE * (each * 8 + N_TABLES * 4)
+    benchmark.extra_info["rows_per_second"] = round(WIDE / benchmark.stats["median"])
 
 
 @pytest.mark.benchmark(group="probe")
 def test_probe(benchmark, rows, isa):
     family = make_family("simhash", dim=DIM, n_hashes=8, n_tables=N_TABLES)
     benchmark.pedantic(
-        probe_rows, (family, rows[:20_000], 4), {"threads": THREADS}, rounds=5, warmup_rounds=1
+        probe_rows, (family, rows[:PROBED], 4), {"threads": THREADS}, rounds=rounds(5), warmup_rounds=1
     )
-    benchmark.extra_info["rows_per_second"] = round(20_000 / benchmark.stats["median"])
+    benchmark.extra_info["rows_per_second"] = round(PROBED / benchmark.stats["median"])

@@ -9,12 +9,14 @@ compare`` compare two runs. Sizes are those of a step over about 5,000 of 670,09
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sizes import rounds, sized
 
 from lshsample._native import convert, core, layers, loss, optim
 from lshsample._native.dtypes import BFLOAT16, FLOAT32
 from lshsample._native.slots import Slots
 
-BATCH, HIDDEN, ACTIVE, LABELS, FEATURES, FEATURES_EACH = 256, 128, 5000, 670_091, 135_909, 75
+BATCH, HIDDEN, FEATURES, FEATURES_EACH = sized(256, 16), 128, sized(135_909, 500), 75
+ACTIVE, LABELS, RANKED = sized(5000, 100), sized(670_091, 600), sized(100_000, 300)
 PRODUCT = 2 * BATCH * HIDDEN * ACTIVE
 
 
@@ -152,9 +154,9 @@ KERNELS = {
         LABELS * ROW,
     ),
     "top_k": (
-        lambda s, t: layers.top_k(s.hidden, s.weights[:100_000], s.bias[:100_000], 5, threads=t),
-        2 * BATCH * HIDDEN * 100_000,
-        100_000 * ROW,
+        lambda s, t: layers.top_k(s.hidden, s.weights[:RANKED], s.bias[:RANKED], 5, threads=t),
+        2 * BATCH * HIDDEN * RANKED,
+        RANKED * ROW,
     ),
 }
 
@@ -167,7 +169,9 @@ def test_kernel(benchmark, step, name, threads, isa):
     benchmark.group = name
     benchmark.extra_info.update(flop=flop, bytes=size, threads=threads, isa=isa)
     with core.forced_isa(isa):
-        benchmark.pedantic(call, args=(step, threads), setup=step.fresh_logits, rounds=20, warmup_rounds=2)
+        benchmark.pedantic(
+            call, args=(step, threads), setup=step.fresh_logits, rounds=rounds(20), warmup_rounds=2
+        )
 
 
 @pytest.mark.parametrize("isa", core.available_isas())
@@ -191,4 +195,4 @@ def test_step(benchmark, step, threads, isa):
         flop=3 * PRODUCT, bytes=8 * (ACTIVE + len(step.touched)) * ROW, threads=threads, isa=isa
     )
     with core.forced_isa(isa):
-        benchmark.pedantic(whole, args=(step, threads), rounds=20, warmup_rounds=2)
+        benchmark.pedantic(whole, args=(step, threads), rounds=rounds(20), warmup_rounds=2)

@@ -71,10 +71,10 @@ def cross_entropy(logits, y, columns):
     return (torch.logsumexp(logits, 1).sum() - chosen) / y.shape[0]
 
 
-@pytest.mark.benchmark(group="peers")
+@pytest.mark.benchmark(group="lshsample's step, in turns with PyTorch's (its time is peer_ms)")
 @pytest.mark.parametrize("kind", ["sampled", "full"])
 @pytest.mark.parametrize("sampler", ["lsh", "uniform"])
-def test_peer(benchmark, kind, sampler):
+def test_step_in_turns_with_pytorch(benchmark, kind, sampler):
     ours = Steps(sampler=sampler)
     in_turns(benchmark, ours, Peer(kind, ours.batches), TURNS[kind])
     benchmark.extra_info["active"] = float(np.median(ours.active))

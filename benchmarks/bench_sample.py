@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sizes import rounds, sized
 
 from lshsample._native import core
 from lshsample._native.packed import build_packed
@@ -22,7 +23,7 @@ from lshsample.registry import make_family
 from lshsample.sampling import NAMED_PIPELINES, named_pipeline, parse_pipeline
 from lshsample.tables import HashTables
 
-N_ITEMS, N_TABLES, DIM, BATCH, THREADS = 670_091, 50, 128, 256, 2
+N_ITEMS, N_TABLES, DIM, BATCH, THREADS = sized(670_091, 6_000), 50, 128, sized(256, 16), 2
 #: Pooled, as in training; per query, as in SLIDE.
 SIZES = {True: 4096, False: 200}
 TEXTS = {
@@ -72,7 +73,8 @@ def gathers(tables, n_candidates):
     return np.median(times[4:], axis=0)
 
 
-def measure(benchmark, tables, pipeline, pool):
+def measure(benchmark, tables, pipeline, pool, group):
+    benchmark.group = group
     sampler, given, turn = pipeline.bind(tables=tables), batches(), iter(range(10**9))
 
     def sample():
@@ -81,7 +83,7 @@ def measure(benchmark, tables, pipeline, pool):
         named = include if pipeline.takes_include else None
         return sampler.sample(queries, include=named, step=step, pool=pool, threads=THREADS)
 
-    active = benchmark.pedantic(sample, rounds=40, warmup_rounds=8)
+    active = benchmark.pedantic(sample, rounds=rounds(40), warmup_rounds=rounds(8))
     n_candidates = int(tables.query(given[0][0]).counts.sum())
     for name, seconds in zip(("ids_ms", "floor_ms"), gathers(tables, n_candidates), strict=True):
         benchmark.extra_info[name] = round(seconds * 1e3, 2)
@@ -92,7 +94,13 @@ def measure(benchmark, tables, pipeline, pool):
 @pytest.mark.parametrize("pool", [True, False], ids=["pooled", "rows"])
 @pytest.mark.parametrize("name", sorted(set(NAMED_PIPELINES) - SLOW))
 def test_named(benchmark, tables, name, pool):
-    measure(benchmark, tables, named_pipeline(name, n_active=SIZES[pool], n_items=N_ITEMS), pool)
+    measure(
+        benchmark,
+        tables,
+        named_pipeline(name, n_active=SIZES[pool], n_items=N_ITEMS),
+        pool,
+        f"{BATCH} queries, {'pooled' if pool else 'a set for each'}",
+    )
 
 
 def calls(function):
@@ -112,6 +120,7 @@ def calls(function):
     return core_calls, python_calls - 1
 
 
+@pytest.mark.benchmark(group="one query")
 @pytest.mark.parametrize("text", ["Retrieve()", "Retrieve() | Top(50) | Include() | Uniform(150)", None])
 def test_single_query(benchmark, tables, text):
     """One query for each sample; ``None`` is :meth:`HashTables.query`."""
@@ -125,17 +134,18 @@ def test_single_query(benchmark, tables, text):
             return tables.query(query, threads=1)
         return sampler.sample(query, step=step, threads=1)
 
-    benchmark.pedantic(sample, rounds=400, warmup_rounds=40)
+    benchmark.pedantic(sample, rounds=rounds(400), warmup_rounds=rounds(40))
     found = calls(sample)
     benchmark.extra_info["core_calls"], benchmark.extra_info["python_calls"] = found
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_pooled_on_each_instruction_set(benchmark, tables, text, isa):
-    measure(benchmark, tables, parse_pipeline(TEXTS[text]), True)
+    measure(benchmark, tables, parse_pipeline(TEXTS[text]), True, f"{text}, pooled, by instruction set")
 
 
-@pytest.mark.parametrize("n_items", [67_000, 670_000, 2_000_000])
+@pytest.mark.benchmark(group="the same candidates, by number of items")
+@pytest.mark.parametrize("n_items", sized([67_000, 670_000, 2_000_000], [6_000]))
 def test_cost_does_not_grow_with_the_number_of_items(benchmark, n_items):
     """Uniform codes with 20 ids per bucket at every size: the same work, in more memory."""
     buckets, n_tables = n_items // 20, 20
@@ -157,6 +167,6 @@ def test_cost_does_not_grow_with_the_number_of_items(benchmark, n_items):
             calls, BATCH, n_items, seed=0, step=step, pooled=True, threads=THREADS, workspaces=places
         )
 
-    drawn = benchmark.pedantic(sample, rounds=60, warmup_rounds=10)
+    drawn = benchmark.pedantic(sample, rounds=rounds(60), warmup_rounds=10)
     benchmark.extra_info["candidates"] = BATCH * n_tables * 20
     benchmark.extra_info["active"] = len(drawn.ids)

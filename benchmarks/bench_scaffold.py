@@ -12,10 +12,13 @@ import time
 
 import numpy as np
 import pytest
+import sizes
 
 from lshsample.hashing import hash_rows
 from lshsample.registry import make_family
 from lshsample.scaffold import write_package
+
+pytestmark = pytest.mark.skipif(sizes.SMOKE, reason="--smoke: it builds and installs packages")
 
 ROWS, DIM, SHAPE, TURNS = 50_000, 128, {"n_hashes": 6, "n_tables": 50}, 15
 

@@ -28,6 +28,7 @@ def served():
     return network, rows, HashTables(family, threads=THREADS).build(units)
 
 
+@pytest.mark.benchmark(group="20 single rows through tables, in turns with exact prediction (peer_ms)")
 @pytest.mark.parametrize("pipeline", [f"Retrieve(probes={n})" for n in (4, 8, 16, 32)])
 def test_one_row(benchmark, served, pipeline):
     network, rows, tables = served

@@ -9,14 +9,15 @@ the elements are hashed before.
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sizes import rounds, sized
 from turns import in_turns
 
 from lshsample._native import core
 from lshsample.hashing import hash_rows
 from lshsample.registry import make_family
 
-SETS, EACH, DIM, THREADS = 100_000, 100, 1_000_000, 2
-HASHES = [128, 256, 512]
+SETS, EACH, DIM, THREADS = sized(100_000, 300), 100, 1_000_000, 2
+FEW, HASHES = sized(2000, 50), [128, 256, 512]
 
 
 @pytest.fixture(scope="module")
@@ -32,24 +33,27 @@ def rows(columns):
 
 
 def note(benchmark, n):
+    benchmark.extra_info["sets"] = n
     benchmark.extra_info["sets_per_second"] = round(n / benchmark.stats["median"])
 
 
-@pytest.mark.benchmark(group="hash sets")
 @pytest.mark.parametrize("hashes", HASHES)
 @pytest.mark.parametrize("method", ["permutation-free", "doph"])
 @pytest.mark.parametrize("n_hashes", [1, 4])
 def test_minhash(benchmark, rows, method, hashes, n_hashes):
+    benchmark.group = f"{hashes} hashes of {SETS:,} sets"
     family = make_family("minhash", dim=DIM, n_hashes=n_hashes, n_tables=hashes // n_hashes, method=method)
-    benchmark.pedantic(hash_rows, (family, rows), {"threads": THREADS}, rounds=7, warmup_rounds=1)
+    benchmark.pedantic(hash_rows, (family, rows), {"threads": THREADS}, rounds=rounds(7), warmup_rounds=1)
     note(benchmark, SETS)
 
 
-@pytest.mark.benchmark(group="hash sets")
+@pytest.mark.benchmark(group=f"128 hashes of {FEW:,} weighted sets")
 def test_icws(benchmark, rows):
     family = make_family("icws", dim=DIM, n_hashes=4, n_tables=32)
-    benchmark.pedantic(hash_rows, (family, rows[:2000]), {"threads": THREADS}, rounds=5, warmup_rounds=1)
-    note(benchmark, 2000)
+    benchmark.pedantic(
+        hash_rows, (family, rows[:FEW]), {"threads": THREADS}, rounds=rounds(5), warmup_rounds=1
+    )
+    note(benchmark, FEW)
 
 
 def minhash(rows, hashes):
@@ -57,10 +61,11 @@ def minhash(rows, hashes):
     return lambda: hash_rows(family, rows, threads=THREADS)
 
 
-@pytest.mark.benchmark(group="peers of sets")
 @pytest.mark.parametrize("hashes", HASHES)
 @pytest.mark.parametrize("sketch", ["", "_rho"])
-def test_peer_rensa(benchmark, columns, rows, hashes, sketch):
+def test_minhash_in_turns_with_rensa(benchmark, columns, rows, hashes, sketch):
+    """The row is the time of lshsample; that of rensa is ``peer_ms``."""
+    benchmark.group = f"lshsample in turns with a peer, {hashes} hashes of {SETS:,} sets"
     rensa = pytest.importorskip("rensa")
     digest = getattr(rensa.RMinHash, f"digest_matrix_from_flat_token_hashes{sketch}")
     tokens = columns.ravel().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
@@ -69,11 +74,12 @@ def test_peer_rensa(benchmark, columns, rows, hashes, sketch):
     note(benchmark, SETS)
 
 
-@pytest.mark.benchmark(group="peers of sets")
 @pytest.mark.parametrize("hashes", HASHES)
-def test_peer_datasketch(benchmark, columns, rows, hashes):
+def test_minhash_in_turns_with_datasketch(benchmark, columns, rows, hashes):
+    """The row is the time of lshsample; ``peer_ms`` is that of datasketch for fewer sets."""
+    benchmark.group = f"lshsample in turns with a peer, {hashes} hashes of {SETS:,} sets"
     datasketch = pytest.importorskip("datasketch")
-    sets, first = columns[:500].tolist(), datasketch.MinHash(num_perm=hashes)
+    sets, first = columns[: sized(500, 20)].tolist(), datasketch.MinHash(num_perm=hashes)
 
     def peer():
         for elements in sets:

@@ -19,6 +19,7 @@ import time
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sizes import rounds, sized
 
 from lshsample._native import core
 from lshsample._native.core import lib
@@ -27,7 +28,8 @@ from lshsample.nn import Adam, Dense, Network, Sampled, Sparse
 from lshsample.nn.signals import Run
 from lshsample.registry import families
 
-N_FEATURES, N_LABELS, HIDDEN, BATCH, THREADS, ACTIVE = 135_909, 670_091, 128, 256, 2, 5_000
+N_FEATURES, N_LABELS, ACTIVE = sized(135_909, 800), sized(670_091, 2_000), sized(5_000, 200)
+HIDDEN, BATCH, THREADS = 128, sized(256, 16), 2
 FEATURES_A_ROW, LABELS_A_ROW, N_BATCHES = 75, 5, 8
 #: The oracle multiplies every row and `full` trains every row: 100 and more times the work of a sampled step.
 SLOW = {"exact-top", "full"}
@@ -67,7 +69,7 @@ class Steps:
 
 
 def measure(benchmark, steps):
-    benchmark.pedantic(steps, rounds=60, warmup_rounds=5)
+    benchmark.pedantic(steps, rounds=rounds(60), warmup_rounds=rounds(5))
     active = float(np.median(steps.active))
     benchmark.extra_info["active"] = active
     benchmark.extra_info["floor_gflop"] = 3 * 2 * BATCH * active * HIDDEN / 1e9
@@ -99,7 +101,7 @@ def test_isa(benchmark, isa):
 
 @pytest.mark.benchmark(group="labels")
 @pytest.mark.parametrize("sampler", ["uniform", "lsh"])
-@pytest.mark.parametrize("n_labels", [67_000, 670_091, 2_000_000])
+@pytest.mark.parametrize("n_labels", sized([67_000, 670_091, 2_000_000], [2_000]))
 def test_labels(benchmark, n_labels, sampler):
     measure(benchmark, Steps(n_labels=n_labels, sampler=sampler))
 
@@ -144,7 +146,7 @@ class Clock:
         return value
 
 
-def seconds_of(step, rounds=100):
+def seconds_of(step, turns=100):
     """Median seconds of a step, and of its part outside of the C core."""
     clock = Clock()
     modules = [
@@ -154,7 +156,7 @@ def seconds_of(step, rounds=100):
         module.lib = clock
     try:
         whole, outside = [], []
-        for _ in range(rounds):
+        for _ in range(turns):
             clock.seconds, began = 0.0, time.perf_counter()
             step()
             whole.append(time.perf_counter() - began)
@@ -171,7 +173,7 @@ def test_python_share(benchmark, sampler):
     steps = Steps(sampler=sampler)
     measure(benchmark, steps)
     benchmark.extra_info["python_calls"], benchmark.extra_info["c_calls"] = calls_of(steps)
-    whole, outside = seconds_of(steps)
+    whole, outside = seconds_of(steps, rounds(100))
     benchmark.extra_info["python_ms"], benchmark.extra_info["python_share"] = 1e3 * outside, outside / whole
 
 

@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+from sizes import rounds as sized_rounds
 
 
 def in_turns(benchmark, ours, peer, rounds, scale=1.0):
@@ -12,7 +13,7 @@ def in_turns(benchmark, ours, peer, rounds, scale=1.0):
     ratio of peer to ours in each turn, times ``scale`` if they do different amounts of work. A pause ensures
     that spinning threads of the peer (of OpenMP) are asleep.
     """
-    times = []
+    rounds, times = sized_rounds(rounds), []
 
     def turn():
         begin = time.perf_counter()
