@@ -8,7 +8,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import lshsample
 from lshsample._native import core
 from lshsample.compare.workloads import Workload
 from lshsample.hookspecs import GROUP
@@ -41,8 +40,8 @@ def describe_machine(threads: int | None, packages: Iterable[str] = ()) -> dict[
         plugins; those that are not installed are left out.
     """
     plugins = {point.dist.name for point in metadata.entry_points(group=GROUP) if point.dist}
-    versions = {"lshsample": lshsample.__version__, "python": platform.python_version()}
-    for name in sorted({"numpy", "scipy", *plugins, *packages} - {"lshsample"}):
+    versions = {"python": platform.python_version()}
+    for name in sorted({"lshsample", "numpy", "scipy", *plugins, *packages}):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
