@@ -10,6 +10,7 @@ pytest loads it through its entry point; it only adds options and fixtures. A te
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,7 +32,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register pytest-benchmark's mark, in case it is not installed; refuse wrong options."""
     config.addinivalue_line("markers", "benchmark: options of pytest-benchmark")
     config.stash[_NOTES], config.stash[_FAILURES] = {}, {}
-    if config.getoption("--lshsample-model") is not None and config.getoption("--lshsample-data") is None:
+    data, model = config.getoption("--lshsample-data"), config.getoption("--lshsample-model")
+    for name, path in (("--lshsample-data", data), ("--lshsample-model", model)):
+        if path is not None and not Path(path).exists():
+            raise pytest.UsageError(f"{name} must be an existing path (got {path})")
+    if model is not None and data is None:
         raise pytest.UsageError("--lshsample-model needs --lshsample-data, the input of the model")
     if config.getoption("--lshsample-families") is not None:
         _or_usage_error(lambda: _contenders(_given_families(config)), "--lshsample-families")

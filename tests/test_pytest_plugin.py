@@ -74,7 +74,8 @@ def test_benchmarks_in_the_tests_of_an_author(tmp_path):
         (["--lshsample-families", "e2lsh:widht=2"], "widht"),
         (["--lshsample-families", "e2lsh:n_tables=2"], "n_tables"),
         (["--lshsample-metric", "euclid"], "--lshsample-metric must be one of "),
-        (["--lshsample-model", "run"], "needs --lshsample-data"),
+        (["--lshsample-model", "."], "needs --lshsample-data"),
+        (["--lshsample-data", "none.npy"], "--lshsample-data must be an existing path"),
     ],
 )
 def test_a_wrong_option_is_one_usage_error(tmp_path, words, message):

@@ -172,7 +172,7 @@ def compare(
 def _print_whole(table: Table) -> None:
     """Print in full width: a narrow terminal wraps lines, but no figure is cut off."""
     wide = Measurement.get(output, output.options.update(max_width=10_000), table).maximum
-    Console(width=max(output.width, wide)).print(table)
+    Console(width=max(output.width, wide), file=output.file).print(table)
 
 
 def _line(text: str) -> None:

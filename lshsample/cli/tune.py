@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from lshsample.cli.app import JsonFile, Threads, TrustRows, console, environment, output, write_json
-from lshsample.cli.workload import LayerModel, MostItems, load_workload
+from lshsample.cli.workload import ROWS_HELP, LayerModel, MostItems, load_workload
 from lshsample.registry import family_to_json, named_family
 from lshsample.tuning import Goal, Measures, Tuned
 from lshsample.tuning import tune as run
@@ -24,8 +24,8 @@ def tune(
         Path | None,
         typer.Argument(
             metavar="[FILE]",
-            help="Data: XC text or libsvm (plain or gzip), or npz; some of its rows are queries, the others "
-            "items. With --model, its rows are inputs of the network.",
+            help=f"{ROWS_HELP}Some of its rows are queries, the others items. With --model, its rows are "
+            "inputs of the network.",
         ),
     ] = None,
     model: LayerModel = None,
@@ -57,7 +57,8 @@ def tune(
         memory_bytes=memory_bytes, seconds=seconds,
     )  # fmt: skip
     name, options = named_family(family)
-    workload = load_workload(file, model, items, queries, seed, trust_rows, threads)
+    # Tuning is for the largest inner products, whatever metric a file states.
+    workload = load_workload(file, model, items, queries, seed, trust_rows, threads, metric="inner")
     tuned = run(
         workload.items, workload.queries, goal,
         family=name, seed=seed, max_tables=max_tables, threads=threads, **options,

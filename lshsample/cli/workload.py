@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lshsample.cli.app import console, load_data
+from lshsample.compare.sources import is_hdf5, read_array
 from lshsample.compare.workloads import TOP, Workload
 from lshsample.errors import ArgumentError
 from lshsample.nn import Network
@@ -39,13 +40,18 @@ def load_workload(
 ) -> Workload:
     """The workload of the arguments, described in a line on standard error; synthetic without a file."""
     sizes: dict[str, Any] = {"n_queries": queries, "seed": seed, "k": k}
-    if file is not None and model is None:
-        options = {"trust_rows": True} if trust_rows else {}
-        workload = Workload.of_file(file, n_items=items, metric=metric, **sizes, **options)
-    elif file is not None and model is not None:
+    if file is not None and model is not None:
         rows = load_data(file, trust_rows, threads).x
         workload = Workload.of_layer(
             Network.load(model), rows, n_items=items, metric=metric or "inner", **sizes
+        )
+    elif file is not None and is_hdf5(file):
+        workload = Workload.of_file(file, n_items=items, metric=metric, **sizes)
+    elif file is not None:
+        array = read_array(file)
+        x = load_data(file, trust_rows, threads).x if array is None else array
+        workload = Workload.of_rows(
+            f"rows of {file.name}", x, n_items=items, metric=metric or "inner", **sizes
         )
     elif model is not None:
         raise ArgumentError("FILE", "nothing", "a data file whose rows are inputs of the model")

@@ -87,6 +87,9 @@ def read_baseline(path: str | PathLike[str]) -> dict[str, Any]:
         raise DataFormatError(
             path, 0, 0, f"format is {found!r}; expected {FORMAT!r} (lshsample compare --json)"
         )
+    missing = {"workload", "settings", "machine", "figures"} - set(data)
+    if missing:
+        raise DataFormatError(path, 0, 0, f"{', '.join(sorted(missing))} missing")
     return data
 
 

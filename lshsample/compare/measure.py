@@ -438,9 +438,9 @@ def compare(
         progress(f"{contender.label}, K = {family.n_hashes}, L = {family.n_tables}", done)
         done += seconds
         try:
-            if contender.label not in truths:
+            if workload.truth is None and contender.label not in truths:
                 truths[contender.label] = workload.truth_of(hashing.prepared(family, workload.items))
-            figures += measure(contender.label, family, workload, chosen, truths[contender.label])
+            figures += measure(contender.label, family, workload, chosen, truths.get(contender.label))
         except LshsampleError as error:
             refused[contender.label] = error
     return figures, {label: f"{type(error).__name__}: {error}" for label, error in refused.items()}

@@ -17,7 +17,7 @@ from lshsample.data import load
 from lshsample.errors import ArgumentError, DataFormatError, UnsupportedError
 from lshsample.family import Rows
 
-__all__ = ["AnnBenchmark", "is_hdf5", "read_ann_benchmark", "read_rows"]
+__all__ = ["AnnBenchmark", "is_hdf5", "read_ann_benchmark", "read_array", "read_rows"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _NPY = b"\x93NUMPY"
@@ -73,11 +73,19 @@ def read_rows(path: str | PathLike[str], **options: Any) -> Rows:
     >>> read_rows(path).dtype
     dtype('float32')
     """
-    reader = _read_npy if _starts_with(path, _NPY) else _read_scipy if _is_scipy(path) else None
-    if reader is None:
+    rows = read_array(path)
+    if rows is None:
         return load(path, **options).x
     for name, value in options.items():
         raise ArgumentError(name, f"{value!r} for {path}", "left out for an array of NumPy or SciPy")
+    return rows
+
+
+def read_array(path: str | PathLike[str]) -> Rows | None:
+    """The rows of an array of NumPy or SciPy, as :func:`read_rows`; None for a file of another format."""
+    reader = _read_npy if _starts_with(path, _NPY) else _read_scipy if _is_scipy(path) else None
+    if reader is None:
+        return None
     try:
         return reader(path)
     except (ValueError, EOFError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
