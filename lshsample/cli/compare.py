@@ -33,9 +33,11 @@ from lshsample.errors import ArgumentError
 __all__ = ["compare"]
 
 #: Sizes without options, and with --quick.
-_FULL = {"items": None, "queries": 200, "budgets": "100,300,1000,3000", "bits": "4,6,8,10,12"}
-_FULL |= {"n_tables": "10,50", "rounds": 5}
-_QUICK = {"items": 2_000, "queries": 50, "budgets": "50,200", "bits": "4,8", "n_tables": "10", "rounds": 2}
+_FULL = {
+    "items": None, "queries": 200, "rounds": 5,
+    "budgets": "100,300,1000,3000", "bits": "4,6,8,10,12", "n_tables": "10,50",
+}  # fmt: skip
+_QUICK = {"items": 2_000, "queries": 50, "rounds": 3, "budgets": "50,200", "bits": "4,8", "n_tables": "10"}
 
 
 def compare(
@@ -115,8 +117,10 @@ def compare(
     trust_rows: TrustRows = False,
 ) -> None:
     """Compare hash families: recall@k at equal candidates, queries per second, build time, index size."""
-    given = {"items": items, "queries": queries, "budgets": budgets, "bits": bits, "n_tables": n_tables}
-    given |= {"rounds": rounds}
+    given = {
+        "items": items, "queries": queries, "rounds": rounds,
+        "budgets": budgets, "bits": bits, "n_tables": n_tables,
+    }  # fmt: skip
     sizes: dict[str, Any] = (_QUICK if quick else _FULL) | {n: v for n, v in given.items() if v is not None}
     if bits is not None and n_hashes is not None:
         raise ArgumentError("--n-hashes", n_hashes, "left out if --bits is given")

@@ -34,6 +34,8 @@ Ids = npt.NDArray[np.int64]
 
 #: Draws over which the error of the estimates is measured, and the queries of each.
 _STEPS, _ESTIMATED = 20, 50
+#: Least time of a round, in seconds.
+_ROUND = 0.01
 #: Rows and queries of the trials that the time of a comparison is estimated from.
 _TRIAL_ROWS, _TRIAL_QUERIES = 1000, 10
 
@@ -44,22 +46,23 @@ class Timing:
 
     Attributes
     ----------
-    median, first_quartile, third_quartile : float
+    median, least, first_quartile, third_quartile : float
         Of the repetitions.
     rounds : int
         Number of repetitions.
     """
 
     median: float
+    least: float
     first_quartile: float
     third_quartile: float
     rounds: int
 
-    def divided(self, count: int) -> Timing:
-        """The same times for one of ``count`` parts."""
-        return Timing(
-            self.median / count, self.first_quartile / count, self.third_quartile / count, self.rounds
-        )
+    @classmethod
+    def of(cls, times: Sequence[float]) -> Timing:
+        """The summary of times."""
+        least, low, median, high = map(float, np.percentile(times, [0, 25, 50, 75]))
+        return cls(median, least, low, high, len(times))
 
 
 @attrs.frozen(kw_only=True)
@@ -145,15 +148,23 @@ class Figures:
         return not self.spec
 
 
-def timed(call: Callable[[], Any], rounds: int) -> tuple[Timing, Any]:
-    """The times of ``rounds`` calls, and the last result."""
-    times, result = [], None
-    for _ in range(rounds):
+def timed(call: Callable[[], Any], rounds: int, parts: int = 1) -> tuple[Timing, Any]:
+    """The times of one of ``parts`` parts of a call, and a result.
+
+    A round of a short call has as many calls as take ``_ROUND`` seconds: a single one would be less than the
+    scheduler's slices. The first call is then a warm-up.
+    """
+    begin = time.perf_counter()
+    result = call()
+    first = time.perf_counter() - begin
+    calls = max(1, round(_ROUND / max(first, 1e-9)))
+    times = [first / parts] if calls == 1 else []
+    while len(times) < rounds:
         begin = time.perf_counter()
-        result = call()
-        times.append(time.perf_counter() - begin)
-    low, median, high = map(float, np.percentile(times, [25, 50, 75]))
-    return Timing(median, low, high, rounds), result
+        for _ in range(calls):
+            result = call()
+        times.append((time.perf_counter() - begin) / (calls * parts))
+    return Timing.of(times), result
 
 
 def budgets_of(workload: Workload, settings: ComparisonSettings) -> tuple[int, ...]:
@@ -197,8 +208,8 @@ def _points(
     for budget, pipeline in pipelines:
         sampler = pipeline.bind(n_items=workload.n_items, vectors=workload.items, **bound)
         sample = functools.partial(sampler.sample, workload.queries, threads=settings.threads)
-        timing, active = timed(sample, settings.rounds)
         n = workload.n_queries
+        timing, active = timed(sample, settings.rounds, n)
         # Without a truth of its own, a uniform draw has the expected recall.
         recall = budget / workload.n_items if truth is None else sampler_recall(active, truth)
         points.append(
@@ -206,7 +217,7 @@ def _points(
                 budget=budget,
                 candidates=len(active.ids) / n,
                 recall=recall,
-                query_seconds=timing.divided(n),
+                query_seconds=timing,
             )
         )
     return tuple(points)
@@ -297,7 +308,7 @@ def baselines(workload: Workload, settings: ComparisonSettings) -> list[Figures]
     search = _exact_search(workload, settings.threads)
     if search is None:
         return [uniform]
-    timing = timed(search, settings.rounds)[0].divided(workload.n_queries)
+    timing = timed(search, settings.rounds, workload.n_queries)[0]
     found = ExactTop(max(1, middle - middle // 4)) | Uniform(max(1, middle // 4))
     exact = blank(
         label="exact",
@@ -378,8 +389,10 @@ def _costs(families: list[HashFamily], workload: Workload, settings: ComparisonS
         probes = len(settings.probes_of(shape))
         batches = settings.rounds * len(budgets_of(workload, settings)) * workload.n_queries
         batches += _STEPS * _ESTIMATED * (workload.metric == "inner")
+        calls = 2 + probes * len(budgets_of(workload, settings))
         costs.append(
-            settings.rounds * (some + 2 * each_row * (workload.n_items - n) * by_tables / scale)
+            settings.rounds * calls * _ROUND
+            + settings.rounds * (some + 2 * each_row * (workload.n_items - n) * by_tables / scale)
             + probes * batches * each * by_tables
             + (own if at == 0 else 0.0)
         )

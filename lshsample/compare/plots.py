@@ -84,6 +84,9 @@ def write_plots(
         FigureCanvasAgg(figure)
         axes = figure.subplots()
         plot(axes)
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "log":
+                _plain_log(axis)
         axes.grid(True, which="both", color="0.92", linewidth=0.6)
         axes.set_axisbelow(True)
         figure.suptitle(_title(figures, workload, threads), fontsize="medium")
@@ -199,14 +202,13 @@ def _rate_front(points: Sequence[XY]) -> list[XY]:
     return [(recall, 1 / cost) for recall, cost in front]
 
 
-def _plain_log(axes: Any) -> None:
-    """A logarithmic vertical axis, with plain numbers at 1, 2 and 5 times the powers of ten."""
+def _plain_log(axis: Any) -> None:
+    """A logarithmic axis, with plain numbers at 1, 2 and 5 times the powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _speed(axes: Any, figures: Sequence[Figures], recall: str) -> None:
@@ -226,8 +228,7 @@ def _speed(axes: Any, figures: Sequence[Figures], recall: str) -> None:
         points,
         _rate_front(rates("uniform")),
     )
-    _plain_log(axes)
-    axes.set(xlabel=recall, ylabel="queries per second (batch, without exact ranking)")
+    axes.set(yscale="log", xlabel=recall, ylabel="queries per second (batch, without exact ranking)")
     axes.set_title(
         "up and right is better; lines: each family's Pareto front; dots: all its runs", fontsize="small"
     )
@@ -267,8 +268,7 @@ def _against_cost(
     points = {label: costs(label) for label in _families(figures)}
     _overall(axes, [each for one in points.values() for each in one], _cost_front)
     _draw(axes, {label: _cost_front(each) for label, each in points.items()}, points)
-    _plain_log(axes)
-    axes.set(xlabel=f"{recall}, within {budget:,} candidates", ylabel=axis)
+    axes.set(yscale="log", xlabel=f"{recall}, within {budget:,} candidates", ylabel=axis)
     axes.set_title(
         "down and right is better; lines: each family's Pareto front; dots: all its runs", fontsize="small"
     )

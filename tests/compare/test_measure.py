@@ -1,12 +1,14 @@
 """Measurements of families: bounded by the baselines, refusals reported."""
 
 import json
+import time
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 from lshsample.compare import ComparisonSettings, Contender, Workload, compare, plan
+from lshsample.compare.measure import timed
 from lshsample.compare.report import best_by_label, best_table, front_table, fronts, plain, recall_table
 from lshsample.errors import ArgumentError
 
@@ -163,3 +165,15 @@ def test_the_time_is_estimated_before():
 def test_wrong_settings(name, value):
     with pytest.raises(ArgumentError, match=f"{name} must be "):
         ComparisonSettings(**{name: value})
+
+
+def test_short_calls_are_timed_many_at_a_time():
+    counted = []
+    timing, result = timed(lambda: counted.append(0) or len(counted), 3, parts=2)
+    assert result == len(counted) > 1000
+    assert timing.rounds == 3
+    assert 0 < timing.least <= timing.first_quartile <= timing.median <= timing.third_quartile < 1e-3
+    slow = []
+    timing, _ = timed(lambda: slow.append(time.sleep(0.02)), 3)
+    assert len(slow) == 3
+    assert timing.least >= 0.02

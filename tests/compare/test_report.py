@@ -14,9 +14,9 @@ WORKLOAD = {"name": "rows", "n_items": 90, "n_queries": 5, "dim": 4, "metric": "
 
 def figures_of(label, n_tables, *points, build=1.0, size=100):
     """Figures with points (recall, seconds)."""
-    times = {"hash_seconds": Timing(0.5, 0.5, 0.5, 1), "build_seconds": Timing(build, build, build, 1)}
+    times = {"hash_seconds": Timing.of([0.5]), "build_seconds": Timing.of([build])}
     made = tuple(
-        Point(budget=10 * (1 + at), candidates=10, recall=recall, query_seconds=Timing(s, s, s, 1))
+        Point(budget=10 * (1 + at), candidates=10, recall=recall, query_seconds=Timing.of([s]))
         for at, (recall, s) in enumerate(points)
     )
     return Figures(
