@@ -166,9 +166,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any], tolerance: Tolera
         regressions += lines if key[2] else []
         notes += [] if key[2] else [f"{line}; the machine was faster" for line in lines]
     if not any(key in new for key in old if key[2]):
-        given = (
-            f"{len(old)} runs, of {', '.join(sorted({str(key[0]) for key in old if key[2]})) or 'no family'}"
-        )
+        labels = sorted({str(key[0]) for key in old if key[2]})
+        given = f"runs of {', '.join(labels) or 'no family'}"
         raise ArgumentError("baseline", given, "a run with some of the same families, K, L and probes")
     refused = now.get("refused", {})
     for key in [key for key in old if key not in new]:

@@ -30,7 +30,14 @@ def stored():
 
 @pytest.fixture
 def run(stored):
-    return json.loads(json.dumps(stored))
+    """The stored run, with the spread of an idle machine."""
+    copied = json.loads(json.dumps(stored))
+    for one in copied["figures"]:
+        for timing in (one["build_seconds"], *(point["query_seconds"] for point in one["points"])):
+            if timing:
+                spread = {"least": 0.9, "first_quartile": 0.95, "third_quartile": 1.05}
+                timing |= {name: factor * timing["median"] for name, factor in spread.items()}
+    return copied
 
 
 def scaled(timing, factor):
@@ -76,7 +83,7 @@ def test_a_busy_machine_is_a_note(run):
     assert len(found.notes) == 1
     assert "exact: 20 candidates: time per query" in found.notes[0]
     now["figures"] = now["figures"][:2]
-    with pytest.raises(ArgumentError, match=r"got 4 runs, of simhash"):
+    with pytest.raises(ArgumentError, match=r"got runs of simhash\)"):
         changes(run, now, Tolerance())
 
 
