@@ -155,9 +155,11 @@ def compare(
     if before is not None:
         stored.check_comparable(before, result)
     planned = plan_of(contenders, workload, settings)
-    # A family that was asked for by name is not left out silently.
-    for label in [text for text in family or () if text in planned.refused]:
-        raise planned.refused[label]
+    # A family that was asked for by name is not left out silently, nor are all of them.
+    needed = family or ([] if planned.shapes else planned.refused)
+    for label in needed:
+        if label in planned.refused:
+            raise planned.refused[label]
     with _progress(planned) as advance:
         figures, refused = run(contenders, workload, settings, advance, planned=planned)
     result |= {"figures": plain(figures), "refused": refused}

@@ -80,7 +80,7 @@ def test_a_baseline(lshsample, rows_file, tmp_path):
         ["--budgets", "ten"], ["--bits", "0,4"], ["--family", "nope"], ["--model", "x"], ["--metric", "l3"],
         ["--bits", "4", "--n-hashes", "2"], ["--max-slowdown", "-1"], ["--plots", "/dev/null/plots"],
         ["--family", "e2lsh:width=-1"], ["--probes", ""], ["--seed", "-1"], ["--threads", "0"],
-        ["--k", "5000"],
+        ["--k", "5000"], ["--n-tables", "100000"], ["--bits", "40"],
     ],
 )  # fmt: skip
 def test_bad_options(words):
