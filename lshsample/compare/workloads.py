@@ -154,6 +154,7 @@ class Workload:
         **chosen: Any,
     ) -> Self:
         """Rows of a data set: queries are drawn from them (at most half); the others are items."""
+        x = _rows(x, "x")
         order = np.random.default_rng(seed).permutation(x.shape[0])
         queries, rest = np.split(order, [min(n_queries, x.shape[0] // 2)])
         return cls.of(name, x[np.sort(rest[:n_items])], x[np.sort(queries)], **chosen)
@@ -238,6 +239,7 @@ class Workload:
         **chosen: Any,
     ) -> Self:
         """The units of a network's last layer as items, and its inputs for feature rows as queries."""
+        x = _rows(x, "x")
         queries = network.hidden(x[_chosen(x.shape[0], n_queries, seed)])
         units = network.output.unit_vectors()
         items = np.ascontiguousarray(units[_chosen(len(units), n_items, seed)])

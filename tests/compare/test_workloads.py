@@ -22,6 +22,15 @@ def test_a_trained_layer():
     assert Workload.of_layer(dense, rows).items.shape == (150, 8)
 
 
+def test_rows_of_any_kind():
+    rng = np.random.default_rng(0)
+    rows = rng.random((60, 5)) * (rng.random((60, 5)) < 0.7)
+    dense = Workload.of_rows("", rows.tolist(), n_queries=6, k=3)
+    sparse = Workload.of_rows("", sp.coo_array(rows), n_queries=6, k=3)
+    np.testing.assert_array_equal(dense.truth, sparse.truth)
+    np.testing.assert_array_equal(dense.items, sparse.items.toarray())
+
+
 def test_the_digest_tells_workloads_apart():
     one = Workload.synthetic(60, 4, 5)
     assert one.digest == Workload.synthetic(60, 4, 5, k=3, metric="l2").digest
