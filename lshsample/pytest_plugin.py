@@ -22,6 +22,17 @@ if TYPE_CHECKING:
 
 __all__ = ["lshsample_contender", "lshsample_settings", "lshsample_workload"]
 
+#: Options that are integers: the placeholder, the default and the help of each.
+_NUMBERS: dict[str, tuple[str, int | None, str]] = {
+    "items": ("N", 20_000, "largest number of items"),
+    "queries": ("N", 200, "number of queries"),
+    "k": ("K", 10, "number of nearest items that recall is measured by"),
+    "bits": ("B", 8, "length of codes in bits"),
+    "tables": ("L", 50, "number of tables"),
+    "probes": ("P", None, "buckets per table that queries look into (default: the family's)"),
+    "seed": ("N", 0, "determines the hash functions, the rows and the draws"),
+    "threads": ("N", None, "number of threads (default: OMP_NUM_THREADS or all)"),
+}
 #: The saved runs of ``--benchmark-compare``, and the differences from them.
 _SAVED = pytest.StashKey[list[dict[str, Any]]]()
 _NOTES = pytest.StashKey[dict[str, None]]()
@@ -40,7 +51,10 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--lshsample-model needs --lshsample-data, the input of the model")
     if config.getoption("--lshsample-families") is not None:
         _or_usage_error(lambda: _contenders(_given_families(config)), "--lshsample-families")
-    if any(config.getoption(name) is not None for name in ("--lshsample-metric", "--lshsample-probes")):
+    chosen = {
+        config.getoption(f"--lshsample-{name}") != default for name, (_, default, _) in _NUMBERS.items()
+    }
+    if any(chosen) or config.getoption("--lshsample-metric") is not None:
         _or_usage_error(lambda: (_metric(config), _settings(config)), "--lshsample options")
 
 
@@ -52,17 +66,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--lshsample-model", metavar="DIR", help="model; the units of its last layer are the items"
     )
-    numbers: dict[str, tuple[str, int | None, str]] = {
-        "items": ("N", 20_000, "largest number of items"),
-        "queries": ("N", 200, "number of queries"),
-        "k": ("K", 10, "number of nearest items that recall is measured by"),
-        "bits": ("B", 8, "length of codes in bits"),
-        "tables": ("L", 50, "number of tables"),
-        "probes": ("P", None, "buckets per table that queries look into (default: the family's)"),
-        "seed": ("N", 0, "determines the hash functions, the rows and the draws"),
-        "threads": ("N", None, "number of threads (default: OMP_NUM_THREADS or all)"),
-    }
-    for name, (metavar, default, text) in numbers.items():
+    for name, (metavar, default, text) in _NUMBERS.items():
         group.addoption(f"--lshsample-{name}", metavar=metavar, type=int, default=default, help=text)
     group.addoption(
         "--lshsample-metric",

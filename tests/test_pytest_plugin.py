@@ -74,6 +74,7 @@ def test_benchmarks_in_the_tests_of_an_author(tmp_path):
         (["--lshsample-families", "e2lsh:widht=2"], "widht"),
         (["--lshsample-families", "e2lsh:n_tables=2"], "n_tables"),
         (["--lshsample-metric", "euclid"], "--lshsample-metric must be one of "),
+        (["--lshsample-tables", "0"], "n_tables must be an integer >= 1 (got 0)"),
         (["--lshsample-model", "."], "needs --lshsample-data"),
         (["--lshsample-data", "none.npy"], "--lshsample-data must be an existing path"),
     ],

@@ -72,10 +72,20 @@ class ComparisonSettings:
     rounds: int = attrs.field(default=5, validator=integer(1))
 
     def probes_of(self, family: HashFamily) -> tuple[int, ...]:
-        """The numbers of probes that a family is measured with."""
+        """The numbers of probes that a family is measured with: those that it has codes for.
+
+        Raises
+        ------
+        ArgumentError
+            There are fewer codes than all these numbers.
+        """
         if self.probes is None or not family.can_probe:
             return (family.default_probes,)
-        return tuple(p for p in self.probes if p <= 2**family.code_bits) or (family.default_probes,)
+        fitting = tuple(p for p in self.probes if p <= 2**family.code_bits)
+        if not fitting:
+            wanted = f"at most {2**family.code_bits}, the number of codes of {family.code_bits} bits"
+            raise ArgumentError("probes", self.probes[0], wanted)
+        return fitting
 
 
 @attrs.frozen
@@ -146,6 +156,7 @@ class Contender:
                         family = self.make(dim, amount, n_tables, settings.seed)
                     else:
                         family = make_family(self.family, n_hashes=amount, n_tables=n_tables, **shape)
+                    settings.probes_of(family)
                     made.setdefault((family.n_hashes, family.n_tables), family)
                 except LshsampleError as error:
                     what = "K =" if settings.n_hashes else "bits ="

@@ -102,6 +102,16 @@ def test_every_number_of_hashes_tables_and_probes():
         assert one.retrieved_recall <= four.retrieved_recall
 
 
+def test_more_probes_than_codes():
+    workload = Workload.synthetic(300, 24, 5)
+    settings = ComparisonSettings(budgets=60, n_hashes=(2, 4), n_tables=3, probes=(8, 9), rounds=1)
+    figures, refused = compare([Contender.parse("simhash")], workload, settings)
+    assert [(one.n_hashes, one.n_probes) for one in figures if one.spec] == [(4, 8), (4, 9)]
+    assert (
+        "probes must be at most 4, the number of codes of 2 bits (got 8)" in refused["simhash, K = 2, L = 3"]
+    )
+
+
 def test_a_shape_that_does_not_fit_does_not_hide_the_others():
     settings = ComparisonSettings(budgets=60, n_hashes=(2, 20), n_tables=3, rounds=1)
     figures, refused = compare([Contender.parse("dwta")], Workload.synthetic(300, 24, 5), settings)
