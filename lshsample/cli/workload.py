@@ -45,14 +45,16 @@ def load_workload(
         workload = Workload.of_layer(
             Network.load(model), rows, n_items=items, metric=metric or "inner", **sizes
         )
-    elif file is not None and is_hdf5(file):
-        workload = Workload.of_file(file, n_items=items, metric=metric, **sizes)
     elif file is not None:
-        array = read_array(file)
-        x = load_data(file, trust_rows, threads).x if array is None else array
-        workload = Workload.of_rows(
-            f"rows of {file.name}", x, n_items=items, metric=metric or "inner", **sizes
-        )
+        array = None if is_hdf5(file) else read_array(file)
+        if trust_rows and (array is not None or is_hdf5(file)):
+            raise ArgumentError("--trust-rows", f"given for {file.name}", "left out for arrays and HDF5")
+        if is_hdf5(file):
+            workload = Workload.of_file(file, n_items=items, metric=metric, **sizes)
+        else:
+            x = load_data(file, trust_rows, threads).x if array is None else array
+            name = f"rows of {file.name}"
+            workload = Workload.of_rows(name, x, n_items=items, metric=metric or "inner", **sizes)
     elif model is not None:
         raise ArgumentError("FILE", "nothing", "a data file whose rows are inputs of the model")
     else:
