@@ -1,7 +1,7 @@
 """lshsample: locality-sensitive hashing samplers, and wide networks trained and served through them.
 
-The names below are the public surface; each is imported when it is first used, so that ``import lshsample``
-is cheap.
+The names and modules below are the public surface; each is imported when it is first used, so that
+``import lshsample`` is cheap.
 """
 
 from __future__ import annotations
@@ -13,6 +13,23 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     # isort: off
+    from lshsample import (
+        compare as compare,
+        config as config,
+        data as data,
+        errors as errors,
+        estimates as estimates,
+        laws as laws,
+        metrics as metrics,
+        nn as nn,
+        plugin as plugin,
+        registry as registry,
+        sampling as sampling,
+        tables as tables,
+        testing as testing,
+        training as training,
+        tuning as tuning,
+    )
     from lshsample.hashing import hash_rows as hash_rows
     from lshsample.nn import (
         SGD as SGD,
@@ -52,6 +69,24 @@ if TYPE_CHECKING:
     )
     # isort: on
 
+#: The modules of the public surface.
+_MODULES = (
+    "compare",
+    "config",
+    "data",
+    "errors",
+    "estimates",
+    "laws",
+    "metrics",
+    "nn",
+    "plugin",
+    "registry",
+    "sampling",
+    "tables",
+    "testing",
+    "training",
+    "tuning",
+)
 #: The module of each public name. Type checkers read the same from the imports above; a test compares them.
 _HOMES = {
     "lshsample.hashing": ("hash_rows",),
@@ -92,6 +127,8 @@ __all__ = sorted(["__version__", *_HOME_OF])
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"lshsample.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'lshsample' has no attribute {name!r}")
     value = getattr(import_module(_HOME_OF[name]), name)
@@ -100,4 +137,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *_MODULES, *(name for name in globals() if name.startswith("__"))})

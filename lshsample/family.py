@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, cast, get_args, get_origin
 
 import attrs
 import numpy as np
@@ -121,6 +121,18 @@ class FamilySpec:
     seed: int = attrs.field(default=0, validator=integer(0, 2**63 - 1))
 
 
+# For a class without a type argument, `class X(HashFamily)`, the spec has any type. Type checkers have the
+# default of a type variable before Python has it.
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    SpecT = TypeVar("SpecT", bound=FamilySpec, default=Any)
+else:
+    from typing import TypeVar
+
+    SpecT = TypeVar("SpecT", bound=FamilySpec)
+
+
 @attrs.frozen(eq=False)
 class NativeKernel:
     """A compiled hash function behind the ABI of ``lshsample/family.h``.
@@ -149,12 +161,14 @@ class NativeKernel:
     keepalive: object = None
 
 
-class HashFamily(ABC):
+class HashFamily(ABC, Generic[SpecT]):
     """K·L random hash functions, with the probability that one of them agrees on two rows.
 
-    Subclasses set ``Spec`` and ``similarity`` and implement :meth:`hash` and :meth:`collision_probability`;
-    everything else has a default. Instances are immutable, and the spec determines them completely. Inputs of
-    :meth:`hash`, :meth:`hash_query` and :meth:`probe` are validated whoever calls the method.
+    A subclass names its spec class, as in ``class CauchyL1(HashFamily[CauchySpec])``, by which type checkers
+    know its options (``self.spec.width``). It sets ``similarity`` and implements :meth:`hash` and
+    :meth:`collision_probability`; everything else has a default. Instances are immutable, and the spec
+    determines them completely. Inputs of :meth:`hash`, :meth:`hash_query` and :meth:`probe` are validated
+    whoever calls the method.
 
     Parameters
     ----------
@@ -162,7 +176,7 @@ class HashFamily(ABC):
         An instance of the class's ``Spec``.
     """
 
-    #: The spec class, a frozen attrs subclass of FamilySpec.
+    #: The spec class, a frozen attrs subclass of FamilySpec: the type argument, if the class has one.
     Spec: ClassVar[type[FamilySpec]] = FamilySpec
     #: What the collision probability is a function of: "cosine", "inner_product", "euclidean", or another.
     similarity: str
@@ -182,21 +196,43 @@ class HashFamily(ABC):
     bits_per_hash: int = 1
 
     def __init_subclass__(cls, **options: Any) -> None:
-        # Inputs are validated whoever calls the method.
         super().__init_subclass__(**options)
+        for named in _type_arguments(cls):
+            if vars(cls).get("Spec", named) is not named:
+                where = f"{cls.__module__}.{cls.__qualname__}"
+                raise PluginError(
+                    f"{where}.Spec is {cls.Spec!r}, expected the class's type argument, {named!r}"
+                )
+            cls.Spec = named
+        # Inputs are validated whoever calls the method.
         for name, argument in (("hash", "x"), ("hash_query", "queries"), ("probe", "queries")):
             if name in vars(cls):
                 setattr(cls, name, with_checked_rows(vars(cls)[name], argument))
 
-    def __init__(self, spec: FamilySpec) -> None:
+    def __init__(self, spec: SpecT) -> None:
         _check_spec(self, spec)
-        self.spec = spec
+        self.spec: SpecT = spec
         _check_bits(self)
 
-    dim = property(lambda self: self.spec.dim)
-    n_hashes = property(lambda self: self.spec.n_hashes)
-    n_tables = property(lambda self: self.spec.n_tables)
-    seed = property(lambda self: self.spec.seed)
+    @property
+    def dim(self) -> int:
+        """Columns of the rows to hash."""
+        return self.spec.dim
+
+    @property
+    def n_hashes(self) -> int:
+        """Hashes in one code, K."""
+        return self.spec.n_hashes
+
+    @property
+    def n_tables(self) -> int:
+        """Codes per row, L."""
+        return self.spec.n_tables
+
+    @property
+    def seed(self) -> int:
+        """Determines the hash functions."""
+        return self.spec.seed
 
     @property
     def code_bits(self) -> int:
@@ -380,7 +416,7 @@ class HashFamily(ABC):
         """The same family with the hash functions of another seed, as for a rehash."""
         return type(self)(attrs.evolve(self.spec, seed=seed))
 
-    def __reduce__(self) -> tuple[type[Self], tuple[FamilySpec]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[SpecT]]:
         # The spec determines everything; drawn functions and kernels are made again.
         return type(self), (self.spec,)
 
@@ -392,6 +428,13 @@ class HashFamily(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.spec})"
+
+
+def _type_arguments(cls: type) -> list[type[FamilySpec]]:
+    """The spec class of ``class X(HashFamily[XSpec])``, from the bases that a class is written with."""
+    bases = vars(cls).get("__orig_bases__", ())
+    given = [get_args(base)[0] for base in bases if issubclass(get_origin(base) or object, HashFamily)]
+    return [spec for spec in given if isinstance(spec, type)]
 
 
 class _OfInner:
@@ -416,7 +459,7 @@ def _of_inner(text: str | None = None) -> Any:
     return _OfInner(text)
 
 
-class WrapperFamily(HashFamily):
+class WrapperFamily(HashFamily[SpecT]):
     """A family over another one, the inner family, whose properties it has unless it overrides them.
 
     What a wrapper changes, it overrides; everything else is the inner family's: its similarity,
@@ -459,8 +502,7 @@ class WrapperFamily(HashFamily):
     ... class CentredSpec(FamilySpec):
     ...     inner: HashFamily = family_option("simhash")
     ...     centre: float = attrs.field(default=0.5, validator=number(-1e6, 1e6))
-    >>> class Centred(WrapperFamily):
-    ...     Spec = CentredSpec
+    >>> class Centred(WrapperFamily[CentredSpec]):
     ...     def transform(self, x):
     ...         rows = x if isinstance(x, np.ndarray) else x.toarray()
     ...         return rows - np.float32(self.spec.centre)
@@ -478,12 +520,11 @@ class WrapperFamily(HashFamily):
     law_of_norms: bool = _of_inner()
     default_probes: int = _of_inner()
     bits_per_hash: int = _of_inner()
-    spec: Any
 
-    def __init__(self, spec: FamilySpec | HashFamily, **options: Any) -> None:
+    def __init__(self, spec: SpecT | HashFamily, **options: Any) -> None:
         if isinstance(spec, HashFamily):
             shape = {name: getattr(spec, name) for name in ("dim", "n_hashes", "n_tables", "seed")}
-            spec = self.Spec(**shape, inner=spec, **options)  # type: ignore[call-arg]
+            spec = cast(SpecT, cast(Any, self.Spec)(**shape, inner=spec, **options))
         elif options:
             raise ArgumentError("options", ", ".join(options), "left out: the spec has the options")
         _check_spec(self, spec)
@@ -496,7 +537,7 @@ class WrapperFamily(HashFamily):
 
         The place to refuse families that do not fit, with :class:`~lshsample.plugin.ArgumentError`.
         """
-        inner: HashFamily = self.spec.inner
+        inner: HashFamily = cast(Any, self.spec).inner
         return inner
 
     def transform(self, x: Rows) -> Rows:
@@ -573,7 +614,7 @@ class WrapperFamily(HashFamily):
     def prepare(self, vectors: Rows) -> Self:
         """The wrapper over the inner family prepared for the transformed rows; itself if nothing changes."""
         inner = self.inner.prepare(self.transform(vectors))
-        return self if inner is self.inner else type(self)(attrs.evolve(self.spec, inner=inner))
+        return self if inner is self.inner else type(self)(attrs.evolve(cast(Any, self.spec), inner=inner))
 
     def with_seed(self, seed: int) -> Self:
         """The wrapper over the inner family of another seed.
@@ -583,7 +624,8 @@ class WrapperFamily(HashFamily):
         UnsupportedError
             The inner family's functions are not drawn from a seed.
         """
-        return type(self)(attrs.evolve(self.spec, seed=seed, inner=self.inner.with_seed(seed)))
+        inner = self.inner.with_seed(seed)
+        return type(self)(attrs.evolve(cast(Any, self.spec), seed=seed, inner=inner))
 
 
 def _given(norms: npt.ArrayLike | None) -> tuple[npt.ArrayLike, ...]:

@@ -50,3 +50,7 @@ def get_include() -> str:
     here = Path(__file__).resolve().parent
     installed, checkout = here / "include", here.parent / "cext" / "include"
     return str(installed if installed.is_dir() else checkout)
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

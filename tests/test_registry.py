@@ -3,6 +3,7 @@
 from importlib import metadata
 from types import SimpleNamespace
 
+import attrs
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -330,3 +331,46 @@ def test_distances_of_near_rows_do_not_cancel(kind):
 def test_a_wrapped_familys_errors_say_where_it_stands(inner, argument):
     with pytest.raises(ArgumentError, match=f"^{argument}$"):
         make_family("multiprobe", dim=5, inner=inner)
+
+
+@attrs.frozen(kw_only=True)
+class WidthSpec(FamilySpec):
+    """One option."""
+
+    width: float = 2.0
+
+
+class Wide(HashFamily[WidthSpec]):
+    """Its spec is its type argument."""
+
+    similarity = "euclidean"
+
+    def hash(self, x):
+        return np.zeros((x.shape[0], self.n_tables), np.uint32)
+
+    def collision_probability(self, similarity):
+        return np.ones_like(np.asarray(similarity, np.float64))
+
+
+class Wider(Wide):
+    """It inherits the spec."""
+
+
+def test_the_type_argument_is_the_spec():
+    registry = FamilyRegistry([("wide", plugin_returning({"wide": Wide, "wider": Wider}))])
+    for name, cls in registry.families().items():
+        family = registry.make(f"{name}:width=3.5", dim=4)
+        assert type(family) is cls
+        assert cls.Spec is WidthSpec
+        assert family.spec.width == 3.5
+    with pytest.raises(ArgumentError, match=r"spec must be a WidthSpec \(got FamilySpec\("):
+        Wide(FamilySpec(dim=4))
+
+
+def test_a_spec_beside_another_type_argument_is_refused():
+    with pytest.raises(
+        PluginError, match=r"Other.Spec is .*FamilySpec.*, expected .* type argument, .*WidthSpec"
+    ):
+
+        class Other(HashFamily[WidthSpec]):
+            Spec = FamilySpec

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import numpy as np
@@ -83,16 +83,18 @@ class Hyperplanes(DenseMatrix):
         self.matrix, self.n_hashes, self.n_tables = np.ascontiguousarray(matrix), n_hashes, n_tables
 
 
-class LearnedFamily(HashFamily):
+LearnedT = TypeVar("LearnedT", bound=LearnedSpec)
+
+
+class LearnedFamily(HashFamily[LearnedT]):
     """Signs of margins to learned hyperplanes; there is no collision probability."""
 
     similarity = "learned"
     independent_hashes = False
     #: Whether each hyperplane has an offset: the last row of the matrix, for a column of ones.
     offsets: bool = False
-    spec: Any
 
-    def __init__(self, spec: LearnedSpec) -> None:
+    def __init__(self, spec: LearnedT) -> None:
         super().__init__(spec)
         if spec.planes:
             self._matrix = _as_numbers(spec.planes, self._shape)

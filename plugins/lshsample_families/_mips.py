@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import attrs
 import numpy as np
@@ -118,7 +118,11 @@ class BoundedSpec(MIPSSpec):
     )
 
 
-class MIPSFamily(WrapperFamily):
+MIPST = TypeVar("MIPST", bound=MIPSSpec)
+BoundedT = TypeVar("BoundedT", bound=BoundedSpec)
+
+
+class MIPSFamily(WrapperFamily[MIPST]):
     """A family for inner products over a family of another similarity.
 
     Parameters
@@ -280,11 +284,11 @@ class MIPSFamily(WrapperFamily):
         return type(self)(self._refitted(norms)) if self._outgrown(norms) else self
 
     @abstractmethod
-    def _refitted(self, norms: Floats) -> MIPSSpec:
+    def _refitted(self, norms: Floats) -> MIPST:
         """The spec with bounds that are taken from these norms."""
 
 
-class BoundedFamily(MIPSFamily):
+class BoundedFamily(MIPSFamily[BoundedT]):
     """A wrapper with one bound for all norms."""
 
     @property
@@ -292,9 +296,8 @@ class BoundedFamily(MIPSFamily):
         """The bound; empty if there is none yet."""
         return () if self.spec.bound is None else (self.spec.bound,)
 
-    def _refitted(self, norms: Floats) -> MIPSSpec:
-        spec: MIPSSpec = attrs.evolve(self.spec, bound=self._bound_of(norms))
-        return spec
+    def _refitted(self, norms: Floats) -> BoundedT:
+        return attrs.evolve(self.spec, bound=self._bound_of(norms))
 
 
 def mips_kernel(

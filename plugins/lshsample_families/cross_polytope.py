@@ -42,7 +42,7 @@ class CrossPolytopeSpec(ProjectingSpec):
     dimension: int = attrs.field(default=16, validator=one_of(*_DIMENSIONS))
 
 
-class CrossPolytope(HashFamily):
+class CrossPolytope(HashFamily[CrossPolytopeSpec]):
     """Cross-polytope hashing (Andoni, Indyk, Laarhoven, Razenshteyn & Schmidt, NIPS 2015, arXiv 1509.02897).
 
     A hash is the index of the largest in magnitude of D random normal projections of the row, with its sign:
@@ -76,9 +76,7 @@ class CrossPolytope(HashFamily):
     (array([1.   , 0.125, 0.   ]), 6)
     """
 
-    Spec = CrossPolytopeSpec
     similarity = "cosine"
-    spec: CrossPolytopeSpec
 
     def __init__(self, spec: CrossPolytopeSpec) -> None:
         self.bits_per_hash = spec.dimension.bit_length()

@@ -91,7 +91,7 @@ def _distinct_columns(seed: int, count: int, size: int, dim: int) -> npt.NDArray
     return columns.astype(np.int32)
 
 
-class DWTA(HashFamily):
+class DWTA(HashFamily[DWTASpec]):
     """Densified winner-take-all (Yagnik et al., ICCV 2011; Chen & Shrivastava, UAI 2018).
 
     A hash has a window of m distinct random coordinates in random order. It is the position, log2 m bits, of
@@ -125,9 +125,7 @@ class DWTA(HashFamily):
     (True, 4)
     """
 
-    Spec = DWTASpec
     similarity = "rank"
-    spec: DWTASpec
 
     def __init__(self, spec: DWTASpec) -> None:
         self.bits_per_hash = spec.window.bit_length() - 1

@@ -46,7 +46,7 @@ class E2LSHSpec(ProjectingSpec):
     bits: int = attrs.field(default=4, validator=integer(1, 30))
 
 
-class E2LSH(HashFamily):
+class E2LSH(HashFamily[E2LSHSpec]):
     """Hashing by Euclidean distance (Datar, Immorlica, Indyk & Mirrokni, SoCG 2004).
 
     A hash is floor(a.x / r + u) modulo 2^b, with a normal direction a and u uniform in [0, 1). Two rows at
@@ -83,9 +83,7 @@ class E2LSH(HashFamily):
     (array([1.]), array([0.61]))
     """
 
-    Spec = E2LSHSpec
     similarity = "euclidean"
-    spec: E2LSHSpec
 
     def __init__(self, spec: E2LSHSpec) -> None:
         self.bits_per_hash = spec.bits

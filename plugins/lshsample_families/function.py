@@ -149,7 +149,7 @@ class FunctionSpec(FamilySpec):
     independent: bool = attrs.field(default=False, validator=one_of(True, False))
 
 
-class FunctionFamily(HashFamily):
+class FunctionFamily(HashFamily[FunctionSpec]):
     """Any function from rows to codes.
 
     Parameters
@@ -186,9 +186,7 @@ class FunctionFamily(HashFamily):
     ((2, 5), 4)
     """
 
-    Spec = FunctionSpec
     similarity = "that of the spec"
-    spec: FunctionSpec
 
     def __init__(self, spec: FunctionSpec | Callable[..., Any] | NativeFunction, **options: Any) -> None:
         if not isinstance(spec, FunctionSpec):

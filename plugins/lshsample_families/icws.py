@@ -91,7 +91,7 @@ def logarithm(x: Float32) -> Float32:
     )
 
 
-class ICWS(HashFamily):
+class ICWS(HashFamily[ICWSSpec]):
     """Improved consistent weighted sampling (Ioffe, ICDM 2010), b bits of a hash.
 
     A hash samples a coordinate with a level of its weight, such that two rows have the same sample with
@@ -122,9 +122,7 @@ class ICWS(HashFamily):
     array([0.5])
     """
 
-    Spec = ICWSSpec
     similarity = "weighted_jaccard"
-    spec: ICWSSpec
 
     def __init__(self, spec: ICWSSpec) -> None:
         self.bits_per_hash = spec.bits

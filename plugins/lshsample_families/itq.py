@@ -44,7 +44,7 @@ class ITQSpec(LearnedSpec):
     sample: int = attrs.field(default=20_000, validator=integer(1, 10_000_000))
 
 
-class ITQ(LearnedFamily):
+class ITQ(LearnedFamily[ITQSpec]):
     """Iterative quantization (Gong & Lazebnik, CVPR 2011): signs of rotated principal components.
 
     Rows are centred and projected to principal directions. A rotation R of the projected rows V reduces the
@@ -77,9 +77,7 @@ class ITQ(LearnedFamily):
     True
     """
 
-    Spec = ITQSpec
     offsets = True
-    spec: ITQSpec
 
     def __init__(self, spec: ITQSpec) -> None:
         if spec.n_hashes > min(spec.dim, spec.components or spec.dim) or spec.components > spec.dim:

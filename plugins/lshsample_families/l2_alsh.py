@@ -30,7 +30,7 @@ class L2ALSHSpec(BoundedSpec):
     shrink: float = attrs.field(default=0.83, validator=number(0, 1, open_low=True, open_high=True))
 
 
-class L2ALSH(BoundedFamily):
+class L2ALSH(BoundedFamily[L2ALSHSpec]):
     """L2-ALSH (Shrivastava & Li, NIPS 2014, arXiv 1405.5869): inner products as Euclidean distances.
 
     With an upper bound U of the data rows' norms and x' = U0 x / U, a data row becomes P(x) = [x'; |x'|^2;
@@ -61,7 +61,6 @@ class L2ALSH(BoundedFamily):
     True
     """
 
-    Spec = L2ALSHSpec
     wraps = ("euclidean",)
     why = "the inner product determines the distance of the augmented rows"
     law_of_norms = True

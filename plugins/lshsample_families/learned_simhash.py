@@ -21,7 +21,7 @@ _GAUSSIANS = 3
 Float64 = npt.NDArray[np.float64]
 
 
-class LearnedSimHash(LearnedFamily):
+class LearnedSimHash(LearnedFamily[LearnedSpec]):
     """SimHash with learned directions, as in MONGOOSE (Chen et al., ICLR 2021).
 
     The initial directions are random and determined by the seed; :meth:`fit` changes them so that the signs
@@ -54,8 +54,6 @@ class LearnedSimHash(LearnedFamily):
     >>> fitted.is_fitted, family.is_fitted, fitted.hash(items).shape
     (True, False, (50, 3))
     """
-
-    Spec = LearnedSpec
 
     def _initial(self) -> Float32:
         count = self.dim * self.n_hashes * self.n_tables

@@ -65,7 +65,7 @@ class MinHashDraws:
         return (_draws.words(seed, stream, count) >> np.uint64(32)).astype(np.uint32)
 
 
-class MinHash(HashFamily):
+class MinHash(HashFamily[MinHashSpec]):
     """MinHash of rows as sets (Broder 1997), b bits of a hash (Li & Koenig, WWW 2010).
 
     A hash consists of b bits of the element that comes first in a random order. Two sets of Jaccard
@@ -102,9 +102,7 @@ class MinHash(HashFamily):
     (array([0.5]), array([0.53125]), 8)
     """
 
-    Spec = MinHashSpec
     similarity = "jaccard"
-    spec: MinHashSpec
 
     def __init__(self, spec: MinHashSpec) -> None:
         self.bits_per_hash = spec.bits

@@ -27,7 +27,7 @@ class MultiProbeSpec(FamilySpec):
     probes: int = attrs.field(default=4, validator=integer(1, 65536))
 
 
-class MultiProbe(WrapperFamily):
+class MultiProbe(WrapperFamily[MultiProbeSpec]):
     """A family whose queries look into several buckets of each table (Lv et al., VLDB 2007).
 
     Its codes are those of the wrapped family. It adds the number of probes, which tables and ``Retrieve()``
@@ -56,8 +56,6 @@ class MultiProbe(WrapperFamily):
     >>> len(tables.query(rows[:1]).ids) > len(tables.query(rows[:1], n_probes=1).ids)
     True
     """
-
-    Spec = MultiProbeSpec
 
     def __init__(self, spec: MultiProbeSpec | HashFamily, **options: Any) -> None:
         super().__init__(spec, **options)

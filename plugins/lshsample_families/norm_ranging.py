@@ -38,7 +38,7 @@ class NormRangingSpec(MIPSSpec):
     edges: tuple[float, ...] = attrs.field(default=(), converter=_edges)
 
 
-class NormRanging(MIPSFamily):
+class NormRanging(MIPSFamily[NormRangingSpec]):
     """Norm-ranging LSH (Yan et al., NeurIPS 2018, arXiv 1809.08782).
 
     The rows are partitioned by norm into ranges of equal size. A row x in range j, whose largest norm is U_j,
@@ -79,7 +79,6 @@ class NormRanging(MIPSFamily):
     array([0.667, 0.54 ])
     """
 
-    Spec = NormRangingSpec
     wraps = ("cosine", "euclidean")
     why = "the augmented rows have norm 1, and the inner product determines their angle"
     law_of_norms = True
@@ -98,8 +97,8 @@ class NormRanging(MIPSFamily):
         cosine = similarity * self._scales(norms)
         return distance_or_cosine(self.inner, np.clip(cosine, -1, 1))
 
-    def _refitted(self, norms: Floats) -> MIPSSpec:
-        spec: NormRangingSpec = self.spec
+    def _refitted(self, norms: Floats) -> NormRangingSpec:
+        spec = self.spec
         ranks = np.arange(1, spec.n_ranges) / spec.n_ranges
         last = self._bound_of(norms)
         # Edges are norms of rows, so that scaled norms are as large as possible.

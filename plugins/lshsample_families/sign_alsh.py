@@ -27,7 +27,7 @@ class SignALSHSpec(BoundedSpec):
     shrink: float = attrs.field(default=0.75, validator=number(0, 1, open_low=True, open_high=True))
 
 
-class SignALSH(BoundedFamily):
+class SignALSH(BoundedFamily[SignALSHSpec]):
     """Sign-ALSH (Shrivastava & Li, UAI 2015, arXiv 1410.5410): inner products as cosines.
 
     With an upper bound U of the data rows' norms and x' = U0 x / U, a data row becomes P(x) = [x'; 1/2 -
@@ -58,7 +58,6 @@ class SignALSH(BoundedFamily):
     array([0.919, 0.5  ])
     """
 
-    Spec = SignALSHSpec
     wraps = ("cosine",)
     why = "the inner product determines the angle of the augmented rows, whose norms differ"
     law_of_norms = True

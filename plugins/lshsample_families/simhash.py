@@ -34,7 +34,7 @@ class SimHashSpec(ProjectingSpec):
     """Options of :class:`SimHash`: those of every random projection."""
 
 
-class SimHash(HashFamily):
+class SimHash(HashFamily[SimHashSpec]):
     """Signed random projections (Charikar, STOC 2002).
 
     Bit k of a row's code in table l is 1 if the row's inner product with a random direction is not negative.
@@ -68,9 +68,7 @@ class SimHash(HashFamily):
     (True, array([1. , 0.5]))
     """
 
-    Spec = SimHashSpec
     similarity = "cosine"
-    spec: SimHashSpec
 
     def __init__(self, spec: SimHashSpec) -> None:
         self.independent_tables, self.exact_law = claims_of(spec.projection)

@@ -10,7 +10,7 @@ from lshsample_families._mips import Augmentation, BoundedFamily, BoundedSpec, d
 __all__ = ["SimpleLSH"]
 
 
-class SimpleLSH(BoundedFamily):
+class SimpleLSH(BoundedFamily[BoundedSpec]):
     """Simple-LSH (Neyshabur & Srebro, ICML 2015, arXiv 1410.5518): inner products as cosines.
 
     With an upper bound U of the data rows' norms, a data row x becomes P(x) = [x / U; sqrt(1 - |x / U|^2)]
@@ -52,7 +52,6 @@ class SimpleLSH(BoundedFamily):
     from its rows (got row 0 of norm 25.4558441)
     """
 
-    Spec = BoundedSpec
     wraps = ("cosine", "euclidean")
     why = "the augmented rows have norm 1, and the inner product determines their angle"
 

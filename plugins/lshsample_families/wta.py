@@ -16,7 +16,7 @@ __all__ = ["WTA", "concordance"]
 Entries = tuple[npt.NDArray[np.integer], npt.NDArray[np.float32]]
 
 
-class WTA(HashFamily):
+class WTA(HashFamily[DWTASpec]):
     """Winner-take-all (Yagnik, Strelow, Ross & Lin, ICCV 2011).
 
     A hash has a window of m distinct random coordinates in random order. It is the position, log2 m bits, of
@@ -48,9 +48,7 @@ class WTA(HashFamily):
     (True, 4)
     """
 
-    Spec = DWTASpec
     similarity = "rank"
-    spec: DWTASpec
 
     def __init__(self, spec: DWTASpec) -> None:
         self.bits_per_hash = spec.window.bit_length() - 1

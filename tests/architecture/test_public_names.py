@@ -25,7 +25,8 @@ def typed_imports():
 
 
 def test_type_checkers_see_the_names_that_are_loaded():
-    assert dict(typed_imports()) == lshsample._HOME_OF
+    modules = dict.fromkeys(lshsample._MODULES, "lshsample")
+    assert dict(typed_imports()) == lshsample._HOME_OF | modules
 
 
 @pytest.mark.parametrize("name", lshsample.__all__)
@@ -45,3 +46,24 @@ def test_nothing_is_imported_before_it_is_used():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+def test_modules_are_there_after_import_lshsample():
+    lines = ["import lshsample"]
+    lines += [f"assert lshsample.{name}.__name__ == 'lshsample.{name}'" for name in lshsample._MODULES]
+    subprocess.run([sys.executable, "-c", "; ".join(lines)], check=True)
+
+
+@pytest.mark.parametrize("module", [lshsample, lshsample.plugin], ids=lambda module: module.__name__)
+def test_dir_shows_what_is_public_alone(module):
+    shown = {name for name in dir(module) if not name.startswith("__")}
+    modules = lshsample._MODULES if module is lshsample else ()
+    assert shown == {*module.__all__, *modules} - {"__version__"}
+    assert all(hasattr(module, name) for name in dir(module))
+
+
+def test_plugins_find_what_they_need():
+    families = {"hookimpl", "HashFamily", "FamilySpec", "WrapperFamily", "NativeKernel", "family_option"}
+    stages = {"SamplerStage", "ActiveSet", "Batch", "Inclusion", "Pairs", "Expected", "Population"}
+    others = {"ArgumentError", "integer", "number", "one_of", "get_include", "isa"}
+    assert families | stages | others <= set(dir(lshsample.plugin))

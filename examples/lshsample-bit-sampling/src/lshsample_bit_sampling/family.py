@@ -24,7 +24,7 @@ class BitSamplingSpec(FamilySpec):
     threshold: float = attrs.field(default=0.0, validator=number(0, 3e38))
 
 
-class BitSampling(HashFamily):
+class BitSampling(HashFamily[BitSamplingSpec]):
     """Bits at random positions: a family for the Hamming distance.
 
     Notes
@@ -40,9 +40,7 @@ class BitSampling(HashFamily):
     array([[15, 15]], dtype=uint32)
     """
 
-    Spec = BitSamplingSpec
     similarity = "hamming"
-    spec: BitSamplingSpec
 
     @cached_property
     def positions(self) -> np.ndarray:

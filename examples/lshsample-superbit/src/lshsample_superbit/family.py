@@ -18,7 +18,7 @@ class SuperbitSpec(FamilySpec):
     """Options of :class:`Superbit`: those of every family. The K hashes of a code are one super-bit."""
 
 
-class Superbit(HashFamily):
+class Superbit(HashFamily[SuperbitSpec]):
     """Signs of projections to directions that are orthogonal within a code.
 
     Notes
@@ -39,7 +39,6 @@ class Superbit(HashFamily):
     True
     """
 
-    Spec = SuperbitSpec
     similarity = "cosine"
     independent_hashes = False
 
