@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lshsample._native.core import isa
+from lshsample._native.sources import digest_of
 from lshsample.errors import ArgumentError, PluginError, UnsupportedError
 from lshsample.family import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, WrapperFamily
 from lshsample.hookspecs import hookimpl
@@ -42,6 +43,7 @@ __all__ = [
     "isa",
     "number",
     "one_of",
+    "source_digest",
 ]
 
 
@@ -50,6 +52,33 @@ def get_include() -> str:
     here = Path(__file__).resolve().parent
     installed, checkout = here / "include", here.parent / "cext" / "include"
     return str(installed if installed.is_dir() else checkout)
+
+
+def source_digest(folder: str | Path) -> str:
+    """The SHA-256 digest of the C sources and headers in a folder, to be compiled into a plugin's library.
+
+    :func:`lshsample.testing.stale_package` looks for it there, to recognise a library that was built from
+    other sources than those in the folder.
+
+    Parameters
+    ----------
+    folder : path
+        The folder with the ``.c`` and ``.h`` files.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    ArgumentError
+        There are no such files.
+    """
+    digest = digest_of(Path(folder), ("**/*.c", "**/*.h"))
+    if not digest:
+        raise ArgumentError("folder", str(folder), "a folder with .c or .h files")
+    return digest
 
 
 def __dir__() -> list[str]:

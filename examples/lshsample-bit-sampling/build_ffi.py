@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cffi import FFI
 
-from lshsample.plugin import get_include
+from lshsample.plugin import get_include, source_digest
 
 # No -march and no -ffast-math: one library for every machine, and the same codes as the reference.
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-Wno-psabi", "-fvisibility=hidden"]
@@ -18,5 +18,6 @@ ffi.set_source(
     '#include "family.h"',
     sources=[str(path) for path in sorted(Path("csrc").glob("*.c"))],
     include_dirs=["csrc", get_include()],
+    define_macros=[("SOURCE_DIGEST", f'"{source_digest("csrc")}"')],
     extra_compile_args=FLAGS,
 )

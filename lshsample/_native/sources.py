@@ -9,10 +9,11 @@ sources, and nothing is compared.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
-__all__ = ["EXTENSIONS", "REBUILD", "check_extension", "source_digest", "stale_extensions"]
+__all__ = ["EXTENSIONS", "REBUILD", "check_extension", "digest_of", "source_digest", "stale_extensions"]
 
 #: Each extension module, with its sources as patterns relative to the checkout.
 EXTENSIONS = {
@@ -44,7 +45,12 @@ def source_digest(name: str, root: Path = _CHECKOUT) -> str:
     str
         64 hexadecimal digits; the empty string where there are no sources.
     """
-    files = {path for pattern in EXTENSIONS[name] for path in root.glob(pattern)}
+    return digest_of(root, EXTENSIONS[name])
+
+
+def digest_of(root: Path, patterns: Iterable[str]) -> str:
+    """The SHA-256 digest of the files that match patterns; the empty string if there are none."""
+    files = {path for pattern in patterns for path in root.glob(pattern)}
     if not files:
         return ""
     digest = hashlib.sha256()

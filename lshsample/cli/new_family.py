@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
 
 from lshsample.cli.app import output
-from lshsample.scaffold import write_package
+from lshsample.errors import ArgumentError
+from lshsample.scaffold import add_kernel, write_package
 
 __all__ = ["new_family"]
 
@@ -33,17 +35,35 @@ def new_family(
         ),
     ] = KindName.python,
     dest: Annotated[
-        Path, typer.Option(help="The folder in which the package folder NAME is created.")
-    ] = Path(),
+        Path | None,
+        typer.Option(help="The folder in which the package folder NAME is created; by default the current."),
+    ] = None,
+    from_package: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The folder of a package that has the family NAME in NumPy: a kernel is added, with a "
+            "test that compares its codes with those of the NumPy reference.",
+        ),
+    ] = None,
 ) -> None:
     """Write a package with a new hash family: collision probability, tests, benchmark, and packaging."""
-    folder = dest / name
-    lines = [str(folder / path) for path in write_package(name, kind.value, folder)]
+    if from_package is None:
+        folder = (dest or Path()) / name
+        lines = [str(folder / path) for path in write_package(name, kind.value, folder)]
+    elif dest is not None:
+        raise ArgumentError("dest", str(dest), "left out with --from-package, which names the folder")
+    else:
+        folder = from_package
+        added, extended = add_kernel(name, kind.value, folder)
+        lines = [str(folder / path) for path in added]
+        lines += [f"{folder / path}: lines added" for path in extended]
     lines += [
         "",
+        f"cd {quote(str(folder.absolute()))}",
         "pip install 'setuptools>=77'",
-        f"pip install --no-build-isolation '{folder.absolute()}[test]'",
-        f"pytest {folder / 'tests'}",
+        "pip install --no-build-isolation -e '.[test]'",
+        "pytest",
         "lshsample families",
     ]
     output.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

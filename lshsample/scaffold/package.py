@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,7 +18,7 @@ import attrs
 from lshsample.errors import ArgumentError
 from lshsample.registry import families
 
-__all__ = ["KINDS", "Kind", "write_package"]
+__all__ = ["KINDS", "Kind", "check_kind", "quoted", "templates", "words_of", "write", "write_package"]
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 _LONGEST = 40
@@ -30,15 +30,22 @@ class Kind:
 
     Attributes
     ----------
-    folders : tuple of str
-        Folders of templates; files of later ones replace those of earlier ones.
+    kernel : tuple of str
+        Folders of templates of its kernel; files of later ones replace those of earlier ones. Empty if it has
+        no kernel.
+    own : tuple of str
+        Folders of templates for the kernel of a family whose hash function is not the starter's.
+    build : tuple of str
+        What the build needs in addition to setuptools.
     requires : tuple of str
         What the package needs at run time, in addition to lshsample and NumPy.
     files : tuple of (str, str)
-        Files of its kernel, with their content, for the README; empty if it has no kernel.
+        Files of its kernel, with their content, for the README.
     """
 
-    folders: tuple[str, ...]
+    kernel: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    build: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
 
@@ -47,39 +54,39 @@ _KERNEL = "src/@module@/kernel.py"
 _SOURCES = ("csrc/kernel.h", "the kernel, compiled once per instruction set")
 #: Kinds of package by name.
 KINDS: Mapping[str, Kind] = {
-    "python": Kind(("any", "python")),
-    "numba": Kind(("any", "numba"), ("numba>=0.59",), ((_KERNEL, "the kernel, which numba compiles"),)),
-    "c": Kind(("any", "compiled", "c"), (), (_SOURCES, (_KERNEL, "the kernel's state, through ctypes"))),
+    "python": Kind(),
+    "numba": Kind(
+        ("kernel", "numba"),
+        ("own/numba",),
+        (),
+        ("numba>=0.59",),
+        ((_KERNEL, "the kernel, which numba compiles"),),
+    ),
+    "c": Kind(
+        ("kernel", "compiled", "c"),
+        ("own/compiled", "own/c"),
+        ("lshsample",),
+        (),
+        (_SOURCES, (_KERNEL, "the kernel's state, through ctypes")),
+    ),
     "cffi": Kind(
-        ("any", "compiled", "cffi"),
+        ("kernel", "compiled", "cffi"),
+        ("own/compiled", "own/cffi"),
+        ("cffi>=1.17", "lshsample"),
         ("cffi>=1.17",),
         (_SOURCES, (_KERNEL, "the kernel's state, through cffi")),
     ),
 }
 
-_PROJECT = """\
-[project]
-name = "lshsample-@name@"
-version = "0.1.0"
-description = "A hash family for lshsample: @name@"
-readme = "README.md"
-requires-python = ">=3.11"
-dependencies = [@requires@]
+_REBUILD = """\
+After an edit in `csrc/`, run `pip install --no-build-isolation -e .` again.
+"""
 
-[project.optional-dependencies]
-test = ["pytest>=8"]
-bench = ["pytest>=8", "pytest-benchmark>=4"]
+_REFERENCE = "The NumPy reference is kept: a compiled kernel must return the same codes, bit for bit.\n"
 
-[project.entry-points.lshsample]
-@name@ = "@module@"
-
-[tool.setuptools.packages.find]
-where = ["src"]
-
-[tool.pytest.ini_options]
-addopts = "--import-mode=importlib"
-python_files = ["test_*.py", "bench_*.py"]
-filterwarnings = ["error"]
+_ROAD = """\
+`lshsample new-family @name@ --from-package . --kind c` (or `numba`, or `cffi`) adds a compiled kernel, and
+keeps the NumPy code as its reference.
 """
 
 _NATIVE = '''
@@ -122,21 +129,36 @@ def write_package(name: str, kind: str, folder: Path) -> list[Path]:
     ['pyproject.toml']
     """
     _check(name, kind, folder)
-    words, files = _words(name, KINDS[kind]), {}
-    root = resources.files("lshsample.scaffold") / "templates"
-    for part in KINDS[kind].folders:
-        for path, text in _templates(root / part, Path()):
+    files = templates(("any", *KINDS[kind].kernel), _words(name, KINDS[kind]))
+    write(folder, files)
+    return sorted(files)
+
+
+def templates(folders: Iterable[str], words: Mapping[str, str]) -> dict[Path, str]:
+    """Paths and texts of the templates in some folders, with their words filled in."""
+    root, files = resources.files("lshsample.scaffold") / "templates", {}
+    for part in folders:
+        for path, text in _templates(root.joinpath(part), Path()):
             files[Path(_filled(str(path), words))] = _filled(text, words)
+    return files
+
+
+def write(folder: Path, files: Mapping[Path, str]) -> None:
+    """Write files under a folder."""
     for path, text in files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
-    return sorted(files)
+
+
+def check_kind(kind: str) -> None:
+    """Raise ArgumentError for an unknown kind."""
+    if kind not in KINDS:
+        raise ArgumentError("kind", repr(kind), f"one of {', '.join(KINDS)}")
 
 
 def _check(name: str, kind: str, folder: Path) -> None:
-    if kind not in KINDS:
-        raise ArgumentError("kind", repr(kind), f"one of {', '.join(KINDS)}")
+    check_kind(kind)
     if len(name) > _LONGEST or not _NAME.match(name) or keyword.iskeyword(name):
         wanted = f"words of lower-case letters and digits, joined with -, at most {_LONGEST} characters"
         raise ArgumentError("NAME", repr(name), wanted)
@@ -148,23 +170,32 @@ def _check(name: str, kind: str, folder: Path) -> None:
         raise ArgumentError("dest", str(folder), "a folder that does not exist or is empty")
 
 
+def words_of(name: str, module: str, cls: str) -> dict[str, str]:
+    """The words that every template may have: the names of the family, its package and its class."""
+    return {"name": name, "module": module, "MODULE": module.upper(), "Class": cls}
+
+
 def _words(name: str, kind: Kind) -> dict[str, str]:
     """The words between the @ signs, and what replaces them."""
     module = "lshsample_" + name.replace("-", "_")
+    words = words_of(name, module, "".join(part.capitalize() for part in name.split("-")))
     requires = ["attrs>=24.2", "lshsample", "numpy>=1.26", *kind.requires]
-    words = {
-        "name": name,
-        "module": module,
-        "MODULE": module.upper(),
-        "Class": "".join(part.capitalize() for part in name.split("-")),
-        "requires": ", ".join(f'"{what}"' for what in requires),
-        "api": "NativeKernel, " if kind.files else "",
-        "import": f"\nfrom {module}.kernel import native_kernel\n" if kind.files else "",
-        "native": _NATIVE if kind.files else "",
+    words |= {
+        "build": quoted(["setuptools>=77", *kind.build]),
+        "requires": quoted(requires),
+        "api": "NativeKernel, " if kind.kernel else "",
+        "import": f"\nfrom {module}.kernel import native_kernel\n" if kind.kernel else "",
+        "native": _NATIVE if kind.kernel else "",
+        "rebuild": _REBUILD if _SOURCES in kind.files else "",
     }
-    words["project"] = _filled(_PROJECT, words)
+    words["kernel"] = _REFERENCE if kind.kernel else _filled(_ROAD, words)
     words["rows"] = "".join(f"| `{_filled(path, words)}` | {what} |\n" for path, what in kind.files)
     return words
+
+
+def quoted(items: Iterable[str]) -> str:
+    """Items of a list in TOML."""
+    return ", ".join(f'"{item}"' for item in items)
 
 
 def _filled(text: str, words: Mapping[str, str]) -> str:

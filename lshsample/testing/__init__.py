@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lshsample.testing.conformance import CHECKS, FamilyCase, check_family, family_checks
+from lshsample.testing.installed import stale_package
 from lshsample.testing.stages import STAGE_CHECKS, StageCase, check_stage, stage_checks
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "check_stage",
     "family_checks",
     "stage_checks",
+    "stale_package",
 ]

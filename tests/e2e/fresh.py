@@ -1,59 +1,75 @@
-"""A new environment in which packages are built, installed and used."""
+"""A new environment in which packages are built, installed and used, by the commands that are printed."""
 
 import os
+import re
 import site
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
-import pytest
+#: The commands of the environment: each with the module and the function that it calls.
+COMMANDS = {
+    "lshsample": ("lshsample.cli", "main"),
+    "mypy": ("mypy.__main__", "console_entry"),
+    "pip": ("pip._internal.cli.main", "main"),
+    "pytest": ("pytest", "main"),
+}
+_BLOCK = re.compile(r"^```(?:bash|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
-LSHSAMPLE = "from lshsample.cli import main; main()"
+
+def printed_commands(page: str) -> list[str]:
+    """The commands in the blocks of a page, in order; prompts and comments are taken away.
+
+    A block with a here-document is one command, and lines after the prompt ``>`` belong to the line before.
+    """
+    commands: list[str] = []
+    for block in _BLOCK.findall(page):
+        if "<<'" in block:
+            commands.append(block)
+            continue
+        for line in block.splitlines():
+            if line.startswith("> "):
+                commands[-1] += "\n" + line.removeprefix("> ")
+            elif command := re.sub(r"\s+# .*$", "", line.removeprefix("$ ")):
+                commands.append(command)
+    return commands
 
 
 class Environment:
     """A virtual environment that sees the packages of this one, and into which others are installed.
 
-    The packages are copied first, so that a build leaves no files in their source tree.
+    ``pip`` has no index here: what a package needs must be installed.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.python = folder / "bin" / "python"
+        self.bin = folder / "bin"
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
         paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()}
         lines = "".join(f"import site; site.addsitedir({path!r})\n" for path in sorted(paths))
-        target = subprocess.run(
-            [self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-            check=True, capture_output=True, text=True,
-        )  # fmt: skip
-        Path(target.stdout.strip(), "beside.pth").write_text(lines)
+        target = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
+        Path(target, "beside.pth").write_text(lines)
+        for name, (module, function) in COMMANDS.items():
+            lines = [f"#!{self.bin / 'python'}", "import sys", f"from {module} import {function}"]
+            (self.bin / name).write_text("\n".join([*lines, f"sys.exit({function}())\n"]))
+            (self.bin / name).chmod(0o755)
 
-    def run(self, *words: object, cwd: Path | None = None) -> str:
-        """Run the environment's Python; returns its output, or raises AssertionError with it."""
-        done = subprocess.run(
-            [self.python, *map(str, words)],
-            cwd=cwd, capture_output=True, text=True, timeout=300, check=False,
-            env={**os.environ, "COLUMNS": "250"},
+    def try_shell(self, commands: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        """Run commands in a shell in which the environment is active; both kinds of output in ``stdout``."""
+        new = {
+            "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
+            "COLUMNS": "250",
+            "PIP_NO_INDEX": "1",
+            "PYTEST_ADDOPTS": "-q -p no:cacheprovider -p no:xdist",
+        }
+        old = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        return subprocess.run(
+            ["bash", "-e", "-c", commands], cwd=cwd, env={**old, **new}, text=True, timeout=300, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        assert done.returncode == 0, f"{words}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+
+    def shell(self, commands: str, cwd: Path) -> str:
+        """Run commands that succeed, as above; returns the output."""
+        done = self.try_shell(commands, cwd)
+        assert done.returncode == 0, f"{commands}\n{done.stdout[-8000:]}"
         return done.stdout
-
-    def lshsample(self, *words: object) -> str:
-        """Run the command line."""
-        return self.run("-c", LSHSAMPLE, *words)
-
-    def install(self, package: Path) -> None:
-        """Build and install a package, offline, with this lshsample."""
-        pytest.importorskip("pip", reason="pip installs the package")
-        words = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", str(package)]
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", "--python", self.python, *words],
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{package}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-
-    def pytest(self, package: Path, *words: object) -> str:
-        """Run a package's tests, with its settings."""
-        plain = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", package]
-        return self.run("-m", "pytest", *plain, *words, cwd=package)

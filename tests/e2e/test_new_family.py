@@ -1,68 +1,238 @@
-"""A package written by ``lshsample new-family`` builds, passes its tests unchanged, and works."""
+"""A package written by ``lshsample new-family`` builds and passes its tests by the commands that are printed.
 
-import importlib.util
+So does one to which a kernel is added, and no test runs on an old copy of a file that was edited.
+"""
+
 import json
-import subprocess
-import sys
-from pathlib import Path
+import re
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from lshsample.cli import new_family as cli
 from lshsample.data import Dataset, write_xc
 from lshsample.errors import ArgumentError
-from lshsample.scaffold import KINDS, write_package
+from lshsample.scaffold import KINDS, add_kernel, write_package
 
-_spec = importlib.util.spec_from_file_location("fresh", Path(__file__).with_name("fresh.py"))
-fresh = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(fresh)
+#: A hash function unlike that of a new package.
+OWN_HASH = '''\
+    def hash(self, x: Rows) -> Codes:
+        """Parities of cells of width 1/3."""
+        dense = x if isinstance(x, np.ndarray) else x.toarray()
+        if (dense > 1e30).any():
+            raise ArgumentError("x", "huge values", "at most 1e30")
+        cells = np.floor(self.margins(dense) * np.float32(3)).astype(np.int64) & 1
+        bits = cells.reshape(-1, self.n_hashes, self.n_tables)
+        codes: Codes = (bits << np.arange(self.n_hashes)[:, None]).sum(axis=1).astype(np.uint32)
+        return codes
+
+'''
+
+
+def new_family(environment, folder, name, *options):
+    """The commands that new-family prints."""
+    output = environment.shell(f"lshsample new-family {name} {' '.join(map(str, options))}", folder)
+    files, commands = output.split("\n\n")
+    assert all((folder / line.split(":")[0]).is_file() for line in files.splitlines())
+    return commands
+
+
+def family_file(package):
+    (file,) = package.glob("src/*/family.py")
+    return file
+
+
+def edit(file, old, new):
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def with_own_hash(package):
+    """Changes the hash function and the options, as an author would."""
+    edit(family_file(package), ' further ones as attrs fields."""', ' more."""\n\n    width: float = 2.0')
+    text = family_file(package).read_text()
+    start, end = text.index("    def hash(self"), text.index("    def collision_probability")
+    family_file(package).write_text(text[:start] + OWN_HASH + text[end:])
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    return fresh.Environment(tmp_path_factory.mktemp("environment"))
+def package(environment, tmp_path_factory):
+    """A new package in NumPy, installed and tested by the printed commands."""
+    folder = tmp_path_factory.mktemp("new")
+    output = environment.shell(new_family(environment, folder, "brand-new"), folder)
+    assert re.search(r"\d+ passed, 3 skipped", output), "only checks of kernels and probes are skipped"
+    assert "brand-new" in output.split("passed")[1], "lshsample families lists it"
+    return folder / "brand-new"
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Each of 40 labels has its own four features."""
+def test_a_wrong_law_in_the_source_fails(environment, package):
+    before = family_file(package).read_text()
+    edit(
+        family_file(package),
+        "np.asarray(1 - np.arccos(cosine) / np.pi)",
+        "(1 - np.arccos(cosine) / np.pi) / 2",
+    )
+    done = environment.try_shell("pytest -x -k law_one_hash", package)
+    family_file(package).write_text(before)
+    assert done.returncode == 1, done.stdout
+    assert "law_one_hash" in done.stdout
+
+
+def test_it_can_be_trained_with(environment, package, tmp_path):
     labels = np.random.default_rng(0).integers(0, 40, 300)
     columns = (labels[:, None] * 4 + np.arange(4)).ravel()
     x = sp.csr_array((np.ones(1200), (np.repeat(np.arange(300), 4), columns)), shape=(300, 160))
     y = sp.csr_array((np.ones(300), (np.arange(300), labels)), shape=(300, 40))
-    path = tmp_path_factory.mktemp("data") / "train.txt"
-    write_xc(path, Dataset.of(x, y))
-    return path
+    write_xc(tmp_path / "train.txt", Dataset.of(x, y))
+    options = "--family brand-new --epochs 2 --n-active 20 --hidden 16 --json r.json"
+    environment.shell(f"lshsample train train.txt {options}", tmp_path)
+    assert json.loads((tmp_path / "r.json").read_text())["steps"] > 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_new_package_of_each_kind(environment, data, tmp_path, kind):
+def test_its_benchmarks_are_skipped_without_pytest_benchmark(environment, package):
+    (package / "without.py").write_text("""
+import sys, pytest
+sys.modules["pytest_benchmark"] = None
+sys.exit(pytest.main(["-rs", "-p", "no:benchmark", "benchmarks"]))
+""")
+    done = environment.try_shell("python without.py", package)
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout
+    assert "needs pytest-benchmark: pip install pytest-benchmark" in done.stdout
+
+
+def test_mypy_knows_the_options(environment, package):
+    pytest.importorskip("mypy", reason="a type checker: pip install mypy")
+    text = family_file(package).read_text()
+    edit(family_file(package), ' further ones as attrs fields."""', ' more."""\n\n    width: float = 2.0')
+    edit(family_file(package), "        cosine = ", "        reveal_type(self.spec.width)\n        cosine = ")
+    out = environment.shell("mypy", package)
+    edit(family_file(package), "self.spec.width", "self.spec.widht")
+    wrong = environment.try_shell("mypy", package)
+    family_file(package).write_text(text)
+    assert 'Revealed type is "float"' in out.replace("builtins.", "")
+    assert wrong.returncode == 1
+    assert '"BrandNewSpec" has no attribute "widht"' in wrong.stdout
+
+
+@pytest.mark.parametrize("kind", ["numba", "cffi"])
+def test_a_new_package_with_a_kernel(environment, tmp_path, kind):
     if kind == "numba":
         pytest.importorskip("numba", reason="the kernel of this kind is compiled by numba: pip install numba")
-    name = f"brand-new-{kind}"
-    environment.lshsample("new-family", name, "--kind", kind, "--dest", tmp_path)
-    environment.install(tmp_path / name)
-    output = environment.pytest(tmp_path / name, "tests")
-    assert "passed" in output
-    assert "failed" not in output
-    # The whole kit is run: only checks of kernels and probes are skipped, for families without them.
-    assert f"{2 if kind != 'python' else 3} skipped" in output, output
-    assert name in environment.lshsample("families")
-    options = [
-        "--family",
-        name,
-        "--epochs",
-        2,
-        "--n-active",
-        20,
-        "--hidden",
-        16,
-        "--json",
-        tmp_path / "r.json",
-    ]
-    environment.lshsample("train", data, *options)
-    assert json.loads((tmp_path / "r.json").read_text())["steps"] > 0
+    commands = new_family(environment, tmp_path, f"brand-new-{kind}", "--kind", kind)
+    # Its codes are those of the reference, which is tested above.
+    tests = "pytest -k 'kernel or native or edge_rows'\n"
+    assert "passed" in environment.shell(commands.replace("pytest\n", tests), tmp_path)
+
+
+def test_a_kernel_is_added_and_old_copies_are_refused(environment, package):
+    before = {path: path.read_text() for path in package.rglob("*") if path.suffix in {".py", ".toml", ".md"}}
+    commands = new_family(environment, package, "brand-new", "--from-package", ".", "--kind", "c")
+    for path, text in before.items():
+        lines = iter(path.read_text().splitlines())
+        assert all(line in lines for line in text.splitlines() if "requires =" not in line), (
+            f"{path}: in order"
+        )
+    output = environment.shell(commands.replace("pytest\n", "pytest -k 'not law'\n"), package)
+    assert re.search(r"\d+ passed, 1 skipped", output)
+    assert "test_kernel" in environment.shell("pytest --collect-only -q", package)
+
+    # After an edit in C, the tests refuse, and print the command that builds it.
+    edit(package / "csrc" / "kernel.h", "(line[t] >= 0)", "(line[t] < 0)")
+    done = environment.try_shell("pytest", package)
+    assert done.returncode != 0
+    rebuild = re.search(r"run: (pip install .*)", done.stdout)[1]
+    environment.shell(rebuild, package)
+    assert environment.try_shell("pytest tests/test_kernel.py", package).returncode == 1, "the edit counts"
+    edit(package / "csrc" / "kernel.h", "(line[t] < 0)", "(line[t] >= 0)")
+
+    # An installed copy is tested as long as it equals the source.
+    environment.shell("pip install --no-build-isolation .\npytest tests/test_kernel.py", package)
+    edit(family_file(package), "np.asarray(1 - np.arccos", "np.asarray(0.5 - np.arccos")
+    done = environment.try_shell("pytest tests/test_kernel.py", package)
+    assert done.returncode != 0
+    assert re.search(r"differs from .* in family\.py; run: pip install --no-build-isolation -e ", done.stdout)
+
+
+@pytest.mark.parametrize("kind", ["c", "cffi", "numba"])
+def test_a_kernel_for_another_hash_function(environment, tmp_path, kind):
+    """It begins as calls of the author's reference, whose codes and errors it gives."""
+    if kind == "numba":
+        pytest.importorskip("numba", reason="the kernel of this kind is compiled by numba: pip install numba")
+    name = f"own-{kind}"
+    write_package(name, "python", tmp_path / name)
+    with_own_hash(tmp_path / name)
+    commands = new_family(environment, tmp_path, name, "--from-package", name, "--kind", kind)
+    assert OWN_HASH in family_file(tmp_path / name).read_text()
+    program = f"""
+import numpy as np, pytest, lshsample as ls
+family = ls.make_family("{name}:width=3", dim=5, n_hashes=3, n_tables=7)
+rows = np.random.default_rng(0).standard_normal((400, 5), dtype=np.float32)
+assert (ls.hash_rows(family, rows, threads=2) == family.hash(rows)).all()
+rows[7] = 1e31
+with pytest.raises(ls.errors.ArgumentError, match="x must be at most 1e30"):
+    ls.hash_rows(family, rows)
+"""
+    (tmp_path / "use.py").write_text(program)
+    lines = [*commands.splitlines()[:3], "pytest tests/test_kernel.py", "python ../use.py"]
+    environment.shell("\n".join(lines), tmp_path)
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "own", ["setup.py", "csrc/kernel.h", "src/lshsample_some/kernel.py", "tests/test_kernel.py"]
+)
+def test_no_file_of_the_author_is_overwritten(tmp_path, own):
+    write_package("some", "python", tmp_path)
+    (tmp_path / own).parent.mkdir(exist_ok=True)
+    (tmp_path / own).write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(ArgumentError, match=rf"package must be a package without .* with {own}\)"):
+        add_kernel("some", "c", tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_packages_without_the_family_are_refused(tmp_path):
+    with pytest.raises(ArgumentError, match=r"from-package must be a folder with a pyproject\.toml"):
+        add_kernel("some", "c", tmp_path)
+    write_package("some", "c", tmp_path)
+    before = contents(tmp_path)
+    for name, kind, wanted in (
+        ("some", "cffi", r"NAME must be a family without a kernel \(got Some, which has a method native\)"),
+        ("other", "c", r"NAME must be the name of a family .*: some \(got 'other'\)"),
+        ("some", "python", "kind must be one of numba, c, cffi"),
+        ("some", "rust", "kind must be one of python, numba, c, cffi"),
+    ):
+        with pytest.raises(ArgumentError, match=wanted):
+            add_kernel(name, kind, tmp_path)
+    family_file(tmp_path).write_text("def :")
+    with pytest.raises(ArgumentError, match=r"a package of valid Python files \(got .*family"):
+        add_kernel("some", "c", tmp_path)
+    family_file(tmp_path).write_bytes(before[family_file(tmp_path)])
+    assert contents(tmp_path) == before
+
+
+def test_requirements_are_added_to_any_list(tmp_path):
+    write_package("some", "python", tmp_path)
+    file = tmp_path / "pyproject.toml"
+    edit(file, 'requires = ["setuptools>=77"]', 'requires = [\n  "setuptools>=80",  # [new]\n]')
+    edit(file, "dependencies = [", "dependencies = [\n")
+    add_kernel("some", "numba", tmp_path)
+    assert '"setuptools>=80",  # [new]\n' in file.read_text()
+    assert 'dependencies = ["numba>=0.59", \n"attrs>=24.2", ' in file.read_text()
+
+
+def test_a_project_without_a_list_of_requirements_is_refused(tmp_path):
+    write_package("some", "python", tmp_path)
+    edit(tmp_path / "pyproject.toml", "[build-system]", "[other]")
+    before = contents(tmp_path)
+    with pytest.raises(ArgumentError, match=r"a file with a list requires in \[build-system\]"):
+        add_kernel("some", "c", tmp_path)
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize(
@@ -76,19 +246,24 @@ def test_invalid_names_are_refused(tmp_path, name):
 
 def test_nothing_is_overwritten(tmp_path):
     write_package("some-signs", "cffi", tmp_path / "package")
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    before = contents(tmp_path)
     with pytest.raises(ArgumentError, match="a folder that does not exist or is empty"):
         write_package("other-signs", "python", tmp_path / "package")
     with pytest.raises(ArgumentError, match=r"kind must be one of python, numba, c, cffi \(got 'rust'\)"):
         write_package("other-signs", "rust", tmp_path / "other")
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    assert not any("@" in path.name or b"@" in text.replace(b"@attrs", b"").replace(b"@hookimpl", b"")
-                   .replace(b"@pytest", b"").replace(b"@cached_property", b"")
-                   for path, text in before.items())  # fmt: skip
+    assert contents(tmp_path) == before
 
 
-def test_an_invalid_name_on_the_command_line():
-    command = [sys.executable, "-c", fresh.LSHSAMPLE, "new-family", "simhash"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_word_of_the_templates_is_filled_in(tmp_path, kind):
+    write_package("some-signs", kind, tmp_path)
+    left = re.compile(rb"@(?!attrs|hookimpl|pytest|cached_property|functools|cfunc|njit|ctypes)\w")
+    assert not any("@" in path.name or left.search(text) for path, text in contents(tmp_path).items())
+
+
+def test_errors_on_the_command_line(environment, tmp_path):
+    done = environment.try_shell("lshsample new-family simhash", tmp_path)
     assert done.returncode == 2
-    assert "NAME must be a new name, unlike those of the families" in done.stderr
+    assert "NAME must be a new name, unlike those of the families" in done.stdout
+    with pytest.raises(ArgumentError, match="dest must be left out with --from-package"):
+        cli.new_family("some", cli.KindName.c, dest=tmp_path, from_package=tmp_path)

@@ -4,6 +4,9 @@
 
 #include "lshsample/family.h"
 
+/* The sources that this was compiled from, by which the tests recognise an old build. */
+const char lshsample_bit_sampling_sources[] = SOURCE_DIGEST;
+
 static void hash_dense(const bit_sampling_state *s, const float *row, uint32_t *codes) {
     const int32_t *at = s->positions;
     for (int64_t k = 0; k < s->n_hashes; k++, at += s->n_tables)

@@ -4,6 +4,10 @@
 families, ``--lshsample-items N`` another number of rows.
 """
 
+import pytest
+
 from lshsample.compare.benchmarks import test_build, test_hash, test_query  # noqa: F401
+
+pytest.importorskip("pytest_benchmark", reason="needs pytest-benchmark: pip install pytest-benchmark")
 
 LSHSAMPLE_FAMILIES = ["superbit", "simhash", "dwta"]

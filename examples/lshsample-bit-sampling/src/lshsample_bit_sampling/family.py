@@ -58,7 +58,8 @@ class BitSampling(HashFamily[BitSamplingSpec]):
         """Codes (n, n_tables) of rows, dense or CSR: the reference."""
         bits = self.bits(x[:, self.positions]).reshape(-1, self.n_hashes, self.n_tables)
         weights = np.uint32(1) << np.arange(self.n_hashes, dtype=np.uint32)
-        return (bits * weights[:, None]).sum(axis=1, dtype=np.uint32)
+        codes: Codes = (bits * weights[:, None]).sum(axis=1, dtype=np.uint32)
+        return codes
 
     def similarity_of(self, q: Rows, x: Rows) -> Floats:
         """The fraction of positions at which the pairs agree."""

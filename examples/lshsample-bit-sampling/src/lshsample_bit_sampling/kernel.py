@@ -1,14 +1,22 @@
 """The compiled kernel, through cffi."""
 
-import numpy as np
+from __future__ import annotations
 
-from lshsample.plugin import FamilySpec, NativeKernel
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from lshsample.plugin import NativeKernel
 from lshsample_bit_sampling._kernel import ffi, lib
+
+if TYPE_CHECKING:
+    from lshsample_bit_sampling.family import BitSamplingSpec
 
 __all__ = ["native_kernel"]
 
 
-def native_kernel(spec: FamilySpec, positions: np.ndarray) -> NativeKernel:
+def native_kernel(spec: BitSamplingSpec, positions: npt.NDArray[np.int32]) -> NativeKernel:
     """The kernel over positions (K L,), with their inverse: the hashes that use each column."""
     order = np.argsort(positions, kind="stable").astype(np.int32)
     starts = np.searchsorted(positions[order], np.arange(spec.dim + 1)).astype(np.int32)

@@ -42,7 +42,7 @@ class Superbit(HashFamily[SuperbitSpec]):
     similarity = "cosine"
     independent_hashes = False
 
-    def __init__(self, spec: FamilySpec) -> None:
+    def __init__(self, spec: SuperbitSpec) -> None:
         super().__init__(spec)
         if spec.n_hashes > spec.dim:
             wanted = f"at most dim = {spec.dim}, as directions are orthogonal"

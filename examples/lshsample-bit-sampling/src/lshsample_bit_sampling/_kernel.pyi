@@ -1,0 +1,6 @@
+"""What cffi makes of csrc/family.h."""
+
+from typing import Any
+
+ffi: Any
+lib: Any
