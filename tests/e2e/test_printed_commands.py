@@ -1,7 +1,8 @@
 """Every command that a page prints does what the page says: it is run as printed, or listed with a reason."""
 
-import os
+import re
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +16,30 @@ from lshsample.sampling import NAMED_PIPELINES
 ROOT = Path(__file__).resolve().parents[2]
 #: Pages whose commands other tests of this folder run.
 ELSEWHERE = {"docs/plugins.md": "test_plugin_page", "docs/tutorial-new-family.md": "test_tutorial"}
-PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md"))]
-PAGES = [page for page in PAGES if page not in ELSEWHERE]
+_FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PAGES = [
+    page
+    for page in (str(file.relative_to(ROOT)) for file in _FILES)
+    if page not in ELSEWHERE and re.search("^```(bash|console)$", (ROOT / page).read_text(), re.MULTILINE)
+]
+_LOOP = """\
+for sampler in lsh uniform exact-top full; do
+  lshsample train train.txt.gz --test test.txt.gz --sampler "$sampler" --json "$sampler.json"; done"""
 #: Commands that are not run here, with the reason.
 NOT_RUN = {
-    "python3 -m venv .venv && .venv/bin/pip install '.[demo]' && .venv/bin/lshsample demo": "downloads, trains",
-    "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest -n 2": ".ci/run runs it",
-    "python3 -m venv .venv && . .venv/bin/activate": "the first half of the line above",
-    "pip install -e '.[dev]'": ".ci/run runs it",
+    "python3 -m venv .venv && .venv/bin/pip install '.[demo]' && .venv/bin/lshsample demo": "downloads",
+    "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest -n 2": ".ci/run does",
+    "python3 -m venv .venv && . .venv/bin/activate": ".ci/run does",
+    "pip install -e '.[dev]'": ".ci/run does",
     "pip install -e '.[bench]'": "downloads",
     "pytest -n 2": "these tests",
     "bash .ci/run": "minutes; it runs these tests",
     "pytest benchmarks --benchmark-only --benchmark-save=before": "minutes",
     "pytest benchmarks --benchmark-only --benchmark-save=after": "minutes",
-    "pytest-benchmark compare '*before' '*after' --group-by=fullname --columns=median,iqr": "of the two above",
-    'LSHSAMPLE_CFLAGS="-Wall -Wextra -Werror" pip install -e . --no-build-isolation': "changes this checkout",
-    'LSHSAMPLE_CFLAGS="-O1 -g -fsanitize=address,undefined" pip install -e . --no-build-isolation': "the same",
+    "pytest-benchmark compare '*before' '*after' --group-by=fullname --columns=median,iqr": "as above",
+    'LSHSAMPLE_CFLAGS="-Wall -Wextra -Werror" pip install -e . --no-build-isolation': "builds here",
+    'LSHSAMPLE_CFLAGS="-O1 -g -fsanitize=address,undefined" pip install -e . --no-build-isolation': "same",
+    _LOOP: "the command train as on other pages, with names that are compared below",
 }
 
 
@@ -48,39 +57,39 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_a_page(environment, printed, folder, page, monkeypatch, capsys):
-    text = (ROOT / page).read_text()
-    commands = [command for command in printed(text) if command not in NOT_RUN]
+@pytest.fixture
+def lshsample(folder, monkeypatch, capsys):
+    """Runs a command in this process."""
     monkeypatch.chdir(folder)
-    if page not in ("README.md", "docs/command-line.md") and any(" run" in command for command in commands):
-        main(shlex.split("train train.txt.gz --epochs 1 --save run"))
-    installing: list[str] = []
+
+    def run(command):
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert not left.value.code, f"{command}\n{capsys.readouterr()}"
+
+    return run
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page(environment, printed, folder, lshsample, page):
+    commands = [command for command in printed((ROOT / page).read_text()) if command not in NOT_RUN]
+    in_shell = []
     for command in commands:
-        if installing or "new-family" in command or not command.startswith("lshsample "):
-            # From here on in a shell: what follows uses the package.
-            installing.append(command)
+        if in_shell or "new-family" in command or not command.startswith("lshsample "):
+            # A new package is installed in the shell's environment alone.
+            in_shell.append(command)
             continue
         for part in command.split("; "):
-            assert run(part.removeprefix("lshsample ")) == 0, f"{page}: {part}\n{capsys.readouterr()}"
-    if installing:
-        environment.shell("\n".join(installing).replace("pytest", "pytest -k native"), folder)
+            lshsample(part)
+    if in_shell:
+        # The tests of new packages are elsewhere.
+        environment.shell("\n".join(in_shell).replace("\npytest\n", "\npytest -k native\n"), folder)
 
 
-def run(words):
-    try:
-        return main(shlex.split(words)) or 0
-    except SystemExit as left:
-        return left.code or 0
-
-
-def test_reasons_are_for_commands_that_are_printed(printed):
+def test_the_list_of_commands_that_are_not_run(printed):
     found = {command for page in PAGES for command in printed((ROOT / page).read_text())}
-    assert set(NOT_RUN) <= found
-
-
-def test_files_that_are_named_exist():
-    for command in NOT_RUN:
-        for word in shlex.split(command):
-            if word in ("benchmarks", ".ci/run"):
-                assert (ROOT / word).exists()
+    assert set(NOT_RUN) <= found, "commands that no page prints"
+    assert set(_LOOP.split(";")[0].split()[3:]) <= set(NAMED_PIPELINES)
+    assert (ROOT / "benchmarks").is_dir()
+    assert (ROOT / ".ci" / "run").is_file()
