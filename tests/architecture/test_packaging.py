@@ -3,24 +3,28 @@
 import runpy
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import setuptools
+import setuptools.command.editable_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def packages(monkeypatch) -> set[str]:
-    """The packages that setup.py names."""
-    given = {}
+def setup(monkeypatch) -> dict[str, Any]:
+    """What setup.py says."""
+    given: dict[str, Any] = {}
     monkeypatch.setattr(setuptools, "setup", given.update)
     monkeypatch.chdir(ROOT)
     runpy.run_path(str(ROOT / "setup.py"))
-    return set(given["packages"])
+    return given
 
 
-def test_every_package_is_installed(packages: set[str]) -> None:
+def test_every_package_is_installed(setup: dict[str, Any]) -> None:
+    packages = set(setup["packages"])
     found = {
         ".".join(path.parent.relative_to(root).parts)
         for root, name in ((ROOT, "lshsample"), (ROOT / "plugins", "lshsample_families"))
@@ -38,3 +42,16 @@ def test_a_source_distribution_holds_every_folder() -> None:
         pytest.skip("not a repository")
     folders = {path.split("/")[0] for path in tracked.stdout.splitlines() if "/" in path}
     assert {folder for folder in folders if not folder.startswith(".")} == taken
+
+
+def test_an_editable_install_is_a_file_of_paths(setup: dict[str, Any]) -> None:
+    """Type checkers and editors read paths, and do not run import hooks."""
+    command = setup["cmdclass"]["editable_wheel"](setuptools.Distribution())
+    assert hasattr(setuptools.command.editable_wheel.editable_wheel, "_select_strategy"), (
+        "which is overridden"
+    )
+    written = {}
+    wheel = SimpleNamespace(writestr=written.__setitem__)
+    with command._select_strategy("lshsample", "tag", "build") as strategy:
+        strategy(wheel, [], {})
+    assert written == {"__editable__.lshsample.pth": f"{ROOT}\n{ROOT / 'plugins'}\n"}
