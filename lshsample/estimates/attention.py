@@ -10,9 +10,15 @@ import numpy.typing as npt
 
 from lshsample.errors import ArgumentError
 from lshsample.estimates.estimate import Estimate
-from lshsample.estimates.logits import Logits
-from lshsample.estimates.samples import DrawOptions, SampleSource, draw_samples, pair_products
-from lshsample.sampling import ActiveSet
+from lshsample.estimates.inputs import (
+    finite_number,
+    finite_rows,
+    real_matrix,
+    sampled_rows,
+    squared_distances,
+)
+from lshsample.estimates.logits import Logits, class_logits
+from lshsample.estimates.samples import DrawOptions, SampleSource, draw_samples
 
 __all__ = ["KERNELS", "attention", "kernel_density"]
 
@@ -70,24 +76,17 @@ def attention(
     >>> out.value.shape, out.standard_error.shape
     ((2, 16), (2, 16))
     """
-    if len(values) != len(keys):
-        raise ArgumentError(
-            "values", f"{len(values)} rows", f"an array of {len(keys)} rows, one for each key"
-        )
-    samples = draw_samples(sampler, queries, **draws)
-    factor = queries.shape[1] ** -0.5 if scale is None else scale
-    logits = [pair_products(queries, keys, active) * factor for active in samples.sets]
-    masses = Logits.of(samples, logits).exponentials()
-    moments = [mass * values[active.ids] for active, mass in zip(samples.sets, masses, strict=True)]
+    q = finite_rows(queries, "queries")
+    factor = q.shape[1] ** -0.5 if scale is None else finite_number("scale", scale)
+    samples = draw_samples(sampler, queries, **draws).per_query(q.shape[0])
+    n_items = samples.sets[0].n_items
+    k = real_matrix(keys, "keys", rows=n_items, columns=q.shape[1])
+    v = real_matrix(values, "values", rows=n_items, dense=True)
+    masses = Logits.of(samples, class_logits(samples, q, k, None, scale=factor, name="keys")).exponentials()
+    moments = [
+        mass * sampled_rows(v, "values", active) for active, mass in zip(samples.sets, masses, strict=True)
+    ]
     return samples.ratio(moments, masses)
-
-
-def _squared_distances(queries: Any, vectors: Any, active: ActiveSet) -> Floats:
-    rows = active.row_of_ids()
-    norms = [np.asarray((a.multiply(a) if hasattr(a, "multiply") else a * a).sum(axis=1), float).ravel()
-             for a in (queries, vectors)]  # fmt: skip
-    inner = pair_products(queries, vectors, active)
-    return np.asarray(np.maximum(norms[0][rows] - 2 * inner + norms[1][active.ids], 0))
 
 
 #: Kernels by name: functions of the distance in units of the bandwidth, with value 1 at 0.
@@ -141,11 +140,12 @@ def kernel_density(
     """
     if kernel not in KERNELS:
         raise ArgumentError("kernel", repr(kernel), f"one of {', '.join(KERNELS)}")
-    if not bandwidth > 0:
-        raise ArgumentError("bandwidth", bandwidth, "a number above 0")
-    samples = draw_samples(sampler, queries, **draws)
+    width = finite_number("bandwidth", bandwidth, 0)
+    q = finite_rows(queries, "queries")
+    samples = draw_samples(sampler, queries, **draws).per_query(q.shape[0])
+    n_items = samples.sets[0].n_items
+    x = real_matrix(vectors, "vectors", rows=n_items, columns=q.shape[1])
     values = [
-        KERNELS[kernel](np.sqrt(_squared_distances(queries, vectors, active)) / bandwidth)[:, None]
-        for active in samples.sets
+        KERNELS[kernel](np.sqrt(squared_distances(q, x, active)) / width)[:, None] for active in samples.sets
     ]
-    return samples.linear(values).column() / samples.sets[0].n_items
+    return samples.linear(values).column() / n_items

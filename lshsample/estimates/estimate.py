@@ -91,13 +91,23 @@ class Estimate:
         Notes
         -----
         The logarithm of an unbiased estimate is too low by about half of its relative variance (Jensen's
-        inequality), which is added. The standard error is the relative one (delta method).
+        inequality), which is added. The standard error is the relative one (delta method). The logarithm of
+        0, the estimate of a sample without ids, is -inf.
+
+        Raises
+        ------
+        UnsupportedError
+            An estimate is below 0.
         """
-        if self.standard_error is None:
-            return attrs.evolve(self, value=np.log(self.value))
-        relative = self.standard_error / self.value
+        if np.any(self.value < 0):
+            raise UnsupportedError(f"there is no logarithm of an estimate below 0: {np.min(self.value):.6g}")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log = np.log(self.value)
+            if self.standard_error is None:
+                return attrs.evolve(self, value=log)
+            relative = self.standard_error / self.value
         correction = np.where(np.isfinite(relative), relative, 0.0) ** 2 / 2
-        return attrs.evolve(self, value=np.log(self.value) + correction, standard_error=relative)
+        return attrs.evolve(self, value=log + correction, standard_error=relative)
 
     def column(self) -> Self:
         """The estimates of the first component, without the axis of components."""

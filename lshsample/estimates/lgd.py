@@ -9,10 +9,12 @@ import numpy.typing as npt
 
 from lshsample.errors import ArgumentError
 from lshsample.estimates.estimate import Estimate
+from lshsample.estimates.inputs import finite_array, finite_number
 from lshsample.estimates.samples import Samples
 from lshsample.family import HashFamily
-from lshsample.sampling import ActiveSet, Pipeline, Retrieve, Sampler, Uniform
+from lshsample.sampling import ActiveSet, Pipeline, Retrieve, Sampler, SamplerStage, Uniform
 from lshsample.sampling.active_set import LAWS, Law
+from lshsample.specs import checked_integer
 from lshsample.tables import HashTables
 
 __all__ = ["GradientSampler"]
@@ -113,25 +115,29 @@ class GradientSampler:
         family: HashFamily,
         *,
         loss: str = "squared",
-        pipeline: Pipeline | None = None,
+        pipeline: Pipeline | SamplerStage | None = None,
         law: Law = LAWS[0],
         threads: int | None = None,
     ) -> None:
-        x, y = np.asarray(features, np.float64), np.asarray(targets, np.float64)
-        if x.ndim != 2 or y.shape != (len(x),) or not len(x):
-            raise ArgumentError(
-                "targets",
-                f"shape {y.shape}",
-                f"an array with one number for each row of features, whose shape is {x.shape}",
-            )
+        x = finite_array(features, "features", 2)
+        y = finite_array(targets, "targets", 1)
+        if y.shape != (len(x),) or not len(x):
+            wanted = f"an array with one number for each row of features, whose shape is {x.shape}"
+            raise ArgumentError("targets", f"shape {y.shape}", wanted)
+        if law not in LAWS:
+            raise ArgumentError("law", repr(law), f"one of {', '.join(LAWS)}")
         if loss not in _LOSSES:
             raise ArgumentError("loss", repr(loss), f"one of {', '.join(_LOSSES)}")
         if loss == "logistic" and not np.all(np.abs(y) == 1):
             raise ArgumentError("targets", "other numbers", "an array of +1 and -1 for the logistic loss")
         self._x, self._y, self._loss, self._law = x, y, _LOSSES[loss], law
         rows = self._loss.rows(x, y)
-        if family.dim != rows.shape[1]:
-            raise ArgumentError("family", f"dim {family.dim}", f"of dim {rows.shape[1]} for the {loss} loss")
+        if not isinstance(family, HashFamily) or family.dim != rows.shape[1]:
+            given = f"dim {family.dim}" if isinstance(family, HashFamily) else repr(family)
+            wanted = f"a HashFamily of dim {rows.shape[1]} for the {loss} loss: make_family(name, dim=...)"
+            raise ArgumentError("family", given, wanted)
+        if pipeline is not None and not isinstance(pipeline, Pipeline | SamplerStage):
+            raise ArgumentError("pipeline", repr(pipeline), "a Pipeline, such as Retrieve() | Uniform(100)")
         stages = Retrieve() | Uniform(max(2, len(rows) // 100)) if pipeline is None else pipeline
         tables = HashTables(family, threads=threads).build(rows)
         #: The sampler over the rows of the examples.
@@ -157,13 +163,22 @@ class GradientSampler:
         BiasedSampleError
             The pipeline has no inclusion probabilities; the message names the stage.
         """
-        at = np.asarray(theta, np.float64)
+        at = self._checked(theta)
         active = self.sampler.sample(
             self._loss.query(at), seed=seed, step=step, law=self._law, threads=self._threads
         )
         samples = Samples.of(active, allow_biased)
         total = samples.linear(samples.values(lambda found: self._gradients(at, found)))
         return total / (len(self._x) * self._loss.copies)
+
+    def _checked(self, theta: npt.ArrayLike) -> Floats:
+        """Parameters as a finite float64 array (d,)."""
+        at, d = finite_array(theta, "theta", 1), self._x.shape[1]
+        if len(at) != d:
+            raise ArgumentError(
+                "theta", f"{len(at)} numbers", f"an array of {d} numbers, one for each feature"
+            )
+        return at
 
     def _gradients(self, theta: Floats, active: ActiveSet) -> Floats:
         at = active.ids % len(self._x)
@@ -172,7 +187,7 @@ class GradientSampler:
 
     def full_gradient(self, theta: npt.ArrayLike) -> Floats:
         """The mean gradient over all examples at ``theta``, (d,), computed from all of them."""
-        at: Any = np.asarray(theta, np.float64)
+        at: Any = self._checked(theta)
         return np.asarray(self._loss.slopes(self._x @ at, self._y) @ self._x / len(self._x))
 
     def descend(self, theta: npt.ArrayLike, *, steps: int, rate: float, seed: int = 0) -> Floats:
@@ -189,7 +204,8 @@ class GradientSampler:
         seed : int
             Determines the draws.
         """
-        at = np.array(theta, np.float64)
-        for step in range(steps):
-            at -= rate * self.gradient(at, seed=seed, step=step).value[0]
+        at = self._checked(theta).copy()
+        size = finite_number("rate", rate)
+        for step in range(checked_integer("steps", steps, 0)):
+            at -= size * self.gradient(at, seed=seed, step=step).value[0]
         return at

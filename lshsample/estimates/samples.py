@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, TypedDict, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypedDict
 
 import attrs
 import numpy as np
@@ -12,21 +12,19 @@ import numpy.typing as npt
 
 from lshsample.errors import ArgumentError, BiasedSampleError
 from lshsample.estimates.estimate import Estimate
-from lshsample.sampling import ActiveSet, Pipeline, Sampler
+from lshsample.estimates.inputs import real_array, require_finite
+from lshsample.sampling import ActiveSet, Pipeline, Sampler, SamplerStage
 from lshsample.sampling.active_set import Law
-from lshsample.sampling.membership import pair_parts
+from lshsample.specs import checked_integer
 
-__all__ = ["DrawOptions", "SampleSource", "Samples", "Values", "draw_samples", "pair_products"]
+__all__ = ["DrawOptions", "SampleSource", "Samples", "Values", "draw_samples"]
 
 Floats = npt.NDArray[np.float64]
 Values = npt.ArrayLike | Callable[[ActiveSet], npt.ArrayLike]
 """What is summed: a number (or a row of numbers) for each item, or a function of an active set that returns
 one for each of its ids."""
-SampleSource = Sampler | Pipeline | ActiveSet | Sequence[Sampler] | Sequence[ActiveSet]
+SampleSource = Sampler | Pipeline | SamplerStage | ActiveSet | Sequence[Sampler] | Sequence[ActiveSet]
 """What estimators take samples from; see :func:`draw_samples`."""
-
-#: Pairs of rows whose inner products are computed at once.
-_BLOCK = 65536
 
 
 class DrawOptions(TypedDict, total=False):
@@ -47,7 +45,8 @@ class DrawOptions(TypedDict, total=False):
     include : (m, n_items) sparse matrix
         The ids that the stage ``Include()`` adds.
     pool : bool
-        One set for the whole batch instead of one for each query.
+        One set for the whole batch instead of one for each query; estimates are still one for each query,
+        each from the same ids, and so their errors are correlated.
     threads : int
         Number of threads; the result does not depend on it.
     n_queries : int
@@ -69,6 +68,49 @@ def _weights(active: ActiveSet, allow_biased: bool) -> Floats:
     if active.is_biased and allow_biased:
         return np.ones(len(active.ids))
     return np.exp(-active.log_inclusion.astype(np.float64))
+
+
+def _kind(value: Any) -> str:
+    """A value in an error: its class."""
+    return f"a {type(value).__name__}" if value is not None else "None"
+
+
+def _members(samples: Any) -> tuple[Any, ...]:
+    """The members of a sequence or an iterator, or nothing for something else."""
+    return tuple(samples) if isinstance(samples, Sequence | Iterator) else ()
+
+
+def _shared(active: ActiveSet, n: int) -> ActiveSet:
+    """A set of the whole batch as n equal rows."""
+    return attrs.evolve(
+        active,
+        indptr=np.arange(n + 1) * len(active.ids),
+        ids=np.tile(active.ids, n),
+        counts=np.tile(active.counts, n),
+        pooled=False,
+        draws=None if active.draws is None else np.repeat(active.draws, n),
+        log_inclusion=None if active.is_biased else np.tile(active.log_inclusion, n),
+    )
+
+
+def _item_values(values: Any, n_items: int) -> npt.NDArray[Any]:
+    """Finite values of all items, (n_items, ...)."""
+    table = real_array(values, "values")
+    if table.shape[:1] != (n_items,):
+        wanted = f"an array with one row for each of the {n_items} items"
+        raise ArgumentError("values", f"shape {table.shape}", wanted)
+    require_finite(table, "values")
+    return table
+
+
+def _id_values(values: Any, active: ActiveSet) -> npt.NDArray[Any]:
+    """Finite values of a set's ids, by a function."""
+    given = real_array(values(active), "values")
+    if given.shape[:1] != active.ids.shape:
+        wanted = f"an array with one row for each of the {len(active.ids)} ids"
+        raise ArgumentError("values", f"shape {given.shape}", wanted)
+    require_finite(given, "values", active.ids)
+    return given
 
 
 @attrs.frozen(eq=False)
@@ -97,17 +139,41 @@ class Samples:
         BiasedSampleError
             A set has no inclusion probabilities, and that is not allowed; the message names the stage.
         """
-        sets = (samples,) if isinstance(samples, ActiveSet) else tuple(samples)
-        if not sets or any(not isinstance(s, ActiveSet) for s in sets):
-            raise ArgumentError("samples", type(samples).__name__, "an ActiveSet, or a sequence of them")
-        if any(s.n_rows != sets[0].n_rows or s.n_items != sets[0].n_items for s in sets):
-            raise ArgumentError("samples", "sets of different sizes", "sets of the same queries and items")
+        sets = (samples,) if isinstance(samples, ActiveSet) else _members(samples)
+        other = next((s for s in sets if not isinstance(s, ActiveSet)), None if sets else samples)
+        if other is not None or not sets:
+            wanted = "an ActiveSet, such as sampler.sample(queries), or a sequence of them"
+            raise ArgumentError("samples", _kind(other), wanted)
+        shapes = {(s.n_rows, s.n_items, s.pooled) for s in sets}
+        if len(shapes) > 1:
+            given = ", ".join(f"{rows} x {items}" for rows, items, _ in sorted(shapes))
+            raise ArgumentError("samples", f"sets of {given}", "sets of the same queries and items")
         try:
             return cls(sets, tuple(_weights(s, allow_biased) for s in sets))
         except BiasedSampleError as error:
             raise BiasedSampleError(
                 f"{error}; allow_biased=True accepts the set, with weight 1 for each id"
             ) from None
+
+    def per_query(self, n_queries: int) -> Samples:
+        """The samples with one row for each query; a set of the whole batch is shared by all queries.
+
+        Each id of a pooled set has the same inclusion probability for every query, so that a weighted sum
+        over it is unbiased whichever query its terms are computed with.
+
+        Raises
+        ------
+        ArgumentError
+            The sets are of another number of queries.
+        """
+        first = self.sets[0]
+        if not first.pooled and first.n_rows == n_queries:
+            return self
+        if not first.pooled:
+            wanted = f"{first.n_rows} rows, one for each row of the active sets"
+            raise ArgumentError("queries", f"{n_queries} rows", wanted)
+        shared = tuple(_shared(active, n_queries) for active in self.sets)
+        return Samples(shared, tuple(np.tile(weight, n_queries) for weight in self.weights))
 
     @property
     def biased_by(self) -> str | None:
@@ -117,26 +183,11 @@ class Samples:
     def values(self, values: Values) -> list[Floats]:
         """The values of each set's ids, (n, c) each."""
         out = []
+        table = None if callable(values) else _item_values(values, self.sets[0].n_items)
         for active in self.sets:
-            if callable(values):
-                given = np.asarray(values(active), np.float64)
-                if given.shape[:1] != active.ids.shape:
-                    raise ArgumentError(
-                        "values",
-                        f"shape {given.shape}",
-                        f"an array with one row for each of the {len(active.ids)} ids",
-                    )
-            else:
-                table = np.asarray(values)
-                if table.shape[:1] != (active.n_items,):
-                    raise ArgumentError(
-                        "values",
-                        f"shape {table.shape}",
-                        f"an array with one row for each of the {active.n_items} items",
-                    )
-                given = table[active.ids].astype(np.float64)
+            given = table[active.ids] if table is not None else _id_values(values, active)
             # The width is computed, since -1 has no meaning for a sample without ids.
-            out.append(given.reshape(len(active.ids), math.prod(given.shape[1:])))
+            out.append(given.reshape(len(active.ids), math.prod(given.shape[1:])).astype(np.float64))
         return out
 
     def totals(self, values: Sequence[Floats]) -> Floats:
@@ -268,10 +319,11 @@ def draw_samples(
 
     Parameters
     ----------
-    sampler : Sampler, Pipeline, ActiveSet, or a sequence of them
-        One sampler: ``replicates`` samples conditional on its tables, at the steps from ``step`` on. Several
-        samplers over independently drawn tables: one sample from each, with probabilities over the hash
-        functions (the marginal law). Active sets are used as they are.
+    sampler : Sampler, Pipeline, stage, ActiveSet, or a sequence of them
+        One sampler (or a pipeline or a stage that holds its tables itself): ``replicates`` samples
+        conditional on its tables, at the steps from ``step`` on. Several samplers over independently drawn
+        tables: one sample from each, with probabilities over the hash functions (the marginal law). Active
+        sets are used as they are.
     queries : (m, dim) rows, optional
         Queries.
     replicates, seed, step, law, allow_biased
@@ -290,47 +342,44 @@ def draw_samples(
     BiasedSampleError
         A set has no inclusion probabilities; the message names the stage.
     ArgumentError
-        ``replicates`` is not 1 under the marginal law, where repeated draws of one sampler share the same
-        hash functions and are not independent.
+        Something else than samplers or active sets; options of draws with active sets, which have been
+        drawn; ``replicates`` is not 1 under the marginal law, where repeated draws of one sampler share the
+        same hash functions and are not independent.
     """
-    first = sampler if isinstance(sampler, ActiveSet | Sampler | Pipeline) else next(iter(sampler), None)
-    if isinstance(first, ActiveSet):
-        return Samples.of(sampler, allow_biased)  # type: ignore[arg-type]
-    if isinstance(replicates, bool) or not isinstance(replicates, int) or replicates < 1:
-        raise ArgumentError("replicates", repr(replicates), "an integer >= 1")
-    if isinstance(sampler, Sampler | Pipeline):
-        law = law or "conditional"
-        if law == "marginal" and replicates > 1:
-            raise ArgumentError(
-                "replicates",
-                replicates,
-                "1 for law='marginal': repeated draws of one sampler share the same hash functions "
-                "(pass several samplers over independent tables)",
-            )
-        sets = [
-            sampler.sample(queries, seed=seed, step=step + k, law=law, **options) for k in range(replicates)
-        ]
-    else:
-        each: list[Any] = list(cast(Any, sampler))
-        if not each or any(not isinstance(one, Sampler | Pipeline) for one in each):
-            raise ArgumentError(
-                "sampler", type(sampler).__name__, "a Sampler, an ActiveSet, or a sequence of them"
-            )
-        sets = [
-            one.sample(queries, seed=seed, step=step + k, law=law or "marginal", **options)
-            for k, one in enumerate(each)
-        ]
+    one = isinstance(sampler, ActiveSet | Sampler | Pipeline | SamplerStage)
+    each = (sampler,) if one else _members(sampler)
+    if each and all(isinstance(member, ActiveSet) for member in each):
+        # What would have no effect is refused.
+        changed = {
+            "replicates": replicates != 1,
+            "seed": seed != 0,
+            "step": step != 0,
+            "law": law is not None,
+        }
+        changed |= {name: value is not None and value is not False for name, value in options.items()}
+        for name in (name for name, is_changed in changed.items() if is_changed):
+            raise ArgumentError(name, "a value", "left out with active sets, which have been drawn")
+        return Samples.of(each, allow_biased)
+    if not each or any(not isinstance(member, Sampler | Pipeline | SamplerStage) for member in each):
+        wanted = (
+            "a Sampler, such as (Retrieve() | Uniform(100)).bind(tables=tables), an ActiveSet, or a sequence "
+            "of either"
+        )
+        raise ArgumentError("sampler", _kind(sampler), wanted)
+    repeats = checked_integer("replicates", replicates, 1)
+    if one and law == "marginal" and repeats > 1:
+        raise ArgumentError(
+            "replicates",
+            repeats,
+            "1 for law='marginal': repeated draws of one sampler share the same hash functions "
+            "(pass several samplers over independent tables)",
+        )
+    if not one and repeats > 1:
+        wanted = "1 with several samplers, each of which draws one sample"
+        raise ArgumentError("replicates", repeats, wanted)
+    law = law or ("conditional" if one else "marginal")
+    draws: list[Any] = list(each) * repeats
+    sets = [
+        drawn.sample(queries, seed=seed, step=step + k, law=law, **options) for k, drawn in enumerate(draws)
+    ]
     return Samples.of(sets, allow_biased)
-
-
-def pair_products(queries: Any, vectors: Any, active: ActiveSet) -> Floats:
-    """Inner products (n,) float64 of the vector of each id with the query of its row."""
-    rows, out = active.row_of_ids(), np.empty(len(active.ids))
-    for part in pair_parts(rows, _BLOCK, by_query=False):
-        q, x = queries[rows[part]], vectors[active.ids[part]]
-        if isinstance(q, np.ndarray) and isinstance(x, np.ndarray):
-            out[part] = np.einsum("ij,ij->i", q, x, dtype=np.float64)
-        else:
-            product: Any = q.multiply(x) if hasattr(q, "multiply") else x.multiply(q)
-            out[part] = np.asarray(product.sum(axis=1), np.float64).reshape(-1)
-    return out

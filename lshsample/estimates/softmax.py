@@ -12,11 +12,24 @@ import scipy.sparse as sp
 
 from lshsample.errors import ArgumentError
 from lshsample.estimates.estimate import Estimate
+from lshsample.estimates.inputs import (
+    finite_number,
+    finite_rows,
+    real_matrix,
+    require_finite,
+    sampled_rows,
+)
 from lshsample.estimates.logits import Logits, class_logits
 from lshsample.estimates.samples import DrawOptions, Samples, SampleSource, draw_samples
 from lshsample.sampling import ActiveSet
 
-__all__ = ["LossGradient", "partition_function", "sigmoid_gradient", "softmax_gradient"]
+__all__ = [
+    "LossGradient",
+    "log_partition_function",
+    "partition_function",
+    "sigmoid_gradient",
+    "softmax_gradient",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,7 +84,13 @@ def partition_function(
     Returns
     -------
     Estimate
-        (m,); ``.log()`` estimates its logarithm.
+        (m,).
+
+    Raises
+    ------
+    ArgumentError
+        Invalid arrays, or an estimate beyond the largest float64, 1.8e308, whose logarithm
+        :func:`log_partition_function` estimates.
 
     Notes
     -----
@@ -89,10 +108,68 @@ def partition_function(
     >>> bool(low[0] < np.exp(rows @ rows[0]).sum() < high[0])
     True
     """
-    samples = draw_samples(sampler, queries, **draws)
-    scaled = np.asarray(queries) * np.float32(scale) if scale != 1 else queries
-    logits = Logits.of(samples, class_logits(samples, scaled, vectors, bias))
-    return samples.linear(logits.exponentials()).column() / np.exp(-logits.largest)
+    z, largest = _relative_sum(sampler, queries, vectors, bias, scale, draws)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        absolute = z / np.exp(-largest)
+    beyond = np.flatnonzero(~np.isfinite(absolute.value))
+    if len(beyond):
+        row = beyond[0]
+        given = f"a logarithm of {np.log(z.value[row]) + largest[row]:.6g} for query {row}"
+        wanted = "at most 1.8e308, the largest float64; log_partition_function estimates its logarithm"
+        raise ArgumentError("the partition function", given, wanted)
+    return absolute
+
+
+def log_partition_function(
+    sampler: SampleSource,
+    queries: Any,
+    vectors: Any,
+    *,
+    bias: npt.ArrayLike | None = None,
+    scale: float = 1.0,
+    **draws: Unpack[DrawOptions],
+) -> Estimate:
+    """The logarithm of :func:`partition_function`, log sum_j exp(scale q.x_j + b_j), for logits of any size.
+
+    Parameters
+    ----------
+    sampler, queries, vectors, bias, scale, **draws
+        As for :func:`partition_function`.
+
+    Returns
+    -------
+    Estimate
+        (m,); -inf for a query without sampled ids.
+
+    Notes
+    -----
+    Exponentials are relative to the largest logit of the sample, so that none overflows. The result is
+    :meth:`Estimate.log` of the unbiased estimate of the sum, with its correction for the bias of the
+    logarithm. With every item in the sample it is exact.
+
+    Examples
+    --------
+    >>> from lshsample import Full
+    >>> rows = np.array([[1e4, 0], [1e4, 1]], np.float32)
+    >>> query = np.array([[1, 0]], np.float32)
+    >>> log_partition_function(Full().bind(n_items=2), query, rows).value    # 10,000 + log 2
+    array([10000.69314718])
+    """
+    z, largest = _relative_sum(sampler, queries, vectors, bias, scale, draws)
+    log = z.log()
+    return attrs.evolve(log, value=log.value + largest)
+
+
+def _relative_sum(
+    sampler: SampleSource, queries: Any, vectors: Any, bias: Any, scale: float, draws: DrawOptions
+) -> tuple[Estimate, Floats]:
+    """The partition function relative to exp(largest) in each row, and largest: (m,) each."""
+    q = finite_rows(queries, "queries")
+    factor = finite_number("scale", scale)
+    samples = draw_samples(sampler, queries, **draws).per_query(q.shape[0])
+    x = real_matrix(vectors, "vectors", rows=samples.sets[0].n_items, columns=q.shape[1])
+    logits = Logits.of(samples, class_logits(samples, q, x, bias, scale=factor))
+    return samples.linear(logits.exponentials()).column(), logits.largest
 
 
 @attrs.frozen(eq=False)
@@ -110,12 +187,15 @@ class _Targets:
     @classmethod
     def of(cls, targets: Any, rows: int, n_items: int) -> _Targets:
         """Checked targets."""
+        given: Any = targets
         shape = getattr(targets, "shape", ())
-        if not sp.issparse(targets) or shape != (rows, n_items):
-            given = f"{type(targets).__name__} of shape {shape}"
-            raise ArgumentError("targets", given, f"a sparse matrix of shape ({rows}, {n_items})")
-        matrix: Any = targets
-        return cls(sp.csr_array(matrix, dtype=np.float64))
+        if not sp.issparse(targets) or shape != (rows, n_items) or given.dtype.kind not in "fiub":
+            kind = f"{type(targets).__name__} of shape {shape}"
+            wanted = f"a sparse matrix of real numbers of shape ({rows}, {n_items})"
+            raise ArgumentError("targets", kind, wanted)
+        matrix: Any = sp.csr_array(given, dtype=np.float64)
+        require_finite(matrix.data, "targets")
+        return cls(matrix)
 
     def weighted_logits(self, inputs: Any, weights: Any, bias: npt.ArrayLike | None) -> Floats:
         """sum_j t_j o_j of each row, (m,), o being the logits."""
@@ -126,13 +206,16 @@ class _Targets:
             counts=np.zeros(y.nnz, np.int32),
             n_items=y.shape[1],
         )
-        (logits,) = class_logits(Samples((stored,), ()), inputs, weights, bias)
+        (logits,) = class_logits(Samples((stored,), ()), inputs, weights, bias, name="weights")
         sums = np.bincount(stored.row_of_ids(), weights=y.data * logits, minlength=y.shape[0])
         return np.asarray(sums, np.float64)
 
     def weighted_vectors(self, weights: npt.NDArray[Any]) -> Floats:
         """sum_j t_j w_j of each row, (m, d)."""
-        return np.asarray(self.matrix @ weights.astype(np.float64))
+        classes, place = np.unique(self.matrix.indices, return_inverse=True)
+        shape = self.matrix.shape[0], len(classes)
+        matrix: Any = sp.csr_array((self.matrix.data, place, self.matrix.indptr), shape=shape)
+        return np.asarray(matrix @ weights[classes].astype(np.float64))
 
 
 def softmax_gradient(
@@ -168,14 +251,15 @@ def softmax_gradient(
     terms of the targets are exact. log Z is :meth:`Estimate.log` of an unbiased Z; E_p[w] is a ratio of two
     unbiased sums, whose bias is of order 1 / n. With every class in the sample both are exact.
     """
-    samples = draw_samples(sampler, inputs, **draws)
-    y = _Targets.of(targets, len(inputs), samples.sets[0].n_items)
-    logits = Logits.of(samples, class_logits(samples, inputs, weights, bias))
+    samples, q, w, y = _layer(sampler, inputs, weights, targets, draws)
+    logits = Logits.of(samples, class_logits(samples, q, w, bias, name="weights"))
     masses = logits.exponentials()
     log_z = samples.linear(masses).column().log()
-    moments = [mass * weights[active.ids] for active, mass in zip(samples.sets, masses, strict=True)]
+    moments = [
+        mass * sampled_rows(w, "weights", active) for active, mass in zip(samples.sets, masses, strict=True)
+    ]
     expected = samples.ratio(moments, masses)
-    loss = log_z.value + logits.largest - y.weighted_logits(inputs, weights, bias)
+    loss = log_z.value + logits.largest - y.weighted_logits(q, w, bias)
     totals = samples.totals(masses).sum(axis=0)[:, 0]
     shares = [
         mass[:, 0] * weight / totals[active.row_of_ids()]
@@ -183,7 +267,7 @@ def softmax_gradient(
     ]
     return LossGradient(
         loss=attrs.evolve(log_z, value=loss),
-        gradient=attrs.evolve(expected, value=expected.value - y.weighted_vectors(weights)),
+        gradient=attrs.evolve(expected, value=expected.value - y.weighted_vectors(w)),
         logits=_sparse_sum(samples, shares) - y.matrix,
     )
 
@@ -211,20 +295,33 @@ def sigmoid_gradient(
     The loss is sum_j softplus(o_j) - sum_j t_j o_j. The first sum is over all classes; it and its gradient
     sum_j sigmoid(o_j) w_j are estimated without bias. The terms of the targets are exact.
     """
-    samples = draw_samples(sampler, inputs, **draws)
-    y = _Targets.of(targets, len(inputs), samples.sets[0].n_items)
-    logits = class_logits(samples, inputs, weights, bias)
+    samples, q, w, y = _layer(sampler, inputs, weights, targets, draws)
+    logits = class_logits(samples, q, w, bias, name="weights")
     softplus = samples.linear([np.logaddexp(0, each)[:, None] for each in logits]).column()
     rates = [np.exp(-np.logaddexp(0, -each)) for each in logits]
     sums = samples.linear(
-        [rate[:, None] * weights[active.ids] for active, rate in zip(samples.sets, rates, strict=True)]
+        [
+            rate[:, None] * sampled_rows(w, "weights", active)
+            for active, rate in zip(samples.sets, rates, strict=True)
+        ]
     )
     shares = [rate * weight / len(rates) for rate, weight in zip(rates, samples.weights, strict=True)]
     return LossGradient(
-        loss=attrs.evolve(softplus, value=softplus.value - y.weighted_logits(inputs, weights, bias)),
-        gradient=attrs.evolve(sums, value=sums.value - y.weighted_vectors(weights)),
+        loss=attrs.evolve(softplus, value=softplus.value - y.weighted_logits(q, w, bias)),
+        gradient=attrs.evolve(sums, value=sums.value - y.weighted_vectors(w)),
         logits=_sparse_sum(samples, shares) - y.matrix,
     )
+
+
+def _layer(
+    sampler: SampleSource, inputs: Any, weights: Any, targets: Any, draws: DrawOptions
+) -> tuple[Samples, Any, Any, _Targets]:
+    """Samples for each input, and the checked inputs, weights and targets."""
+    q = finite_rows(inputs, "inputs")
+    samples = draw_samples(sampler, inputs, **draws).per_query(q.shape[0])
+    n_items = samples.sets[0].n_items
+    w = real_matrix(weights, "weights", rows=n_items, columns=q.shape[1], dense=True)
+    return samples, q, w, _Targets.of(targets, q.shape[0], n_items)
 
 
 def _sparse_sum(samples: Samples, values: Sequence[Floats]) -> Any:

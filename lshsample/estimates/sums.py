@@ -15,6 +15,7 @@ from lshsample.estimates.estimate import Estimate
 from lshsample.estimates.samples import Samples, Values
 from lshsample.sampling import ActiveSet
 from lshsample.sampling.membership import table_factors, table_probabilities
+from lshsample.specs import checked_integer
 from lshsample.tables import TableReader
 
 __all__ = ["horvitz_thompson", "self_normalised", "sum_by_tables"]
@@ -152,12 +153,18 @@ def sum_by_tables(
     >>> bool(low[0] < 500 < high[0])
     True
     """
+    if not isinstance(tables, TableReader):
+        wanted = "HashTables or another TableReader: sum_by_tables(tables, queries, values)"
+        raise ArgumentError("tables", f"a {type(tables).__name__}", wanted)
     state = tables.snapshot()
-    n_groups = state.family.n_tables if groups is None else groups
-    if isinstance(n_groups, bool) or not 2 <= n_groups <= state.family.n_tables:
-        raise ArgumentError(
-            "groups", repr(groups), f"an integer from 2 to {state.family.n_tables}, the number of tables"
-        )
+    n_tables = state.family.n_tables
+    if n_tables < 2:
+        raise ArgumentError("tables", "1 table", "at least 2 tables, between which the estimate is compared")
+    n_groups = (
+        n_tables
+        if groups is None
+        else checked_integer("groups", groups, 2, n_tables, ", the number of tables")
+    )
     if probes is None:
         probes = state.family.default_probes
     found = state.query(queries, n_probes=probes, threads=threads)

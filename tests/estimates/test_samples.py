@@ -21,7 +21,7 @@ from lshsample.estimates import (
     sum_by_tables,
 )
 from lshsample.registry import make_family
-from lshsample.sampling import Sampler, parse_pipeline
+from lshsample.sampling import Retrieve, Sampler, parse_pipeline
 from lshsample.tables import HashTables
 
 N = 90
@@ -103,7 +103,7 @@ def test_several_samplers_draw_over_the_hash_functions(items, queries):
 def test_active_sets_are_used_unchanged(sampler, queries):
     active = sampler.sample(queries)
     assert draw_samples(active).sets == (active,)
-    assert draw_samples([active, active], replicates=9).sets == (active, active)
+    assert draw_samples([active, active]).sets == (active, active)
 
 
 @pytest.mark.parametrize("replicates", [0, -1, True, 1.5, "2"])
@@ -119,9 +119,33 @@ def test_repeated_draws_of_one_sampler_are_not_independent_under_the_marginal_la
         draw_samples(sampler, queries, law="marginal", replicates=2)
 
 
-@pytest.mark.parametrize("bad", [[], [3], 3.5])
-def test_something_else_than_samplers_is_refused(bad, queries):
-    with pytest.raises((ArgumentError, TypeError)):
+def test_an_iterator_of_samples_is_read_once(sampler, queries):
+    active = sampler.sample(queries)
+    assert draw_samples(iter([active, active])).sets == (active, active)
+
+
+@pytest.mark.parametrize(
+    "options", [{"replicates": 9}, {"seed": 3}, {"step": 1}, {"law": "marginal"}, {"pool": True}]
+)
+def test_options_without_an_effect_on_drawn_sets_are_refused(options, sampler, queries):
+    with pytest.raises(ArgumentError, match=f"{next(iter(options))} must be left out with active sets"):
+        draw_samples(sampler.sample(queries), queries, **options)
+    with pytest.raises(ArgumentError, match="replicates must be 1 with several samplers"):
+        draw_samples([sampler, sampler], queries, replicates=2)
+
+
+def test_a_stage_with_its_own_tables_is_a_sampler(items, queries):
+    stage, pipeline = Retrieve(tables_of(items)), parse_pipeline("Uniform(9)")
+    samples = draw_samples(stage | pipeline, queries)
+    np.testing.assert_array_equal(samples.sets[0].ids, (stage | pipeline).sample(queries).ids)
+    assert not draw_samples(stage, queries, law="marginal").sets[0].is_biased
+
+
+@pytest.mark.parametrize("bad", [[], [3], 3.5, None, "lsh", "tables", "candidates"])
+def test_something_else_than_samplers_is_refused(bad, items, queries):
+    tables = tables_of(items)
+    bad = {"tables": tables, "candidates": tables.query(queries)}.get(bad, bad) if type(bad) is str else bad
+    with pytest.raises(ArgumentError, match=r"sampler must be a Sampler, such as .*bind\(tables=tables\)"):
         draw_samples(bad, queries)
 
 
