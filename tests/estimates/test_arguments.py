@@ -131,7 +131,7 @@ WRONG_ROWS = {
     "nothing": (lambda a: None, "an array of real numbers"),
     "NaN": (lambda a: np.full_like(a, np.nan), r"finite \(got nan at \(\d+, 0\)\)"),
     "infinite": (lambda a: np.where(np.arange(5) == 2, np.inf, a), r"finite \(got inf at \(\d+, 2\)\)"),
-    "huge": (lambda a: np.sign(a) * 1.7e308, "of products within float64"),
+    "huge": (lambda a: np.sign(a).astype(float) * 1.7e308, "of products within float64"),
 }
 
 
