@@ -13,6 +13,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import core
+from lshsample.display import html_table
 from lshsample.errors import ArgumentError, PluginError, UnsupportedError
 from lshsample.specs import integer
 
@@ -427,7 +428,12 @@ class HashFamily(ABC, Generic[SpecT]):
         return hash((type(self), self.spec))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.spec})"
+        options = str(self.spec).partition("(")[2]
+        return f"{type(self).__name__}({options}"
+
+    def _repr_html_(self) -> str:
+        options = [(field.name, getattr(self.spec, field.name)) for field in attrs.fields(type(self.spec))]
+        return html_table(type(self).__name__, ["option", "value"], options)
 
 
 def _type_arguments(cls: type) -> list[type[FamilySpec]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lshsample.errors import MemoryBudgetError
 
-__all__ = ["available_bytes", "require_budget", "require_bytes"]
+__all__ = ["available_bytes", "mebibytes", "require_budget", "require_bytes"]
 
 _CGROUP_LIMITS = (
     ("memory.max", "memory.current"),
@@ -85,7 +85,7 @@ def require_bytes(needed: int, what: str) -> None:
     available = available_bytes()
     if available is not None and needed > available:
         raise MemoryBudgetError(
-            f"{what} needs {_mebibytes(needed)}; {_mebibytes(available)} are available on this machine"
+            f"{what} needs {mebibytes(needed)}; {mebibytes(available)} are available on this machine"
         )
 
 
@@ -122,12 +122,19 @@ def require_budget(parts: Mapping[str, int], what: str, *, limit: int | None = N
     """
     total, allowed = sum(parts.values()), available_bytes() if limit is None else limit
     if allowed is not None and total > allowed:
-        listed = ", ".join(f"{name} {_mebibytes(size)}" for name, size in parts.items() if size)
+        listed = ", ".join(f"{name} {mebibytes(size)}" for name, size in parts.items() if size)
         source = "are available on this machine" if limit is None else "is the limit"
-        message = f"{what} needs about {_mebibytes(total)} ({listed}); {_mebibytes(allowed)} {source}"
+        message = f"{what} needs about {mebibytes(total)} ({listed}); {mebibytes(allowed)} {source}"
         raise MemoryBudgetError(f"{message}. {advice}" if advice else message)
     return total
 
 
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB"
+def mebibytes(size: float, digits: int = 0) -> str:
+    """A number of bytes as text.
+
+    Examples
+    --------
+    >>> mebibytes(40_150_000, 1)
+    '38.3 MiB'
+    """
+    return f"{size / 2**20:,.{digits}f} MiB"

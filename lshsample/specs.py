@@ -20,6 +20,7 @@ from lshsample.errors import ArgumentError
 
 __all__ = [
     "at_least",
+    "checked_index",
     "checked_integer",
     "from_dict",
     "from_json",
@@ -48,6 +49,15 @@ def checked_integer(argument: str, value: Any, low: int, high: int | None = None
         wanted = f"an integer >= {low}" if high is None else f"an integer from {low} to {high}"
         raise ArgumentError(argument, repr(value), wanted + what)
     return int(value)
+
+
+def checked_index(argument: str, value: Any, size: int) -> int:
+    """An index into ``size`` things, as one from 0 on; a negative one counts from the end."""
+    right_type = isinstance(value, Integral) and not isinstance(value, bool)
+    if not right_type or not -size <= value < size:
+        wanted = f"an integer from {-size} to {size - 1}" if size else "left out, as there is nothing"
+        raise ArgumentError(argument, repr(value), wanted)
+    return int(value) % size
 
 
 def integer(low: int, high: int | None = None) -> Validator:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from lshsample.display import SHOWN_ROWS, html_table
 from lshsample.errors import ArgumentError, UnsupportedError
 
 __all__ = ["Estimate"]
@@ -16,7 +17,7 @@ __all__ = ["Estimate"]
 Floats = npt.NDArray[np.float64]
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(eq=False, kw_only=True, repr=False)
 class Estimate:
     """Estimates, from a sample, of quantities over all items.
 
@@ -118,3 +119,27 @@ class Estimate:
     def __truediv__(self, factor: float | Floats) -> Self:
         error = None if self.standard_error is None else self.standard_error / np.abs(factor)
         return attrs.evolve(self, value=self.value / factor, standard_error=error)
+
+    def __repr__(self) -> str:
+        with np.printoptions(precision=6, threshold=SHOWN_ROWS, edgeitems=2):
+            error = "None" if self.standard_error is None else str(self.standard_error).replace("\n", "")
+            value = str(self.value).replace("\n", "")
+        biased = "" if self.biased_by is None else f", biased_by={self.biased_by!r}"
+        shape = f", shape={self.value.shape}" if self.value.size > SHOWN_ROWS else ""
+        return f"Estimate(value={value}, standard_error={error}{shape}, method={self.method!r}{biased})"
+
+    def _repr_html_(self) -> str:
+        header, columns = ["row", "value"], [self.value]
+        if self.standard_error is not None:
+            header.append("standard error")
+            columns.append(self.standard_error)
+        if self.standard_error is not None and self.biased_by is None:
+            header += ["95 % interval, from", "to"]
+            columns += self.interval()
+        rows = [
+            [row, *(np.array2string(column[row], precision=6, threshold=SHOWN_ROWS) for column in columns)]
+            for row in range(min(len(self.value), SHOWN_ROWS))
+        ]
+        biased = "" if self.biased_by is None else f", biased by {self.biased_by}"
+        title = f"Estimate, method {self.method}{biased}"
+        return html_table(title, header, rows, total=len(self.value))

@@ -144,6 +144,10 @@ class GradientSampler:
         self.sampler: Sampler = stages.bind(tables=tables, frequencies=np.ones(len(rows)))
         self._threads = threads
 
+    def __repr__(self) -> str:
+        n, d = self._x.shape
+        return f"GradientSampler({n:,} examples of {d} features, {self.sampler!r})"
+
     def gradient(
         self, theta: npt.ArrayLike, *, seed: int = 0, step: int = 0, allow_biased: bool = False
     ) -> Estimate:

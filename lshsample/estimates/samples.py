@@ -65,9 +65,7 @@ class DrawOptions(TypedDict, total=False):
 
 
 def _weights(active: ActiveSet, allow_biased: bool) -> Floats:
-    if active.is_biased and allow_biased:
-        return np.ones(len(active.ids))
-    return np.exp(-active.log_inclusion.astype(np.float64))
+    return np.ones(len(active.ids)) if active.is_biased and allow_biased else active.weights
 
 
 def _kind(value: Any) -> str:
@@ -113,7 +111,7 @@ def _id_values(values: Any, active: ActiveSet) -> npt.NDArray[Any]:
     return given
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Samples:
     """Independent samples of the same queries, with the weight of each id.
 
@@ -174,6 +172,9 @@ class Samples:
             raise ArgumentError("queries", f"{n_queries} rows", wanted)
         shared = tuple(_shared(active, n_queries) for active in self.sets)
         return Samples(shared, tuple(np.tile(weight, n_queries) for weight in self.weights))
+
+    def __repr__(self) -> str:
+        return f"Samples({len(self.sets)} of {self.sets[0]!r})"
 
     @property
     def biased_by(self) -> str | None:

@@ -34,7 +34,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(eq=False, kw_only=True, repr=False)
 class LossGradient:
     """A loss over all classes and its gradients, estimated from a sample of the classes.
 
@@ -52,6 +52,13 @@ class LossGradient:
     loss: Estimate
     gradient: Estimate
     logits: sp.csr_array
+
+    def __repr__(self) -> str:
+        shape = self.logits.shape
+        return f"LossGradient(loss={self.loss!r}, gradients of {self.gradient.value.shape} and {shape})"
+
+    def _repr_html_(self) -> str:
+        return self.loss._repr_html_()
 
 
 def partition_function(

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 
 from lshsample._native import layers as kernels
 from lshsample._native.core import threads_or_default
+from lshsample.display import html_table
 from lshsample.errors import ArgumentError, CheckpointError, DivergenceError, UnsupportedError
 from lshsample.metrics import precision_at_k
 from lshsample.nn import tensorfile
@@ -520,6 +521,17 @@ class Network:
 
     def __repr__(self) -> str:
         return f"Network({list(self.spec.layers)}, seed={self.spec.seed})"
+
+    def _repr_html_(self) -> str:
+        title = f"Network of {self.n_parameters:,} parameters"
+        return html_table(
+            title,
+            ["layer", "units", ""],
+            [
+                (index, f"{built.units:,}", spec)
+                for index, (spec, built) in enumerate(zip(self.spec.layers, self.layers, strict=True))
+            ],
+        )
 
 
 def _build(spec: NetworkSpec) -> list[BuiltLayer]:

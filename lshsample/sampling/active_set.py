@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, Self
 
 import attrs
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
+from lshsample.display import SHOWN_ROWS, few_ids, html_table, span
 from lshsample.errors import ArgumentError, BiasedSampleError
+from lshsample.specs import checked_index
 
 __all__ = ["LAWS", "ActiveSet", "Law"]
 
@@ -16,7 +20,7 @@ Law = Literal["conditional", "marginal"]
 LAWS: tuple[Law, ...] = ("conditional", "marginal")
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(eq=False, kw_only=True, repr=False)
 class ActiveSet:
     """Rows of item ids, in CSR form: one row per query, or one for the whole batch.
 
@@ -76,6 +80,24 @@ class ActiveSet:
         return self._log_inclusion
 
     @property
+    def weights(self) -> npt.NDArray[np.float64]:
+        """The weight 1 / pi of each id in sums over all items, (n,) float64: ``exp(-log_inclusion)``.
+
+        Raises
+        ------
+        BiasedSampleError
+            The set has no inclusion probabilities; the message contains the stage.
+
+        Examples
+        --------
+        >>> from lshsample import Uniform
+        >>> active = Uniform(50).bind(n_items=1000).sample(n_queries=1)
+        >>> np.unique(active.weights).round(4)
+        array([20.])
+        """
+        return np.exp(-self.log_inclusion.astype(np.float64))
+
+    @property
     def is_biased(self) -> bool:
         """Whether there are no inclusion probabilities, so that ``log_inclusion`` would raise."""
         return self.biased_by is not None or self._log_inclusion is None
@@ -88,9 +110,49 @@ class ActiveSet:
     def __len__(self) -> int:
         return self.n_rows
 
+    def __iter__(self) -> Iterator[npt.NDArray[np.int32]]:
+        """The ids of each row, as :meth:`row`."""
+        return (self.row(index) for index in range(self.n_rows))
+
     def row(self, index: int) -> npt.NDArray[np.int32]:
-        """The ids of row ``index``: (n,) int32, ascending, a view."""
-        return self.ids[self.indptr[index] : self.indptr[index + 1]]
+        """The ids of row ``index``: (n,) int32, ascending, a view; negative indices count from the end.
+
+        Raises
+        ------
+        ArgumentError
+            There is no such row.
+        """
+        at = checked_index("index", index, self.n_rows)
+        return self.ids[self.indptr[at] : self.indptr[at + 1]]
+
+    def to_csr(self, values: npt.ArrayLike | None = None) -> sp.csr_array:
+        """The set as a sparse matrix (n_rows, n_items), with an entry for each id.
+
+        Parameters
+        ----------
+        values : (n,) array, optional
+            The entries, one for each id, such as :attr:`weights`, ``np.exp(active.log_inclusion)`` or
+            ``counts``; by default ones.
+
+        Raises
+        ------
+        ArgumentError
+            Another number of values.
+
+        Examples
+        --------
+        With the weights, products are the unbiased estimates of sums over all items:
+
+        >>> from lshsample import Full
+        >>> active = Full().bind(n_items=4).sample(n_queries=2)
+        >>> active.to_csr(active.weights) @ np.arange(4.0)
+        array([6., 6.])
+        """
+        entries = np.ones(len(self.ids)) if values is None else np.asarray(values)
+        if entries.shape != self.ids.shape or entries.dtype.kind not in "fiub":
+            given = f"{entries.dtype} of shape {entries.shape}"
+            raise ArgumentError("values", given, f"an array of {len(self.ids)} numbers, one for each id")
+        return sp.csr_array((entries, self.ids, self.indptr), shape=(self.n_rows, self.n_items))
 
     def row_of_ids(self) -> npt.NDArray[np.int64]:
         """The row of each id, (n,)."""
@@ -159,3 +221,26 @@ class ActiveSet:
         return attrs.evolve(
             self, indptr=indptr, ids=merged, counts=counts, log_inclusion=None, biased_by=None, draws=None
         )
+
+    def __repr__(self) -> str:
+        rows = "pooled" if self.pooled else f"{self.n_rows:,} row{'s' * (self.n_rows != 1)}"
+        sizes = np.diff(self.indptr)
+        each = f" ({span(sizes, ',')} per row)" if self.n_rows > 1 else ""
+        return (
+            f"ActiveSet({rows}, {len(self.ids):,} ids{each} of {self.n_items:,} items, {self._law_shown()})"
+        )
+
+    def _law_shown(self) -> str:
+        if self.is_biased:
+            return "no inclusion probabilities"
+        return f"{self.law} inclusion probabilities {span(np.exp(self.log_inclusion))}"
+
+    def _repr_html_(self) -> str:
+        header = ["row", "number of ids", "ids", "collisions"]
+        header += [] if self.is_biased else ["inclusion probability"]
+        rows = []
+        for row in range(min(self.n_rows, SHOWN_ROWS)):
+            own = slice(self.indptr[row], self.indptr[row + 1])
+            cells = [row, f"{len(self.ids[own]):,}", few_ids(self.ids[own]), span(self.counts[own], ",")]
+            rows.append(cells if self.is_biased else [*cells, span(np.exp(self.log_inclusion[own]))])
+        return html_table(repr(self), header, rows, total=self.n_rows)

@@ -24,7 +24,7 @@ __all__ = ["Description", "describe_stages"]
 Floats = npt.NDArray[np.float64]
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(eq=False, kw_only=True, repr=False)
 class Description:
     """Predicted sizes, recall and memory of a sampler.
 

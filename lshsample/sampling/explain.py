@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
+from lshsample.display import html_table, span
 from lshsample.sampling.active_set import ActiveSet
 from lshsample.sampling.evaluate import conditional_inclusion
 from lshsample.sampling.run import Run
@@ -46,9 +48,9 @@ class StageReport:
     every_item_possible: bool
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(eq=False, kw_only=True, repr=False)
 class Explanation:
-    """The stages that made one query's active set; ``str`` gives a table.
+    """The stages that made one query's active set; ``str`` gives a table of plain text.
 
     Attributes
     ----------
@@ -64,18 +66,18 @@ class Explanation:
     def table(self) -> Table:
         """The stages as a rich table."""
         from rich.table import Table
+        from rich.text import Text
 
-        out = Table("stage", "added", "removed", "size", "probability", "why")
-        for report in self.stages:
-            out.add_row(
-                report.stage,
-                f"+{report.added:,}",
-                f"-{report.removed:,}",
-                f"{report.size:,}",
-                _span(report),
-                report.reason,
-            )
+        out = Table(*_HEADER)
+        for cells in self._cells():
+            out.add_row(*map(Text, cells))  # no markup: the text of a stage may have brackets
         return out
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [
+            (r.stage, f"+{r.added:,}", f"-{r.removed:,}", f"{r.size:,}", _probabilities(r), r.reason)
+            for r in self.stages
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """The stages as plain data."""
@@ -84,18 +86,28 @@ class Explanation:
     def __str__(self) -> str:
         from rich.console import Console
 
-        console = Console(width=120, no_color=True)
-        with console.capture() as capture:
-            console.print(self.table())
-        return capture.get()
+        # The same text whatever the terminal is, and whatever the environment says about colours.
+        text = StringIO()
+        Console(file=text, width=120, force_terminal=False, color_system=None).print(self.table())
+        return text.getvalue()
+
+    def __repr__(self) -> str:
+        stages = " | ".join(report.stage for report in self.stages)
+        sizes = " -> ".join(f"{report.size:,}" for report in self.stages)
+        return f"Explanation({stages}: {sizes} ids of {self.active.n_items:,} items)"
+
+    def _repr_html_(self) -> str:
+        return html_table(f"{self.active.n_items:,} items", _HEADER, self._cells())
 
 
-def _span(report: StageReport) -> str:
+_HEADER = ("stage", "added", "removed", "size", "probability", "why")
+
+
+def _probabilities(report: StageReport) -> str:
     if report.lowest is None or report.highest is None:
         return "-"
-    same = np.isclose(report.lowest, report.highest)
-    span = f"{report.lowest:.3g}" if same else f"{report.lowest:.3g} to {report.highest:.3g}"
-    return span if report.every_item_possible else f"{span}; others 0"
+    shown = span([report.lowest, report.highest], ".3g")
+    return shown if report.every_item_possible else f"{shown}; others 0"
 
 
 def explain_stages(runs: Sequence[Run]) -> tuple[StageReport, ...]:

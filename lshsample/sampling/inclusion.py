@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from lshsample import laws
 from lshsample._native.sample import Drawn
+from lshsample.family import HashFamily
 from lshsample.sampling.active_set import ActiveSet, Law
 from lshsample.sampling.batch import Batch
 
@@ -37,6 +38,11 @@ class CollisionLaw:
     chances: Floats
     n_tables: int
     by_table: bool
+
+    def with_tables(self, other: CollisionLaw) -> CollisionLaw:
+        """The number of these tables and of others, of independent functions, that contain a pair."""
+        each = [np.broadcast_to(law.chances, (len(law.chances), law.n_tables)) for law in (self, other)]
+        return CollisionLaw(np.hstack(each), self.n_tables + other.n_tables, by_table=True)
 
     def at_least(self, m: int) -> Floats:
         """Probability (n,) to collide in at least m tables: a binomial or Poisson binomial tail."""
@@ -65,10 +71,11 @@ class Inclusion:
         Why nothing can be mixed in later, with the stage's name: what it keeps depends on the whole set.
     every_item_possible : (rows,) bool array
         Whether every item has a positive probability.
-    uses_functions : bool
-        Whether the set depends on the hash functions of tables.
+    functions : tuple of HashFamily or None
+        The hash functions that the set depends on: the families of the tables, None for functions that are
+        not known.
     collisions : CollisionLaw or None
-        Directly after a first retrieval: the distribution of the counts.
+        Directly after retrievals without a stage before: the distribution of the counts.
     kept : (n,) float32 array or None
         Fraction of the pair's row kept by the caps.
     forced : (n,) bool array or None
@@ -79,10 +86,24 @@ class Inclusion:
     reason: str | None = None
     final: str | None = None
     every_item_possible: Bools
-    uses_functions: bool = False
+    functions: tuple[HashFamily | None, ...] = ()
     collisions: CollisionLaw | None = None
     kept: npt.NDArray[np.float32] | None = None
     forced: Bools | None = None
+
+    @property
+    def uses_functions(self) -> bool:
+        """Whether the set depends on the hash functions of tables."""
+        return bool(self.functions)
+
+    def dependence_on(self, family: HashFamily) -> str | None:
+        """Why the set may depend on a family's functions; None if all so far are of other seeds."""
+        if None in self.functions:
+            return "an earlier stage depends on hash functions that are not known"
+        if any(used is not None and used.seed == family.seed for used in self.functions):
+            why = f"a second retrieval with functions of seed {family.seed}, as an earlier one,"
+            return f"{why} may depend on it; tables of another seed have a law: family.with_seed(...)"
+        return None
 
     def _with(self, **changes: object) -> Self:
         """An updated value, without the distribution of the counts, which holds for one stage only."""
@@ -95,7 +116,12 @@ class Inclusion:
         return self._with(reason=reason)
 
     def mix(
-        self, probability: npt.ArrayLike, *, everywhere: bool = True, uses_functions: bool = False
+        self,
+        probability: npt.ArrayLike,
+        *,
+        everywhere: bool = True,
+        uses_functions: bool = False,
+        family: HashFamily | None = None,
     ) -> Self:
         """The union with an independent sample: 1 - (1 - pi)(1 - p).
 
@@ -107,6 +133,8 @@ class Inclusion:
             Whether every item has a positive probability to be in it.
         uses_functions : bool
             Whether the sample depends on the hash functions of tables.
+        family : HashFamily, optional
+            These functions; without them no tables can be mixed in later, as they may share functions.
         """
         if self.final is not None:
             return self.unknown(self.final)
@@ -114,8 +142,8 @@ class Inclusion:
         mixed = self.probability
         if self.reason is None:
             mixed = laws.mixture_inclusion(self.probability, probability)
-        uses = self.uses_functions or uses_functions
-        return self._with(probability=mixed, every_item_possible=possible, uses_functions=uses)
+        functions = (*self.functions, family) if uses_functions else self.functions
+        return self._with(probability=mixed, every_item_possible=possible, functions=functions)
 
     def collide(self, collisions: CollisionLaw) -> Self:
         """Set the distribution of the counts, which holds until the next stage."""
@@ -126,7 +154,7 @@ class Inclusion:
         with np.errstate(divide="ignore"):
             reciprocal = np.asarray(1 / weights)
         possible = np.ones_like(self.every_item_possible)
-        weighed = self._with(probability=reciprocal, every_item_possible=possible, uses_functions=True)
+        weighed = self._with(probability=reciprocal, every_item_possible=possible, functions=(None,))
         return weighed.hold(why)
 
     def multiply(self, fraction: npt.ArrayLike) -> Self:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import tomli_w
 
 from lshsample._native.sample import Workspaces
+from lshsample.display import html_table
 from lshsample.errors import ArgumentError
 from lshsample.family import Rows
 from lshsample.sampling import binding
@@ -113,6 +114,10 @@ class Pipeline(Stages):
             self._bound.clear()
             self._bound[n_items] = self.bind(n_items=n_items)
         return self._bound[n_items].sample(queries, **options)
+
+    def _repr_html_(self) -> str:
+        rows = [(stage, (type(stage).__doc__ or "").strip().split("\n")[0]) for stage in self.stages]
+        return html_table(f"Pipeline of {len(self)} stages", ["stage", ""], rows)
 
     def to_dict(self) -> dict[str, Any]:
         """The pipeline as plain data; ArgumentError for stages that hold tables."""

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from lshsample._native import core
 from lshsample._native.sample import AliasTable, Pattern, Workspaces
+from lshsample.display import html_table
 from lshsample.errors import ArgumentError
 from lshsample.family import Rows
 from lshsample.sampling.active_set import LAWS, ActiveSet, Law
@@ -27,7 +28,7 @@ from lshsample.tables import TableReader
 __all__ = ["Sampler"]
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(eq=False, kw_only=True, repr=False)
 class Sampler:
     """A pipeline bound to the tables and arrays that its stages use; made by :meth:`Pipeline.bind`.
 
@@ -245,6 +246,15 @@ class Sampler:
             vectors=self.vectors if vectors is None else vectors,
             seed=seed,
         )
+
+    def __repr__(self) -> str:
+        over = "" if self.tables is None else f", {self.tables!r}"
+        return f"Sampler({self.pipeline}, {self.n_items:,} items{over})"
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[str, object]] = [("pipeline", self.pipeline), ("items", f"{self.n_items:,}")]
+        held = [("tables", tables) for tables in (self.tables, *self._held) if tables is not None]
+        return html_table("Sampler", ["", ""], [*rows, *held])
 
     def _batch(
         self,

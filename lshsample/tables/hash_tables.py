@@ -18,6 +18,7 @@ from lshsample._native import core
 from lshsample._native.bounded import BoundedTables
 from lshsample._native.packed import MemoryNeed
 from lshsample._native.reader import NativeReader
+from lshsample.display import html_table
 from lshsample.errors import ArgumentError, CheckpointError, UnsupportedError
 from lshsample.family import Codes, HashFamily, Rows
 from lshsample.tables import shards
@@ -128,6 +129,12 @@ class HashTables(TableReader):
     def __repr__(self) -> str:
         size = f"{self.n_items:,} items" if self.is_built else "not built"
         return f"HashTables({self.family!r}, {size})"
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[str, object]] = [("family", self.family), ("tables", self.family.n_tables)]
+        if self.is_built:
+            rows += [("items", f"{self.n_items:,}"), ("memory", memory.mebibytes(self.memory_bytes, 1))]
+        return html_table("HashTables", ["", "" if self.is_built else "not built"], rows)
 
     def _count(self, threads: int | None) -> int:
         return core.threads_or_default(self._threads if threads is None else threads)

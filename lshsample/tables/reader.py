@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
@@ -11,13 +12,15 @@ import numpy.typing as npt
 
 from lshsample import hashing
 from lshsample._native.reader import NativeReader
+from lshsample.display import SHOWN_ROWS, few_ids, html_table, span
 from lshsample.errors import PluginError, UnsupportedError
 from lshsample.family import Codes, HashFamily, Rows
+from lshsample.specs import checked_index
 
 __all__ = ["Buckets", "Candidates", "TableReader"]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Candidates:
     """The candidates of each query: ids, ascending in a row, with their numbers of collisions.
 
@@ -38,12 +41,35 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.indptr) - 1
 
+    def __iter__(self) -> Iterator[npt.NDArray[np.int32]]:
+        """The ids of each row, as :meth:`row`."""
+        return (self.row(query) for query in range(len(self)))
+
     def row(self, query: int) -> npt.NDArray[np.int32]:
-        """The ids of the query's row: (n,) int32, ascending, a view."""
-        return self.ids[self.indptr[query] : self.indptr[query + 1]]
+        """The ids of the query's row: (n,) int32, ascending, a view; negative numbers count from the end.
+
+        Raises
+        ------
+        ArgumentError
+            There is no such row.
+        """
+        at = checked_index("query", query, len(self))
+        return self.ids[self.indptr[at] : self.indptr[at + 1]]
+
+    def __repr__(self) -> str:
+        sizes = span(np.diff(self.indptr), ",")
+        each = f"{sizes} per query, {span(self.counts, ',')} collisions"
+        return f"Candidates({len(self):,} queries, {len(self.ids):,} ids: {each})"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for query in range(min(len(self), SHOWN_ROWS)):
+            ids, own = self.row(query), slice(self.indptr[query], self.indptr[query + 1])
+            rows.append([query, f"{len(ids):,}", few_ids(ids), span(self.counts[own], ",")])
+        return html_table(repr(self), ["query", "number of ids", "ids", "collisions"], rows, total=len(self))
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Buckets:
     """The query's own bucket of each table, for estimators that use one table at a time.
 
@@ -64,9 +90,23 @@ class Buckets:
     sizes: npt.NDArray[np.int64]
 
     def bucket(self, query: int, table: int) -> npt.NDArray[np.int32]:
-        """The ids of one bucket: (n,) int32, a view."""
-        at = query * self.sizes.shape[1] + table
+        """The ids of one bucket: (n,) int32, a view; negative numbers count from the end.
+
+        Raises
+        ------
+        ArgumentError
+            There is no such query or table.
+        """
+        n_queries, n_tables = self.sizes.shape
+        at = checked_index("query", query, n_queries) * n_tables + checked_index("table", table, n_tables)
         return self.ids[self.indptr[at] : self.indptr[at + 1]]
+
+    def __repr__(self) -> str:
+        n_queries, n_tables = self.sizes.shape
+        each = span(np.diff(self.indptr), ",")
+        return (
+            f"Buckets({n_queries:,} queries x {n_tables:,} tables, {len(self.ids):,} ids: {each} per bucket)"
+        )
 
     @property
     def weights(self) -> npt.NDArray[np.float64]:

@@ -29,7 +29,7 @@ __all__ = ["TableState", "checksum"]
 _GROWTH = 8
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class TableState(TableReader):
     """One consistent state of tables: the functions, the tables, and the rows that they were built from.
 
@@ -63,6 +63,9 @@ class TableState(TableReader):
     _workspaces: Workspaces = attrs.field(
         default=attrs.Factory(lambda self: Workspaces(max(self.base.n_ids, 1)), takes_self=True), repr=False
     )
+
+    def __repr__(self) -> str:
+        return f"TableState({self.family!r}, {self.n_items:,} items)"
 
     @property
     def n_ids(self) -> int:

@@ -13,7 +13,7 @@ from lshsample import laws
 from lshsample.errors import ArgumentError, BiasedSampleError, UnsupportedError
 from lshsample.estimates import sum_by_tables
 from lshsample.registry import make_family
-from lshsample.sampling import parse_pipeline
+from lshsample.sampling import Pipeline, Retrieve, parse_pipeline
 from lshsample.sampling.budget import visited_shares
 from lshsample.tables import HashTables
 
@@ -88,6 +88,114 @@ def test_observed_rates_follow_the_law_in_every_bin_of_similarity(text, drawn_ta
     z = ((hits - SEEDS * pi) / np.sqrt(SEEDS * pi * (1 - pi) + 1e-9))[:, nonzero]
     assert np.abs(z).max() < 4.5
     assert abs(z.mean()) < 4 / np.sqrt(z.size) * 3  # z values are correlated, as items share the functions
+
+
+@pytest.fixture(scope="module")
+def table_pairs(drawn_tables):
+    """Tables of two families and seeds, over many draws of both; the second probes two buckets."""
+    items, queries, tables = drawn_tables
+    family = make_family("simhash", dim=DIM, n_hashes=5, n_tables=3, projection="gaussian")
+    others = [HashTables(family.with_seed(SEEDS + s), threads=1).build(items) for s in range(SEEDS)]
+    return items, queries, list(zip(tables, others, strict=True))
+
+
+def two_tables(text, first, second, probes=1):
+    """A pipeline whose first Retrieve() reads the first tables, and the next one the second."""
+    held = iter([Retrieve(first), Retrieve(second, probes=probes)])
+    return Pipeline([next(held) if stage == Retrieve() else stage for stage in parse_pipeline(text).stages])
+
+
+TWO_TABLES = [
+    "Retrieve() | Retrieve()",
+    "Retrieve() | Retrieve() | AtLeast(2)",
+    "Retrieve() | Retrieve() | AtLeast(3)",
+    "Retrieve() | AtLeast(2) | Retrieve()",
+    "Retrieve() | Retrieve() | AtLeast(2) | Cap(15)",
+    "Uniform(9) | Retrieve() | Retrieve()",
+    "Retrieve() | Uniform(9) | Retrieve() | Cap(30)",
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "probes"), [*((text, 1) for text in TWO_TABLES), (TWO_TABLES[0], 2), (TWO_TABLES[1], 2)]
+)
+def test_sums_over_tables_of_two_seeds_are_unbiased(text, probes, table_pairs):
+    items, queries, pairs = table_pairs
+    values = np.exp(np.random.default_rng(1).standard_normal(N)) * (np.linalg.norm(items, axis=1) > 0)
+    pairs = pairs if probes == 1 else pairs[: SEEDS // 3]
+    sums = np.empty((len(pairs), 2))
+    for seed, (first, second) in enumerate(pairs):
+        sampler = two_tables(text, first, second, probes).bind(n_items=N)
+        active = sampler.sample(queries, seed=seed, law="marginal", threads=1)
+        sums[seed] = active.to_csr(active.weights) @ values
+    error = sums.std(axis=0, ddof=1) / np.sqrt(len(sums))
+    assert np.all(np.abs(sums.mean(axis=0) - values.sum()) <= 4 * error + 1e-4 * values.sum())
+
+
+@pytest.mark.parametrize("m", [1, 2, 4])
+def test_rates_and_counts_of_two_retrievals_follow_their_law(m, table_pairs):
+    """1 - (1 - p1)(1 - p2) for the union, and the tail of the sum of two binomials for counts."""
+    items, queries, pairs = table_pairs
+    nonzero = np.linalg.norm(items, axis=1) > 0
+    hits, pi, stated = np.zeros((2, N)), np.empty((2, N)), np.full((2, N), np.nan)
+    p, q = (
+        np.array([t.family.pair_code_probability(np.repeat(row[None], N, axis=0), items) for row in queries])
+        for t in pairs[0]
+    )
+    for row in range(2):
+        counts = [stats.binom.pmf(np.arange(m)[:, None], n, prob[row]) for n, prob in ((5, p), (3, q))]
+        below = sum(counts[0][i] * counts[1][j] for i in range(m) for j in range(m - i))
+        pi[row] = 1 - below
+    if m == 1:
+        np.testing.assert_allclose(pi, 1 - (1 - p) ** 5 * (1 - q) ** 3)
+    for first, second in pairs:
+        sampler = two_tables(f"Retrieve() | Retrieve() | AtLeast({m})", first, second).bind(n_items=N)
+        active = sampler.sample(queries, law="marginal", threads=1)
+        hits[active.row_of_ids(), active.ids] += 1
+        stated[active.row_of_ids(), active.ids] = np.exp(active.log_inclusion)
+    np.testing.assert_allclose(
+        stated[:, nonzero], np.where(np.isnan(stated), stated, pi)[:, nonzero], rtol=1e-5
+    )
+    z = ((hits - SEEDS * pi) / np.sqrt(SEEDS * pi * (1 - pi) + 1e-9))[:, nonzero]
+    assert np.abs(z).max() < 4.5
+
+
+def test_two_retrievals_conditional_on_their_tables(table_pairs):
+    """What either tables have is certain, and a draw after it makes every sum unbiased."""
+    _items, queries, pairs = table_pairs
+    sampler = two_tables("Retrieve() | Retrieve() | Uniform(12)", *pairs[0]).bind(n_items=N)
+    values = np.exp(np.random.default_rng(1).standard_normal(N))
+    found = sampler.sample(queries, threads=1)
+    held = [set(np.concatenate([t.query(queries).row(row) for t in pairs[0]])) for row in range(2)]
+    for row in range(2):
+        own = slice(found.indptr[row], found.indptr[row + 1])
+        certain = np.isin(found.ids[own], list(held[row]))
+        np.testing.assert_allclose(found.weights[own], np.where(certain, 1, N / 12), rtol=1e-6)
+    sums = np.array(
+        [a.to_csr(a.weights) @ values for a in (sampler.sample(queries, step=k) for k in range(800))]
+    )
+    error = sums.std(axis=0, ddof=1) / np.sqrt(len(sums))
+    assert np.all(np.abs(sums.mean(axis=0) - values.sum()) <= 4 * error)
+
+
+def test_two_retrievals_that_share_functions_are_refused_by_name(drawn_tables):
+    items, queries, tables = drawn_tables
+    same = HashTables(tables[3].family, threads=1).build(items)
+    longer = make_family("simhash", dim=DIM, n_hashes=6, n_tables=5, seed=3, projection="gaussian")
+    for second in (tables[3], same, HashTables(longer, threads=1).build(items)):
+        pipeline = two_tables("Retrieve() | Retrieve()", tables[3], second)
+        active = pipeline.bind(n_items=N).sample(queries, law="marginal")
+        with pytest.raises(
+            BiasedSampleError, match=r"a second retrieval with functions of seed 3.*with_seed"
+        ):
+            active.weights  # noqa: B018
+        # A draw that makes every item possible gives the weights of the conditional law.
+        drawn = two_tables("Retrieve() | Retrieve() | Uniform(9)", tables[3], second).bind(n_items=N)
+        assert drawn.sample(queries, law="marginal").weights.max() == pytest.approx(N / 9)
+    three = Pipeline([Retrieve(tables[0]), Retrieve(tables[1]), Retrieve(tables[0])]).bind(n_items=N)
+    assert three.sample(queries, law="marginal").biased_by.startswith("Retrieve(")
+    three = Pipeline([Retrieve(tables[0]), Retrieve(tables[1]), Retrieve(tables[2])]).bind(n_items=N)
+    assert not three.sample(queries, law="marginal").is_biased
 
 
 BIASED = {

@@ -125,7 +125,8 @@ class Retrieve(SamplerStage):
         """Mixed with 1 - (1 - p^K)^L; unbiased weights with a budget, or bounded or dependent tables.
 
         With several probes, table l has the probability P_l of its probes given the query, and the union
-        1 - prod_l (1 - P_l).
+        1 - prod_l (1 - P_l). After a retrieval from tables of another seed, whose functions are independent,
+        the union is 1 - (1 - pi_1)(1 - pi_2), and counts are those of all tables together.
         """
         if pairs.law == "conditional":
             return so_far.unknown(f"{self}: given the tables, the retrieved ids are certain")
@@ -138,8 +139,9 @@ class Retrieve(SamplerStage):
         if weighted and pairs.place > 0:
             why = "the weights of a budget, or of bounded buckets or dependent tables, hold only"
             return so_far.unknown(f"{self}: {why} for the first stage")
-        if so_far.uses_functions:
-            return so_far.unknown(f"{self}: a second retrieval may share hash functions with the first")
+        dependence = so_far.dependence_on(state.family)
+        if dependence is not None:
+            return so_far.unknown(f"{self}: {dependence}")
         try:
             return self._weighed(so_far, pairs, state) if weighted else self._mixed(so_far, pairs, state)
         except UnsupportedError as error:
@@ -154,8 +156,11 @@ class Retrieve(SamplerStage):
         probes, queries = self.n_probes(state.family), pairs.batch.queries
         chances = table_probabilities(state, queries, pairs.rows, pairs.ids, probes)
         law = CollisionLaw(chances, state.family.n_tables, by_table=probes > 1)
-        mixed = so_far.mix(law.at_least(1), uses_functions=True)
-        return mixed.collide(law) if pairs.place == 0 else mixed
+        mixed = so_far.mix(law.at_least(1), uses_functions=True, family=state.family)
+        if pairs.place == 0:
+            return mixed.collide(law)
+        before = so_far.collisions
+        return mixed if before is None else mixed.collide(before.with_tables(law))
 
     def _weighed(self, so_far: Inclusion, pairs: Pairs, state: TableReader) -> Inclusion:
         probes = self.n_probes(state.family)
