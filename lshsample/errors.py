@@ -13,6 +13,7 @@ __all__ = [
     "LshsampleError",
     "MemoryBudgetError",
     "NativeError",
+    "PipelineWarning",
     "PluginError",
     "UnsupportedError",
 ]
@@ -97,3 +98,7 @@ class DivergenceError(LshsampleError, ArithmeticError):
 
 class NativeError(LshsampleError, RuntimeError):
     """The C core is not built, or reported a failure that argument checks do not cover."""
+
+
+class PipelineWarning(UserWarning):
+    """A stage of a sampler has no effect or removes every id, whatever the data and the queries are."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lshsample._native.sample import AliasTable, alias_table
 from lshsample.errors import ArgumentError
+from lshsample.sampling.contract import check_fit
 from lshsample.sampling.stage import Stages
 from lshsample.tables import TableReader
 
@@ -73,7 +74,7 @@ def check_stages(pipeline: Stages, n_items: int, given: Mapping[str, Any]) -> No
     """Raise ArgumentError for stages that do not fit the number of items, or need an argument not given."""
     seen: dict[str, int] = {}
     for stage in pipeline:
-        stage.check(n_items)
+        check_fit(stage, n_items, given["tables"])
         seen[stage.name] = seen.get(stage.name, 0) + 1
         if seen[stage.name] > _MAX_SAME:
             raise ArgumentError(

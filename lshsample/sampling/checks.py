@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from lshsample.errors import ArgumentError, PluginError
@@ -29,10 +27,8 @@ def agreed(sizes: dict[str, int | None], default: int | None) -> int:
     return int(count)
 
 
-def check_result(result: Any, n_rows: int, n_items: int, label: str) -> None:
-    """Raise PluginError if the result of a Python stage is not a valid active set."""
-    if not isinstance(result, ActiveSet):
-        raise PluginError(f"{label}: returned {type(result).__name__}, expected an ActiveSet")
+def check_result(result: ActiveSet, n_rows: int, n_items: int, label: str) -> None:
+    """Raise PluginError if the active set that a Python stage returned is not valid."""
     indptr, ids, counts = result.indptr, result.ids, result.counts
     for name, array, dtype in (
         ("indptr", indptr, np.int64),
@@ -40,11 +36,19 @@ def check_result(result: Any, n_rows: int, n_items: int, label: str) -> None:
         ("counts", counts, np.int32),
     ):
         if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
-            raise PluginError(f"{label}: {name} is not a 1-D {np.dtype(dtype).name} array")
-    if len(indptr) != n_rows + 1 or indptr[0] != 0 or indptr[-1] != len(ids) or np.any(np.diff(indptr) < 0):
+            given = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise PluginError(f"{label}: {name} is not a 1-D {np.dtype(dtype).name} array, but {given}")
+    if result.n_items != n_items:
+        raise PluginError(f"{label}: returned a set of {result.n_items} items, expected one of {n_items}")
+    if len(indptr) != n_rows + 1:
+        raise PluginError(f"{label}: returned {len(indptr) - 1} rows, expected {n_rows}")
+    if indptr[0] != 0 or indptr[-1] != len(ids) or np.any(np.diff(indptr) < 0):
         raise PluginError(f"{label}: indptr does not divide {len(ids)} ids into {n_rows} rows")
-    if len(counts) != len(ids) or (len(ids) and (ids.min() < 0 or ids.max() >= n_items)):
-        raise PluginError(f"{label}: ids out of range (0 to {n_items - 1}), or counts of another length")
+    if len(counts) != len(ids):
+        raise PluginError(f"{label}: {len(counts)} counts of {len(ids)} ids")
+    if len(ids) and (ids.min() < 0 or ids.max() >= n_items):
+        span = f"{ids.min()} to {ids.max()}"
+        raise PluginError(f"{label}: ids out of range (0 to {n_items - 1}): from {span}")
     keys = np.repeat(np.arange(n_rows), np.diff(indptr)) * n_items + ids
     if np.any(np.diff(keys) <= 0):
         raise PluginError(f"{label}: ids are not ascending and unique in each row")

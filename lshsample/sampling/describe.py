@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -12,9 +12,19 @@ import scipy.sparse as sp
 
 from lshsample import hashing
 from lshsample._native import core
+from lshsample.display import html_table
 from lshsample.errors import ArgumentError
 from lshsample.family import Rows
-from lshsample.sampling.expected import Expected, Population
+from lshsample.memory import mebibytes
+from lshsample.sampling.effects import (
+    Probed,
+    effect_warnings,
+    expected_sets,
+    probed_tables,
+    repetitions,
+    retrieval_warnings,
+)
+from lshsample.sampling.expected import Population
 from lshsample.sampling.similarities import Retrieval, Sample, isotropic_sample, measured_sample
 from lshsample.sampling.stage import Stages
 from lshsample.tables import HashTables, TableReader
@@ -43,6 +53,8 @@ class Description:
         Bytes of the tables; 0 without tables.
     peak_bytes : int
         Peak bytes while the tables are built.
+    warnings : tuple of str
+        Stages that have no effect or remove every id, and retrievals that find most of all items.
     """
 
     pipeline: str
@@ -52,6 +64,7 @@ class Description:
     recall: Floats
     memory_bytes: int
     peak_bytes: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def expected_size(self) -> float:
@@ -63,12 +76,30 @@ class Description:
         curve = ", ".join(
             f"{s:.2f}: {r:.3f}" for s, r in zip(self.similarity[::3], self.recall[::3], strict=True)
         )
-        return (
-            f"{self.pipeline} over {self.n_items:,} items\n"
-            f"expected ids: {sizes}\n"
-            f"tables: {self.memory_bytes / 2**20:,.1f} MiB (peak {self.peak_bytes / 2**20:,.1f} MiB)\n"
-            f"recall by similarity: {curve}"
+        tables, peak = (mebibytes(size, 1) for size in (self.memory_bytes, self.peak_bytes))
+        lines = [
+            f"{self.pipeline} over {self.n_items:,} items",
+            f"expected ids: {sizes}",
+            f"tables: {tables} (peak {peak})",
+            f"recall by similarity: {curve}",
+            *(f"warning: {text}" for text in self.warnings),
+        ]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        warned = f", {len(self.warnings)} warnings" if self.warnings else ""
+        ids = f"{self.expected_size:,.1f} of {self.n_items:,} ids expected"
+        return f"Description({self.pipeline}: {ids}{warned})"
+
+    def _repr_html_(self) -> str:
+        lines = [line.partition(": ") for line in str(self).split("\n")[1:]]
+        return html_table(
+            f"{self.pipeline} over {self.n_items:,} items", ["", ""], [(a, b) for a, _, b in lines]
         )
+
+
+#: Populations from which stages without an effect are found.
+_JUDGED = 12
 
 
 def _recall_curve(similarity: Floats, recall: Floats, levels: int = 20) -> tuple[Floats, Floats]:
@@ -83,19 +114,6 @@ def _recall_curve(similarity: Floats, recall: Floats, levels: int = 20) -> tuple
     return middle, np.interp(middle, middle[filled], mean[filled])
 
 
-Probed = Mapping[int, tuple[TableReader, int]]
-"""For each retrieving stage, by its position: the tables that it probes, and the buckets per table."""
-
-
-def _probed_tables(pipeline: Stages, bound: TableReader | None) -> Probed:
-    found = {}
-    for place, stage in enumerate(pipeline):
-        tables = stage.tables_of() or bound
-        if tables is not None and (probes := stage.n_probes(tables.family)):
-            found[place] = tables, probes
-    return found
-
-
 def _checked_rows(probed: Probed, rows: Any, argument: str) -> Rows:
     """At least one row, valid for the family of every retrieval."""
     checked: Rows = core.csr_rows(rows, argument) if sp.issparse(rows) else core.dense_rows(rows, argument)
@@ -106,27 +124,26 @@ def _checked_rows(probed: Probed, rows: Any, argument: str) -> Rows:
     return checked
 
 
-def _retrievals(probed: Probed, vectors: Rows | None) -> dict[int, Retrieval]:
-    """The retrievals by position; one that probes the same buckets as an earlier one is a repetition."""
+def _retrievals(pipeline: Stages, probed: Probed, vectors: Rows | None) -> dict[int, Retrieval]:
+    """The retrievals by position; equal ones of the same tables are measured once."""
     found: dict[int, Retrieval] = {}
-    before: dict[tuple[int, int], Retrieval] = {}
+    repeated = repetitions(pipeline, probed)
     for place, (tables, probes) in probed.items():
-        key = id(tables), probes
-        if key in before:
-            found[place] = attrs.evolve(before[key], repeats=True)
+        if place in repeated:
+            found[place] = attrs.evolve(found[repeated[place]], repeats=True)
         else:
-            found[place] = before[key] = Retrieval.of(tables, probes, vectors)
+            found[place] = Retrieval.of(tables, probes, vectors)
     return found
 
 
-def _sample(probed: Probed, queries: Any, vectors: Any, n_items: int, seed: int) -> Sample:
+def _sample(pipeline: Stages, probed: Probed, queries: Any, vectors: Any, n_items: int, seed: int) -> Sample:
     if vectors is None:
         if queries is not None and probed:
             raise ArgumentError("vectors", "nothing", "given, since there are queries")
-        return isotropic_sample(_retrievals(probed, None), n_items, seed)
+        return isotropic_sample(_retrievals(pipeline, probed, None), n_items, seed)
     items = _checked_rows(probed, vectors, "vectors")
     rows = items if queries is None else _checked_rows(probed, queries, "queries")
-    return measured_sample(_retrievals(probed, items), rows, items, n_items, seed)
+    return measured_sample(_retrievals(pipeline, probed, items), rows, items, n_items, seed)
 
 
 def _memory(tables: Iterable[TableReader], n_items: int) -> tuple[int, int]:
@@ -134,14 +151,6 @@ def _memory(tables: Iterable[TableReader], n_items: int) -> tuple[int, int]:
     needs = [HashTables.memory_needed(t.family, n_items, bucket_size=t.bucket_size) for t in tables]
     done = sum(need.tables for need in needs)
     return done, done + max((need.peak - need.tables for need in needs), default=0)
-
-
-def _expected_sets(pipeline: Stages, population: Population) -> Iterator[Expected]:
-    """The expected sets after each stage."""
-    expected = Expected.empty(population.weights)
-    for place, stage in enumerate(pipeline):
-        expected = stage.expected(expected, attrs.evolve(population, place=place))
-        yield expected
 
 
 def describe_stages(
@@ -160,13 +169,14 @@ def describe_stages(
     used = {id(tables): tables for tables in (*pipeline.held_tables, *([bound] if bound else []))}
     if vectors is None:
         vectors = next((t.vectors for t in used.values() if t.is_built and t.vectors is not None), None)
-    sample = _sample(_probed_tables(pipeline, bound), queries, vectors, n_items, int(seed))
+    probed, stages = probed_tables(pipeline, bound), list(enumerate(pipeline))
+    sample = _sample(pipeline, probed, queries, vectors, n_items, int(seed))
     sizes = np.zeros(len(pipeline))
     recall = []
     for query in sample.queries:
         probability = np.zeros(len(query.population.weights))
         for share, population in query.nodes(frequencies):
-            for place, expected in enumerate(_expected_sets(pipeline, population)):
+            for place, expected in enumerate(expected_sets(stages, population)):
                 sizes[place] += share * expected.size / len(sample.queries)
             probability += share * expected.probability
         recall.append(probability[query.group])
@@ -174,6 +184,7 @@ def describe_stages(
         np.concatenate([query.similarity for query in sample.queries]), np.concatenate(recall)
     )
     memory, peak = _memory(used.values(), n_items)
+    populations = [population for query in sample.queries for _, population in query.nodes(frequencies)]
     return Description(
         pipeline=str(pipeline),
         n_items=n_items,
@@ -182,4 +193,13 @@ def describe_stages(
         recall=curve,
         memory_bytes=memory,
         peak_bytes=peak,
+        warnings=(
+            *effect_warnings(pipeline, _spread(populations, _JUDGED), probed),
+            *retrieval_warnings(pipeline, populations),
+        ),
     )
+
+
+def _spread(populations: list[Population], most: int) -> list[Population]:
+    """At most ``most`` of the populations, at equal distances."""
+    return populations[:: -(-len(populations) // most)]

@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample._native.sample import Drawn
-from lshsample.errors import ArgumentError, LshsampleError, PluginError
+from lshsample.errors import ArgumentError, PluginError
 from lshsample.sampling.active_set import Law
+from lshsample.sampling.contract import ask, stage_label
 from lshsample.sampling.inclusion import Inclusion, Pairs
-from lshsample.sampling.run import Part, Run, stage_label, why_biased
+from lshsample.sampling.run import Part, Run, why_biased
 
 __all__ = ["conditional_inclusion", "marginal_inclusion"]
 
@@ -24,21 +25,15 @@ def _rows(drawn: Drawn) -> npt.NDArray[np.int64]:
 
 def _fold(run: Run, start: Inclusion, first: int, pairs: Pairs) -> Inclusion:
     """The inclusion probabilities after the last stage, from those before the stage at index ``first``."""
-    inclusion = start
+    inclusion: Inclusion = start
     for place in range(first, run.parts[-1].end):
         stage = run.pipeline.stages[place]
         label = f"{stage_label(stage)}.inclusion"
         here = attrs.evolve(pairs, place=place, kept=run.kept_by(place))
         try:
-            inclusion = stage.inclusion(inclusion, here)
-        except ArgumentError as error:
-            raise PluginError(f"{label}: {error}") from error
-        except (LshsampleError, MemoryError):
-            raise
-        except Exception as error:
-            raise PluginError(f"{label} raised {type(error).__name__}: {error}") from error
-        if not isinstance(inclusion, Inclusion):
-            raise PluginError(f"{label} returned {type(inclusion).__name__}, expected an Inclusion")
+            inclusion = ask(stage, "inclusion", inclusion, here, kind=Inclusion)
+        except ArgumentError as error:  # of the methods of Inclusion: nothing that the caller gave
+            raise PluginError(f"{label}: {str(error).removeprefix(f'{stage}: ')}") from error
         if inclusion.reason is not None:
             return inclusion
         _check(inclusion.probability, len(pairs.ids), label)

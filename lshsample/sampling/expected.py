@@ -204,18 +204,21 @@ class Expected:
         Probability that an item of the group is in the set (not in it) with each number of collisions.
     variance : float
         Variance of the size of the set.
+    most : float
+        Size that the set never exceeds; infinite if it is not known.
     """
 
     weights: Floats
     inside: Floats
     outside: Floats
     variance: float = 0.0
+    most: float = np.inf
 
     @classmethod
     def empty(cls, weights: Floats) -> Self:
         """The empty set, before the first stage."""
         outside = np.ones((len(weights), 1))
-        return cls(weights=weights, inside=np.zeros_like(outside), outside=outside)
+        return cls(weights=weights, inside=np.zeros_like(outside), outside=outside, most=0.0)
 
     @property
     def probability(self) -> Floats:
@@ -240,7 +243,8 @@ class Expected:
     def join(self, probability: npt.ArrayLike) -> Self:
         """Add each item outside with this probability, a number or (groups,), independently."""
         p = np.broadcast_to(np.asarray(probability, np.float64), self.weights.shape)[:, None]
-        return attrs.evolve(self, inside=self.inside + self.outside * p, outside=self.outside * (1 - p))
+        inside, outside = self.inside + self.outside * p, self.outside * (1 - p)
+        return attrs.evolve(self, inside=inside, outside=outside, most=np.inf)
 
     def keep(self, share: npt.ArrayLike) -> Self:
         """Keep each item inside with this probability: a number, (groups, 1) or (groups, counts)."""
@@ -253,13 +257,15 @@ class Expected:
         rate = min(n / total, 1.0)
         overlap = n * size / total * (1 - size / total) * (total - n) / max(total - 1, 1)
         variance = self.variance * (1 - rate) ** 2 + max(overlap, 0.0)
-        return attrs.evolve(self.join(rate), variance=variance)
+        return attrs.evolve(self.join(rate), variance=variance, most=self.most + n)
 
     def at_most(self, k: float) -> Self:
         """Keep at most k ids, drawn uniformly."""
+        if self.most <= k:
+            return self
         kept, square = self._minimum(k)
         stay = self.keep(kept / max(self.size, 1e-300))
-        return attrs.evolve(stay, variance=max(square - kept**2, 0.0))
+        return attrs.evolve(stay, variance=max(square - kept**2, 0.0), most=float(k))
 
     def fill(self, k: float) -> Self:
         """Add uniform draws from outside the set, up to k ids."""
@@ -268,7 +274,7 @@ class Expected:
         # max(A, k)^2 + min(A, k)^2 = A^2 + k^2
         variance = self.variance + size**2 + k**2 - square - (size + drawn) ** 2
         filled = self.join(min(drawn / max(self.n_items - size, 1e-300), 1.0))
-        return attrs.evolve(filled, variance=max(variance, 0.0))
+        return attrs.evolve(filled, variance=max(variance, 0.0), most=max(self.most, k))
 
     def most_collided(self, k: float) -> Self:
         """Keep the k ids with the most collisions; tied ids are equally likely.
@@ -276,6 +282,8 @@ class Expected:
         Of A(c), the number of ids with at least c collisions, E[min(A(c), k)] are kept; the differences
         between successive c are the ids kept with exactly c collisions.
         """
+        if self.most <= k:
+            return self
         levels = self.weights @ self.inside
         above = np.append(levels[::-1].cumsum()[::-1], 0.0)
         tail = self.inside[:, ::-1].cumsum(axis=1)[:, ::-1]
@@ -287,7 +295,7 @@ class Expected:
         share = (stay[:-1] - stay[1:]) / np.maximum(levels, 1e-300)
         kept = self.keep(np.clip(share, 0, 1)[None, :])
         least, square = self._minimum(k)
-        return attrs.evolve(kept, variance=max(square - least**2, 0.0))
+        return attrs.evolve(kept, variance=max(square - least**2, 0.0), most=float(k))
 
     def with_at_least(self, m: int) -> Self:
         """Keep the ids that collided at least m times."""
@@ -310,7 +318,7 @@ class Expected:
                     part[:, 0] = 0
                 found[:, c:end] += part[:, : end - c]
                 found[:, -1] += part[:, end - c :].sum(axis=1)
-        return attrs.evolve(self, inside=inside, outside=outside).scattered()
+        return attrs.evolve(self, inside=inside, outside=outside, most=np.inf).scattered()
 
     def collide_again(self) -> Self:
         """Probe the same tables once more: counts double, and ids that collided are added."""
@@ -320,7 +328,7 @@ class Expected:
         for c in range(old):
             inside[:, min(2 * c, width - 1)] += self.inside[:, c] + (self.outside[:, c] if c else 0)
         outside[:, 0] = self.outside[:, 0]
-        return attrs.evolve(self, inside=inside, outside=outside).scattered()
+        return attrs.evolve(self, inside=inside, outside=outside, most=np.inf).scattered()
 
     def _minimum(self, k: float) -> tuple[float, float]:
         """E[min(A, k)] and E[min(A, k)^2], A being the size of the set."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from lshsample.display import html_table, span
 from lshsample.sampling.active_set import ActiveSet
+from lshsample.sampling.contract import ask
 from lshsample.sampling.evaluate import conditional_inclusion
 from lshsample.sampling.run import Run
 
@@ -124,7 +125,7 @@ def explain_stages(runs: Sequence[Run]) -> tuple[StageReport, ...]:
                 added=len(drawn.ids) - len(kept),
                 removed=len(ids) - len(kept),
                 size=len(drawn.ids),
-                reason=stage.reason(len(ids), drawn, run.batch),
+                reason=ask(stage, "reason", len(ids), drawn, run.batch, kind=str),
                 lowest=float(chance.min()) if len(chance) else None,
                 highest=float(chance.max()) if len(chance) else None,
                 every_item_possible=biased_by is None,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from lshsample import laws
 from lshsample._native.sample import Drawn
+from lshsample.errors import ArgumentError
 from lshsample.family import HashFamily
 from lshsample.sampling.active_set import ActiveSet, Law
 from lshsample.sampling.batch import Batch
@@ -111,6 +112,14 @@ class Inclusion:
             return self
         return attrs.evolve(self, **{"collisions": None, **changes})  # type: ignore[arg-type]
 
+    def _each(self, values: npt.ArrayLike, argument: str) -> Floats:
+        """A number, or one for each pair."""
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiub" or array.shape not in ((), self.probability.shape):
+            wanted = f"a number, or an array of shape {self.probability.shape}, one for each pair"
+            raise ArgumentError(argument, f"{array.dtype} {array.shape}", wanted)
+        return array.astype(np.float64)
+
     def unknown(self, reason: str) -> Self:
         """There are no probabilities from here on; the reason starts with the stage."""
         return self._with(reason=reason)
@@ -141,7 +150,7 @@ class Inclusion:
         possible = np.ones_like(self.every_item_possible) if everywhere else self.every_item_possible
         mixed = self.probability
         if self.reason is None:
-            mixed = laws.mixture_inclusion(self.probability, probability)
+            mixed = laws.mixture_inclusion(self.probability, self._each(probability, "probability"))
         functions = (*self.functions, family) if uses_functions else self.functions
         return self._with(probability=mixed, every_item_possible=possible, functions=functions)
 
@@ -165,7 +174,10 @@ class Inclusion:
         fraction : number or (n,) array
             Probability to be kept. Forced ids are always kept.
         """
-        stays = np.asarray(fraction, np.float64)
+        stays = self._each(fraction, "fraction")
+        if not np.all((stays > 0) & (stays <= 1)):
+            given = f"values from {stays.min()} to {stays.max()}"
+            raise ArgumentError("fraction", given, "probabilities above 0 and at most 1")
         return self._with(probability=np.asarray(self.probability * stays))
 
     def cap(self, kept: npt.NDArray[np.float32]) -> Self:
@@ -184,7 +196,11 @@ class Inclusion:
         return self._with(probability=np.ones_like(self.probability), every_item_possible=possible)
 
     def force(self, pairs: Bools) -> Self:
-        """These pairs (n,) are in the set with probability 1, whatever is drawn or dropped."""
+        """These pairs, (n,) bool, are in the set with probability 1, whatever is drawn or dropped."""
+        given = np.asarray(pairs)
+        if given.dtype != np.bool_ or given.shape != self.probability.shape:
+            wanted = f"a bool array of shape {self.probability.shape}, one for each pair"
+            raise ArgumentError("pairs", f"{given.dtype} {given.shape}", wanted)
         return self._with(forced=pairs if self.forced is None else self.forced | pairs)
 
     @property

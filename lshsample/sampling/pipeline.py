@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,10 +12,12 @@ import tomli_w
 
 from lshsample._native.sample import Workspaces
 from lshsample.display import html_table
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, PipelineWarning
 from lshsample.family import Rows
 from lshsample.sampling import binding
 from lshsample.sampling.active_set import ActiveSet
+from lshsample.sampling.contract import check_contract
+from lshsample.sampling.effects import certain_warnings
 from lshsample.sampling.sampler import Sampler
 from lshsample.sampling.stage import Stage, Stages
 from lshsample.sampling.text import parse_stages, stage_from_dict, stage_to_dict
@@ -31,6 +34,7 @@ def _stages(value: Sequence[Stage]) -> tuple[Stage, ...]:
             raise ArgumentError(
                 "stages", repr(stage), "instances such as Retrieve() or Cap(100), not classes or names"
             )
+        check_contract(stage)
     if not stages:
         raise ArgumentError("stages", "none", "a sequence of at least one stage")
     return stages
@@ -90,15 +94,23 @@ class Pipeline(Stages):
         ------
         ArgumentError
             A required argument is missing, sizes disagree, or a stage requires more ids than items.
+
+        Warns
+        -----
+        PipelineWarning
+            A stage has no effect or removes every id, whatever the data and the queries are.
         """
         size = binding.number_of_items(self, n_items, tables, vectors, frequencies)
         binding.check_stages(self, size, {"tables": tables, "frequencies": frequencies})
+        alias = None if frequencies is None else binding.frequency_table(frequencies, size)
+        for text in certain_warnings(self, size, tables, None if alias is None else alias.frequency):
+            warnings.warn(f"{self}: {text}", PipelineWarning, stacklevel=2)
         return Sampler(
             pipeline=self,
             n_items=size,
             tables=tables,
             vectors=vectors,
-            alias=None if frequencies is None else binding.frequency_table(frequencies, size),
+            alias=alias,
             workspaces=Workspaces(size),
         )
 

@@ -10,13 +10,15 @@ import numpy.typing as npt
 
 from lshsample._native import core
 from lshsample._native.sample import Drawn, StageCall, Workspaces, run_plan
-from lshsample.errors import LshsampleError, PluginError
 from lshsample.sampling.active_set import ActiveSet
 from lshsample.sampling.batch import Batch
 from lshsample.sampling.checks import check_result
+from lshsample.sampling.contract import ask, stage_label
 from lshsample.sampling.stage import Stage, Stages
 
-__all__ = ["Part", "Run", "stage_label"]
+__all__ = ["Part", "Run", "why_biased"]
+
+_CALL = (StageCall, type(None))
 
 
 @attrs.define(eq=False)
@@ -84,7 +86,7 @@ class Run:
         seen: dict[str, int] = {}
         stages, n_python, forced, checked = self.pipeline.stages[:n_stages], 0, False, False
         for place, stage in enumerate(stages):
-            call = stage.call(self.batch)
+            call = ask(stage, "call", self.batch, kind=_CALL)
             if call is not None:
                 call.place, call.ordinal = place, seen.get(call.op, 0)
                 seen[call.op] = call.ordinal + 1
@@ -136,20 +138,10 @@ class Run:
             biased_by=why_biased(self.pipeline, drawn),
             log_inclusion=drawn.log_inclusion,
         )
-        label = stage_label(stage)
-        try:
-            result = stage.apply(active, attrs.evolve(batch, place=n_python) if n_python else batch)
-        except (LshsampleError, MemoryError):
-            raise
-        except Exception as error:
-            raise PluginError(f"{label} raised {type(error).__name__}: {error}") from error
-        check_result(result, batch.n_rows, batch.n_items, label)
+        here = attrs.evolve(batch, place=n_python) if n_python else batch
+        result: ActiveSet = ask(stage, "apply", active, here, kind=ActiveSet)
+        check_result(result, batch.n_rows, batch.n_items, f"{stage_label(stage)}.apply")
         return result
-
-
-def stage_label(stage: Stage) -> str:
-    """The name, in errors, of a stage that violated its contract."""
-    return f"stage {stage} ({type(stage).__module__}.{type(stage).__qualname__})"
 
 
 def _given(active: ActiveSet, place: int, forcing: Batch | None) -> StageCall:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from lshsample._native.sample import Drawn, StageCall
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, PluginError
 from lshsample.family import HashFamily
 from lshsample.sampling.active_set import ActiveSet
 from lshsample.sampling.batch import Batch
@@ -43,6 +43,13 @@ class Stage:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.name = cls.__name__
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # Otherwise the first assignment in its __init__ would fail, with an error that does not say why.
+        if "__attrs_attrs__" not in vars(cls):
+            where = f"{cls.__module__}.{cls.__qualname__}"
+            raise PluginError(f"stage {where} is not a frozen attrs class: decorate it with @attrs.frozen")
+        return super().__new__(cls)
 
     def check(self, n_items: int) -> None:
         """Raise ArgumentError, when a sampler is bound, if the stage does not fit the number of items."""
@@ -205,7 +212,11 @@ class Stages:
         """
         for at, stage in enumerate(self.stages):
             if not stage.outcome_is_certain:
-                return stage.simple_sample(self.stages[at + 1 :], drawn)
+                size = stage.simple_sample(self.stages[at + 1 :], drawn)
+                if size is not None and (np.shape(size) != (len(drawn.indptr) - 1,)):
+                    given, wanted = np.shape(size), (len(drawn.indptr) - 1,)
+                    raise PluginError(f"{stage}.simple_sample returned shape {given}, expected {wanted}")
+                return size
         return None
 
 

@@ -109,7 +109,7 @@ class ExactTop(SamplerStage):
 
     def expected(self, so_far: Expected, population: Population) -> Expected:
         """The ids of the largest inner products."""
-        return so_far.join(population.share_of_best(self.k))
+        return attrs.evolve(so_far.join(population.share_of_best(self.k)), most=so_far.most + self.k)
 
     def reason(self, before: int, after: Drawn, batch: Batch) -> str:
         """Which ids were added."""

@@ -58,7 +58,7 @@ class Frequency(SamplerStage):
         drawn = laws.frequency_inclusion(required(population.frequencies, "frequencies", self), self.n)
         outside = 1 - so_far.size / so_far.n_items
         variance = so_far.variance + outside * float(np.sum(drawn * (1 - drawn)))
-        return attrs.evolve(so_far.join(drawn.mean()), variance=variance)
+        return attrs.evolve(so_far.join(drawn.mean()), variance=variance, most=so_far.most + self.n)
 
     def reason(self, before: int, after: Drawn, batch: Batch) -> str:
         """Which ids were added."""

@@ -178,7 +178,7 @@ class Retrieve(SamplerStage):
     def expected(self, so_far: Expected, population: Population) -> Expected:
         """The ids in the tables, all of them or until the budget is reached."""
         law = population.retrieval
-        if law.repeats:
+        if law.repeats and self.budget is None:
             return so_far.collide_again()
         if self.budget is not None:
             return so_far.collide(_visited(so_far, law, self.budget))
