@@ -65,12 +65,16 @@ def tune(
     )  # fmt: skip
     output.print(f"{tuned.family!r}\n{tuned.pipeline}", highlight=False, markup=False, soft_wrap=True)
     output.print(_table(tuned))
+    for line in (tuned.python, f"lshsample train DATA {tuned.command_options}"):
+        output.print(line, highlight=False, markup=False, soft_wrap=True)
     missed = tuned.observed.missed(goal)
     if missed:
         console.print(f"not met on the held-out queries: {', '.join(missed)}", markup=False)
     result = {
         "family": family_to_json(tuned.family),
         "sampler": str(tuned.pipeline),
+        "python": tuned.python,
+        "command_options": tuned.command_options,
         "goal": attrs.asdict(goal),
         "predicted": _plain(tuned.predicted),
         "observed": _plain(tuned.observed),
@@ -81,11 +85,8 @@ def tune(
 
 def _table(tuned: Tuned) -> Table:
     table = Table("", "goal", "predicted", "observed")
-    for name in attrs.asdict(tuned.observed):
-        values = (getattr(part, name) for part in (tuned.goal, tuned.predicted, tuned.observed))
-        table.add_row(
-            name, *("-" if value is None or math.isnan(value) else f"{value:.4g}" for value in values)
-        )
+    for row in tuned.rows():
+        table.add_row(*row)
     return table
 
 

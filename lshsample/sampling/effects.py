@@ -36,6 +36,8 @@ _NEARLY_ALL = 0.5
 #: Probabilities of one table, and factors of the number of tables (for pooled queries, whose collisions add
 #: up): what holds for all of them does not depend on the data.
 _ANY_CHANCE, _ANY_POOL = (0.3, 1e-6, 1 - 1e-6), (1, 32)
+#: Items differ, nearer ones first, since a stage may replace some by others.
+_ANY_ITEM = (1.0, 0.6, 0.3)
 
 
 def probed_tables(pipeline: Stages, bound: TableReader | None) -> Probed:
@@ -175,11 +177,18 @@ def _no_effect(
         return None
     runs = list(cases.runs(stages))
     if any(_differ(sets[at], sets[at + 1], counts=True) for sets in runs):
+        # Items of a group have different frequencies: its mean probability does not show who is drawn.
+        if any("frequencies" in other.needs() for _, other in stages) and not _is_full(runs):
+            return None
         return f"{_NO_EFFECT} on the result, which is the same without it"
     sizes = [sets[at].size for sets in runs]
     if max(sizes) <= _NONE:
         return f"{_NO_EFFECT}: no stage before it adds ids (a filter follows a source, such as Retrieve())"
     return f"{_NO_EFFECT}: it leaves the set before it unchanged{_ids(min(sizes), max(sizes))}"
+
+
+def _is_full(runs: Sequence[Sequence[Expected]]) -> bool:
+    return all(sets[-1].n_items - sets[-1].size < _NONE * sets[-1].n_items for sets in runs)
 
 
 def _ids(low: float, high: float) -> str:
@@ -225,13 +234,13 @@ def certain_warnings(
     repeated = repetitions(pipeline, probed)
     populations = [
         Population(
-            weights=np.array([float(n_items)]),
+            weights=n_items / len(_ANY_ITEM) * np.ones(len(_ANY_ITEM)),
             retrievals={
                 place: _any_law(reader, chance, pool, repeats=place in repeated)
                 for place, (reader, _) in probed.items()
             },
-            ranks=np.linspace(0, 1, 64, endpoint=False)[None],
-            rank_width=1 / 64,
+            ranks=np.linspace(0, 1, 64 * len(_ANY_ITEM), endpoint=False).reshape(-1, 64),
+            rank_width=1 / (64 * len(_ANY_ITEM)),
             frequencies=frequencies,
         )
         for pool in (_ANY_POOL if probed else _ANY_POOL[:1])
@@ -242,7 +251,7 @@ def certain_warnings(
 
 def _any_law(tables: TableReader, chance: float, pool: int, repeats: bool) -> RetrievalLaw:
     return RetrievalLaw(
-        chance=np.full((1, 1), chance),
+        chance=chance * np.array(_ANY_ITEM)[:, None],
         n_tables=tables.family.n_tables * pool,
         bucket_size=tables.bucket_size,
         spread=0.0,

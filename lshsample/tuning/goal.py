@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import shlex
+from typing import Any
+
 import attrs
 from attrs.validators import optional
 
-from lshsample.family import HashFamily
+from lshsample.display import html_table
+from lshsample.family import FamilySpec, HashFamily
+from lshsample.memory import mebibytes
+from lshsample.registry import family_to_dict
 from lshsample.sampling import Pipeline
 from lshsample.specs import integer, number
 from lshsample.tables import HashTables
 
 __all__ = ["Goal", "Measures", "Tuned"]
 
+_MEASURES = ("recall", "size", "relative_error", "memory_bytes", "seconds")
 _POSITIVE = optional(number(0, float("inf"), open_low=True))
 
 
@@ -72,14 +80,14 @@ class Measures:
     def missed(self, goal: Goal) -> tuple[str, ...]:
         """The names of the targets and bounds of a goal that these measures do not meet."""
         missed = ["recall"] if self.recall < goal.recall else []
-        for name in ("size", "relative_error", "memory_bytes", "seconds"):
+        for name in _MEASURES[1:]:
             bound = getattr(goal, name)
             if bound is not None and not getattr(self, name) <= bound:
                 missed.append(name)
         return tuple(missed)
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(eq=False, kw_only=True, repr=False)
 class Tuned:
     """The chosen configuration, with predicted and observed measures.
 
@@ -108,12 +116,59 @@ class Tuned:
     predicted: Measures
     observed: Measures
 
+    @property
+    def python(self) -> str:
+        """The choice as a line of Python, which makes a sampler over ``data``.
+
+        It uses the names ``HashTables``, ``make_family`` and ``parse_pipeline`` of :mod:`lshsample`.
+        """
+        name, options = self._named_options()
+        spec = self.family.spec
+        shape = {"dim": spec.dim, "n_hashes": spec.n_hashes, "n_tables": spec.n_tables, "seed": spec.seed}
+        given = ", ".join(f"{key}={value!r}" for key, value in {**shape, **options}.items())
+        tables = f"HashTables(make_family({name!r}, {given})).build(data)"
+        return f"sampler = parse_pipeline({str(self.pipeline)!r}).bind(tables={tables})"
+
+    @property
+    def command_options(self) -> str:
+        """The choice as options of ``lshsample train``, quoted for a shell."""
+        name, options = self._named_options()
+        text = ",".join(f"{key}={value}" for key, value in options.items())
+        words = ["--family", f"{name}:{text}" if text else name]
+        words += ["--n-hashes", str(self.family.spec.n_hashes), "--n-tables", str(self.family.spec.n_tables)]
+        return shlex.join([*words, "--sampler", str(self.pipeline)])
+
+    def _named_options(self) -> tuple[str, dict[str, Any]]:
+        """The name of the family, and the options that differ from their defaults."""
+        data = family_to_dict(self.family)
+        name, spec = data.pop("family"), type(self.family.spec)
+        common = {field.name for field in attrs.fields(FamilySpec)}
+        own = {field.name: field.default for field in attrs.fields(spec) if field.name not in common}
+        return name, {key: data[key] for key, default in own.items() if key in data and data[key] != default}
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Name, goal, predicted and observed value of each measure, as text with units."""
+        parts = self.goal, self.predicted, self.observed
+        return [(name, *(_shown(name, getattr(part, name)) for part in parts)) for name in _MEASURES]
+
     def __str__(self) -> str:
-        rows = [f"{self.family!r}", str(self.pipeline)]
-        rows.append(f"{'':15}{'goal':>12}{'predicted':>12}{'observed':>12}")
-        for name in ("recall", "size", "relative_error", "memory_bytes", "seconds"):
-            target = getattr(self.goal, name)
-            pair = (getattr(self.predicted, name), getattr(self.observed, name))
-            first = f"{'-' if target is None else f'{target:.4g}':>12}"
-            rows.append(f"{name:15}{first}" + "".join(f"{value:>12.4g}" for value in pair))
-        return "\n".join(rows)
+        table = [("", "goal", "predicted", "observed"), *self.rows()]
+        lines = ["".join([f"{row[0]:15}", *(f"{cell:>12}" for cell in row[1:])]) for row in table]
+        return "\n".join([f"{self.family!r}", str(self.pipeline), *lines, self.python])
+
+    def __repr__(self) -> str:
+        return f"Tuned({self.family!r}, {self.pipeline}, recall {self.observed.recall:.3g} observed)"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), ["", "goal", "predicted", "observed"], self.rows())
+
+
+def _shown(name: str, value: float | None) -> str:
+    """A measure with its unit; "-" for none."""
+    if value is None or math.isnan(value):
+        return "-"
+    if name == "memory_bytes":
+        return mebibytes(value, 1)
+    if name == "seconds":
+        return f"{value * 1e6:,.3g} us" if value < 1e-3 else f"{value * 1e3:,.4g} ms"
+    return f"{value:,.0f}" if name == "size" and value >= 100 else f"{value:.3g}"

@@ -32,7 +32,18 @@ MODULES = [
     ),
 ]
 #: What others are made of: its names need no page. Every other module is for users.
-INTERNAL = {"cli", "family", "family_text", "files", "hashing", "hookspecs", "memory", "registry", "scaffold"}
+INTERNAL = {
+    "cli",
+    "display",
+    "family",
+    "family_text",
+    "files",
+    "hashing",
+    "hookspecs",
+    "memory",
+    "registry",
+    "scaffold",
+}
 INTERNAL |= {"plugin_manager", "specs"}
 #: Names of modules for users that need no page: they are met in results and annotations alone.
 UNNAMED = {

@@ -23,7 +23,7 @@ PLUGINS = Path(lshsample_families.__file__).parent
 
 #: Files and folders of the package, lowest first. A module may import from its own floor and from lower ones.
 FLOORS = [
-    ["errors", "files"],
+    ["errors", "files", "display"],
     ["specs", "memory"],
     ["_native"],
     ["laws", "family", "family_text"],

@@ -18,6 +18,11 @@ def test_goal_predicted_and_observed_are_printed(lshsample, tmp_path):
     assert type(family_from_json(result["family"])).__name__ == "SimHash"
     assert result["observed"]["relative_error"] is None  # approximate for sparse directions
     assert parse_pipeline(result["sampler"]).stages
+    assert "MiB" in done.stdout
+    assert "e+0" not in done.stdout
+    lines = done.stdout.splitlines()
+    assert f"lshsample train DATA {result['command_options']}" in lines
+    assert result["python"] in lines
     refused = lshsample(*synthetic, "--recall", 0.9, "--size", 3)
     assert refused.returncode == 2
     assert "with a cap of 3 ids recall is at most" in refused.stderr

@@ -186,6 +186,7 @@ def test_a_set_without_inclusion_probabilities_is_accepted_only_on_request(items
     assert part.biased_by.startswith("Top(5)")
 
 
+@pytest.mark.filterwarnings("ignore::lshsample.errors.PipelineWarning")
 def test_draws_of_certain_ids_alone_give_no_interval():
     """All but a few items are certain: a sample without any of the few has no information on them.
 

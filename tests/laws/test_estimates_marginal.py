@@ -27,6 +27,8 @@ from law_cases import (
 )
 from lshsample_families import lshsample_hash_families as builtin_families
 
+#: Pipelines of all kinds, also with stages that have no effect.
+pytestmark = pytest.mark.filterwarnings("ignore::lshsample.errors.PipelineWarning")
 SEEDS = 2000 if LONG else 300
 
 #: Pipelines with marginal inclusion probabilities, or in which a draw makes every item possible.

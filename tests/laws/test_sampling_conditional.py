@@ -12,6 +12,8 @@ from lshsample.plugin import FamilySpec, HashFamily
 from lshsample.sampling import SamplerStage, parse_pipeline
 from lshsample.tables import HashTables
 
+#: Pipelines of all kinds, also with stages that have no effect.
+pytestmark = pytest.mark.filterwarnings("ignore::lshsample.errors.PipelineWarning")
 N, DRAWS = 60, 6000
 
 

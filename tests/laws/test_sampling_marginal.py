@@ -17,6 +17,8 @@ from lshsample.sampling import Pipeline, Retrieve, parse_pipeline
 from lshsample.sampling.budget import visited_shares
 from lshsample.tables import HashTables
 
+#: Pipelines of all kinds, also with stages that have no effect.
+pytestmark = pytest.mark.filterwarnings("ignore::lshsample.errors.PipelineWarning")
 N, DIM, SEEDS = 120, 6, 1500
 
 

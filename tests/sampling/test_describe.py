@@ -11,6 +11,8 @@ from lshsample import HashTables, make_family, parse_pipeline
 from lshsample.sampling import NAMED_PIPELINES, Pipeline, named_pipeline
 from lshsample.sampling.expected import collision_counts, expected_minimum
 
+#: Pipelines of all kinds, also with stages that have no effect.
+pytestmark = pytest.mark.filterwarnings("ignore::lshsample.errors.PipelineWarning")
 N, DIM, QUERIES, SEEDS = 4000, 32, 64, 40
 OTHERS = [
     "Retrieve()",

@@ -13,6 +13,8 @@ from lshsample import HashTables, Retrieve, make_family, parse_pipeline
 from lshsample.errors import ArgumentError
 from lshsample.sampling import Pipeline
 
+#: Pipelines of all kinds, also with stages that have no effect.
+pytestmark = pytest.mark.filterwarnings("ignore::lshsample.errors.PipelineWarning")
 N, DIM = 3000, 16
 PIPELINES = [
     "Retrieve() | Top(60) | Include() | Uniform(30)",

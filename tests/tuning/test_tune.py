@@ -1,10 +1,13 @@
 """Tuning meets its goals, and its predictions agree with observation."""
 
+import shlex
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from lshsample import laws, make_family
+import lshsample
+from lshsample import laws, make_family, parse_pipeline
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.sampling.stages.exact_top import exact_top
 from lshsample.tuning import Goal, Measures, tune
@@ -177,3 +180,24 @@ def test_an_error_cannot_be_tuned_without_weights(clustered):
 def test_families_that_cannot_be_tuned_say_why(family, options, match, clustered):
     with pytest.raises(UnsupportedError, match=match):
         tune(*clustered, family=family, **options)
+
+
+def test_the_lines_to_paste_make_the_same_choice(clustered):
+    items, queries = clustered
+    for family, options in (
+        ("simhash", {"projection": "gaussian"}),
+        ("simple-lsh", {"inner": {"family": "simhash", "projection": "gaussian"}}),
+    ):
+        tuned = tune(items, queries, Goal(recall=0.4, size=500), family=family, threads=1, **options)
+        made = {}
+        exec(tuned.python, {**vars(lshsample), "data": items}, made)
+        assert made["sampler"].pipeline == tuned.pipeline
+        assert made["sampler"].tables.family == tuned.family
+        _, text, _, n_hashes, _, n_tables, _, pipeline = shlex.split(tuned.command_options)
+        given = make_family(text, dim=items.shape[1], n_hashes=int(n_hashes), n_tables=int(n_tables))
+        assert given.with_seed(tuned.family.seed) == tuned.family
+        assert parse_pipeline(pipeline) == tuned.pipeline
+    assert tuned.python in str(tuned)
+    assert "MiB" in str(tuned)
+    assert "e+0" not in str(tuned)
+    assert len(tuned.rows()) == 5
