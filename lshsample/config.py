@@ -12,10 +12,11 @@ import attrs
 from lshsample import specs
 from lshsample.data import Dataset
 from lshsample.errors import ArgumentError
+from lshsample.family import HashFamily
 from lshsample.nn import LOSSES, OPTIMIZERS, Dense, Network, Sampled, Sparse
 from lshsample.nn.inputs import WEIGHTINGS
 from lshsample.nn.sampled import ACTIVE_SETS, IMPORTANCE
-from lshsample.registry import named_family
+from lshsample.registry import resolve_family
 from lshsample.training import Trainer
 from lshsample.training.defaults import choose_defaults
 
@@ -75,7 +76,7 @@ class TrainConfig:
     )
     loss: str = attrs.field(default="softmax", validator=LOSSES.validator)
     sampler: str = attrs.field(default="lsh", validator=specs.text)
-    family: str = attrs.field(default="simhash", validator=specs.text)
+    family: str | HashFamily = attrs.field(default="simhash", converter=resolve_family)
     n_hashes: int | None = attrs.field(default=None, validator=_optional(specs.integer(1, 32)))
     n_tables: int | None = attrs.field(default=None, validator=_optional(specs.integer(1, 65535)))
     active_set: str = attrs.field(default="batch", validator=specs.one_of(*ACTIVE_SETS))
@@ -115,12 +116,10 @@ def build_network(config: TrainConfig, n_features: int, n_labels: int) -> Networ
     assert config.hidden is not None
     assert config.dropout is not None
     hidden = [Dense(width, "relu", dropout=config.dropout) for width in config.hidden]
-    family, options = named_family(config.family)
     last = Sampled(
         n_labels,
         config.loss,
-        family=family,
-        family_options=options,
+        family=config.family,
         n_hashes=config.n_hashes,
         n_tables=config.n_tables,
         sampler=config.sampler,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from os import PathLike
 
 __all__ = [
@@ -15,8 +17,26 @@ __all__ = [
     "NativeError",
     "PipelineWarning",
     "PluginError",
+    "PluginWarning",
     "UnsupportedError",
 ]
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` with the known name that is most like a misspelt one; empty if none is.
+
+    Examples
+    --------
+    >>> did_you_mean("simhahs", ["dwta", "simhash"])
+    "; did you mean 'simhash'?"
+    >>> did_you_mean("other", ["dwta", "simhash"])
+    ''
+    """
+    if not isinstance(name, str):
+        return ""
+    by_lower = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(name.strip().lower(), by_lower, 1)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 class LshsampleError(Exception):
@@ -61,6 +81,10 @@ class BiasedSampleError(UnsupportedError):
 
 class PluginError(LshsampleError):
     """A plugin broke its contract; the message names the plugin."""
+
+
+class PluginWarning(UserWarning):
+    """An installed plugin is broken and was left out; the message names it and says why."""
 
 
 class DataFormatError(LshsampleError, ValueError):

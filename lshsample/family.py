@@ -195,6 +195,9 @@ class HashFamily(ABC, Generic[SpecT]):
     default_probes: int = 1
     #: Bits of one hash; a code has n_hashes times as many.
     bits_per_hash: int = 1
+    #: Whether hashing calls functions that the spec names. Opening a file that has the spec calls none of
+    #: them; they are compared with those that saved it before the first query.
+    calls_named_functions: bool = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -526,6 +529,7 @@ class WrapperFamily(HashFamily[SpecT]):
     law_of_norms: bool = _of_inner()
     default_probes: int = _of_inner()
     bits_per_hash: int = _of_inner()
+    calls_named_functions: bool = _of_inner()
 
     def __init__(self, spec: SpecT | HashFamily, **options: Any) -> None:
         if isinstance(spec, HashFamily):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from lshsample.errors import ArgumentError
 
-__all__ = ["parse_family", "split_families"]
+__all__ = ["format_family", "parse_family", "split_families"]
 
 _FORM = "text of the form family or family:option=value,option=value"
 
@@ -18,8 +20,8 @@ def parse_family(text: str, argument: str = "family") -> tuple[str, dict[str, An
     Parameters
     ----------
     text : str
-        What is parsed. A value that is not a Python literal is taken as text; commas inside brackets belong
-        to the value.
+        What is parsed. A value that is not a Python literal is taken as text; commas inside brackets and
+        quotes belong to the value.
     argument : str
         The argument's name in errors.
 
@@ -57,6 +59,26 @@ def parse_family(text: str, argument: str = "family") -> tuple[str, dict[str, An
     return name.strip(), found
 
 
+def format_family(name: str, options: Mapping[str, Any]) -> str:
+    """The text from which :func:`parse_family` makes a name and options.
+
+    Raises
+    ------
+    ArgumentError
+        An option that no text can say, such as a function.
+
+    Examples
+    --------
+    >>> format_family("cross-polytope", {"dimension": 64, "projection": "gaussian"})
+    'cross-polytope:dimension=64,projection=gaussian'
+    """
+    words = {key: f"{key}={_text(value)}" for key, value in options.items()}
+    for key, value in options.items():
+        if parse_family(f"{name}:{words[key]}")[1] != {key: value}:
+            raise ArgumentError(key, repr(value), "a plain value where a family is given without its dim")
+    return f"{name}:{','.join(words.values())}" if words else name
+
+
 def split_families(text: str) -> list[str]:
     """Several families in one line, with commas between them as between their options.
 
@@ -75,11 +97,14 @@ def split_families(text: str) -> list[str]:
 
 
 def _split(text: str) -> list[str]:
-    """The parts between the commas that are outside of brackets."""
-    parts, depth = [""], 0
+    """The parts between the commas that are outside of brackets and quotes."""
+    parts, depth, quote = [""], 0, ""
     for letter in text:
-        depth += (letter in "{[(") - (letter in "}])")
-        if letter == "," and depth == 0:
+        if letter in "'\"" and quote in ("", letter):
+            quote = "" if quote else letter
+        if not quote:
+            depth += (letter in "{[(") - (letter in "}])")
+        if letter == "," and depth == 0 and not quote:
             parts.append("")
         else:
             parts[-1] += letter
@@ -91,3 +116,8 @@ def _value(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
+
+
+def _text(value: Any) -> str:
+    plain = isinstance(value, str) and re.fullmatch(r"[\w.:+-]+", value) and _value(value) == value
+    return str(value) if plain else repr(value)

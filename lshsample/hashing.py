@@ -72,6 +72,8 @@ def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int |
     >>> hash_rows(family, np.zeros((1, 4), np.float32))
     array([[3, 3, 3]], dtype=uint32)
     """
+    if not isinstance(family, HashFamily):
+        raise ArgumentError("family", repr(family), "a HashFamily, such as make_family(...)")
     argument, count = "queries" if query else "x", core.threads_or_default(threads)
     kernel = kernel_struct(family, query)
     rows = checked_rows(family, x, argument, finite=kernel is None, threads=count)

@@ -15,10 +15,11 @@ import tomli_w
 from lshsample import specs
 from lshsample.errors import ArgumentError, LshsampleError, PluginError
 from lshsample.family import FamilySpec, HashFamily, WrapperFamily
-from lshsample.family_text import parse_family
+from lshsample.family_text import format_family, parse_family
 from lshsample.plugin_manager import Registry, describe_error, installed_plugins
 
 __all__ = [
+    "FamilyLike",
     "FamilyRegistry",
     "default_registry",
     "families",
@@ -32,7 +33,11 @@ __all__ = [
     "family_to_toml",
     "make_family",
     "named_family",
+    "resolve_family",
 ]
+
+FamilyLike = str | HashFamily | FamilySpec | Mapping[str, Any]
+"""A hash family as its text (``"simhash:projection=gaussian"``), as an object, its spec or plain data."""
 
 #: What the inner family of a wrapper takes from the wrapper's spec.
 _SHAPE = ("dim", "n_hashes", "n_tables", "seed")
@@ -96,11 +101,17 @@ class FamilyRegistry(Registry[HashFamily]):
         name, options = parse_family(text, argument)
         if name not in self._classes:
             wanted = f"one of {self._known()}, also with options as family:option=value,option=value"
-            raise ArgumentError(argument, repr(text), wanted)
+            raise ArgumentError(argument, repr(text), wanted + self.hint(name))
+        self._check_options(name, options)
         return name, options
 
-    def read(self, family: str | Mapping[str, Any], argument: str = "family") -> tuple[str, dict[str, Any]]:
-        """A registered name, and options, from text or plain data."""
+    def read(self, family: FamilyLike, argument: str = "family") -> tuple[str, dict[str, Any]]:
+        """A registered name, and options, from any way to name a family; see :func:`named_family`."""
+        if isinstance(family, FamilySpec):
+            family = self._of_spec(family, argument)
+        if isinstance(family, HashFamily):
+            data = self.to_dict(family)
+            return data.pop("family"), {key: value for key, value in data.items() if key not in _SHAPE}
         if not isinstance(family, Mapping):
             return self.parse(family, argument)
         given = dict(family)
@@ -109,15 +120,60 @@ class FamilyRegistry(Registry[HashFamily]):
             wanted = 'a mapping with the name of a family under "family"'
             raise ArgumentError(argument, repr(family), wanted)
         name, options = self.parse(text)
-        return name, _merged(options, given)
+        options = _merged(options, given)
+        self._check_options(name, options)
+        return name, options
 
-    def make(self, family: str | HashFamily | Mapping[str, Any], **options: Any) -> HashFamily:
-        """A family from text, plain data or another family; see :func:`make_family`."""
+    def _check_options(self, name: str, options: Mapping[str, Any]) -> None:
+        """Refuse unknown options, and values that are invalid whatever the others are."""
+        specs.check_keys(self._classes[name].Spec, options)
+        fields = attrs.fields_dict(self._classes[name].Spec)
+        for key, value in options.items():
+            validate = fields[key].validator
+            wrapped = key == "inner" and issubclass(self._classes[name], WrapperFamily)
+            if wrapped and isinstance(value, (str, Mapping)):
+                try:
+                    self.read(value)
+                except ArgumentError as error:
+                    raise ArgumentError(f"inner.{error.argument}", error.given, error.wanted) from None
+            elif validate is not None and fields[key].converter is None:
+                try:
+                    validate(_Stub(), fields[key], value)
+                except ArgumentError:
+                    raise
+                except (AttributeError, TypeError, ValueError):
+                    pass  # a validator of other fields, too, or one of attrs: called again for the whole spec
+
+    def resolve(self, family: FamilyLike, argument: str = "family") -> str | HashFamily:
+        """Checked text, or a family; see :func:`resolve_family`."""
+        if isinstance(family, HashFamily):
+            return family
+        if isinstance(family, FamilySpec):
+            return self._of_spec(family, argument)
+        name, options = self.read(family, argument)
+        if "dim" in options:
+            return self.make(name, **options)
+        return family if isinstance(family, str) else format_family(name, options)
+
+    def _of_spec(self, spec: FamilySpec, argument: str) -> HashFamily:
+        names = [name for name, cls in self._classes.items() if cls.Spec is type(spec)]
+        if len(names) != 1:
+            which = f"several families have: {', '.join(names)}" if names else "no installed family has"
+            given = f"a {type(spec).__name__}, which {which}"
+            raise ArgumentError(argument, given, "a family, its text, or a spec of one family alone")
+        return self._made(names[0], spec)
+
+    def make(self, family: FamilyLike, **options: Any) -> HashFamily:
+        """A family from text, plain data, a spec or another family; see :func:`make_family`."""
+        if isinstance(family, FamilySpec):
+            family = self._of_spec(family, "family")
         if isinstance(family, HashFamily):
             return _changed(family, options)
         name, given = self.read(family)
+        return self._made(name, specs.from_dict(self._classes[name].Spec, _merged(given, options)))
+
+    def _made(self, name: str, spec: FamilySpec) -> HashFamily:
         cls = self._classes[name]
-        spec = specs.from_dict(cls.Spec, _merged(given, options))
         try:
             return cls(spec)
         except (LshsampleError, MemoryError):
@@ -150,6 +206,10 @@ class FamilyRegistry(Registry[HashFamily]):
         return ", ".join(sorted(self._classes)) or "the installed families (no plugin is installed)"
 
 
+class _Stub:
+    """Stands for a spec that is not made yet, where single values are validated."""
+
+
 def _merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
     """The options of all parts; an option in two parts is an error."""
     merged: dict[str, Any] = {}
@@ -163,11 +223,7 @@ def _merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _changed(family: HashFamily, options: Mapping[str, Any]) -> HashFamily:
     """The family with other options; another seed is set by its ``with_seed``."""
-    known = attrs.fields_dict(type(family.spec))
-    for name, value in options.items():
-        if name not in known:
-            wanted = f"left out: the keys are {', '.join(known)}"
-            raise ArgumentError(f"{type(family.spec).__name__}.{name}", value, wanted)
+    specs.check_keys(type(family.spec), options)
     others = {name: value for name, value in options.items() if name != "seed"}
     if others:
         family = type(family)(attrs.evolve(family.spec, **others))
@@ -178,10 +234,10 @@ def _changed(family: HashFamily, options: Mapping[str, Any]) -> HashFamily:
 def default_registry() -> FamilyRegistry:
     """The registry of the installed plugins, made at the first call.
 
-    Raises
-    ------
-    PluginError
-        An installed plugin is broken; the next call tries again.
+    Warns
+    -----
+    PluginWarning
+        An installed plugin is broken and was left out.
     """
     return FamilyRegistry.installed()
 
@@ -189,10 +245,10 @@ def default_registry() -> FamilyRegistry:
 def families() -> dict[str, type[HashFamily]]:
     """Names and classes of the installed families.
 
-    Raises
-    ------
-    PluginError
-        An installed plugin is broken; the message names it.
+    Warns
+    -----
+    PluginWarning
+        An installed plugin is broken and was left out; the message names it.
 
     Examples
     --------
@@ -202,13 +258,13 @@ def families() -> dict[str, type[HashFamily]]:
     return default_registry().families()
 
 
-def named_family(text: str, argument: str = "family") -> tuple[str, dict[str, Any]]:
-    """A registered family's name and options from ``name`` or ``name:option=value,option=value``.
+def named_family(family: FamilyLike, argument: str = "family") -> tuple[str, dict[str, Any]]:
+    """A registered family's name and options, from text or any other way to name a family.
 
     Parameters
     ----------
-    text : str
-        What is parsed, as by :func:`lshsample.family_text.parse_family`.
+    family : str, HashFamily, FamilySpec or mapping
+        As for :func:`make_family`; text is parsed by :func:`lshsample.family_text.parse_family`.
     argument : str
         The argument's name in errors.
 
@@ -217,29 +273,65 @@ def named_family(text: str, argument: str = "family") -> tuple[str, dict[str, An
     name : str
         A name from :func:`families`.
     options : dict
-        Options of the family's spec, not yet checked.
+        Options that were given, each checked by itself. Of a family or a spec all but dim, n_hashes, n_tables
+        and seed.
 
     Raises
     ------
     ArgumentError
-        No such family, or options of another form.
+        No such family, or unknown or invalid options.
 
     Examples
     --------
     >>> named_family("e2lsh:width=2.5,bits=8")
     ('e2lsh', {'width': 2.5, 'bits': 8})
     """
-    return default_registry().parse(text, argument)
+    return default_registry().read(family, argument)
 
 
-def make_family(family: str | HashFamily | Mapping[str, Any], **options: Any) -> HashFamily:
+def resolve_family(family: FamilyLike, argument: str = "family") -> str | HashFamily:
+    """What a caller gave for a family, checked: text of a family whose shape is still open, or a family.
+
+    Names of options, and values that are invalid whatever the others are, are refused here already.
+
+    Parameters
+    ----------
+    family : str, HashFamily, FamilySpec or mapping
+        As for :func:`make_family`.
+    argument : str
+        The argument's name in errors.
+
+    Returns
+    -------
+    str or HashFamily
+        A family where ``dim`` is among the options, otherwise its text.
+
+    Raises
+    ------
+    ArgumentError
+        An unknown name or option, or an invalid value.
+
+    Examples
+    --------
+    >>> resolve_family("simhash:projection=gaussian")
+    'simhash:projection=gaussian'
+    >>> resolve_family({"family": "e2lsh", "width": 2.5})
+    'e2lsh:width=2.5'
+    >>> resolve_family("simhash:dim=8,n_hashes=3").code_bits
+    3
+    """
+    return default_registry().resolve(family, argument)
+
+
+def make_family(family: FamilyLike, **options: Any) -> HashFamily:
     """A hash family by name.
 
     Parameters
     ----------
-    family : str, HashFamily or mapping
+    family : str, HashFamily, FamilySpec or mapping
         A name from :func:`families`, also with options (``"simhash:projection=gaussian"``). Or plain data, as
-        :func:`family_to_dict` returns it. Or a family, of which the result is a copy with other options.
+        :func:`family_to_dict` returns it, or a spec. Or a family, of which the result is a copy with other
+        options.
     **options
         The fields of the family's spec: ``dim`` (required), ``n_hashes`` (K), ``n_tables`` (L), ``seed``, and
         further options of the family.
@@ -253,7 +345,7 @@ def make_family(family: str | HashFamily | Mapping[str, Any], **options: Any) ->
     ArgumentError
         An unknown name or option, an option that is given twice, or a value out of range.
     PluginError
-        An installed plugin is broken.
+        The family's class fails; the message names its plugin.
 
     Examples
     --------
@@ -266,25 +358,30 @@ def make_family(family: str | HashFamily | Mapping[str, Any], **options: Any) ->
     return default_registry().make(family, **options)
 
 
-def family_of_bits(
-    family: str | HashFamily | Mapping[str, Any], code_bits: int, **options: Any
-) -> HashFamily:
+def family_of_bits(family: FamilyLike, code_bits: int, **options: Any) -> HashFamily:
     """A family with as many hashes as fit into codes of ``code_bits`` bits, and at least one.
 
     Parameters
     ----------
-    family : str, HashFamily or mapping
+    family : str, HashFamily, FamilySpec or mapping
         As for :func:`make_family`.
     code_bits : int
-        Bits of a code, from 1 to 32.
+        Bits of a code, from 1 to 32; not used if text or plain data has ``n_hashes``.
     **options
-        As for :func:`make_family`, without ``n_hashes``.
+        As for :func:`make_family`.
 
     Examples
     --------
     >>> family_of_bits("dwta", 10, dim=32, window=8).n_hashes
     3
+    >>> family_of_bits("dwta:n_hashes=2", 10, dim=32, window=8).n_hashes
+    2
     """
+    if isinstance(family, (str, Mapping)):
+        name, given = default_registry().read(family)
+        family, options = name, _merged(given, options)
+    if "n_hashes" in options:
+        return make_family(family, **options)
     # Four hashes first: one alone may have fewer codes than the family probes by itself.
     for n_hashes in (4, 1):
         try:

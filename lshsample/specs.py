@@ -16,10 +16,12 @@ import attrs
 import cattrs
 import tomli_w
 
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, LshsampleError, did_you_mean
 
 __all__ = [
+    "allowed",
     "at_least",
+    "check_keys",
     "checked_index",
     "checked_integer",
     "from_dict",
@@ -66,21 +68,44 @@ def integer(low: int, high: int | None = None) -> Validator:
     def validate(spec: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         _set_plain(spec, attribute, value, checked_integer(attribute.name, value, low, high))
 
-    return validate
+    return _stating(validate, f"an integer >= {low}" if high is None else f"an integer from {low} to {high}")
 
 
 def number(low: float, high: float, *, open_low: bool = False, open_high: bool = False) -> Validator:
     """A validator: a finite real number between ``low`` and ``high``, inclusive unless open."""
+    left, right = "(" if open_low else "[", ")" if open_high else "]"
+    wanted = f"a finite number in {left}{low}, {high}{right}"
 
     def validate(spec: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         right_type = isinstance(value, Real) and not isinstance(value, bool)
         inside = right_type and low <= value <= high and abs(value) != float("inf")
         if not inside or (open_low and value == low) or (open_high and value == high):
-            left, right = "(" if open_low else "[", ")" if open_high else "]"
-            raise ArgumentError(attribute.name, repr(value), f"a finite number in {left}{low}, {high}{right}")
+            raise ArgumentError(attribute.name, repr(value), wanted)
         _set_plain(spec, attribute, value, int(value) if isinstance(value, Integral) else float(value))
 
+    return _stating(validate, wanted)
+
+
+def _stating(validate: Validator, wanted: str) -> Validator:
+    """The validator, which :func:`allowed` can ask what it allows."""
+    validate.wanted = wanted  # type: ignore[attr-defined]
     return validate
+
+
+def allowed(field: attrs.Attribute[Any]) -> str:
+    """The values that a field's validator allows, in words; empty for a validator that does not state it.
+
+    Examples
+    --------
+    >>> @attrs.frozen
+    ... class Spec:
+    ...     size: int = attrs.field(default=1, validator=integer(1, 9))
+    >>> allowed(attrs.fields(Spec).size)
+    'an integer from 1 to 9'
+    """
+    validate: Any = field.validator
+    inner = getattr(validate, "validator", None)  # of attrs.validators.optional
+    return str(getattr(inner or validate, "wanted", ""))
 
 
 def _set_plain(spec: Any, attribute: attrs.Attribute[Any], value: Any, plain: float) -> None:
@@ -96,12 +121,14 @@ def at_least(low: float) -> Validator:
 
 def one_of(*choices: Any) -> Validator:
     """A validator: one of the given values."""
+    wanted = f"one of {', '.join(map(repr, choices))}"
 
     def validate(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value not in choices:
-            raise ArgumentError(attribute.name, repr(value), f"one of {', '.join(map(repr, choices))}")
+            meant = did_you_mean(value, (choice for choice in choices if isinstance(choice, str)))
+            raise ArgumentError(attribute.name, repr(value), wanted + meant)
 
-    return validate
+    return _stating(validate, wanted)
 
 
 def text(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -136,15 +163,25 @@ def from_dict(cls: type[S], data: Mapping[str, Any]) -> S:
     """A spec of class ``cls`` from plain data; unknown and missing keys are errors that name the key."""
     if cls in _readers:
         return cast(S, _readers[cls](data))
-    known = {field.name: field for field in attrs.fields(cls)}  # type: ignore[arg-type]
-    for key in data:
-        if key not in known:
-            wanted = f"left out: the keys are {', '.join(known)}"
-            raise ArgumentError(f"{cls.__name__}.{key}", data[key], wanted)
-    for name, field in known.items():
+    check_keys(cls, data)
+    for name, field in attrs.fields_dict(cls).items():  # type: ignore[arg-type]
         if name not in data and field.default is attrs.NOTHING:
             raise ArgumentError(f"{cls.__name__}.{name}", "nothing", "given, as it has no default")
-    return cls(**data)
+    try:
+        return cls(**data)
+    except LshsampleError:
+        raise
+    except (TypeError, ValueError) as error:  # of the validators of attrs
+        raise ArgumentError(cls.__name__, error.args[0], "a spec of valid values") from error
+
+
+def check_keys(cls: type[Any], data: Mapping[str, Any]) -> None:
+    """Raise ArgumentError for a key that is no field of a spec's class."""
+    known = attrs.fields_dict(cls)
+    for key, value in data.items():
+        if key not in known:
+            wanted = f"left out: the keys are {', '.join(known)}{did_you_mean(key, known)}"
+            raise ArgumentError(f"{cls.__name__}.{key}", value, wanted)
 
 
 def to_json(spec: Any) -> str:

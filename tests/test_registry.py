@@ -9,16 +9,22 @@ import pytest
 import scipy.sparse as sp
 from lshsample_families import lshsample_hash_families as builtin_families
 
-from lshsample import registry
-from lshsample.compare import Contender
+from lshsample import HashTables, registry
+from lshsample.compare import ComparisonSettings, Contender, Workload, compare
+from lshsample.config import TrainConfig, build_network
 from lshsample.errors import ArgumentError, PluginError
-from lshsample.nn import Input, Network, Sampled
+from lshsample.estimates import GradientSampler
+from lshsample.family_text import format_family, parse_family, split_families
+from lshsample.nn import Input, Network, NetworkSpec, Sampled
 from lshsample.plugin import FamilySpec, HashFamily, WrapperFamily, hookimpl
 from lshsample.plugin_manager import Plugins, installed_plugins
 from lshsample.registry import FamilyRegistry, families, family_from_dict, make_family
 from lshsample.sampling import MaintainedSampler, stages
 from lshsample.sampling.text import stage_registry
 from lshsample.tuning import Goal, tune
+
+FEW = ComparisonSettings(budgets=(20,), bits=(4,), n_tables=4, rounds=1)
+TRAINED = TrainConfig(hidden=(4,), dropout=0.0, n_active=9)
 
 
 class Toy(HashFamily):
@@ -121,21 +127,6 @@ def test_a_hook_wrapper():
         FamilyRegistry([("wrapping", plugin)])
 
 
-def test_a_broken_installed_plugin_is_reported_and_can_be_repaired(monkeypatch):
-    broken = metadata.EntryPoint("broken", "lshsample_no_such_module", "lshsample")
-    real = metadata.entry_points(group="lshsample")
-    registry.default_registry.cache_clear()
-    installed_plugins.cache_clear()
-    with monkeypatch.context() as patch:
-        patch.setattr(metadata, "entry_points", lambda group: [*real, broken])
-        for call in (families, lambda: make_family("simhash", dim=3)):
-            with pytest.raises(
-                PluginError, match=r"plugin 'broken' \(lshsample_no_such_module\): cannot be imported"
-            ):
-                call()
-    assert "simhash" in families()
-
-
 def test_one_manager_serves_both_hooks(monkeypatch):
     """Entry points are loaded once, whichever registry asks first; both hooks are checked together."""
     loaded = []
@@ -179,24 +170,135 @@ def test_text_with_options_makes_a_family():
     )
 
 
-def test_the_same_text_names_a_family_everywhere():
+def test_the_text_of_a_layer_is_kept():
     text = "simhash:projection=gaussian"
-    rows = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
-    sampler = MaintainedSampler(8, 300, family=text, pipeline="Retrieve() | Uniform(9)")
-    sampler.refresh(rows, 0)
-    made = [
-        sampler.tables.family,
-        Contender.parse(text).make(8, bits=4, n_tables=5),
-        tune(rows, rows[:40], Goal(recall=0.5), family=text, threads=1).family,
-        make_family("multiprobe", dim=8, inner=text).inner,
-        make_family("multiprobe:inner=simhash:projection=gaussian", dim=8).inner,
-    ]
-    assert [family.spec.projection for family in made] == ["gaussian"] * len(made)
     last = Sampled(300, family=text, sampler="Retrieve() | Uniform(9)")
     assert Network([Input(8), last], seed=0).spec.layers[1].family == text
     for sampler in ("Retrieve() | Uniform(9)", "Uniform(9)"):
         with pytest.raises(ArgumentError, match=r"family must be one of .* \(got 'simhahs.*\)"):
             Network([Input(8), Sampled(300, family="simhahs", sampler=sampler)], seed=0)
+
+
+@pytest.mark.parametrize(
+    "family", ["simhash:projection=gaussian", {"family": "simhash", "projection": "gaussian"}]
+)
+def test_every_place_takes_every_way_to_name_a_family(family):
+    """Without its dim, which the place knows."""
+    rows = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
+    sampler = MaintainedSampler(8, 300, family=family, pipeline="Retrieve() | Uniform(9)")
+    sampler.refresh(rows, 0)
+    layer = Sampled(300, family=family, sampler="Retrieve() | Uniform(9)")
+    network = Network([Input(8), layer], seed=0)
+    again = NetworkSpec.from_toml(network.spec.to_toml())
+    assert again == network.spec
+    tables = HashTables(family)
+    assert "not built" in repr(tables)
+    with pytest.raises(ArgumentError, match="built: call build"):
+        _ = tables.family
+    figures, _ = compare([family], Workload.synthetic(200, 8, 5), FEW)
+    made = [
+        sampler.tables.family.spec.projection,
+        network.layers[1].functions().spec.projection,
+        Network.from_spec(again).layers[1].functions().spec.projection,
+        tables.build(rows).rebuild(rows, family).family.spec.projection,
+        tune(rows, rows[:40], Goal(recall=0.5), family=family, threads=1).family.spec.projection,
+        GradientSampler(rows, rows[:, 0], family).sampler.tables.family.spec.projection,
+        build_network(TRAINED.merged({"family": family}), 8, 90).layers[2].functions().spec.projection,
+        figures[-1].spec["projection"],
+        make_family(family, dim=8).spec.projection,
+        make_family("multiprobe", dim=8, inner=family).inner.spec.projection,
+    ]
+    assert made == ["gaussian"] * 10
+
+
+def test_every_place_takes_a_family_its_spec_its_data_and_text_with_all_options():
+    rows = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
+    family = make_family("simhash:projection=gaussian", dim=8, n_hashes=3, n_tables=5, seed=7)
+    text = "simhash:projection=gaussian,dim=8,n_hashes=3,n_tables=5,seed=7"
+    for given in (family, family.spec, registry.family_to_dict(family), text):
+        sampler = MaintainedSampler(8, 300, family=given, pipeline="Retrieve() | Uniform(9)")
+        sampler.refresh(rows, 0)
+        assert sampler.tables.family == family
+        network = Network([Input(8), Sampled(300, family=given, sampler="Retrieve() | Uniform(9)")])
+        assert network.layers[1].functions() == family
+        assert NetworkSpec.from_json(network.spec.to_json()) == network.spec
+        assert HashTables(given).build(rows).family == family
+        assert HashTables.memory_needed(given, 300) == HashTables.memory_needed(family, 300)
+        assert ("projection", "gaussian") in Contender.parse(given).options
+        assert make_family(given) == family
+    assert tune(rows, rows[:40], Goal(recall=0.5), family=family, threads=1).family.seed == 7
+    for call in (
+        lambda: Network([Input(9), Sampled(300, family=family, sampler="Retrieve() | Uniform(9)")]),
+        lambda: MaintainedSampler(9, 300, family=text, pipeline="Retrieve()"),
+        lambda: tune(rows[:, :7], rows[:40, :7], family=family),
+        lambda: GradientSampler(rows[:, :5], rows[:, 0], family),
+    ):
+        with pytest.raises(ArgumentError, match=r"family must be .* \(got dim 8\)"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("family", "problem"),
+    [
+        (
+            "simhash:projecton=gaussian",
+            r"SimHashSpec\.projecton must be .* mean 'projection'\?",
+        ),
+        ("simhash:projection=gausian", r"projection must be .* did you mean 'gaussian'\? \(got 'gausian'\)"),
+        ("simhahs", r"must be one of .*; did you mean 'simhash'\? \(got 'simhahs'\)"),
+        ("e2lsh:width=-1", r"width must be a finite number in .* \(got -1\)"),
+        ("multiprobe:inner=simhash:densty=1", r"inner\.SimHashSpec\.densty must be .* mean 'density'"),
+        ({"family": "e2lsh", "widht": 2}, r"E2LSHSpec\.widht must be left out: .*did you mean 'width'\?"),
+        (3, r"family must be text"),
+        (FamilySpec(dim=8), r"must be a family, its text, or a spec of one family alone \(got a FamilySpec"),
+    ],
+)
+def test_every_place_refuses_a_misspelt_family_at_once(family, problem):
+    rows = np.ones((40, 8), np.float32)
+    for call in (
+        make_family,
+        registry.resolve_family,
+        Contender.parse,
+        HashTables,
+        lambda family: Sampled(300, family=family, sampler="uniform"),
+        lambda family: TrainConfig(family=family),
+        lambda family: MaintainedSampler(8, 300, family=family, pipeline="Uniform(9)"),
+        lambda family: tune(rows, rows, family=family),
+        lambda family: compare([family], None, None),
+        lambda family: GradientSampler(rows, rows[:, 0], family),
+        lambda family: HashTables("simhash").build(rows).rebuild(rows, family),
+    ):
+        with pytest.raises(ArgumentError, match=problem):
+            call(family)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"projection": "gaussian", "density": 0.5},
+        {"inner": {"family": "e2lsh", "width": 2.5, "bits": 8}, "probes": 3},
+        {"planes": "a,b=(c'd/e=="},
+        {"planes": "17"},
+        {"edges": (1.0, 2.5)},
+        {},
+    ],
+)
+def test_options_survive_their_text(options):
+    assert parse_family(format_family("name", options)) == ("name", options)
+    texts = [format_family("one", options), format_family("two", options)]
+    assert split_families(", ".join(texts)) == texts
+    with pytest.raises(ArgumentError, match="function must be a plain value"):
+        format_family("function", {"function": print})
+
+
+def test_files_of_earlier_versions_have_options_of_the_family_beside_it():
+    spec = NetworkSpec([Input(8), Sampled(300, family="e2lsh:width=2.5", sampler="Retrieve() | Uniform(9)")])
+    data = spec.to_dict()
+    data["layers"][1] |= {"family": "e2lsh", "family_options": {"width": 2.5}}
+    assert NetworkSpec.from_dict(data) == spec
+    for bad in ({"family_options": 3}, {"family_options": {"widht": 2.5}}, {"family": None}):
+        with pytest.raises(ArgumentError, match=r"family|widht"):
+            NetworkSpec.from_dict({**data, "layers": [data["layers"][0], {**data["layers"][1], **bad}]})
 
 
 def test_bad_text_of_a_family_is_refused():
@@ -258,6 +360,8 @@ def test_unknown_names_and_options():
         make_family("simhash", dim=3, n_hashes=33)
     with pytest.raises(ArgumentError, match="such that a code has at most 32 bits"):
         make_family("dwta", dim=30, n_hashes=11, window=8)
+    with pytest.raises(ArgumentError, match=r"LearnedSpec must be a spec of valid values .*'planes' must be"):
+        make_family("learned-simhash:planes=17", dim=3)
 
 
 class Exploding(Toy):

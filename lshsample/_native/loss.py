@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from lshsample._native.arrays import Float32, Int32, Int64, csr_pattern, matrix, vector, whole
 from lshsample._native.core import check, ffi, lib, pointer, threads_or_default
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, did_you_mean
 
 __all__ = ["LOSSES", "LogitsView", "apply", "combine", "finish", "summarise"]
 
@@ -115,7 +115,7 @@ def _sums(array: Float64) -> Any:
 
 def _kind(loss: str) -> int:
     if loss not in LOSSES:
-        raise ArgumentError("loss", repr(loss), f"one of {', '.join(LOSSES)}")
+        raise ArgumentError("loss", repr(loss), f"one of {', '.join(LOSSES)}{did_you_mean(loss, LOSSES)}")
     return int(LOSSES[loss])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -28,14 +28,15 @@ __all__ = [
     "load_data",
     "output",
     "run_figures",
+    "show_warning",
     "write_json",
 ]
 
 app = typer.Typer(
-    help="Train and serve very wide networks on CPUs through locality-sensitive hashing.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 #: Progress and remarks are written to standard error, results to standard output.
 console = Console(stderr=True)
@@ -53,6 +54,18 @@ Threads = Annotated[
 TrustRows = Annotated[
     bool, typer.Option(help="Read all rows of a data file, whatever number its header states.")
 ]
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning of Python as the other messages: a line on standard error, without its place."""
+    console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)
 
 
 def check_writable(option: typer.CallbackParam, path: Path | None) -> Path | None:

@@ -9,7 +9,7 @@ import typer
 from lshsample._native import core
 from lshsample.errors import ArgumentError
 from lshsample.nn import Network
-from lshsample.registry import family_of_bits, make_family, named_family
+from lshsample.registry import family_of_bits, named_family
 from lshsample.sampling import Sampler, parse_pipeline
 from lshsample.sampling.functions import default_code_bits
 from lshsample.tables import HashTables
@@ -45,10 +45,10 @@ def serving_sampler(
         raise ArgumentError("--family", repr(family), "used with --mode sampled")
     last = network.output
     stages = parse_pipeline(pipeline)
-    name, options = named_family(family, "--family")
-    shape = {"dim": last.context.inputs, "n_tables": n_tables, "seed": network.spec.seed} | options
-    bits = default_code_bits(last.units)
-    chosen = make_family(name, **shape) if "n_hashes" in shape else family_of_bits(name, bits, **shape)
+    _, options = named_family(family, "--family")
+    shape = {"dim": last.context.inputs, "n_tables": n_tables, "seed": network.spec.seed}
+    shape = {name: value for name, value in shape.items() if name not in options}
+    chosen = family_of_bits(family, default_code_bits(last.units), **shape)
     network.allocate_for_prediction(core.threads_or_default(threads))
     units = last.unit_vectors()
     tables = HashTables(chosen, threads=threads).build(units)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import platform
-from typing import Any
+import re
+from typing import Annotated, Any
 
 import attrs
+import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
 import lshsample
+from lshsample import specs
 from lshsample._native import core
 from lshsample._native.sources import stale_extensions
 from lshsample.cli.app import console, output
 from lshsample.family import FamilySpec, HashFamily
 from lshsample.plugin import get_include
-from lshsample.registry import default_registry
+from lshsample.plugin_manager import installed_plugins
+from lshsample.registry import default_registry, named_family
 from lshsample.sampling import NAMED_PIPELINES, named_pipeline
 from lshsample.sampling import stages as all_stages
 from lshsample.sampling.stage import plain_fields
@@ -45,9 +50,16 @@ def _default(field: attrs.Attribute[Any]) -> str:
     return f"={default:.4g}" if isinstance(default, float) else f"={default!r}"
 
 
-def families() -> None:
-    """List the installed hash families, built-in and from plugins."""
+def families(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Describe this family and its options.")
+    ] = None,
+) -> None:
+    """List the installed hash families, built-in and from plugins, or describe one and its options."""
     registry = default_registry()
+    if name is not None:
+        _describe(named_family(name, "NAME")[0])
+        return
     columns = Column("name", no_wrap=True), Column("similarity", max_width=16, overflow="fold")
     table = Table(*columns, "description, options, plugin", show_lines=True)
     for name, cls in registry.families().items():
@@ -55,6 +67,43 @@ def families() -> None:
         about = (_first_line(cls), _options(cls.Spec), registry.owner(name))
         table.add_row(escape(name), escape(cls.similarity), escape("\n".join(filter(None, about))))
     output.print(table)
+
+
+def _describe(name: str) -> None:
+    """A family's description, and the meaning, default and range of each option."""
+    registry = default_registry()
+    cls = registry.families()[name]
+    text = inspect.cleandoc(cls.__doc__ or "")
+    about = _plain(re.split(r"\n\n[A-Z][A-Za-z ]+\n-{3,}\n", text)[0])
+    owner, distribution = registry.owner(name), registry.distribution(name)
+    version = f", version {distribution[1]}" if distribution else ""
+    lines = [name, "", about, "", f"similarity: {cls.similarity}", f"plugin: {owner}{version}"]
+    output.print("\n".join(lines), markup=False, highlight=False)
+    table = Table("option", "default", "allowed", Column("meaning", overflow="fold"), show_lines=True)
+    meanings = _meanings(cls.Spec)
+    for field in attrs.fields(cls.Spec):
+        default = _default(field).removeprefix("=") or "required"
+        words = (field.name, default, specs.allowed(field), meanings.get(field.name, ""))
+        table.add_row(*map(escape, words))
+    output.print(table)
+
+
+def _meanings(spec: type[FamilySpec]) -> dict[str, str]:
+    """What the docstrings of a spec's class and of its bases say of each attribute, as numpydoc has them."""
+    found: dict[str, str] = {}
+    for cls in spec.__mro__:
+        section = re.split(r"\nAttributes\n-+\n", inspect.cleandoc(cls.__doc__ or ""))[1:]
+        for entry in re.split(r"\n(?=\S)", section[0] if section else ""):
+            head, _, body = entry.partition("\n")
+            for name in head.partition(" :")[0].split(", "):
+                found.setdefault(name.strip(), _plain(body))
+    return found
+
+
+def _plain(text: str) -> str:
+    """Text of a docstring without its markup, each paragraph in one line."""
+    text = re.sub(r":\w+:`~?([^`]*)`", r"\1", text).replace("``", "")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def stages() -> None:
@@ -72,7 +121,7 @@ def stages() -> None:
 
 
 def info() -> None:
-    """Show the version, the machine, and the instruction sets that the C core can use."""
+    """Show the version, the machine, the plugins, and the instruction sets that the C core can use."""
     table = Table(show_header=False)
     table.add_row("lshsample", lshsample.__version__)
     table.add_row("Python", platform.python_version())
@@ -80,6 +129,8 @@ def info() -> None:
     table.add_row("processors", str(core.processors()))
     table.add_row("instruction set", f"{core.isa()} (of {', '.join(core.available_isas())})")
     table.add_row("C headers", get_include())
+    for label, state in installed_plugins().states().items():
+        table.add_row("plugin", escape(f"{label}: {state}"))
     output.print(table)
     for message in stale_extensions():
         console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lshsample.cli.app import JsonFile, Threads, TrustRows, console, environment, output, write_json
 from lshsample.cli.workload import ROWS_HELP, LayerModel, MostItems, load_workload
-from lshsample.registry import family_to_json, named_family
+from lshsample.registry import family_to_json, resolve_family
 from lshsample.tuning import Goal, Measures, Tuned
 from lshsample.tuning import tune as run
 
@@ -56,12 +56,12 @@ def tune(
         recall=recall, k=k, size=size, relative_error=relative_error,
         memory_bytes=memory_bytes, seconds=seconds,
     )  # fmt: skip
-    name, options = named_family(family)
+    resolve_family(family, "--family")  # refused before the data is read
     # Tuning is for the largest inner products, whatever metric a file states.
     workload = load_workload(file, model, items, queries, seed, trust_rows, threads, metric="inner")
     tuned = run(
         workload.items, workload.queries, goal,
-        family=name, seed=seed, max_tables=max_tables, threads=threads, **options,
+        family=family, seed=seed, max_tables=max_tables, threads=threads,
     )  # fmt: skip
     output.print(f"{tuned.family!r}\n{tuned.pipeline}", highlight=False, markup=False, soft_wrap=True)
     output.print(_table(tuned))

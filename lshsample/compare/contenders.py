@@ -8,7 +8,8 @@ import attrs
 
 from lshsample.errors import ArgumentError, LshsampleError
 from lshsample.family import FamilySpec, HashFamily
-from lshsample.registry import families, family_of_bits, make_family, named_family
+from lshsample.family_text import format_family
+from lshsample.registry import FamilyLike, families, family_of_bits, make_family, named_family
 from lshsample.specs import checked_integer, integer
 
 __all__ = ["ComparisonSettings", "Contender", "all_contenders"]
@@ -107,8 +108,10 @@ class Contender:
     options: tuple[tuple[str, Any], ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> Contender:
-        """A contender from its label: a family's name, or ``name:option=value,option=value``.
+    def parse(cls, family: FamilyLike) -> Contender:
+        """A contender from a family: usually its text, ``name`` or ``name:option=value,option=value``.
+
+        Dim, K, L and seed of a family or a spec are not used.
 
         Raises
         ------
@@ -120,16 +123,13 @@ class Contender:
         >>> Contender.parse("simhash:projection=gaussian").options
         (('projection', 'gaussian'),)
         """
-        name, options = named_family(text)
-        known = set(attrs.fields_dict(families()[name].Spec)) - _COMMON
+        name, options = named_family(family)
         for option in options:
             if option in _COMMON:
                 wanted = "left out: a comparison sets dim, n_hashes, n_tables and seed for all families"
                 raise ArgumentError(f"{name}: {option}", options[option], wanted)
-            if option not in known:
-                given = f"{option}={options[option]!r}"
-                raise ArgumentError(f"{name}: option", given, f"one of {', '.join(sorted(known)) or 'none'}")
-        return cls(text, name, tuple(options.items()))
+        label = family if isinstance(family, str) else format_family(name, options)
+        return cls(label, name, tuple(options.items()))
 
     def make(self, dim: int, bits: int, n_tables: int, seed: int = 0) -> HashFamily:
         """The family with codes of at most ``bits`` bits (at least one hash)."""

@@ -24,7 +24,7 @@ from lshsample.compare.workloads import Workload
 from lshsample.errors import LshsampleError
 from lshsample.family import HashFamily
 from lshsample.metrics import sampler_recall
-from lshsample.registry import family_to_dict
+from lshsample.registry import FamilyLike, family_to_dict
 from lshsample.sampling import ExactTop, Pipeline, Retrieve, Top, Uniform
 from lshsample.tables import HashTables
 
@@ -400,7 +400,7 @@ def _costs(families: list[HashFamily], workload: Workload, settings: ComparisonS
 
 
 def compare(
-    contenders: Sequence[Contender],
+    contenders: Sequence[Contender | FamilyLike],
     workload: Workload,
     settings: ComparisonSettings | None = None,
     progress: Callable[[str, float], None] = lambda *_: None,
@@ -411,8 +411,8 @@ def compare(
 
     Parameters
     ----------
-    contenders : sequence of Contender
-        The families.
+    contenders : sequence of Contender, str, HashFamily, FamilySpec or mapping
+        The families; what is not a Contender is read by :meth:`Contender.parse`.
     workload : Workload
         Items, queries and the true nearest items.
     settings : ComparisonSettings, optional
@@ -437,12 +437,13 @@ def compare(
     --------
     >>> workload = Workload.synthetic(400, 16, 5)
     >>> settings = ComparisonSettings(budgets=40, bits=4, n_tables=8, rounds=1)
-    >>> figures, refused = compare([Contender.parse("simhash")], workload, settings)
+    >>> figures, refused = compare(["simhash"], workload, settings)
     >>> [(one.label, one.points[0].recall > 0.5) for one in figures]
     [('exact', True), ('uniform', False), ('simhash', True)]
     """
     chosen = settings or ComparisonSettings()
-    chosen_plan = planned or plan(contenders, workload, chosen)
+    entries = [one if isinstance(one, Contender) else Contender.parse(one) for one in contenders]
+    chosen_plan = planned or plan(entries, workload, chosen)
     progress("exact and uniform", 0.0)
     figures = baselines(workload, chosen)
     refused, truths = dict(chosen_plan.refused), dict[str, Ids]()

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, did_you_mean
 from lshsample.estimates.estimate import Estimate
 from lshsample.estimates.inputs import (
     finite_number,
@@ -139,7 +139,8 @@ def kernel_density(
     True
     """
     if kernel not in KERNELS:
-        raise ArgumentError("kernel", repr(kernel), f"one of {', '.join(KERNELS)}")
+        wanted = f"one of {', '.join(KERNELS)}{did_you_mean(kernel, KERNELS)}"
+        raise ArgumentError("kernel", repr(kernel), wanted)
     width = finite_number("bandwidth", bandwidth, 0)
     q = finite_rows(queries, "queries")
     samples = draw_samples(sampler, queries, **draws).per_query(q.shape[0])

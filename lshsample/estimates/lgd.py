@@ -7,11 +7,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, did_you_mean
 from lshsample.estimates.estimate import Estimate
 from lshsample.estimates.inputs import finite_array, finite_number
 from lshsample.estimates.samples import Samples
 from lshsample.family import HashFamily
+from lshsample.registry import FamilyLike, resolve_family
 from lshsample.sampling import ActiveSet, Pipeline, Retrieve, Sampler, SamplerStage, Uniform
 from lshsample.sampling.active_set import LAWS, Law
 from lshsample.specs import checked_integer
@@ -76,8 +77,9 @@ class GradientSampler:
         Examples.
     targets : (n,) array
         Numbers for the squared loss, +1 or -1 for the logistic one.
-    family : HashFamily
-        Hash functions over rows of dim d + 1 for the squared loss, d for the logistic one.
+    family : str, HashFamily, FamilySpec or mapping
+        Hash functions, as for :class:`~lshsample.HashTables`, over rows of dim d + 1 for the squared loss, d
+        for the logistic one.
     loss : "squared" or "logistic"
         (theta.x - y)^2 or log(1 + exp(-y theta.x)).
     pipeline : Pipeline, optional
@@ -112,7 +114,7 @@ class GradientSampler:
         self,
         features: npt.ArrayLike,
         targets: npt.ArrayLike,
-        family: HashFamily,
+        family: FamilyLike,
         *,
         loss: str = "squared",
         pipeline: Pipeline | SamplerStage | None = None,
@@ -127,15 +129,15 @@ class GradientSampler:
         if law not in LAWS:
             raise ArgumentError("law", repr(law), f"one of {', '.join(LAWS)}")
         if loss not in _LOSSES:
-            raise ArgumentError("loss", repr(loss), f"one of {', '.join(_LOSSES)}")
+            wanted = f"one of {', '.join(_LOSSES)}{did_you_mean(loss, _LOSSES)}"
+            raise ArgumentError("loss", repr(loss), wanted)
         if loss == "logistic" and not np.all(np.abs(y) == 1):
             raise ArgumentError("targets", "other numbers", "an array of +1 and -1 for the logistic loss")
         self._x, self._y, self._loss, self._law = x, y, _LOSSES[loss], law
         rows = self._loss.rows(x, y)
-        if not isinstance(family, HashFamily) or family.dim != rows.shape[1]:
-            given = f"dim {family.dim}" if isinstance(family, HashFamily) else repr(family)
-            wanted = f"a HashFamily of dim {rows.shape[1]} for the {loss} loss: make_family(name, dim=...)"
-            raise ArgumentError("family", given, wanted)
+        family = resolve_family(family)
+        if isinstance(family, HashFamily) and family.dim != rows.shape[1]:
+            raise ArgumentError("family", f"dim {family.dim}", f"of dim {rows.shape[1]} for the {loss} loss")
         if pipeline is not None and not isinstance(pipeline, Pipeline | SamplerStage):
             raise ArgumentError("pipeline", repr(pipeline), "a Pipeline, such as Retrieve() | Uniform(100)")
         stages = Retrieve() | Uniform(max(2, len(rows) // 100)) if pipeline is None else pipeline

@@ -46,7 +46,6 @@ class ActiveUnits(MaintainedSampler):
             family=spec.family,
             n_hashes=spec.n_hashes,
             n_tables=spec.n_tables,
-            family_options=spec.family_options,
             pipeline=_pipeline(spec),
             rehash=spec.rehash,
             seed=(seed, index),

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import layers as kernels
-from lshsample.errors import ArgumentError, UnsupportedError
+from lshsample.errors import ArgumentError, UnsupportedError, did_you_mean
 from lshsample.nn.activations import ACTIVATIONS, Activation
 from lshsample.nn.losses import LOSSES, Loss
 from lshsample.nn.names import NameTable
@@ -28,6 +28,7 @@ from lshsample.nn.parameter import Parameter, Update
 from lshsample.nn.signals import LossGradient, Run, Signal, values_of, with_values
 
 if TYPE_CHECKING:
+    from lshsample.family import HashFamily
     from lshsample.nn.batches import FeatureRows
 
 __all__ = [
@@ -173,6 +174,10 @@ class BuiltLayer(ABC):
     def observe_labels(self, labels: sp.csr_array | None) -> None:
         """Compute statistics of the training labels (None except in the last layer)."""
 
+    def functions(self) -> HashFamily | None:
+        """The hash functions of its first tables, which saved networks record; None without tables."""
+        return None
+
     def state(self) -> dict[str, Any] | None:
         """Plain data for a checkpoint, besides the parameters; None for a layer without other state."""
         return None
@@ -304,7 +309,7 @@ def activation_or_loss(value: Any) -> Activation | Loss:
             made: Activation | Loss = table.make(value, "activation")
             return made
     wanted = f"one of {ACTIVATIONS}, {LOSSES}, or an instance of Activation or Loss"
-    raise ArgumentError("activation", repr(value), wanted)
+    raise ArgumentError("activation", repr(value), wanted + did_you_mean(value, [*ACTIVATIONS, *LOSSES]))
 
 
 _TABLES: tuple[NameTable[Any], ...] = (ACTIVATIONS, LOSSES)

@@ -13,7 +13,9 @@ from typing import Any, Generic, TypeVar, cast
 import attrs
 
 from lshsample import specs
-from lshsample.errors import ArgumentError, UnsupportedError
+from lshsample.errors import ArgumentError, UnsupportedError, did_you_mean
+from lshsample.family import HashFamily
+from lshsample.registry import family_to_dict
 
 __all__ = ["NameTable"]
 
@@ -91,7 +93,7 @@ class NameTable(Generic[T]):
             If there is no such name.
         """
         if name not in self:
-            raise ArgumentError("name", repr(name), f"one of {self}")
+            raise ArgumentError("name", repr(name), f"one of {self}{did_you_mean(name, self)}")
         del self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -119,7 +121,7 @@ class NameTable(Generic[T]):
         else:
             name, options = value, {}
         if name not in self:
-            wanted = f"one of {self}, or an instance of {self.base.__name__}"
+            wanted = f"one of {self}, or an instance of {self.base.__name__}{did_you_mean(name, self)}"
             raise ArgumentError(argument or self.kind, repr(value), wanted)
         cls, fixed = self._entries[str(name)]
         made: T = specs.from_dict(cls, {**options, **fixed})
@@ -166,11 +168,13 @@ class NameTable(Generic[T]):
     def validator(self, spec: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         """Validate that a field holds a registered name; an attrs validator, evaluated at each call."""
         if value not in self:
-            raise ArgumentError(attribute.name, repr(value), f"one of {self}")
+            raise ArgumentError(attribute.name, repr(value), f"one of {self}{did_you_mean(value, self)}")
 
 
 def _plain(value: Any) -> Any:
-    """A field's value as plain data; an instance of a registered kind by its name."""
+    """A field's value as plain data; an instance of a registered kind, or a hash family, by its name."""
+    if isinstance(value, HashFamily):
+        return family_to_dict(value)
     for table in _TABLES:
         if isinstance(value, table.base):
             return table.shortest(value)

@@ -28,6 +28,7 @@ from lshsample.nn.network_spec import NetworkSpec
 from lshsample.nn.optimizers import Optimizer
 from lshsample.nn.parameter import Parameter, Update
 from lshsample.nn.signals import Block, LossGradient, Run, Signal, as_dense, indptr_of, take_rows, values_of
+from lshsample.provenance import Provenance
 from lshsample.sampling import Sampler
 from lshsample.specs import checked_integer
 
@@ -480,7 +481,7 @@ class Network:
         UnsupportedError
             If a custom layer, loss or activation is not registered under a name.
         """
-        payload = {"network": self.spec.to_dict()}
+        payload = self.payload()
         self.allocate_for_prediction()
         weights = {p.name: p.weights for p in self.parameters}
         writers = {_WEIGHTS: lambda file: tensorfile.write_tensors(file, weights)}
@@ -493,8 +494,9 @@ class Network:
         Raises
         ------
         CheckpointError
-            If it is missing, truncated, changed, of another kind or of a newer version, or if it needs a
-            plugin or a registered class that is missing.
+            If it is missing, truncated, changed, of another kind or of a newer version, if it needs a
+            plugin or a registered class that is missing, or if the installed version of its hash family has
+            other functions than the one that saved it.
         """
         folder = Path(path)
         bundle = read_bundle(folder / "model" if (folder / "model").is_dir() else folder, MODEL)
@@ -505,6 +507,12 @@ class Network:
             parameter.adopt(store)
         return network
 
+    def payload(self) -> dict[str, Any]:
+        """What a manifest says of the network: its spec, and the provenance of its hash functions."""
+        functions = {layer.index: layer.functions() for layer in self.layers}
+        saved = {str(i): Provenance.of(family).to_dict() for i, family in functions.items() if family}
+        return {"network": self.spec.to_dict(), "provenance": saved}
+
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> Self:
         """The network that a manifest describes, without its weights.
@@ -512,12 +520,29 @@ class Network:
         Raises
         ------
         CheckpointError
-            If it cannot be made: a plugin or a registered class may be missing.
+            If it cannot be made: a plugin or a registered class may be missing, or its hash functions are
+            not those of the installed version.
         """
         try:
-            return cls.from_spec(NetworkSpec.from_dict(bundle.payload["network"]))
+            saved = {
+                int(index): Provenance.from_dict(data, str(bundle.path))
+                for index, data in bundle.payload.get("provenance", {}).items()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{bundle.path}: its provenance cannot be read: {error!r}") from error
+        for one in saved.values():
+            one.require_installed()
+        try:
+            network = cls.from_spec(NetworkSpec.from_dict(bundle.payload["network"]))
         except (ArgumentError, KeyError) as error:
-            raise CheckpointError(f"{bundle.path}: its network cannot be made: {error}") from error
+            notes = "".join(dict.fromkeys(one.note() for one in saved.values()))
+            raise CheckpointError(f"{bundle.path}: its network cannot be made: {error}{notes}") from error
+        functions = {layer.index: layer.functions() for layer in network.layers}
+        for index, one in saved.items():
+            family = functions.get(index)
+            if family is None or not family.calls_named_functions:
+                one.check(family)
+        return network
 
     def __repr__(self) -> str:
         return f"Network({list(self.spec.layers)}, seed={self.spec.seed})"

@@ -15,7 +15,7 @@ import attrs
 import tomli_w
 
 from lshsample import specs
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, did_you_mean
 from lshsample.nn.layer import LAYERS, Layer
 from lshsample.nn.losses import LOSSES
 
@@ -45,6 +45,17 @@ def _layers(value: Sequence[Layer]) -> tuple[Layer, ...]:
         rate = getattr(layers[-1], "dropout", 0)
         raise ArgumentError(f"layers[{len(layers) - 1}].dropout", rate, "0 in the last layer")
     return layers
+
+
+def _with_family(layer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A layer's data; in files of 0.1.0 the options of its family are a field of their own."""
+    if "family_options" not in layer:
+        return layer
+    options = layer["family_options"]
+    if not isinstance(options, Mapping):
+        raise ArgumentError("family_options", repr(options), "a mapping of option names to plain values")
+    rest = {key: value for key, value in layer.items() if key != "family_options"}
+    return {**rest, "family": {"family": layer.get("family"), **options}}
 
 
 @attrs.frozen
@@ -89,9 +100,11 @@ class NetworkSpec:
         for i, layer in enumerate(layers):
             if not isinstance(layer, Mapping):
                 raise ArgumentError(f"layers[{i}]", repr(layer), "a mapping of a layer's options")
-            if layer.get("layer") not in LAYERS:
-                raise ArgumentError(f"layers[{i}].layer", repr(layer.get("layer")), f"one of {LAYERS}")
-            made.append(LAYERS.make(layer))
+            name = layer.get("layer")
+            if name not in LAYERS:
+                wanted = f"one of {LAYERS}{did_you_mean(name, LAYERS)}"
+                raise ArgumentError(f"layers[{i}].layer", repr(name), wanted)
+            made.append(LAYERS.make(_with_family(layer)))
         return specs.from_dict(cls, {**data, "layers": made})
 
     def to_json(self) -> str:

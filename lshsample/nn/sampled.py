@@ -15,6 +15,7 @@ from lshsample import specs
 from lshsample._native import layers as kernels
 from lshsample._native import unchecked
 from lshsample.errors import ArgumentError, DivergenceError, UnsupportedError
+from lshsample.family import HashFamily
 from lshsample.nn.activations import Activation
 from lshsample.nn.active import ActiveUnits
 from lshsample.nn.layer import (
@@ -41,6 +42,7 @@ from lshsample.nn.signals import (
     from_dense,
     values_of,
 )
+from lshsample.registry import resolve_family
 from lshsample.sampling import Rehash
 
 __all__ = ["ACTIVE_SETS", "IMPORTANCE", "Sampled", "SampledLayer"]
@@ -58,12 +60,6 @@ def _rehash(value: Rehash | Mapping[str, Any] | int) -> Rehash:
     return Rehash.of(value)
 
 
-def _plain_options(value: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ArgumentError("family_options", repr(value), "a mapping of option names to plain values")
-    return dict(value)
-
-
 @LAYERS.add("sampled")
 @attrs.frozen
 class Sampled(Layer):
@@ -75,12 +71,13 @@ class Sampled(Layer):
         Width.
     activation : str, Activation or Loss
         As in :class:`Dense`.
-    family : str
-        Name of the hash family of the units' weight vectors (used if the sampler retrieves from tables).
+    family : str, HashFamily, FamilySpec or mapping
+        The hash family of the units' weight vectors, as for :func:`lshsample.make_family` (used if the
+        sampler retrieves from tables): text such as ``"simhash:projection=gaussian"``, or a family, whose
+        functions the first build uses.
     n_hashes, n_tables : int, optional
-        Hashes per table (K) and tables (L); by default K grows with the layer's width.
-    family_options : mapping
-        Options of the family.
+        Hashes per table (K) and tables (L), for a family given as text; by default those of the text, or 16
+        tables and a K that grows with the layer's width.
     sampler : str or pipeline
         A pipeline as text (``"Retrieve() | Cap(1000) | Include() | Uniform(1000)"``) or a named one
         (``"lsh"``, ``"uniform"``, ``"full"``, ...).
@@ -102,14 +99,13 @@ class Sampled(Layer):
 
     units: int = attrs.field(validator=specs.integer(1, 2**31 - 1))
     activation: Activation | Loss = attrs.field(factory=Softmax, converter=activation_or_loss)
-    family: str = attrs.field(default="simhash", validator=specs.text, kw_only=True)
+    family: str | HashFamily = attrs.field(default="simhash", converter=resolve_family, kw_only=True)
     n_hashes: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(specs.integer(1, 32)), kw_only=True
     )
     n_tables: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(specs.integer(1, 65535)), kw_only=True
     )
-    family_options: dict[str, Any] = attrs.field(factory=dict, converter=_plain_options, kw_only=True)
     sampler: str = attrs.field(default="lsh", converter=str, kw_only=True)
     n_active: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(specs.integer(1)), kw_only=True
@@ -189,6 +185,10 @@ class SampledLayer(OutputLayer):
     def tables_needed(self, threads: int | None) -> int:
         """Peak bytes of the tables while they are built."""
         return self.active.memory_needed(threads)
+
+    def functions(self) -> HashFamily | None:
+        """The hash functions of its first tables."""
+        return self.active.first_functions()
 
     def state(self) -> dict[str, Any] | None:
         """State besides weights and seed: the tables were built from earlier weights."""

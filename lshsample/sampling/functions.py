@@ -11,13 +11,11 @@ import numpy as np
 from lshsample.errors import ArgumentError
 from lshsample.family import HashFamily
 from lshsample.hashing import reseeded
-from lshsample.registry import family_of_bits, make_family, named_family
+from lshsample.registry import FamilyLike, family_of_bits, named_family, resolve_family
 
 __all__ = ["FunctionSequence", "default_code_bits", "stream_seed"]
 
 _DEFAULT_TABLES = 16
-#: Options that the sequence sets.
-_FIXED = ("dim", "seed")
 
 
 def stream_seed(*key: int) -> int:
@@ -44,18 +42,16 @@ class FunctionSequence:
 
     Parameters
     ----------
-    family : str or HashFamily
-        The name of a family, optionally with options (``"simhash:projection=sparse"``), or a family: then
+    family : str, HashFamily, FamilySpec or mapping
+        As for :func:`lshsample.make_family`: text (``"simhash:projection=sparse"``), or a family: then
         build 0 has its functions, and later builds those of its ``with_seed``.
     dim : int
         Columns of the rows.
     n_items : int
         Number of rows, for the default number of hashes.
     n_hashes, n_tables : int, optional
-        Hashes per table (K) and tables (L), for a family given by name. By default 16 tables, and as many
-        hashes as fit into :func:`default_code_bits`.
-    options : mapping, optional
-        Further options of a family given by name.
+        Hashes per table (K) and tables (L), for a family given as text. By default those of the text, or 16
+        tables and as many hashes as fit into :func:`default_code_bits`.
     key : tuple of int
         Determines the draws.
     fixed : bool
@@ -71,13 +67,12 @@ class FunctionSequence:
 
     def __init__(
         self,
-        family: str | HashFamily,
+        family: FamilyLike,
         *,
         dim: int,
         n_items: int,
         n_hashes: int | None = None,
         n_tables: int | None = None,
-        options: Mapping[str, Any] | None = None,
         key: tuple[int, ...] = (0,),
         fixed: bool = False,
     ) -> None:
@@ -85,17 +80,23 @@ class FunctionSequence:
         given = {"n_hashes": n_hashes, "n_tables": n_tables}
         given = {name: value for name, value in given.items() if value is not None}
         self._family: HashFamily | None = None
+        family = resolve_family(family)
         if isinstance(family, HashFamily):
-            _check_family(family, dim, {**given, **(options or {})})
+            _check_family(family, dim, given)
             self._family = family
             if not fixed:
                 self.family(1)  # refuses functions that do not depend on a seed
             return
-        if not isinstance(family, str):
-            raise ArgumentError("family", repr(family), "the name of a family, or a HashFamily")
-        self._name, in_text = named_family(family)
-        self._options = _merged(in_text, options or {}, given)
-        self._options = {"dim": dim, "n_tables": _DEFAULT_TABLES, **self._options}
+        self._text = family
+        _, in_text = named_family(family)
+        if "seed" in in_text:
+            raise ArgumentError("family", repr(family), "without the option seed, which the sampler sets")
+        for name in given:
+            if name in in_text:
+                raise ArgumentError(name, f"{given[name]} and {family!r}", "given once")
+        self._options = {"dim": dim, **given}
+        if "n_tables" not in in_text:
+            self._options.setdefault("n_tables", _DEFAULT_TABLES)
         self._bits = default_code_bits(n_items)
 
     def seed(self, build: int) -> int:
@@ -107,10 +108,7 @@ class FunctionSequence:
         build = 0 if self._fixed else build
         if self._family is not None:
             return self._family if build == 0 else reseeded(self._family, self.seed(build))
-        options = {**self._options, "seed": self.seed(build)}
-        if "n_hashes" in options:
-            return make_family(self._name, **options)
-        return family_of_bits(self._name, self._bits, **options)
+        return family_of_bits(self._text, self._bits, **self._options, seed=self.seed(build))
 
 
 def _check_family(family: HashFamily, dim: int, options: Mapping[str, Any]) -> None:
@@ -119,16 +117,3 @@ def _check_family(family: HashFamily, dim: int, options: Mapping[str, Any]) -> N
         raise ArgumentError("family", f"dim {family.dim}", f"a family of dim {dim}, as the vectors")
     for name, value in options.items():
         raise ArgumentError(name, repr(value), "left out with a HashFamily, which has its own")
-
-
-def _merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of all parts, each given once."""
-    merged: dict[str, Any] = {}
-    for part in parts:
-        for name, value in part.items():
-            if name in _FIXED:
-                raise ArgumentError(f"family_options.{name}", repr(value), "left out, as the sampler sets it")
-            if name in merged:
-                raise ArgumentError(f"family_options.{name}", repr(value), "given once")
-            merged[name] = value
-    return merged

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from lshsample.errors import ArgumentError, CheckpointError, UnsupportedError
 from lshsample.family import HashFamily, Rows
+from lshsample.registry import FamilyLike
 from lshsample.sampling.active_set import ActiveSet, Law
 from lshsample.sampling.functions import FunctionSequence
 from lshsample.sampling.named import make_pipeline
@@ -42,14 +43,12 @@ class MaintainedSampler:
     ----------
     dim, n_vectors : int
         Dimension and number of the vectors.
-    family : str or HashFamily
-        The hash family: a name, optionally with options (``"simhash:projection=sparse"``), or an instance,
-        whose functions the first build uses.
+    family : str, HashFamily, FamilySpec or mapping
+        The hash family, as for :func:`lshsample.make_family`: text (``"simhash:projection=sparse"``), or a
+        family, whose functions the first build uses.
     n_hashes, n_tables : int, optional
-        Hashes per table (K) and tables (L), for a family given by name; by default 16 tables, and codes with
-        about 8 vectors per bucket.
-    family_options : mapping, optional
-        Further options of a family given by name.
+        Hashes per table (K) and tables (L), for a family given as text; by default those of the text, or 16
+        tables and codes with about 8 vectors per bucket.
     pipeline : str, Pipeline or Stage
         The pipeline: an instance, its text (``"Retrieve() | Cap(100) | Uniform(20)"``) or its name
         (``"lsh"``, ``"uniform"``, ...). Stages that are not bound to tables use those of this sampler.
@@ -108,10 +107,9 @@ class MaintainedSampler:
         dim: int,
         n_vectors: int,
         *,
-        family: str | HashFamily = "simhash",
+        family: FamilyLike = "simhash",
         n_hashes: int | None = None,
         n_tables: int | None = None,
-        family_options: Mapping[str, Any] | None = None,
         pipeline: str | Pipeline | Stage = "lsh",
         n_active: int | None = None,
         rehash: Rehash | Mapping[str, Any] | int | None = None,
@@ -130,7 +128,6 @@ class MaintainedSampler:
             n_items=self.n_vectors,
             n_hashes=n_hashes,
             n_tables=n_tables,
-            options=family_options,
             key=_checked_key(seed),
             fixed=self.rehash.keeps_functions,
         )
@@ -177,6 +174,10 @@ class MaintainedSampler:
     def expected_size(self) -> int:
         """Estimate of the ids per row: the sum of the numbers given to stages, ignoring other stages."""
         return self.pipeline.size(self.n_vectors)
+
+    def first_functions(self) -> HashFamily | None:
+        """The hash functions of the first build; None if the pipeline uses no tables of this sampler."""
+        return self._functions.family(0) if self.has_tables else None
 
     def memory_needed(self, threads: int | None = None) -> int:
         """Peak bytes of the tables and the strategy's state while tables are built.

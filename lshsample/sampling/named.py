@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, did_you_mean
 from lshsample.sampling.pipeline import Pipeline, parse_pipeline
 from lshsample.sampling.stage import Stage
 from lshsample.sampling.stages import AtLeast, ExactTop, Full, Include, Retrieve, Top, Uniform
+from lshsample.sampling.text import stages as all_stages
 from lshsample.specs import checked_integer
 
 __all__ = ["NAMED_PIPELINES", "make_pipeline", "named_pipeline"]
@@ -92,7 +94,10 @@ def named_pipeline(name: str, *, n_active: int, n_items: int) -> Pipeline:
     """
     if name not in NAMED_PIPELINES:
         raise ArgumentError(
-            "sampler", repr(name), f"one of {', '.join(NAMED_PIPELINES)}, or a pipeline as text"
+            "sampler",
+            repr(name),
+            f"one of {', '.join(NAMED_PIPELINES)}, or a pipeline as text such as 'Retrieve() | Cap(100)'"
+            f"{did_you_mean(name, NAMED_PIPELINES)}",
         )
     for argument, value in (("n_active", n_active), ("n_items", n_items)):
         checked_integer(argument, value, 1)
@@ -113,6 +118,11 @@ def make_pipeline(
     stages : mapping of str to Stage class, optional
         Custom stages, in addition to the built-in ones.
 
+    Warns
+    -----
+    UserWarning
+        A named pipeline other than ``full`` whose ``n_active`` covers all items, so that it samples nothing.
+
     Examples
     --------
     >>> make_pipeline("uniform", n_active=10, n_items=100)
@@ -120,6 +130,16 @@ def make_pipeline(
     >>> make_pipeline("Retrieve() | Cap(5)", n_active=10, n_items=100)
     Retrieve() | Cap(5)
     """
-    if "(" in text:
+    if not isinstance(text, str):
+        raise ArgumentError("sampler", repr(text), "the name of a pipeline, or a pipeline as text")
+    if "(" in text or "|" in text or text.strip() in all_stages() | dict(stages or {}):
         return parse_pipeline(text, stages)
-    return named_pipeline(text.strip(), n_active=n_active, n_items=n_items)
+    name = text.strip()
+    pipeline = named_pipeline(name, n_active=n_active, n_items=n_items)
+    if n_active >= n_items and name != "full":
+        warnings.warn(
+            f"sampler {name!r} with n_active={n_active} for {n_items} items samples nothing: all of them are "
+            f"active, as with 'full'; to sample, set n_active below {n_items}",
+            stacklevel=2,
+        )
+    return pipeline

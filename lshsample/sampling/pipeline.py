@@ -140,6 +140,12 @@ class Pipeline(Stages):
         """A pipeline from plain data; ``stages`` are custom classes by name."""
         rows = data.get("stages") if isinstance(data, Mapping) else None
         if not isinstance(rows, list) or set(data) != {"stages"}:
+            if isinstance(rows, str):
+                wanted = "a list of tables, each with the name of a stage; parse_pipeline reads text"
+                raise ArgumentError("stages", repr(rows), wanted)
+            if rows is not None and set(data) == {"stages"}:
+                wanted = "a list of tables, each with the name of a stage"
+                raise ArgumentError("stages", type(rows).__name__, wanted)
             given = f"the keys {list(data)}" if isinstance(data, Mapping) else type(data).__name__
             raise ArgumentError("pipeline", given, "a table with the single key 'stages', a list")
         return cls([stage_from_dict(row, f"stages[{i}]", stages) for i, row in enumerate(rows)])
@@ -199,7 +205,7 @@ def parse_pipeline(text: str, stages: Mapping[str, type[Stage]] | None = None) -
     text : str
         Stages with literal arguments, joined with ``|``.
     stages : mapping of str to Stage class, optional
-        Custom stages, in addition to the built-in ones.
+        Custom stages, in addition to the built-in ones, whose names they must not have.
 
     Raises
     ------

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from lshsample._native import core
 from lshsample._native.sample import AliasTable, Pattern, Workspaces
 from lshsample.display import html_table
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, did_you_mean
 from lshsample.family import Rows
 from lshsample.sampling.active_set import LAWS, ActiveSet, Law
 from lshsample.sampling.batch import Batch
@@ -103,7 +103,7 @@ class Sampler:
             A family or a stage of a plugin violated its contract; the message contains its name.
         """
         if law not in LAWS:
-            raise ArgumentError("law", repr(law), f"one of {', '.join(LAWS)}")
+            raise ArgumentError("law", repr(law), f"one of {', '.join(LAWS)}{did_you_mean(law, LAWS)}")
         if not isinstance(pool, (bool, np.bool_)):
             raise ArgumentError("pool", repr(pool), "True or False")
         return self._active(self._batch(queries, include, n_queries, seed, step, bool(pool), threads), law)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample import specs
-from lshsample.errors import ArgumentError, CheckpointError
+from lshsample.errors import ArgumentError, CheckpointError, did_you_mean
 from lshsample.family import HashFamily, Rows
 from lshsample.sampling.functions import FunctionSequence
 from lshsample.tables import HashTables
@@ -378,7 +378,8 @@ STRATEGIES: dict[str, type[Strategy]] = {"rebuild": Rebuild, "drift": Drift, "ba
 def strategy_class(name: Any) -> type[Strategy]:
     """The class of a strategy by its name."""
     if not isinstance(name, str) or name not in STRATEGIES:
-        wanted = f"a Strategy, or the name of one: {', '.join(map(repr, STRATEGIES))}"
+        known = ", ".join(map(repr, STRATEGIES))
+        wanted = f"a Strategy, or the name of one: {known}{did_you_mean(name, STRATEGIES)}"
         raise ArgumentError("strategy", repr(name), wanted)
     return STRATEGIES[name]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, did_you_mean
 from lshsample.sampling.installed import StageRegistry
 from lshsample.sampling.stage import BUILTIN, Stage, plain_fields
 
@@ -61,7 +61,16 @@ def stages() -> dict[str, type[Stage]]:
 
 
 def _known(custom: Mapping[str, type[Stage]] | None) -> dict[str, type[Stage]]:
-    return stages() | dict(custom or {})
+    """All stages by name, with custom ones, which must not take the name of another stage."""
+    known = stages()
+    for name, cls in (custom or {}).items():
+        if not (isinstance(cls, type) and issubclass(cls, Stage)):
+            raise ArgumentError("stages", f"{name!r}: {cls!r}", "a mapping of names to classes of stages")
+        if known.get(name, cls) is not cls:
+            owner = stage_registry().owner(name)
+            taken = f"the plugin {owner} has" if owner else "a built-in stage has"
+            raise ArgumentError("stages", f"{name!r}, which {taken}", "a mapping with new names")
+    return known | dict(custom or {})
 
 
 def _make(cls: type[Stage], where: str, positional: list[Any], named: dict[str, Any]) -> Stage:
@@ -70,7 +79,9 @@ def _make(cls: type[Stage], where: str, positional: list[Any], named: dict[str, 
         arguments = inspect.signature(cls).bind(*positional, **named)
     except TypeError as error:
         signature = f"{cls.name}{inspect.signature(cls)}".replace(" -> None", "").replace("'", "")
-        raise ArgumentError(where, str(error), f"called as {signature}") from None
+        unknown = (name for name in named if name not in inspect.signature(cls).parameters)
+        meant = did_you_mean(next(unknown, ""), (field.name for field in plain_fields(cls)))
+        raise ArgumentError(where, str(error).removeprefix("got "), f"called as {signature}{meant}") from None
     plain = {field.name for field in plain_fields(cls)}
     for name, value in arguments.arguments.items():
         if name not in plain:
@@ -97,7 +108,8 @@ def _parse_call(node: ast.expr, source: str, known: dict[str, type[Stage]]) -> S
         hint = f"{shown}()" if isinstance(node, ast.Name) and node.id in known else "a stage such as Cap(100)"
         raise ArgumentError("sampler", place, hint)
     if node.func.id not in known:
-        raise ArgumentError("sampler", place, f"one of the stages {', '.join(sorted(known))}")
+        meant = did_you_mean(node.func.id, known) + stage_registry().lost()
+        raise ArgumentError("sampler", place, f"one of the stages {', '.join(sorted(known))}{meant}")
     values: list[Any] = []
     named: dict[str, Any] = {}
     arguments: list[ast.expr | ast.keyword] = [*node.args, *node.keywords]
@@ -126,10 +138,20 @@ def parse_stages(text: str, stages: Mapping[str, type[Stage]] | None = None) -> 
     if not isinstance(text, str) or not text.strip() or len(text) > _MAX_TEXT:
         given = repr(text) if not isinstance(text, str) or len(text) < 80 else f"{len(text)} characters"
         raise ArgumentError("sampler", given, "a pipeline such as 'Retrieve() | Cap(100)'")
+    known = _known(stages)
+    if not set(re.findall(r"\w+", text)) & set(known) and "(" not in text:
+        # It is no pipeline at all; the names of pipelines are known above this module.
+        raise ArgumentError(
+            "sampler",
+            repr(text),
+            "a pipeline such as 'Retrieve() | Cap(100)'; a named one, such as 'lsh', is made by "
+            "lshsample.sampling.make_pipeline(name, n_active=..., n_items=...)",
+        )
     source = f"[{text}\n]"
     try:
         whole = ast.parse(source, mode="eval").body
     except SyntaxError as error:
+        _check_brackets(text)
         column = max((error.offset or 1) - 1, 1) if error.lineno == 1 else len(text)
         raise ArgumentError(
             "sampler", f"{text!r}: {error.msg} at column {column}", "stages joined with |"
@@ -140,8 +162,29 @@ def parse_stages(text: str, stages: Mapping[str, type[Stage]] | None = None) -> 
         ) from None
     if not isinstance(whole, ast.List) or len(whole.elts) != 1:
         raise ArgumentError("sampler", repr(text), "one sequence of stages joined with |")
-    known = _known(stages)
     return [_parse_call(call, source, known) for call in _joined(whole.elts[0])]
+
+
+def _check_brackets(text: str) -> None:
+    """Say which bracket of a text that does not parse is not closed, or closes none."""
+    closing, open_ones, quote = {"(": ")", "[": "]", "{": "}"}, list[tuple[str, str]](), ""
+    for at, letter in enumerate(text):
+        line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+        place = f"column {column}" if line == 1 else f"line {line}, column {column}"
+        if quote or letter in "'\"":
+            quote = "" if letter == quote else quote or letter
+        elif letter in closing:
+            open_ones.append((letter, place))
+        elif letter in closing.values():
+            opened = open_ones.pop() if open_ones else None
+            if opened is None or closing[opened[0]] != letter:
+                other = f", where {closing[opened[0]]!r} is missing" if opened else " without an opening one"
+                problem = f"{text!r}: {letter!r} at {place}{other}"
+                raise ArgumentError("sampler", problem, "stages joined with |")
+    if open_ones:
+        letter, place = open_ones[-1]
+        problem = f"{text!r}: {closing[letter]!r} is missing, for the {letter!r} at {place}"
+        raise ArgumentError("sampler", problem, "stages joined with |")
 
 
 def _joined(node: ast.expr) -> list[ast.expr]:
@@ -178,6 +221,9 @@ def stage_from_dict(data: Any, where: str, stages: Mapping[str, type[Stage]] | N
     """A stage from plain data."""
     known = _known(stages)
     if not isinstance(data, Mapping) or not isinstance(data.get("stage"), str) or data["stage"] not in known:
-        raise ArgumentError(where, data, f"a table whose 'stage' is one of {', '.join(sorted(known))}")
+        name = data.get("stage") if isinstance(data, Mapping) else data
+        meant = did_you_mean(name, known) + stage_registry().lost()
+        wanted = f"a table whose 'stage' is one of {', '.join(sorted(known))}{meant}"
+        raise ArgumentError(where, data, wanted)
     named = {key: value for key, value in data.items() if key != "stage"}
     return _make(known[data["stage"]], where, [], named)

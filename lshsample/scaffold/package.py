@@ -15,7 +15,7 @@ from pathlib import Path
 
 import attrs
 
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, did_you_mean
 from lshsample.registry import families
 
 __all__ = ["KINDS", "Kind", "check_kind", "quoted", "templates", "words_of", "write", "write_package"]
@@ -154,7 +154,7 @@ def write(folder: Path, files: Mapping[Path, str]) -> None:
 def check_kind(kind: str) -> None:
     """Raise ArgumentError for an unknown kind."""
     if kind not in KINDS:
-        raise ArgumentError("kind", repr(kind), f"one of {', '.join(KINDS)}")
+        raise ArgumentError("kind", repr(kind), f"one of {', '.join(KINDS)}{did_you_mean(kind, KINDS)}")
 
 
 def _check(name: str, kind: str, folder: Path) -> None:

@@ -22,12 +22,12 @@ Int32 = npt.NDArray[np.int32]
 _MAX_BOUNDED_BITS = 24
 
 
-def checked_bucket_size(bucket_size: int | None, family: HashFamily) -> int | None:
-    """R, or None for buckets that keep every id."""
+def checked_bucket_size(bucket_size: int | None, family: HashFamily | str) -> int | None:
+    """R, or None for buckets that keep every id; codes are not checked for the text of a family."""
     if bucket_size is None:
         return None
     bucket_size = checked_integer("bucket_size", bucket_size, 1, 2**20, ", or None")
-    if family.code_bits > _MAX_BOUNDED_BITS:
+    if isinstance(family, HashFamily) and family.code_bits > _MAX_BOUNDED_BITS:
         wanted = f"None for codes of more than {_MAX_BOUNDED_BITS} bits, since each code has its own bucket"
         raise ArgumentError("bucket_size", f"{bucket_size} with codes of {family.code_bits} bits", wanted)
     return bucket_size

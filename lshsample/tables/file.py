@@ -6,8 +6,8 @@
     bytes 8-11    version, little-endian
     bytes 12-15   length of the header
     bytes 16-47   SHA-256 of the header
-    bytes 48-     header in JSON: family, sizes, length of the file, and of each array its name, dtype, shape,
-                  offset and SHA-256
+    bytes 48-     header in JSON: family, provenance of its functions, sizes, length of the file, and of each
+                  array its name, dtype, shape, offset and SHA-256
     ...           the arrays, each from a multiple of 4,096 on, little-endian
 
 The arrays are ``ids``, ``directory``, for wide codes ``codes``, and ``vectors`` if they are saved. The
@@ -35,9 +35,10 @@ from lshsample import registry
 from lshsample._native.bounded import BoundedTables, bounded_shapes
 from lshsample._native.packed import PackedTables, packed_shapes
 from lshsample._native.reader import Base
-from lshsample.errors import CheckpointError, LshsampleError
+from lshsample.errors import ArgumentError, CheckpointError, LshsampleError
 from lshsample.family import HashFamily, Rows
 from lshsample.files import atomic_file
+from lshsample.provenance import Provenance
 from lshsample.tables.ids import MAX_ITEMS
 from lshsample.tables.state import TableState, checksum
 
@@ -65,6 +66,7 @@ def _page(at: int) -> int:
 def _header_of(state: TableState, arrays: dict[str, Array]) -> bytes:
     header: dict[str, Any] = {
         "family": registry.family_to_json(state.family),
+        "provenance": Provenance.of(state.family).to_dict(),
         "n_items": state.n_items,
         "n_ids": state.n_ids,
         "bucket_size": state.bucket_size or 0,
@@ -136,10 +138,10 @@ def _array(data: mmap.mmap, begin: int, name: str, entry: dict[str, Any]) -> Arr
     return np.frombuffer(data, dtype, count, begin + entry["offset"]).reshape(entry["shape"])
 
 
-def _state_of(data: mmap.mmap, header: dict[str, Any], begin: int) -> TableState:
+def _state_of(where: Path, data: mmap.mmap, header: dict[str, Any], begin: int, verify: bool) -> TableState:
     if len(data) != begin + header["bytes"]:
         raise ValueError(f"{len(data)} bytes; its header says {begin + header['bytes']} (truncated?)")
-    family = registry.family_from_json(header["family"])
+    family, provenance = _family_of(where, header, verify)
     arrays = {name: _array(data, begin, name, entry) for name, entry in header["arrays"].items()}
     n_items, n_ids, room = (int(header[name]) for name in ("n_items", "n_ids", "bucket_size"))
     if not 0 <= n_items <= n_ids <= MAX_ITEMS or room < 0:
@@ -149,7 +151,28 @@ def _state_of(data: mmap.mmap, header: dict[str, Any], begin: int) -> TableState
         raise ValueError(f"vectors of shape {vectors.shape}")
     base = _base_of(arrays, n_items, n_ids, family, room)
     checksums = {name: str(entry["sha256"]) for name, entry in header["arrays"].items()}
-    return TableState(family, base, vectors, checksums=checksums)
+    return TableState(family, base, vectors, checksums=checksums, provenance=provenance)
+
+
+def _family_of(where: Path, header: dict[str, Any], verify: bool) -> tuple[HashFamily, Provenance | None]:
+    """The family, and what its functions are still to be compared with; files of old versions have neither.
+
+    Functions of another version are compared at once. Those of the same version are compared before the first
+    query, which draws them anyway, unless ``verify``; and so are functions that the file names, since opening
+    a file runs no code that it names.
+    """
+    if "provenance" not in header:
+        return registry.family_from_json(header["family"]), None
+    provenance = Provenance.from_dict(header["provenance"], str(where))
+    provenance.require_installed()
+    try:
+        family = registry.family_from_json(header["family"])
+    except ArgumentError as error:
+        raise CheckpointError(f"{where}: {error}{provenance.note()}") from error
+    if family.calls_named_functions or (provenance.is_of_installed_versions() and not verify):
+        return family, provenance
+    provenance.check(family)
+    return family, None
 
 
 def _base_of(arrays: dict[str, Array], n_items: int, n_ids: int, family: HashFamily, room: int) -> Base:
@@ -165,19 +188,22 @@ def _base_of(arrays: dict[str, Array], n_items: int, n_ids: int, family: HashFam
     return PackedTables(n_items, bits, ids, arrays.get("codes"), directory, n_ids, untrusted=True)
 
 
-def read_state(path: str | PathLike[str]) -> TableState:
-    """Map a file; its header is verified, its arrays are not.
+def read_state(path: str | PathLike[str], *, verify: bool) -> TableState:
+    """Map a file; its header is verified, its arrays are not, and its hash functions if ``verify``.
 
     Raises
     ------
     CheckpointError
-        The file is of another format, truncated or of a newer version, or its header is corrupted.
+        The file is of another format, truncated or of a newer version, its header is corrupted, or its family
+        is not installed or hashes in another way.
     """
     where = Path(path)
     data = _map(where)
     header, begin = _read_header(where, data)
     try:
-        return _state_of(data, header, begin)
+        return _state_of(where, data, header, begin, verify)
+    except CheckpointError:
+        raise
     except (ValueError, LshsampleError) as error:
         raise CheckpointError(f"{where}: {error}") from error
     except (KeyError, TypeError, AttributeError, OverflowError) as error:

@@ -21,6 +21,7 @@ from lshsample._native.reader import NativeReader
 from lshsample.display import html_table
 from lshsample.errors import ArgumentError, CheckpointError, UnsupportedError
 from lshsample.family import Codes, HashFamily, Rows
+from lshsample.registry import FamilyLike, make_family, resolve_family
 from lshsample.tables import shards
 from lshsample.tables.build import built_state, bytes_needed, checked_bucket_size, with_offered
 from lshsample.tables.file import read_state, write_state
@@ -55,8 +56,9 @@ class HashTables(TableReader):
 
     Parameters
     ----------
-    family : HashFamily
-        The hash functions, from :func:`lshsample.make_family` or a custom class.
+    family : str, HashFamily, FamilySpec or mapping
+        The hash functions, as for :func:`lshsample.make_family`. The ``dim`` of text without it
+        (``"simhash:n_hashes=6,n_tables=8"``) is that of the rows of the first build.
     bucket_size : int, optional
         Maximum number of ids kept in each bucket, every subset of that size equally likely. Memory is then
         bounded for any number of rows, and known in advance (:meth:`memory_needed`). By default buckets keep
@@ -94,16 +96,14 @@ class HashTables(TableReader):
 
     def __init__(
         self,
-        family: HashFamily,
+        family: FamilyLike,
         *,
         bucket_size: int | None = None,
         merge_share: float = 0.1,
         threads: int | None = None,
     ) -> None:
-        if not isinstance(family, HashFamily):
-            raise ArgumentError("family", type(family).__name__, "a HashFamily, such as make_family(...)")
-        self._first_family = family
-        self._bucket_size = checked_bucket_size(bucket_size, family)
+        self._first_family = resolve_family(family)
+        self._bucket_size = checked_bucket_size(bucket_size, self._first_family)
         self._threads = None if threads is None else core.threads_or_default(threads)
         if (
             isinstance(merge_share, bool)
@@ -127,8 +127,9 @@ class HashTables(TableReader):
         _every.add(self)
 
     def __repr__(self) -> str:
-        size = f"{self.n_items:,} items" if self.is_built else "not built"
-        return f"HashTables({self.family!r}, {size})"
+        if self._state is None:
+            return f"HashTables({self._first_family!r}, not built)"
+        return f"HashTables({self.family!r}, {self.n_items:,} items)"
 
     def _repr_html_(self) -> str:
         rows: list[tuple[str, object]] = [("family", self.family), ("tables", self.family.n_tables)]
@@ -159,8 +160,10 @@ class HashTables(TableReader):
 
     @property
     def family(self) -> HashFamily:
-        """The hash functions in use."""
-        return self._first_family if self._state is None else self._state.family
+        """The hash functions in use; they are made by the first build if the text of a family has no dim."""
+        if self._state is None and isinstance(self._first_family, HashFamily):
+            return self._first_family
+        return self.state.family
 
     @property
     def n_items(self) -> int:
@@ -213,14 +216,14 @@ class HashTables(TableReader):
 
     @staticmethod
     def memory_needed(
-        family: HashFamily, n_items: int, threads: int | None = None, *, bucket_size: int | None = None
+        family: FamilyLike, n_items: int, threads: int | None = None, *, bucket_size: int | None = None
     ) -> MemoryNeed:
         """Bytes of tables when built, and at the peak of their build; nothing is allocated.
 
         Parameters
         ----------
-        family : HashFamily
-            The hash functions.
+        family : str, HashFamily, FamilySpec or mapping
+            The hash functions; text has to have the option ``dim`` here.
         n_items : int
             Number of rows.
         threads : int, optional
@@ -244,8 +247,9 @@ class HashTables(TableReader):
         25
         """
         check_items(n_items)
-        room = checked_bucket_size(bucket_size, family)
-        return bytes_needed(family, int(n_items), core.threads_or_default(threads), room)
+        made = make_family(family)
+        room = checked_bucket_size(bucket_size, made)
+        return bytes_needed(made, int(n_items), core.threads_or_default(threads), room)
 
     def build(self, vectors: Any, *, ids: Any = None) -> Self:
         """Build the tables over rows, whose ids are 0 to n - 1; an earlier state is replaced at the end.
@@ -274,25 +278,34 @@ class HashTables(TableReader):
         PluginError
             The family broke its contract. As after any failure, the old tables are kept.
         """
-        self._install(self._first_family if self._state is None else self._state.family, vectors, ids)
+        family = self._first_family if self._state is None else self._state.family
+        if isinstance(family, str):
+            if len(np.shape(vectors)) != 2:
+                given = f"shape {np.shape(vectors)}"
+                raise ArgumentError("vectors", given, "a 2-D array (n_rows, n_columns)")
+            family = make_family(family, dim=np.shape(vectors)[1])
+            checked_bucket_size(self._bucket_size, family)
+        self._install(family, vectors, ids)
         return self
 
-    def rebuild(self, vectors: Any, family: HashFamily | None = None, *, ids: Any = None) -> Self:
+    def rebuild(self, vectors: Any, family: FamilyLike | None = None, *, ids: Any = None) -> Self:
         """Build again, from rows that have changed; as :meth:`build`, for any earlier ids.
 
         Parameters
         ----------
         vectors : (n, dim) array or scipy.sparse matrix
             The rows.
-        family : HashFamily, optional
+        family : str, HashFamily, FamilySpec or mapping, optional
             Other functions from now on (a learned family that was trained again); by default the old ones.
+            The ``dim`` of text without it is that of the old ones.
         ids : (n,) integer array, optional
             As for :meth:`build`: without it the rows' ids are 0 to n - 1, also of a shard.
         """
         now = self.state.family
-        if family is not None and not isinstance(family, HashFamily):
-            raise ArgumentError("family", type(family).__name__, "a HashFamily, or None for the present one")
-        self._install(now if family is None else family, vectors, ids)
+        chosen = now if family is None else resolve_family(family)
+        if isinstance(chosen, str):
+            chosen = make_family(chosen, dim=now.dim)
+        self._install(chosen, vectors, ids)
         return self
 
     def rehash(self, vectors: Any, seed: int, *, ids: Any = None) -> Self:
@@ -606,19 +619,20 @@ class HashTables(TableReader):
         path : str or PathLike
             The file. Processes that open it share one copy of the arrays.
         verify : bool
-            Compare all arrays with their checksums now (as :meth:`verify`). Without it only the header is
-            verified; lookups check what they read, so that a damaged array can give wrong ids, but no ids
-            out of range.
+            Compare all arrays with their checksums, and the hash functions with those that the tables were
+            built with, now (as :meth:`verify`). Without it only the header is verified. Lookups check what
+            they read, so that a damaged array can give wrong ids, but no ids out of range. The functions are
+            compared now if their plugin's version has changed, else before the first query.
         threads : int, optional
             As for the class.
 
         Raises
         ------
         CheckpointError
-            The file is truncated, corrupted, of another format or of a newer version; the message says
-            which.
+            The file is truncated, corrupted, of another format or of a newer version, or its family is not
+            installed or hashes in another way than the version that saved it; the message says which.
         """
-        state = read_state(path)
+        state = read_state(path, verify=verify)
         tables = cls(state.family, bucket_size=state.bucket_size, threads=threads)
         tables._state = state
         if verify:
@@ -631,12 +645,13 @@ class HashTables(TableReader):
     def verify(self) -> Self:
         """Compare the arrays of an opened file with their checksums, and check that they are valid tables.
 
-        Afterwards lookups need not check what they read. For tables that were built, nothing is done.
+        The hash functions are compared with those that the tables were built with. Afterwards lookups need
+        not check what they read. For tables that were built, nothing is done.
 
         Raises
         ------
         CheckpointError
-            An array is corrupted; the message names it.
+            An array is corrupted, or the functions have changed; the message names it.
         """
         with self._write_lock:
             self._state = self.state.trusted(self._count(None))

@@ -20,6 +20,7 @@ from lshsample._native.reader import Base, NativeReader
 from lshsample._native.sample import Workspaces, run_plan
 from lshsample.errors import CheckpointError, UnsupportedError
 from lshsample.family import Codes, HashFamily, Rows
+from lshsample.provenance import Provenance
 from lshsample.tables.reader import Buckets, Candidates, TableReader
 
 __all__ = ["TableState", "checksum"]
@@ -47,6 +48,8 @@ class TableState(TableReader):
         Number of ids in the tables.
     checksums : mapping or None
         The SHA-256 of each array, for tables that were opened from a file and not verified yet.
+    provenance : Provenance or None
+        What the functions are compared with before the first query, for tables that were opened from a file.
 
     Notes
     -----
@@ -60,6 +63,7 @@ class TableState(TableReader):
     deltas: tuple[Delta, ...] = ()
     n_items: int = attrs.field(default=attrs.Factory(lambda self: self.base.n_items, takes_self=True))
     checksums: Mapping[str, str] | None = None
+    provenance: Provenance | None = None
     _workspaces: Workspaces = attrs.field(
         default=attrs.Factory(lambda self: Workspaces(max(self.base.n_ids, 1)), takes_self=True), repr=False
     )
@@ -79,7 +83,15 @@ class TableState(TableReader):
 
     @cached_property
     def native(self) -> NativeReader:
-        """The arrays for the fused call of the C core."""
+        """The arrays for the fused call of the C core, which every query reads.
+
+        Raises
+        ------
+        CheckpointError
+            The hash functions are not those that a file was saved with.
+        """
+        if self.provenance is not None:
+            self.provenance.check(self.family)
         return NativeReader(self.base, self.deltas)
 
     @property
@@ -148,15 +160,20 @@ class TableState(TableReader):
         return attrs.evolve(self, base=apply_delta(self.packed, delta, self.n_ids, threads), deltas=())
 
     def trusted(self, threads: int) -> TableState:
-        """The state after checking that its arrays are those that were saved, and are valid tables.
+        """The state after checking that its functions and arrays are those that were saved.
 
         Raises
         ------
         CheckpointError
-            An array of the file does not match its checksum, or the arrays are not valid tables.
+            The functions have changed, an array of the file does not match its checksum, or the arrays are
+            not valid tables.
         """
         if not self.base.untrusted:
             return self
+        provenance = self.provenance
+        if provenance is not None and not self.family.calls_named_functions:
+            provenance.check(self.family)
+            provenance = None
         arrays = self.base.arrays
         for name, wanted in (self.checksums or {}).items():
             array = self.vectors if name == "vectors" else arrays[name]
@@ -164,7 +181,8 @@ class TableState(TableReader):
                 raise CheckpointError(f"corrupted: {name} does not match the checksum in the file")
         if not self.base.is_sound(threads):
             raise CheckpointError("the opened file is corrupted: its arrays are not valid tables")
-        return attrs.evolve(self, base=attrs.evolve(self.base, untrusted=False), checksums=None)
+        base = attrs.evolve(self.base, untrusted=False)
+        return attrs.evolve(self, base=base, checksums=None, provenance=provenance)
 
 
 def checksum(array: npt.NDArray[np.generic]) -> str:

@@ -61,7 +61,7 @@ def write_checkpoint(
             tables[str(layer.index)] = saved
             writers[f"tables{layer.index}.lsh"] = layer.save_state
     payload = {
-        "network": network.spec.to_dict(),
+        **network.payload(),
         "settings": settings.to_dict(),
         "state": state.to_dict(),
         "tables": tables,
@@ -75,7 +75,8 @@ def read_checkpoint(path: str | PathLike[str]) -> Restored:
     Raises
     ------
     CheckpointError
-        If it is missing, truncated, changed, of another kind or of a newer version.
+        If it is missing, truncated, changed, of another kind or of a newer version, or its hash functions
+        are not those of the installed version of their plugin.
     """
     bundle = read_bundle(path, CHECKPOINT)
     network = Network.from_bundle(bundle)

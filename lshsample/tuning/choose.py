@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from lshsample import hashing
 from lshsample.errors import ArgumentError, UnsupportedError
-from lshsample.family import HashFamily, Rows
-from lshsample.registry import make_family
+from lshsample.family import FamilySpec, HashFamily, Rows
+from lshsample.registry import FamilyLike, make_family, named_family
 from lshsample.sampling import Cap, Pipeline, Retrieve
 from lshsample.sampling.stages.exact_top import exact_top
 from lshsample.tables import HashTables
@@ -154,11 +154,10 @@ def tune(
     queries: Any,
     goal: Goal | None = None,
     *,
-    family: str = "simhash",
+    family: FamilyLike = "simhash",
     seed: int = 0,
     max_tables: int = 512,
     threads: int | None = None,
-    **options: Any,
 ) -> Tuned:
     """Choose hashes, tables, probes and a cap for a goal, and check the choice on held-out queries.
 
@@ -170,16 +169,16 @@ def tune(
         At least 4. One half is used for predictions, the other half for the check.
     goal : Goal, optional
         By default a recall of 0.9 of the 10 nearest items.
-    family : str
-        The name of the family.
+    family : str, HashFamily, FamilySpec or mapping
+        As for :func:`lshsample.make_family`: text (``"simhash:projection=gaussian"``), or a family, of
+        which K and L are replaced.
     seed : int
-        Determines the hash functions, and the queries and items that are sampled.
+        Determines the hash functions (a family that is not given as text has its own seed), and the queries
+        and items that are sampled.
     max_tables : int
         Largest number of tables.
     threads : int, optional
         Number of threads, for building the tables of the check.
-    **options
-        Options of the family.
 
     Returns
     -------
@@ -209,14 +208,15 @@ def tune(
     >>> centres = rng.standard_normal((40, 16))
     >>> rows = centres[rng.integers(0, 40, 4100)] + 0.3 * rng.standard_normal((4100, 16))
     >>> rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    >>> tuned = tune(rows[:4000], rows[4000:], Goal(recall=0.9), projection="gaussian", threads=1)
+    >>> family = "simhash:projection=gaussian"
+    >>> tuned = tune(rows[:4000], rows[4000:], Goal(recall=0.9), family=family, threads=1)
     >>> bool(tuned.predicted.recall >= 0.9), bool(abs(tuned.observed.recall - tuned.predicted.recall) < 0.1)
     (True, True)
     """
-    goal = _checked(goal, seed, max_tables, options)
+    goal = _checked(goal, seed, max_tables)
     if len(np.shape(data)) != 2:
         raise ArgumentError("data", f"shape {np.shape(data)}", "a 2-D array (n_rows, n_columns)")
-    plain = _plain(family, {"dim": np.shape(data)[1], "n_tables": 1, "seed": seed, **options})
+    plain = _plain(family, np.shape(data)[1], seed)
     rows, batch = hashing.checked_rows(plain, data, "data"), hashing.checked_rows(plain, queries, "queries")
     if goal.k > rows.shape[0]:
         raise ArgumentError("data", f"{rows.shape[0]} rows", f"an array of at least k = {goal.k} rows")
@@ -250,29 +250,35 @@ def tune(
     )
 
 
-def _checked(goal: Goal | None, seed: object, max_tables: object, options: dict[str, Any]) -> Goal:
+def _checked(goal: Goal | None, seed: object, max_tables: object) -> Goal:
     if goal is not None and not isinstance(goal, Goal):
         raise ArgumentError("goal", type(goal).__name__, "a Goal, or None for a recall of 0.9")
     for argument, value, low in (("seed", seed, 0), ("max_tables", max_tables, 1)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value < 2**63:
             raise ArgumentError(argument, repr(value), f"an integer from {low} to {2**63 - 1}")
-    for name in ("dim", "n_hashes", "n_tables"):
-        if name in options:
-            raise ArgumentError(name, options[name], "left out: it is given by the data, or chosen by tune")
     return Goal() if goal is None else goal
 
 
-def _plain(name: str, options: dict[str, Any]) -> HashFamily:
+def _plain(given: FamilyLike, dim: int, seed: int) -> HashFamily:
     """The family with one hash; one with a fixed number of probes is refused, since tune chooses it."""
+    if isinstance(given, (HashFamily, FamilySpec)):
+        given, options = make_family(given), {}
+        if given.dim != dim:
+            raise ArgumentError("family", f"dim {given.dim}", f"a family of dim {dim}, as the data")
+    else:
+        options = {"dim": dim, "seed": seed}
+        for name, value in named_family(given)[1].items():
+            if name in (*options, "n_hashes", "n_tables"):
+                raise ArgumentError(name, value, "left out: it is an argument, or chosen by tune")
     try:
-        family = make_family(name, n_hashes=1, **options)
+        family = make_family(given, n_hashes=1, n_tables=1, **options)
     except ArgumentError as error:
         if error.argument != "probes":
             raise
         family = None
     if family is None or family.default_probes > 1:
         raise UnsupportedError(
-            f"{name}: it fixes the number of probes, which tune chooses; tune the wrapped family"
+            f"{given}: it fixes the number of probes, which tune chooses; tune the wrapped family"
         )
     return family
 

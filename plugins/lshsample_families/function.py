@@ -187,6 +187,7 @@ class FunctionFamily(HashFamily[FunctionSpec]):
     """
 
     similarity = "that of the spec"
+    calls_named_functions = True
 
     def __init__(self, spec: FunctionSpec | Callable[..., Any] | NativeFunction, **options: Any) -> None:
         if not isinstance(spec, FunctionSpec):

@@ -44,7 +44,7 @@ INTERNAL = {
     "registry",
     "scaffold",
 }
-INTERNAL |= {"plugin_manager", "specs"}
+INTERNAL |= {"plugin_manager", "provenance", "specs"}
 #: Names of modules for users that need no page: they are met in results and annotations alone.
 UNNAMED = {
     "plugin": {"Floats", "one_of"},

@@ -30,6 +30,7 @@ FLOORS = [
     ["hashing", "hookspecs"],
     ["plugin_manager"],
     ["registry"],
+    ["provenance"],
     ["tables"],
     ["sampling"],
     ["estimates", "metrics", "data", "plugin"],
@@ -37,7 +38,7 @@ FLOORS = [
     ["training"],
     ["config"],
     ["compare", "testing"],
-    ["cli", "scaffold", "pytest_plugin"],
+    ["cli", "scaffold", "pytest_plugin", "__main__"],
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 #: What a plugin may import of lshsample.

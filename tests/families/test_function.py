@@ -115,8 +115,8 @@ def test_opening_tables_imports_nothing(unimported):
 
 def test_loading_a_network_imports_nothing(unimported):
     importlib.import_module(unimported.stem)
-    options = {"function": "leaves_a_trace:ones"}
-    layer = ls.Sampled(50, family="function", family_options=options, sampler="Retrieve() | Uniform(5)")
+    text = "function:function=leaves_a_trace:ones"
+    layer = ls.Sampled(50, family=text, sampler="Retrieve() | Uniform(5)")
     file = unimported.parent / "model"
     ls.Network([ls.Sparse(9), ls.Dense(4), layer], seed=0).save(file)
     forget(unimported)

@@ -673,7 +673,7 @@ def _families() -> Iterator[tuple[str, Scenario]]:
         "icws": {"bits": 3},
         "itq": {"iterations": 5},
     }.items():
-        layers = _plain(family=family, family_options=options, n_hashes=2, rehash=6)
+        layers = _plain(family={"family": family, **options}, n_hashes=2, rehash=6)
         yield f"family {family}", (layers, {})
     yield "default hashes", ([ls.Sparse(FEATURES), ls.Dense(8), ls.Sampled(LABELS)], {})
 

@@ -117,7 +117,7 @@ def test_errors_name_the_layer(change, words):
 
 
 def test_layers_of_the_package_are_not_checked_and_classes_derived_from_them_are():
-    network = Network([Input(3), Dense(4), Sampled(5)])
+    network = Network([Input(3), Dense(4), Sampled(5, sampler="full")])
     assert all(is_own(layer) for layer in network.layers)
 
     class Derived(type(network.layers[1])):

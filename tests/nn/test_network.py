@@ -106,7 +106,7 @@ def test_bad_orders_of_layers_are_refused(layers, words):
         lambda: Sparse(0), lambda: Dense(-1), lambda: Dense(3, "gelu"), lambda: Dense(3, dropout=1.0),
         lambda: Sampled(3, active_set="row"), lambda: Sampled(3, n_hashes=40),
         lambda: Sampled(3, rehash="daily"),
-        lambda: Sampled(3, family_options=3), lambda: Sparse(3, weighting="bm25"), lambda: Rehash(-1),
+        lambda: Sampled(3, family="simhash:windw=3"), lambda: Sparse(3, weighting="bm25"), lambda: Rehash(-1),
         lambda: Network([Sparse(3), Sampled(3, family="nope")]),
         lambda: Network([Sparse(3), Sampled(3, sampler="?")]),
         lambda: Network([Sparse(3), Sampled(3, sampler="Uniform(4)")]),
@@ -160,7 +160,7 @@ def test_sampled_prediction_scores_what_the_tables_hold():
 
 def test_sampled_prediction_through_other_tables():
     """Candidates from a bound pipeline; if they are all units, the prediction is that of mode="exact"."""
-    network, x = make_network(sampler="uniform"), rows()
+    network, x = make_network(sampler="uniform", n_active=20), rows()
     exact = network.predict(x, top=4)
     units = network.parameters[2].weights
     tables = HashTables(make_family("simhash", dim=8, n_hashes=2, n_tables=12)).build(units)
@@ -257,9 +257,17 @@ def test_nothing_to_predict_is_fine():
     assert network.layer_input(none, 1).shape[0] == 0
 
 
+@pytest.mark.parametrize("options", [{}, {"active_set": "sample"}, {"n_active": 500}, {"sampler": "uniform"}])
+def test_a_layer_that_computes_all_units_says_so(options):
+    with pytest.warns(UserWarning, match="for 300 items samples nothing: all of them are active"):
+        network = Network([Sparse(30), Sampled(300, **options)])
+    assert str(network.sampled_layers[0].active.pipeline) == "Full() | Include()"
+    Network([Sparse(30), Sampled(300, **options | {"n_active": 299})])  # without a warning
+
+
 def test_few_labels_have_no_precision_at_larger_k():
     """P@5 of two labels does not exist."""
-    network = Network([Sparse(30), Dense(4), Sampled(2)])
+    network = Network([Sparse(30), Dense(4), Sampled(2, sampler="full")])
     assert network.predict(rows())[0].shape == (12, 2)
     measured = network.evaluate(rows(), sp.csr_array(np.ones((12, 2))))
     assert measured == {"p@1": 100.0}

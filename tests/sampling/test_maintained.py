@@ -447,12 +447,23 @@ def test_a_family_object_has_its_own_functions_first():
     assert sampler.tables.family == family.with_seed(stream_seed(0, 1, 1))
 
 
+@pytest.mark.parametrize("name", ["lsh", "uniform", "slide-topk"])
+def test_a_budget_that_covers_all_items_is_told(name):
+    match = rf"sampler '{name}' with n_active=\d+ for 300 items samples nothing.*as with 'full'.*below 300"
+    for n_active in (None, 300):
+        with pytest.warns(UserWarning, match=match):
+            sampler = MaintainedSampler(DIM, 300, pipeline=name, n_active=n_active)
+        assert str(sampler.pipeline) == "Full()"
+    assert MaintainedSampler(DIM, 300, pipeline=name, n_active=299).pipeline != sampler.pipeline
+    assert MaintainedSampler(DIM, 300, pipeline="full").pipeline == sampler.pipeline  # without a warning
+
+
 def test_names_with_options():
     in_text = sampler_of(family="simhash:projection=gaussian,n_tables=3", n_tables=None)
-    beside = sampler_of(n_tables=None, family_options={"projection": "gaussian", "n_tables": 3})
-    for sampler in (in_text, beside):
+    data = sampler_of(family={"family": "simhash", "projection": "gaussian", "n_tables": 3}, n_tables=None)
+    for sampler in (in_text, data):
         sampler.refresh(vectors_of(), 0)
-    assert in_text.tables.family == beside.tables.family
+    assert in_text.tables.family == data.tables.family
     assert in_text.tables.family.spec.projection == "gaussian"
     default = MaintainedSampler(DIM, 4096, pipeline="Retrieve()").maintenance.family(1)
     assert (default.n_tables, default.code_bits) == (16, default_code_bits(4096)) == (16, 9)
@@ -478,8 +489,8 @@ def test_functions_that_no_seed_draws_need_a_schedule_that_keeps_them(monkeypatc
         ({"family": 3}, "family"),
         ({"family": make_family("simhash", dim=DIM + 1)}, "family"),
         ({"family": make_family("simhash", dim=DIM)}, "n_hashes"),
-        ({"family": "simhash:n_tables=3"}, "family_options.n_tables"),
-        ({"family": "simhash:seed=3"}, "family_options.seed"),
+        ({"family": "simhash:n_tables=3"}, "n_tables"),
+        ({"family": "simhash:seed=3"}, "family"),
         ({"n_hashes": 0}, "n_hashes"),
         ({"pipeline": 3}, "pipeline"),
         ({"pipeline": Retrieve() | Uniform(N + 1)}, f"Uniform({N + 1})"),

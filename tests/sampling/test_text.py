@@ -5,7 +5,17 @@ import pytest
 
 from lshsample import specs
 from lshsample.errors import ArgumentError
-from lshsample.sampling import Cap, Pipeline, Retrieve, SamplerStage, Top, Uniform, parse_pipeline
+from lshsample.sampling import (
+    Cap,
+    Pipeline,
+    Rehash,
+    Retrieve,
+    SamplerStage,
+    Top,
+    Uniform,
+    make_pipeline,
+    parse_pipeline,
+)
 
 
 @attrs.frozen
@@ -69,3 +79,67 @@ def test_text_that_is_not_toml_is_refused(text):
 def test_text_that_is_not_json_is_refused(text):
     with pytest.raises(ArgumentError, match="JSON"):
         specs.parsed_json(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Retrieve() | Top(5", r"'\)' is missing, for the '\(' at column 17\)"),
+        ("Retrieve()\n| (Top(5) | Uniform(3)", r"'\)' is missing, for the '\(' at line 2, column 3\)"),
+        ("Retrieve() | Top(5))", r"'\)' at column 20 without an opening one"),
+        ("Retrieve() | Top(5]", r"'\]' at column 19, where '\)' is missing"),
+        ("Retrieve() | Top('('", r"'\)' is missing, for the '\(' at column 17\)"),
+    ],
+)
+def test_the_missing_bracket_is_named(text, message):
+    with pytest.raises(ArgumentError, match=message):
+        parse_pipeline(text)
+
+
+def test_brackets_in_quotes_and_comments_do_not_count():
+    pipeline = parse_pipeline("Retrieve()  # it's (one\n | Top(5)")
+    assert str(pipeline) == "Retrieve() | Top(5)"
+
+
+@pytest.mark.parametrize("name", ["lsh", "exact-top", "lhs", "slide-vanilla"])
+def test_a_named_pipeline_points_to_its_function(name):
+    with pytest.raises(ArgumentError, match=r"made by lshsample\.sampling\.make_pipeline\(name, n_active"):
+        parse_pipeline(name)
+
+
+@pytest.mark.parametrize(
+    ("call", "meant"),
+    [
+        (lambda: parse_pipeline("Retreive()"), "'Retrieve'"),
+        (lambda: parse_pipeline("Retrieve(probe=3)"), "'probes'"),
+        (lambda: Pipeline.from_dict({"stages": [{"stage": "retrieve"}]}), "'Retrieve'"),
+        (lambda: make_pipeline("unifrom", n_active=3, n_items=9), "'uniform'"),
+        (lambda: Rehash(strategy="drfit"), "'drift'"),
+    ],
+)
+def test_misspelt_names_are_suggested(call, meant):
+    with pytest.raises(ArgumentError, match=f"did you mean {meant}\\?"):
+        call()
+
+
+def test_a_stage_without_brackets_is_told_them():
+    for call in (parse_pipeline, lambda text: make_pipeline(text, n_active=3, n_items=9)):
+        with pytest.raises(ArgumentError, match=r"sampler must be Full\(\) \(got 'Full' at column 1\)"):
+            call("Full")
+    with pytest.raises(ArgumentError, match="sampler must be the name of a pipeline"):
+        make_pipeline(3, n_active=3, n_items=9)
+
+
+def test_stages_as_text_in_toml_say_what_reads_them():
+    with pytest.raises(ArgumentError, match=r"stages must be a list of tables.* parse_pipeline reads text"):
+        Pipeline.from_toml('stages = "Retrieve() | Top(3)"')
+    with pytest.raises(ArgumentError, match=r"stages must be a list of tables.* \(got int\)"):
+        Pipeline.from_toml("stages = 3")
+
+
+def test_a_custom_stage_cannot_take_the_name_of_another():
+    with pytest.raises(ArgumentError, match=r"stages must be .* \(got 'Top', which a built-in stage has\)"):
+        parse_pipeline("Top(3)", stages={"Top": Named})
+    with pytest.raises(ArgumentError, match=r"stages must be a mapping of names to classes"):
+        parse_pipeline("Top(3)", stages={"Mine": 3})
+    assert str(parse_pipeline("Top(3)", stages={"Top": Top})) == "Top(3)"

@@ -35,7 +35,7 @@ def clustered():
     ids=["recall", "memory", "error"],
 )
 def test_predictions_agree_with_observation(goal, clustered):
-    tuned = tune(*clustered, goal, projection="gaussian", threads=2)
+    tuned = tune(*clustered, goal, family="simhash:projection=gaussian", threads=2)
     predicted, observed = tuned.predicted, tuned.observed
     assert predicted.recall >= goal.recall
     assert observed.recall == pytest.approx(predicted.recall, abs=0.08)
@@ -50,7 +50,7 @@ def test_predictions_agree_with_observation(goal, clustered):
 
 def test_a_size_adds_a_cap_and_keeps_the_recall(clustered):
     goal = Goal(recall=0.6, k=5, size=120)
-    tuned = tune(*clustered, goal, projection="sparse", threads=2)
+    tuned = tune(*clustered, goal, family="simhash:projection=sparse", threads=2)
     assert str(tuned.pipeline).endswith("Cap(120)")
     assert np.diff(tuned.pipeline.bind(tables=tuned.tables).sample(clustered[1]).indptr).max() <= 120
     assert tuned.predicted.missed(goal) == ()
@@ -61,16 +61,16 @@ def test_a_size_adds_a_cap_and_keeps_the_recall(clustered):
 
 def test_a_recall_out_of_reach_with_a_cap_is_refused_with_the_best(clustered):
     with pytest.raises(ArgumentError, match=r"with a cap of 20 ids recall is at most 0\.\d+"):
-        tune(*clustered, Goal(recall=0.9, size=20), projection="sparse")
+        tune(*clustered, Goal(recall=0.9, size=20), family="simhash:projection=sparse")
 
 
 def test_bounds_that_cannot_be_met_are_refused_with_what_can(clustered):
     with pytest.raises(ArgumentError, match=r"at least .* bytes"):
-        tune(*clustered, Goal(recall=0.9, memory_bytes=10), projection="sparse")
+        tune(*clustered, Goal(recall=0.9, memory_bytes=10), family="simhash:projection=sparse")
     with pytest.raises(ArgumentError, match=r"at least .* seconds"):
-        tune(*clustered, Goal(recall=0.9, seconds=1e-9), projection="sparse")
+        tune(*clustered, Goal(recall=0.9, seconds=1e-9), family="simhash:projection=sparse")
     with pytest.raises(ArgumentError, match="max_tables"):
-        tune(*clustered, Goal(recall=0.99), max_tables=2, projection="sparse")
+        tune(*clustered, Goal(recall=0.99), max_tables=2, family="simhash:projection=sparse")
 
 
 def test_what_is_missed_is_named():
@@ -106,7 +106,9 @@ def test_goals_are_checked(bad):
         ({"goal": 3}, r"goal must be .* \(got int"),
         ({"seed": -1}, "seed"),
         ({"max_tables": "a"}, "max_tables"),
-        ({"n_hashes": 3}, "n_hashes"),
+        ({"family": "simhash:n_hashes=3"}, "n_hashes"),
+        ({"family": "simhash:dim=3"}, "dim"),
+        ({"family": make_family("simhash", dim=3)}, r"family must be .* \(got dim 3\)"),
         ({"goal": Goal(k=7000)}, "k = 7000"),
         ({"queries": np.ones((3, DIM))}, r"queries must be .* \(got 3 rows"),
         ({"queries": np.ones((9, 5))}, r"queries must be .* \(got 5 columns"),
@@ -163,34 +165,29 @@ def test_the_predicted_error_includes_the_covariance_of_near_items(family, k, pr
 
 def test_an_error_cannot_be_tuned_without_weights(clustered):
     with pytest.raises(UnsupportedError, match="relative_error cannot be a target"):
-        tune(*clustered, Goal(relative_error=0.1), projection="sparse")
+        tune(*clustered, Goal(relative_error=0.1), family="simhash:projection=sparse")
     measures = Measures(recall=1.0, size=1.0, relative_error=np.nan, memory_bytes=1, seconds=1.0)
     assert measures.missed(Goal(relative_error=0.1)) == ("relative_error",)
 
 
 @pytest.mark.parametrize(
-    ("family", "options", "match"),
+    ("family", "match"),
     [
-        ("multiprobe", {}, "tune the wrapped family"),
-        ("multiprobe", {"inner": {"family": "cross-polytope"}}, "tune the wrapped family"),
-        ("itq", {}, "learned for one number"),
-        ("learned-simhash", {}, "no collision probability"),
+        ("multiprobe", "tune the wrapped family"),
+        ("multiprobe:inner=cross-polytope", "tune the wrapped family"),
+        ("itq", "learned for one number"),
+        ("learned-simhash", "no collision probability"),
     ],
 )
-def test_families_that_cannot_be_tuned_say_why(family, options, match, clustered):
+def test_families_that_cannot_be_tuned_say_why(family, match, clustered):
     with pytest.raises(UnsupportedError, match=match):
-        tune(*clustered, family=family, **options)
+        tune(*clustered, family=family)
 
 
 def test_the_lines_to_paste_make_the_same_choice(clustered):
     items, queries = clustered[0][:2000], clustered[1][:20]
-    for family, options in (
-        ("simhash", {"projection": "gaussian"}),
-        ("simple-lsh", {"inner": {"family": "simhash", "projection": "gaussian"}}),
-    ):
-        tuned = tune(
-            items, queries, Goal(recall=0.4, size=500), family=family, threads=1, max_tables=9, **options
-        )
+    for family in ("simhash:projection=gaussian", "simple-lsh:inner=simhash:projection=gaussian"):
+        tuned = tune(items, queries, Goal(recall=0.4, size=500), family=family, threads=1, max_tables=9)
         made = {}
         names = {name: getattr(lshsample, name) for name in ("HashTables", "make_family", "parse_pipeline")}
         exec(tuned.python, {**names, "data": items}, made)
