@@ -224,7 +224,8 @@ def test_every_place_takes_a_family_its_spec_its_data_and_text_with_all_options(
         assert NetworkSpec.from_json(network.spec.to_json()) == network.spec
         assert HashTables(given).build(rows).family == family
         assert HashTables.memory_needed(given, 300) == HashTables.memory_needed(family, 300)
-        assert ("projection", "gaussian") in Contender.parse(given).options
+        if given is not text:  # whose shape a comparison would have to ignore
+            assert ("projection", "gaussian") in Contender.parse(given).options
         assert make_family(given) == family
     assert tune(rows, rows[:40], Goal(recall=0.5), family=family, threads=1).family.seed == 7
     for call in (

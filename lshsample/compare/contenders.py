@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -9,7 +10,7 @@ import attrs
 from lshsample.errors import ArgumentError, LshsampleError
 from lshsample.family import FamilySpec, HashFamily
 from lshsample.family_text import format_family
-from lshsample.registry import FamilyLike, families, family_of_bits, make_family, named_family
+from lshsample.registry import FamilyLike, families, family_of_bits, make_family, named_family, resolve_family
 from lshsample.specs import checked_integer, integer
 
 __all__ = ["ComparisonSettings", "Contender", "all_contenders"]
@@ -111,7 +112,7 @@ class Contender:
     def parse(cls, family: FamilyLike) -> Contender:
         """A contender from a family: usually its text, ``name`` or ``name:option=value,option=value``.
 
-        Dim, K, L and seed of a family or a spec are not used.
+        Dim, K, L and seed of a family, its spec or its plain data are not used.
 
         Raises
         ------
@@ -123,6 +124,8 @@ class Contender:
         >>> Contender.parse("simhash:projection=gaussian").options
         (('projection', 'gaussian'),)
         """
+        if isinstance(family, Mapping):
+            family = resolve_family(family)
         name, options = named_family(family)
         for option in options:
             if option in _COMMON:
