@@ -88,19 +88,20 @@ def test_a_wrong_option_is_one_usage_error(tmp_path, words, message):
 
 
 @pytest.mark.parametrize(
-    ("family", "status", "message"),
+    ("family", "message"),
     [
-        ("e2lsh:widht=2", pytest.ExitCode.INTERRUPTED, "1 error"),
-        ("e2lsh:width=-2", pytest.ExitCode.TESTS_FAILED, "3 failed"),
+        ("e2lsh:widht=2", "did you mean 'width'?"),
+        ("e2lsh:width=-2", "width must be a finite number"),
+        ("dwtta", "did you mean 'dwta'?"),
     ],
 )
-def test_a_wrong_family_in_the_module_is_not_skipped(tmp_path, family, status, message):
+def test_a_wrong_family_in_the_module_is_one_error(tmp_path, family, message):
     (tmp_path / "test_bench.py").write_text(BENCH.replace("dwta", family))
     (tmp_path / "conftest.py").write_text(STAND_IN)
     done = run_pytest(tmp_path, "-p", "no:benchmark", "--lshsample-items", "800", "--lshsample-tables", "2")
-    assert done.returncode == status, done.stdout
+    assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout
+    assert "1 error" in done.stdout
     assert message in done.stdout
-    assert "wid" in done.stdout
 
 
 @pytest.fixture(scope="module")
