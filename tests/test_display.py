@@ -57,7 +57,9 @@ SHOWN = {
     "Samples": lambda: estimates.draw_samples(SAMPLER, ROWS[:300]),
     "GradientSampler": lambda: estimates.GradientSampler(ROWS, ROWS[:, 0], ONE, threads=1),
     "Network": lambda: Network([Sparse(50), Dense(30), Dense(20, activation="softmax")]),
-    "Tuned": lambda: tune(ROWS[:1900], ROWS[1900:], Goal(recall=0.3), projection="gaussian", threads=1),
+    "Tuned": lambda: tune(
+        ROWS[:1900], ROWS[1900:], Goal(recall=0.3), family="simhash:projection=gaussian", threads=1
+    ),
 }
 
 

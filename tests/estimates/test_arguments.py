@@ -258,7 +258,8 @@ def test_arguments_of_sums_by_tables(bad, named):
 @pytest.mark.parametrize(
     ("bad", "named"),
     [
-        ({"family": "simhash"}, "family must be a HashFamily of dim 5"),
+        ({"family": make_family("simhash", dim=5, n_hashes=2, n_tables=2)}, "family must be of dim 6"),
+        ({"family": "simhsh"}, "did you mean 'simhash'"),
         ({"law": "margin"}, "law must be one of"),
         ({"pipeline": "lsh"}, "pipeline must be a Pipeline"),
         ({"features": ITEMS * np.nan}, "features must be finite"),
@@ -269,7 +270,7 @@ def test_arguments_of_sums_by_tables(bad, named):
 def test_arguments_of_gradient_samplers(bad, named):
     family = make_family("simhash", dim=6, n_hashes=2, n_tables=2)
     given = {"features": ITEMS, "targets": np.ones(60), "family": family, "threads": 1, **bad}
-    with pytest.raises(ArgumentError, match=named.replace("dim 5", "dim 6")):
+    with pytest.raises(ArgumentError, match=named):
         GradientSampler(given.pop("features"), given.pop("targets"), given.pop("family"), **given)
 
 
