@@ -63,8 +63,10 @@ def maker(name, options):
     """Makes a case's families; ITQ has codes only once it was fitted."""
     if name != "itq":
         return functools.partial(make_family, name, **options)
-    return lambda **shape: make_family(name, **options, **shape).fit(
-        np.random.default_rng(0).standard_normal((90, shape["dim"])).astype(np.float32)
+    return functools.cache(
+        lambda **shape: make_family(name, **options, **shape).fit(
+            np.random.default_rng(0).standard_normal((90, shape["dim"])).astype(np.float32)
+        )
     )
 
 
