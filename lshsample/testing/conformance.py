@@ -111,12 +111,13 @@ def check_determinism(case: FamilyCase) -> None:
         assert (hash_rows(two, x) == first).all(), (
             "two families of one spec give different codes: is something unseeded?"
         )
-        for call in range(12):
-            hash_rows(one, case.rows(20, one.dim, seed=3 + call))
+        for call in range(15):
+            if call in (0, 1, 5):
+                hash_rows(one, case.rows(75, one.dim, seed=3 + call))
+                assert (first == kept).all(), "a later call changes the codes that an earlier one returned"
             assert (hash_rows(one, x) == kept).all(), (
                 "the same family gives other codes the second time, or after other rows were hashed"
             )
-        assert (first == kept).all(), "a later call changes the codes that an earlier one returned"
         assert one == two, "two families of one spec are not equal"
 
 
