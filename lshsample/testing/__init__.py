@@ -17,3 +17,7 @@ __all__ = [
     "stage_checks",
     "stale_package",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

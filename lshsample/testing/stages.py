@@ -42,6 +42,7 @@ from lshsample.sampling import (
     Uniform,
 )
 from lshsample.sampling import parse_pipeline as parse
+from lshsample.sampling.checks import check_result
 from lshsample.tables import HashTables
 from lshsample.testing.outcomes import as_parameters, run_checks
 
@@ -50,6 +51,9 @@ __all__ = ["STAGE_CHECKS", "StageCase", "check_stage", "stage_checks"]
 N_ITEMS, DIM, N_QUERIES, N_DRAWN, N_STEPS = 60, 16, 7, 12, 2000
 #: Draws of the hash functions, and the minimum number of draws of a pair for a check of its rate.
 N_FUNCTIONS, N_SEEN = 500, 40
+#: What a stage may need.
+_NEEDS = {"queries", "tables", "frequencies"}
+_NEEDS_TEXT = ", ".join(map(repr, sorted(_NEEDS)))
 #: Tolerance in standard errors, which a few hundred correct rates exceed with negligible probability.
 _Z = 4.8
 
@@ -73,8 +77,18 @@ class StageCase:
         """An active set of a pipeline over the items, tables, queries and forced ids of the kit."""
         _, queries, include = _world()
         forced = include[:rows] if pipeline.takes_include else None
-        with _no_refusal():
+        with self.accepted():
             return _bound(pipeline).sample(queries[:rows].copy(), include=forced, **{"threads": 1, **options})
+
+    @contextmanager
+    def accepted(self) -> Iterator[None]:
+        """Errors of samplers as failures, with the stage's name."""
+        try:
+            yield
+        except LshsampleError as error:
+            name = type(self.stage).__name__
+            text = str(error) if name in str(error) else f"{name}: {error}"
+            raise AssertionError(text) from error
 
 
 @functools.cache
@@ -103,24 +117,57 @@ def _bound_to(pipeline: Pipeline, tables: HashTables) -> Sampler:
     return pipeline.bind(tables=tables, frequencies=np.arange(1, N_ITEMS + 1))
 
 
-@attrs.frozen
-class _Watch(SamplerStage):
-    """Runs a stage, and fails if it modifies its input: the set, the queries, the items."""
+def _watched(stage: SamplerStage) -> SamplerStage:
+    """An equal stage, with the same name in errors, that fails if it modifies its input set or its batch."""
+    cls = type(stage)
+    if cls.apply is Stage.apply:
+        return stage  # run by the C core, which gives it no arrays to modify
 
-    stage: SamplerStage
-
-    def apply(self, active: ActiveSet, batch: Batch) -> ActiveSet:
+    def apply(self: SamplerStage, active: ActiveSet, batch: Batch) -> ActiveSet:
         given: dict[str, tuple[Any, ...]] = {
             "arrays of its input set": (active.indptr, active.ids, active.counts),
             "queries": (batch.queries,),
             "items": (batch.vectors, batch.state.vectors if batch.state else None),
+            "ids to include": batch.include or (),
         }
         before = copy.deepcopy(given)
-        result = self.stage.apply(active, batch)
+        result = cls.apply(self, active, batch)
         for what, arrays in given.items():
             same = (np.array_equal(old, new) for old, new in zip(before[what], arrays, strict=True))
-            assert all(same), f"the stage changes the {what}"
+            assert all(same), f"{stage} changes the {what}"
         return result
+
+    names = {
+        "apply": apply,
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__doc__": cls.__doc__,
+    }
+    watching = attrs.frozen(type(cls.__name__, (cls,), names))
+    values = {
+        field.alias or field.name: getattr(stage, field.name) for field in attrs.fields(cls) if field.init
+    }
+    made: SamplerStage = watching(**values)
+    return made
+
+
+def _check_class(stage: Any) -> None:
+    """The class of a stage: frozen attrs, with a way to run, and needs that samplers know."""
+    name = stage.__name__ if isinstance(stage, type) else type(stage).__name__
+    assert not isinstance(stage, type), f"{name} is a class, expected an instance: StageCase({name}(...))"
+    assert isinstance(stage, SamplerStage), f"{name} is not a subclass of SamplerStage"
+    assert "__attrs_attrs__" in vars(type(stage)), (
+        f"{name} is not a frozen attrs class: decorate it with @attrs.frozen"
+    )
+    runs = type(stage).apply is not Stage.apply or type(stage).call is not Stage.call
+    assert runs, f"{name} lacks apply(active, batch)"
+    try:
+        unknown = sorted(set(stage.needs()) - _NEEDS)
+    except Exception as error:
+        raise AssertionError(f"{name}.needs raises {type(error).__name__}: {error}") from error
+    assert not unknown, (
+        f"{name}.needs returns {', '.join(map(repr, unknown))}, expected some of {_NEEDS_TEXT}"
+    )
 
 
 def _equal(one: ActiveSet, other: ActiveSet) -> bool:
@@ -132,7 +179,7 @@ def check_spec(case: StageCase) -> None:
     """The stage is the same after conversion to text, plain data, TOML and pickle, and is hashable."""
     stage, known = case.stage, {type(case.stage).name: type(case.stage)}
     pipeline = Pipeline((stage,))
-    with _no_refusal():
+    with case.accepted():
         assert parse(str(pipeline), known) == pipeline, f"{pipeline} is parsed as another pipeline"
         assert Pipeline.from_dict(pipeline.to_dict(), known) == pipeline, "plain data makes another stage"
         assert Pipeline.from_toml(pipeline.to_toml(), known) == pipeline, "TOML makes another stage"
@@ -146,12 +193,13 @@ def check_spec(case: StageCase) -> None:
 
 def check_contract(case: StageCase) -> None:
     """Ids are in range, ascending and unique in each row, at any position; the input is not modified."""
-    watched = _Watch(case.stage)
+    watched = _watched(case.stage)
     for pipeline in (case.before | watched, Pipeline((watched,)), watched | Include() | Uniform(2)):
         for rows in (N_QUERIES, 1, 0):
             for pool in (False, True):
                 active = case.sample(pipeline, rows=rows, pool=pool)
-                assert len(active) == (1 if pool else rows)
+                with case.accepted():
+                    check_result(active, 1 if pool else rows, N_ITEMS, f"the set of {pipeline}")
 
 
 def check_determinism(case: StageCase) -> None:
@@ -237,7 +285,7 @@ def _check_marginal_weights(case: StageCase, pipeline: Pipeline) -> None:
     forced = include if pipeline.takes_include else None
 
     def drawn(seed: int) -> ActiveSet:
-        with _no_refusal():
+        with case.accepted():
             sampler = _bound_to(pipeline, _tables(vectors, seed))
             return sampler.sample(queries.copy(), include=forced, seed=seed, law="marginal", threads=1)
 
@@ -281,8 +329,7 @@ def _check_biased(stage: SamplerStage, active: ActiveSet) -> None:
     assert type(stage).name in why, f"the error does not contain the stage: {why}"
 
 
-#: Every check by name.
-STAGE_CHECKS: dict[str, Callable[[StageCase], None]] = {
+_ALL: dict[str, Callable[[StageCase], None]] = {
     "spec": check_spec,
     "contract": check_contract,
     "determinism": check_determinism,
@@ -291,6 +338,21 @@ STAGE_CHECKS: dict[str, Callable[[StageCase], None]] = {
     "law": check_law,
     "stated_law": check_stated_law,
 }
+
+
+def _guarded(check: Callable[[StageCase], None]) -> Callable[[StageCase], None]:
+    """A check that fails, with the reason, for what is no valid stage at all."""
+
+    @functools.wraps(check)
+    def run(case: StageCase) -> None:
+        _check_class(case.stage)
+        check(case)
+
+    return run
+
+
+#: Every check by name.
+STAGE_CHECKS = {name: _guarded(check) for name, check in _ALL.items()}
 
 
 def stage_checks(expected_failures: Mapping[str, str] | None = None) -> list[Any]:
@@ -314,11 +376,3 @@ def check_stage(case: StageCase, expected_failures: Mapping[str, str] | None = N
     'passed'
     """
     return run_checks(STAGE_CHECKS, case, expected_failures)
-
-
-@contextmanager
-def _no_refusal() -> Iterator[None]:
-    try:
-        yield
-    except LshsampleError as error:
-        raise AssertionError(str(error)) from error
