@@ -17,7 +17,6 @@ import pickle
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -102,7 +101,7 @@ def _process(place: str) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,
-        cwd=tempfile.gettempdir() if place == "surroundings" else None,
+        cwd="/" if place == "surroundings" else None,
     )
     atexit.register(_end, process)
     return process
