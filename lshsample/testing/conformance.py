@@ -537,14 +537,12 @@ def check_symmetry(case: FamilyCase) -> None:
             own = family.pair_probability(x, x)
         except UnsupportedError as error:
             raise SkipTest(str(error)) from None
-        inherited = type(family).hash_query is HashFamily.hash_query
-        if inherited and not family.law_of_norms:
-            # A row of zeros may have no similarity to another one.
-            zero = ~x.any(axis=1)
-            assert np.allclose(own[~zero], 1, atol=1e-3), (
-                f"a row agrees with itself, but the law says with probability {own[~zero].min():.4f}"
+        own = own[x.any(axis=1)]  # a row of zeros may have no similarity to another one
+        if type(family).hash_query is HashFamily.hash_query and not family.law_of_norms:
+            assert np.allclose(own, 1, atol=1e-3), (
+                f"a row agrees with itself, but the law says with probability {own.min():.4f}"
             )
-        elif not (own >= 1 - 1e-12).all():
+        elif not (own >= 1 - 1e-6).all():
             raise SkipTest("the law of equal rows is not 1: the family is asymmetric")
         assert (hash_rows(family, x) == hash_rows(family, x.copy(), query=True)).all(), (
             "a row misses itself: queries are hashed differently from items, but the law of equal rows is 1"
