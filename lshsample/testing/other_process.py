@@ -27,6 +27,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from lshsample.errors import ArgumentError
 from lshsample.family import Codes, HashFamily
 
 __all__ = ["PLACES", "codes_elsewhere", "serve"]
@@ -81,7 +82,7 @@ def codes_elsewhere(
         assert answer, f"hashing in another process ({place}) ends that process"
         kind, value = pickle.loads(answer)
         if kind == "absent":
-            raise SkipTest(f"{cls.__name__} cannot be imported in another process: {value}")
+            raise SkipTest(f"{cls.__name__} cannot be made in another process: {value}")
         assert kind == "codes", f"another process ({place}) raises {value}"
         codes[place] = value
     return codes
@@ -152,7 +153,13 @@ def _answer(request: _Request) -> tuple[str, Any]:
     except Exception as error:
         return "absent", f"{type(error).__name__}: {error}"
     try:
-        return "codes", [cls(spec).hash(x) for spec, x in zip(specs, rows, strict=True)]
+        families = [cls(spec) for spec in specs]
+    except ArgumentError as error:  # its spec names what only exists in the session that sent it
+        return "absent", str(error)
+    except Exception as error:
+        return "error", f"{type(error).__name__}: {error}"
+    try:
+        return "codes", [family.hash(x) for family, x in zip(families, rows, strict=True)]
     except Exception as error:
         return "error", f"{type(error).__name__}: {error}"
 
