@@ -18,6 +18,7 @@ from __future__ import annotations
 import copy
 import functools
 import pickle
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -28,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample.errors import BiasedSampleError, LshsampleError
+from lshsample.errors import BiasedSampleError, LshsampleError, PipelineWarning
 from lshsample.registry import make_family
 from lshsample.sampling import (
     ActiveSet,
@@ -114,7 +115,10 @@ def _bound(pipeline: Pipeline) -> Sampler:
 
 
 def _bound_to(pipeline: Pipeline, tables: HashTables) -> Sampler:
-    return pipeline.bind(tables=tables, frequencies=np.arange(1, N_ITEMS + 1))
+    with warnings.catch_warnings():
+        # A stage is tried in places where it has no effect, too.
+        warnings.simplefilter("ignore", PipelineWarning)
+        return pipeline.bind(tables=tables, frequencies=np.arange(1, N_ITEMS + 1))
 
 
 def _watched(stage: SamplerStage) -> SamplerStage:
