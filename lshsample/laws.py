@@ -33,7 +33,10 @@ Floats = npt.NDArray[np.float64]
 
 
 def _probabilities(values: npt.ArrayLike, argument: str) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ArgumentError(argument, repr(values), "an array of probabilities") from None
     # Rounding errors are clipped; larger deviations and NaN are errors.
     if not np.all((array >= -1e-9) & (array <= 1 + 1e-9)):
         raise ArgumentError(
@@ -46,6 +49,18 @@ def _positive(value: int, argument: str, low: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
         raise ArgumentError(argument, repr(value), f"an integer >= {low}")
     return int(value)
+
+
+def _number(value: float, argument: str, low: float, high: float, wanted: str) -> float:
+    """A number from ``low`` to ``high``."""
+    plain = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not plain or not low <= value <= high:
+        raise ArgumentError(argument, repr(value), wanted)
+    return float(value)
+
+
+def _probability(value: float, argument: str) -> float:
+    return _number(value, argument, 0, 1, "a number from 0 to 1")
 
 
 def union_inclusion(code_probability: npt.ArrayLike, n_tables: int) -> Floats:
@@ -161,6 +176,9 @@ def cap_inclusion(inclusion: npt.ArrayLike, kept: npt.ArrayLike, size: npt.Array
     0.125
     """
     pi, m, u = _probabilities(inclusion, "inclusion"), np.asarray(kept, float), np.asarray(size, float)
+    for argument, values in (("kept", m), ("size", u)):
+        if not np.all(values >= 0):
+            raise ArgumentError(argument, values.min(), "numbers >= 0")
     return np.asarray(pi * np.where(m < u, m / np.maximum(u, 1), 1.0))
 
 
@@ -220,9 +238,11 @@ def frequency_inclusion(frequencies: npt.ArrayLike, n: int) -> Floats:
     >>> frequency_inclusion([0.5, 0.5], 2)
     array([0.75, 0.75])
     """
-    f = _probabilities(frequencies, "frequencies")
+    f, draws = _probabilities(frequencies, "frequencies"), _positive(n, "n", 0)
+    if draws == 0:
+        return np.zeros_like(f)
     with np.errstate(divide="ignore"):
-        return np.asarray(-np.expm1(_positive(n, "n", 0) * np.log1p(-f)))
+        return np.asarray(-np.expm1(draws * np.log1p(-f)))
 
 
 def fill_inclusion(inclusion: npt.ArrayLike, size: int, k: int, n_items: int) -> Floats:
@@ -245,6 +265,7 @@ def fill_inclusion(inclusion: npt.ArrayLike, size: int, k: int, n_items: int) ->
     >>> fill_inclusion([0.0, 1.0], 10, 20, 30)
     array([0.5, 1. ])
     """
+    size, k, n_items = _positive(size, "size", 0), _positive(k, "k", 0), _positive(n_items, "n_items")
     if size >= k:
         return _probabilities(inclusion, "inclusion")
     if k > n_items:
@@ -258,7 +279,7 @@ def rho(p_near: float, p_far: float) -> float:
     Parameters
     ----------
     p_near, p_far : float
-        Collision probabilities of one hash, p1 > p2.
+        Collision probabilities of one hash, p1 > p2. The exponent is 0 if p1 is 1 or p2 is 0.
 
     Notes
     -----
@@ -270,9 +291,10 @@ def rho(p_near: float, p_far: float) -> float:
     >>> round(rho(0.9, 0.5), 3)
     0.152
     """
-    if not 0 < p_far < p_near < 1:
-        raise ArgumentError("p_near, p_far", (p_near, p_far), "such that 0 < p_far < p_near < 1")
-    return math.log(p_near) / math.log(p_far)
+    near, far = _probability(p_near, "p_near"), _probability(p_far, "p_far")
+    if not far < near:
+        raise ArgumentError("p_near, p_far", (p_near, p_far), "such that p_far < p_near")
+    return 0.0 if near == 1 or far == 0 else math.log(near) / math.log(far)
 
 
 def n_hashes_for(n_items: int, p_far: float, candidates: float = 1.0) -> int:
@@ -289,18 +311,26 @@ def n_hashes_for(n_items: int, p_far: float, candidates: float = 1.0) -> int:
 
     Notes
     -----
-    K = ln(n / candidates) / ln(1 / p2), rounded up (Indyk & Motwani 1998).
+    K = ln(n / candidates) / ln(1 / p2), rounded up (Indyk & Motwani 1998); at least 1, which is enough if p2
+    is 0 or there are no more items than candidates.
+
+    Raises
+    ------
+    ArgumentError
+        No K is enough: p2 is 1, and there are more items than candidates.
 
     Examples
     --------
     >>> n_hashes_for(670_091, 0.5)
     20
     """
-    if not 0 < p_far < 1 or not candidates > 0:
-        raise ArgumentError(
-            "p_far, candidates", (p_far, candidates), "such that 0 < p_far < 1 and candidates > 0"
-        )
-    return max(1, math.ceil(math.log(_positive(n_items, "n_items") / candidates) / -math.log(p_far) - 1e-12))
+    items, far = _positive(n_items, "n_items"), _probability(p_far, "p_far")
+    wanted = _number(candidates, "candidates", 5e-324, math.inf, "a number above 0")
+    if wanted >= items or far == 0:
+        return 1
+    if far == 1:
+        raise ArgumentError("p_far", p_far, f"below 1, so that fewer than {items} items share a bucket")
+    return max(1, math.ceil(math.log(items / wanted) / -math.log(far) - 1e-12))
 
 
 def n_tables_for(p_near: float, n_hashes: int, recall: float = 0.9) -> int:
@@ -313,15 +343,27 @@ def n_tables_for(p_near: float, n_hashes: int, recall: float = 0.9) -> int:
     n_hashes : int
         K.
     recall : float
-        The target probability, below 1.
+        The target probability.
+
+    Raises
+    ------
+    ArgumentError
+        No L is enough: a recall of 1 for an item that may be missed, or above 0 for one that never collides.
 
     Examples
     --------
     >>> n_tables_for(0.9, 10, recall=0.95)
     7
+    >>> n_tables_for(1.0, 4, recall=0.95)
+    1
     """
-    if not 0 < p_near < 1 or not 0 < recall < 1:
-        raise ArgumentError("p_near, recall", (p_near, recall), "numbers between 0 and 1")
-    return max(
-        1, math.ceil(math.log1p(-recall) / math.log1p(-(p_near ** _positive(n_hashes, "n_hashes"))) - 1e-12)
-    )
+    near, hashes = _probability(p_near, "p_near"), _positive(n_hashes, "n_hashes")
+    wanted, code = _probability(recall, "recall"), near**hashes
+    if code == 1 or wanted == 0:
+        return 1
+    if code == 0:
+        given = f"{p_near} with {hashes} hashes"
+        raise ArgumentError("p_near", given, "such that p_near**n_hashes is above 0")
+    if wanted == 1:
+        raise ArgumentError("recall", recall, "below 1, unless p_near is 1: every table may miss the item")
+    return max(1, math.ceil(math.log1p(-wanted) / math.log1p(-code) - 1e-12))
