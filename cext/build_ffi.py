@@ -48,6 +48,7 @@ digest = runpy.run_path(str(ROOT / "lshsample" / "_native" / "sources.py"))["sou
 ffi = FFI()
 ffi.cdef("\n".join(declarations(h) for h in headers))
 ffi.cdef("static char *const LSH_SOURCE_DIGEST;")
+ffi.cdef('extern "Python" int32_t lsh_python_interrupt(void);')
 ffi.set_source(
     "lshsample._core",
     "\n".join(f'#include "lshsample/{h.name}"' for h in headers)

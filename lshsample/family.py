@@ -239,6 +239,11 @@ class HashFamily(ABC, Generic[SpecT]):
         return self.spec.seed
 
     @property
+    def is_distance(self) -> bool:
+        """Whether ``similarity`` is a distance, smaller for nearer rows: by default only "euclidean" is."""
+        return self.similarity == "euclidean"
+
+    @property
     def code_bits(self) -> int:
         """Bits of a code, at most 32: every code is below ``2**code_bits``."""
         return self.spec.n_hashes * self.bits_per_hash
@@ -541,6 +546,12 @@ class WrapperFamily(HashFamily[SpecT]):
         self.spec = spec
         self.inner: HashFamily = self.make_inner()
         super().__init__(spec)
+
+    @property
+    def is_distance(self) -> bool:
+        """As the inner family, where the similarity is its own."""
+        own = self.similarity == self.inner.similarity
+        return self.inner.is_distance if own else super().is_distance
 
     def make_inner(self) -> HashFamily:
         """The inner family, made from ``self.spec``; called once, when the wrapper is made.

@@ -94,15 +94,16 @@ int active_every_item_possible(const lsh_active *a) {
     return 1;
 }
 
+static uint32_t stream_of(const lsh_row *row) { return (uint32_t)(row->plan->first_row + row->row); }
+
 uint64_t row_random(const lsh_row *row, const lsh_stage *stage, uint32_t purpose, uint32_t index) {
     uint32_t words[4];
-    lsh_philox(row->plan->seed, purpose + 16u * (uint32_t)stage->ordinal, (uint32_t)row->row, row->plan->step, index,
-               words);
+    lsh_philox(row->plan->seed, purpose + 16u * (uint32_t)stage->ordinal, stream_of(row), row->plan->step, index, words);
     return (uint64_t)words[0] << 32 | words[1];
 }
 
 void row_randoms(const lsh_row *row, const lsh_stage *stage, uint32_t purpose, uint32_t first, const int32_t *indices,
                  int64_t n, uint64_t *out) {
-    lsh_kernels_current()->draw_words(row->plan->seed, purpose + 16u * (uint32_t)stage->ordinal, (uint32_t)row->row,
+    lsh_kernels_current()->draw_words(row->plan->seed, purpose + 16u * (uint32_t)stage->ordinal, stream_of(row),
                                       row->plan->step, first, indices, n, out);
 }

@@ -40,7 +40,7 @@ typedef struct {
 
 typedef struct {
     const lsh_plan *plan;
-    int64_t row;               /* the stream of this row's draws */
+    int64_t row;               /* its index among the rows of the plan */
     int64_t first, last;       /* its queries */
     int32_t threads;           /* maximum number within a stage */
 } lsh_row;

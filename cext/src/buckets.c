@@ -80,6 +80,7 @@ static lsh_status fill_rows(void *context, int64_t begin, int64_t end, int32_t w
     int32_t n_tables = reader_n_tables(&job->reader);
     (void)worker;
     for (int64_t i = begin * n_tables; i < end * n_tables; i++) {
+        if (lsh_interrupted()) return LSH_INTERRUPTED;
         int64_t n = write_bucket(job, (int32_t)(i % n_tables), job->codes[i], job->ids + job->indptr[i]);
         if (n != job->indptr[i + 1] - job->indptr[i]) return LSH_OUT_OF_RANGE;
     }

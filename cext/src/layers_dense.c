@@ -11,6 +11,7 @@
 enum {
     PANEL_FLOATS = LSH_PANEL_DEPTH * LSH_PANEL_COLUMNS,
     TN_ROWS = 64,       /* rows of a^T that one task packs: 64 KiB with a panel's depth */
+    NT_ROWS = 512,      /* rows of a between two looks at whether to stop */
     NN_ROWS = 256,      /* rows of a in one task */
     NN_PARTS = 16,      /* parts that the work of a product over n is cut into */
     NN_DEPTH = 512,     /* terms that a part has at least */
@@ -50,7 +51,7 @@ static int choose_kernels(product *p) {
 }
 
 /* One panel of columns j .. j + n of the output of lsh_matmul_nt. */
-static void nt_panel(const product *p, int64_t j, int64_t n) {
+static lsh_status nt_panel(const product *p, int64_t j, int64_t n) {
     const lsh_kernels *k = p->kernels;
     _Alignas(64) float panel[PANEL_FLOATS], first[LSH_PANEL_COLUMNS] = {0};
     const int32_t *rows = p->rows ? p->rows + j : NULL;
@@ -60,17 +61,23 @@ static void nt_panel(const product *p, int64_t j, int64_t n) {
         int64_t depth = least(LSH_PANEL_DEPTH, p->a.cols - begin);
         const void *b = lsh_element(p->b, w->bytes, rows ? 0 : j, begin);
         w->pack_transposed(b, p->b.stride, rows, n, depth, panel);
-        k->product_rows(lsh_float_row(p->a, 0) + begin, p->a.stride, p->a.rows, panel, depth, begin ? NULL : first,
-                        lsh_float_row(p->out, 0) + j, p->out.stride, n);
+        /* The first panel touches every page of a new output: that alone may take seconds. */
+        for (int64_t i = 0; i < p->a.rows; i += NT_ROWS) {
+            if (lsh_interrupted()) return LSH_INTERRUPTED;
+            k->product_rows(lsh_float_row(p->a, i) + begin, p->a.stride, least(NT_ROWS, p->a.rows - i), panel, depth,
+                            begin ? NULL : first, lsh_float_row(p->out, i) + j, p->out.stride, n);
+        }
     }
+    return LSH_OK;
 }
 
 static lsh_status nt_chunk(void *context, int64_t begin, int64_t end, int32_t worker) {
     (void)worker;
     const product *p = context;
     int64_t width = p->kernels->panel_columns;
-    for (int64_t j = begin; j < end; j += width) nt_panel(p, j, least(width, end - j));
-    return LSH_OK;
+    lsh_status status = LSH_OK;
+    for (int64_t j = begin; j < end && status == LSH_OK; j += width) status = nt_panel(p, j, least(width, end - j));
+    return status;
 }
 
 lsh_status lsh_matmul_nt(lsh_dense a, lsh_dense b, const int32_t *rows, const float *bias, int64_t bias_stride,
@@ -85,12 +92,13 @@ lsh_status lsh_matmul_nt(lsh_dense a, lsh_dense b, const int32_t *rows, const fl
 }
 
 /* Rows i .. i + m of a times terms begin .. end of the sum, to c. */
-static void nn_block(const product *p, int64_t i, int64_t m, int64_t begin, int64_t end, float *c, int64_t c_stride) {
+static lsh_status nn_block(const product *p, int64_t i, int64_t m, int64_t begin, int64_t end, float *c, int64_t c_stride) {
     const lsh_kernels *k = p->kernels;
     const lsh_row_kernels *w = p->weights;
     _Alignas(64) float panel[PANEL_FLOATS];
     static const float zeros[LSH_PANEL_COLUMNS];
     for (int64_t q = begin; q < end; q += LSH_PANEL_DEPTH) {
+        if (lsh_interrupted()) return LSH_INTERRUPTED;
         int64_t depth = least(LSH_PANEL_DEPTH, end - q);
         const int32_t *rows = p->rows ? p->rows + q : NULL;
         for (int64_t j = 0; j < p->b.cols; j += k->panel_columns) {
@@ -100,22 +108,24 @@ static void nn_block(const product *p, int64_t i, int64_t m, int64_t begin, int6
                             c + j, c_stride, n);
         }
     }
+    return LSH_OK;
 }
 
 static lsh_status nn_chunk(void *context, int64_t task, int64_t task_end, int32_t worker) {
     (void)worker;
     const product *p = context;
-    for (; task < task_end; task++) {
+    lsh_status status = LSH_OK;
+    for (; task < task_end && status == LSH_OK; task++) {
         int64_t part = task / p->row_blocks, i = task % p->row_blocks * NN_ROWS;
         int64_t begin = part * p->depth, end = least(begin + p->depth, p->a.cols), m = least(NN_ROWS, p->a.rows - i);
         if (p->work) {
             float *c = p->work + (part * p->a.rows + i) * p->out.cols;
-            nn_block(p, i, m, begin, end, c, p->out.cols);
+            status = nn_block(p, i, m, begin, end, c, p->out.cols);
         } else {
-            nn_block(p, i, m, begin, end, lsh_float_row(p->out, i), p->out.stride);
+            status = nn_block(p, i, m, begin, end, lsh_float_row(p->out, i), p->out.stride);
         }
     }
-    return LSH_OK;
+    return status;
 }
 
 /* out = part 0 + part 1 + ..., in this order. */

@@ -11,7 +11,8 @@
 enum {
     SPARSE_ROWS = 4,    /* samples in one task: about 300 gathered rows at 75 entries each */
     SUMMED_ROWS = 64,   /* distinct columns in one task */
-    DOTS = 4096         /* gathered rows in one task: enough work to wake another thread for */
+    DOTS = 4096,        /* gathered rows in one task: enough work to wake another thread for */
+    PAIRS = 1024        /* pairs of sparse rows in one task */
 };
 
 typedef struct {
@@ -92,6 +93,44 @@ lsh_status lsh_csr_sampled_matmul(lsh_dense h, lsh_dense w, const float *bias, i
     sparse_product p = {.weights = weights, .indptr = indptr, .indices = ids, .values = values, .w = w, .h = h,
                         .bias = bias, .bias_stride = bias_stride};
     return lsh_parallel_for(h.rows ? indptr[h.rows] : 0, DOTS, threads, dots_chunk, &p);
+}
+
+typedef struct {
+    lsh_csr q, x;
+    const int64_t *indptr;
+    const int32_t *ids;
+    float *values;
+} pair_products;
+
+/* The inner product of two rows of ascending columns. */
+static float merged_dot(lsh_csr q, int64_t i, lsh_csr x, int64_t j) {
+    int64_t a = q.indptr[i], a_end = q.indptr[i + 1], b = x.indptr[j], b_end = x.indptr[j + 1];
+    double sum = 0;
+    while (a < a_end && b < b_end) {
+        int32_t left = q.indices[a], right = x.indices[b];
+        if (left == right) sum += (double)q.values[a] * (double)x.values[b];
+        a += left <= right;
+        b += right <= left;
+    }
+    return (float)sum;
+}
+
+static lsh_status pairs_chunk(void *context, int64_t begin, int64_t end, int32_t worker) {
+    (void)worker;
+    const pair_products *p = context;
+    for (int64_t i = row_of(p->indptr, p->q.rows, begin); begin < end; i++) {
+        int64_t to = p->indptr[i + 1] < end ? p->indptr[i + 1] : end;
+        if (lsh_interrupted()) return LSH_INTERRUPTED;
+        for (; begin < to; begin++) p->values[begin] = merged_dot(p->q, i, p->x, p->ids[begin]);
+    }
+    return LSH_OK;
+}
+
+lsh_status lsh_csr_pair_products(lsh_csr q, lsh_csr x, const int64_t *indptr, const int32_t *ids, float *values,
+                                 int32_t threads) {
+    if (q.cols != x.cols) return LSH_INVALID;
+    pair_products p = {q, x, indptr, ids, values};
+    return lsh_parallel_for(q.rows ? indptr[q.rows] : 0, PAIRS, threads, pairs_chunk, &p);
 }
 
 /* The row of each entry. */

@@ -9,7 +9,7 @@
 
 /* A thread transposes rows in runs that are long enough for the memory, a few at a time, so that what is read once per
  * table stays in the cache. */
-enum { TRANSPOSE_RUN = 512, TRANSPOSE_ROWS = 16 };
+enum { TRANSPOSE_RUN = 512, TRANSPOSE_ROWS = 16, TRANSPOSE_TABLES = 32 };
 
 static int32_t floor_log2(int64_t n) {
     int32_t bits = 0;
@@ -60,6 +60,8 @@ static lsh_status transpose_rows(void *context, int64_t begin, int64_t end, int3
         int64_t r1 = r0 + TRANSPOSE_ROWS < end ? r0 + TRANSPOSE_ROWS : end;
         for (int32_t t = 0; t < job->n_tables; t++) {
             uint32_t *out = job->columns + t * job->n_items + job->first;
+            /* The first rows touch every page of new columns: that alone may take long. */
+            if (t % TRANSPOSE_TABLES == 0 && lsh_interrupted()) return LSH_INTERRUPTED;
             for (int64_t r = r0; r < r1; r++) {
                 uint32_t code = job->block[r * job->n_tables + t];
                 seen |= code & ~job->mask;

@@ -5,13 +5,17 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
     MAX_WORKERS = 255,
     /* Looks at a flag before a thread goes to sleep, some 20 microseconds: the kernels of a training step follow each
      * other faster than a sleeping thread wakes up. */
-    PATIENCE = 1000
+    PATIENCE = 1000,
+    /* Milliseconds between two calls of the function that may interrupt a long call. */
+    POLL_INTERVAL = 50
 };
 
 typedef struct job job;
@@ -20,7 +24,8 @@ struct job {
     lsh_chunk_fn fn;
     void *context;
     _Atomic int64_t next;         /* the next chunk to be taken */
-    _Atomic int64_t failed_chunk; /* n_chunks while nothing failed */
+    _Atomic int64_t failed_chunk; /* n_chunks while nothing failed, -1 after an interruption */
+    job *outer;                   /* the job in whose chunk this one was started */
     pthread_mutex_t lock;
     lsh_status status;
     /* What follows is guarded by the pool's lock; `inside` may be read without it. */
@@ -42,6 +47,9 @@ static struct {
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER};
 
 static pthread_once_t watch_once = PTHREAD_ONCE_INIT;
+static _Atomic(lsh_interrupt_fn) interrupt_fn;
+static _Thread_local job *current;     /* whose chunk this thread runs */
+static _Thread_local int64_t last_poll; /* in milliseconds */
 
 static inline void relax(void) {
 #if defined(__x86_64__)
@@ -51,7 +59,28 @@ static inline void relax(void) {
 #endif
 }
 
+void lsh_interrupt_by(lsh_interrupt_fn fn) { atomic_store(&interrupt_fn, fn); }
+
+/* Whether the program wants this thread, its main one, to stop what it does. The coarse clock takes some nanoseconds; the
+ * system calls that tell the main thread from others, also in a forked child, are made once an interval. */
+static int poll_interrupt(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    int64_t milliseconds = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    if (milliseconds - last_poll < POLL_INTERVAL) return 0;
+    last_poll = milliseconds;
+    lsh_interrupt_fn fn = atomic_load(&interrupt_fn);
+    return fn && syscall(SYS_gettid) == getpid() && fn();
+}
+
+int32_t lsh_interrupted(void) {
+    for (const job *work = current; work; work = work->outer)
+        if (atomic_load(&work->failed_chunk) < 0) return 1;
+    return poll_interrupt();
+}
+
 static void record_failure(job *work, int64_t chunk, lsh_status status) {
+    if (status == LSH_INTERRUPTED) chunk = -1; /* before all others, so that every chunk stops */
     pthread_mutex_lock(&work->lock);
     if (chunk < atomic_load(&work->failed_chunk)) {
         atomic_store(&work->failed_chunk, chunk);
@@ -61,14 +90,19 @@ static void record_failure(job *work, int64_t chunk, lsh_status status) {
 }
 
 static void run_chunks(job *work, int32_t worker) {
+    job *before = current;
+    current = work;
     for (;;) {
         int64_t chunk = atomic_fetch_add(&work->next, 1);
-        if (chunk >= work->n_chunks || atomic_load(&work->failed_chunk) < work->n_chunks) return;
+        /* A chunk that was taken before a later one failed is run, so that all chunks below the failed one are. */
+        if (chunk >= work->n_chunks || atomic_load(&work->failed_chunk) < chunk) break;
         int64_t begin = chunk * work->grain;
         int64_t end = begin + work->grain < work->n ? begin + work->grain : work->n;
-        lsh_status status = work->fn(work->context, begin, end, worker);
+        lsh_status status = LSH_INTERRUPTED;
+        if (worker > 0 || !poll_interrupt()) status = work->fn(work->context, begin, end, worker);
         if (status != LSH_OK) record_failure(work, chunk, status);
     }
+    current = before;
 }
 
 /* An open job with a free seat, or NULL; the pool is locked. */
@@ -138,6 +172,20 @@ static void open_job(job *work, int32_t helpers) {
     pthread_mutex_unlock(&pool.lock);
 }
 
+/* Waits for the helpers that are inside, at most for the interval of polls; returns whether some still are. */
+static int helpers_inside(job *work) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += POLL_INTERVAL * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    pthread_mutex_lock(&pool.lock);
+    while (atomic_load(&work->inside) > 0 && pthread_cond_timedwait(&work->empty, &pool.lock, &until) == 0) {}
+    int inside = atomic_load(&work->inside) > 0;
+    pthread_mutex_unlock(&pool.lock);
+    return inside;
+}
+
 /* Takes the job out of the pool and waits for the helpers that are inside. */
 static void close_job(job *work) {
     pthread_mutex_lock(&pool.lock);
@@ -147,15 +195,15 @@ static void close_job(job *work) {
     *place = work->below;
     pthread_mutex_unlock(&pool.lock);
     for (int i = 0; i < PATIENCE && atomic_load(&work->inside) > 0; i++) relax();
-    pthread_mutex_lock(&pool.lock);
-    while (atomic_load(&work->inside) > 0) pthread_cond_wait(&work->empty, &pool.lock);
-    pthread_mutex_unlock(&pool.lock);
+    while (helpers_inside(work))
+        if (poll_interrupt()) record_failure(work, -1, LSH_INTERRUPTED);
 }
 
 lsh_status lsh_parallel_for(int64_t n, int64_t grain, int32_t threads, lsh_chunk_fn fn, void *context) {
     if (n < 0 || grain < 1 || threads < 1 || fn == NULL) return LSH_INVALID;
     if (n == 0) return LSH_OK;
-    job work = {.n = n, .grain = grain, .n_chunks = (n - 1) / grain + 1, .fn = fn, .context = context};
+    job work = {.n = n, .grain = grain, .n_chunks = (n - 1) / grain + 1, .fn = fn, .context = context,
+                .outer = current};
     atomic_init(&work.next, 0);
     atomic_init(&work.failed_chunk, work.n_chunks);
     atomic_init(&work.inside, 0);

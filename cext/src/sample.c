@@ -1,6 +1,7 @@
 #include "lshsample/sample.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,7 +28,8 @@ typedef struct {
 /* Drawn rows, before the total number of ids is known; a chunk belongs to one thread. */
 typedef struct {
     int64_t rows, n_chunks;
-    int64_t *sizes;                  /* per row, like those below */
+    _Atomic int64_t total;           /* ids of all rows that were run */
+    int64_t *sizes;                  /* per row, like those below; -1 for a row that was not run */
     double *rest;
     int32_t *zero_probability_stage;
     float *kept;
@@ -102,7 +104,7 @@ static lsh_status chunk_reserve(chunk *c, int64_t more) {
     return LSH_OK;
 }
 
-static lsh_status emit_row(lsh_active *a, row_results *results, int64_t row) {
+static lsh_status emit_ids(lsh_active *a, row_results *results, int64_t row) {
     chunk *c = &results->chunks[row / ROWS_PER_CHUNK];
     if (active_reserve(a, 0) != LSH_OK) return LSH_NO_MEMORY;
     int64_t n = 0;
@@ -123,11 +125,20 @@ static lsh_status emit_row(lsh_active *a, row_results *results, int64_t row) {
         c->logs[c->n + i] = log_chance;
     }
     c->n += n;
+    return LSH_OK;
+}
+
+/* LSH_FULL after a row with which there are more ids than `max_ids`; the row is complete. */
+static lsh_status emit_row(lsh_active *a, row_results *results, int64_t row, const lsh_plan *plan) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < a->size; i++) n += held(a->state[i]);
+    if (!plan->count_only && emit_ids(a, results, row) != LSH_OK) return LSH_NO_MEMORY;
     results->sizes[row] = n;
     results->rest[row] = a->draws || n < a->size ? NAN : a->rest;
     results->zero_probability_stage[row] = active_every_item_possible(a) ? -1 : a->zero_probability_stage;
     results->kept[row] = (float)a->kept;
-    return LSH_OK;
+    int64_t total = atomic_fetch_add(&results->total, n) + n;
+    return plan->max_ids > 0 && total > plan->max_ids ? LSH_FULL : LSH_OK;
 }
 
 /* ---- run ---- */
@@ -148,10 +159,18 @@ static lsh_status run_rows(void *context, int64_t begin, int64_t end, int32_t wo
         if (job->plan->pooled) row = (lsh_row){job->plan, 0, 0, job->plan->n_queries, job->threads};
         for (int64_t s = 0; s < job->plan->n_stages && status == LSH_OK; s++)
             status = run_stage(a, &row, &job->plan->stages[s]);
-        if (status == LSH_OK) status = emit_row(a, job->results, r);
+        if (status == LSH_OK) status = emit_row(a, job->results, r, job->plan);
         active_clear(a);
+        if (status == LSH_OK && lsh_interrupted()) status = LSH_INTERRUPTED;
     }
     return status;
+}
+
+/* The number of rows before the first one that was not run. */
+static int64_t rows_run(const row_results *results) {
+    int64_t rows = 0;
+    while (rows < results->rows && results->sizes[rows] >= 0) rows++;
+    return rows;
 }
 
 static void results_free(row_results *results) {
@@ -166,7 +185,8 @@ static void results_free(row_results *results) {
 
 static lsh_status results_new(int64_t rows, row_results *out) {
     size_t n = (size_t)(rows ? rows : 1);
-    *out = (row_results){.rows = rows, .n_chunks = (rows + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK};
+    out->rows = rows;
+    out->n_chunks = (rows + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK;
     out->chunks = calloc((size_t)(out->n_chunks ? out->n_chunks : 1), sizeof *out->chunks);
     out->sizes = calloc(n, sizeof *out->sizes + sizeof *out->rest + sizeof *out->zero_probability_stage +
                                sizeof *out->kept);
@@ -174,6 +194,7 @@ static lsh_status results_new(int64_t rows, row_results *out) {
         results_free(out);
         return LSH_NO_MEMORY;
     }
+    for (int64_t r = 0; r < rows; r++) out->sizes[r] = -1;
     out->rest = (double *)(out->sizes + n);
     out->zero_probability_stage = (int32_t *)(out->rest + n);
     out->kept = (float *)(out->zero_probability_stage + n);
@@ -221,8 +242,8 @@ static lsh_status collect_chunks(void *context, int64_t begin, int64_t end, int3
 }
 
 static lsh_status collect(const row_results *results, int32_t threads, lsh_drawn **out) {
-    int64_t total = 0, rows = results->rows;
-    for (int64_t r = 0; r < rows; r++) total += results->sizes[r];
+    int64_t total = 0, rows = rows_run(results), n_chunks = (rows + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK;
+    for (int64_t i = 0; i < n_chunks; i++) total += results->chunks[i].n;
     lsh_drawn *d = drawn_new(rows, total);
     if (d == NULL) return LSH_NO_MEMORY;
     d->indptr[0] = 0;
@@ -234,8 +255,9 @@ static lsh_status collect(const row_results *results, int32_t threads, lsh_drawn
         memcpy(d->kept, results->kept, (size_t)rows * sizeof *d->kept);
     }
     collect_job job = {results, d};
-    lsh_status status = lsh_parallel_for(results->n_chunks, 8, threads, collect_chunks, &job);
-    *out = d;
+    lsh_status status = lsh_parallel_for(n_chunks, 8, threads, collect_chunks, &job);
+    if (status == LSH_OK) *out = d;
+    else lsh_sample_free(d);
     return status;
 }
 
@@ -298,7 +320,7 @@ lsh_status lsh_sample_run(const lsh_plan *plan, lsh_workspace *workspace, int32_
         resolved.stages = stages;
         run_job job = {&resolved, workspace, &results, threads};
         status = lsh_parallel_for(rows, ROWS_PER_CHUNK, threads, run_rows, &job);
-        if (status == LSH_OK) status = collect(&results, threads, out);
+        if (status == LSH_OK || status == LSH_FULL) status = collect(&results, threads, out);
         results_free(&results);
     }
     free_codes(stages, plan->n_stages);

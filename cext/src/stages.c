@@ -8,7 +8,7 @@
 #include "lshsample/parallel.h"
 #include "lshsample/rng.h"
 
-enum { LOOK_AHEAD = 16, LOOKUP_QUERIES = 8 };
+enum { LOOK_AHEAD = 16, LOOKUP_QUERIES = 8, BUCKETS_PER_POLL = 32 };
 
 /* ---- retrieve ---- */
 
@@ -71,12 +71,17 @@ static void prefetch_bucket(const int32_t *ids, const bucket *b) {
     __builtin_prefetch(ids + b->begin + 16);
 }
 
+/* Whether to stop before bucket b: some buckets may hold nearly all items. */
+static int stop_before(int64_t b) { return b % BUCKETS_PER_POLL == BUCKETS_PER_POLL - 1 && lsh_interrupted(); }
+
 /* Joins n buckets into an empty set: slots are counters first and places afterwards, which halves the random accesses.
  * New and known ids take the same path, without a branch to mispredict. */
-static void join_first(lsh_active *a, const int32_t *ids, const bucket *buckets, int64_t n) {
+static lsh_status join_first(lsh_active *a, const int32_t *ids, const bucket *buckets, int64_t n) {
     uint32_t *slot = a->slot;
     int64_t size = 0;
-    for (int64_t b = 0; b < n; b++) {
+    lsh_status status = LSH_OK;
+    for (int64_t b = 0; b < n && status == LSH_OK; b++) {
+        if (stop_before(b)) status = LSH_INTERRUPTED;
         if (b + LOOK_AHEAD < n) prefetch_bucket(ids, &buckets[b + LOOK_AHEAD]);
         const int32_t *run = ids + buckets[b].begin;
         for (int64_t i = 0; i < buckets[b].length; i++) {
@@ -91,13 +96,16 @@ static void join_first(lsh_active *a, const int32_t *ids, const bucket *buckets,
         slot[a->ids[i]] = (uint32_t)i + 1;
     }
     a->size = size;
+    return status;
 }
 
 /* Joins n buckets into a set that has ids already. */
-static void join_more(lsh_active *a, const int32_t *ids, const bucket *buckets, int64_t n) {
+static lsh_status join_more(lsh_active *a, const int32_t *ids, const bucket *buckets, int64_t n) {
     uint32_t *slot = a->slot, *counts = a->counts;
     int64_t size = a->size;
-    for (int64_t b = 0; b < n; b++) {
+    lsh_status status = LSH_OK;
+    for (int64_t b = 0; b < n && status == LSH_OK; b++) {
+        if (stop_before(b)) status = LSH_INTERRUPTED;
         if (b + LOOK_AHEAD < n) prefetch_bucket(ids, &buckets[b + LOOK_AHEAD]);
         const int32_t *run = ids + buckets[b].begin;
         for (int64_t i = 0; i < buckets[b].length; i++) {
@@ -111,6 +119,7 @@ static void join_more(lsh_active *a, const int32_t *ids, const bucket *buckets, 
         }
     }
     a->size = size;
+    return status;
 }
 
 static int64_t total_length(const bucket *buckets, int64_t n) {
@@ -221,7 +230,7 @@ static lsh_status join_budget(lsh_active *a, const lsh_row *row, const lsh_stage
     for (int32_t t = 0; t < n_tables; t++) {
         int64_t first = order[t] * per_table;
         if (reserve_buckets(a, reader, first, per_table, all) != LSH_OK) return LSH_NO_MEMORY;
-        join_more(a, reader_ids(reader), a->buckets + first, per_table);
+        if (join_more(a, reader_ids(reader), a->buckets + first, per_table) != LSH_OK) return LSH_INTERRUPTED;
         join_deltas(a, reader, met, first, per_table, all);
         settle_retrieved(a, met, before);
         if (kept_count(a) >= stage->amount) break;
@@ -234,7 +243,7 @@ static lsh_status join_tables(lsh_active *a, const lsh_row *row, const lsh_stage
     int64_t met = a->size;
     if (met == 0 && stage->amount == 0) {
         if (reserve_buckets(a, reader, 0, n_buckets, n_buckets) != LSH_OK) return LSH_NO_MEMORY;
-        join_first(a, reader_ids(reader), a->buckets, n_buckets);
+        if (join_first(a, reader_ids(reader), a->buckets, n_buckets) != LSH_OK) return LSH_INTERRUPTED;
         join_deltas(a, reader, 0, 0, n_buckets, n_buckets);
         settle_retrieved(a, 0, NULL);
         return LSH_OK;
@@ -244,8 +253,8 @@ static lsh_status join_tables(lsh_active *a, const lsh_row *row, const lsh_stage
     if (met) memcpy(before, a->counts, (size_t)met * sizeof *before);
     lsh_status status = LSH_OK;
     if (stage->amount > 0) status = join_budget(a, row, stage, met, before, before + met);
-    else if ((status = reserve_buckets(a, reader, 0, n_buckets, n_buckets)) == LSH_OK) {
-        join_more(a, reader_ids(reader), a->buckets, n_buckets);
+    else if ((status = reserve_buckets(a, reader, 0, n_buckets, n_buckets)) == LSH_OK &&
+             (status = join_more(a, reader_ids(reader), a->buckets, n_buckets)) == LSH_OK) {
         join_deltas(a, reader, met, 0, n_buckets, n_buckets);
         settle_retrieved(a, met, before);
     }

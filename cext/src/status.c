@@ -11,6 +11,7 @@ const char *lsh_status_text(lsh_status status) {
     case LSH_PLUGIN_FAILED: return "a plugin's kernel failed";
     case LSH_BAD_FORMAT: return "malformed text";
     case LSH_FULL: return "the buffer is too small";
+    case LSH_INTERRUPTED: return "interrupted";
     }
     return "unknown status";
 }

@@ -108,6 +108,7 @@ static lsh_status range_chunk(void *context, int64_t range, int64_t range_end, i
         for (int64_t i = 0; i < s->h.rows; i++) heap_clear(range_heap(s, range, i));
         for (int64_t j = range * s->range; j < end; j += width) {
             int64_t n = end - j < width ? end - j : width;
+            if (lsh_interrupted()) return LSH_INTERRUPTED;
             score_panel(s, j, n, tile, width);
             for (int64_t i = 0; i < s->h.rows; i++) {
                 heap best = range_heap(s, range, i);

@@ -88,7 +88,10 @@ class BoundedTables:
         shapes = {name: array.shape for name, array in self.arrays.items()}
         if shapes != bounded_shapes(self.n_tables, self.code_bits, self.bucket_size):
             return False
-        return bool(lib.lsh_bounded_check(self.struct(), threads) == lib.LSH_OK)
+        status = lib.lsh_bounded_check(self.struct(), threads)
+        if status == lib.LSH_INTERRUPTED:
+            core.check(status, "checking tables")
+        return bool(status == lib.LSH_OK)
 
 
 def bounded_shapes(n_tables: int, code_bits: int, bucket_size: int) -> dict[str, tuple[int, ...]]:

@@ -38,6 +38,7 @@ __all__ = [
     "lib",
     "pointer",
     "processors",
+    "rows_between",
     "threads_or_default",
 ]
 
@@ -49,10 +50,32 @@ _ISA_NAMES = {value: name for name, value in ISAS.items()}
 _MAX_THREADS = 64
 
 
+#: What signal handlers raised inside of a call of the core, until :func:`check` raises it.
+_raised: list[BaseException] = []
+
+
+def _keep(_type: Any, error: BaseException, _traceback: Any) -> None:
+    _raised.append(error)
+
+
+@ffi.def_extern(name="lsh_python_interrupt", error=1, onerror=_keep)  # type: ignore[untyped-decorator]
+def _handle_signals() -> int:
+    """Called by the core in the main thread during a long call: Python runs the handlers of signals here."""
+    return 0
+
+
+lib.lsh_interrupt_by(lib.lsh_python_interrupt)
+
+
 def check(status: int, what: str) -> None:
-    """Raise the exception for a status; ``what`` names the call in the message."""
+    """Raise the exception for a status; ``what`` names the call in the message.
+
+    For an interrupted call it is what the signal handler raised, usually KeyboardInterrupt.
+    """
     if status == lib.LSH_OK:
         return
+    if status == lib.LSH_INTERRUPTED:
+        raise _raised.pop().with_traceback(None)
     text = f"{what}: {ffi.string(lib.lsh_status_text(status)).decode()}"
     if status == lib.LSH_NO_MEMORY:
         raise MemoryError(text)
@@ -209,6 +232,22 @@ def csr_rows(
         raise ArgumentError(argument, f"{out.data[entry]} at {place}", "finite float32 values")
     out.has_canonical_format = True
     return cast("sp.csr_array", out)
+
+
+def rows_between(rows: Any, begin: int, end: int) -> Any:
+    """Rows ``begin`` to ``end - 1`` of validated rows, without a copy of their entries, as valid as these.
+
+    SciPy's own slices have index types of its choice.
+    """
+    if not sp.issparse(rows):
+        return rows[begin:end]
+    whole: Any = rows
+    out: Any = sp.csr_array((end - begin, whole.shape[1]), dtype=np.float32)
+    first, last = whole.indptr[begin], whole.indptr[end]
+    out.indptr = whole.indptr[begin : end + 1] - first
+    out.indices, out.data = whole.indices[first:last], whole.data[first:last]
+    out.has_canonical_format = True
+    return out
 
 
 def _checked_csr(csr: Any, argument: str, finite: bool, threads: int) -> tuple[Any, Any]:

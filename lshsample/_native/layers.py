@@ -32,6 +32,7 @@ from lshsample.errors import ArgumentError
 __all__ = [
     "column_sums",
     "csr_matmul",
+    "csr_pair_products",
     "csr_sampled_matmul",
     "csr_top_k",
     "csr_transpose_matmul",
@@ -330,6 +331,53 @@ def csr_sampled_matmul(
         n_threads,
     )
     check(status, "csr_sampled_matmul")
+    return values
+
+
+def csr_pair_products(
+    q: sp.csr_array, x: sp.csr_array, indptr: Int64, ids: Int32, *, threads: int | None = None
+) -> Float32:
+    """Inner products of pairs of sparse rows: ``q[i] . x[ids[t]]`` for t in row i of indptr.
+
+    Parameters
+    ----------
+    q, x : (m, k) and (n, k) csr_array
+        From :func:`lshsample._native.core.csr_rows`.
+    indptr : (m + 1,) int64
+    ids : (nnz,) int32
+    threads : int or None
+
+    Returns
+    -------
+    (nnz,) float32
+        Each summed in float64 and rounded.
+
+    Raises
+    ------
+    ArgumentError
+        A wrong dtype or shape, decreasing offsets, or an id out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lshsample._native import core, layers
+    >>> import scipy.sparse as sp
+    >>> q = core.csr_rows(sp.csr_array([[1.0, 0, 2]]), "q")
+    >>> x = core.csr_rows(sp.csr_array([[0, 5.0, 0], [3.0, 0, 4]]), "x")
+    >>> layers.csr_pair_products(q, x, np.array([0, 2]), np.array([0, 1], np.int32))
+    array([ 0., 11.], dtype=float32)
+    """
+    n_threads = threads_or_default(threads)
+    left, right = _csr(q, "q"), _csr(x, "x")
+    if q.shape[1] != x.shape[1]:
+        raise ArgumentError("q", f"{q.shape[1]} columns", f"a matrix with {x.shape[1]} columns")
+    row_ids(ids, "ids", x.shape[0])
+    offsets = pointer("int64_t *", csr_pattern(indptr, "indptr", q.shape[0], ids.size))
+    values = np.empty(ids.size, np.float32)
+    status = lib.lsh_csr_pair_products(
+        left, right, offsets, pointer("int32_t *", ids), pointer("float *", values), n_threads
+    )
+    check(status, "csr_pair_products")
     return values
 
 

@@ -115,7 +115,10 @@ class PackedTables:
         shapes = {name: array.shape for name, array in self.arrays.items()}
         if shapes != packed_shapes(self.n_items, self.n_tables, self.code_bits):
             return False
-        return bool(lib.lsh_packed_check(self.struct(), threads) == lib.LSH_OK)
+        status = lib.lsh_packed_check(self.struct(), threads)
+        if status == lib.LSH_INTERRUPTED:
+            core.check(status, "checking tables")
+        return bool(status == lib.LSH_OK)
 
 
 def directory_bits(n_items: int, code_bits: int) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from lshsample import memory
 from lshsample._native import core
 from lshsample._native.core import ffi, lib
 from lshsample._native.kernels import KernelStruct
@@ -17,7 +18,7 @@ from lshsample._native.reader import NativeReader
 from lshsample.errors import CheckpointError
 
 __all__ = ["AliasTable", "Drawn", "StageCall", "Workspaces", "alias_table", "check_read", "run_plan"]
-__all__ += ["table_order"]
+__all__ += ["BLOCK_IDS", "PART_QUERIES", "run_part", "table_order"]
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -29,6 +30,16 @@ _OPS: dict[str, int] = {
     name.removeprefix("LSH_STAGE_"): getattr(lib, name) for name in dir(lib) if name.startswith("LSH_STAGE_")
 }
 _DRAWN_BYTES: int = ffi.sizeof("lsh_drawn")
+
+#: Bytes of an id in a result: the id, its count and probability, in the rows and in the result made of them.
+_ID_BYTES = 2 * 12
+
+#: Ids of a result that are drawn without counting them first: 192 MiB. A larger result is counted, and must
+#: fit into memory.
+BLOCK_IDS = 2**23
+
+#: The most queries that are hashed at a time, where a batch is run in parts.
+PART_QUERIES = 16384
 
 
 @attrs.frozen(eq=False)
@@ -235,16 +246,71 @@ def run_plan(
     threads: int,
     workspaces: Workspaces,
 ) -> Drawn:
-    """Run stages over a batch: one row per query, or one for the whole batch if pooled. One C call.
+    """Run stages over a batch: one row per query, or one for the whole batch if pooled.
 
     The caller has checked the arrays, except that query rows for a kernel are finite; ids are checked again
     in C where they index memory. Results depend on the arguments except ``threads`` and ``workspaces``.
+
+    Raises
+    ------
+    MemoryBudgetError
+        The result does not fit into memory: its ids were counted, and nothing was allocated for them.
+    """
+    drawn = run_part(
+        calls,
+        n_queries,
+        n_items,
+        seed=seed,
+        step=step,
+        pooled=pooled,
+        threads=threads,
+        workspaces=workspaces,
+        max_ids=BLOCK_IDS,
+    )
+    rows = 1 if pooled else n_queries
+    if len(drawn.kept) == rows:
+        return drawn
+    del drawn
+    common: dict[str, Any] = {"seed": seed, "step": step, "pooled": pooled, "threads": threads}
+    common["workspaces"] = workspaces
+    total = int(run_part(calls, n_queries, n_items, count_only=True, **common).indptr[-1])
+    what = f"the result, {total:,} ids of {rows:,} queries,"
+    memory.require_budget({"ids": total * _ID_BYTES}, what, advice="Pass fewer queries at a time")
+    return run_part(calls, n_queries, n_items, **common)
+
+
+def run_part(
+    calls: Sequence[StageCall],
+    n_queries: int,
+    n_items: int,
+    *,
+    seed: int,
+    step: int,
+    pooled: bool,
+    threads: int,
+    workspaces: Workspaces,
+    first_row: int = 0,
+    max_ids: int = 0,
+    count_only: bool = False,
+) -> Drawn:
+    """As :func:`run_plan`, in one C call, for a part of a batch.
+
+    Parameters
+    ----------
+    first_row : int
+        The number of the first query in the batch, by which its draws are keyed.
+    max_ids : int
+        End after the row with which there are more ids than this: the result has the first rows, at least
+        one. 0 for no limit.
+    count_only : bool
+        Count the ids: ``indptr`` is that of the result, which has no ids.
     """
     stages = ffi.new("lsh_stage[]", len(calls) or 1)
     keep: list[Any] = []
     for i, call in enumerate(calls):
         _fill_stage(stages[i], call, keep)
-    plan = ffi.new("lsh_plan *", (stages, len(calls), n_queries, n_items, seed, step, pooled, 0))
+    sizes = len(calls), n_queries, n_items, seed, step
+    plan = ffi.new("lsh_plan *", (stages, *sizes, pooled, count_only, first_row, max_ids))
     drawn, failed = ffi.new("lsh_drawn **"), ffi.new("int32_t *")
     workspace = workspaces.take(threads)
     try:
@@ -256,7 +322,7 @@ def run_plan(
         if refuse is not None:
             refuse(status)
         check_read(status, "sampling", any(call.reader.untrusted for call in calls if call.reader))
-    return _wrapped(drawn[0], 1 if pooled else n_queries)
+    return _wrapped(drawn[0], drawn[0].rows)
 
 
 def _wrapped(block: Any, rows: int) -> Drawn:

@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from lshsample._native import core
 from lshsample._native.sample import AliasTable, Pattern
 from lshsample.family import Rows
 from lshsample.tables import TableReader
@@ -39,6 +40,8 @@ class Batch:
         Whether there is a single row for the whole batch.
     threads : int
         Maximum number of threads.
+    first_row : int
+        The number of the first query in the whole batch, where this is a part of one that is run in parts.
     place : int
         Number of Python stages before the stage that gets this batch, which makes the draws of several such
         stages different.
@@ -57,6 +60,22 @@ class Batch:
     threads: int
     own_states: Mapping[int, TableReader] = attrs.field(factory=dict, repr=False)
     place: int = 0
+    first_row: int = 0
+
+    def part(self, begin: int, end: int) -> Batch:
+        """The batch of the queries ``begin`` to ``end`` alone, with the draws that they have in this one."""
+        include = self.include
+        if include is not None:
+            indptr, indices = include
+            rows = indptr[begin : end + 1]
+            include = np.ascontiguousarray(rows - rows[0]), indices[rows[0] : rows[-1]]
+        return attrs.evolve(
+            self,
+            queries=None if self.queries is None else core.rows_between(self.queries, begin, end),
+            n_queries=end - begin,
+            include=include,
+            first_row=self.first_row + begin,
+        )
 
     def state_of(self, tables: TableReader) -> TableReader:
         """The state, at the start of the call, of tables that a stage holds itself (``tables_of``)."""

@@ -8,8 +8,10 @@ from typing import Any
 
 import attrs
 import numpy.typing as npt
+import scipy.sparse as sp
 import tomli_w
 
+from lshsample._native import core
 from lshsample._native.sample import Workspaces
 from lshsample.display import html_table
 from lshsample.errors import ArgumentError, PipelineWarning
@@ -86,7 +88,8 @@ class Pipeline(Stages):
         tables : TableReader, optional
             For stages that do not hold tables themselves.
         vectors : (n_items, dim) rows, optional
-            The items' vectors, for ExactTop; by default those that the tables were built from.
+            The items' vectors, for ExactTop and :meth:`Sampler.search`; by default those that the tables
+            were built from. Dense arrays and canonical CSR of float32 are not copied.
         frequencies : (n_items,) array, optional
             For Frequency: frequency of each item, in any unit.
 
@@ -101,6 +104,8 @@ class Pipeline(Stages):
             A stage has no effect or removes every id, whatever the data and the queries are.
         """
         size = binding.number_of_items(self, n_items, tables, vectors, frequencies)
+        if sp.issparse(vectors):
+            vectors = core.csr_rows(vectors, "vectors", finite=False)
         binding.check_stages(self, size, {"tables": tables, "frequencies": frequencies})
         alias = None if frequencies is None else binding.frequency_table(frequencies, size)
         for text in certain_warnings(self, size, tables, None if alias is None else alias.frequency):

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from lshsample._native import core
+<<<<<<< HEAD
 from lshsample._native.sample import Drawn, StageCall, Workspaces, run_plan
+=======
+from lshsample._native.sample import PART_QUERIES, Drawn, StageCall, Workspaces, run_part, run_plan
+from lshsample.errors import LshsampleError, PluginError
+>>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
 from lshsample.sampling.active_set import ActiveSet
 from lshsample.sampling.batch import Batch
 from lshsample.sampling.checks import check_result
 from lshsample.sampling.contract import ask, stage_label
 from lshsample.sampling.stage import Stage, Stages
 
+<<<<<<< HEAD
 __all__ = ["Part", "Run", "why_biased"]
 
 _CALL = (StageCall, type(None))
+=======
+__all__ = ["Part", "Run", "run_in_parts", "stage_label"]
+>>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
 
 
 @attrs.define(eq=False)
@@ -52,6 +62,9 @@ class Run:
         The batch. Its queries are checked to be finite during the run.
     workspaces : Workspaces
         The sampler's scratch memory.
+    max_ids : int
+        End after the query with which there are more ids than this: the sets are those of the first queries,
+        at least one. 0 for no limit.
     parts : list of Part
         The calls of the C core, in order.
     """
@@ -59,6 +72,7 @@ class Run:
     pipeline: Stages
     batch: Batch
     workspaces: Workspaces
+    max_ids: int = 0
     parts: list[Part] = attrs.field(factory=list)
 
     @property
@@ -114,7 +128,8 @@ class Run:
 
     def _call(self, calls: list[StageCall], end: int) -> Drawn:
         batch = self.batch
-        drawn = run_plan(
+        run = functools.partial(run_part, first_row=batch.first_row, max_ids=self.max_ids)
+        drawn = (run if self.max_ids else run_plan)(
             calls,
             batch.n_queries,
             batch.n_items,
@@ -144,6 +159,39 @@ class Run:
         return result
 
 
+<<<<<<< HEAD
+=======
+def run_in_parts(
+    pipeline: Stages, batch: Batch, workspaces: Workspaces, max_ids: int
+) -> Iterator[tuple[Batch, Drawn]]:
+    """Run a pipeline over parts of a batch, so that the sets of each have about ``max_ids`` ids at most.
+
+    Yields each part with its sets, which are those that the whole batch has in one run, to the bit. Stages in
+    Python see the whole batch: with one of them there is a single part, whose sets must fit into memory.
+    """
+    if not all(stage.runs_in_core for stage in pipeline):
+        yield batch, Run(pipeline, batch, workspaces).go().drawn
+        return
+    begin, size = 0, min(batch.n_queries, PART_QUERIES)
+    while begin < batch.n_queries or batch.n_queries == 0:
+        end = min(begin + size, batch.n_queries)
+        part = batch if end - begin == batch.n_queries else batch.part(begin, end)
+        drawn = Run(pipeline, part, workspaces, max_ids).go().drawn
+        done = len(drawn.kept)
+        yield (part if done == part.n_queries else part.part(0, done)), drawn
+        begin += done
+        if batch.n_queries == 0:
+            return
+        # All queries of a part are hashed: where few of them were done, the next part has not many more.
+        size = min(2 * done, PART_QUERIES)
+
+
+def stage_label(stage: Stage) -> str:
+    """The name, in errors, of a stage that violated its contract."""
+    return f"stage {stage} ({type(stage).__module__}.{type(stage).__qualname__})"
+
+
+>>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
 def _given(active: ActiveSet, place: int, forcing: Batch | None) -> StageCall:
     """The output of a Python stage, as the initial set of the next call."""
     return StageCall(

@@ -21,9 +21,10 @@ from lshsample.sampling.describe import Description, describe_stages
 from lshsample.sampling.evaluate import conditional_inclusion, marginal_inclusion
 from lshsample.sampling.explain import Explanation, explain_stages
 from lshsample.sampling.run import Run
-from lshsample.sampling.search import best_of
+from lshsample.sampling.search import BLOCK_BYTES, best_items
 from lshsample.sampling.stage import Stages
 from lshsample.tables import TableReader
+from lshsample.tables.keys import keys_of
 
 __all__ = ["Sampler"]
 
@@ -109,22 +110,36 @@ class Sampler:
         return self._active(self._batch(queries, include, n_queries, seed, step, bool(pool), threads), law)
 
     def search(
-        self, queries: Any, top: int = 10, *, seed: int = 0, step: int = 0, threads: int | None = None
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        self,
+        queries: Any,
+        top: int | None = None,
+        *,
+        seed: int = 0,
+        step: int = 0,
+        threads: int | None = None,
+        keys: bool = False,
+        block_bytes: int = BLOCK_BYTES,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
         """The items of largest inner product with each query, among those that the pipeline finds.
 
         Parameters
         ----------
-        queries : (n, dim) array
+        queries : (n, dim) array or scipy.sparse matrix
             Finite query rows.
-        top : int
-            Number of items per query.
+        top : int, optional
+            Number of items per query; by default 10, or all items if there are fewer.
         seed, step, threads
             As :meth:`sample`'s.
+        keys : bool
+            Return the keys of the bound tables instead of ids.
+        block_bytes : int
+            Memory for the sets of the queries that are searched at a time, 256 MiB by default: batches whose
+            sets are larger are searched in parts, with the same results. The set of a single query may take
+            more. A pipeline with a stage in Python is run over the whole batch.
 
         Returns
         -------
-        ids : (n, top) int32 array
+        ids : (n, top) int32 array, or int64 keys
             Best first, ties by the smaller id; padded with -1 if a query's set is smaller.
         scores : (n, top) float32 array
             Their inner products; -inf for an id of -1.
@@ -132,12 +147,13 @@ class Sampler:
         Raises
         ------
         ArgumentError
-            As :meth:`sample`, or the sampler has no dense vectors: neither bound, nor from the build of its
-            tables.
+            As :meth:`sample`, or the sampler has no vectors: neither bound, nor from the build of its tables;
+            or keys are wanted of tables without keys.
 
         Notes
         -----
-        Cost: that of :meth:`sample`, and ``dim`` multiplications for each id of the sets.
+        Vectors and queries may be dense or sparse, each. Cost: that of :meth:`sample`, and for each id of the
+        sets ``dim`` multiplications, or as many steps as both rows have entries if the vectors are sparse.
 
         Examples
         --------
@@ -151,8 +167,21 @@ class Sampler:
         """
         batch = self._batch(queries, None, None, seed, step, False, threads)
         vectors = self.vectors if self.vectors is not None or batch.state is None else batch.state.vectors
-        drawn = self._run(batch).drawn
-        return best_of(drawn, self.n_items, batch.queries, vectors, top, batch.threads)
+        by_id = self._keys(batch, keys)
+        ids, scores = best_items(self.pipeline, batch, self._workspaces, vectors, top, block_bytes)
+        return ids if by_id is None else keys_of(by_id, ids), scores
+
+    def _keys(self, batch: Batch, wanted: bool) -> npt.NDArray[np.int64] | None:
+        """The keys of all ids, if they are wanted."""
+        if not isinstance(wanted, (bool, np.bool_)):
+            raise ArgumentError("keys", repr(wanted), "True or False")
+        if not wanted:
+            return None
+        by_id = None if batch.state is None else batch.state.keys
+        if by_id is None:
+            given = "True, and no tables with keys are bound"
+            raise ArgumentError("keys", given, "False, or the tables built with keys=...")
+        return by_id
 
     def _run(self, batch: Batch, n_stages: int | None = None) -> Run:
         return Run(self.pipeline, batch, self._workspaces).go(n_stages)

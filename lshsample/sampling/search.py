@@ -9,25 +9,75 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import core, layers
-from lshsample._native.sample import Drawn
+from lshsample._native.sample import Drawn, Workspaces
 from lshsample.errors import ArgumentError
+from lshsample.family import Rows
+from lshsample.sampling.batch import Batch
+from lshsample.sampling.run import run_in_parts
+from lshsample.sampling.stage import Stages
 from lshsample.specs import checked_integer
 
-__all__ = ["best_of"]
+__all__ = ["BLOCK_BYTES", "best_items"]
+
+Int32 = npt.NDArray[np.int32]
+Float32 = npt.NDArray[np.float32]
+
+#: Bytes of the sets that a search holds at a time, by default.
+BLOCK_BYTES = 2**28
+
+#: Bytes of an id of a set: the id, its count and probability, in a row and in the result; and its score.
+_ID_BYTES = 2 * 12 + 4
+
+#: The number of items by default, or all if there are fewer.
+_TOP = 10
 
 
-def best_of(
-    drawn: Drawn, n_items: int, queries: Any, vectors: Any, top: int, threads: int | None
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+def best_items(
+    pipeline: Stages, batch: Batch, workspaces: Workspaces, vectors: Any, top: int | None, block_bytes: int
+) -> tuple[Int32, Float32]:
     """The ``top`` ids of each query's set by inner product; see :meth:`Sampler.search`."""
+    n_items = batch.n_items
+    if top is None:
+        top = min(_TOP, n_items)
     top = checked_integer("top", top, 1, n_items, ", the number of items")
-    for name, given in (("queries", queries), ("vectors", vectors)):
-        if given is None or sp.issparse(given):
-            what = "nothing" if given is None else "a sparse matrix"
+    block_bytes = checked_integer("block_bytes", block_bytes, 2**20, 2**62, ", bytes")
+    for name, given in (("queries", batch.queries), ("vectors", vectors)):
+        if given is None:
             how = ": bind(..., vectors=...)" if name == "vectors" else ""
-            raise ArgumentError(name, what, f"a dense array, for ranking by inner products{how}")
-    rows = core.dense_rows(vectors, "vectors", finite=False)
-    if len(rows) != n_items:
-        raise ArgumentError("vectors", f"{len(rows)} rows", f"an array with {n_items} rows, one per item")
-    checked = core.dense_rows(queries, "queries", rows.shape[1], finite=False)
-    return layers.csr_top_k(checked, rows, None, drawn.indptr, drawn.ids, top, threads=threads)
+            raise ArgumentError(name, "nothing", f"an array or a sparse matrix, for inner products{how}")
+    rows: Any = vectors if sp.issparse(vectors) else core.dense_rows(vectors, "vectors", finite=False)
+    queries: Any = batch.queries
+    if queries.shape[1] != rows.shape[1]:
+        wanted = f"an array with {rows.shape[1]} columns"
+        raise ArgumentError("queries", f"{queries.shape[1]} columns", wanted)
+    if batch.n_queries > 1:
+        # The kernels check, too, but only what is in a part.
+        if isinstance(queries, np.ndarray):
+            core.check_finite(queries, "queries")
+        else:
+            core.csr_rows(queries, "queries", threads=batch.threads)
+    parts = [
+        _best(drawn, n_items, part.queries, rows, top, batch.threads)
+        for part, drawn in run_in_parts(pipeline, batch, workspaces, block_bytes // _ID_BYTES)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    ids, scores = zip(*parts, strict=True)
+    return np.concatenate(ids), np.concatenate(scores)
+
+
+def _best(
+    drawn: Drawn, n_items: int, queries: Any, rows: Rows, top: int, threads: int
+) -> tuple[Int32, Float32]:
+    """The best of each set, by products of the items' kind."""
+    indptr, ids = drawn.indptr, drawn.ids
+    if rows.shape[0] < n_items:
+        # There is room for ids that are no items yet, and have no vectors.
+        inside = ids < rows.shape[0]
+        indptr, ids = np.concatenate([[0], np.cumsum(inside)])[indptr], ids[inside]
+    if isinstance(rows, np.ndarray):
+        dense = queries if isinstance(queries, np.ndarray) else queries.toarray()
+        return layers.csr_top_k(dense, rows, None, indptr, ids, top, threads=threads)
+    sparse = core.csr_rows(sp.csr_array(queries), "queries", finite=False, threads=threads)
+    products = layers.csr_pair_products(sparse, rows, indptr, ids, threads=threads)
+    return layers.top_k_ragged(products, indptr, ids, top, threads=threads)

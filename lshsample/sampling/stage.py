@@ -74,6 +74,11 @@ class Stage:
         """The stage as a call of the C core; None for a Python stage, which implements :meth:`apply`."""
         return None
 
+    @property
+    def runs_in_core(self) -> bool:
+        """Whether it is a call of the C core, which draws the same for a query in any part of a batch."""
+        return type(self).call is not Stage.call
+
     def apply(self, active: ActiveSet, batch: Batch) -> ActiveSet:
         """The next active set: ids ascending and unique in a row, as many rows as before.
 

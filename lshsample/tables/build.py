@@ -12,11 +12,13 @@ from lshsample.errors import ArgumentError
 from lshsample.family import Codes, HashFamily, Rows
 from lshsample.specs import checked_integer
 from lshsample.tables.ids import ascending_ids, check_items
+from lshsample.tables.keys import Keys
 from lshsample.tables.state import TableState
 
 __all__ = ["built_state", "bytes_needed", "checked_bucket_size", "with_offered"]
 
 Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
 
 #: Bounded tables have a bucket for every code; with more bits buckets are small anyway.
 _MAX_BOUNDED_BITS = 24
@@ -43,7 +45,7 @@ def bytes_needed(family: HashFamily, n_items: int, threads: int, bucket_size: in
 
 
 def built_state(
-    family: HashFamily, rows: Rows, ids: object, bucket_size: int | None, threads: int
+    family: HashFamily, rows: Rows, ids: object, keys: Int64 | None, bucket_size: int | None, threads: int
 ) -> TableState:
     """The state of tables over rows.
 
@@ -55,6 +57,8 @@ def built_state(
         Checked rows, kept by reference where no ids are given.
     ids : array or None
         Their ids, ascending, where they are not 0 to n - 1.
+    keys : (n,) int64 array or None
+        Checked keys.
     bucket_size : int or None
         R of bounded tables.
     threads : int
@@ -73,13 +77,15 @@ def built_state(
     family = hashing.prepared(family, rows)
     checked_bucket_size(bucket_size, family)
     need = bytes_needed(family, n_items, threads, bucket_size)
-    memory.require_bytes(need.peak, f"building {family.n_tables} tables of {n_items:,} ids")
+    peak = need.peak + (0 if keys is None else Keys.bytes_needed(n_items))
+    memory.require_bytes(peak, f"building {family.n_tables} tables of {n_items:,} ids")
     base = (
         _packed(family, rows, names, threads)
         if bucket_size is None
         else _bounded(family, rows, names, bucket_size, threads)
     )
-    return TableState(family, base, rows if names is None else None)
+    keyed = None if keys is None else Keys(keys)
+    return TableState(family, base, rows if names is None else None, keyed=keyed)
 
 
 def _packed(family: HashFamily, rows: Rows, names: Int32 | None, threads: int) -> PackedTables:
@@ -107,10 +113,10 @@ def _bounded(
 
 
 def with_offered(
-    state: TableState, base: BoundedTables, names: Int32, codes: Codes, threads: int
+    state: TableState, base: BoundedTables, names: Int32, codes: Codes, keyed: Keys | None, threads: int
 ) -> TableState:
-    """The state of bounded tables after more ids were offered, into a copy of their base."""
+    """The state of bounded tables after more ids were offered, into a copy of their base; with its keys."""
     memory.require_bytes(base.nbytes, "inserting into bounded tables")
     copy = base.copy(len(names), int(names[-1]) + 1)
     offer(copy, names, codes, state.family.seed, threads, hashing.family_label(state.family))
-    return TableState(state.family, copy, None)
+    return TableState(state.family, copy, None, keyed=keyed)

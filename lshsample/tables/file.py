@@ -10,8 +10,8 @@
                   array its name, dtype, shape, offset and SHA-256
     ...           the arrays, each from a multiple of 4,096 on, little-endian
 
-The arrays are ``ids``, ``directory``, for wide codes ``codes``, and ``vectors`` if they are saved. The
-``directory`` of bounded tables is the sizes of their buckets.
+The arrays are ``ids``, ``directory``, for wide codes ``codes``, ``keys`` if the items have keys, and
+``vectors`` if they are saved. The ``directory`` of bounded tables is the sizes of their buckets.
 
 Opening maps the arrays and reads none of them, so that it takes the same time at any size and all processes
 that open a file share one copy. Lookups in arrays that were not verified check each read (``untrusted``),
@@ -40,6 +40,7 @@ from lshsample.family import HashFamily, Rows
 from lshsample.files import atomic_file
 from lshsample.provenance import Provenance
 from lshsample.tables.ids import MAX_ITEMS
+from lshsample.tables.keys import Keys
 from lshsample.tables.state import TableState, checksum
 
 __all__ = ["pack_prefix", "read_state", "write_state"]
@@ -51,7 +52,7 @@ _VERSION = 1
 _PREFIX = struct.Struct("<8sII32s")
 _PAGE = 4096
 _MAX_HEADER = 1 << 24
-_DTYPES = {"ids": "<i4", "codes": "<u4", "directory": "<i4", "vectors": "<f4"}
+_DTYPES = {"ids": "<i4", "codes": "<u4", "directory": "<i4", "vectors": "<f4", "keys": "<i8"}
 
 
 def _bytes(array: Array) -> memoryview:
@@ -92,6 +93,8 @@ def pack_prefix(header: bytes) -> bytes:
 def write_state(path: str | PathLike[str], state: TableState, vectors: Rows | None) -> None:
     """Write a state without deltas, atomically."""
     arrays: dict[str, Array] = state.base.arrays
+    if state.keys is not None:
+        arrays["keys"] = state.keys
     if isinstance(vectors, np.ndarray):
         arrays["vectors"] = np.ascontiguousarray(vectors)
     header = _header_of(state, arrays)
@@ -149,8 +152,12 @@ def _state_of(where: Path, data: mmap.mmap, header: dict[str, Any], begin: int, 
     vectors = arrays.pop("vectors", None)
     if vectors is not None and vectors.shape != (n_ids, family.dim):
         raise ValueError(f"vectors of shape {vectors.shape}")
+    keys = arrays.pop("keys", None)
+    if keys is not None and keys.shape != (n_ids,):
+        raise ValueError(f"keys of shape {keys.shape}")
     base = _base_of(arrays, n_items, n_ids, family, room)
     checksums = {name: str(entry["sha256"]) for name, entry in header["arrays"].items()}
+<<<<<<< HEAD
     return TableState(family, base, vectors, checksums=checksums, provenance=provenance)
 
 
@@ -173,6 +180,11 @@ def _family_of(where: Path, header: dict[str, Any], verify: bool) -> tuple[HashF
         return family, provenance
     provenance.check(family)
     return family, None
+=======
+    # Which ids are in the tables is read from the first one, where an operation needs it.
+    keyed = None if keys is None else Keys(keys, None if n_items == n_ids else base.ids[0])
+    return TableState(family, base, vectors, checksums=checksums, keyed=keyed)
+>>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
 
 
 def _base_of(arrays: dict[str, Array], n_items: int, n_ids: int, family: HashFamily, room: int) -> Base:

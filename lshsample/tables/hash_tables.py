@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from threading import Lock
 from typing import Any, Self
 from weakref import WeakSet
@@ -26,6 +26,7 @@ from lshsample.tables import shards
 from lshsample.tables.build import built_state, bytes_needed, checked_bucket_size, with_offered
 from lshsample.tables.file import read_state, write_state
 from lshsample.tables.ids import check_items, checked_ids
+from lshsample.tables.keys import Keys, checked_keys, keys_of
 from lshsample.tables.reader import Buckets, Candidates, TableReader
 from lshsample.tables.state import TableState
 from lshsample.tables.vectors import kept_vectors
@@ -34,6 +35,7 @@ from lshsample.tables.writer import Writer
 __all__ = ["HashTables"]
 
 Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
 
 #: Fewer changes than that stay in deltas, whatever their share.
 _FEW_CHANGES = 4096
@@ -186,13 +188,46 @@ class HashTables(TableReader):
         return self.state.vectors
 
     @property
+    def keys(self) -> Int64 | None:
+        """The key (n_ids,) of each id, of tables built with keys; not to be modified. None without keys.
+
+        Changes of the tables make a new array, so that one that was read goes with what was found before.
+        """
+        return self.state.keys
+
+    def keys_of(self, ids: Any) -> Int64:
+        """The keys of ids, an integer array of any shape; places of -1 (no item) stay -1.
+
+        Raises
+        ------
+        ArgumentError
+            The tables have no keys, or an id is out of range.
+        """
+        return keys_of(self.state.keys, ids)
+
+    def ids_of(self, keys: Any) -> Int32:
+        """The ids (m,) of unique keys, an integer array (m,).
+
+        Raises
+        ------
+        ArgumentError
+            The tables have no keys, or a key is not in them or given twice.
+        CheckpointError
+            The tables are of a file that is corrupted: it is verified before the first look for a key.
+        """
+        keyed = self.verify().state.keyed
+        if keyed is None:
+            raise ArgumentError("tables", "tables without keys", "tables with keys: build(vectors, keys=...)")
+        return keyed.ids_of(checked_keys(keys))
+
+    @property
     def native(self) -> NativeReader:
         """The arrays of the present state."""
         return self.state.native
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of the tables, of their deltas, and of their writer; not of the rows."""
+        """Bytes of the tables, of their deltas, their keys, and their writer; not of the rows."""
         writer = self._writer
         return self.state.nbytes + (0 if writer is None else writer.nbytes)
 
@@ -212,11 +247,36 @@ class HashTables(TableReader):
         """As :meth:`TableReader.buckets`, by default on the threads of these tables."""
         return super().buckets(queries, threads=self._count(threads))
 
+    @property
+    def item_ids(self) -> Int32:
+        """The ids (n_items,) in the tables, ascending."""
+        return self.state.item_ids
+
+    def candidate_parts(
+        self, queries: Rows, n_probes: int, *, max_ids: int, threads: int | None = None
+    ) -> Iterator[tuple[int, Candidates]]:
+        """As :meth:`TableState.candidate_parts` of the present state."""
+        return self.state.candidate_parts(queries, n_probes, max_ids=max_ids, threads=self._count(threads))
+
+    @property
+    def default_threads(self) -> int | None:
+        """The ``threads`` that the tables were made with."""
+        return self._threads
+
     # ---- building
 
     @staticmethod
     def memory_needed(
+<<<<<<< HEAD
         family: FamilyLike, n_items: int, threads: int | None = None, *, bucket_size: int | None = None
+=======
+        family: HashFamily,
+        n_items: int,
+        threads: int | None = None,
+        *,
+        bucket_size: int | None = None,
+        keys: bool = False,
+>>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
     ) -> MemoryNeed:
         """Bytes of tables when built, and at the peak of their build; nothing is allocated.
 
@@ -230,6 +290,8 @@ class HashTables(TableReader):
             Threads of the build; each has separate scratch memory at the peak.
         bucket_size : int, optional
             As for the class: bounded tables take the same memory at any number of rows.
+        keys : bool
+            Whether the items have keys, which take 20 bytes each.
 
         Returns
         -------
@@ -247,11 +309,18 @@ class HashTables(TableReader):
         25
         """
         check_items(n_items)
+<<<<<<< HEAD
         made = make_family(family)
         room = checked_bucket_size(bucket_size, made)
         return bytes_needed(made, int(n_items), core.threads_or_default(threads), room)
+=======
+        room = checked_bucket_size(bucket_size, family)
+        need = bytes_needed(family, int(n_items), core.threads_or_default(threads), room)
+        more = Keys.bytes_needed(int(n_items)) if keys else 0
+        return attrs.evolve(need, tables=need.tables + more, peak=need.peak + more)
+>>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
 
-    def build(self, vectors: Any, *, ids: Any = None) -> Self:
+    def build(self, vectors: Any, *, ids: Any = None, keys: Any = None) -> Self:
         """Build the tables over rows, whose ids are 0 to n - 1; an earlier state is replaced at the end.
 
         Parameters
@@ -263,6 +332,9 @@ class HashTables(TableReader):
         ids : (n,) integer array, optional
             The rows' ids, ascending, where they are not 0 to n - 1 (a shard). Then the rows are not kept,
             since they are looked up by id.
+        keys : (n,) integer array, optional
+            The caller's own keys of the rows: any unique int64. They are kept beside the ids, saved with the
+            tables, and name the items in :meth:`insert`, :meth:`update`, :meth:`delete` and :meth:`changed`.
 
         Returns
         -------
@@ -272,13 +344,14 @@ class HashTables(TableReader):
         Raises
         ------
         ArgumentError
-            Rows of another width, NaN or infinite values, no rows at all.
+            Rows of another width, NaN or infinite values, no rows at all; bad ids or keys.
         MemoryBudgetError
             The build needs more memory than is available; nothing was allocated.
         PluginError
             The family broke its contract. As after any failure, the old tables are kept.
         """
         family = self._first_family if self._state is None else self._state.family
+<<<<<<< HEAD
         if isinstance(family, str):
             if len(np.shape(vectors)) != 2:
                 given = f"shape {np.shape(vectors)}"
@@ -289,6 +362,14 @@ class HashTables(TableReader):
         return self
 
     def rebuild(self, vectors: Any, family: FamilyLike | None = None, *, ids: Any = None) -> Self:
+=======
+        self._install(family, vectors, ids, keys)
+        return self
+
+    def rebuild(
+        self, vectors: Any, family: HashFamily | None = None, *, ids: Any = None, keys: Any = None
+    ) -> Self:
+>>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
         """Build again, from rows that have changed; as :meth:`build`, for any earlier ids.
 
         Parameters
@@ -300,15 +381,24 @@ class HashTables(TableReader):
             The ``dim`` of text without it is that of the old ones.
         ids : (n,) integer array, optional
             As for :meth:`build`: without it the rows' ids are 0 to n - 1, also of a shard.
+        keys : (n,) integer array, optional
+            As for :meth:`build`. Without it tables with keys keep them, if there are as many rows as ids, and
+            no holes.
         """
         now = self.state.family
+<<<<<<< HEAD
         chosen = now if family is None else resolve_family(family)
         if isinstance(chosen, str):
             chosen = make_family(chosen, dim=now.dim)
         self._install(chosen, vectors, ids)
+=======
+        if family is not None and not isinstance(family, HashFamily):
+            raise ArgumentError("family", type(family).__name__, "a HashFamily, or None for the present one")
+        self._install(now if family is None else family, vectors, ids, keys, keep=True)
+>>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
         return self
 
-    def rehash(self, vectors: Any, seed: int, *, ids: Any = None) -> Self:
+    def rehash(self, vectors: Any, seed: int, *, ids: Any = None, keys: Any = None) -> Self:
         """Build again with new functions, ``family.with_seed(seed)``; otherwise as :meth:`rebuild`.
 
         Parameters
@@ -319,16 +409,30 @@ class HashTables(TableReader):
             Determines the functions, 0 to 2**63 - 1.
         ids : (n,) integer array, optional
             As for :meth:`build`.
+        keys : (n,) integer array, optional
+            As for :meth:`rebuild`.
         """
         family = hashing.reseeded(self.family, seed)
-        self._install(family, vectors, ids)
+        self._install(family, vectors, ids, keys, keep=True)
         return self
 
-    def _install(self, family: HashFamily, vectors: Any, ids: Any = None) -> None:
+    def _install(self, family: HashFamily, vectors: Any, ids: Any, keys: Any, keep: bool = False) -> None:
         rows = hashing.checked_rows(family, vectors, "vectors")
         with self._write_lock:
-            self._state = built_state(family, rows, ids, self._bucket_size, self._count(None))
+            names = checked_keys(keys, rows.shape[0]) if keys is not None else None
+            if keep and names is None and self.state.keyed is not None:
+                names = self._kept_keys(self.state.keyed, rows.shape[0])
+            if names is not None and ids is not None:
+                raise ArgumentError("ids", "ids and keys", "left out, since the keys name the rows")
+            self._state = built_state(family, rows, ids, names, self._bucket_size, self._count(None))
             self._writer = None
+
+    @staticmethod
+    def _kept_keys(keyed: Keys, n_rows: int) -> Int64:
+        if not n_rows == keyed.n_items == len(keyed.by_id):
+            given = f"nothing with {n_rows} rows for {keyed.n_items} items of {len(keyed.by_id)} ids"
+            raise ArgumentError("keys", given, "given, one for each row")
+        return keyed.by_id
 
     # ---- changing
 
@@ -338,7 +442,8 @@ class HashTables(TableReader):
         Parameters
         ----------
         ids : (m,) integer array
-            New ids, in any order; they may be above ``n_ids``, which then increases, or in holes.
+            New ids, in any order; they may be above ``n_ids``, which then increases, or in holes. For tables
+            with keys: new keys, which get the lowest holes, and then ids from ``n_ids`` on.
         vectors : (m, dim) array or scipy.sparse matrix
             Finite rows, one for each id.
         rows : (n_ids, dim) array, optional
@@ -353,8 +458,8 @@ class HashTables(TableReader):
         Raises
         ------
         ArgumentError
-            An id that is in the tables or given twice, bad rows, or another number of them; nothing was
-            changed.
+            An id or key that is in the tables or given twice, bad rows, or another number of them; nothing
+            was changed.
         MemoryBudgetError
             There is not enough memory.
 
@@ -376,14 +481,14 @@ class HashTables(TableReader):
         Parameters
         ----------
         ids : (m,) integer array
-            Ids, in any order.
+            Ids, in any order; keys, for tables with keys.
         vectors, rows
             As for :meth:`insert`.
 
         Raises
         ------
         ArgumentError
-            An id that is not in the tables, otherwise as :meth:`insert`.
+            An id or key that is not in the tables, otherwise as :meth:`insert`.
         UnsupportedError
             The tables are bounded: they do not store the ids that they dropped.
         """
@@ -396,22 +501,24 @@ class HashTables(TableReader):
         Parameters
         ----------
         ids : (m,) integer array
-            Ids in the tables, in any order.
+            Ids in the tables, in any order; keys, for tables with keys.
 
         Raises
         ------
         ArgumentError
-            An id that is not in the tables or given twice; nothing was changed.
+            An id or key that is not in the tables or given twice; nothing was changed.
         UnsupportedError
             The tables are bounded: they do not store the ids that they dropped.
         """
         self._refuse_bounded("delete")
-        names, _ = checked_ids(ids)
         with self._write_lock:
             writer, threads = self._writer_of(self.state), self._count(None)
+            names, _, keyed = self._named(ids, present=True)
             writer.require(names, present=True)
             if len(names):
-                self._publish(writer, names, writer.change(names, writer.codes[names], None, threads), None)
+                state = writer.change(names, writer.codes[names], None, threads)
+                keyed = None if keyed is None else keyed.without(names)
+                self._publish(writer, names, attrs.evolve(state, keyed=keyed), None)
         return self
 
     def changed(self, ids: Any, vectors: Any) -> npt.NDArray[np.bool_]:
@@ -420,7 +527,7 @@ class HashTables(TableReader):
         Parameters
         ----------
         ids : (m,) integer array
-            Ids in the tables, in any order.
+            Ids in the tables, in any order; keys, for tables with keys.
         vectors : (m, dim) array or scipy.sparse matrix
             Finite rows.
 
@@ -432,9 +539,9 @@ class HashTables(TableReader):
             The tables are bounded.
         """
         self._refuse_bounded("changed")
-        names, order = checked_ids(ids)
         with self._write_lock:
             writer = self._writer_of(self.state)
+            names, order, _ = self._named(ids, present=True)
             writer.require(names, present=True)
             _, new = self._hashed(vectors, order, len(names))
             moved: npt.NDArray[np.bool_] = writer.codes[names] != new
@@ -460,6 +567,19 @@ class HashTables(TableReader):
                 f"{what}: bounded tables do not store the ids that their buckets dropped; rebuild them"
             )
 
+    def _named(self, given: Any, present: bool) -> tuple[Int32, npt.NDArray[np.int64] | None, Keys | None]:
+        """The ids of items named by ids or keys, ascending, the permutation, and the keys with new ones."""
+        keyed = self.state.keyed
+        if keyed is None:
+            return *checked_ids(given), None
+        keys = checked_keys(given)
+        if present:
+            return *checked_ids(keyed.ids_of(keys)), keyed
+        need = Keys.bytes_needed(keyed.n_items + len(keys))
+        memory.require_bytes(need, f"adding {len(keys):,} keys to {keyed.n_items:,}")
+        more, names = keyed.with_keys(keys, reuse=not self._bucket_size)
+        return *checked_ids(names), more
+
     def _hashed(self, vectors: Any, order: Any, n: int) -> tuple[Rows, Codes]:
         family = self.state.family
         given = hashing.checked_rows(family, vectors, "vectors")
@@ -479,9 +599,9 @@ class HashTables(TableReader):
         return self._writer
 
     def _change(self, ids: Any, vectors: Any, *, present: bool, rows: Rows | None) -> Self:
-        names, order = checked_ids(ids)
         with self._write_lock:
             writer, threads = self._writer_of(self.state), self._count(None)
+            names, order, keyed = self._named(ids, present)
             writer.require(names, present)
             given, new = self._hashed(vectors, order, len(names))
             if len(names):
@@ -490,7 +610,7 @@ class HashTables(TableReader):
                 old = writer.codes[names] if present else None
                 state = writer.change(names, old, new, threads)
                 kept = kept_vectors(state, names, given, rows)
-                self._publish(writer, names, attrs.evolve(state, vectors=kept), new)
+                self._publish(writer, names, attrs.evolve(state, vectors=kept, keyed=keyed), new)
         return self
 
     def _publish(self, writer: Writer, names: Int32, state: TableState, new: Codes | None) -> None:
@@ -507,18 +627,16 @@ class HashTables(TableReader):
 
     def _offer(self, ids: Any, vectors: Any) -> Self:
         """Insertion into bounded tables: into a copy, which readers see when it is done."""
-        names, order = checked_ids(ids)
         with self._write_lock:
-            state = self.state
+            self._state = state = self.state.trusted(self._count(None))
+            names, order, keyed = self._named(ids, present=False)
             if len(names) and names[0] < state.n_ids:
                 wanted = f"ids from {state.n_ids} on, since bounded tables do not store all of their ids"
                 raise ArgumentError("ids", names[0], wanted)
             _, new = self._hashed(vectors, order, len(names))
             if len(names):
-                threads = self._count(None)
-                trusted = state.trusted(threads)
-                assert isinstance(trusted.base, BoundedTables)
-                self._state = with_offered(trusted, trusted.base, names, new, threads)
+                assert isinstance(state.base, BoundedTables)
+                self._state = with_offered(state, state.base, names, new, keyed, self._count(None))
         return self
 
     # ---- shards and files
@@ -526,6 +644,8 @@ class HashTables(TableReader):
     @classmethod
     def merge(cls, a: HashTables, b: HashTables, *, threads: int | None = None) -> Self:
         """One set of tables from two with the same functions and disjoint ids (built on two machines).
+
+        Of tables with keys, the keys must be disjoint; the ids of ``b`` come after those of ``a``.
 
         Parameters
         ----------
@@ -537,7 +657,7 @@ class HashTables(TableReader):
         Raises
         ------
         ArgumentError
-            The families or bucket sizes differ, or an id is in both.
+            The families or bucket sizes differ, or an id or key is in both.
 
         Examples
         --------
@@ -586,7 +706,7 @@ class HashTables(TableReader):
         return parts
 
     def save(self, path: str | os.PathLike[str], *, vectors: bool = False) -> None:
-        """Write the tables and their family's spec to a file, atomically.
+        """Write the tables, their keys and their family's spec to a file, atomically.
 
         Parameters
         ----------

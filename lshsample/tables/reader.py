@@ -11,11 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample import hashing
+from lshsample._native import core
 from lshsample._native.reader import NativeReader
 from lshsample.display import SHOWN_ROWS, few_ids, html_table, span
 from lshsample.errors import PluginError, UnsupportedError
 from lshsample.family import Codes, HashFamily, Rows
+<<<<<<< HEAD
 from lshsample.specs import checked_index
+=======
+from lshsample.tables.keys import keys_of
+from lshsample.tables.matches import BLOCK_BYTES, Matches, SimilarPairs, range_search, similar_pairs
+>>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
 
 __all__ = ["Buckets", "Candidates", "TableReader"]
 
@@ -37,6 +43,12 @@ class Candidates:
     indptr: npt.NDArray[np.int64]
     ids: npt.NDArray[np.int32]
     counts: npt.NDArray[np.int32]
+    _by_id: npt.NDArray[np.int64] | None = attrs.field(default=None, repr=False)
+
+    @property
+    def keys(self) -> npt.NDArray[np.int64]:
+        """The keys (n,) of the ids, of tables that have keys; ArgumentError for others."""
+        return keys_of(self._by_id, self.ids)
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -204,6 +216,16 @@ class TableReader(ABC):
         return None
 
     @property
+    def keys(self) -> npt.NDArray[np.int64] | None:
+        """The caller's key (n_ids,) of each id; None if items have no keys."""
+        return None
+
+    @property
+    def default_threads(self) -> int | None:
+        """Threads of :meth:`range_search` and :meth:`similar_pairs`, unless a call has its own."""
+        return None
+
+    @property
     def native(self) -> NativeReader | None:
         """The arrays for the fused call of the C core; None: :meth:`candidates` is called instead."""
         return None
@@ -261,6 +283,138 @@ class TableReader(ABC):
         if reader.native is None:
             check_candidates(found, np.shape(queries)[0], reader.n_ids, type(self).__name__)
         return found
+
+    @property
+    def item_ids(self) -> npt.NDArray[np.int32]:
+        """The ids (n_items,) in the tables, ascending; by default all below ``n_ids``."""
+        if self.n_items != self.n_ids:
+            raise UnsupportedError(f"{type(self).__name__} does not give the ids that are in the tables")
+        return np.arange(self.n_ids, dtype=np.int32)
+
+    def candidate_parts(
+        self, queries: Rows, n_probes: int, *, max_ids: int, threads: int | None = None
+    ) -> Iterator[tuple[int, Candidates]]:
+        """The candidates of parts of the queries, for results that do not fit into memory together.
+
+        Parameters
+        ----------
+        queries : (m, dim) rows
+            Validated queries.
+        n_probes : int
+            Buckets per table.
+        max_ids : int
+            About as many ids as a part may have. By default parts of 64 queries are looked up, whatever they
+            find.
+        threads : int, optional
+            Maximum number of threads.
+
+        Yields
+        ------
+        begin, candidates
+            The first query of a part, and its candidates; the queries are in order.
+        """
+        n_queries = queries.shape[0]
+        for begin in range(0, n_queries, 64):
+            part = core.rows_between(queries, begin, min(begin + 64, n_queries))
+            yield begin, self.query(part, n_probes, threads=threads)
+
+    def range_search(
+        self,
+        queries: Any,
+        threshold: float,
+        *,
+        n_probes: int | None = None,
+        vectors: Any = None,
+        block_bytes: int = BLOCK_BYTES,
+        threads: int | None = None,
+    ) -> Matches:
+        """All items that have reached a similarity to each query, among those that share a bucket with it.
+
+        Parameters
+        ----------
+        queries : (m, dim) array or scipy.sparse matrix
+            Finite rows; m may be 0.
+        threshold : float
+            The least similarity, in the family's own measure: cosine, Jaccard, inner product, ...; for
+            families of a distance the largest distance.
+        n_probes : int, optional
+            As for :meth:`query`.
+        vectors : (n_ids, dim) rows, optional
+            The rows of the ids; by default :attr:`vectors`.
+        block_bytes : int
+            Memory for the candidates that are compared at a time, 256 MiB by default; the results do not
+            depend on it. The candidates of a single query may take more.
+        threads : int, optional
+            Maximum number of threads; the results do not depend on it.
+
+        Returns
+        -------
+        Matches
+            Ids with exact similarities (float64), the recall at the threshold, and the expected recall.
+
+        Raises
+        ------
+        ArgumentError
+            Bad queries or threshold, or the tables have no vectors and none are given.
+        UnsupportedError
+            The family has no similarity of rows, such as a learned one.
+        MemoryBudgetError
+            The result does not fit into memory.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lshsample import HashTables, make_family
+        >>> rows = np.random.default_rng(0).standard_normal((1000, 16), dtype=np.float32)
+        >>> tables = HashTables(make_family("simhash", dim=16, n_hashes=6, n_tables=20)).build(rows)
+        >>> found = tables.range_search(rows[:2], 0.7)
+        >>> found.row(1), found.similarities.round(2), round(found.recall, 2)
+        (array([ 1, 22], dtype=int32), array([1.  , 1.  , 0.72]), 0.98)
+        """
+        return range_search(self, queries, threshold, n_probes, vectors, block_bytes, threads)
+
+    def similar_pairs(
+        self,
+        threshold: float,
+        *,
+        n_probes: int | None = None,
+        vectors: Any = None,
+        block_bytes: int = BLOCK_BYTES,
+        threads: int | None = None,
+    ) -> SimilarPairs:
+        """All pairs of items that have reached a similarity, such as near-duplicates, if they share a bucket.
+
+        Parameters
+        ----------
+        threshold, n_probes, vectors, block_bytes, threads
+            As for :meth:`range_search`. With several probes, or a family that hashes queries differently, a
+            pair is found if either item finds the other one.
+
+        Returns
+        -------
+        SimilarPairs
+            Each pair once, with its exact similarity, the recall at the threshold, and the expected recall.
+
+        Raises
+        ------
+        ArgumentError, UnsupportedError, MemoryBudgetError
+            As for :meth:`range_search`.
+
+        Notes
+        -----
+        Costs a query for each item: the number of pairs that share a bucket, not of all pairs.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lshsample import HashTables, make_family
+        >>> rows = np.random.default_rng(0).standard_normal((1000, 16), dtype=np.float32)
+        >>> rows[700] = rows[3] + 0.01
+        >>> tables = HashTables(make_family("simhash", dim=16, n_hashes=12, n_tables=20)).build(rows)
+        >>> tables.similar_pairs(0.95).ids
+        array([[  3, 700]], dtype=int32)
+        """
+        return similar_pairs(self, threshold, n_probes, vectors, block_bytes, threads)
 
     def buckets(self, queries: Any, *, threads: int | None = None) -> Buckets:
         """The query's own bucket of each table, with the number of ids that were offered to it.

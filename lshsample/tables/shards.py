@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
+import attrs
 import numpy as np
 
 from lshsample._native.bounded import BoundedTables, empty_bounded, merge_bounded
 from lshsample._native.delta import apply_delta, delta_of
 from lshsample._native.packed import empty_packed
 from lshsample.errors import ArgumentError
+from lshsample.tables.ids import check_items
 from lshsample.tables.state import TableState
 
 __all__ = ["merged", "parts"]
@@ -20,15 +22,32 @@ def merged(a: TableState, b: TableState, threads: int) -> TableState:
     """Both states as one; ids must be disjoint."""
     if a.family != b.family:
         raise ArgumentError("b", f"tables of {b.family!r}", f"tables of {a.family!r}, the family of a")
+    if (a.keyed is None) != (b.keyed is None):
+        given, wanted = ("without", "with") if b.keyed is None else ("with", "without")
+        raise ArgumentError("b", f"tables {given} keys", f"tables {wanted} keys, as a")
     a, b = a.trusted(threads).merged(threads), b.trusted(threads).merged(threads)
+    keyed = None
+    if a.keyed is not None and b.keyed is not None:
+        # Where items have keys, their ids are only places: those of b come after those of a.
+        keyed = a.keyed.joined(b.keyed, a.n_ids)
+        b = _raised(b, a.n_ids)
     if isinstance(a.base, BoundedTables) and isinstance(b.base, BoundedTables):
-        return TableState(a.family, _merged_bounded(a.base, b.base, a.family.seed, threads), None)
+        base = _merged_bounded(a.base, b.base, a.family.seed, threads)
+        return TableState(a.family, base, None, keyed=keyed)
     shared = np.intersect1d(a.packed.ids[0], b.packed.ids[0], assume_unique=True)
     if len(shared):
         raise ArgumentError("b", f"tables with id {shared[0]}", "tables with no id of a")
     larger, smaller = (a, b) if a.n_items >= b.n_items else (b, a)
     delta, n_ids = delta_of(smaller.packed, 0, smaller.n_ids, threads), max(a.n_ids, b.n_ids)
-    return TableState(a.family, apply_delta(larger.packed, delta, n_ids, threads), None)
+    return TableState(a.family, apply_delta(larger.packed, delta, n_ids, threads), None, keyed=keyed)
+
+
+def _raised(state: TableState, offset: int) -> TableState:
+    """The state with all ids raised by an offset, in a copy."""
+    n_ids = state.n_ids + offset
+    check_items(n_ids, "b")
+    base = attrs.evolve(state.base, ids=state.base.ids + np.int32(offset), n_ids=n_ids)
+    return attrs.evolve(state, base=base, vectors=None, keyed=None)
 
 
 def _merged_bounded(a: BoundedTables, b: BoundedTables, seed: int, threads: int) -> BoundedTables:
@@ -61,4 +80,5 @@ def _part(state: TableState, low: int, high: int, threads: int) -> TableState:
     empty = empty_packed(0, family.n_tables, family.code_bits, high)
     empty.directory[...] = 0
     delta = delta_of(state.packed, low, high, threads)
-    return TableState(family, apply_delta(empty, delta, high, threads), state.vectors)
+    keyed = None if state.keyed is None else state.keyed.between(low, high)
+    return TableState(family, apply_delta(empty, delta, high, threads), state.vectors, keyed=keyed)

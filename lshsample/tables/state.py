@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +17,14 @@ from lshsample._native.buckets import read_buckets
 from lshsample._native.delta import Delta, apply_delta, merge_deltas
 from lshsample._native.packed import PackedTables
 from lshsample._native.reader import Base, NativeReader
-from lshsample._native.sample import Workspaces, run_plan
+from lshsample._native.sample import PART_QUERIES, Workspaces, run_part, run_plan
 from lshsample.errors import CheckpointError, UnsupportedError
 from lshsample.family import Codes, HashFamily, Rows
+<<<<<<< HEAD
 from lshsample.provenance import Provenance
+=======
+from lshsample.tables.keys import Keys
+>>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
 from lshsample.tables.reader import Buckets, Candidates, TableReader
 
 __all__ = ["TableState", "checksum"]
@@ -46,6 +50,8 @@ class TableState(TableReader):
         What changed since, the largest first.
     n_items : int
         Number of ids in the tables.
+    keyed : Keys or None
+        The caller's keys of the items.
     checksums : mapping or None
         The SHA-256 of each array, for tables that were opened from a file and not verified yet.
     provenance : Provenance or None
@@ -63,7 +69,11 @@ class TableState(TableReader):
     deltas: tuple[Delta, ...] = ()
     n_items: int = attrs.field(default=attrs.Factory(lambda self: self.base.n_items, takes_self=True))
     checksums: Mapping[str, str] | None = None
+<<<<<<< HEAD
     provenance: Provenance | None = None
+=======
+    keyed: Keys | None = None
+>>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
     _workspaces: Workspaces = attrs.field(
         default=attrs.Factory(lambda self: Workspaces(max(self.base.n_ids, 1)), takes_self=True), repr=False
     )
@@ -80,6 +90,11 @@ class TableState(TableReader):
     def bucket_size(self) -> int | None:
         """The most ids that a bucket keeps; None for all of them."""
         return self.base.bucket_size
+
+    @property
+    def keys(self) -> npt.NDArray[np.int64] | None:
+        """The key (n_ids,) of each id; None if items have no keys."""
+        return None if self.keyed is None else self.keyed.by_id
 
     @cached_property
     def native(self) -> NativeReader:
@@ -109,8 +124,9 @@ class TableState(TableReader):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the base and of its deltas."""
-        return self.base.nbytes + sum(delta.nbytes for delta in self.deltas)
+        """Bytes of the base, of its deltas and of the keys."""
+        keys = 0 if self.keyed is None else self.keyed.nbytes
+        return self.base.nbytes + sum(delta.nbytes for delta in self.deltas) + keys
 
     @property
     def n_changes(self) -> int:
@@ -132,7 +148,33 @@ class TableState(TableReader):
             threads=count,
             workspaces=self._workspaces,
         )
-        return Candidates(drawn.indptr, drawn.ids, drawn.counts)
+        return Candidates(drawn.indptr, drawn.ids, drawn.counts, self.keys)
+
+    @property
+    def item_ids(self) -> npt.NDArray[np.int32]:
+        """The ids (n_items,) in the tables, ascending."""
+        if self.n_items == self.n_ids:
+            return np.arange(self.n_ids, dtype=np.int32)
+        threads = core.threads_or_default(None)
+        return np.sort(self.trusted(threads).merged(threads).packed.ids[0])
+
+    def candidate_parts(
+        self, queries: Rows, n_probes: int, *, max_ids: int, threads: int | None = None
+    ) -> Iterator[tuple[int, Candidates]]:
+        """The candidates of parts of the queries; see :meth:`TableReader.candidate_parts`."""
+        count, n_queries = core.threads_or_default(threads), queries.shape[0]
+        options: dict[str, Any] = {"seed": 0, "step": 0, "pooled": False, "threads": count}
+        options |= {"workspaces": self._workspaces, "max_ids": max_ids}
+        begin, size = 0, PART_QUERIES
+        while begin < n_queries:
+            rows = core.rows_between(queries, begin, min(begin + size, n_queries))
+            call = hashing.retrieval(self.family, self.native, rows, n_probes, threads=count)
+            drawn = run_part([call], rows.shape[0], self._workspaces.n_items, **options)
+            done = len(drawn.kept)
+            yield begin, Candidates(drawn.indptr, drawn.ids, drawn.counts, self.keys)
+            begin += done
+            # All queries of a part are hashed: where few were done, the next part has not many more.
+            size = min(2 * done, PART_QUERIES)
 
     def buckets_of_codes(self, codes: Codes, *, threads: int | None = None) -> Buckets:
         """The bucket of each code, one by one; see :meth:`TableReader.buckets_of_codes`."""
@@ -176,7 +218,7 @@ class TableState(TableReader):
             provenance = None
         arrays = self.base.arrays
         for name, wanted in (self.checksums or {}).items():
-            array = self.vectors if name == "vectors" else arrays[name]
+            array = {"vectors": self.vectors, "keys": self.keys, **arrays}[name]
             if not isinstance(array, np.ndarray) or checksum(array) != wanted:
                 raise CheckpointError(f"corrupted: {name} does not match the checksum in the file")
         if not self.base.is_sound(threads):

@@ -40,6 +40,10 @@ lsh_status lsh_csr_weighted_sums(const int64_t *starts, const int32_t *samples, 
 /* values[t] = h[i] . w[ids[t]] + bias[ids[t]] for t in [indptr[i], indptr[i + 1]): per-sample active sets. */
 lsh_status lsh_csr_sampled_matmul(lsh_dense h, lsh_dense w, const float *bias, int64_t bias_stride,
                                   const int64_t *indptr, const int32_t *ids, float *values, int32_t threads);
+/* values[t] = q[i] . x[ids[t]] for t in [indptr[i], indptr[i + 1]), each sum taken in double by ascending column and then
+ * rounded. Both are canonical: columns ascend in a row. Steps: the entries of both rows. */
+lsh_status lsh_csr_pair_products(lsh_csr q, lsh_csr x, const int64_t *indptr, const int32_t *ids, float *values,
+                                 int32_t threads);
 
 /* out(rows, cols): 0 with probability `rate`, else 1 / (1 - rate). Unit u = row * cols + col takes word u % 4 of the
  * Philox draw (seed, LSH_DRAW_DROPOUT, layer, step, u / 4); rate in [0, 1), rows * cols < 2^34. */

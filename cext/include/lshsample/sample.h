@@ -66,7 +66,9 @@ typedef struct {
     int64_t n_items;
     uint64_t seed, step;
     int32_t pooled;          /* 1: one row for the whole batch */
-    int32_t reserved;        /* 0 */
+    int32_t count_only;      /* 1: only the sizes of the rows are wanted (indptr), no ids */
+    int64_t first_row;       /* the number of the first row in draws, for a part of a larger batch */
+    int64_t max_ids;         /* stop when the rows have more ids than this, unless it is 0 */
 } lsh_plan;
 
 /* Memory of a sampler between calls: one 32-bit slot per item and thread, zero between calls. Used by one call at a
@@ -76,7 +78,7 @@ typedef struct lsh_workspace lsh_workspace;
 /* What a run drew: one block of memory that the caller frees by lsh_sample_free. The arrays follow the struct in this
  * order, without gaps. */
 typedef struct {
-    int64_t rows, total;      /* rows of the result (1 if pooled, else n_queries), and ids in all of them */
+    int64_t rows, total;      /* rows of the result, and ids in all of them */
     int64_t *indptr;          /* (rows + 1) */
     double *rest;             /* (rows): the probability of each id that is not in the set; NaN if it differs
                                  between them: after draws by frequency, or if ids were dropped */
@@ -91,7 +93,8 @@ typedef struct {
 lsh_status lsh_workspace_new(int64_t n_items, int32_t threads, lsh_workspace **out);
 void lsh_workspace_free(lsh_workspace *workspace);
 
-/* Runs a plan. Ids and probabilities are the same for any number of threads. *failed is the index of the stage whose
+/* Runs a plan: one row if pooled, else n_queries, or with max_ids the first of them, at least one. How many depends on
+ * threads; ids and probabilities of a row do not. *failed is the index of the stage whose
  * queries could not be hashed, or -1; the status is then that of lsh_hash_dense or lsh_hash_csr. Otherwise fails with
  * LSH_INVALID, LSH_OUT_OF_RANGE or LSH_NO_MEMORY. After a failure *out is NULL and the workspace is as before. Cost:
  * proportional to the number of ids seen, independent of n_items (except FULL). */

@@ -12,7 +12,8 @@ typedef enum {
     LSH_BAD_ABI = 5,        /* a plugin's kernel has another ABI version */
     LSH_PLUGIN_FAILED = 6,  /* a plugin's function returned something other than 0 */
     LSH_BAD_FORMAT = 7,     /* text that does not follow its format */
-    LSH_FULL = 8            /* the caller's buffer is too small; the needed size is reported */
+    LSH_FULL = 8,           /* the caller's buffer is too small; the needed size is reported */
+    LSH_INTERRUPTED = 9     /* the program asked for it (parallel.h); arrays that the call writes are unfinished */
 } lsh_status;
 
 /* A short English text for a status; static storage, never NULL. */

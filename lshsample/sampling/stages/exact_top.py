@@ -19,8 +19,8 @@ from lshsample.sampling.stage import at_most, builtin, required
 
 __all__ = ["ExactTop"]
 
-#: Number of items scored at a time.
-_BLOCK = 16384
+#: Numbers of items and of queries scored at a time: 16 MiB of scores.
+_BLOCK, _QUERIES = 16384, 256
 
 
 def largest(
@@ -39,20 +39,32 @@ def largest(
     return np.take_along_axis(scores, columns, axis=1), np.take_along_axis(ids, columns, axis=1)
 
 
+def _products(queries: Any, block: Any, begin: int) -> npt.NDArray[Any]:
+    """Inner products of queries and the items from ``begin`` on."""
+    with np.errstate(over="ignore", invalid="ignore"):  # NaN raises below
+        product = queries @ block.T
+    scores = np.asarray(product.toarray() if hasattr(product, "toarray") else product)
+    if np.isnan(scores).any():
+        where = f"with items {begin} to {begin + scores.shape[1] - 1} that are NaN"
+        raise ArgumentError("vectors", f"inner products {where}", "finite")
+    return scores
+
+
 def exact_top(queries: Any, vectors: Any, k: int, *, pooled: bool = False) -> npt.NDArray[np.int64]:
     """Ids of the k largest inner products, (n, k), ascending; pooled, (1, k) over all queries."""
+    if not pooled and queries.shape[0] > _QUERIES:
+        parts = range(0, queries.shape[0], _QUERIES)
+        return np.concatenate([exact_top(queries[begin : begin + _QUERIES], vectors, k) for begin in parts])
     best_scores: npt.NDArray[Any] | None = None
     best_ids: npt.NDArray[np.int64] | None = None
     for begin in range(0, vectors.shape[0], _BLOCK):
         block = vectors[begin : begin + _BLOCK]
-        with np.errstate(over="ignore", invalid="ignore"):  # NaN raises below
-            product = queries @ block.T
-        scores = np.asarray(product.toarray() if hasattr(product, "toarray") else product)
-        if np.isnan(scores).any():
-            where = f"with items {begin} to {begin + scores.shape[1] - 1} that are NaN"
-            raise ArgumentError("vectors", f"inner products {where}", "finite")
+        scores = _products(queries[:_QUERIES], block, begin)
         if pooled:
             scores = scores.max(axis=0, keepdims=True)
+            for first in range(_QUERIES, queries.shape[0], _QUERIES):
+                more = _products(queries[first : first + _QUERIES], block, begin)
+                scores = np.maximum(scores, more.max(axis=0, keepdims=True))
         ids = np.broadcast_to(np.arange(begin, begin + scores.shape[1]), scores.shape)
         if best_scores is not None and best_ids is not None:
             scores, ids = np.hstack([best_scores, scores]), np.hstack([best_ids, ids])
