@@ -35,6 +35,7 @@ __all__ = [
     "ffi",
     "forced_isa",
     "isa",
+    "kept_rows",
     "lib",
     "pointer",
     "processors",
@@ -232,6 +233,18 @@ def csr_rows(
         raise ArgumentError(argument, f"{out.data[entry]} at {place}", "finite float32 values")
     out.has_canonical_format = True
     return cast("sp.csr_array", out)
+
+
+def kept_rows(x: Any, argument: str) -> Any:
+    """Rows that were kept for later, in the form of the core; checked only where they have another form."""
+    if not sp.issparse(x):
+        return dense_rows(x, argument, finite=False)
+    rows: Any = x
+    dtypes = rows.indptr.dtype, rows.indices.dtype, rows.data.dtype
+    known = isinstance(rows, sp.csr_array) and dtypes == (np.int64, np.int32, np.float32)
+    if known and rows.has_canonical_format:  # which csr_rows sets
+        return rows
+    return csr_rows(rows, argument, finite=False)
 
 
 def rows_between(rows: Any, begin: int, end: int) -> Any:

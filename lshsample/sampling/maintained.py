@@ -263,7 +263,13 @@ class MaintainedSampler:
         )
 
     def search(
-        self, queries: Any, top: int = 10, *, seed: int = 0, step: int = 0, threads: int | None = None
+        self,
+        queries: Any,
+        top: int | None = None,
+        *,
+        seed: int = 0,
+        step: int = 0,
+        threads: int | None = None,
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """The vectors of largest inner product with each query, among those that the pipeline finds.
 

@@ -10,25 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample._native import core
-<<<<<<< HEAD
-from lshsample._native.sample import Drawn, StageCall, Workspaces, run_plan
-=======
 from lshsample._native.sample import PART_QUERIES, Drawn, StageCall, Workspaces, run_part, run_plan
-from lshsample.errors import LshsampleError, PluginError
->>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
 from lshsample.sampling.active_set import ActiveSet
 from lshsample.sampling.batch import Batch
 from lshsample.sampling.checks import check_result
 from lshsample.sampling.contract import ask, stage_label
 from lshsample.sampling.stage import Stage, Stages
 
-<<<<<<< HEAD
-__all__ = ["Part", "Run", "why_biased"]
+__all__ = ["Part", "Run", "run_in_parts", "why_biased"]
 
 _CALL = (StageCall, type(None))
-=======
-__all__ = ["Part", "Run", "run_in_parts", "stage_label"]
->>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
 
 
 @attrs.define(eq=False)
@@ -159,8 +150,6 @@ class Run:
         return result
 
 
-<<<<<<< HEAD
-=======
 def run_in_parts(
     pipeline: Stages, batch: Batch, workspaces: Workspaces, max_ids: int
 ) -> Iterator[tuple[Batch, Drawn]]:
@@ -186,12 +175,6 @@ def run_in_parts(
         size = min(2 * done, PART_QUERIES)
 
 
-def stage_label(stage: Stage) -> str:
-    """The name, in errors, of a stage that violated its contract."""
-    return f"stage {stage} ({type(stage).__module__}.{type(stage).__qualname__})"
-
-
->>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
 def _given(active: ActiveSet, place: int, forcing: Batch | None) -> StageCall:
     """The output of a Python stage, as the initial set of the next call."""
     return StageCall(

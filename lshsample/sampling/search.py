@@ -20,6 +20,7 @@ from lshsample.specs import checked_integer
 __all__ = ["BLOCK_BYTES", "best_items"]
 
 Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 
 #: Bytes of the sets that a search holds at a time, by default.
@@ -27,6 +28,9 @@ BLOCK_BYTES = 2**28
 
 #: Bytes of an id of a set: the id, its count and probability, in a row and in the result; and its score.
 _ID_BYTES = 2 * 12 + 4
+
+#: Elements of sparse queries that are made dense at a time.
+_DENSE = 2**22
 
 #: The number of items by default, or all if there are fewer.
 _TOP = 10
@@ -45,7 +49,7 @@ def best_items(
         if given is None:
             how = ": bind(..., vectors=...)" if name == "vectors" else ""
             raise ArgumentError(name, "nothing", f"an array or a sparse matrix, for inner products{how}")
-    rows: Any = vectors if sp.issparse(vectors) else core.dense_rows(vectors, "vectors", finite=False)
+    rows = core.kept_rows(vectors, "vectors")
     queries: Any = batch.queries
     if queries.shape[1] != rows.shape[1]:
         wanted = f"an array with {rows.shape[1]} columns"
@@ -76,8 +80,24 @@ def _best(
         inside = ids < rows.shape[0]
         indptr, ids = np.concatenate([[0], np.cumsum(inside)])[indptr], ids[inside]
     if isinstance(rows, np.ndarray):
-        dense = queries if isinstance(queries, np.ndarray) else queries.toarray()
-        return layers.csr_top_k(dense, rows, None, indptr, ids, top, threads=threads)
+        if isinstance(queries, np.ndarray):
+            return layers.csr_top_k(queries, rows, None, indptr, ids, top, threads=threads)
+        return _best_of_dense(queries, rows, indptr, ids, top, threads)
     sparse = core.csr_rows(sp.csr_array(queries), "queries", finite=False, threads=threads)
     products = layers.csr_pair_products(sparse, rows, indptr, ids, threads=threads)
     return layers.top_k_ragged(products, indptr, ids, top, threads=threads)
+
+
+def _best_of_dense(
+    queries: Any, rows: Float32, indptr: Int64, ids: Int32, top: int, threads: int
+) -> tuple[Int32, Float32]:
+    """The best of dense vectors for sparse queries, some of which are made dense at a time."""
+    step, n = max(1, _DENSE // max(1, rows.shape[1])), queries.shape[0]
+    found = []
+    for begin in range(0, max(n, 1), step):
+        end = min(begin + step, n)
+        dense = core.rows_between(queries, begin, end).toarray()
+        own, first = indptr[begin : end + 1] - indptr[begin], ids[indptr[begin] : indptr[end]]
+        found.append(layers.csr_top_k(dense, rows, None, own, first, top, threads=threads))
+    best, scores = zip(*found, strict=True)
+    return np.concatenate(best), np.concatenate(scores)

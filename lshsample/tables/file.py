@@ -157,8 +157,9 @@ def _state_of(where: Path, data: mmap.mmap, header: dict[str, Any], begin: int, 
         raise ValueError(f"keys of shape {keys.shape}")
     base = _base_of(arrays, n_items, n_ids, family, room)
     checksums = {name: str(entry["sha256"]) for name, entry in header["arrays"].items()}
-<<<<<<< HEAD
-    return TableState(family, base, vectors, checksums=checksums, provenance=provenance)
+    # Which ids are in the tables is read from the first one, where an operation needs it.
+    keyed = None if keys is None else Keys(keys, None if n_items == n_ids else base.ids[0])
+    return TableState(family, base, vectors, checksums=checksums, keyed=keyed, provenance=provenance)
 
 
 def _family_of(where: Path, header: dict[str, Any], verify: bool) -> tuple[HashFamily, Provenance | None]:
@@ -180,11 +181,6 @@ def _family_of(where: Path, header: dict[str, Any], verify: bool) -> tuple[HashF
         return family, provenance
     provenance.check(family)
     return family, None
-=======
-    # Which ids are in the tables is read from the first one, where an operation needs it.
-    keyed = None if keys is None else Keys(keys, None if n_items == n_ids else base.ids[0])
-    return TableState(family, base, vectors, checksums=checksums, keyed=keyed)
->>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
 
 
 def _base_of(arrays: dict[str, Array], n_items: int, n_ids: int, family: HashFamily, room: int) -> Base:

@@ -267,16 +267,12 @@ class HashTables(TableReader):
 
     @staticmethod
     def memory_needed(
-<<<<<<< HEAD
-        family: FamilyLike, n_items: int, threads: int | None = None, *, bucket_size: int | None = None
-=======
-        family: HashFamily,
+        family: FamilyLike,
         n_items: int,
         threads: int | None = None,
         *,
         bucket_size: int | None = None,
         keys: bool = False,
->>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
     ) -> MemoryNeed:
         """Bytes of tables when built, and at the peak of their build; nothing is allocated.
 
@@ -309,16 +305,11 @@ class HashTables(TableReader):
         25
         """
         check_items(n_items)
-<<<<<<< HEAD
         made = make_family(family)
         room = checked_bucket_size(bucket_size, made)
-        return bytes_needed(made, int(n_items), core.threads_or_default(threads), room)
-=======
-        room = checked_bucket_size(bucket_size, family)
-        need = bytes_needed(family, int(n_items), core.threads_or_default(threads), room)
+        need = bytes_needed(made, int(n_items), core.threads_or_default(threads), room)
         more = Keys.bytes_needed(int(n_items)) if keys else 0
         return attrs.evolve(need, tables=need.tables + more, peak=need.peak + more)
->>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
 
     def build(self, vectors: Any, *, ids: Any = None, keys: Any = None) -> Self:
         """Build the tables over rows, whose ids are 0 to n - 1; an earlier state is replaced at the end.
@@ -351,25 +342,18 @@ class HashTables(TableReader):
             The family broke its contract. As after any failure, the old tables are kept.
         """
         family = self._first_family if self._state is None else self._state.family
-<<<<<<< HEAD
         if isinstance(family, str):
             if len(np.shape(vectors)) != 2:
                 given = f"shape {np.shape(vectors)}"
                 raise ArgumentError("vectors", given, "a 2-D array (n_rows, n_columns)")
             family = make_family(family, dim=np.shape(vectors)[1])
             checked_bucket_size(self._bucket_size, family)
-        self._install(family, vectors, ids)
-        return self
-
-    def rebuild(self, vectors: Any, family: FamilyLike | None = None, *, ids: Any = None) -> Self:
-=======
         self._install(family, vectors, ids, keys)
         return self
 
     def rebuild(
-        self, vectors: Any, family: HashFamily | None = None, *, ids: Any = None, keys: Any = None
+        self, vectors: Any, family: FamilyLike | None = None, *, ids: Any = None, keys: Any = None
     ) -> Self:
->>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
         """Build again, from rows that have changed; as :meth:`build`, for any earlier ids.
 
         Parameters
@@ -386,16 +370,10 @@ class HashTables(TableReader):
             no holes.
         """
         now = self.state.family
-<<<<<<< HEAD
         chosen = now if family is None else resolve_family(family)
         if isinstance(chosen, str):
             chosen = make_family(chosen, dim=now.dim)
-        self._install(chosen, vectors, ids)
-=======
-        if family is not None and not isinstance(family, HashFamily):
-            raise ArgumentError("family", type(family).__name__, "a HashFamily, or None for the present one")
-        self._install(now if family is None else family, vectors, ids, keys, keep=True)
->>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
+        self._install(chosen, vectors, ids, keys, keep=True)
         return self
 
     def rehash(self, vectors: Any, seed: int, *, ids: Any = None, keys: Any = None) -> Self:

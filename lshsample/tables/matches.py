@@ -167,7 +167,10 @@ def _request(
     if given is None:
         wanted = "the rows of all ids, since the tables were opened, or changed, without them"
         raise ArgumentError("vectors", "nothing", wanted)
-    rows = given if vectors is None else hashing.checked_rows(family, vectors, "vectors")
+    if vectors is None:
+        rows = core.kept_rows(given, "vectors")
+    else:
+        rows = hashing.checked_rows(family, given, "vectors")
     if rows.shape[0] < reader.n_ids:
         wanted = f"an array of {reader.n_ids} rows, one for each id"
         raise ArgumentError("vectors", f"{rows.shape[0]} rows", wanted)

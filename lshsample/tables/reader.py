@@ -16,12 +16,9 @@ from lshsample._native.reader import NativeReader
 from lshsample.display import SHOWN_ROWS, few_ids, html_table, span
 from lshsample.errors import PluginError, UnsupportedError
 from lshsample.family import Codes, HashFamily, Rows
-<<<<<<< HEAD
 from lshsample.specs import checked_index
-=======
 from lshsample.tables.keys import keys_of
 from lshsample.tables.matches import BLOCK_BYTES, Matches, SimilarPairs, range_search, similar_pairs
->>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
 
 __all__ = ["Buckets", "Candidates", "TableReader"]
 

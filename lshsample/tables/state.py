@@ -20,11 +20,8 @@ from lshsample._native.reader import Base, NativeReader
 from lshsample._native.sample import PART_QUERIES, Workspaces, run_part, run_plan
 from lshsample.errors import CheckpointError, UnsupportedError
 from lshsample.family import Codes, HashFamily, Rows
-<<<<<<< HEAD
 from lshsample.provenance import Provenance
-=======
 from lshsample.tables.keys import Keys
->>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
 from lshsample.tables.reader import Buckets, Candidates, TableReader
 
 __all__ = ["TableState", "checksum"]
@@ -69,11 +66,8 @@ class TableState(TableReader):
     deltas: tuple[Delta, ...] = ()
     n_items: int = attrs.field(default=attrs.Factory(lambda self: self.base.n_items, takes_self=True))
     checksums: Mapping[str, str] | None = None
-<<<<<<< HEAD
     provenance: Provenance | None = None
-=======
     keyed: Keys | None = None
->>>>>>> 67c1dc4 (Search as its users want it: thresholds, near-duplicates, sparse vectors, keys; bounded memory; interrupts)
     _workspaces: Workspaces = attrs.field(
         default=attrs.Factory(lambda self: Workspaces(max(self.base.n_ids, 1)), takes_self=True), repr=False
     )

@@ -81,9 +81,10 @@ def _unsorted(rows):
 
 @pytest.mark.parametrize("of_queries", FORMS)
 @pytest.mark.parametrize("of_items", FORMS)
-def test_search_over_sparse_vectors(of_items, of_queries):
+def test_search_over_sparse_vectors(of_items, of_queries, monkeypatch):
     items, queries = thinned(ITEMS), thinned(QUERIES)
     products = queries.toarray().astype(np.float64) @ items.toarray().T
+    monkeypatch.setattr(search, "_DENSE", 50)
     sampler = Full().bind(n_items=300, vectors=FORMS[of_items](items))
     ids, scores = sampler.search(FORMS[of_queries](queries), top=300)
     order = np.argsort(-np.float32(products), axis=1, kind="stable")
