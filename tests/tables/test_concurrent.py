@@ -129,6 +129,7 @@ class Rehashing(SamplerStage):
         return active
 
 
+@pytest.mark.filterwarnings("ignore::lshsample.errors.PipelineWarning")
 @pytest.mark.parametrize("bound", [False, True])
 def test_a_call_sees_one_state_of_tables_from_beginning_to_end(bound, rows):
     """Retrieved before and after a rehash: the second retrieval, and the law, are of the first functions."""
