@@ -6,6 +6,7 @@ The names and modules below are the public surface; each is imported when it is 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -134,6 +135,21 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(_HOME_OF[name]), name)
     globals()[name] = value
     return value
+
+
+def _load_all() -> None:
+    """Before a fork: import what is imported on first use.
+
+    A child would wait for ever for the import lock of a module that another thread was importing at the fork.
+    """
+    for home in _HOMES:
+        try:
+            import_module(home)
+        except Exception:  # a core that is not built: who uses the name is told
+            return
+
+
+os.register_at_fork(before=_load_all)
 
 
 def __dir__() -> list[str]:

@@ -33,6 +33,7 @@ __all__ = [
     "parsed_json",
     "parsed_toml",
     "read_as",
+    "structured",
     "text",
     "to_dict",
     "to_json",
@@ -163,6 +164,8 @@ def from_dict(cls: type[S], data: Mapping[str, Any]) -> S:
     """A spec of class ``cls`` from plain data; unknown and missing keys are errors that name the key."""
     if cls in _readers:
         return cast(S, _readers[cls](data))
+    if not isinstance(data, Mapping):
+        raise ArgumentError(cls.__name__, f"{data!r:.100}", "a mapping of its fields")
     check_keys(cls, data)
     for name, field in attrs.fields_dict(cls).items():  # type: ignore[arg-type]
         if name not in data and field.default is attrs.NOTHING:
@@ -182,6 +185,50 @@ def check_keys(cls: type[Any], data: Mapping[str, Any]) -> None:
         if key not in known:
             wanted = f"left out: the keys are {', '.join(known)}{did_you_mean(key, known)}"
             raise ArgumentError(f"{cls.__name__}.{key}", value, wanted)
+
+
+_strict = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
+
+
+def structured(cls: type[S], data: Any) -> S:
+    """An attrs class from plain data of a file, with every field of its annotated type and nothing converted.
+
+    Unlike :func:`from_dict`, which leaves the types to the validators of a spec.
+
+    Raises
+    ------
+    ArgumentError
+        A field is missing or unknown, or it or a part of it has another type; the error says which.
+    """
+    if not isinstance(data, Mapping):
+        raise ArgumentError(cls.__name__, f"{type(data).__name__}", "a mapping")
+    try:
+        return _strict.structure(data, cls)
+    except KeyError as error:
+        raise ArgumentError(f"{cls.__name__}.{error.args[0]}", "nothing", "given") from error
+    except (ValueError, TypeError, AttributeError, cattrs.errors.ForbiddenExtraKeysError) as error:
+        raise ArgumentError(cls.__name__, f"{error}", "fields of their types") from error
+
+
+def _exactly(*types: type[Any]) -> Callable[[Any, Any], Any]:
+    def read(value: Any, _: Any) -> Any:
+        if type(value) not in types:
+            raise ValueError(f"{value!r:.50} for {' or '.join(t.__name__ for t in types)}")
+        return value
+
+    return read
+
+
+def _list_of(value: Any, wanted: Any) -> list[Any]:
+    if type(value) is not list:
+        raise ValueError(f"{value!r:.50} for list")
+    return [_strict.structure(item, wanted.__args__[0]) for item in value]
+
+
+for _plain in (int, str, bool):
+    _strict.register_structure_hook(_plain, _exactly(_plain))
+_strict.register_structure_hook(float, _exactly(float, int))
+_strict.register_structure_hook_func(lambda wanted: getattr(wanted, "__origin__", None) is list, _list_of)
 
 
 def to_json(spec: Any) -> str:

@@ -55,6 +55,10 @@ class BoundedTables:
         """The arrays by their names in a file, where the sizes are the directory."""
         return {"ids": self.ids, "directory": self.sizes}
 
+    def with_arrays(self, arrays: dict[str, npt.NDArray[Any]]) -> BoundedTables:
+        """The same tables with other arrays, named as in :attr:`arrays`."""
+        return attrs.evolve(self, ids=arrays["ids"], sizes=arrays["directory"])
+
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""

@@ -88,6 +88,10 @@ class PackedTables:
         named = {"ids": self.ids, "directory": self.directory}
         return named if self.codes is None else {**named, "codes": self.codes}
 
+    def with_arrays(self, arrays: dict[str, npt.NDArray[Any]]) -> PackedTables:
+        """The same tables with other arrays, named as in :attr:`arrays`."""
+        return attrs.evolve(self, ids=arrays["ids"], directory=arrays["directory"], codes=arrays.get("codes"))
+
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""

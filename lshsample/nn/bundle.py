@@ -3,30 +3,71 @@
 Data files get new names and are flushed to disk; then the manifest is replaced by one rename. Until the
 rename the old manifest and its files are untouched; after it they are removed. So a reader sees the old state
 or the new one, never a mixture, and a full disk or a killed process leaves the old one.
+
+One process at a time may write to a folder (:class:`~lshsample.nn.folder_lock.FolderLock`). What a killed one
+left is recognised by its name, and removed by the next.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import attrs
 
 from lshsample import __version__
 from lshsample.errors import CheckpointError
+from lshsample.files import as_path, create_file, make_folder, open_regular, sync_folder
+from lshsample.nn.folder_lock import LOCK, FolderLock
 
-__all__ = ["MANIFEST", "Bundle", "claim", "read_bundle", "write_bundle"]
+__all__ = ["MANIFEST", "Bundle", "Claim", "Kind", "claim", "read_bundle", "remove_bundle", "write_bundle"]
 
 MANIFEST = "lshsample.json"
+_NEW = f"{MANIFEST}.new"
 _FORMAT = 1
-Writer = Callable[[Path], None]
+#: A manifest is read as a whole; a larger file is not one.
+_MAX_MANIFEST = 1 << 25
+_MAX_INTEGER = 2**63
+Writer = Callable[[BinaryIO], None]
+
+
+@attrs.frozen
+class Kind:
+    """A kind of folder, and the names that its data files may have.
+
+    Attributes
+    ----------
+    name : str
+        The kind, such as ``"model"``.
+    names : str
+        Regular expression of the names of its data files, such as ``"weights.safetensors"``. In the folder
+        they are numbered: ``weights-3.safetensors`` is that of the third generation.
+    """
+
+    name: str
+    names: str
+
+    def generation(self, file: str) -> int:
+        """The generation that a data file's name states; 0 for any other name."""
+        found = re.fullmatch(r"([^.]+)-([1-9][0-9]{0,17})(\..+)", file, re.ASCII)
+        return int(found[2]) if found and re.fullmatch(self.names, found[1] + found[3], re.ASCII) else 0
+
+    def owns(self, file: str) -> bool:
+        """Whether a file of this name is written by this module: it may be removed if nothing lists it."""
+        temporary = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.tmp", file)
+        return file == _NEW or self.generation(temporary[1] if temporary else file) > 0
 
 
 class Bundle:
-    """A verified folder.
+    """A verified folder, with its data files open for reading.
 
     Attributes
     ----------
@@ -35,144 +76,243 @@ class Bundle:
     payload : dict
         Plain data stored in the manifest.
     files : dict
-        Path of each data file, by name.
+        Each data file, by name.
     """
 
-    def __init__(self, path: Path, payload: dict[str, Any], files: dict[str, Path]) -> None:
+    def __init__(self, path: Path, payload: dict[str, Any], files: dict[str, BinaryIO]) -> None:
         self.path, self.payload, self.files = path, payload, files
 
-    def file(self, name: str) -> Path:
-        """The path of the data file with this name; CheckpointError if there is none."""
+    def file(self, name: str) -> BinaryIO:
+        """The data file with this name, at its beginning; CheckpointError if there is none."""
         if name not in self.files:
             raise CheckpointError(f"{self.path}: {MANIFEST} does not list {name}")
+        self.files[name].seek(0)
         return self.files[name]
 
 
-def _digest(payload: Any) -> str:
-    return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
+class Claim:
+    """A folder that this process alone may write to, until :meth:`release`; see :func:`claim`."""
+
+    def __init__(self, folder: Path, kind: Kind) -> None:
+        self.folder, self.kind = folder, kind
+        self._lock = _locked(folder, kind)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let other processes write to the folder."""
+        self._lock.release()
+
+    def is_of(self, path: str | PathLike[str]) -> bool:
+        """Whether a path is this folder."""
+        return os.path.realpath(path) == os.path.realpath(self.folder)
+
+    def write(self, payload: dict[str, Any], writers: Mapping[str, Writer]) -> None:
+        """Replace the folder's content atomically.
+
+        Parameters
+        ----------
+        payload : dict
+            Plain data for the manifest.
+        writers : mapping
+            The function that writes each data file, by name.
+
+        Raises
+        ------
+        CheckpointError
+            If the folder holds something else or cannot be written; its old content is kept.
+        """
+        if not self._lock.is_held:  # the folder was removed, or this is a forked child
+            self._lock = _locked(self.folder, self.kind)
+        written = False
+        try:
+            _sweep(self.folder, self.kind)
+            old, like = _content(self.folder, self.kind), _status(self.folder / MANIFEST)
+            body = self._write_files(payload, writers, old, like)
+            _write_manifest(self.folder, body, like)
+            os.replace(self.folder / _NEW, self.folder / MANIFEST)
+            written = True
+            sync_folder(self.folder)
+        except OSError as error:
+            kept = "" if written else "; its old content is kept"
+            raise CheckpointError(f"{self.folder}: cannot be written ({error.strerror}){kept}") from error
+        finally:
+            _sweep(self.folder, self.kind)  # by the manifest that is there now, whatever happened
+
+    def _write_files(
+        self,
+        payload: dict[str, Any],
+        writers: Mapping[str, Writer],
+        old: dict[str, Any] | None,
+        like: os.stat_result | None,
+    ) -> dict[str, Any]:
+        """Write the data files; returns the manifest's body."""
+        taken = [self.kind.generation(name) for name in os.listdir(self.folder)]
+        generation = 1 + max(taken, default=0)
+        entries = {}
+        for name, write in writers.items():
+            before = (old or {"files": {}})["files"].get(name)
+            status = None if before is None else _status(self.folder / before["file"])
+            stem, dot, suffix = name.partition(".")
+            path = self.folder / f"{stem}-{generation}{dot}{suffix}"
+            entries[name] = _write_file(path, write, status or like)
+        return {
+            "kind": self.kind.name,
+            "generation": generation,
+            "lshsample": __version__,
+            "files": entries,
+            "payload": payload,
+        }
 
 
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_bundle(
-    path: str | PathLike[str], kind: str, payload: dict[str, Any], writers: Mapping[str, Writer]
-) -> None:
-    """Replace a folder's content atomically.
+def claim(path: str | PathLike[str], kind: Kind) -> Claim:
+    """Create a folder, or check that it may be overwritten, and keep other processes from writing to it.
 
     Parameters
     ----------
     path : path
-        The folder: new, empty, or one written by this function with the same kind.
-    kind : str
-        What it holds, such as ``"model"``; a folder of another kind is refused.
-    payload : dict
-        Plain data for the manifest.
-    writers : mapping
-        The function that writes each data file, by name.
+        The folder: new, empty, or one written by this module with the same kind. Unfinished files of a
+        process that was killed do not count.
+    kind : Kind
+        What it will hold; a folder of another kind is refused.
+
+    Returns
+    -------
+    Claim
+        A context manager, which ends the claim.
 
     Raises
     ------
     CheckpointError
-        If the folder holds something else or cannot be written; its old content is kept.
+        The folder holds something else, cannot be written, or is in use by another process.
     """
-    folder = Path(path)
-    old = claim(folder, kind, writers) or {"generation": 0, "files": {}}
-    made: list[Path] = []
+    return Claim(as_path(path), kind)
+
+
+def write_bundle(
+    path: str | PathLike[str], kind: Kind, payload: dict[str, Any], writers: Mapping[str, Writer]
+) -> None:
+    """Replace a folder's content atomically, as :func:`claim` and :meth:`Claim.write`."""
+    with claim(path, kind) as own:
+        own.write(payload, writers)
+
+
+def remove_bundle(path: str | PathLike[str], kind: Kind) -> None:
+    """Remove a folder's content, and the folder if nothing else is in it.
+
+    Raises
+    ------
+    CheckpointError
+        As :func:`claim`, or if a file cannot be removed.
+    """
+    with claim(path, kind) as own:
+        try:
+            (own.folder / MANIFEST).unlink(missing_ok=True)
+            sync_folder(own.folder)
+        except OSError as error:
+            raise CheckpointError(f"{own.folder}: cannot be removed ({error.strerror})") from error
+        _sweep(own.folder, kind)
+    with contextlib.suppress(OSError):
+        own.folder.rmdir()
+
+
+def _locked(folder: Path, kind: Kind) -> FolderLock:
     try:
-        body = _write_files(folder, kind, payload, writers, old["generation"] + 1, made)
-        manifest = json.dumps(
-            {"format": _FORMAT, "sha256": _digest(body), "body": body}, indent=1, sort_keys=True
-        )
-        made.append(folder / f"{MANIFEST}.new")
-        _write_file(made[-1], lambda file: _write_text(file, manifest))
-        _sync_folder(folder)
-        made[-1].replace(folder / MANIFEST)
-    except BaseException as error:
-        for file in made:
-            file.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            problem = f"{folder}: cannot be written ({error.strerror}); its old content is kept"
-            raise CheckpointError(problem) from error
-        raise
-    _sync_folder(folder)
-    for entry in old["files"].values():
-        (folder / Path(entry["file"]).name).unlink(missing_ok=True)
-
-
-def _write_files(
-    folder: Path,
-    kind: str,
-    payload: dict[str, Any],
-    writers: Mapping[str, Writer],
-    generation: int,
-    made: list[Path],
-) -> dict[str, Any]:
-    """Write the data files, adding each to ``made`` before it is written; returns the manifest's body."""
-    entries = {}
-    for name, write in writers.items():
-        made.append(folder / _file_name(name, generation))
-        entries[name] = _write_file(made[-1], write)
-    return {
-        "kind": kind,
-        "generation": generation,
-        "lshsample": __version__,
-        "files": entries,
-        "payload": payload,
-    }
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text)
-
-
-def _file_name(name: str, generation: int) -> str:
-    stem, dot, suffix = name.partition(".")
-    return f"{stem}-{generation}{dot}{suffix}"
-
-
-def claim(path: str | PathLike[str], kind: str, names: Iterable[str] = ()) -> dict[str, Any] | None:
-    """Create the folder, or check that it may be overwritten; returns its manifest's body, or None."""
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
+        _check_content(folder, kind)  # first without a lock, so that a refused folder has no trace of it
+        lock = FolderLock(folder)
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written ({error.strerror})") from error
-    if (folder / MANIFEST).exists():
-        body = _read_manifest(folder)
-        if body["kind"] != kind:
-            raise CheckpointError(f"{folder}: holds a {body['kind']}, expected a {kind} or an empty folder")
-        return body
-    unfinished = {f"{MANIFEST}.new", *(_file_name(name, 1) for name in names)}  # of a killed process
-    foreign = {file.name for file in folder.iterdir()} - unfinished
-    if foreign:
-        raise CheckpointError(
-            f"{folder}: holds other files ({sorted(foreign)[0]}, ...), expected an empty folder"
-        )
-    return None
+    try:
+        _check_content(folder, kind)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
 
 
-def _write_file(path: Path, write: Writer) -> dict[str, Any]:
-    write(path)
-    with path.open("rb+") as file:
+def _check_content(folder: Path, kind: Kind) -> None:
+    """Refuse a folder that holds anything but this kind, or what a killed process left of it."""
+    if _content(folder, kind) is None:
+        foreign = sorted(name for name in os.listdir(folder) if name != LOCK and not kind.owns(name))
+        if foreign:
+            raise CheckpointError(
+                f"{folder}: holds other files ({foreign[0]}, ...), expected an empty folder"
+            )
+
+
+def _content(folder: Path, kind: Kind) -> dict[str, Any] | None:
+    """The body of a folder's manifest; None without one."""
+    if not os.path.lexists(folder / MANIFEST):
+        return None
+    return _read_manifest(folder, kind, f"a {kind.name} or an empty folder")
+
+
+def _sweep(folder: Path, kind: Kind) -> None:
+    """Remove the files of this module that the manifest does not list; what cannot be removed stays."""
+    with contextlib.suppress(OSError, CheckpointError):
+        body = _content(folder, kind)
+        listed = set() if body is None else {entry["file"] for entry in body["files"].values()}
+        for name in os.listdir(folder):
+            if kind.owns(name) and name not in listed:
+                with contextlib.suppress(OSError):
+                    (folder / name).unlink()
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _write_file(path: Path, write: Writer, like: os.stat_result | None) -> dict[str, Any]:
+    with create_file(path, like) as file:
+        write(file)
+        file.flush()
         os.fsync(file.fileno())
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": _file_digest(path)}
+        return {"file": path.name, "bytes": os.fstat(file.fileno()).st_size, "sha256": _checksum(file)}
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _write_manifest(folder: Path, body: dict[str, Any], like: os.stat_result | None) -> None:
+    whole = {"format": _FORMAT, "sha256": _digest(body), "body": body}
+    text = json.dumps(whole, indent=1, sort_keys=True).encode()
+    if len(text) > _MAX_MANIFEST:
+        raise CheckpointError(
+            f"{folder}: its {MANIFEST} would have {len(text)} bytes; at most {_MAX_MANIFEST} can be read"
+        )
+
+    def write(file: BinaryIO) -> None:
+        file.write(text)
+
+    _write_file(folder / _NEW, write, like)
+    sync_folder(folder)
+
+
+def _checksum(file: Any) -> str:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(body: Any) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _read_manifest(folder: Path, kind: Kind, wanted: str) -> dict[str, Any]:
+    """The body of a folder's manifest, verified; CheckpointError if it is not of this kind."""
     path = folder / MANIFEST
     try:
-        whole = json.loads(path.read_bytes())
+        with open_regular(path) as file:
+            text = file.read(_MAX_MANIFEST + 1)
+        if len(text) > _MAX_MANIFEST:
+            raise CheckpointError(f"{path}: not a manifest of lshsample (more than {_MAX_MANIFEST} bytes)")
+        whole = json.loads(text)
         version = whole["format"]
         if isinstance(version, int) and version > _FORMAT:
             raise CheckpointError(
@@ -183,39 +323,76 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             raise CheckpointError(f"{path}: changed since it was written (checksum mismatch)")
         if not _is_body(body):
             raise CheckpointError(f"{path}: not a manifest of lshsample")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(
             f"{folder}: there is no {MANIFEST}, expected a folder written by lshsample"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a manifest of lshsample, or truncated ({error})") from error
+    if body["kind"] != kind.name:
+        raise CheckpointError(f"{folder}: holds a {body['kind']}, expected {wanted}")
+    for name, entry in body["files"].items():
+        generation, (stem, dot, suffix) = kind.generation(entry["file"]), name.partition(".")
+        if not generation or entry["file"] != f"{stem}-{generation}{dot}{suffix}":
+            raise CheckpointError(
+                f"{path}: lists the file {entry['file']!r} as {name!r}, which a {kind.name} does not have"
+            )
     return body
 
 
 def _is_body(body: Any) -> bool:
-    """Whether a manifest's body has every field that is read, and data files in the same folder."""
-    plain = isinstance(body["kind"], str) and isinstance(body["generation"], int)
+    """Whether a manifest's body has every field that is read, each of its type."""
     entries = body["files"].values()
-    here = all(Path(entry["file"]).name == entry["file"] for entry in entries)
-    sized = all(isinstance(entry["bytes"], int) and isinstance(entry["sha256"], str) for entry in entries)
-    return plain and here and sized and isinstance(body["payload"], dict)
+    plain = type(body["kind"]) is str and isinstance(body["payload"], dict)
+    counted = type(body["generation"]) is int and 0 < body["generation"] < _MAX_INTEGER
+    named = all(type(entry["file"]) is str and type(entry["sha256"]) is str for entry in entries)
+    sized = all(type(entry["bytes"]) is int and 0 <= entry["bytes"] < _MAX_INTEGER for entry in entries)
+    return plain and counted and named and sized
 
 
-def read_bundle(path: str | PathLike[str], kind: str) -> Bundle:
-    """Open a folder, after verifying the size and checksum of every file."""
-    folder = Path(path)
-    body = _read_manifest(folder)
-    if body["kind"] != kind:
-        raise CheckpointError(f"{folder}: holds a {body['kind']}, expected a {kind}")
-    files = {}
-    for name, entry in body["files"].items():
-        file = folder / entry["file"]
-        if not file.is_file():
-            raise CheckpointError(f"{file}: missing")
-        size = file.stat().st_size
-        if size != entry["bytes"]:
-            raise CheckpointError(f"{file}: {size} bytes, expected {entry['bytes']} (truncated?)")
-        if _file_digest(file) != entry["sha256"]:
-            raise CheckpointError(f"{file}: changed since it was written (checksum mismatch)")
-        files[name] = file
-    return Bundle(folder, body["payload"], files)
+@contextlib.contextmanager
+def read_bundle(path: str | PathLike[str], kind: Kind) -> Iterator[Bundle]:
+    """Open a folder, after verifying the size and checksum of every file; a context manager.
+
+    Each file is opened once, and what is read is what was verified, whatever another process saves
+    meanwhile.
+
+    Raises
+    ------
+    CheckpointError
+        The folder is missing, truncated, changed, of another kind or of a newer version.
+    """
+    folder = as_path(path)
+    with contextlib.ExitStack() as stack:
+        body, files = _opened(folder, kind, stack)
+        for name, entry in body["files"].items():
+            _verify(folder / entry["file"], files[name], entry)
+        yield Bundle(folder, body["payload"], files)
+
+
+def _opened(
+    folder: Path, kind: Kind, stack: contextlib.ExitStack
+) -> tuple[dict[str, Any], dict[str, BinaryIO]]:
+    """The manifest's body and its open files; read again if another process has replaced them meanwhile."""
+    body = _read_manifest(folder, kind, f"a {kind.name}")
+    while True:
+        files = {}
+        try:
+            for name, entry in body["files"].items():
+                files[name] = stack.enter_context(open_regular(folder / entry["file"]))
+            return body, files
+        except FileNotFoundError as error:
+            stack.close()
+            before, body = body, _read_manifest(folder, kind, f"a {kind.name}")
+            if body == before:
+                raise CheckpointError(f"{error.filename}: missing") from error
+        except OSError as error:
+            raise CheckpointError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+
+def _verify(path: Path, file: BinaryIO, entry: dict[str, Any]) -> None:
+    size = os.fstat(file.fileno()).st_size
+    if size != entry["bytes"]:
+        raise CheckpointError(f"{path}: {size} bytes, expected {entry['bytes']} (truncated?)")
+    if _checksum(file) != entry["sha256"]:
+        raise CheckpointError(f"{path}: changed since it was written (checksum mismatch)")

@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol
 
 import attrs
 import numpy as np
@@ -182,10 +181,10 @@ class BuiltLayer(ABC):
         """Plain data for a checkpoint, besides the parameters; None for a layer without other state."""
         return None
 
-    def save_state(self, path: Path) -> None:
-        """Write to a file the state that is not in the parameters or in :meth:`state`."""
+    def save_state(self, file: BinaryIO) -> None:
+        """Write to an open file the state that is not in the parameters or in :meth:`state`."""
 
-    def restore(self, state: dict[str, Any], path: Path) -> None:
+    def restore(self, state: dict[str, Any], file: BinaryIO) -> None:
         """Restore what :meth:`state` and :meth:`save_state` saved; the parameters are restored before."""
 
 

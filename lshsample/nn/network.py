@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import attrs
@@ -13,14 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from lshsample import memory
 from lshsample._native import layers as kernels
 from lshsample._native.core import threads_or_default
 from lshsample.display import html_table
 from lshsample.errors import ArgumentError, CheckpointError, DivergenceError, UnsupportedError
+from lshsample.files import as_path
 from lshsample.metrics import precision_at_k
 from lshsample.nn import tensorfile
 from lshsample.nn.batches import Batch, FeatureRows, checked_labels
-from lshsample.nn.bundle import Bundle, read_bundle, write_bundle
+from lshsample.nn.bundle import Bundle, Kind, read_bundle, write_bundle
 from lshsample.nn.guard import Guard, is_own
 from lshsample.nn.layer import BuildContext, BuiltLayer, CandidateLists, InputLayer, Layer, OutputLayer
 from lshsample.nn.losses import Logits, Loss
@@ -41,9 +42,9 @@ Mode = Literal["exact", "sampled"]
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 
-#: The kind of a folder that holds a network.
-MODEL = "model"
 _WEIGHTS = "weights.safetensors"
+#: The kind of a folder that holds a network.
+MODEL = Kind("model", r"weights\.safetensors")
 
 
 @attrs.frozen
@@ -472,12 +473,21 @@ class Network:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network to a folder: a manifest in JSON and its weights as safetensors.
 
-        An older network in the folder is replaced atomically; if writing fails, it is kept.
+        An older network in the folder is replaced without a question, as by ``numpy.save``, and atomically:
+        if writing fails, it is kept. A folder with anything else is refused.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            The folder; it is created, with its parents, if it does not exist.
 
         Raises
         ------
+        ArgumentError
+            If ``path`` is not a path.
         CheckpointError
-            If the folder holds other files, or cannot be written (no space left, ...).
+            If the folder holds other files, cannot be written (no space left, ...), or another process or
+            thread is saving to it.
         UnsupportedError
             If a custom layer, loss or activation is not registered under a name.
         """
@@ -497,14 +507,17 @@ class Network:
             If it is missing, truncated, changed, of another kind or of a newer version, if it needs a
             plugin or a registered class that is missing, or if the installed version of its hash family has
             other functions than the one that saved it.
+        MemoryBudgetError
+            If its weights need more memory than is available.
         """
-        folder = Path(path)
-        bundle = read_bundle(folder / "model" if (folder / "model").is_dir() else folder, MODEL)
-        network = cls.from_bundle(bundle)
-        for parameter in network.parameters:
-            store = np.empty((parameter.rows, 1, parameter.columns), np.float32)
-            tensorfile.read_into(bundle.file(_WEIGHTS), parameter.name, store[:, 0])
-            parameter.adopt(store)
+        folder = as_path(path)
+        with read_bundle(folder / "model" if (folder / "model").is_dir() else folder, MODEL) as bundle:
+            network = cls.from_bundle(bundle)
+            memory.require_bytes(network.memory_needed()["parameters"], f"{folder}: the network")
+            for parameter in network.parameters:
+                store = np.empty((parameter.rows, 1, parameter.columns), np.float32)
+                tensorfile.read_into(bundle.file(_WEIGHTS), parameter.name, store[:, 0])
+                parameter.adopt(store)
         return network
 
     def payload(self) -> dict[str, Any]:
@@ -534,7 +547,7 @@ class Network:
             one.require_installed()
         try:
             network = cls.from_spec(NetworkSpec.from_dict(bundle.payload["network"]))
-        except (ArgumentError, KeyError) as error:
+        except (ArgumentError, LookupError, TypeError, ValueError) as error:
             notes = "".join(dict.fromkeys(one.note() for one in saved.values()))
             raise CheckpointError(f"{bundle.path}: its network cannot be made: {error}{notes}") from error
         functions = {layer.index: layer.functions() for layer in network.layers}

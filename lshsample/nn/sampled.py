@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import attrs
 import numpy as np
@@ -194,13 +193,13 @@ class SampledLayer(OutputLayer):
         """State besides weights and seed: the tables were built from earlier weights."""
         return self.active.state()
 
-    def save_state(self, path: Path) -> None:
+    def save_state(self, file: BinaryIO) -> None:
         """Write the tables."""
-        self.active.save_tables(path)
+        self.active.save_tables(file)
 
-    def restore(self, state: dict[str, Any], path: Path) -> None:
+    def restore(self, state: dict[str, Any], file: BinaryIO) -> None:
         """Restore the saved tables."""
-        self.active.restore(state, path, self.weights.weights)
+        self.active.restore(state, file, self.weights.weights)
 
     def _diverged(self, h: Float32 | None, error: ArgumentError) -> None:
         """Raise DivergenceError if a sampler failed because numbers exceeded the range of float32.

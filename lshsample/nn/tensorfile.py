@@ -4,16 +4,18 @@ The safetensors library copies a tensor before it writes it; strided views of we
 memory must not be copied. A file is the length of the header in eight bytes, the header in JSON, and the
 values; any safetensors reader reads these files. bfloat16 and 8-bit floats are arrays of bits, as described
 in :mod:`lshsample._native.dtypes`.
+
+The functions take open files, so that what was verified is what is read, whatever a path leads to by then.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +29,12 @@ _DTYPES = {dtype.file: dtype.numpy for dtype in DTYPES}
 _METADATA = "__metadata__"
 _MAX_HEADER = 1 << 24
 _CHUNK = 1 << 22
+#: Array libraries have at most 32 or 64 dimensions.
+_MAX_DIMENSIONS = 32
 
 
-def write_tensors(path: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write tensors, strided ones too, a few megabytes at a time.
+def write_tensors(file: BinaryIO, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write tensors to an empty file, strided ones too, a few megabytes at a time.
 
     Raises
     ------
@@ -48,16 +52,15 @@ def write_tensors(path: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
         at += array.nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for array in tensors.values():
-            rows = np.atleast_1d(array)
-            step = max(_CHUNK * len(rows) // max(rows.nbytes, 1), 1)
-            for start in range(0, len(rows), step):
-                file.write(np.ascontiguousarray(rows[start : start + step]).data)
+    file.write(struct.pack("<Q", len(text)) + text)
+    for array in tensors.values():
+        rows = np.atleast_1d(array)
+        step = max(_CHUNK * len(rows) // max(rows.nbytes, 1), 1)
+        for start in range(0, len(rows), step):
+            file.write(np.ascontiguousarray(rows[start : start + step]).data)
 
 
-def read_header(path: Path) -> tuple[dict[str, Any], int]:
+def read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
     """The tensors of a file (dtype, shape, data_offsets by name), and the offset of their values.
 
     Raises
@@ -66,33 +69,34 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
         The file is not of this format: no header; a tensor of unknown dtype, whose size does not match its
         shape, or that is outside of the file; tensors that overlap or leave gaps.
     """
+    path = file.name
     try:
-        with path.open("rb") as file:
-            prefix = file.read(8)
-            length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _MAX_HEADER + 1
-            if length > _MAX_HEADER:
-                raise CheckpointError(f"{path}: not a safetensors file")
-            header = json.loads(file.read(length))
+        file.seek(0)
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _MAX_HEADER + 1
+        if length > _MAX_HEADER:
+            raise CheckpointError(f"{path}: not a safetensors file")
+        header = json.loads(file.read(length))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
     if not isinstance(header, dict):
         raise CheckpointError(f"{path}: not a safetensors file")
     header.pop(_METADATA, None)
-    size = path.stat().st_size - 8 - length
+    size = os.fstat(file.fileno()).st_size - 8 - length
     for name, entry in header.items():
         _check_entry(path, name, entry, size)
     _check_coverage(path, header, size)
     return header, 8 + length
 
 
-def _check_entry(path: Path, name: str, entry: Any, size: int) -> None:
+def _check_entry(path: str, name: str, entry: Any, size: int) -> None:
     """Raise CheckpointError if a tensor's entry is incomplete or does not fit the file."""
     try:
         kind, shape, (low, high) = entry["dtype"], entry["shape"], entry["data_offsets"]
-        complete = all(type(value) is int and value >= 0 for value in (*shape, low, high))
+        complete = all(type(value) is int and 0 <= value < 2**63 for value in (*shape, low, high))
     except (KeyError, TypeError, ValueError):
         complete = False
-    if not (complete and isinstance(kind, str) and isinstance(shape, list)):
+    if not (complete and isinstance(kind, str) and isinstance(shape, list) and len(shape) <= _MAX_DIMENSIONS):
         raise CheckpointError(f"{path}: tensor {name!r} has an incomplete entry in the header")
     if kind not in _DTYPES:
         raise CheckpointError(f"{path}: tensor {name!r} has dtype {kind}; supported are {', '.join(_DTYPES)}")
@@ -102,7 +106,7 @@ def _check_entry(path: Path, name: str, entry: Any, size: int) -> None:
         raise CheckpointError(f"{path}: tensor {name!r} has {high - low} bytes, unlike {kind} {shape}")
 
 
-def _check_coverage(path: Path, header: dict[str, Any], size: int) -> None:
+def _check_coverage(path: str, header: dict[str, Any], size: int) -> None:
     """Raise CheckpointError if tensors overlap, or if bytes belong to no tensor."""
     at = 0
     for low, high, name in sorted((*entry["data_offsets"], name) for name, entry in header.items()):
@@ -113,9 +117,9 @@ def _check_coverage(path: Path, header: dict[str, Any], size: int) -> None:
         raise CheckpointError(f"{path}: {size - at} bytes belong to no tensor")
 
 
-def read_into(path: Path, name: str, out: npt.NDArray[Any]) -> None:
+def read_into(file: BinaryIO, name: str, out: npt.NDArray[Any]) -> None:
     """Read one tensor into an array, strided or not, of the same shape and dtype."""
-    header, start = read_header(path)
+    path, (header, start) = file.name, read_header(file)
     entry = header.get(name)
     if entry is None:
         raise CheckpointError(f"{path}: there is no tensor {name!r}")
@@ -124,21 +128,23 @@ def read_into(path: Path, name: str, out: npt.NDArray[Any]) -> None:
         wanted = f"{described(out.dtype)} {list(out.shape)}"
         raise CheckpointError(f"{path}: tensor {name!r} is {given}, expected {wanted}")
     step = max(_CHUNK * len(out) // max(out.nbytes, 1), 1)
-    with path.open("rb") as file:
-        file.seek(start + entry["data_offsets"][0])
-        for at in range(0, len(out), step):
-            block = out[at : at + step]
-            data = np.fromfile(file, out.dtype, block.size)
-            if data.size != block.size:
-                raise CheckpointError(f"{path}: truncated in tensor {name!r}")
-            block[...] = data.reshape(block.shape)
+    file.seek(start + entry["data_offsets"][0])
+    for at in range(0, len(out), step):
+        block = out[at : at + step]
+        data = np.fromfile(file, out.dtype, block.size)
+        if data.size != block.size:
+            raise CheckpointError(f"{path}: truncated in tensor {name!r}")
+        block[...] = data.reshape(block.shape)
 
 
-def read_tensor(path: Path, name: str) -> npt.NDArray[Any]:
+def read_tensor(file: BinaryIO, name: str) -> npt.NDArray[Any]:
     """Read one tensor."""
-    header, _ = read_header(path)
+    header, _ = read_header(file)
     if name not in header:
-        raise CheckpointError(f"{path}: there is no tensor {name!r}")
-    out = np.empty(header[name]["shape"], _DTYPES[header[name]["dtype"]])
-    read_into(path, name, out)
+        raise CheckpointError(f"{file.name}: there is no tensor {name!r}")
+    try:
+        out = np.empty(header[name]["shape"], _DTYPES[header[name]["dtype"]])
+    except ValueError as error:  # no element, and a product of the other dimensions beyond NumPy's range
+        raise CheckpointError(f"{file.name}: tensor {name!r} has shape {header[name]['shape']}") from error
+    read_into(file, name, out)
     return out

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from lshsample.errors import ArgumentError, CheckpointError, UnsupportedError
 from lshsample.family import HashFamily, Rows
+from lshsample.files import name_of
 from lshsample.registry import FamilyLike
 from lshsample.sampling.active_set import ActiveSet, Law
 from lshsample.sampling.functions import FunctionSequence
@@ -368,12 +369,12 @@ class MaintainedSampler:
         named = {"builds": self.n_builds, "asynchronous": self.is_asynchronous}
         return {**named, **self._maintenance.state()}
 
-    def save_tables(self, path: str | PathLike[str]) -> None:
-        """Write the tables to a file."""
+    def save_tables(self, path: str | PathLike[str] | BinaryIO) -> None:
+        """Write the tables to a file, as :meth:`HashTables.save`."""
         self.tables.save(path)
 
     def restore(
-        self, state: Mapping[str, Any], path: str | PathLike[str], vectors: Rows | None = None
+        self, state: Mapping[str, Any], path: str | PathLike[str] | BinaryIO, vectors: Rows | None = None
     ) -> None:
         """Restore saved tables, which were built from earlier vectors and cannot be rebuilt.
 
@@ -381,8 +382,8 @@ class MaintainedSampler:
         ----------
         state : mapping
             What :meth:`state` returned when the tables were saved.
-        path : path
-            The file written by :meth:`save_tables`.
+        path : str, PathLike or binary file
+            The file written by :meth:`save_tables`; its tables are copied into memory.
         vectors : (n_vectors, dim) rows, optional
             The current vectors, needed if :meth:`sample` is called before the next refresh.
 
@@ -399,12 +400,16 @@ class MaintainedSampler:
         if vectors is not None:
             self._check_vectors(vectors)
         builds = state.get("builds")
-        if type(builds) is not int or builds < 1:
-            raise CheckpointError(f"{path}: its state has {builds!r} builds, expected an integer >= 1")
-        tables = HashTables.open(path, verify=True)
+        if type(builds) is not int or not 1 <= builds < 2**31:
+            raise CheckpointError(
+                f"{name_of(path)}: its state has {builds!r} builds, expected an integer >= 1"
+            )
+        tables = HashTables.open(path, verify=True, copy=True)
         found, wanted = (tables.n_items, tables.family.dim), (self.n_vectors, self.dim)
         if found != wanted:
-            raise CheckpointError(f"{path}: (items, dim) of the tables are {found}, expected {wanted}")
+            raise CheckpointError(
+                f"{name_of(path)}: (items, dim) of the tables are {found}, expected {wanted}"
+            )
         self._maintenance.restore(dict(state), tables, builds)
         self._vectors, self._sampler, self._serving = vectors, None, None
 

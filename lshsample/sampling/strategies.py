@@ -7,7 +7,6 @@ tables of one sampler, and the state of the strategy between calls.
 from __future__ import annotations
 
 import base64
-import binascii
 from abc import ABC, abstractmethod
 from threading import Thread
 from typing import Any, ClassVar
@@ -252,7 +251,7 @@ class _DriftMaintenance(Maintenance):
     def restore(self, state: dict[str, Any], tables: HashTables, n_builds: int) -> None:
         try:
             bits = np.frombuffer(base64.b64decode(state["touched"], validate=True), np.uint8)
-        except (KeyError, TypeError, binascii.Error) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"the state of the tables does not say which of {self.n_vectors} vectors changed: {error!r}"
             ) from error

@@ -14,19 +14,19 @@ The arrays are ``ids``, ``directory``, for wide codes ``codes``, ``keys`` if the
 ``vectors`` if they are saved. The ``directory`` of bounded tables is the sizes of their buckets.
 
 Opening maps the arrays and reads none of them, so that it takes the same time at any size and all processes
-that open a file share one copy. Lookups in arrays that were not verified check each read (``untrusted``),
-so that a damaged file cannot cause a read outside of the arrays. Nothing in a file is executed.
+that open a file share one copy. Lookups in mapped arrays check each read (``untrusted``), verified or not,
+so that a file that is damaged, or written to by others later, cannot cause a read outside of the arrays.
+Nothing in a file is executed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import struct
+from contextlib import nullcontext
 from os import PathLike
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -37,15 +37,18 @@ from lshsample._native.packed import PackedTables, packed_shapes
 from lshsample._native.reader import Base
 from lshsample.errors import ArgumentError, CheckpointError, LshsampleError
 from lshsample.family import HashFamily, Rows
-from lshsample.files import atomic_file
+from lshsample.files import atomic_file, name_of, open_regular
 from lshsample.provenance import Provenance
 from lshsample.tables.ids import MAX_ITEMS
 from lshsample.tables.keys import Keys
+from lshsample.tables.mapped import MappedFile
 from lshsample.tables.state import TableState, checksum
 
 __all__ = ["pack_prefix", "read_state", "write_state"]
 
 Array = npt.NDArray[Any]
+#: A file by its path, or an open binary file.
+Source = str | PathLike[str] | BinaryIO
 
 _MAGIC = b"LSHTABLE"
 _VERSION = 1
@@ -90,8 +93,8 @@ def pack_prefix(header: bytes) -> bytes:
     return _PREFIX.pack(_MAGIC, _VERSION, len(header), hashlib.sha256(header).digest())
 
 
-def write_state(path: str | PathLike[str], state: TableState, vectors: Rows | None) -> None:
-    """Write a state without deltas, atomically."""
+def write_state(path: Source, state: TableState, vectors: Rows | None) -> None:
+    """Write a state without deltas: to a path atomically, to an open file directly."""
     arrays: dict[str, Array] = state.base.arrays
     if state.keys is not None:
         arrays["keys"] = state.keys
@@ -99,7 +102,7 @@ def write_state(path: str | PathLike[str], state: TableState, vectors: Rows | No
         arrays["vectors"] = np.ascontiguousarray(vectors)
     header = _header_of(state, arrays)
     begin = _page(_PREFIX.size + len(header))
-    with atomic_file(path) as file:
+    with atomic_file(path) if isinstance(path, str | PathLike) else nullcontext(path) as file:
         file.write(pack_prefix(header))
         file.write(header.ljust(begin - _PREFIX.size, b"\0"))
         for array in arrays.values():
@@ -107,7 +110,8 @@ def write_state(path: str | PathLike[str], state: TableState, vectors: Rows | No
             file.write(b"\0" * (_page(array.nbytes) - array.nbytes))
 
 
-def _read_header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
+def _read_header(file: MappedFile) -> tuple[dict[str, Any], int]:
+    path, data = file.name, file.data
     if len(data) < _PREFIX.size or data[:8] != _MAGIC:
         raise CheckpointError(f"{path}: not a file of lshsample tables (it does not begin with {_MAGIC!r})")
     _, version, length, digest = _PREFIX.unpack_from(data)
@@ -115,7 +119,7 @@ def _read_header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
         raise CheckpointError(f"{path}: version {version} is newer; this lshsample reads up to {_VERSION}")
     if length > _MAX_HEADER or _PREFIX.size + length > len(data):
         raise CheckpointError(f"{path}: truncated in its header, or corrupted")
-    text = data[_PREFIX.size : _PREFIX.size + length]
+    text = bytes(data[_PREFIX.size : _PREFIX.size + length])
     if version != _VERSION or hashlib.sha256(text).digest() != digest:
         raise CheckpointError(f"{path}: corrupted: its header does not match its checksum")
     try:
@@ -125,15 +129,7 @@ def _read_header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
     return header, _page(_PREFIX.size + length)
 
 
-def _map(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
-        try:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError as error:
-            raise CheckpointError(f"{path}: not a file of lshsample tables (it is empty)") from error
-
-
-def _array(data: mmap.mmap, begin: int, name: str, entry: dict[str, Any]) -> Array:
+def _array(data: memoryview, begin: int, name: str, entry: dict[str, Any]) -> Array:
     dtype = np.dtype(_DTYPES[name])
     if entry["dtype"] != _DTYPES[name] or entry["offset"] % _PAGE or entry["offset"] < 0:
         raise ValueError(f"array {name!r} has dtype {entry['dtype']} and offset {entry['offset']}")
@@ -141,10 +137,11 @@ def _array(data: mmap.mmap, begin: int, name: str, entry: dict[str, Any]) -> Arr
     return np.frombuffer(data, dtype, count, begin + entry["offset"]).reshape(entry["shape"])
 
 
-def _state_of(where: Path, data: mmap.mmap, header: dict[str, Any], begin: int, verify: bool) -> TableState:
+def _state_of(file: MappedFile, header: dict[str, Any], begin: int, verify: bool) -> TableState:
+    data = file.data
     if len(data) != begin + header["bytes"]:
         raise ValueError(f"{len(data)} bytes; its header says {begin + header['bytes']} (truncated?)")
-    family, provenance = _family_of(where, header, verify)
+    family, provenance = _family_of(file.name, header, verify)
     arrays = {name: _array(data, begin, name, entry) for name, entry in header["arrays"].items()}
     n_items, n_ids, room = (int(header[name]) for name in ("n_items", "n_ids", "bucket_size"))
     if not 0 <= n_items <= n_ids <= MAX_ITEMS or room < 0:
@@ -159,10 +156,10 @@ def _state_of(where: Path, data: mmap.mmap, header: dict[str, Any], begin: int, 
     checksums = {name: str(entry["sha256"]) for name, entry in header["arrays"].items()}
     # Which ids are in the tables is read from the first one, where an operation needs it.
     keyed = None if keys is None else Keys(keys, None if n_items == n_ids else base.ids[0])
-    return TableState(family, base, vectors, checksums=checksums, keyed=keyed, provenance=provenance)
+    return TableState(family, base, vectors, checksums=checksums, keyed=keyed, provenance=provenance, file=file)
 
 
-def _family_of(where: Path, header: dict[str, Any], verify: bool) -> tuple[HashFamily, Provenance | None]:
+def _family_of(where: str, header: dict[str, Any], verify: bool) -> tuple[HashFamily, Provenance | None]:
     """The family, and what its functions are still to be compared with; files of old versions have neither.
 
     Functions of another version are compared at once. Those of the same version are compared before the first
@@ -171,7 +168,7 @@ def _family_of(where: Path, header: dict[str, Any], verify: bool) -> tuple[HashF
     """
     if "provenance" not in header:
         return registry.family_from_json(header["family"]), None
-    provenance = Provenance.from_dict(header["provenance"], str(where))
+    provenance = Provenance.from_dict(header["provenance"], where)
     provenance.require_installed()
     try:
         family = registry.family_from_json(header["family"])
@@ -196,7 +193,7 @@ def _base_of(arrays: dict[str, Array], n_items: int, n_ids: int, family: HashFam
     return PackedTables(n_items, bits, ids, arrays.get("codes"), directory, n_ids, untrusted=True)
 
 
-def read_state(path: str | PathLike[str], *, verify: bool) -> TableState:
+def read_state(path: Source, *, verify: bool) -> TableState:
     """Map a file; its header is verified, its arrays are not, and its hash functions if ``verify``.
 
     Raises
@@ -204,12 +201,16 @@ def read_state(path: str | PathLike[str], *, verify: bool) -> TableState:
     CheckpointError
         The file is of another format, truncated or of a newer version, its header is corrupted, or its family
         is not installed or hashes in another way.
+    MemoryBudgetError
+        There is no address space to map it.
     """
-    where = Path(path)
-    data = _map(where)
-    header, begin = _read_header(where, data)
+    where = name_of(path)
+    opening = open_regular(path) if isinstance(path, str | PathLike) else nullcontext(path)
+    with opening as opened:
+        file = MappedFile(opened, where)
+    header, begin = _read_header(file)
     try:
-        return _state_of(where, data, header, begin, verify)
+        return _state_of(file, header, begin, verify)
     except CheckpointError:
         raise
     except (ValueError, LshsampleError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from threading import Lock
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from weakref import WeakSet
 
 import attrs
@@ -21,6 +21,7 @@ from lshsample._native.reader import NativeReader
 from lshsample.display import html_table
 from lshsample.errors import ArgumentError, CheckpointError, UnsupportedError
 from lshsample.family import Codes, HashFamily, Rows
+from lshsample.files import name_of
 from lshsample.registry import FamilyLike, make_family, resolve_family
 from lshsample.tables import shards
 from lshsample.tables.build import built_state, bytes_needed, checked_bucket_size, with_offered
@@ -572,7 +573,7 @@ class HashTables(TableReader):
             threads = self._count(None)
             need = Writer.bytes_needed(state.n_ids, state.n_tables)
             memory.require_bytes(need, f"changing tables of {state.n_ids:,} ids")
-            self._state = state = state.trusted(threads)
+            self._state = state = state.private(threads)
             self._writer = Writer(state, threads)
         return self._writer
 
@@ -606,7 +607,8 @@ class HashTables(TableReader):
     def _offer(self, ids: Any, vectors: Any) -> Self:
         """Insertion into bounded tables: into a copy, which readers see when it is done."""
         with self._write_lock:
-            self._state = state = self.state.trusted(self._count(None))
+            threads = self._count(None)
+            self._state = state = self.state.private(threads)
             names, order, keyed = self._named(ids, present=False)
             if len(names) and names[0] < state.n_ids:
                 wanted = f"ids from {state.n_ids} on, since bounded tables do not store all of their ids"
@@ -614,7 +616,7 @@ class HashTables(TableReader):
             _, new = self._hashed(vectors, order, len(names))
             if len(names):
                 assert isinstance(state.base, BoundedTables)
-                self._state = with_offered(state, state.base, names, new, keyed, self._count(None))
+                self._state = with_offered(state, state.base, names, new, keyed, threads)
         return self
 
     # ---- shards and files
@@ -683,44 +685,58 @@ class HashTables(TableReader):
             parts.append(part)
         return parts
 
-    def save(self, path: str | os.PathLike[str], *, vectors: bool = False) -> None:
+    def save(self, path: str | os.PathLike[str] | BinaryIO, *, vectors: bool = False) -> None:
         """Write the tables, their keys and their family's spec to a file, atomically.
 
         Parameters
         ----------
-        path : path
-            The file; an existing one is replaced when the new one is complete, and processes that have
-            opened it keep the old one.
+        path : str, PathLike or binary file
+            The file; an existing one is replaced without a question when the new one is complete, with its
+            mode, and processes that have opened it keep the old one. A file object is written to directly.
         vectors : bool
             Also write dense rows, so that marginal inclusion probabilities work after :meth:`open`.
 
         Raises
         ------
         ArgumentError
-            The family is not registered under a name, or ``vectors`` is True and the rows are not dense.
+            ``path`` is not a path, the family is not registered under a name, or ``vectors`` is True and the
+            rows are not dense.
+        CheckpointError
+            The tables were opened from a file that was changed since.
         OSError
             The disk is full or the folder is not writable; an existing file is unchanged.
         """
         threads = self._count(None)
-        state = self.state.trusted(threads).merged(threads)
+        state = self.state.verified(threads).merged(threads)
         rows = state.vectors if vectors else None
         if vectors and (rows is None or sp.issparse(rows) or rows.shape[0] != state.n_ids):
             raise ArgumentError("vectors", vectors, "False: the tables have no dense rows, one for each id")
         write_state(path, state, rows)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, verify: bool = False, threads: int | None = None) -> Self:
+    def open(
+        cls,
+        path: str | os.PathLike[str] | BinaryIO,
+        *,
+        verify: bool = False,
+        copy: bool = False,
+        threads: int | None = None,
+    ) -> Self:
         """Tables from a file that :meth:`save` wrote, mapped into memory: no array is read.
 
         Parameters
         ----------
-        path : str or PathLike
-            The file. Processes that open it share one copy of the arrays.
+        path : str, PathLike or binary file
+            The file. Processes that open it share one copy of the arrays. Replace it with :meth:`save` or by
+            renaming another file (``mv``), never in place (``cp``): what has it open reads its bytes.
         verify : bool
             Compare all arrays with their checksums, and the hash functions with those that the tables were
             built with, now (as :meth:`verify`). Without it only the header is verified. Lookups check what
             they read, so that a damaged array can give wrong ids, but no ids out of range. The functions are
             compared now if their plugin's version has changed, else before the first query.
+        copy : bool
+            Read the arrays into memory of this process, where nothing that happens to the file can reach
+            them.
         threads : int, optional
             As for the class.
 
@@ -729,22 +745,28 @@ class HashTables(TableReader):
         CheckpointError
             The file is truncated, corrupted, of another format or of a newer version, or its family is not
             installed or hashes in another way than the version that saved it; the message says which.
+            Queries raise it too, if the file was changed since.
+        MemoryBudgetError
+            There is not enough memory for a copy, or, below a limit of the address space, to map the file.
         """
         state = read_state(path, verify=verify)
+        if copy:
+            state = state.copied()
         tables = cls(state.family, bucket_size=state.bucket_size, threads=threads)
         tables._state = state
         if verify:
             try:
                 tables.verify()
             except CheckpointError as error:
-                raise CheckpointError(f"{os.fspath(path)}: {error}") from error
+                raise CheckpointError(f"{name_of(path)}: {error}") from error
         return tables
 
     def verify(self) -> Self:
         """Compare the arrays of an opened file with their checksums, and check that they are valid tables.
 
-        The hash functions are compared with those that the tables were built with. Afterwards lookups need
-        not check what they read. For tables that were built, nothing is done.
+        The hash functions are compared with those that the tables were built with. Lookups in a mapped file
+        check what they read afterwards too, since other processes can still write to it; those in a copy do
+        not. For tables that were built, nothing is done.
 
         Raises
         ------
@@ -752,5 +774,5 @@ class HashTables(TableReader):
             An array is corrupted, or the functions have changed; the message names it.
         """
         with self._write_lock:
-            self._state = self.state.trusted(self._count(None))
+            self._state = self.state.verified(self._count(None))
         return self

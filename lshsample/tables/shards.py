@@ -25,7 +25,7 @@ def merged(a: TableState, b: TableState, threads: int) -> TableState:
     if (a.keyed is None) != (b.keyed is None):
         given, wanted = ("without", "with") if b.keyed is None else ("with", "without")
         raise ArgumentError("b", f"tables {given} keys", f"tables {wanted} keys, as a")
-    a, b = a.trusted(threads).merged(threads), b.trusted(threads).merged(threads)
+    a, b = a.private(threads).merged(threads), b.private(threads).merged(threads)
     keyed = None
     if a.keyed is not None and b.keyed is not None:
         # Where items have keys, their ids are only places: those of b come after those of a.
@@ -70,7 +70,7 @@ def parts(state: TableState, boundaries: Sequence[int], threads: int) -> Iterato
         if isinstance(high, bool) or not isinstance(high, (int, np.integer)) or low >= high:
             wanted = f"ascending integers from 1 to {state.n_ids - 1}"
             raise ArgumentError("boundaries", list(boundaries), wanted)
-    whole = state.trusted(threads).merged(threads)
+    whole = state.private(threads).merged(threads)
     for low, high in itertools.pairwise(cuts):
         yield _part(whole, int(low), int(high), threads)
 

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from lshsample import hashing
+from lshsample import hashing, memory
 from lshsample._native import core
 from lshsample._native.buckets import read_buckets
 from lshsample._native.delta import Delta, apply_delta, merge_deltas
@@ -22,6 +22,7 @@ from lshsample.errors import CheckpointError, UnsupportedError
 from lshsample.family import Codes, HashFamily, Rows
 from lshsample.provenance import Provenance
 from lshsample.tables.keys import Keys
+from lshsample.tables.mapped import MappedFile
 from lshsample.tables.reader import Buckets, Candidates, TableReader
 
 __all__ = ["TableState", "checksum"]
@@ -50,9 +51,12 @@ class TableState(TableReader):
     keyed : Keys or None
         The caller's keys of the items.
     checksums : mapping or None
-        The SHA-256 of each array, for tables that were opened from a file and not verified yet.
+        The SHA-256 of each array, for tables opened from a file, until a verified copy is in memory.
     provenance : Provenance or None
         What the functions are compared with before the first query, for tables that were opened from a file.
+    file : MappedFile or None
+        The file that the arrays are mapped from. Others may write to it at any time, so that lookups always
+        check what they read.
 
     Notes
     -----
@@ -68,6 +72,7 @@ class TableState(TableReader):
     checksums: Mapping[str, str] | None = None
     provenance: Provenance | None = None
     keyed: Keys | None = None
+    file: MappedFile | None = attrs.field(default=None, repr=False)
     _workspaces: Workspaces = attrs.field(
         default=attrs.Factory(lambda self: Workspaces(max(self.base.n_ids, 1)), takes_self=True), repr=False
     )
@@ -90,15 +95,22 @@ class TableState(TableReader):
         """The key (n_ids,) of each id; None if items have no keys."""
         return None if self.keyed is None else self.keyed.by_id
 
-    @cached_property
+    @property
     def native(self) -> NativeReader:
         """The arrays for the fused call of the C core, which every query reads.
 
         Raises
         ------
         CheckpointError
-            The hash functions are not those that a file was saved with.
+            The hash functions are not those that a file was saved with, or the file that the arrays are
+            mapped from was changed.
         """
+        if self.file is not None:
+            self.file.check()
+        return self._native
+
+    @cached_property
+    def _native(self) -> NativeReader:
         if self.provenance is not None:
             self.provenance.check(self.family)
         return NativeReader(self.base, self.deltas)
@@ -150,7 +162,7 @@ class TableState(TableReader):
         if self.n_items == self.n_ids:
             return np.arange(self.n_ids, dtype=np.int32)
         threads = core.threads_or_default(None)
-        return np.sort(self.trusted(threads).merged(threads).packed.ids[0])
+        return np.sort(self.private(threads).merged(threads).packed.ids[0])
 
     def candidate_parts(
         self, queries: Rows, n_probes: int, *, max_ids: int, threads: int | None = None
@@ -195,8 +207,41 @@ class TableState(TableReader):
             delta = merge_deltas(larger, delta, threads)
         return attrs.evolve(self, base=apply_delta(self.packed, delta, self.n_ids, threads), deltas=())
 
-    def trusted(self, threads: int) -> TableState:
-        """The state after checking that its functions and arrays are those that were saved.
+    def copied(self) -> TableState:
+        """The state with its arrays in memory of this process, read from the file that they are mapped from.
+
+        Raises
+        ------
+        MemoryBudgetError
+            There is not enough memory.
+        CheckpointError
+            The file was changed since it was opened.
+        """
+        if self.file is None:
+            return self
+        vectors = self.vectors if isinstance(self.vectors, np.ndarray) else None
+        needed = self.base.nbytes + sum(each.nbytes for each in (vectors, self.keys) if each is not None)
+        memory.require_bytes(needed, f"{self.file.name}: a copy of its tables")
+        read = self.file.read
+        base = self.base.with_arrays({name: read(array) for name, array in self.base.arrays.items()})
+        keyed = self.keyed
+        if keyed is not None:
+            keyed = Keys(read(keyed.by_id), None if keyed.present is None else base.ids[0])
+        vectors = None if vectors is None else read(vectors)
+        return attrs.evolve(self, base=base, vectors=vectors, keyed=keyed, file=None)
+
+    def private(self, threads: int) -> TableState:
+        """The state with verified arrays that no other process can change, so that nothing checks reads.
+
+        Raises
+        ------
+        MemoryBudgetError, CheckpointError
+            As :meth:`copied` and :meth:`verified`.
+        """
+        return self.copied().verified(threads)
+
+    def verified(self, threads: int) -> TableState:
+        """The state after checking that its functions and arrays are those that were saved, and valid tables.
 
         Raises
         ------
@@ -206,6 +251,8 @@ class TableState(TableReader):
         """
         if not self.base.untrusted:
             return self
+        if self.file is not None:
+            self.file.check()
         provenance = self.provenance
         if provenance is not None and not self.family.calls_named_functions:
             provenance.check(self.family)
@@ -217,6 +264,8 @@ class TableState(TableReader):
                 raise CheckpointError(f"corrupted: {name} does not match the checksum in the file")
         if not self.base.is_sound(threads):
             raise CheckpointError("the opened file is corrupted: its arrays are not valid tables")
+        if self.file is not None:
+            return attrs.evolve(self, provenance=provenance)  # others can still change the file
         base = attrs.evolve(self.base, untrusted=False)
         return attrs.evolve(self, base=base, checksums=None, provenance=provenance)
 

@@ -144,9 +144,12 @@ class ArrayBatches(BatchSource):
         return {"epoch": self._epoch, "position": self._position}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go to an epoch and a batch in it."""
-        self.begin(state["epoch"])
-        self._position = state["position"]
+        """Go to an epoch and a batch in it; ArgumentError if there is none."""
+        epoch, position = state.get("epoch"), state.get("position")
+        epoch = checked_integer("epoch", epoch, 0, 2**63 - 1)
+        position = checked_integer("position", position, 0, self.steps_per_epoch)
+        self.begin(epoch)
+        self._position = position
 
 
 def epoch_order(used: npt.NDArray[np.int64], seed: int, epoch: int) -> npt.NDArray[np.int64]:

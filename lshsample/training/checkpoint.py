@@ -7,16 +7,17 @@ hash tables, which were built from earlier weights.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from os import PathLike
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import attrs
 import numpy as np
 
+from lshsample import memory
 from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.nn import tensorfile
-from lshsample.nn.bundle import Bundle, read_bundle, write_bundle
+from lshsample.nn.bundle import Bundle, Claim, Kind, read_bundle
 from lshsample.nn.network import Network
 from lshsample.nn.parameter import Parameter
 from lshsample.training.run_state import RunState
@@ -25,7 +26,7 @@ from lshsample.training.settings import TrainingSettings
 __all__ = ["CHECKPOINT", "Restored", "read_checkpoint", "write_checkpoint"]
 
 #: The kind of a folder that holds a checkpoint.
-CHECKPOINT = "checkpoint"
+CHECKPOINT = Kind("checkpoint", r"state\.safetensors|tables[0-9]+\.lsh")
 _STATE = "state.safetensors"
 _STEP_TIMES = "step_ms"
 
@@ -39,10 +40,8 @@ class Restored:
     state: RunState
 
 
-def write_checkpoint(
-    path: str | PathLike[str], network: Network, settings: TrainingSettings, state: RunState
-) -> None:
-    """Replace the checkpoint of a folder atomically.
+def write_checkpoint(folder: Claim, network: Network, settings: TrainingSettings, state: RunState) -> None:
+    """Replace the checkpoint of a claimed folder atomically.
 
     Raises
     ------
@@ -51,8 +50,8 @@ def write_checkpoint(
     """
     tensors = {p.name: p.store for p in network.parameters}
     tensors[_STEP_TIMES] = np.asarray(state.step_ms, np.float32)
-    writers: dict[str, Callable[[Path], None]] = {
-        _STATE: lambda file: tensorfile.write_tensors(file, tensors)
+    writers: dict[str, Callable[[BinaryIO], None]] = {
+        _STATE: partial(tensorfile.write_tensors, tensors=tensors)
     }
     tables = {}
     for layer in network.layers:
@@ -66,7 +65,7 @@ def write_checkpoint(
         "state": state.to_dict(),
         "tables": tables,
     }
-    write_bundle(path, CHECKPOINT, payload, writers)
+    folder.write(payload, writers)
 
 
 def read_checkpoint(path: str | PathLike[str]) -> Restored:
@@ -78,31 +77,40 @@ def read_checkpoint(path: str | PathLike[str]) -> Restored:
         If it is missing, truncated, changed, of another kind or of a newer version, or its hash functions
         are not those of the installed version of their plugin.
     """
-    bundle = read_bundle(path, CHECKPOINT)
-    network = Network.from_bundle(bundle)
-    try:
-        settings = TrainingSettings.from_dict(bundle.payload["settings"])
-        state = RunState.from_dict(bundle.payload["state"])
-    except (ArgumentError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{bundle.path}: its run cannot be continued by this version: {error}"
-        ) from error
-    _read_arrays(bundle, network, settings, state)
+    with read_bundle(path, CHECKPOINT) as bundle:
+        network = Network.from_bundle(bundle)
+        try:
+            settings = TrainingSettings.from_dict(bundle.payload["settings"])
+            state = RunState.from_dict(bundle.payload["state"])
+            _read_arrays(bundle, network, settings, state)
+        except (ArgumentError, LookupError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{bundle.path}: its run cannot be continued by this version: {error}"
+            ) from error
     return Restored(network, settings, state)
 
 
 def _read_arrays(bundle: Bundle, network: Network, settings: TrainingSettings, state: RunState) -> None:
     file = bundle.file(_STATE)
+    needed = network.memory_needed(settings.optimizer.slots)["parameters"]
+    memory.require_bytes(needed, f"{bundle.path}: its weights and optimizer state")
     for parameter in network.parameters:
         parameter.adopt(_read_store(file, parameter, settings.optimizer.slots if parameter.trained else 1))
-    state.step_ms = tensorfile.read_tensor(file, _STEP_TIMES).tolist()
-    saved: dict[str, Any] = bundle.payload["tables"]
+    times = tensorfile.read_tensor(file, _STEP_TIMES)
+    if times.shape != (state.step,):
+        raise ArgumentError(
+            _STEP_TIMES, f"shape {times.shape}", f"the duration of each of {state.step} steps"
+        )
+    state.step_ms = times.tolist()
+    saved = bundle.payload["tables"]
+    if not isinstance(saved, dict) or not all(isinstance(layer, dict) for layer in saved.values()):
+        raise ArgumentError("tables", f"{saved!r:.100}", "the state of each layer with tables")
     for layer in network.layers:
         if str(layer.index) in saved:
             layer.restore(saved[str(layer.index)], bundle.file(f"tables{layer.index}.lsh"))
 
 
-def _read_store(file: Path, parameter: Parameter, slots: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _read_store(file: BinaryIO, parameter: Parameter, slots: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     store = np.empty((parameter.rows, slots, parameter.columns), np.float32)
     tensorfile.read_into(file, parameter.name, store)
     return store

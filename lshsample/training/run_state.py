@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
 import attrs
 
+from lshsample import specs
+from lshsample.errors import ArgumentError
 from lshsample.nn.network import StepReport
 from lshsample.training.history import EpochRecord, History, peak_rss_mb
 
@@ -87,5 +90,22 @@ class RunState:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """A state from plain data."""
-        return cls(**{**data, "records": [EpochRecord(**record) for record in data["records"]]})
+        """A state from plain data.
+
+        Raises
+        ------
+        ArgumentError
+            A field is missing, unknown or of another type, or no run has such a state.
+        """
+        if not isinstance(data, Mapping) or not isinstance(data.get("source"), Mapping):
+            raise ArgumentError("state", f"{data!r:.100}", "a mapping with the state of the batch source")
+        state = specs.structured(cls, {key: value for key, value in data.items() if key != "source"})
+        state.source = dict(data["source"])
+        for name in ("step", "epoch", "position"):
+            specs.checked_integer(name, getattr(state, name), 0, 2**63 - 1)
+        if not 0 <= state.seconds < math.inf:
+            raise ArgumentError("seconds", state.seconds, "a finite number of at least 0")
+        if len(state.records) != state.epoch or state.position > state.step:
+            given = f"{len(state.records)} records, {state.position} of {state.step} steps in this epoch"
+            raise ArgumentError("state", given, f"that of a run in its epoch {state.epoch + 1}")
+        return state

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from os import PathLike
+from pathlib import Path
 from typing import Any, Self
 
 import attrs
@@ -14,8 +17,9 @@ import attrs
 from lshsample import memory, specs
 from lshsample._native import core
 from lshsample.errors import ArgumentError, CheckpointError, DivergenceError
-from lshsample.nn import bundle
+from lshsample.files import as_path
 from lshsample.nn.batches import Batch, FeatureRows, checked_labels
+from lshsample.nn.bundle import Claim, claim
 from lshsample.nn.network import Network, StepReport
 from lshsample.nn.optimizers import Optimizer
 from lshsample.nn.schedules import Schedule
@@ -61,7 +65,8 @@ class Trainer:
     max_seconds : float, optional
         Training time after which the run ends, at the end of a step.
     checkpoint : path, optional
-        Folder that checkpoints are written to: regularly, and when the run ends, whatever ended it.
+        Folder that checkpoints are written to: regularly, and when the run ends, whatever ended it. While
+        the run goes on, no other process may write to it.
     checkpoint_seconds : float
         Training time between two checkpoints, in seconds.
     callbacks : sequence of Callback
@@ -121,6 +126,7 @@ class Trainer:
         )
         self.state = RunState()
         self._restored = False
+        self._claim: Claim | None = None
         self._saved_at, self._saved_step, self._hits_every = 0.0, (-1, -1), 0
 
     @classmethod
@@ -178,25 +184,31 @@ class Trainer:
         MemoryBudgetError
             If the run needs more memory than available, before it is allocated.
         CheckpointError
-            If a checkpoint cannot be written, or the data are not those of the checkpoint.
+            If the last checkpoint cannot be written, another process uses its folder, or the data are not
+            those of the checkpoint.
         DivergenceError
             If the loss or a sampler's input is not finite; the last checkpoint is kept.
+
+        Warns
+        -----
+        RuntimeWarning
+            A checkpoint cannot be written during the run (a full disk): the run goes on, and tries again
+            after ``checkpoint_seconds``.
         """
         source = self._source(X, Y)
         held_out = self._checked_validation(validation)
-        if self.state.epoch >= self.settings.epochs and not self._restored:
-            self.state = RunState()
-        self._restored = False
-        self._check_data(source)
-        if self.checkpoint is not None:
-            self._check_names()
-        self._require_memory()
-        self._prepare()
-        if self.state.step == 0:
-            source.observe(self.network)
-        else:
-            source.observe_labels(self.network)
-        return self._run(source, held_out)
+        with self._claimed():
+            if self.state.epoch >= self.settings.epochs and not self._restored:
+                self.state = RunState()
+            self._restored = False
+            self._check_data(source)
+            self._require_memory()
+            self._prepare()
+            if self.state.step == 0:
+                source.observe(self.network)
+            else:
+                source.observe_labels(self.network)
+            return self._run(source, held_out)
 
     def step(self, X: Any, Y: Any, *, lr: float | None = None) -> StepReport:
         """Train on one batch.
@@ -264,7 +276,7 @@ class Trainer:
         self.network.allocate(self.settings.optimizer.slots, self.threads)
         for layer in self.network.layers:
             layer.settle()
-        write_checkpoint(path, self.network, self.settings, self.state)
+        self._write(path)
 
     def memory_needed(self) -> dict[str, int]:
         """Bytes by purpose that a run will allocate; allocated parameters and the data are not counted."""
@@ -308,12 +320,19 @@ class Trainer:
             )
         self.state.data = found
 
-    def _check_names(self) -> None:
-        """Refuse what cannot be saved before training it."""
-        assert self.checkpoint is not None
+    @contextlib.contextmanager
+    def _claimed(self) -> Iterator[None]:
+        """Keep other processes out of the checkpoint's folder; what cannot be saved is refused here."""
+        if self.checkpoint is None:
+            yield
+            return
         self.network.spec.to_dict()
         self.settings.to_dict()
-        bundle.claim(self.checkpoint, CHECKPOINT)
+        with claim(self.checkpoint, CHECKPOINT) as self._claim:
+            try:
+                yield
+            finally:
+                self._claim = None
 
     def _require_memory(self) -> None:
         """Refuse a run that needs more memory than available, before anything is allocated."""
@@ -430,16 +449,32 @@ class Trainer:
         return "callback" if any(ends) else None
 
     def _save_if_due(self) -> None:
-        if self.state.seconds - self._saved_at >= self.checkpoint_seconds:
+        if self.state.seconds - self._saved_at < self.checkpoint_seconds:
+            return
+        try:
             self._save()
+        except CheckpointError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            self._saved_at = self.state.seconds
+            again = f"the next checkpoint is tried after {self.checkpoint_seconds:g} s of training"
+            warnings.warn(f"step {self.state.step}: {error}; {again}", RuntimeWarning, stacklevel=2)
 
     def _save(self) -> None:
         """Write a checkpoint, unless this state was already written."""
         state = self.state
         if self.checkpoint is None or self._saved_step == (state.step, state.epoch):
             return
-        write_checkpoint(self.checkpoint, self.network, self.settings, state)
+        self._write(self.checkpoint)
         self._saved_at, self._saved_step = state.seconds, (state.step, state.epoch)
+
+    def _write(self, path: str | PathLike[str]) -> None:
+        own = self._claim
+        if own is not None and own.is_of(path):
+            write_checkpoint(own, self.network, self.settings, self.state)
+            return
+        with claim(path, CHECKPOINT) as folder:
+            write_checkpoint(folder, self.network, self.settings, self.state)
 
 
 def _positive(argument: str, value: float) -> float:
@@ -454,10 +489,8 @@ def _rate(lr: float) -> float:
     return float(lr)
 
 
-def _folder(path: str | PathLike[str] | None, argument: str = "checkpoint") -> str | PathLike[str] | None:
-    if path is not None and not isinstance(path, str | PathLike):
-        raise ArgumentError(argument, repr(path), "the path of a folder")
-    return path
+def _folder(path: str | PathLike[str] | None, argument: str = "checkpoint") -> Path | None:
+    return None if path is None else as_path(path, argument)
 
 
 def _callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:

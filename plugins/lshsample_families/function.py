@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import cached_property
-from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import attrs
@@ -27,8 +26,6 @@ from lshsample.plugin import (
 from lshsample_families._compiled import call_kernel, checked_address, own_kernel
 
 __all__ = ["FunctionFamily", "FunctionSpec", "NativeFunction"]
-
-_FUNCTIONS = FunctionType, BuiltinFunctionType, type
 
 
 @attrs.frozen(eq=False)
@@ -72,7 +69,11 @@ class NativeFunction:
 
 
 def _by_path(path: str, argument: str) -> Any:
-    """The object at an import path; its module must be imported already, since paths may come from files."""
+    """The function at an import path, which may come from a file.
+
+    So its module must be imported already, and must define it: a path that leads through other objects could
+    name any method of anything that is imported.
+    """
     module, colon, name = path.partition(":")
     if not colon or not module or not name:
         raise ArgumentError(argument, repr(path), 'of the form "module:function"')
@@ -83,18 +84,24 @@ def _by_path(path: str, argument: str) -> Any:
             "a function of a module that is already imported: lshsample never imports code that a file "
             f"names; if you trust it, import {module} first",
         )
-    found: Any = sys.modules[module]
-    for part in name.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError as error:
-            raise ArgumentError(
-                argument, repr(path), f"the path of an existing function ({error})"
-            ) from error
-    home = getattr(found, "__module__", None) if isinstance(found, _FUNCTIONS) else module
-    if any(str(owner).partition(".")[0] in sys.stdlib_module_names for owner in (module, home)):
+    if module.partition(".")[0] in sys.stdlib_module_names:
         raise ArgumentError(argument, repr(path), "a custom function, not one of Python's standard library")
+    found = getattr(sys.modules[module], "__dict__", {}).get(name)
+    if not (isinstance(found, NativeFunction) or _is_defined_as(found, module, name)):
+        raise ArgumentError(
+            argument,
+            repr(path),
+            f"the path of an existing function that is defined in {module} itself, under that name",
+        )
     return found
+
+
+def _is_defined_as(found: Any, module: str, name: str) -> bool:
+    """Whether an object is the function that a module defines under a name, not one that it imports."""
+    if isinstance(found, type) or not callable(found):
+        return False
+    defined = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
+    return defined == (module, name)
 
 
 def _path_or_function(value: Any, field: attrs.Attribute[Any]) -> Any:

@@ -45,6 +45,8 @@ def importable():
     """The functions of this file, at an import path that does not depend on how tests are imported."""
     module = types.ModuleType("a_module_of_hashes")
     module.signs, module.angle_law, module.number = signs, angle_law, 3
+    signs.__module__ = angle_law.__module__ = module.__name__
+    module.np, module.norm, module.kept = np, np.linalg.norm, {"signs": signs}
     sys.modules[module.__name__] = module
     yield
     del sys.modules[module.__name__]
@@ -158,9 +160,17 @@ def test_query_side_of_its_own():
         ),
         ("a_module_of_hashes:nothing", "an existing function"),
         ("os:system", "not one of Python's standard library"),
-        ("lshsample.family:abstractmethod", "not one of Python's standard library"),
+        ("lshsample.family:abstractmethod", "defined in lshsample.family itself"),
         ("builtins:eval", "not one of Python's standard library"),
-        ("a_module_of_hashes:number", "must be a function "),
+        ("a_module_of_hashes:number", "defined in a_module_of_hashes itself"),
+        ("a_module_of_hashes:norm", "defined in a_module_of_hashes itself"),
+        ("a_module_of_hashes:np.linalg.norm", "defined in a_module_of_hashes itself"),
+        ("a_module_of_hashes:kept.pop", "defined in a_module_of_hashes itself"),
+        ("lshsample.files:os.environ.pop", "defined in lshsample.files itself"),
+        ("numpy:__loader__.exec_module", "defined in numpy itself"),
+        ("lshsample.tables:HashTables", "defined in lshsample.tables itself"),
+        ("lshsample.tables.hash_tables:HashTables", "defined in lshsample.tables.hash_tables itself"),
+        ("lshsample.tables.hash_tables:HashTables.open", "defined in lshsample.tables.hash_tables itself"),
         (3, "must be a function, a NativeFunction or the import path"),
     ],
 )

@@ -84,9 +84,10 @@ class Retrieve(SamplerStage):
         state = self.state(batch)
         queries = required(batch.queries, "queries", self)
         probes = self.n_probes(state.family)
-        if state.native is None:
+        native = state.native
+        if native is None:
             return self._join(state, batch)
-        call = retrieval(state.family, state.native, queries, probes, threads=batch.threads)
+        call = retrieval(state.family, native, queries, probes, threads=batch.threads)
         call.amount = self.budget or 0
         return call
 

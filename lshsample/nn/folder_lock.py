@@ -1,0 +1,119 @@
+"""The lock of a folder that a process writes to; readers do not need it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+import warnings
+from pathlib import Path
+from weakref import WeakSet
+
+from lshsample.errors import CheckpointError
+from lshsample.files import try_lock
+
+__all__ = ["LOCK", "FolderLock"]
+
+#: The file that is locked; it exists while a process writes, and after one was killed.
+LOCK = "lshsample.lock"
+
+_held: WeakSet[FolderLock] = WeakSet()
+
+
+def _leave_to_parent() -> None:
+    """In a forked child: the locks are those of the parent, and end with it."""
+    for lock in list(_held):
+        lock.close()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+class FolderLock:
+    """The exclusive lock of a folder, from construction to :meth:`release` or the end of the process.
+
+    The operating system ends the lock of a process that was killed, so that the file which it leaves never
+    keeps others out.
+
+    Raises
+    ------
+    CheckpointError
+        Another process or another thread has the lock; the message says which.
+    OSError
+        The folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / LOCK
+        self._handle: int | None = self._locked()
+        _held.add(self)
+        self._sign()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process has the lock; a folder that was removed meanwhile takes it along."""
+        return self._handle is not None and self._is_file_of(self._handle)
+
+    def release(self) -> None:
+        """End the lock, and remove its file."""
+        if self.is_held:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, which another process may have locked too; see :func:`_leave_to_parent`."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
+        _held.discard(self)
+
+    def _locked(self) -> int:
+        while True:
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+            try:
+                if not self._lock(handle):
+                    raise CheckpointError(f"{self.folder}: in use by {_signature(handle)}")
+                if self._is_file_of(handle):
+                    return handle
+            except BaseException:
+                os.close(handle)
+                raise
+            os.close(handle)  # the one before removed the file while this one opened it
+
+    def _lock(self, handle: int) -> bool:
+        try:
+            return try_lock(handle)
+        except OSError as error:
+            warnings.warn(
+                f"{self.folder}: its file system has no locks ({error.strerror}); only one process may write",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return True
+
+    def _is_file_of(self, handle: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(handle), os.lstat(self.path))
+        except FileNotFoundError:
+            return False
+
+    def _sign(self) -> None:
+        """Write who has the lock, for the message of others; a full disk is no reason to have no lock."""
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        text = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since})
+        with contextlib.suppress(OSError):
+            assert self._handle is not None
+            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, text.encode(), 0)
+
+
+def _signature(handle: int) -> str:
+    """Who has a lock, in words."""
+    try:
+        signed = json.loads(os.pread(handle, 1000, 0))
+        return f"process {int(signed['pid'])} on {signed['host']} since {signed['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
