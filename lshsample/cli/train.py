@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,9 +24,10 @@ from lshsample.config import TrainConfig, build_network, build_trainer, from_fil
 from lshsample.data import Dataset
 from lshsample.errors import ArgumentError
 from lshsample.nn import LOSSES, OPTIMIZERS
-from lshsample.nn.bundle import claim
+from lshsample.nn.bundle import MANIFEST, claim, remove_bundle
 from lshsample.nn.network import MODEL
 from lshsample.training import History, ProgressBar, Trainer
+from lshsample.training.checkpoint import CHECKPOINT
 
 __all__ = ["train"]
 
@@ -78,17 +80,23 @@ def train(
     threads: Threads = None,
     save: Annotated[Path | None, typer.Option(help="Folder for the model and checkpoints.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Folder of an interrupted run to continue.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the model or the interrupted run in --save.")
+    ] = False,
     max_seconds: Annotated[float | None, typer.Option(help="Stop training after this many seconds.")] = None,
     json: JsonFile = None,
     trust_rows: TrustRows = False,
 ) -> None:
-    """Train a network on TRAIN; Ctrl-C writes a checkpoint to --save, which --resume continues."""
+    """Train a network on TRAIN; Ctrl-C writes a checkpoint to --save, which --resume continues.
+
+    The same command continues too; a finished model in --save is replaced with --overwrite alone.
+    """
     changes = {
         name: value
         for name, value in locals().items()
         if name in {field.name for field in TrainConfig.__attrs_attrs__} and value is not None
     }
-    _check_options(changes, config, save, resume)
+    _check_options(changes, config, save, resume, overwrite)
     chosen = (from_file(config) if config is not None else TrainConfig()).merged(changes)
     data = load_data(train, trust_rows, threads)
     shape = (data.n_features, data.n_labels)
@@ -106,24 +114,60 @@ def train(
     else:
         chosen = chosen.resolve(data)
         trainer = build_trainer(chosen, build_network(chosen, data.n_features, data.n_labels), **run)
+        if save is not None and _is_interrupted(save):
+            trainer = _continued(trainer, save, overwrite, run)
     check_shape(trainer.network, data, "TRAIN")
     if held_out is not None:
         check_shape(trainer.network, held_out, "--test")
     _print_plan(trainer, data)
     if folder is not None:
-        claim(folder / "model", MODEL)  # a model that cannot be saved is refused before it is trained
+        claim(folder / "model", MODEL).release()  # what cannot be saved is refused before it is trained
     history = trainer.fit(data.x, data.y, validation=None if held_out is None else (held_out.x, held_out.y))
     if folder is not None:
         trainer.network.save(folder / "model")
     result = _report(trainer, history, _measures(trainer, history, held_out), threads)
     for path in (json, folder and folder / RESULT):
         write_json(path, result)
+    if folder is not None and history.stopped == "finished":
+        remove_bundle(folder / "checkpoint", CHECKPOINT)
+
+
+def _holds(folder: Path) -> bool:
+    return os.path.lexists(folder / MANIFEST)
+
+
+def _is_interrupted(folder: Path) -> bool:
+    """Whether the folder of a run has a checkpoint, which is removed when the run is finished."""
+    return _holds(folder / "checkpoint")
+
+
+def _continued(trainer: Trainer, folder: Path, overwrite: bool, run: dict[str, Any]) -> Trainer:
+    """The interrupted run of a folder, if it is the same run; with ``overwrite`` it is removed."""
+    if overwrite:
+        remove_bundle(folder / "checkpoint", CHECKPOINT)
+        return trainer
+    before = Trainer.resume(folder / "checkpoint", **run)
+    if (before.settings, before.network.spec) != (trainer.settings, trainer.network.spec):
+        wanted = (
+            "a folder without an interrupted run of other settings (--resume continues that run, --overwrite "
+            "replaces it)"
+        )
+        raise ArgumentError("--save", folder, wanted)
+    console.print(f"continues the interrupted run in {folder} after step {before.state.step}", markup=False)
+    return before
 
 
 def _check_options(
-    changes: dict[str, Any], config: Path | None, save: Path | None, resume: Path | None
+    changes: dict[str, Any], config: Path | None, save: Path | None, resume: Path | None, overwrite: bool
 ) -> None:
-    """Refuse options that would change a continued run."""
+    """Refuse options that would change a continued run, and a folder whose content would be lost."""
+    if overwrite and save is None:
+        raise ArgumentError("--overwrite", "--overwrite without --save", "used with --save")
+    if save is not None and resume is None and not (overwrite or _is_interrupted(save)):
+        for model in (save / "model", save):
+            if _holds(model):
+                wanted = "a folder without a model (--overwrite replaces it)"
+                raise ArgumentError("--save", f"{save}, which has one", wanted)
     if resume is None:
         return
     if changes or config is not None:
@@ -137,6 +181,10 @@ def _check_options(
         raise ArgumentError(
             "--resume", "--resume with --save", "used without --save: a continued run stays in its folder"
         )
+    if not _is_interrupted(resume):
+        done = " (its run is finished)" if _holds(resume / "model") else ""
+        wanted = "the folder of an interrupted run; one without a checkpoint is started again with --save"
+        raise ArgumentError("--resume", f"{resume}{done}", wanted)
 
 
 def _print_plan(trainer: Trainer, data: Dataset) -> None:

@@ -153,8 +153,7 @@ class Claim:
         like: os.stat_result | None,
     ) -> dict[str, Any]:
         """Write the data files; returns the manifest's body."""
-        taken = [self.kind.generation(name) for name in os.listdir(self.folder)]
-        generation = 1 + max(taken, default=0)
+        generation = 1 + max(self.kind.generation(name) for name in [*os.listdir(self.folder), ""])
         entries = {}
         for name, write in writers.items():
             before = (old or {"files": {}})["files"].get(name)

@@ -365,7 +365,7 @@ def test_broken_folders_are_refused(how, words, tmp_path):
      ({"kind": None}, "not a manifest"),
      ({"payload": [1]}, "not a manifest"), ({"payload": {"network": 3}}, "cannot be made: layers"),
      ({"payload": {"network": {"layers": [1, 2]}}}, r"cannot be made: layers\[0\]"),
-     ({"files": {"weights.safetensors": {"file": "../w", "bytes": 1, "sha256": ""}}}, "lists the file '../w'")],
+     ({"files": {"weights.safetensors": {"file": "../w", "bytes": 1, "sha256": ""}}}, "lists the file")],
 )  # fmt: skip
 def test_invalid_manifests_are_refused(change, words, tmp_path):
     """Even with a correct checksum."""
