@@ -3,8 +3,8 @@
 Each part breaks saving, loading or training in one way, many times, and checks what is left: the old content
 or the new one as a whole, and a folder that the next save and the next command accept and clean up::
 
-    python tools/check_saved_files.py               # all parts, about three minutes
-    python tools/check_saved_files.py --short       # a part of the cases, about twenty seconds
+    python tools/check_saved_files.py               # all parts, about ten minutes
+    python tools/check_saved_files.py --short       # a part of the cases, about half a minute
     python tools/check_saved_files.py deaths pairs  # some parts
 
 ========== ==========================================================================================

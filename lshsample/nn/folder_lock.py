@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -18,6 +19,8 @@ __all__ = ["LOCK", "FolderLock"]
 
 #: The file that is locked; it exists while a process writes, and after one was killed.
 LOCK = "lshsample.lock"
+#: How often a lock file is read, 10 ms apart, whose holder has not written its name yet.
+_ATTEMPTS = 50
 
 _held: WeakSet[FolderLock] = WeakSet()
 
@@ -71,17 +74,22 @@ class FolderLock:
         _held.discard(self)
 
     def _locked(self) -> int:
-        while True:
+        for attempt in itertools.count():
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
             try:
-                if not self._lock(handle):
-                    raise CheckpointError(f"{self.folder}: in use by {_signature(handle)}")
-                if self._is_file_of(handle):
-                    return handle
+                if self._lock(handle):
+                    if self._is_file_of(handle):
+                        return handle
+                else:
+                    holder = _signature(handle)
+                    if holder is not None or attempt == _ATTEMPTS:
+                        raise CheckpointError(f"{self.folder}: in use by {holder or 'another process'}")
+                    time.sleep(0.01)  # the holder has not signed yet
             except BaseException:
                 os.close(handle)
                 raise
-            os.close(handle)  # the one before removed the file while this one opened it
+            os.close(handle)  # or the one before removed the file while this one opened it
+        raise AssertionError
 
     def _lock(self, handle: int) -> bool:
         try:
@@ -110,10 +118,10 @@ class FolderLock:
             os.pwrite(self._handle, text.encode(), 0)
 
 
-def _signature(handle: int) -> str:
-    """Who has a lock, in words."""
+def _signature(handle: int) -> str | None:
+    """Who has a lock, in words; None if its file does not say."""
     try:
         signed = json.loads(os.pread(handle, 1000, 0))
         return f"process {int(signed['pid'])} on {signed['host']} since {signed['since']}"
     except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+        return None

@@ -122,3 +122,61 @@ def test_a_result_can_go_to_standard_output(lshsample: Any, small: list[object],
     done = lshsample("train", files[0], *small, "--epochs", 1, "--json", "/dev/stdout")
     assert done.returncode == 0, done.stderr
     assert '"step_ms_median"' in done.stdout
+
+
+def test_a_finished_model_is_replaced_only_if_that_is_wanted(
+    lshsample: Any, small: list[object], files: Files, tmp_path: Path
+) -> None:
+    """Its checkpoint, three times as large as the model, is gone by then."""
+    run, alone = tmp_path / "run", tmp_path / "alone"
+    options = [files[0], *small, "--epochs", 1]
+    assert lshsample("train", *options, "--save", run).returncode == 0
+    assert sorted(path.name for path in run.iterdir()) == ["model", "train.json"]
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    Network.load(run).save(alone)
+    for words, said in (
+        (["--save", run], "--save must be a folder without a model (--overwrite replaces it)"),
+        (["--save", alone], "without a model"),
+        (["--overwrite"], "--overwrite must be used with --save"),
+    ):
+        refused = lshsample("train", *options, *words)
+        assert refused.returncode == 2
+        assert said in refused.stderr
+    refused = lshsample("train", files[0], "--resume", run)
+    assert refused.returncode == 2
+    assert "its run is finished" in refused.stderr
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    done = lshsample("train", *options, "--seed", 7, "--save", run, "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert Network.load(run).spec.seed == 7
+
+
+def test_an_interrupted_run_is_continued_by_the_same_command(
+    lshsample: Any, small: list[object], files: Files, tmp_path: Path
+) -> None:
+    """Another one would replace it, and has to say so."""
+    options = [files[0], *small, "--epochs", 2, "--threads", 1]
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    assert lshsample("train", *options, "--save", whole).returncode == 0
+    assert lshsample("train", *options, "--save", cut, "--max-seconds", 1e-6).returncode == 0
+    refused = lshsample("train", *options, "--lr", 0.5, "--save", cut)
+    assert refused.returncode == 2
+    assert "without an interrupted run of other settings" in refused.stderr
+    continued = lshsample("train", *options, "--save", cut)
+    assert continued.returncode == 0, continued.stderr
+    assert "continues the interrupted run" in continued.stderr
+    assert "after step 1" in continued.stderr
+    expected, found = Network.load(whole), Network.load(cut)
+    for one, other in zip(expected.parameters, found.parameters, strict=True):
+        np.testing.assert_array_equal(one.weights, other.weights)
+    assert lshsample("train", *options, "--save", cut, "--overwrite", "--max-seconds", 1e-6).returncode == 0
+    other_run = lshsample("train", *options, "--lr", 0.02, "--save", cut, "--overwrite")
+    assert other_run.returncode == 0, other_run.stderr
+    assert json.loads((cut / "train.json").read_text())["stopped"] == "finished"
+    assert not (cut / "checkpoint").exists()
+
+
+def test_a_run_that_was_never_saved_cannot_be_resumed(lshsample: Any, files: Files, tmp_path: Path) -> None:
+    refused = lshsample("train", files[0], "--resume", tmp_path)
+    assert refused.returncode == 2
+    assert "one without a checkpoint is started again with --save" in refused.stderr
