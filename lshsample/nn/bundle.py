@@ -129,6 +129,7 @@ class Claim:
             If the folder holds something else or cannot be written; its old content is kept.
         """
         if not self._lock.is_held:  # the folder was removed, or this is a forked child
+            self._lock.close()
             self._lock = _locked(self.folder, self.kind)
         written = False
         try:

@@ -9,6 +9,7 @@ import os
 import socket
 import time
 import warnings
+from io import FileIO
 from pathlib import Path
 from weakref import WeakSet
 
@@ -50,14 +51,15 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / LOCK
-        self._handle: int | None = self._locked()
+        # A file object and no bare handle: whatever interrupts this, it is closed, and the lock ends.
+        self._file = self._locked()
         _held.add(self)
         self._sign()
 
     @property
     def is_held(self) -> bool:
         """Whether this process has the lock; a folder that was removed meanwhile takes it along."""
-        return self._handle is not None and self._is_file_of(self._handle)
+        return not self._file.closed and self._is_path_of(self._file)
 
     def release(self) -> None:
         """End the lock, and remove its file."""
@@ -68,32 +70,27 @@ class FolderLock:
 
     def close(self) -> None:
         """Close the file, which another process may have locked too; see :func:`_leave_to_parent`."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            os.close(handle)
+        self._file.close()
         _held.discard(self)
 
-    def _locked(self) -> int:
+    def _locked(self) -> FileIO:
         for attempt in itertools.count():
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-            try:
-                if self._lock(handle):
-                    if self._is_file_of(handle):
-                        return handle
-                else:
-                    holder = _signature(handle)
-                    if holder is not None or attempt == _ATTEMPTS:
-                        raise CheckpointError(f"{self.folder}: in use by {holder or 'another process'}")
-                    time.sleep(0.01)  # the holder has not signed yet
-            except BaseException:
-                os.close(handle)
-                raise
-            os.close(handle)  # or the one before removed the file while this one opened it
+            with contextlib.ExitStack() as stack:
+                file = stack.enter_context(FileIO(self.path, "r+", opener=_open))
+                if self._lock(file):
+                    if self._is_path_of(file):
+                        stack.pop_all()
+                        return file
+                    continue  # the holder before removed the file while this one opened it
+                holder = _signature(file)
+            if holder is not None or attempt == _ATTEMPTS:
+                raise CheckpointError(f"{self.folder}: in use by {holder or 'another process'}")
+            time.sleep(0.01)  # the holder has not signed yet
         raise AssertionError
 
-    def _lock(self, handle: int) -> bool:
+    def _lock(self, file: FileIO) -> bool:
         try:
-            return try_lock(handle)
+            return try_lock(file.fileno())
         except OSError as error:
             warnings.warn(
                 f"{self.folder}: its file system has no locks ({error.strerror}); only one process may write",
@@ -102,9 +99,9 @@ class FolderLock:
             )
             return True
 
-    def _is_file_of(self, handle: int) -> bool:
+    def _is_path_of(self, file: FileIO) -> bool:
         try:
-            return os.path.samestat(os.fstat(handle), os.lstat(self.path))
+            return os.path.samestat(os.fstat(file.fileno()), os.lstat(self.path))
         except FileNotFoundError:
             return False
 
@@ -113,15 +110,18 @@ class FolderLock:
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         text = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since})
         with contextlib.suppress(OSError):
-            assert self._handle is not None
-            os.ftruncate(self._handle, 0)
-            os.pwrite(self._handle, text.encode(), 0)
+            self._file.truncate(0)
+            os.pwrite(self._file.fileno(), text.encode(), 0)
 
 
-def _signature(handle: int) -> str | None:
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+
+
+def _signature(file: FileIO) -> str | None:
     """Who has a lock, in words; None if its file does not say."""
     try:
-        signed = json.loads(os.pread(handle, 1000, 0))
+        signed = json.loads(os.pread(file.fileno(), 1000, 0))
         return f"process {int(signed['pid'])} on {signed['host']} since {signed['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return None

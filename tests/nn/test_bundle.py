@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 import json
 import os
 import stat
@@ -12,8 +14,9 @@ import threading
 
 import pytest
 
+from lshsample import files
 from lshsample.errors import ArgumentError, CheckpointError
-from lshsample.nn import Dense, Network, Sparse
+from lshsample.nn import Dense, Network, Sparse, bundle, folder_lock
 from lshsample.nn.bundle import MANIFEST, Kind, claim, read_bundle, remove_bundle, write_bundle
 from lshsample.nn.folder_lock import LOCK
 
@@ -305,3 +308,50 @@ def test_what_was_verified_is_what_is_read(tmp_path):
         assert (bundle.file("data.bin").read(), bundle.payload) == (b"one", {"size": 3})
         with pytest.raises(CheckpointError, match=f"{MANIFEST} does not list other"):
             bundle.file("other")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of files closed that way
+def test_ctrl_c_at_any_line_of_a_save_leaves_a_folder_that_is_whole_and_free(tmp_path):
+    """In the same process, where nothing but the objects' end closes files and ends locks."""
+    watched = {module.__file__ for module in (bundle, folder_lock, files)}
+    save(tmp_path)
+
+    def interrupted(number):
+        lines = itertools.count(1)
+
+        def trace(frame, event, argument):
+            if frame.f_code.co_filename not in watched:
+                return None
+            if event == "line" and next(lines) == number:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return trace
+
+        sys.settrace(trace)
+        try:
+            save(tmp_path, b"three")
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(None)
+        return False
+
+    for number in itertools.count(1, 3):
+        found = interrupted(number)
+        assert load(tmp_path) in [(b"one", 3), (b"three", 5)]
+        save(tmp_path)
+        assert load(tmp_path) == (b"one", 3)
+        assert len(names(tmp_path)) == 2
+        if not found:
+            break
+    assert number > 100
+
+
+def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch):
+    def none(handle):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(folder_lock, "try_lock", none)
+    with pytest.warns(RuntimeWarning, match=r"no locks \(No locks available\); only one process may write"):
+        save(tmp_path)
+    assert (load(tmp_path), names(tmp_path)) == ((b"one", 3), ["data-1.bin", MANIFEST])
