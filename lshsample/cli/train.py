@@ -114,14 +114,16 @@ def train(
     else:
         chosen = chosen.resolve(data)
         trainer = build_trainer(chosen, build_network(chosen, data.n_features, data.n_labels), **run)
-        if save is not None and _is_interrupted(save):
-            trainer = _continued(trainer, save, overwrite, run)
+        if save is not None and _is_interrupted(save) and not overwrite:
+            trainer = _continued(trainer, save, run)
     check_shape(trainer.network, data, "TRAIN")
     if held_out is not None:
         check_shape(trainer.network, held_out, "--test")
     _print_plan(trainer, data)
     if folder is not None:
         claim(folder / "model", MODEL).release()  # what cannot be saved is refused before it is trained
+        if overwrite:
+            remove_bundle(folder / "checkpoint", CHECKPOINT)
     history = trainer.fit(data.x, data.y, validation=None if held_out is None else (held_out.x, held_out.y))
     if folder is not None:
         trainer.network.save(folder / "model")
@@ -141,11 +143,8 @@ def _is_interrupted(folder: Path) -> bool:
     return _holds(folder / "checkpoint")
 
 
-def _continued(trainer: Trainer, folder: Path, overwrite: bool, run: dict[str, Any]) -> Trainer:
-    """The interrupted run of a folder, if it is the same run; with ``overwrite`` it is removed."""
-    if overwrite:
-        remove_bundle(folder / "checkpoint", CHECKPOINT)
-        return trainer
+def _continued(trainer: Trainer, folder: Path, run: dict[str, Any]) -> Trainer:
+    """The interrupted run of a folder, if it is the same run as that of a trainer."""
     before = Trainer.resume(folder / "checkpoint", **run)
     if (before.settings, before.network.spec) != (trainer.settings, trainer.network.spec):
         wanted = (
