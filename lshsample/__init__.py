@@ -6,7 +6,10 @@ The names and modules below are the public surface; each is imported when it is 
 
 from __future__ import annotations
 
+# It and logging, which it imports, act before and after a fork, and must do both: no fork imports them.
+import concurrent.futures.thread  # noqa: F401
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -137,19 +140,19 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-def _load_all() -> None:
-    """Before a fork: import what is imported on first use.
+def _finish_imports() -> None:
+    """Before a fork: import the names above, and wait for modules that another thread is importing.
 
-    A child would wait for ever for the import lock of a module that another thread was importing at the fork.
+    A child would wait for ever for the import lock of a module that only a thread of its parent imports.
     """
-    for home in _HOMES:
+    for module in [*_HOMES, *(name for name in list(sys.modules) if name.startswith("lshsample."))]:
         try:
-            import_module(home)
+            import_module(module)
         except Exception:  # a core that is not built: who uses the name is told
             return
 
 
-os.register_at_fork(before=_load_all)
+os.register_at_fork(before=_finish_imports)
 
 
 def __dir__() -> list[str]:
