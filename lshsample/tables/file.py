@@ -156,7 +156,9 @@ def _state_of(file: MappedFile, header: dict[str, Any], begin: int, verify: bool
     checksums = {name: str(entry["sha256"]) for name, entry in header["arrays"].items()}
     # Which ids are in the tables is read from the first one, where an operation needs it.
     keyed = None if keys is None else Keys(keys, None if n_items == n_ids else base.ids[0])
-    return TableState(family, base, vectors, checksums=checksums, keyed=keyed, provenance=provenance, file=file)
+    return TableState(
+        family, base, vectors, checksums=checksums, keyed=keyed, provenance=provenance, file=file
+    )
 
 
 def _family_of(where: str, header: dict[str, Any], verify: bool) -> tuple[HashFamily, Provenance | None]:
