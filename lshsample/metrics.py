@@ -14,6 +14,7 @@ multi-label loss functions for recommendation, tagging, ranking & other missing 
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import core
+from lshsample._native.labels import label_rows
 from lshsample.errors import ArgumentError
 
 __all__ = ["ndcg_at_k", "precision_at_k", "propensities", "psp_at_k", "recall_at_k", "sampler_recall"]
@@ -47,8 +49,8 @@ def precision_at_k(labels: npt.ArrayLike, y: Any, k: int | None = None) -> float
     ----------
     labels : array_like of int, shape (n_rows, >= k)
         Predicted labels, best first.
-    y : scipy.sparse array, shape (n_rows, n_labels)
-        True labels: its nonzeros.
+    y : sparse or dense array, shape (n_rows, n_labels), or lists of ids
+        True labels: 1 for a label, 0 for none, or the ids of each row's labels.
     k : int, optional
         Number of predictions; by default all columns of ``labels``.
 
@@ -116,8 +118,8 @@ def propensities(y: Any, a: float = 0.55, b: float = 1.5) -> Floats:
 
     Parameters
     ----------
-    y : scipy.sparse array, shape (n_rows, n_labels)
-        The training labels.
+    y : sparse or dense array, shape (n_rows, n_labels), or lists of ids
+        The training labels: 1 for a label, 0 for none.
     a, b : float
         The model's A and B; (0.55, 1.5) by default, (0.5, 0.4) for Wikipedia, (0.6, 2.6) for Amazon data.
 
@@ -125,6 +127,12 @@ def propensities(y: Any, a: float = 0.55, b: float = 1.5) -> Floats:
     -------
     numpy.ndarray of float64, shape (n_labels,)
         In (0, 1].
+
+    Raises
+    ------
+    ArgumentError
+        No rows, bad labels, a or b out of range; ``b=0`` if there are labels without rows, whose propensity
+        would be 0.
 
     Notes
     -----
@@ -137,12 +145,17 @@ def propensities(y: Any, a: float = 0.55, b: float = 1.5) -> Floats:
     >>> propensities(sp.csr_array([[1, 0], [1, 0], [1, 0], [1, 1]])).round(3)
     array([0.8  , 0.721])
     """
-    if not (np.isfinite(a) and np.isfinite(b) and b >= 0):
-        raise ArgumentError("a, b", f"{a}, {b}", "finite numbers, b >= 0")
-    pattern = _pattern(y)
+    for name, value in (("a", a), ("b", b)):
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if not (number and 0 <= value < np.inf):
+            raise ArgumentError(name, repr(value), "a finite number of at least 0")
+    pattern = label_rows(y, "y")
     if not pattern.shape[0]:
         raise ArgumentError("y", "no rows", "a matrix with at least one row")
     count = np.bincount(pattern.indices, minlength=pattern.shape[1])
+    if not b and (rare := np.flatnonzero(count == 0)).size:
+        given = f"0, and label {rare[0]} has no rows"
+        raise ArgumentError("b", given, "above 0 where a label has no rows: its propensity would be 0")
     c = max(np.log(pattern.shape[0]) - 1, 0.0) * (b + 1) ** a
     return np.asarray(1 / (1 + c * (count + b) ** -a), dtype=np.float64)
 
@@ -208,7 +221,7 @@ def sampler_recall(active: ActiveIds, relevant: Any) -> float:
         Any object with ``indptr`` and ``ids`` (ascending in a row). A single row is shared by all rows
         (pooled).
     relevant : scipy.sparse array of shape (n_rows, n_items), or array_like of int of shape (n_rows, k)
-        The true ids: the true labels, or the exact top k, with -1 for none.
+        The true ids: the true labels (1 for a label, 0 for none), or the exact top k, with -1 for none.
 
     Returns
     -------
@@ -245,7 +258,7 @@ def sampler_recall(active: ActiveIds, relevant: Any) -> float:
 def _relevant_pairs(relevant: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
     """The rows and ids of all true ids, and the number of rows."""
     if sp.issparse(relevant):
-        pattern = _pattern(relevant)
+        pattern = label_rows(relevant, "relevant")
         rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
         return rows, pattern.indices.astype(np.int64), int(pattern.shape[0])
     ids = _label_array(relevant, "relevant")
@@ -263,7 +276,7 @@ def _contains(sorted_keys: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]) -
 
 def _hits(labels: npt.ArrayLike, y: Any, k: int | None) -> tuple[npt.NDArray[np.bool_], sp.csr_array]:
     """Which of the first k predictions are true, (n_rows, k), and the pattern of true labels."""
-    pattern = _pattern(y)
+    pattern = label_rows(y, "y")
     ids = _label_array(labels, "labels")
     if len(ids) != pattern.shape[0] or not len(ids):
         raise ArgumentError(
@@ -294,18 +307,9 @@ def _hits(labels: npt.ArrayLike, y: Any, k: int | None) -> tuple[npt.NDArray[np.
 
 
 def _label_array(labels: Any, argument: str) -> npt.NDArray[np.int64]:
-    ids = np.asarray(labels)
+    ids = core.array_of(labels, argument)
     if ids.ndim != 2 or ids.dtype.kind not in "iu" or not ids.shape[1]:
         raise ArgumentError(
             argument, f"{ids.dtype} of shape {ids.shape}", "an integer array of shape (n_rows, k), k >= 1"
         )
     return ids.astype(np.int64)
-
-
-def _pattern(y: Any) -> sp.csr_array:
-    """The true labels in canonical form, without explicit zeros."""
-    pattern = core.csr_rows(y, "y")
-    if not pattern.data.all():
-        pattern = pattern.copy()
-        pattern.eliminate_zeros()
-    return pattern

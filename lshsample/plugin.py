@@ -10,9 +10,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from lshsample._native.core import isa
+from lshsample._native.labels import label_rows
 from lshsample._native.sources import digest_of
 from lshsample.errors import ArgumentError, PluginError, UnsupportedError
-from lshsample.family import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, WrapperFamily
+from lshsample.family import (
+    Codes,
+    FamilySpec,
+    Floats,
+    HashFamily,
+    NativeKernel,
+    Rows,
+    WrapperFamily,
+    checked_rows,
+)
 from lshsample.hookspecs import hookimpl
 from lshsample.registry import family_option
 from lshsample.sampling import ActiveSet, Batch, Expected, Inclusion, Pairs, Population, SamplerStage
@@ -36,11 +46,13 @@ __all__ = [
     "SamplerStage",
     "UnsupportedError",
     "WrapperFamily",
+    "checked_rows",
     "family_option",
     "get_include",
     "hookimpl",
     "integer",
     "isa",
+    "label_rows",
     "number",
     "one_of",
     "source_digest",

@@ -52,7 +52,7 @@ def test_against_the_definitions(seed, rows, n_labels, k):
 
 
 def test_stored_zeros_are_no_labels():
-    y = sp.csr_array((np.array([0.0, 2.0]), np.array([0, 1]), np.array([0, 2])), shape=(1, 3))
+    y = sp.csr_array((np.array([0.0, 1.0]), np.array([0, 1]), np.array([0, 2])), shape=(1, 3))
     assert metrics.precision_at_k([[0, 1]], y) == 0.5
 
 
@@ -103,12 +103,18 @@ def test_other_bad_arguments_are_refused():
     for p in ([1, 1], [1, 1, 0], [1, 1, 2], [1, 1, np.nan]):
         with pytest.raises(ArgumentError, match="propensity"):
             metrics.psp_at_k([[0]], y, p)
-    with pytest.raises(ArgumentError, match="a, b"):
-        metrics.propensities(y, a=np.nan)
+    for bad in ({"a": np.nan}, {"b": -1}, {"a": "1"}):
+        with pytest.raises(ArgumentError, match=f"^{next(iter(bad))} must be"):
+            metrics.propensities(y, **bad)
+    with pytest.raises(ArgumentError, match=r"b must be above 0 .* \(got 0, and label 1 has no rows\)"):
+        metrics.propensities(y, b=0)
+    assert 0 < metrics.propensities(y)[1] <= 1
     with pytest.raises(ArgumentError, match="no rows"):
         metrics.propensities(sp.csr_array((0, 3)))
     with pytest.raises(ArgumentError, match="y"):
-        metrics.precision_at_k([[0]], np.eye(1))
+        metrics.precision_at_k([[0]], 2 * np.eye(1))
+    with pytest.raises(ArgumentError, match="labels"):
+        metrics.precision_at_k([[0, 1], [1]], y)
     with pytest.raises(ArgumentError, match="at least one"):
         metrics.precision_at_k(np.empty((0, 2), int), sp.csr_array((0, 3)))
 

@@ -2,6 +2,7 @@
 
 #include <stdatomic.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "dense.h"
 #include "finite.h"
@@ -11,7 +12,7 @@ enum { ENTRIES = 1 << 15 };
 
 typedef struct {
     const lsh_csr *x;
-    _Atomic int64_t index, order, value;
+    _Atomic int64_t index, order, value, zero;
 } check_job;
 
 /* The first row that begins at `entry` or after it. */
@@ -65,15 +66,34 @@ static void find_faults(check_job *job, int64_t begin, int64_t end) {
     if (order >= 0) keep_first(&job->order, order);
 }
 
+/* Where the first value that is no number is, and the first zero; no branch before there is one of them. */
+static void check_values(check_job *job, int64_t begin, int64_t end) {
+    const float *values = job->x->values;
+    uint32_t infinite = 0, zeros = 0;
+    for (int64_t i = begin; i < end; i++) {
+        uint32_t bits;
+        memcpy(&bits, values + i, sizeof bits);
+        bits &= 0x7fffffffu; /* blind to signs */
+        infinite |= (uint32_t)(bits > 0x7f7fffffu);
+        zeros |= (uint32_t)(bits == 0);
+    }
+    int64_t i = begin;
+    if (infinite) {
+        while (lsh_all_finite(values + i, 1)) i++;
+        keep_first(&job->value, i);
+    }
+    if (zeros) {
+        for (i = begin; values[i] != 0; i++) {
+        }
+        keep_first(&job->zero, i);
+    }
+}
+
 static lsh_status check_entries(void *context, int64_t begin, int64_t end, int32_t worker) {
     check_job *job = context;
     (void)worker;
     if (!indices_are_sound(job->x, begin, end)) find_faults(job, begin, end);
-    const float *values = job->x->values;
-    if (values == NULL || lsh_all_finite(values + begin, end - begin)) return LSH_OK;
-    int64_t bad = begin;
-    while (lsh_all_finite(values + bad, 1)) bad++;
-    keep_first(&job->value, bad);
+    if (job->x->values != NULL) check_values(job, begin, end);
     return LSH_OK;
 }
 
@@ -86,13 +106,14 @@ static int64_t bad_row(const lsh_csr *x, int64_t n_entries) {
 
 lsh_status lsh_csr_check(lsh_csr x, int64_t n_entries, int32_t threads, lsh_csr_faults *faults) {
     if (x.rows < 0 || x.cols < 0 || n_entries < 0 || threads < 1) return LSH_INVALID;
-    *faults = (lsh_csr_faults){bad_row(&x, n_entries), -1, -1, -1};
+    *faults = (lsh_csr_faults){bad_row(&x, n_entries), -1, -1, -1, -1};
     if (faults->row >= 0) return LSH_OK;
-    check_job job = {&x, -1, -1, -1};
+    check_job job = {&x, -1, -1, -1, -1};
     lsh_status status = lsh_parallel_for(n_entries, ENTRIES, threads, check_entries, &job);
     faults->index = atomic_load(&job.index);
     faults->order = atomic_load(&job.order);
     faults->value = atomic_load(&job.value);
+    faults->zero = atomic_load(&job.zero);
     return status;
 }
 

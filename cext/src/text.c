@@ -158,8 +158,9 @@ static float slow_float(const char *start, const char *stop, locale_t c_locale) 
 
 /* One chunk's progress; its first fault, if it has one. */
 typedef struct {
-    int64_t row, feature, first_label, label; /* where it writes next */
-    int64_t max_feature, max_label, fault_offset, fault_id;
+    int64_t first_row, first_feature, first_label; /* where it began to write, */
+    int64_t row, feature, label;                   /* and writes next */
+    int64_t min_feature, max_feature, max_label, fault_offset, fault_id;
     int32_t fault;
     uint64_t *scratch;
     int64_t room;
@@ -274,21 +275,37 @@ static inline lsh_status read_feature(const parse_job *job, cursor *c, const cha
     return LSH_OK;
 }
 
+/* Moves *p behind `qid:number`, if that is next. */
+static lsh_status skip_query(const parse_job *job, cursor *c, const char **p, const char *end) {
+    const char *start = *p;
+    while (start < end && is_blank(*start)) start++;
+    if (end - start < 4 || memcmp(start, "qid:", 4) != 0) return LSH_OK;
+    int64_t query;
+    const char *stop = read_id(start + 4, end, &query);
+    if (stop == NULL || !ends_token(stop, end)) return fail(job, c, LSH_TEXT_FEATURE, start);
+    *p = stop;
+    return LSH_OK;
+}
+
 static lsh_status read_features(const parse_job *job, cursor *c, const char *p, const char *end, const char *line) {
     const int32_t *ids = job->rows->x_indices;
     int64_t begin = c->feature, last = -1;
     int is_sorted = 1;
+    lsh_status status = job->rows->svmlight ? skip_query(job, c, &p, end) : LSH_OK;
+    if (status != LSH_OK) return status;
     for (;;) {
         while (p < end && is_blank(*p)) p++;
         if (p == end) break;
-        lsh_status status = read_feature(job, c, &p, end);
+        status = read_feature(job, c, &p, end);
         if (status != LSH_OK) return status;
         int64_t id = ids[c->feature - 1];
         is_sorted &= id > last;
         last = id;
         if (id > c->max_feature) c->max_feature = id;
     }
-    return is_sorted ? LSH_OK : sort_features(job, c, begin, line);
+    if (!is_sorted) status = sort_features(job, c, begin, line);
+    if (c->feature > begin && ids[begin] < c->min_feature) c->min_feature = ids[begin];
+    return status;
 }
 
 static lsh_status read_row(const parse_job *job, cursor *c, const char *line, const char *end) {
@@ -306,6 +323,14 @@ static lsh_status read_row(const parse_job *job, cursor *c, const char *line, co
     return read_features(job, c, p, end, line);
 }
 
+/* Where a line's text ends: before a comment. NULL for a line with nothing but a comment, which is no sample. */
+static const char *before_comment(const char *line, const char *end) {
+    const char *hash = memchr(line, '#', (size_t)(end - line));
+    if (hash == NULL) return end;
+    while (line < hash && is_blank(*line)) line++;
+    return line == hash ? NULL : hash;
+}
+
 static lsh_status parse_chunk(void *context, int64_t begin, int64_t end, int32_t worker) {
     (void)worker;
     (void)end; /* one chunk a call */
@@ -318,10 +343,13 @@ static lsh_status parse_chunk(void *context, int64_t begin, int64_t end, int32_t
         const char *found = memchr(line, '\n', (size_t)(stop - line));
         const char *next = found ? found + 1 : stop, *tail = found ? found : stop;
         if (tail > line && tail[-1] == '\r') tail--;
-        status = read_row(job, c, line, tail);
-        c->row++;
-        rows->x_indptr[c->row] = c->feature;
-        rows->y_indptr[c->row] = c->label;
+        if (rows->svmlight) tail = before_comment(line, tail);
+        if (tail != NULL) {
+            status = read_row(job, c, line, tail);
+            c->row++;
+            rows->x_indptr[c->row] = c->feature;
+            rows->y_indptr[c->row] = c->label;
+        }
         line = next;
     }
     free(c->scratch);
@@ -329,33 +357,48 @@ static lsh_status parse_chunk(void *context, int64_t begin, int64_t end, int32_t
     return status;
 }
 
-/* Each chunk gets the place of its first row, feature and label; there may be fewer labels than places. */
+/* Each chunk gets the place of its first row, feature and label; there may be fewer of them than places. */
 static void place(const lsh_text_rows *rows, cursor *cursors, int64_t n_chunks) {
     int64_t row = 0, feature = 0, label = 0;
     for (int64_t c = 0; c < n_chunks; c++) {
-        cursors[c] = (cursor){.row = row, .feature = feature, .first_label = label, .label = label,
-                              .max_feature = -1, .max_label = -1};
+        cursors[c] = (cursor){.first_row = row, .first_feature = feature, .first_label = label,
+                              .row = row, .feature = feature, .label = label,
+                              .min_feature = INT64_MAX, .max_feature = -1, .max_label = -1};
         row += rows->counts[3 * c];
         feature += rows->counts[3 * c + 1];
         label += rows->counts[3 * c] + rows->counts[3 * c + 2];
     }
 }
 
-/* Moves the chunks' labels together and sums up what the chunks report. */
+static void move_down(void *array, int64_t to, int64_t from, int64_t n, size_t size) {
+    if (to < from && n > 0) memmove((char *)array + to * (int64_t)size, (char *)array + from * (int64_t)size, (size_t)n * size);
+}
+
+/* Moves what the chunks wrote together and sums up what they report. */
 static void gather(lsh_text_rows *rows, const cursor *cursors, int64_t n_chunks) {
-    int64_t row = 0, label = 0;
+    int64_t row = 0, feature = 0, label = 0, min_feature = INT64_MAX;
     for (int64_t i = 0; i < n_chunks; i++) {
         const cursor *c = &cursors[i];
-        int64_t gap = c->first_label - label, n = c->label - c->first_label;
-        if (gap > 0 && n > 0)
-            memmove(rows->y_indices + label, rows->y_indices + c->first_label, (size_t)n * sizeof(int32_t));
-        while (row < c->row) rows->y_indptr[++row] -= gap;
-        label += n;
-        rows->features = c->feature;
+        int64_t n_features = c->feature - c->first_feature, n_labels = c->label - c->first_label;
+        int64_t feature_gap = c->first_feature - feature, label_gap = c->first_label - label;
+        for (int64_t from = c->first_row + 1; from <= c->row; from++) {
+            row++;
+            rows->x_indptr[row] = rows->x_indptr[from] - feature_gap;
+            rows->y_indptr[row] = rows->y_indptr[from] - label_gap;
+        }
+        move_down(rows->x_indices, feature, c->first_feature, n_features, sizeof(int32_t));
+        move_down(rows->x_values, feature, c->first_feature, n_features, sizeof(float));
+        move_down(rows->y_indices, label, c->first_label, n_labels, sizeof(int32_t));
+        feature += n_features;
+        label += n_labels;
+        if (c->min_feature < min_feature) min_feature = c->min_feature;
         if (c->max_feature > rows->max_feature) rows->max_feature = c->max_feature;
         if (c->max_label > rows->max_label) rows->max_label = c->max_label;
     }
+    rows->n_rows = row;
+    rows->features = feature;
     rows->labels = label;
+    rows->min_feature = min_feature == INT64_MAX ? -1 : min_feature;
 }
 
 static void report_fault(lsh_text_rows *rows, const cursor *cursors, int64_t n_chunks) {
@@ -372,8 +415,8 @@ lsh_status lsh_text_parse(lsh_text_rows *rows, int32_t threads) {
     if (rows->size < 0 || threads < 1 || rows->n_features > INT32_MAX || rows->n_labels > INT32_MAX) return LSH_INVALID;
     int64_t n_chunks = lsh_text_chunks(rows->size);
     rows->x_indptr[0] = rows->y_indptr[0] = 0;
-    rows->features = rows->labels = 0;
-    rows->max_feature = rows->max_label = -1;
+    rows->n_rows = rows->features = rows->labels = 0;
+    rows->min_feature = rows->max_feature = rows->max_label = -1;
     rows->fault = LSH_TEXT_FINE;
     locale_t c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     cursor *cursors = malloc((size_t)(n_chunks + 1) * sizeof *cursors);

@@ -173,9 +173,9 @@ def _csr(x: Any, argument: str) -> Any:
     """An ``lsh_csr`` over an array from :func:`lshsample._native.core.csr_rows`."""
     if not isinstance(x, sp.csr_array):
         raise ArgumentError(argument, type(x).__name__, "a scipy.sparse.csr_array")
-    if x.indptr.dtype != np.int64 or x.indices.dtype != np.int32 or x.data.dtype != np.float32:
+    if x.indptr.dtype != x.indices.dtype or x.data.dtype != np.float32:
         given = f"{x.indptr.dtype} indptr, {x.indices.dtype} indices, {x.data.dtype} data"
-        raise ArgumentError(argument, given, "of int64 indptr, int32 indices and float32 data")
+        raise ArgumentError(argument, given, "of indptr and indices of one dtype, and float32 data")
     return csr_view(x)
 
 

@@ -21,23 +21,29 @@ MAX_ID = 2**31 - 1
 
 @attrs.frozen(kw_only=True)
 class Dialect:
-    """The numbering of features and labels in a text; a size of ``MAX_ID`` means that it is unknown."""
+    """The numbers of features and labels in a text, their smallest ids, and whether there may be comments
+    (and ``qid:``).
+    """
 
     n_features: int = MAX_ID
     n_labels: int = MAX_ID
     feature_base: int = 0
     label_base: int = 0
+    svmlight: bool = False
 
 
 @attrs.frozen(eq=False)
 class ParsedRows:
-    """Parsed lines: two CSR patterns with ascending, unique ids in each row; the largest ids, -1 for none."""
+    """Parsed lines: two CSR patterns with ascending, unique ids in each row; the smallest and largest ids, -1
+    for none.
+    """
 
     x_indptr: npt.NDArray[np.int64]
     x_indices: npt.NDArray[np.int32]
     x_values: npt.NDArray[np.float32]
     y_indptr: npt.NDArray[np.int64]
     y_indices: npt.NDArray[np.int32]
+    min_feature: int
     max_feature: int
     max_label: int
 
@@ -82,9 +88,13 @@ def parse_rows(
         raise _error(bytes(text), job, dialect, path, first_line)
     check(status, "parsing text")
     del keep
-    # There may be fewer labels than allocated; the copy frees the rest.
-    rows["y_indices"] = rows["y_indices"][: job.labels].copy()
-    return ParsedRows(**rows, max_feature=job.max_feature, max_label=job.max_label)
+    used = {"x_indptr": job.n_rows + 1, "y_indptr": job.n_rows + 1, "y_indices": job.labels}
+    for name, array in rows.items():
+        n = used.get(name, job.features)
+        # There may be fewer than allocated; the copy frees the rest.
+        rows[name] = array if n == len(array) else array[:n].copy()
+    extremes = {name: getattr(job, name) for name in ("min_feature", "max_feature", "max_label")}
+    return ParsedRows(**rows, **extremes)
 
 
 def _counted(
@@ -99,6 +109,7 @@ def _counted(
     job.text, job.size = buffer, len(text)
     job.n_features, job.n_labels = dialect.n_features, dialect.n_labels
     job.feature_base, job.label_base = dialect.feature_base, dialect.label_base
+    job.svmlight = dialect.svmlight
     places = pointer("int64_t *", bounds), pointer("int64_t *", counts)
     check(lib.lsh_text_count(buffer, len(text), threads, *places), "counting text")
     job.bounds, job.counts = places

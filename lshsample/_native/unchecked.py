@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from lshsample._native.arrays import Float32, Int32, Int64, matrix
-from lshsample._native.core import check, ffi, lib
+from lshsample._native.core import check, csr_struct, ffi, lib
 from lshsample._native.slots import Slots
 
 __all__ = [
@@ -47,22 +47,6 @@ def dense(array: Float32) -> Any:
 def ids_pointer(ids: Int32 | None) -> Any:
     """A pointer to contiguous ids, which must outlive its use; NULL for None."""
     return _NULL if ids is None else _from_buffer("int32_t *", ids)
-
-
-def _csr(x: Any) -> Any:
-    """An ``lsh_csr *`` over a checked CSR array."""
-    indptr, indices, values = x.indptr, x.indices, x.data
-    rows, columns = x._shape  # the property of this name copies it, in Python
-    return _new(
-        "lsh_csr *",
-        (
-            _from_buffer("int64_t *", indptr),
-            _from_buffer("int32_t *", indices),
-            _from_buffer("float *", values),
-            rows,
-            columns,
-        ),
-    )
 
 
 def matmul_nt(a: Any, weights: Slots, rows: Any, bias: Slots | None, out: Any, threads: int) -> None:
@@ -109,7 +93,7 @@ def column_sums(a: Any, columns: int, threads: int) -> Float32:
 
 def csr_matmul(x: sp.csr_array, weights: Slots, bias: Slots | None, threads: int) -> Float32:
     """``x @ weights + bias`` for CSR rows."""
-    view = _csr(x)
+    view = csr_struct(x)
     result = _empty((view.rows, weights.columns), np.float32)
     first, stride = _NO_VECTOR if bias is None else bias.vector
     status = lib.lsh_csr_matmul(view[0], weights.view, first, stride, dense(result), threads)
@@ -127,7 +111,7 @@ def csr_transpose_matmul(x: sp.csr_array, d: Any, columns: int, threads: int) ->
     starts, values, count = _empty(size + 1, np.int64), _empty(size, np.float32), _new("int64_t *")
     at, of = _from_buffer("int64_t *", starts), _from_buffer("int32_t *", samples)
     factors = _from_buffer("float *", values)
-    status = lib.lsh_csr_transpose(_csr(x)[0], _from_buffer("int32_t *", ids), at, of, factors, count)
+    status = lib.lsh_csr_transpose(csr_struct(x)[0], _from_buffer("int32_t *", ids), at, of, factors, count)
     if status:
         check(status, "csr_transpose_matmul")
     gradient = _empty((count[0], columns), np.float32)

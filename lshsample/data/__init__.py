@@ -5,6 +5,7 @@ from lshsample.data.dataset import Dataset
 from lshsample.data.demo import Demo, load_demo
 from lshsample.data.libsvm import read_libsvm
 from lshsample.data.load import detect_format, load
+from lshsample.data.matrix import read_matrix
 from lshsample.data.npz import read_npz, write_npz
 from lshsample.data.stream import stream_xc
 from lshsample.data.tfidf import Tfidf
@@ -22,6 +23,7 @@ __all__ = [
     "load",
     "load_demo",
     "read_libsvm",
+    "read_matrix",
     "read_npz",
     "read_xc",
     "stream_xc",

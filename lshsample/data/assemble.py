@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lshsample._native.core import csr_from_parts
 from lshsample._native.text import MAX_ID, Dialect, ParsedRows, parse_rows
-from lshsample.data.dataset import Dataset, csr
+from lshsample.data.dataset import Dataset
 from lshsample.data.source import LineSource
 from lshsample.errors import ArgumentError
 
@@ -41,7 +42,7 @@ def empty_rows(n_rows: int) -> ParsedRows:
     """Rows with neither features nor labels."""
     indptr = np.zeros(n_rows + 1, np.int64)
     no_ids = np.empty(0, np.int32)
-    return ParsedRows(indptr, no_ids, np.empty(0, np.float32), indptr.copy(), no_ids.copy(), -1, -1)
+    return ParsedRows(indptr, no_ids, np.empty(0, np.float32), indptr.copy(), no_ids.copy(), -1, -1, -1)
 
 
 def concatenate(parts: Iterable[ParsedRows]) -> ParsedRows:
@@ -53,7 +54,7 @@ def concatenate(parts: Iterable[ParsedRows]) -> ParsedRows:
         "y_indptr": np.zeros(1, np.int64),
         "y_indices": np.empty(0, np.int32),
     }
-    max_feature = max_label = -1
+    min_feature = max_feature = max_label = -1
     for part in parts:
         for name, array in joined.items():
             more = getattr(part, name)
@@ -62,15 +63,15 @@ def concatenate(parts: Iterable[ParsedRows]) -> ParsedRows:
             # Growing in place (large arrays by remapping pages) halves the peak of memory.
             array.resize(n + len(more), refcheck=False)
             array[n:] = more
+        if part.min_feature >= 0:
+            min_feature = min(part.min_feature, MAX_ID if min_feature < 0 else min_feature)
         max_feature, max_label = max(max_feature, part.max_feature), max(max_label, part.max_label)
-    return ParsedRows(**joined, max_feature=max_feature, max_label=max_label)
+    return ParsedRows(**joined, min_feature=min_feature, max_feature=max_feature, max_label=max_label)
 
 
 def to_dataset(rows: ParsedRows, n_features: int, n_labels: int) -> Dataset:
-    """A dataset over parsed rows, without copies; a size of ``MAX_ID`` becomes the largest id plus one."""
-    n_features = rows.max_feature + 1 if n_features == MAX_ID else n_features
-    n_labels = rows.max_label + 1 if n_labels == MAX_ID else n_labels
+    """A dataset over parsed rows, without copies."""
     return Dataset(
-        csr((rows.n_rows, n_features), rows.x_indptr, rows.x_indices, rows.x_values),
-        csr((rows.n_rows, n_labels), rows.y_indptr, rows.y_indices),
+        csr_from_parts(rows.x_indptr, rows.x_indices, rows.x_values, (rows.n_rows, n_features)),
+        csr_from_parts(rows.y_indptr, rows.y_indices, None, (rows.n_rows, n_labels)),
     )

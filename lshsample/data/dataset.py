@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import attrs
 import numpy as np
 import scipy.sparse as sp
 
 from lshsample._native import core
+from lshsample._native.labels import label_rows
 from lshsample.errors import ArgumentError
+from lshsample.specs import checked_integer
 
 __all__ = ["Dataset"]
+
+
+def _features(x: Any) -> sp.csr_array:
+    return core.csr_rows(x, "x")
+
+
+def _labels(y: Any) -> sp.csr_array:
+    if not sp.issparse(y):
+        raise ArgumentError("y", type(y).__name__, "a scipy.sparse matrix or array")
+    return label_rows(y, "y")
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -20,33 +32,36 @@ class Dataset:
 
     Parameters
     ----------
-    x : scipy.sparse.csr_array
-        Features, shape (n_rows, n_features), float32. Explicit zeros are kept.
-    y : scipy.sparse.csr_array
-        Labels, shape (n_rows, n_labels), float32; a stored entry of 1 is a label.
+    x : scipy.sparse array or matrix, shape (n_rows, n_features)
+        Features: finite real numbers.
+    y : scipy.sparse array or matrix, shape (n_rows, n_labels)
+        Labels: 1 for a label, 0 or nothing for none.
+
+    Attributes
+    ----------
+    x, y : scipy.sparse.csr_array
+        Validated and converted: float32, columns ascending and unique in a row, without stored zeros, row
+        offsets and column indices of one type (int32, and int64 from 2**31 entries on). What has this form
+        already is not copied.
 
     Raises
     ------
     ArgumentError
-        The two do not have the same number of rows, or :meth:`of` is given invalid values.
-
-    Notes
-    -----
-    Readers return canonical arrays (int64 ``indptr``, int32 ``indices`` ascending and unique in a row). Use
-    :meth:`of` for other arrays; it validates and converts them.
+        Other types; NaN, infinite values or values beyond float32; labels other than 0 and 1; different numbers
+        of rows.
 
     Examples
     --------
     >>> import scipy.sparse as sp
-    >>> data = Dataset.of(sp.csr_array([[0.5, 0.0], [0.0, 2.0]]), sp.csr_array([[1, 0, 1], [0, 0, 0]]))
+    >>> data = Dataset(sp.csr_array([[0.5, 0.0], [0.0, 2.0]]), sp.csr_array([[1, 0, 1], [0, 0, 0]]))
     >>> data
     Dataset(2 rows, 2 features, 3 labels, 1.0 features and 1.0 labels a row)
     >>> data.take([1]).n_rows
     1
     """
 
-    x: sp.csr_array
-    y: sp.csr_array
+    x: sp.csr_array = attrs.field(converter=_features)
+    y: sp.csr_array = attrs.field(converter=_labels)
 
     def __attrs_post_init__(self) -> None:
         if self.x.shape[0] != self.y.shape[0]:
@@ -54,25 +69,33 @@ class Dataset:
             raise ArgumentError("y", f"{self.y.shape[0]} rows", wanted)
 
     @classmethod
-    def of(cls, x: Any, y: Any) -> Self:
-        """A dataset from any two scipy sparse arrays or matrices; every nonzero of ``y`` becomes a label.
+    def of(cls, x: Any, y: Any, n_labels: int | None = None) -> Self:
+        """A dataset from features and labels in any form.
 
         Parameters
         ----------
-        x, y : (n_rows, n_features) and (n_rows, n_labels) sparse arrays
-            Real, finite numbers, in any format; canonical float32 CSR is used without a copy.
+        x : array_like or sparse array, shape (n_rows, n_features)
+            Features, sparse or dense.
+        y : array_like or sparse array, shape (n_rows, n_labels), or sequence of n_rows sequences of int
+            An indicator matrix, sparse or dense (1 or True for a label, 0 or False for none), or the ids of
+            each row's labels: ``[[3, 7], [1], []]``.
+        n_labels : int, optional
+            The number of labels; by default the columns of an indicator matrix, or one more than the largest id
+            of lists.
 
         Raises
         ------
         ArgumentError
-            Another type, NaN or infinite values, or different numbers of rows.
+            As the class; ids out of range.
+
+        Examples
+        --------
+        >>> Dataset.of([[0.5, 0.0], [0.0, 2.0], [1.0, 1.0]], [[3, 7], [1], []], n_labels=10)
+        Dataset(3 rows, 2 features, 10 labels, 1.3 features and 1.0 labels a row)
         """
-        labels = core.csr_rows(y, "y")
-        if not labels.data.all():
-            labels = labels.copy()
-            labels.eliminate_zeros()
-            labels = core.csr_rows(labels, "y")
-        return cls(core.csr_rows(x, "x"), csr(labels.shape, labels.indptr, labels.indices))
+        if n_labels is not None:
+            n_labels = checked_integer("n_labels", n_labels, 0, 2**31 - 1)
+        return cls(core.feature_rows(x, "x"), label_rows(y, "y", n_labels))
 
     @property
     def n_rows(self) -> int:
@@ -92,7 +115,7 @@ class Dataset:
     def take(self, rows: Any) -> Dataset:
         """The samples that ``rows`` (a slice, indices or a mask) selects, in that order."""
         index = np.arange(self.n_rows)[rows]
-        return Dataset.of(self.x[index], self.y[index])
+        return Dataset(self.x[index], self.y[index])
 
     def __len__(self) -> int:
         return self.n_rows
@@ -109,12 +132,3 @@ def check_dataset(data: Dataset) -> None:
     """Raise an ArgumentError for anything else than a dataset."""
     if not isinstance(data, Dataset):
         raise ArgumentError("data", type(data).__name__, "a Dataset (Dataset.of(x, y) makes one)")
-
-
-def csr(shape: tuple[int, int], indptr: Any, indices: Any, values: Any = None) -> sp.csr_array:
-    """A CSR array of canonical parts, neither copied nor validated; without values all are 1."""
-    out = cast("sp.csr_array", sp.csr_array(shape, dtype=np.float32))
-    out.indptr, out.indices = indptr, indices
-    out.data = np.ones(len(indices), np.float32) if values is None else values
-    out.has_canonical_format = True
-    return out

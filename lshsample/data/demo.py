@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
-import numpy as np
 
-from lshsample.data.dataset import Dataset, csr
+from lshsample.data.dataset import Dataset
 from lshsample.data.tfidf import Tfidf, words_of
 from lshsample.errors import ArgumentError, UnsupportedError
 
@@ -131,15 +130,7 @@ def _build(train: Sequence[_Row], test: Sequence[_Row], label_names: tuple[str, 
     train_texts, test_texts = tuple(row.text for row in train), tuple(row.text for row in test)
     vectorizer = Tfidf.fit(train_texts)
     sides = [
-        Dataset(vectorizer.transform(texts), _label_rows((row.labels for row in rows), len(label_names)))
+        Dataset.of(vectorizer.transform(texts), [row.labels for row in rows], len(label_names))
         for texts, rows in ((train_texts, train), (test_texts, test))
     ]
     return Demo(sides[0], sides[1], label_names, train_texts, test_texts, vectorizer)
-
-
-def _label_rows(rows: Iterable[set[int]], n_labels: int) -> Any:
-    """Sets of labels as CSR rows."""
-    ordered = [sorted(row) for row in rows]
-    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(row) for row in ordered], dtype=np.int64)])
-    indices = np.array([label for row in ordered for label in row], dtype=np.int32)
-    return csr((len(ordered), n_labels), indptr, indices)

@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from lshsample.data.dataset import Dataset
-from lshsample.data.libsvm import read_libsvm
+from lshsample.data.libsvm import libsvm_dataset
+from lshsample.data.matrix import form_of, matrix_dataset
 from lshsample.data.npz import read_npz
 from lshsample.data.source import LineSource
-from lshsample.data.xc import is_xc_header, read_xc
+from lshsample.data.xc import xc_dataset
 from lshsample.errors import ArgumentError
 
-__all__ = ["detect_format", "load"]
+__all__ = ["detect_format", "load", "options_of"]
 
-_READERS = {"npz": read_npz, "xc": read_xc, "libsvm": read_libsvm}
-_OPTIONS = {
-    "npz": set[str](),
-    "xc": {"trust_rows", "threads"},
-    "libsvm": {"n_features", "n_labels", "feature_base", "label_base", "threads"},
+
+def _npz_dataset(source: LineSource) -> Dataset:
+    return read_npz(source.path)
+
+
+_READERS: dict[str, Callable[..., Dataset]] = {
+    "npz": _npz_dataset,
+    "xc": xc_dataset,
+    "libsvm": libsvm_dataset,
+    "matrix": matrix_dataset,
+    "npy": matrix_dataset,
+    "scipy": matrix_dataset,
 }
 
 
-def detect_format(path: str | PathLike[str]) -> str:
-    """The format of a data file by its first bytes: ``"npz"``, ``"xc"`` or ``"libsvm"``.
+def options_of(form: str) -> frozenset[str]:
+    """The options of :func:`load` for a format."""
+    return frozenset(inspect.signature(_READERS[form]).parameters) - {"source"}
 
-    A zip archive is npz. Text (plain or gzip) whose first line has several words and no colon is XC text,
-    whose header consists of three integers. All other text is libsvm.
+
+def detect_format(path: str | PathLike[str]) -> str:
+    """The format of a data file by its first bytes.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        The file. A pipe or standard input cannot be read again afterwards.
+
+    Returns
+    -------
+    str
+        ``"npz"`` for a zip archive, ``"scipy"`` if it is that of a sparse matrix; ``"npy"`` for an array. Text,
+        plain or compressed: ``"matrix"`` if the first line has two integers, ``"xc"`` if it has several words
+        and no colon (a header has three integers), else ``"libsvm"``.
     """
-    with Path(path).open("rb") as file:
-        if file.read(4) in (b"PK\x03\x04", b"PK\x05\x06"):
-            return "npz"
-    return "xc" if is_xc_header(LineSource(path).peek_line()) else "libsvm"
+    return form_of(LineSource(path))
 
 
 def load(path: str | PathLike[str], **options: Any) -> Dataset:
@@ -41,10 +61,14 @@ def load(path: str | PathLike[str], **options: Any) -> Dataset:
     Parameters
     ----------
     path : str or PathLike
-        The file: XC repository text or libsvm text (plain or gzip), or npz.
+        The file: XC repository text or libsvm text (plain, or compressed by gzip, bzip2, xz or zstd), npz; or the
+        features alone, as text with a header of two integers, npy, or npz by ``scipy.sparse.save_npz``. A pipe,
+        or ``"-"`` for standard input, except for npz.
     **options
         Arguments of the format's reader: :func:`~lshsample.data.read_xc`,
-        :func:`~lshsample.data.read_libsvm` or :func:`~lshsample.data.read_npz`. Others are refused.
+        :func:`~lshsample.data.read_libsvm` or :func:`~lshsample.data.read_npz`. Features alone have the
+        options of :func:`~lshsample.data.read_matrix`, and ``labels``, the file of the labels (a matrix in any of
+        these forms); without it there are no labels. Others are refused.
 
     Returns
     -------
@@ -63,13 +87,14 @@ def load(path: str | PathLike[str], **options: Any) -> Dataset:
     >>> load(path, n_labels=10)
     Dataset(2 rows, 3 features, 10 labels, 1.5 features and 1.5 labels a row)
     """
-    name = detect_format(path)
+    source = LineSource(path)
+    form = form_of(source)
     for option in options:
-        if option not in _OPTIONS[name]:
-            allowed = ", ".join(sorted(_OPTIONS[name])) or "none"
+        if option not in options_of(form):
+            allowed = ", ".join(sorted(options_of(form))) or "none"
             raise ArgumentError(
                 option,
-                f"{options[option]!r} for {path}, a file of format {name}",
+                f"{options[option]!r} for {path}, a file of format {form}",
                 f"left out for this format (its options: {allowed})",
             )
-    return _READERS[name](path, **options)
+    return _READERS[form](source, **options)

@@ -8,9 +8,9 @@ D, L``.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from os import PathLike
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,24 +21,16 @@ import scipy.sparse as sp
 from lshsample._native import core
 from lshsample._native.text import MAX_ID
 from lshsample.data.dataset import Dataset, check_dataset
-from lshsample.errors import DataFormatError
+from lshsample.data.npy import Archive
+from lshsample.data.source import STDIN
+from lshsample.errors import ArgumentError, DataFormatError, LshsampleError
 from lshsample.files import atomic_file
 
-__all__ = ["FORMAT", "read_npz", "write_npz"]
+__all__ = ["FORMAT", "open_archive", "read_npz", "write_npz"]
 
 FORMAT = "lshsample-dataset-1"
 _OWN = ("x_indptr", "x_indices", "x_values", "y_indptr", "y_indices", "n_features", "n_labels")
 _SHORT = ("xptr", "xidx", "xval", "yptr", "yidx", "D", "L")
-_BROKEN = (
-    zipfile.BadZipFile,
-    zlib.error,
-    ValueError,
-    KeyError,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    OSError,
-)
 
 
 def read_npz(path: str | PathLike[str]) -> Dataset:
@@ -60,37 +52,42 @@ def read_npz(path: str | PathLike[str]) -> Dataset:
     DataFormatError
         The file is not an npz archive, is damaged or lacks an array, or the arrays are not valid: wrong dtype
         or shape, decreasing row pointers, ids out of range or twice in a row, values that are not finite
-        float32.
+        float32, an array twice in the archive, a header that states another size than the archive.
+    MemoryBudgetError
+        An array that is larger than the available memory; nothing is allocated.
     OSError
         The file cannot be opened.
     """
+    with open_archive(path) as archive:
+        names, parts = _layout(archive)
+        return _dataset(names, *parts)
+
+
+@contextmanager
+def open_archive(path: str | PathLike[str]) -> Iterator[Archive]:
+    """An npz archive; whatever is wrong with it becomes a DataFormatError with the name of the file."""
+    if fspath(path) == STDIN or (Path(path).exists() and not Path(path).is_file()):
+        raise DataFormatError(path, 0, 0, "npz cannot be read from a pipe: expected a file")
     with Path(path).open("rb") as file:
         try:
-            arrays = _load(file)
-            names, parts = _layout(arrays)
-            return _dataset(names, *parts)
-        except _BROKEN as error:
+            yield Archive(file)
+        except (LshsampleError, MemoryError) as error:
+            if isinstance(error, ArgumentError):
+                raise DataFormatError(path, 0, 0, f"not a dataset in npz: {error}") from error
+            raise
+        except Exception as error:  # zipfile, zlib and the parser of headers raise errors of many kinds
             raise DataFormatError(path, 0, 0, f"not a dataset in npz: {error}") from error
 
 
-def _load(file: Any) -> dict[str, npt.NDArray[Any]]:
-    archive = np.load(file, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError("expected an archive of several arrays (np.savez), got one array")
-    with archive:
-        return {name: archive[name] for name in archive.files}
-
-
-def _layout(arrays: dict[str, npt.NDArray[Any]]) -> tuple[tuple[str, ...], list[npt.NDArray[Any]]]:
+def _layout(archive: Archive) -> tuple[tuple[str, ...], list[npt.NDArray[Any]]]:
     """The names of the layout that the file follows, and its arrays in that order."""
-    names = _SHORT if "xptr" in arrays else _OWN
-    missing = [name for name in names if name not in arrays]
-    if missing:
+    names = _SHORT if "xptr" in archive.names else _OWN
+    if missing := archive.missing(names):
         raise ValueError(f"{', '.join(missing)} missing; expected {', '.join(_OWN)} (or {', '.join(_SHORT)})")
-    given = str(arrays.get("format", FORMAT))
+    given = str(archive.read("format")) if "format" in archive.names else FORMAT
     if given != FORMAT:
         raise ValueError(f"format is {given[:40]!r}; expected {FORMAT!r}")
-    return names, [arrays[name] for name in names]
+    return names, [archive.read(name) for name in names]
 
 
 def _dataset(names: tuple[str, ...], *parts: npt.NDArray[Any]) -> Dataset:
@@ -103,13 +100,7 @@ def _dataset(names: tuple[str, ...], *parts: npt.NDArray[Any]) -> Dataset:
     x = _rows(x_indptr, x_indices, x_size, names[:2])
     y = _rows(y_indptr, y_indices, y_size, names[3:5])
     x.data = _values(x_values, x.nnz, names[2])
-    if not x.has_sorted_indices:
-        x.sort_indices()
-    y.sort_indices()
-    for matrix, name in ((x, names[1]), (y, names[4])):
-        if not matrix.has_canonical_format:
-            raise ValueError(f"{name}: an id occurs twice in a row; expected each once")
-    return Dataset(core.csr_rows(x, names[2]), core.csr_rows(y, names[4]))
+    return Dataset(x, y)
 
 
 def _size(value: npt.NDArray[Any], name: str) -> int:
@@ -123,7 +114,7 @@ def _size(value: npt.NDArray[Any], name: str) -> int:
 def _rows(
     indptr: npt.NDArray[Any], indices: npt.NDArray[Any], size: int, names: tuple[str, ...]
 ) -> sp.csr_array:
-    """A checked pattern with values of 1; canonical or not."""
+    """A checked pattern with values of 1, without an id twice in a row."""
     for name, array in zip(names, (indptr, indices), strict=True):
         if array.dtype.kind not in "iu" or array.ndim != 1:
             raise ValueError(
@@ -137,8 +128,15 @@ def _rows(
         raise ValueError(
             f"{names[1]}: expected ids from 0 to {size - 1}, got {indices.min()} to {indices.max()}"
         )
-    parts = (np.ones(len(indices), np.float32), indices, indptr)
-    return cast("sp.csr_array", sp.csr_array(parts, shape=(len(indptr) - 1, size)))
+    ones = np.ones(len(indices), np.float32)
+    pattern: Any = sp.csr_array((ones, indices, indptr), shape=(len(indptr) - 1, size))
+    if not pattern.has_canonical_format:
+        ordered = pattern.copy()
+        ordered.sort_indices()
+        # SciPy has cached that the order is not canonical.
+        if not sp.csr_array((ones, ordered.indices, ordered.indptr), shape=pattern.shape).has_canonical_format:
+            raise ValueError(f"{names[1]}: an id occurs twice in a row; expected each once")
+    return cast("sp.csr_array", pattern)
 
 
 def _values(values: npt.NDArray[Any], n: int, name: str) -> npt.NDArray[np.float32]:
@@ -173,11 +171,11 @@ def write_npz(path: str | PathLike[str], data: Dataset) -> None:
         np.savez(
             file,
             allow_pickle=False,
-            x_indptr=data.x.indptr,
-            x_indices=data.x.indices,
+            x_indptr=core.offsets_of(data.x),
+            x_indices=data.x.indices.astype(np.int32, copy=False),
             x_values=data.x.data,
-            y_indptr=data.y.indptr,
-            y_indices=data.y.indices,
+            y_indptr=core.offsets_of(data.y),
+            y_indices=data.y.indices.astype(np.int32, copy=False),
             n_features=np.int64(data.n_features),
             n_labels=np.int64(data.n_labels),
             format=np.array(FORMAT),

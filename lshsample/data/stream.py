@@ -31,7 +31,7 @@ def stream_xc(
     Parameters
     ----------
     path : str or PathLike
-        The file, plain or gzip.
+        The file, plain or compressed, a pipe, or ``"-"`` for standard input.
     batch_size : int
         Number of rows in a batch, at least 1.
     trust_rows : bool
@@ -93,6 +93,7 @@ def _slice(rows: ParsedRows, begin: int, end: int) -> ParsedRows:
         x_values=rows.x_values[x_begin:x_end].copy(),
         y_indptr=rows.y_indptr[begin : end + 1] - y_begin,
         y_indices=rows.y_indices[y_begin:y_end].copy(),
+        min_feature=rows.min_feature,
         max_feature=rows.max_feature,
         max_label=rows.max_label,
     )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample.data.dataset import csr
+from lshsample._native.core import csr_from_parts
 from lshsample.errors import ArgumentError
 
 __all__ = ["Tfidf", "words_of"]
@@ -24,6 +24,22 @@ _WORD = re.compile(r"[^\W_]+")
 def words_of(text: str) -> list[str]:
     """The words of a text: runs of letters and digits, in lower case."""
     return _WORD.findall(text.lower())
+
+
+def _texts(texts: Any) -> list[str]:
+    """The texts as a list; refused if they are one text, bytes, or anything else."""
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        raise ArgumentError("texts", _shown(texts), "an iterable of texts (str), such as a list of them")
+    several = list(texts)
+    for i, text in enumerate(several):
+        if not isinstance(text, str):
+            raise ArgumentError(f"texts[{i}]", _shown(text), "a text (str)")
+    return several
+
+
+def _shown(thing: object) -> str:
+    text = repr(thing)
+    return f"{type(thing).__name__} {text if len(text) < 40 else text[:37] + '...'}"
 
 
 def _terms(text: str) -> list[str]:
@@ -62,19 +78,35 @@ class Tfidf:
     idf: npt.NDArray[np.float32]
 
     @classmethod
-    def fit(cls, texts: Sequence[str], min_texts: int = 2) -> Self:
-        """The vocabulary of all terms that occur in at least ``min_texts`` of the texts."""
+    def fit(cls, texts: Iterable[str], min_texts: int = 2) -> Self:
+        """The vocabulary of all terms that occur in at least ``min_texts`` of the texts.
+
+        Raises
+        ------
+        ArgumentError
+            Not an iterable of texts, ``min_texts`` below 1, or no term in so many texts.
+        """
         if isinstance(min_texts, bool) or not isinstance(min_texts, int) or min_texts < 1:
             raise ArgumentError("min_texts", repr(min_texts), "an integer >= 1")
-        count = Counter(term for text in texts for term in set(_terms(text)))
+        several = _texts(texts)
+        count = Counter(term for text in several for term in set(_terms(text)))
         kept = sorted(term for term, n in count.items() if n >= min_texts)
+        if not kept:
+            wanted = f"texts with at least one term that is in {min_texts} of them (min_texts)"
+            raise ArgumentError("texts", f"{len(several)} texts with {len(count)} terms", wanted)
         in_texts = np.array([count[term] for term in kept], dtype=np.float64)
-        idf = 1 + np.log((1 + len(texts)) / (1 + in_texts))
+        idf = 1 + np.log((1 + len(several)) / (1 + in_texts))
         return cls({term: column for column, term in enumerate(kept)}, idf.astype(np.float32))
 
     def transform(self, texts: Iterable[str]) -> sp.csr_array:
-        """Features of texts: canonical CSR (n_texts, n_terms), float32, rows of length 1 (or empty)."""
-        rows = [self._row(text) for text in texts]
+        """Features of texts: canonical CSR (n_texts, n_terms), float32, rows of length 1 (or empty).
+
+        Raises
+        ------
+        ArgumentError
+            Not an iterable of texts.
+        """
+        rows = [self._row(text) for text in _texts(texts)]
         indptr = np.concatenate(
             [np.zeros(1, np.int64), np.cumsum([len(row) for row in rows], dtype=np.int64)]
         )
@@ -84,7 +116,7 @@ class Tfidf:
         row_of = np.repeat(np.arange(len(rows)), np.diff(indptr))
         length = np.sqrt(np.bincount(row_of, weights=values**2, minlength=len(rows)))
         values = (values / length[row_of]).astype(np.float32)
-        return csr((len(rows), len(self.vocabulary)), indptr, columns, values)
+        return csr_from_parts(indptr, columns, values, (len(rows), len(self.vocabulary)))
 
     def _row(self, text: str) -> list[tuple[int, int]]:
         """(column, count) of the known terms of a text, by column."""

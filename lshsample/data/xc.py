@@ -2,8 +2,7 @@
 
 The first line is ``N D L``: the numbers of samples, features and labels. Each further line is a sample
 ``l1,l2,... f:v f:v ...``, with ids from 0. The line of a sample without labels starts with a space or with
-its first feature; an empty line is a sample with neither. Files may be compressed by gzip (recognised by
-their content), lines may end in CR LF, features may be in any order, and there may be trailing spaces. Empty
+its first feature; an empty line is a sample with neither. Lines may end in CR LF, features may be in any order, and there may be trailing spaces. Empty
 lines at the end that the header does not count are ignored.
 """
 
@@ -21,9 +20,10 @@ from lshsample.data.assemble import BLOCK_BYTES, concatenate, empty_rows, parse_
 from lshsample.data.dataset import Dataset
 from lshsample.data.source import LineSource
 
-__all__ = ["is_xc_header", "read_xc", "xc_rows"]
+__all__ = ["Header", "is_matrix_header", "is_xc_header", "read_header", "read_xc", "xc_dataset", "xc_rows"]
 
 _HEADER = re.compile(rb"[ \t]*(\d+)[ \t]+(\d+)[ \t]+(\d+)[ \t]*")
+_MATRIX_HEADER = re.compile(rb"[ \t]*(\d+)[ \t]+(\d+)[ \t]*")
 
 
 @attrs.frozen
@@ -37,7 +37,12 @@ class Header:
 
 def is_xc_header(line: bytes) -> bool:
     """Whether a first line is a header, valid or not: several words without a colon are not a sample."""
-    return b":" not in line and len(line.split()) > 1
+    return b":" not in line and len(line.partition(b"#")[0].split()) > 1
+
+
+def is_matrix_header(line: bytes) -> bool:
+    """Whether a first line has two integers: the file is one matrix, of features or of labels."""
+    return _MATRIX_HEADER.fullmatch(line) is not None
 
 
 def read_xc(path: str | PathLike[str], *, trust_rows: bool = False, threads: int | None = None) -> Dataset:
@@ -46,7 +51,7 @@ def read_xc(path: str | PathLike[str], *, trust_rows: bool = False, threads: int
     Parameters
     ----------
     path : str or PathLike
-        The file, plain or gzip.
+        The file, plain or compressed, a pipe, or ``"-"`` for standard input.
     trust_rows : bool
         Read all rows, whatever number the header states. Ids are still validated against the header.
     threads : int, optional
@@ -64,7 +69,7 @@ def read_xc(path: str | PathLike[str], *, trust_rows: bool = False, threads: int
         With file, line, column, what is wrong and what is expected: a bad header, more or fewer rows than it
         states, an id that is not a number or out of range, a missing colon, a value that is not a finite
         float32, a feature twice in a row (a label twice in a row counts once), an empty file, damaged or
-        truncated gzip.
+        truncated compression.
     OSError
         The file cannot be read.
 
@@ -84,22 +89,28 @@ def read_xc(path: str | PathLike[str], *, trust_rows: bool = False, threads: int
     >>> data.y.indices.tolist(), data.y.indptr.tolist()
     ([0, 2], [0, 2, 2])
     """
+    return xc_dataset(LineSource(path), trust_rows=trust_rows, threads=threads)
+
+
+def xc_dataset(source: LineSource, *, trust_rows: bool = False, threads: int | None = None) -> Dataset:
+    """The dataset of an opened source; see :func:`read_xc`."""
     count = threads_or_default(threads)
-    source = LineSource(path)
     header = read_header(source)
     rows = concatenate(xc_rows(source, header, trust_rows, BLOCK_BYTES, count))
     return to_dataset(rows, header.n_features, header.n_labels)
 
 
-def read_header(source: LineSource) -> Header:
-    """Read the header of a source."""
+def read_header(source: LineSource, *, of_matrix: bool = False) -> Header:
+    """Read the header of a source; that of one matrix has no number of labels, which becomes 0."""
     line = source.first_line()
-    match = _HEADER.fullmatch(line)
+    match = (_MATRIX_HEADER if of_matrix else _HEADER).fullmatch(line)
     if match is None:
         shown = ascii(line[:60].decode("utf-8", "backslashreplace"))
-        raise source.fail(f"bad header {shown}: expected three integers: samples, features, labels", 1, 1)
-    header = Header(*(int(number) for number in match.groups()))
-    for place, name, size in ((2, "features", header.n_features), (3, "labels", header.n_labels)):
+        wanted = "two integers: rows, columns" if of_matrix else "three integers: samples, features, labels"
+        raise source.fail(f"bad header {shown}: expected {wanted}", 1, 1)
+    n_rows, n_features, n_labels = (*(int(number) for number in match.groups()), 0)[:3]
+    header = Header(n_rows, n_features, n_labels)
+    for place, name, size in ((2, "features", n_features), (3, "labels", n_labels)):
         if size > MAX_ID:
             raise source.fail(
                 f"too many {name} in the header, {size}: expected at most {MAX_ID}",

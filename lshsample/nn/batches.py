@@ -13,7 +13,7 @@ from lshsample._native import core
 from lshsample.errors import ArgumentError
 from lshsample.nn.signals import Block, Signal, csr_from_parts, take_rows
 
-__all__ = ["Batch", "FeatureRows", "checked_labels", "dense_features", "sparse_features"]
+__all__ = ["Batch", "FeatureRows", "dense_features", "sparse_features"]
 
 
 @attrs.frozen(eq=False)
@@ -74,9 +74,7 @@ def sparse_features(x: Any, n_features: int, argument: str = "X") -> FeatureRows
     """Feature rows as CSR; dense rows are converted, rows validated before are returned as they are."""
     if isinstance(x, FeatureRows):
         return x.of_width(n_features, argument)
-    if not sp.issparse(x):
-        x = sp.csr_array(core.dense_rows(x, argument, n_features))
-    return FeatureRows(core.csr_rows(x, argument, n_features))
+    return FeatureRows(core.feature_rows(x, argument, n_features))
 
 
 def dense_features(x: Any, n_features: int, argument: str = "X") -> FeatureRows:
@@ -86,24 +84,3 @@ def dense_features(x: Any, n_features: int, argument: str = "X") -> FeatureRows:
     if sp.issparse(x):
         x = core.csr_rows(x, argument, n_features).toarray()
     return FeatureRows(core.dense_rows(x, argument, n_features))
-
-
-def checked_labels(y: Any, n_rows: int, n_labels: int, argument: str = "Y") -> sp.csr_array:
-    """Labels as a canonical CSR array (rows, n_labels) of ones; stored zeros are dropped."""
-    if not sp.issparse(y):
-        y = sp.csr_array(core.dense_rows(y, argument))
-    if y.ndim != 2 or y.shape[0] != n_rows:
-        raise ArgumentError(argument, f"shape {y.shape}", f"a matrix of {n_rows} rows, as many as X has")
-    labels = core.csr_rows(y, argument, n_labels)
-    if labels.nnz and not (labels.data == 1.0).all():
-        labels = core.csr_rows(_without_zeros(labels, argument), argument)
-    return labels
-
-
-def _without_zeros(labels: sp.csr_array, argument: str) -> sp.csr_array:
-    odd = (labels.data != 0.0) & (labels.data != 1.0)
-    if odd.any():
-        raise ArgumentError(argument, f"the value {labels.data[odd][0]}", "1 for a label and 0 for none")
-    labels = labels.copy()
-    labels.eliminate_zeros()
-    return labels

@@ -13,7 +13,7 @@ from lshsample import specs
 from lshsample.nn.batches import FeatureRows, dense_features, sparse_features
 from lshsample.nn.layer import LAYERS, Backward, BuildContext, InputLayer, Layer, dropout
 from lshsample.nn.parameter import Parameter
-from lshsample.nn.signals import Run, Signal, csr_from_parts, indptr_of, values_of, with_values
+from lshsample.nn.signals import Run, Signal, csr_from_parts, values_of, with_values
 
 __all__ = ["WEIGHTINGS", "DenseInput", "Input", "Sparse", "SparseInput"]
 
@@ -140,6 +140,11 @@ class SparseInput(InputLayer):
         """Feature rows as finite CSR rows."""
         return sparse_features(x, self.units, argument)
 
+    @property
+    def has_statistics(self) -> bool:
+        """Whether the inverse document frequencies are known: from training, or loaded with the network."""
+        return self._idf is not None and self._idf.allocated and bool(self._idf.weights.any())
+
     def observe(self, rows: FeatureRows) -> None:
         """Compute the inverse document frequency of each feature over the training rows."""
         if self._idf is not None:
@@ -153,19 +158,33 @@ class SparseInput(InputLayer):
         return _dropped(x, self.spec.dropout, run, self.index), _no_gradient
 
     def _weighted(self, x: Any) -> sp.csr_array:
-        values = x.data if self._idf is None else x.data * (1.0 + self._idf.vector[x.indices])
         lengths = np.diff(x.indptr)
         of_row = np.repeat(np.arange(len(lengths)), lengths)
+        # Powers of two change no bit of the result, except where it would overflow or underflow on the way.
+        values = x.data * _powers(x)[of_row]
+        if self._idf is not None:
+            values *= 1.0 + self._idf.vector[x.indices]
         norms = np.sqrt(
             np.bincount(of_row, weights=np.square(values, dtype=np.float64), minlength=len(lengths))
         )
         norms[norms == 0.0] = 1.0
         scaled = (values * (1.0 / norms).astype(np.float32)[of_row]).astype(np.float32, copy=False)
-        return csr_from_parts(indptr_of(x), x.indices, scaled, x.shape)
+        return csr_from_parts(x.indptr, x.indices, scaled, x.shape)
 
     def workspace_needed(self, batch_size: int) -> int:
         """0: sparse rows are much smaller than the gradient that the next layer counts."""
         return 0
+
+
+def _powers(x: Any) -> Float32:
+    """For each row a power of two that brings its largest magnitude near 1, as near as float32 has one."""
+    largest = np.zeros(x.shape[0], np.float32)
+    filled = np.flatnonzero(np.diff(x.indptr))
+    if len(filled):
+        largest[filled] = np.maximum.reduceat(np.abs(x.data), x.indptr[filled])
+    exponents = (largest.view(np.uint32) >> 23).astype(np.int64)
+    powers: Float32 = (np.clip(254 - exponents, 1, 254) << 23).astype(np.uint32).view(np.float32)
+    return powers
 
 
 def _dropped(x: Signal, rate: float, run: Run, layer: int) -> Signal:

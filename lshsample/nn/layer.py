@@ -213,6 +213,11 @@ class InputLayer(BuiltLayer):
             Rows of another width or kind, NaN or infinite values; the error names ``argument``.
         """
 
+    @property
+    def has_statistics(self) -> bool:
+        """Whether it has statistics of training rows, which another training run should keep."""
+        return False
+
     def observe(self, rows: FeatureRows) -> None:
         """Compute statistics of the training rows; does nothing by default."""
 

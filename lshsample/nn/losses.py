@@ -90,7 +90,7 @@ class Logits:
         UnsupportedError
             If a label is not among the active units, and ``part`` is False.
         """
-        indptr: Int64 = labels.indptr  # type: ignore[assignment]
+        indptr = indptr_of(labels)
         weights = np.ascontiguousarray(weights, np.float32)
         if weights.shape != labels.indices.shape:
             wanted = f"an array of shape {labels.indices.shape}, one for each label"

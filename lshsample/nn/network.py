@@ -15,12 +15,13 @@ import scipy.sparse as sp
 from lshsample import memory
 from lshsample._native import layers as kernels
 from lshsample._native.core import threads_or_default
+from lshsample._native.labels import label_rows
 from lshsample.display import html_table
 from lshsample.errors import ArgumentError, CheckpointError, DivergenceError, UnsupportedError
 from lshsample.files import as_path
 from lshsample.metrics import precision_at_k
 from lshsample.nn import tensorfile
-from lshsample.nn.batches import Batch, FeatureRows, checked_labels
+from lshsample.nn.batches import Batch, FeatureRows
 from lshsample.nn.bundle import Bundle, Kind, read_bundle, write_bundle
 from lshsample.nn.guard import Guard, is_own
 from lshsample.nn.layer import BuildContext, BuiltLayer, CandidateLists, InputLayer, Layer, OutputLayer
@@ -188,7 +189,7 @@ class Network:
             If a hidden layer's sampler draws by label frequency.
         """
         rows = self.input.checked(X)
-        labels = None if Y is None else checked_labels(Y, len(rows), self.n_labels)
+        labels = None if Y is None else label_rows(Y, "Y", self.n_labels, len(rows))
         self.allocate_for_prediction()
         self.input.observe(rows)
         if labels is not None:
@@ -210,7 +211,7 @@ class Network:
             Rows or labels of another shape or with bad values, or no row to train on.
         """
         rows = self.input.checked(X)
-        y = checked_labels(Y, len(rows), self.n_labels)
+        y = label_rows(Y, "Y", self.n_labels, len(rows))
         used = np.flatnonzero(np.diff(y.indptr)) if self.loss.needs_labels else np.arange(len(rows))
         if not len(used):
             wanted = "a matrix with at least one row" + (" with a label" if len(rows) else "")
@@ -321,6 +322,8 @@ class Network:
         ArgumentError
             Rows of another width, NaN or infinite values, ``top`` above the number of labels, a sampler over
             another number of items or together with ``mode="exact"``.
+        DivergenceError
+            With ``mode="exact"``: fewer than ``top`` labels of a row have a score, as the others are NaN.
         UnsupportedError
             ``mode="sampled"`` without ``sampler``, if the last layer does not sample or has no hash tables.
         """
@@ -336,6 +339,9 @@ class Network:
             found = None if candidates is None else candidates(h)
             part = slice(start, start + len(h))
             labels[part], scores[part] = last.top_k(h, top, found, threads=count)
+            if found is None and (labels[part] < 0).any():
+                row = start + int((labels[part] < 0).any(axis=1).argmax())
+                raise DivergenceError(f"row {row}: scores are NaN: weights or hidden units are not finite")
         return labels, scores
 
     def _candidates(
@@ -439,7 +445,7 @@ class Network:
         Parameters
         ----------
         X, Y : csr_array or array, shapes (rows, n_features) and (rows, n_labels)
-            Feature rows, and their labels: 1 for a label, 0 for none. At least one row.
+            Feature rows, and their labels: 1 for a label, 0 for none, or lists of ids. At least one label.
         top : sequence of int, optional
             The values of k; by default 1, 3 and 5, as far as there are as many labels.
         mode, sampler, batch_size, threads
@@ -451,9 +457,11 @@ class Network:
             ``{"p@1": ..., "p@3": ..., "p@5": ...}``; a row without labels counts as 0.
         """
         rows = self.input.checked(X)
-        labels = checked_labels(Y, len(rows), self.n_labels)
+        labels = label_rows(Y, "Y", self.n_labels, len(rows))
         if not len(rows):
             raise ArgumentError("X", "no rows", "a matrix with at least one row")
+        if not labels.nnz:
+            raise ArgumentError("Y", "no label in any row", "a matrix with at least one label to compare with")
         wanted = [k for k in (1, 3, 5) if k <= self.n_labels] if top is None else self._checked_tops(top)
         found, _ = self.predict(
             rows, max(wanted), mode, sampler=sampler, batch_size=batch_size, threads=threads

@@ -7,12 +7,15 @@ columns are 0.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
+
+from lshsample._native import core
+from lshsample._native.core import csr_from_parts
 
 __all__ = [
     "Block",
@@ -104,25 +107,15 @@ class Run:
     targets: sp.csr_array | None = None
 
 
-def csr_from_parts(indptr: Int64, indices: Int32, values: Float32, shape: tuple[int, int]) -> sp.csr_array:
-    """A canonical CSR array of arrays that are known to be valid: no checks, no copy, O(1)."""
-    out: Any = sp.csr_array((0, shape[1]), dtype=np.float32)
-    out._shape = shape
-    out.indptr, out.indices, out.data = indptr, indices, values
-    out.has_canonical_format = True
-    return cast(sp.csr_array, out)
-
-
 def indptr_of(rows: sp.csr_array) -> Int64:
-    """The row pointers of a validated CSR array, which are int64."""
-    indptr: Int64 = rows.indptr  # type: ignore[assignment]
-    return indptr
+    """The row pointers of a validated CSR array, as int64."""
+    return core.offsets_of(rows)
 
 
 def take_rows(x: sp.csr_array, rows: npt.NDArray[np.int64]) -> sp.csr_array:
     """The given rows of a validated CSR array; O(their values)."""
-    starts = x.indptr[rows]
-    lengths = x.indptr[rows + 1] - starts
+    starts: Any = x.indptr[rows]
+    lengths: Any = x.indptr[rows + 1] - starts
     indptr = np.zeros(len(rows) + 1, np.int64)
     np.cumsum(lengths, out=indptr[1:])
     places = np.repeat(starts - indptr[:-1], lengths)
@@ -139,7 +132,7 @@ def with_values(signal: Signal, values: Float32) -> Signal:
     """A signal with the same columns and other values."""
     if isinstance(signal, Block):
         return Block(values, signal.width, signal.ids)
-    return csr_from_parts(indptr_of(signal), signal.indices, values, signal.shape)
+    return csr_from_parts(signal.indptr, signal.indices, values, signal.shape)
 
 
 def as_dense(signal: Signal) -> Float32:

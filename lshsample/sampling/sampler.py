@@ -10,6 +10,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import core
+from lshsample._native.labels import label_rows
 from lshsample._native.sample import AliasTable, Pattern, Workspaces
 from lshsample.display import html_table
 from lshsample.errors import ArgumentError, did_you_mean
@@ -81,8 +82,9 @@ class Sampler:
         ----------
         queries : (n, dim) rows, optional
             Finite query rows, if a stage needs them.
-        include : (n, n_items) sparse pattern, optional
-            The ids that ``Include`` adds: every stored entry, whatever its value.
+        include : (n, n_items) sparse or dense array, or lists of ids, optional
+            The ids that ``Include`` adds: 1 for an id to add, 0 for none, or the ids of each row. Any other
+            value is refused.
         seed, step : int
             They determine the random draws; the result does not depend on the number of threads.
         pool : bool
@@ -210,7 +212,7 @@ class Sampler:
         ----------
         query : (1, dim) row, optional
             The query, if a stage needs it.
-        include : (1, n_items) sparse pattern, optional
+        include : (1, n_items) sparse or dense array, or a list of one list of ids, optional
             The ids that ``Include`` adds.
         seed, step : int
             They determine the random draws, which are those of :meth:`sample`.
@@ -340,16 +342,5 @@ class Sampler:
             raise ArgumentError(
                 "include", "a matrix", f"omitted, since {self.pipeline} has no Include() stage"
             )
-        pattern: Any = include
-        shape: tuple[int, ...] = getattr(include, "shape", ())
-        if not sp.issparse(include) or len(shape) != 2 or shape[1] != self.n_items:
-            given = f"{type(include).__name__} of shape {shape}"
-            raise ArgumentError("include", given, f"a sparse matrix with {self.n_items} columns")
-        csr = pattern.tocsr()
-        if csr.nnz and (csr.indices.min() < 0 or csr.indices.max() >= self.n_items):
-            raise ArgumentError(
-                "include",
-                "column indices out of range",
-                f"a matrix with column indices from 0 to {self.n_items - 1}",
-            )
-        return np.ascontiguousarray(csr.indptr, np.int64), np.ascontiguousarray(csr.indices, np.int32)
+        rows = label_rows(include, "include", self.n_items)
+        return core.offsets_of(rows), np.ascontiguousarray(rows.indices, np.int32)

@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from lshsample._native.core import offsets_of
+from lshsample._native.labels import label_rows
 from lshsample.errors import ArgumentError
-from lshsample.nn.batches import Batch, checked_labels
+from lshsample.nn.batches import Batch
 from lshsample.nn.network import Network
 from lshsample.nn.signals import take_rows
 from lshsample.specs import checked_integer
@@ -33,12 +35,14 @@ class BatchSource(ABC):
         return None
 
     def observe(self, network: Network) -> None:
-        """Called before the first step: give the network statistics of the training data with
-        :meth:`Network.observe <lshsample.Network.observe>`; does nothing by default.
+        """Called before the first step, unless the network has statistics already: give it those of the
+        training data with :meth:`Network.observe <lshsample.Network.observe>`; does nothing by default.
         """
 
     def observe_labels(self, network: Network) -> None:
-        """Called before a run continues: give the network the label frequencies, which are not saved."""
+        """Called instead of :meth:`observe` before a run continues, or if the network has statistics: give it
+        the label frequencies, which are not saved.
+        """
 
     def fingerprint(self) -> list[int]:
         """Numbers that identify the data set; by default none, and changed data are not detected."""
@@ -92,7 +96,7 @@ class ArrayBatches(BatchSource):
 
     def __init__(self, network: Network, X: Any, Y: Any, batch_size: int = 256, seed: int = 0) -> None:
         self.rows = network.input.checked(X)
-        self.labels = checked_labels(Y, len(self.rows), network.n_labels)
+        self.labels = label_rows(Y, "Y", network.n_labels, len(self.rows))
         self.batch_size = checked_integer("batch_size", batch_size, 1)
         self.seed = checked_integer("seed", seed, 0, 2**63 - 1)
         self.used = np.arange(len(self.rows))
@@ -120,8 +124,8 @@ class ArrayBatches(BatchSource):
     def fingerprint(self) -> list[int]:
         """Shapes and checksums of rows and labels."""
         x, y = self.rows.data, self.labels
-        arrays: list[Any] = [x.indptr, x.indices, x.data] if sp.issparse(x) else [np.ascontiguousarray(x)]
-        arrays += [y.indptr, y.indices]
+        arrays: list[Any] = [*_pattern(x), x.data] if sp.issparse(x) else [np.ascontiguousarray(x)]
+        arrays += _pattern(y)
         sums = [zlib.crc32(memoryview(array).cast("B")) for array in arrays if array.size]
         return [*map(int, x.shape), *map(int, y.shape), *sums]
 
@@ -150,6 +154,11 @@ class ArrayBatches(BatchSource):
         position = checked_integer("position", position, 0, self.steps_per_epoch)
         self.begin(epoch)
         self._position = position
+
+
+def _pattern(rows: Any) -> list[Any]:
+    """Offsets and indices of sparse rows, in types that do not depend on their number."""
+    return [offsets_of(rows), np.ascontiguousarray(rows.indices, np.int32)]
 
 
 def epoch_order(used: npt.NDArray[np.int64], seed: int, epoch: int) -> npt.NDArray[np.int64]:

@@ -16,9 +16,10 @@ import attrs
 
 from lshsample import memory, specs
 from lshsample._native import core
+from lshsample._native.labels import label_rows
 from lshsample.errors import ArgumentError, CheckpointError, DivergenceError
 from lshsample.files import as_path
-from lshsample.nn.batches import Batch, FeatureRows, checked_labels
+from lshsample.nn.batches import Batch, FeatureRows
 from lshsample.nn.bundle import Claim, claim
 from lshsample.nn.network import Network, StepReport
 from lshsample.nn.optimizers import Optimizer
@@ -158,7 +159,14 @@ class Trainer:
         trainer._saved_at = restored.state.seconds
         return trainer
 
-    def fit(self, X: Any, Y: Any = None, validation: tuple[Any, Any] | None = None) -> History:
+    def fit(
+        self,
+        X: Any,
+        Y: Any = None,
+        validation: tuple[Any, Any] | None = None,
+        *,
+        refit_inputs: bool = False,
+    ) -> History:
         """Train for all epochs, or until ``max_seconds``, a callback, SIGINT or SIGTERM ends the run.
 
         Called again after a run that was interrupted, it continues that run; after a run that finished, it
@@ -169,9 +177,13 @@ class Trainer:
         X : csr_array or array, shape (rows, n_features), or BatchSource
             Feature rows; or a source of batches, without Y.
         Y : csr_array or array, shape (rows, n_labels)
-            1 for a label, 0 for none. Rows without labels are left out with a softmax loss.
+            1 for a label, 0 for none, or lists of ids. Rows without labels are left out with a softmax loss.
         validation : (Xv, Yv), optional
             Rows and labels to evaluate after each epoch; not counted as training time.
+        refit_inputs : bool
+            Compute the statistics of the input (``weighting="idf-l2"``) from these rows, even if the network
+            has some. By default a network keeps the statistics that it was trained with, since its weights
+            depend on them.
 
         Returns
         -------
@@ -195,6 +207,8 @@ class Trainer:
             A checkpoint cannot be written during the run (a full disk): the run goes on, and tries again
             after ``checkpoint_seconds``.
         """
+        if not isinstance(refit_inputs, bool):
+            raise ArgumentError("refit_inputs", repr(refit_inputs), "True or False")
         source = self._source(X, Y)
         held_out = self._checked_validation(validation)
         with self._claimed():
@@ -204,7 +218,7 @@ class Trainer:
             self._check_data(source)
             self._require_memory()
             self._prepare()
-            if self.state.step == 0:
+            if self.state.step == 0 and (refit_inputs or not self.network.input.has_statistics):
                 source.observe(self.network)
             else:
                 source.observe_labels(self.network)
@@ -304,9 +318,10 @@ class Trainer:
         if not isinstance(validation, tuple) or len(validation) != 2:
             raise ArgumentError("validation", type(validation).__name__, "a pair (Xv, Yv)")
         rows = self.network.input.checked(validation[0], "validation[0]")
-        labels = checked_labels(validation[1], len(rows), self.network.n_labels, "validation[1]")
-        if not len(rows):
-            raise ArgumentError("validation", "no rows", "a pair (Xv, Yv) with at least one row")
+        labels = label_rows(validation[1], "validation[1]", self.network.n_labels, len(rows))
+        if not labels.nnz:
+            given = "no label in any row" if len(rows) else "no rows"
+            raise ArgumentError("validation", given, "a pair (Xv, Yv) with at least one row and one label")
         return rows, labels
 
     def _check_data(self, source: BatchSource) -> None:

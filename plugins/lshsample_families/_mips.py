@@ -363,14 +363,13 @@ def augmented(x: Rows, scales: Floats, columns: Float32) -> Rows:
         return np.concatenate([(x * scales[:, None]).astype(np.float32), columns], axis=1)
     counts, width = np.diff(x.indptr), columns.shape[1]
     indptr = x.indptr + width * np.arange(x.shape[0] + 1)
-    out = sp.csr_array((x.shape[0], x.shape[1] + width), dtype=np.float32)
     given = np.ones(int(indptr[-1]), bool)
     places = (indptr[1:, None] - width + np.arange(width)).ravel()
     given[places] = False
-    out.indptr = indptr
-    out.indices, out.data = np.empty(len(given), np.int32), np.empty(len(given), np.float32)
-    out.indices[given], out.data[given] = x.indices, x.data * np.repeat(scales, counts)
-    out.indices[places] = np.tile(np.arange(x.shape[1], x.shape[1] + width, dtype=np.int32), x.shape[0])
-    out.data[places] = columns.ravel()
+    indices, values = np.empty(len(given), np.int32), np.empty(len(given), np.float32)
+    indices[given], values[given] = x.indices, x.data * np.repeat(scales, counts)
+    indices[places] = np.tile(np.arange(x.shape[1], x.shape[1] + width, dtype=np.int32), x.shape[0])
+    values[places] = columns.ravel()
+    out = sp.csr_array((values, indices, indptr), shape=(x.shape[0], x.shape[1] + width))
     out.has_canonical_format = True
     return out

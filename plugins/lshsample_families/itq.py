@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from lshsample.plugin import ArgumentError, NativeKernel, Rows, integer
+from lshsample.plugin import ArgumentError, NativeKernel, Rows, checked_rows, integer
 from lshsample_families import _draws
 from lshsample_families._learned import LearnedFamily, LearnedSpec, as_text
 from lshsample_families._mips import Augmentation, augmented, mips_kernel
@@ -124,12 +124,9 @@ class ITQ(LearnedFamily[ITQSpec]):
         ArgumentError
             No rows, rows with another number of columns, or more than 8,192 columns.
         """
-        if getattr(vectors, "ndim", 0) != 2 or vectors.shape[1] != self.dim or not vectors.shape[0]:
-            raise ArgumentError(
-                "vectors",
-                f"shape {getattr(vectors, 'shape', None)}",
-                f"an array of at least one row and {self.dim} columns",
-            )
+        vectors = checked_rows(self, vectors, "vectors")
+        if not vectors.shape[0]:
+            raise ArgumentError("vectors", "no rows", "an array of at least one row")
         if self.dim > _MOST_COLUMNS:
             raise ArgumentError("dim", self.dim, f"at most {_MOST_COLUMNS} for principal directions")
         rows = self._sampled(vectors)

@@ -8,9 +8,8 @@ from typing import Any, Self
 import attrs
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
-from lshsample.plugin import ArgumentError, Codes, Rows, UnsupportedError
+from lshsample.plugin import ArgumentError, Codes, Rows, UnsupportedError, checked_rows, label_rows
 from lshsample_families import _draws
 from lshsample_families._learned import Float32, LearnedFamily, LearnedSpec, as_text, to_unit
 from lshsample_families.simhash import probe_flips
@@ -77,7 +76,7 @@ class LearnedSimHash(LearnedFamily[LearnedSpec]):
     def fit(
         self,
         queries: Rows,
-        positives: sp.csr_array,
+        positives: Any,
         vectors: Rows,
         *,
         epochs: int = 5,
@@ -92,8 +91,9 @@ class LearnedSimHash(LearnedFamily[LearnedSpec]):
         ----------
         queries : (n, dim) rows
             Finite float32 rows, dense or CSR.
-        positives : (n, n_items) csr_array
-            The stored entries are the pairs of query and item that should collide.
+        positives : (n, n_items) sparse or dense array, or lists of ids
+            1 for the pairs of query and item that should collide, 0 for the others; or the ids of the items
+            of each query.
         vectors : (n_items, dim) rows
             The items.
         epochs, batch_size : int
@@ -124,32 +124,16 @@ class LearnedSimHash(LearnedFamily[LearnedSpec]):
         for name, rate in {"learning_rate": learning_rate, "margin": margin}.items():
             if not 0 < rate < np.inf:
                 raise ArgumentError(name, repr(rate), "a positive number")
-        pattern = _checked(queries, positives, vectors, self.dim)
+        queries, vectors = checked_rows(self, queries, "queries"), checked_rows(self, vectors, "vectors")
+        pattern = label_rows(positives, "positives", vectors.shape[0], queries.shape[0])
+        if not pattern.nnz:
+            raise ArgumentError("positives", "no entry", "a matrix with at least one entry")
         trainer = _Training(self, to_unit(queries), pattern, to_unit(vectors), margin, n_negatives)
         for _ in range(epochs):
             order = trainer.rng.permutation(np.flatnonzero(np.diff(pattern.indptr)))
             for start in range(0, len(order), batch_size):
                 trainer.step(order[start : start + batch_size], learning_rate)
         return type(self)(attrs.evolve(self.spec, planes=as_text(trainer.directions)))
-
-
-def _checked(queries: Rows, positives: sp.csr_array, vectors: Rows, dim: int) -> Any:
-    for name, rows in {"queries": queries, "vectors": vectors}.items():
-        if getattr(rows, "ndim", 0) != 2 or rows.shape[1] != dim:
-            raise ArgumentError(name, f"shape {getattr(rows, 'shape', None)}", f"an array with {dim} columns")
-        if not np.isfinite(rows if isinstance(rows, np.ndarray) else rows.data).all():
-            raise ArgumentError(name, "NaN or infinite values", "an array of finite values")
-    wanted = (queries.shape[0], vectors.shape[0])
-    if not sp.issparse(positives) or positives.shape != wanted:
-        raise ArgumentError(
-            "positives", f"{type(positives).__name__} of shape {getattr(positives, 'shape', None)}",
-            f"a sparse array of shape {wanted}",
-        )  # fmt: skip
-    pattern = sp.csr_array(positives)
-    pattern.sum_duplicates()
-    if pattern.nnz == 0:
-        raise ArgumentError("positives", "no entry", "a sparse array with at least one entry")
-    return pattern
 
 
 class _Training:

@@ -32,7 +32,7 @@ def test_knn_equals_the_definition(k, top):
     train, test = (
         Dataset.of(
             sp.random_array((n, 12), density=0.4, rng=rng, format="csr"),
-            sp.random_array((n, 8), density=0.2, rng=rng, format="csr"),
+            sp.random_array((n, 8), density=0.2, rng=rng, format="csr").astype(bool),
         )
         for n in (60, 17)
     )

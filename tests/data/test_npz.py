@@ -1,7 +1,12 @@
 """npz, atomic files and predictions."""
 
+import contextlib
 import errno
+import io
 import os
+import tracemalloc
+import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -10,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lshsample.data import Dataset, atomic_file, load, read_npz, write_npz, write_predictions, write_xc
-from lshsample.errors import ArgumentError, DataFormatError
+from lshsample.errors import ArgumentError, DataFormatError, MemoryBudgetError
 
 OWN = {
     "x_indptr": np.array([0, 2, 2]),
@@ -31,7 +36,7 @@ def test_both_layouts_are_read(tmp_path, layout):
         assert data.x.toarray().tolist() == [[0.5, 0, 0, -1], [0, 0, 0, 0]]
         assert data.y.toarray().tolist() == [[0, 0, 0, 0, 1], [1, 1, 0, 0, 0]]
         assert data.x.indices.dtype == np.int32
-        assert data.x.indptr.dtype == np.int64
+        assert data.x.indptr.dtype == np.int32
 
 
 def test_rows_out_of_order_are_sorted(tmp_path):
@@ -63,7 +68,7 @@ def test_rows_out_of_order_are_sorted(tmp_path):
         ({"n_features": -1}, "n_features"),
         ({"n_labels": np.array([5, 5])}, "n_labels"),
         ({"n_labels": 2**31}, "n_labels"),
-        ({"x_values": np.array([None, None])}, "allow_pickle"),
+        ({"x_values": np.array([None, None])}, "x_values: an array of objects"),
     ],
 )
 def test_faults_are_reported(tmp_path, change, problem):
@@ -81,17 +86,83 @@ def test_foreign_files_are_refused(tmp_path):
             read_npz(path)
     with path.open("wb") as file:
         np.save(file, np.eye(2))
-    with pytest.raises(DataFormatError, match="one array"):
+    with pytest.raises(DataFormatError, match="not a zip file"):
         read_npz(path)
     with pytest.raises(FileNotFoundError):
         read_npz(tmp_path / "absent")
+
+
+def npz_of(path, members, compression=zipfile.ZIP_DEFLATED):
+    """An archive of (name, bytes)."""
+    with zipfile.ZipFile(path, "w", compression) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, content in members:
+            archive.writestr(name, content)
+    return path
+
+
+def npy_of(array, **header):
+    """The bytes of an npy file; with a header, one that states something else."""
+    file = io.BytesIO()
+    if header:
+        described = {"descr": "<f4", "fortran_order": False, "shape": (3,)} | header
+        np.lib.format.write_array_header_1_0(file, described)
+        return file.getvalue() + np.asarray(array).tobytes()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def test_headers_are_not_trusted(tmp_path):
+    """What a header states is compared with the archive, before anything is allocated."""
+    path, good = tmp_path / "a.npz", {f"{name}.npy": npy_of(array) for name, array in OWN.items()}
+    assert read_npz(npz_of(path, good.items())).x.shape == (2, 4)
+    values, huge = np.array([0.5, -1.0], np.float32), 2**40
+    for name, content, problem in (
+        ("x_values.npy", npy_of(values, shape=(huge,)), "x_values: its header states"),
+        ("x_values.npy", npy_of(values, shape=(1,)), "x_values: its header states"),
+        ("x_values.npy", npy_of(values, shape=(-2,)), "x_values: a header with shape"),
+        ("x_values.npy", npy_of(values)[:-3], "x_values: its header states"),
+        ("x_values.npy", npy_of(values)[:10] + b"{'descr': '" + b"(" * 100, "not a dataset"),
+        ("x_values.npy", b"\x93NUMPY\x01\x00\x05\x00{'a\n ", "not a dataset"),
+        ("x_values.npy", b"\x93NUMPY\x03\x00\xff\xff\xff\xff{'a", "npy version"),
+        ("x_values.npy", b"", "not a dataset"),
+    ):
+        with pytest.raises(DataFormatError, match=problem) as caught:
+            read_npz(npz_of(path, (good | {name: content}).items()))
+        assert caught.value.path == str(path)
+    with pytest.raises(DataFormatError, match=r"x_values.npy is in the archive twice"):
+        read_npz(npz_of(path, [*good.items(), ("x_values.npy", npy_of(values))]))
+
+
+def test_only_named_arrays_are_read(tmp_path, monkeypatch):
+    """An array that no one asked for costs nothing, one that is larger than the memory is refused."""
+    good = {f"{name}.npy": npy_of(array) for name, array in OWN.items()}
+    bomb = npy_of(b"", shape=(2**30,)) + bytes(2**25)
+    path = npz_of(tmp_path / "a.npz", (good | {"other.npy": bomb}).items())
+    with resources(2**24):
+        assert read_npz(path).x.shape == (2, 4)
+    monkeypatch.setattr("lshsample.memory.available_bytes", lambda: 2**20)
+    large = npy_of(np.zeros(2**20, np.float32))
+    with pytest.raises(MemoryBudgetError, match="the array x_values needs 4 MiB"):
+        read_npz(npz_of(path, (good | {"x_values.npy": large}).items()))
+
+
+@contextlib.contextmanager
+def resources(n_bytes):
+    """Fails if Python and NumPy allocate more than that at once."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < n_bytes
+    finally:
+        tracemalloc.stop()
 
 
 def some_data(seed: int = 0) -> Dataset:
     rng = np.random.default_rng(seed)
     return Dataset.of(
         sp.random_array((20, 30), density=0.2, rng=rng, format="csr"),
-        sp.random_array((20, 9), density=0.2, rng=rng, format="csr"),
+        sp.random_array((20, 9), density=0.2, rng=rng, format="csr").astype(bool),
     )
 
 

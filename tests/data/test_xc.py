@@ -81,9 +81,12 @@ def assert_equal_rows(data: Dataset, rows, n_features: int, n_labels: int) -> No
     """A dataset equals the reference, bit for bit."""
     assert data.x.shape == (len(rows), n_features)
     assert data.y.shape == (len(rows), n_labels)
-    assert data.x.indptr.dtype == np.int64
-    assert data.x.indices.dtype == np.int32
-    assert data.x.data.dtype == np.float32
+    rows = [
+        (labels, [i for i, v in zip(ids, values, strict=True) if v], [v for v in values if v])
+        for labels, ids, values in rows
+    ]
+    for side in (data.x, data.y):
+        assert (side.indptr.dtype, side.indices.dtype, side.data.dtype) == (np.int32, np.int32, np.float32)
     assert data.x.indptr.tolist() == np.cumsum([0] + [len(ids) for _, ids, _ in rows]).tolist()
     assert data.x.indices.tolist() == [i for _, ids, _ in rows for i in ids]
     wanted = np.array([v for _, _, values in rows for v in values], np.float32)
@@ -208,7 +211,8 @@ def test_values_are_rounded_to_the_nearest_float32(tmp_path_factory, text):
         with pytest.raises(DataFormatError, match="finite"):
             read_xc(path)
         return
-    assert read_xc(path).x.data[0].view(np.int32) == wanted.view(np.int32)
+    found = read_xc(path).x.data
+    assert found.view(np.int32).tolist() == ([wanted.view(np.int32)] if wanted else [])
 
 
 def test_values_just_between_two_floats_are_rounded_exactly(tmp_path):
@@ -402,11 +406,56 @@ class TestLibsvm:
     def test_ranges(self, tmp_path):
         path = file_of(tmp_path, b"1 1:1\n2 0:1\n")
         with pytest.raises(DataFormatError, match=r"feature id 0 .* from 1 to .*; feature_base=0") as caught:
-            read_libsvm(path)
+            read_libsvm(path, feature_base=1)
         assert (caught.value.line, caught.value.column) == (2, 3)
+        assert read_libsvm(path).x.indices.tolist() == [1, 0]
+        with pytest.raises(DataFormatError, match="expected at most 0, as there is a feature 0"):
+            read_libsvm(path, n_features=1)
         with pytest.raises(DataFormatError, match="label '2' is out of range"):
             read_libsvm(path, n_labels=2, feature_base=0)
         assert read_libsvm(path, 10, 20, feature_base=0).x.shape == (2, 10)
+
+    def test_comments_and_queries_are_skipped(self, tmp_path):
+        text = b"# made by 3:4 # hand\n1,5 qid:7 3:0.2 7:1 # 8:1\n  # nothing\nqid:2 1:1#\n\n# end\n"
+        data = read_libsvm(file_of(tmp_path, text))
+        assert data.x.indptr.tolist() == [0, 2, 3, 3]
+        assert data.x.indices.tolist() == [2, 6, 0]
+        assert data.y.indptr.tolist() == [0, 2, 2, 2]
+        assert load(file_of(tmp_path, text)).x.shape == (3, 7)
+        for bad, column in ((b"1 qid:x 3:1\n", 3), (b"1 3:1 qid:2\n", 7), (b"1 qid: 3:1\n", 3)):
+            with pytest.raises(DataFormatError, match="not a non-negative integer") as caught:
+                read_libsvm(file_of(tmp_path, bad))
+            assert caught.value.column == column
+        with pytest.raises(DataFormatError, match="no samples"):
+            read_libsvm(file_of(tmp_path, b"# nothing\n"))
+
+    @FAST
+    @given(
+        rows=st.lists(ROW, min_size=1, max_size=8),
+        comments=st.lists(st.sampled_from(["", " # 3:4, 5", "#", "\t#:,#"]), min_size=8, max_size=8),
+        lines=st.lists(st.sampled_from(["", "# 1,2 3:4\n", "  #\n# ,:\n"]), min_size=9, max_size=9),
+        threads=st.sampled_from([1, 3]),
+        repeat=st.sampled_from([1, 2000]),
+    )
+    def test_comments_change_nothing(self, tmp_path_factory, rows, comments, lines, threads, repeat):
+        rows = [(labels or [3], features, is_blank) for labels, features, is_blank in rows]
+        plain = text_of(rows).decode().split("\n")[1:-1]
+        full = "".join(
+            f"{before}{line}{comment}\n" for before, line, comment in zip(lines, plain, comments)  # noqa: B905
+        )
+        folder, options = tmp_path_factory.mktemp("svm"), {"n_features": 10, "n_labels": 7}
+        options |= {"feature_base": 0, "threads": threads}
+        try:
+            wanted = read_libsvm(file_of(folder, ("\n".join(plain) + "\n").encode() * repeat), **options)
+        except DataFormatError:  # a value beyond float32
+            with pytest.raises(DataFormatError):
+                read_libsvm(file_of(folder, full.encode() * repeat), **options)
+            return
+        found = read_libsvm(file_of(folder, full.encode() * repeat), **options)
+        for side in ("x", "y"):
+            for name in ("indptr", "indices", "data"):
+                one, other = (getattr(getattr(data, side), name) for data in (wanted, found))
+                assert np.array_equal(one, other)
 
     def test_refusals(self, tmp_path):
         with pytest.raises(DataFormatError, match="no samples"):
@@ -430,7 +479,7 @@ class TestLibsvm:
         with pytest.raises(ArgumentError, match=r"n_features must be .*trust_rows.*format xc"):
             load(file_of(tmp_path, b"1 3 3\n0 2:1\n"), n_features=9)
 
-    @pytest.mark.parametrize("header", [b"2 3", b"2 3 4 5", b"a b c", b"2 -3 4", b"2.0 3 4"])
+    @pytest.mark.parametrize("header", [b"2 3 4 5", b"a b c", b"2 -3 4", b"2.0 3 4"])
     def test_a_bad_header_is_reported_as_such(self, tmp_path, header):
         """Several words without a colon are not a row of another format."""
         with pytest.raises(DataFormatError, match=r"bad header .*: expected three integers"):

@@ -56,7 +56,7 @@ def test_kernels_and_bandwidths_are_checked(bad):
 
 
 @pytest.mark.parametrize("loss", [softmax_gradient, sigmoid_gradient])
-@pytest.mark.parametrize("targets", [np.zeros((2, 50)), sp.csr_array((2, 49)), sp.csr_array((3, 50)), None])
+@pytest.mark.parametrize("targets", [np.zeros((2, 49)), sp.csr_array((2, 49)), sp.csr_array((3, 50)), None])
 def test_targets_are_a_sparse_matrix_of_rows_and_items(loss, targets):
     with pytest.raises(ArgumentError, match="targets"):
         loss(FULL, ROWS[:2], ROWS, targets)

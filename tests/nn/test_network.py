@@ -240,7 +240,7 @@ def test_prediction_refuses_bad_arguments():
         *(({"top": top}, "top") for top in ((), 5, "13", (0,), (1.5,), (51,))),
     ):
         with pytest.raises(ArgumentError, match=words):
-            network.evaluate(**{"X": x, "Y": sp.csr_array((12, 50)), **options})
+            network.evaluate(**{"X": x, "Y": sp.eye_array(12, 50), **options})
     for index in (-1, 9, 1.0, None):
         with pytest.raises(ArgumentError, match="index"):
             network.layer_input(x, index)

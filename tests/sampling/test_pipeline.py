@@ -257,7 +257,7 @@ def test_binding_refuses_arguments_that_do_not_fit(text, arguments, message):
         ({"queries": np.zeros((2, 7))}, "queries"),
         ({"queries": np.zeros(8)}, "queries"),
         ({}, "queries"),
-        ({"include": np.zeros((2, 500))}, "include"),
+        ({"include": np.zeros((2, 499))}, "include"),
         ({"include": sp.csr_array((2, 499))}, "include"),
         (
             {"include": sp.csr_array((3, 500))},
@@ -300,10 +300,32 @@ def test_no_queries_give_no_rows(text, pool, tables, rows):
     assert active.indptr[-1] == len(active.ids)
 
 
-def test_a_pattern_counts_stored_entries_whatever_their_value():
-    pattern = sp.csr_array((np.zeros(2), ([0, 0], [5, 1])), shape=(1, 9))
-    active = Include().bind(n_items=9).sample(include=pattern)
-    assert active.row(0).tolist() == [1, 5]
+def test_forced_ids_are_labels():
+    sampler = Include().bind(n_items=9)
+    given = sp.csr_array((np.array([1.0, 0.0, 1.0]), ([0, 0, 0], [5, 4, 1])), shape=(1, 9))
+    for include in (given, given.tocoo(), given.toarray(), given.toarray() > 0, [[5, 1]], [{1, 5}]):
+        assert sampler.sample(include=include).row(0).tolist() == [1, 5]
+    for include, message in (
+        (given * 2, r"the value 2.0 at \(0, 1\)"),
+        ([[9]], "the label 9 in row 0"),
+        ([[-1]], "the label -1 in row 0"),
+    ):
+        with pytest.raises(ArgumentError, match=f"include must be .*{message}"):
+            sampler.sample(include=include)
+
+
+def test_forced_ids_outside_of_the_items_are_refused():
+    """Whatever SciPy lets pass."""
+    sampler = Include().bind(n_items=30)
+    for indptr, indices in (
+        ([0, 1, -100000000, 3, 4], [0, 1, 2, 3]),
+        ([0, 1, 0, 3, 4], [0, 1, 2, 3]),
+        ([0, 1, 2, 3, 4], [0, 1, 30, 3]),
+    ):
+        include = sp.csr_array((4, 30))
+        include.indptr, include.indices, include.data = np.array(indptr), np.array(indices), np.ones(4)
+        with pytest.raises(ArgumentError, match="include must be"):
+            sampler.sample(include=include)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])

@@ -12,6 +12,7 @@ typedef struct {
     int64_t index; /* the first entry whose column is not from 0 to cols - 1 */
     int64_t order; /* the first entry whose column is not above that of the entry before it in its row */
     int64_t value; /* the first entry that is NaN or infinite */
+    int64_t zero;  /* the first entry that is stored although it is 0 */
 } lsh_csr_faults;
 
 /* Reads sparse rows once, whatever they hold. `n_entries` is the length of indices and of values, which may be NULL:

@@ -2,7 +2,8 @@
  *
  * A line is `label,label,... feature:value feature:value ...` with blanks (spaces, tabs) between. A line whose first
  * token has a colon, or that starts with a blank, has no labels; a line without tokens has neither labels nor
- * features. Lines end with LF or CR LF; the last one may lack its end. The text is cut into chunks of a constant size
+ * features. With `svmlight`, a '#' begins a comment, a line with nothing but a comment is no sample, and `qid:number` may
+ * stand before the features and is skipped. Lines end with LF or CR LF; the last one may lack its end. The text is cut into chunks of a constant size
  * at line ends, so the same text gives the same arrays and the same first error for any number of threads. Nothing
  * here depends on the process's locale. */
 #ifndef LSHSAMPLE_TEXT_H
@@ -31,15 +32,17 @@ typedef struct {
     int64_t size;
     int64_t n_features, n_labels;       /* ids are below these after the base is subtracted; at most 2^31 - 1 */
     int64_t feature_base, label_base;   /* the smallest id in the text */
+    int32_t svmlight;                   /* whether there may be comments and qid: */
     const int64_t *bounds, *counts;     /* from lsh_text_count */
     /* Filled; owned by the caller. */
-    int64_t *x_indptr, *y_indptr;       /* rows + 1 each */
-    int32_t *x_indices;                 /* one for each colon; ascending and unique in a row */
+    int64_t *x_indptr, *y_indptr;       /* room for lines + 1 each */
+    int32_t *x_indices;                 /* room for each colon; ascending and unique in a row */
     float *x_values;
     int32_t *y_indices;                 /* room for commas + rows; ascending and unique in a row */
     /* Reported. */
-    int64_t features, labels;           /* entries written */
-    int64_t max_feature, max_label;     /* the largest ids, base subtracted; -1 where there are none */
+    int64_t n_rows, features, labels;   /* samples, and entries written */
+    int64_t min_feature;                /* the smallest and the largest ids, base subtracted; -1 where there are none */
+    int64_t max_feature, max_label;
     int64_t fault_offset;               /* byte of the first fault in the text: its token, or see the fault */
     int64_t fault_id;                   /* the feature that stands twice */
     int32_t fault;                      /* lsh_text_fault */
