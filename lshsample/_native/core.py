@@ -169,16 +169,20 @@ def array_of(x: Any, argument: str) -> npt.NDArray[Any]:
     at all are refused.
     """
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
-        raise ArgumentError(argument, "an array with masked values", "an array without (x.filled(0) has none)")
+        raise ArgumentError(argument, "masked values", "an array without masked values: x.filled(0)")
     if not isinstance(x, np.ndarray):
         checked_device(getattr(x, "device", "cpu"), argument)
         if getattr(x, "requires_grad", False) is True:
             raise ArgumentError(argument, "a tensor that requires grad", "without a gradient: x.detach()")
         layout = str(getattr(x, "layout", ""))
         if layout.startswith("torch.") and layout != "torch.strided":
-            raise ArgumentError(argument, f"a tensor of layout {layout}", "a dense tensor or a scipy.sparse array")
+            raise ArgumentError(
+                argument, f"a tensor of layout {layout}", "a dense tensor or a scipy.sparse array"
+            )
         if sp.issparse(x):
-            raise ArgumentError(argument, f"a sparse {type(x).__name__}", "a dense array (x.toarray() is one)")
+            raise ArgumentError(
+                argument, f"a sparse {type(x).__name__}", "a dense array (x.toarray() is one)"
+            )
     try:
         return np.asarray(x)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -279,9 +283,9 @@ def csr_rows(
     """Sparse rows as they are used everywhere: canonical CSR, float32, finite, without explicit zeros.
 
     Columns ascend and are unique in each row (entries of one place are summed, as in SciPy); offsets and
-    indices are of one type (:func:`index_dtype`). Stored zeros, and values that float32 rounds to 0, are left
-    out, so that they count as absent in all that follows. Copies only what it must. ``finite=False`` leaves NaN
-    and infinities to the caller, except for those that come of values beyond float32.
+    indices are of one type (:func:`index_dtype`). Stored zeros, and values that float32 rounds to 0, are
+    left out, so that they count as absent in all that follows. Copies only what it must. ``finite=False``
+    leaves NaN and infinities to the caller, except for those that come of values beyond float32.
 
     Raises
     ------
@@ -329,7 +333,9 @@ def _sound(x: Any, argument: str, cols: int | None) -> Any:
     except (ValueError, IndexError, TypeError, AttributeError) as error:
         if isinstance(error, ArgumentError):
             raise
-        raise ArgumentError(argument, f"a damaged {matrix.format} matrix: {error}", "a valid matrix") from error
+        raise ArgumentError(
+            argument, f"a damaged {matrix.format} matrix: {error}", "a valid matrix"
+        ) from error
 
 
 def kept_rows(x: Any, argument: str) -> Any:
@@ -373,7 +379,9 @@ def _checked_compressed(matrix: Any, argument: str) -> Any:
     for name, array in (("indptr", indptr), ("indices", indices)):
         if array.ndim != 1 or array.dtype.kind not in "iu":
             given = f"{name} of {array.dtype} and shape {array.shape}"
-            raise ArgumentError(argument, given, "a matrix with integers in one dimension as indptr and indices")
+            raise ArgumentError(
+                argument, given, "a matrix with integers in one dimension as indptr and indices"
+            )
     if len(indptr) != n_rows + 1 or len(data) != len(indices) or indptr[0] != 0:
         given = f"{len(indptr)} row offsets from {indptr[:1]}, {len(indices)} indices and {len(data)} values"
         wanted = f"a matrix with {n_rows + 1} offsets from 0, and as many values as indices"
@@ -386,7 +394,7 @@ def _checked_compressed(matrix: Any, argument: str) -> Any:
         return _parts(sp.csr_array, matrix.shape, indptr, indices[:end], data[:end])
     if (indptr[1:] < indptr[:-1]).any() or indptr[-1] > len(indices):
         raise ArgumentError(argument, "row offsets that descend or pass the end", "ascending offsets")
-    if len(indices) and not (0 <= indices.min() and indices.max() < n_columns):
+    if len(indices) and not (indices.min() >= 0 and indices.max() < n_columns):
         given = f"indices from {indices.min()} to {indices.max()}"
         raise ArgumentError(argument, given, f"a matrix with indices from 0 to {n_columns - 1}")
     dtype = np.int32 if max(len(indices), n_rows, n_columns) <= _INT32_MAX else np.int64
@@ -401,7 +409,7 @@ def _checked_coo(matrix: Any, argument: str) -> Any:
         if places.shape != matrix.data.shape or places.dtype.kind not in "iu":
             given = f"{name} indices of {places.dtype} and shape {places.shape}"
             raise ArgumentError(argument, given, f"a matrix with {len(matrix.data)} integers, one a value")
-        if len(places) and not (0 <= places.min() and places.max() < size):
+        if len(places) and not (places.min() >= 0 and places.max() < size):
             given = f"{name} indices from {places.min()} to {places.max()}"
             raise ArgumentError(argument, given, f"a matrix with {name} indices from 0 to {size - 1}")
     return matrix

@@ -24,10 +24,10 @@ def label_rows(y: Any, argument: str, n_labels: int | None = None, n_rows: int |
     Parameters
     ----------
     y : (n_rows, n_labels) sparse or dense array, or sequence of n_rows sequences of int
-        An indicator matrix (of any type: 1 or True is a label, 0 or False and what is not stored is none), or
-        the ids of each row's labels: ``[[3, 7], [1], []]``; an id that is repeated counts once. Nested lists of
-        ``n_labels`` zeros and ones are an indicator matrix, as ids would repeat; with one or two labels they
-        could be either, and are refused.
+        An indicator matrix (of any type: 1 or True is a label, 0 or False and what is not stored is none),
+        or the ids of each row's labels: ``[[3, 7], [1], []]``; an id that is repeated counts once. Nested
+        lists of ``n_labels`` zeros and ones are an indicator matrix, as ids would repeat; with one or two
+        labels they could be either, and are refused.
     argument : str
         The name in errors.
     n_labels, n_rows : int or None
@@ -96,7 +96,7 @@ def _of_ids(rows: list[Any], argument: str, n_labels: int | None) -> sp.csr_arra
     largest = max(ids, default=-1)
     size = largest + 1 if n_labels is None else n_labels
     row_of = np.repeat(np.arange(len(rows)), lengths)
-    if len(ids) and not (0 <= min(ids) and largest < min(size, 2**31 - 1)):
+    if len(ids) and not (min(ids) >= 0 and largest < min(size, 2**31 - 1)):
         at = next(i for i, label in enumerate(ids) if not 0 <= label < min(size, 2**31 - 1))
         wanted = f"ids from 0 to {size - 1}" if n_labels is not None else "ids from 0 to 2147483646"
         raise ArgumentError(argument, f"the label {ids[at]} in row {row_of[at]}", wanted)

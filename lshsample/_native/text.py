@@ -43,9 +43,9 @@ class ParsedRows:
     x_values: npt.NDArray[np.float32]
     y_indptr: npt.NDArray[np.int64]
     y_indices: npt.NDArray[np.int32]
-    min_feature: int
-    max_feature: int
-    max_label: int
+    min_feature: int = attrs.field(kw_only=True)
+    max_feature: int = attrs.field(kw_only=True)
+    max_label: int = attrs.field(kw_only=True)
 
     @property
     def n_rows(self) -> int:
@@ -93,8 +93,9 @@ def parse_rows(
         n = used.get(name, job.features)
         # There may be fewer than allocated; the copy frees the rest.
         rows[name] = array if n == len(array) else array[:n].copy()
-    extremes = {name: getattr(job, name) for name in ("min_feature", "max_feature", "max_label")}
-    return ParsedRows(**rows, **extremes)
+    return ParsedRows(
+        **rows, min_feature=job.min_feature, max_feature=job.max_feature, max_label=job.max_label
+    )
 
 
 def _counted(

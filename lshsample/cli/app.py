@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -12,20 +13,19 @@ from rich.console import Console
 
 import lshsample
 from lshsample._native import core
-from lshsample.data import Dataset, atomic_file, detect_format, load
+from lshsample.data import Dataset, atomic_file
 from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.nn import Network
 
 __all__ = [
     "RESULT",
+    "STDOUT",
     "JsonFile",
     "Threads",
-    "TrustRows",
     "app",
     "check_writable",
     "console",
     "environment",
-    "load_data",
     "output",
     "run_figures",
     "show_warning",
@@ -51,9 +51,10 @@ Threads = Annotated[
         help="Number of threads; the result does not depend on it. [default: OMP_NUM_THREADS or all]"
     ),
 ]
-TrustRows = Annotated[
-    bool, typer.Option(help="Read all rows of a data file, whatever number its header states.")
-]
+
+
+#: The path that stands for standard output.
+STDOUT = Path("-")
 
 
 def show_warning(
@@ -70,8 +71,8 @@ def show_warning(
 
 def check_writable(option: typer.CallbackParam, path: Path | None) -> Path | None:
     """Refuse a path that cannot be written to, before the work and not after it."""
-    if path is None:
-        return None
+    if path is None or path == STDOUT:
+        return path
     # Anything but a regular file (/dev/stdout) is written to directly; a file is replaced, in its folder.
     place = path if path.exists() and not path.is_file() else path.parent
     if path.is_dir() or not os.access(place, os.W_OK):
@@ -79,25 +80,25 @@ def check_writable(option: typer.CallbackParam, path: Path | None) -> Path | Non
     return path
 
 
+def check_json(context: typer.Context, option: typer.CallbackParam, path: Path | None) -> Path | None:
+    """As :func:`check_writable`; if JSON goes to standard output, the other results go to standard error."""
+    output.stderr = path == STDOUT
+    context.call_on_close(lambda: setattr(output, "stderr", False))
+    return check_writable(option, path)
+
+
 JsonFile = Annotated[
-    Path | None, typer.Option(help="Write the result to this file.", callback=check_writable)
+    Path | None,
+    typer.Option(
+        help="Write the result to this file; - for standard output, which then has nothing else.",
+        callback=check_json,
+    ),
 ]
 
 
 def environment(threads: int | None) -> dict[str, Any]:
     """The threads, instruction set and version of a result."""
     return {"threads": core.threads_or_default(threads), "isa": core.isa(), "version": lshsample.__version__}
-
-
-def load_data(
-    path: Path, trust_rows: bool, threads: int | None, shape: tuple[int, int] | None = None
-) -> Dataset:
-    """A data file of any known format; ``shape``, (features, labels), for one that does not state it."""
-    form = detect_format(path)
-    options: dict[str, Any] = {} if form == "npz" else {"threads": threads}
-    if form == "libsvm" and shape is not None:
-        options |= {"n_features": shape[0], "n_labels": shape[1]}
-    return load(path, **options, trust_rows=True) if trust_rows else load(path, **options)
 
 
 def run_figures(path: Path) -> dict[str, Any]:
@@ -110,18 +111,22 @@ def run_figures(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{file}: not the result of a training run ({error})") from error
 
 
-def check_shape(network: Network, data: Dataset, argument: str) -> None:
-    """Refuse data of another shape than that of a network."""
-    if (data.n_features, data.n_labels) != (network.n_features, network.n_labels):
-        raise ArgumentError(
-            argument,
-            f"{data.n_features} features and {data.n_labels} labels",
-            f"a file of {network.n_features} features and {network.n_labels} labels, as the model",
+def check_shape(network: Network, data: Dataset, argument: str, *, labels: bool = True) -> None:
+    """Refuse data of another shape than that of a network, with or without its labels."""
+    given, wanted = (f"{shape.n_features} features" for shape in (data, network))
+    if labels:
+        given, wanted = (
+            f"{text} and {shape.n_labels} labels" for text, shape in ((given, data), (wanted, network))
         )
+    if given != wanted:
+        raise ArgumentError(argument, given, f"a file of {wanted}, as the model")
 
 
 def write_json(path: Path | None, result: dict[str, Any]) -> None:
-    """Write a result as JSON, atomically; nothing without a path."""
-    if path is not None:
+    """Write a result as JSON, atomically or to standard output; nothing without a path."""
+    text = json.dumps(result, indent=2, sort_keys=True) + "\n"
+    if path == STDOUT:
+        sys.stdout.write(text)
+    elif path is not None:
         with atomic_file(path) as file:
-            file.write((json.dumps(result, indent=2, sort_keys=True) + "\n").encode())
+            file.write(text.encode())

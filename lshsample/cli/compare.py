@@ -16,7 +16,8 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from lshsample.cli.app import JsonFile, Threads, TrustRows, console, output, write_json
+from lshsample.cli.app import JsonFile, Threads, console, output, write_json
+from lshsample.cli.reading import ReadOptions, reads_data
 from lshsample.cli.workload import ROWS_HELP, LayerModel, MostItems, load_workload
 from lshsample.compare import baseline as stored
 from lshsample.compare.contenders import ComparisonSettings, Contender, all_contenders
@@ -40,6 +41,7 @@ _FULL = {
 _QUICK = {"items": 2_000, "queries": 50, "rounds": 3, "budgets": "50,200", "bits": "4,8", "n_tables": "10"}
 
 
+@reads_data
 def compare(
     file: Annotated[
         Path | None,
@@ -114,7 +116,8 @@ def compare(
     threads: Threads = None,
     json: JsonFile = None,
     plots: Annotated[Path | None, typer.Option(help="Write plots into this folder.")] = None,
-    trust_rows: TrustRows = False,
+    *,
+    reading: ReadOptions,
 ) -> None:
     """Compare hash families: recall@k at equal candidates, queries per second, build time, index size."""
     given = {
@@ -144,7 +147,7 @@ def compare(
     if plots is not None:
         _check_plots(plots)
     workload = load_workload(
-        file, model, sizes["items"], sizes["queries"], seed, trust_rows, threads, k=k, metric=metric
+        file, model, sizes["items"], sizes["queries"], seed, reading, threads, k=k, metric=metric
     )
     result: dict[str, Any] = {
         "format": stored.FORMAT,

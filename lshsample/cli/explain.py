@@ -12,32 +12,33 @@ from lshsample._native import core
 from lshsample.cli.app import (
     JsonFile,
     Threads,
-    TrustRows,
     check_shape,
     console,
-    load_data,
     output,
     write_json,
 )
 from lshsample.cli.model import DataPath, ModelPath
+from lshsample.cli.reading import ReadOptions, load_data, reads_data
 from lshsample.errors import ArgumentError
 from lshsample.nn import Network
 
 __all__ = ["explain"]
 
 
+@reads_data
 def explain(
     model: ModelPath,
     file: DataPath,
     row: Annotated[int, typer.Option(min=0, help="The row of the file, counted from 0.")] = 0,
     layer: Annotated[int, typer.Option(min=0, help="The sampled layer, counted from 0.")] = 0,
     threads: Threads = None,
-    trust_rows: TrustRows = False,
     json: JsonFile = None,
+    *,
+    reading: ReadOptions,
 ) -> None:
     """Show how the active units of a row are sampled: for each stage the ids added and removed, and why."""
     network = Network.load(model)
-    data = load_data(file, trust_rows, threads, (network.n_features, network.n_labels))
+    data = load_data(file, reading, threads, network.n_features, network.n_labels)
     check_shape(network, data, "FILE")
     sampled = network.sampled_layers
     if layer >= len(sampled):

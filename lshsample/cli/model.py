@@ -11,18 +11,18 @@ from typing import Annotated
 import typer
 
 from lshsample.cli.app import (
+    STDOUT,
     JsonFile,
     Threads,
-    TrustRows,
     check_shape,
     check_writable,
     console,
     environment,
-    load_data,
     output,
     run_figures,
     write_json,
 )
+from lshsample.cli.reading import FILES, ReadOptions, load_data, reads_data
 from lshsample.cli.serving import ServingFamily, ServingPipeline, ServingTables, serving_sampler
 from lshsample.data import write_predictions
 from lshsample.nn import Network
@@ -41,12 +41,11 @@ class Mode(StrEnum):
 ModelPath = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Folder written by train --save, or by Network.save.")
 ]
-DataPath = Annotated[
-    Path, typer.Argument(metavar="FILE", help="Data: XC text or libsvm (plain or gzip), or npz.")
-]
+DataPath = Annotated[Path, typer.Argument(metavar="FILE", help=f"Data: {FILES}")]
 ModeOption = Annotated[Mode, typer.Option(help="Score all labels, or those retrieved from the tables.")]
 
 
+@reads_data
 def evaluate(
     model: ModelPath,
     file: DataPath,
@@ -55,12 +54,13 @@ def evaluate(
     n_tables: ServingTables = 50,
     sampler: ServingPipeline = "Retrieve()",
     threads: Threads = None,
-    trust_rows: TrustRows = False,
     json: JsonFile = None,
+    *,
+    reading: ReadOptions,
 ) -> None:
     """Compute P@1, P@3 and P@5 of a model on a data file."""
     network = Network.load(model)
-    data = load_data(file, trust_rows, threads, (network.n_features, network.n_labels))
+    data = load_data(file, reading, threads, network.n_features, network.n_labels)
     check_shape(network, data, "FILE")
     serving = serving_sampler(network, mode.value, family, n_tables, sampler, threads)
     began = time.perf_counter()
@@ -80,6 +80,7 @@ def evaluate(
     write_json(json, {**run_figures(model), **precisions, **result, **facts})
 
 
+@reads_data
 def predict(
     model: ModelPath,
     file: DataPath,
@@ -95,13 +96,14 @@ def predict(
         typer.Option(help="The file to write. [default: standard output]", callback=check_writable),
     ] = None,
     threads: Threads = None,
-    trust_rows: TrustRows = False,
+    *,
+    reading: ReadOptions,
 ) -> None:
     """Write the best labels of each row as a line: label:score label:score ..."""
     network = Network.load(model)
-    data = load_data(file, trust_rows, threads, (network.n_features, network.n_labels))
-    check_shape(network, data, "FILE")
+    data = load_data(file, reading, threads, network.n_features)
+    check_shape(network, data, "FILE", labels=False)
     serving = serving_sampler(network, mode.value, family, n_tables, sampler, threads)
     labels, scores = network.predict(data.x, top=top, mode=mode.value, sampler=serving, threads=threads)
-    write_predictions(sys.stdout.buffer if output is None else output, labels, scores)
+    write_predictions(sys.stdout.buffer if output in (None, STDOUT) else output, labels, scores)
     console.print(f"{data.n_rows} rows predicted")

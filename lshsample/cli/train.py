@@ -6,20 +6,20 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
+import attrs
 import typer
 
 from lshsample.cli.app import (
     RESULT,
     JsonFile,
     Threads,
-    TrustRows,
     check_shape,
     console,
     environment,
-    load_data,
     output,
     write_json,
 )
+from lshsample.cli.reading import FILES, ReadOptions, load_data, reads_data
 from lshsample.config import TrainConfig, build_network, build_trainer, from_file
 from lshsample.data import Dataset
 from lshsample.errors import ArgumentError
@@ -34,13 +34,17 @@ __all__ = ["train"]
 FROM_DATA = "[default: chosen from the data]"
 
 
+@reads_data
 def train(
     train: Annotated[
         Path,
-        typer.Argument(metavar="TRAIN", help="Training data: XC text or libsvm (plain or gzip), or npz."),
+        typer.Argument(metavar="TRAIN", help=f"Training data: {FILES}"),
     ],
     test: Annotated[
         Path | None, typer.Option(help="Data to evaluate on after each epoch and at the end.")
+    ] = None,
+    test_labels: Annotated[
+        Path | None, typer.Option(help="File of the labels of --test, if it has features alone.")
     ] = None,
     config: Annotated[
         Path | None,
@@ -85,7 +89,8 @@ def train(
     ] = False,
     max_seconds: Annotated[float | None, typer.Option(help="Stop training after this many seconds.")] = None,
     json: JsonFile = None,
-    trust_rows: TrustRows = False,
+    *,
+    reading: ReadOptions,
 ) -> None:
     """Train a network on TRAIN; Ctrl-C writes a checkpoint to --save, which --resume continues.
 
@@ -98,9 +103,12 @@ def train(
     }
     _check_options(changes, config, save, resume, overwrite)
     chosen = (from_file(config) if config is not None else TrainConfig()).merged(changes)
-    data = load_data(train, trust_rows, threads)
-    shape = (data.n_features, data.n_labels)
-    held_out = load_data(test, trust_rows, threads, shape) if test is not None else None
+    if test is None and test_labels is not None:
+        raise ArgumentError("--test-labels", test_labels, "used with --test")
+    data, held_out = load_data(train, reading, threads), None
+    if test is not None:
+        of_test = attrs.evolve(reading, labels=test_labels)
+        held_out = load_data(test, of_test, threads, data.n_features, data.n_labels)
     run: dict[str, Any] = {
         "threads": threads,
         "max_seconds": max_seconds,

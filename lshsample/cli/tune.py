@@ -10,7 +10,8 @@ import attrs
 import typer
 from rich.table import Table
 
-from lshsample.cli.app import JsonFile, Threads, TrustRows, console, environment, output, write_json
+from lshsample.cli.app import JsonFile, Threads, console, environment, output, write_json
+from lshsample.cli.reading import ReadOptions, reads_data
 from lshsample.cli.workload import ROWS_HELP, LayerModel, MostItems, load_workload
 from lshsample.registry import family_to_json, resolve_family
 from lshsample.tuning import Goal, Measures, Tuned
@@ -19,6 +20,7 @@ from lshsample.tuning import tune as run
 __all__ = ["tune"]
 
 
+@reads_data
 def tune(
     file: Annotated[
         Path | None,
@@ -49,7 +51,8 @@ def tune(
     seed: Annotated[int, typer.Option(help="Determines every random choice.")] = 0,
     threads: Threads = None,
     json: JsonFile = None,
-    trust_rows: TrustRows = False,
+    *,
+    reading: ReadOptions,
 ) -> None:
     """Choose hashes, tables, probes and a cap for a goal, and check the choice on held-out queries."""
     goal = Goal(
@@ -58,7 +61,7 @@ def tune(
     )  # fmt: skip
     resolve_family(family, "--family")  # refused before the data is read
     # Tuning is for the largest inner products, whatever metric a file states.
-    workload = load_workload(file, model, items, queries, seed, trust_rows, threads, metric="inner")
+    workload = load_workload(file, model, items, queries, seed, reading, threads, metric="inner")
     tuned = run(
         workload.items, workload.queries, goal,
         family=family, seed=seed, max_tables=max_tables, threads=threads,

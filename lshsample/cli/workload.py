@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from lshsample.cli.app import console, load_data
+from lshsample.cli.app import console
+from lshsample.cli.reading import ReadOptions, is_pipe, load_data
 from lshsample.compare.sources import is_hdf5, read_array
 from lshsample.compare.workloads import TOP, Workload
 from lshsample.errors import ArgumentError
@@ -17,7 +18,7 @@ __all__ = ["ROWS_HELP", "LayerModel", "MostItems", "load_workload"]
 
 #: What the files of rows are, for the help of commands.
 ROWS_HELP = (
-    "Data: HDF5 of ann-benchmarks, NumPy .npy, SciPy .npz, XC text or libsvm (plain or gzip), or a data set "
+    "Data: HDF5 of ann-benchmarks, NumPy .npy, SciPy .npz, XC text or libsvm (plain or compressed), or a data set "
     "in npz. "
 )
 LayerModel = Annotated[
@@ -32,7 +33,7 @@ def load_workload(
     items: int | None,
     queries: int,
     seed: int,
-    trust_rows: bool,
+    reading: ReadOptions,
     threads: int | None,
     *,
     k: int = TOP,
@@ -41,18 +42,20 @@ def load_workload(
     """The workload of the arguments, described in a line on standard error; synthetic without a file."""
     sizes: dict[str, Any] = {"n_queries": queries, "seed": seed, "k": k}
     if file is not None and model is not None:
-        rows = load_data(file, trust_rows, threads).x
-        workload = Workload.of_layer(
-            Network.load(model), rows, n_items=items, metric=metric or "inner", **sizes
-        )
+        network = Network.load(model)
+        rows = load_data(file, reading, threads, network.n_features).x
+        workload = Workload.of_layer(network, rows, n_items=items, metric=metric or "inner", **sizes)
     elif file is not None:
-        array = None if is_hdf5(file) else read_array(file)
-        if trust_rows and (array is not None or is_hdf5(file)):
-            raise ArgumentError("--trust-rows", f"given for {file.name}", "left out for arrays and HDF5")
-        if is_hdf5(file):
+        hdf5 = not is_pipe(file) and is_hdf5(file)
+        array = None if hdf5 or is_pipe(file) else read_array(file)
+        if hdf5 or array is not None:
+            for option in reading.given():
+                name = f"--{option.replace('_', '-')}"
+                raise ArgumentError(name, f"given for {file.name}", "left out for arrays and HDF5")
+        if hdf5:
             workload = Workload.of_file(file, n_items=items, metric=metric, **sizes)
         else:
-            x = load_data(file, trust_rows, threads).x if array is None else array
+            x = load_data(file, reading, threads).x if array is None else array
             name = f"rows of {file.name}"
             workload = Workload.of_rows(name, x, n_items=items, metric=metric or "inner", **sizes)
     elif model is not None:

@@ -42,7 +42,10 @@ def empty_rows(n_rows: int) -> ParsedRows:
     """Rows with neither features nor labels."""
     indptr = np.zeros(n_rows + 1, np.int64)
     no_ids = np.empty(0, np.int32)
-    return ParsedRows(indptr, no_ids, np.empty(0, np.float32), indptr.copy(), no_ids.copy(), -1, -1, -1)
+    return ParsedRows(
+        indptr, no_ids, np.empty(0, np.float32), indptr.copy(), no_ids.copy(),
+        min_feature=-1, max_feature=-1, max_label=-1,
+    )  # fmt: skip
 
 
 def concatenate(parts: Iterable[ParsedRows]) -> ParsedRows:

@@ -47,8 +47,8 @@ class Dataset:
     Raises
     ------
     ArgumentError
-        Other types; NaN, infinite values or values beyond float32; labels other than 0 and 1; different numbers
-        of rows.
+        Other types; NaN, infinite values or values beyond float32; labels other than 0 and 1; different
+        numbers of rows.
 
     Examples
     --------
@@ -80,8 +80,8 @@ class Dataset:
             An indicator matrix, sparse or dense (1 or True for a label, 0 or False for none), or the ids of
             each row's labels: ``[[3, 7], [1], []]``.
         n_labels : int, optional
-            The number of labels; by default the columns of an indicator matrix, or one more than the largest id
-            of lists.
+            The number of labels; by default the columns of an indicator matrix, or one more than the largest
+            id of lists.
 
         Raises
         ------

@@ -15,7 +15,7 @@ from lshsample.data.source import LineSource
 from lshsample.data.xc import xc_dataset
 from lshsample.errors import ArgumentError
 
-__all__ = ["detect_format", "load", "options_of"]
+__all__ = ["detect_format", "load", "load_source", "options_of"]
 
 
 def _npz_dataset(source: LineSource) -> Dataset:
@@ -48,9 +48,9 @@ def detect_format(path: str | PathLike[str]) -> str:
     Returns
     -------
     str
-        ``"npz"`` for a zip archive, ``"scipy"`` if it is that of a sparse matrix; ``"npy"`` for an array. Text,
-        plain or compressed: ``"matrix"`` if the first line has two integers, ``"xc"`` if it has several words
-        and no colon (a header has three integers), else ``"libsvm"``.
+        ``"npz"`` for a zip archive, ``"scipy"`` if it is that of a sparse matrix; ``"npy"`` for an array.
+        Text, plain or compressed: ``"matrix"`` if the first line has two integers, ``"xc"`` if it has several
+        words and no colon (a header has three integers), else ``"libsvm"``.
     """
     return form_of(LineSource(path))
 
@@ -61,14 +61,14 @@ def load(path: str | PathLike[str], **options: Any) -> Dataset:
     Parameters
     ----------
     path : str or PathLike
-        The file: XC repository text or libsvm text (plain, or compressed by gzip, bzip2, xz or zstd), npz; or the
-        features alone, as text with a header of two integers, npy, or npz by ``scipy.sparse.save_npz``. A pipe,
-        or ``"-"`` for standard input, except for npz.
+        The file: XC repository text or libsvm text (plain, or compressed by gzip, bzip2, xz or zstd), npz; or
+        the features alone, as text with a header of two integers, npy, or npz by ``scipy.sparse.save_npz``. A
+        pipe, or ``"-"`` for standard input, except for npz.
     **options
         Arguments of the format's reader: :func:`~lshsample.data.read_xc`,
         :func:`~lshsample.data.read_libsvm` or :func:`~lshsample.data.read_npz`. Features alone have the
-        options of :func:`~lshsample.data.read_matrix`, and ``labels``, the file of the labels (a matrix in any of
-        these forms); without it there are no labels. Others are refused.
+        options of :func:`~lshsample.data.read_matrix`, and ``labels``, the file of the labels (a matrix in
+        any of these forms); without it there are no labels. Others are refused.
 
     Returns
     -------
@@ -87,14 +87,18 @@ def load(path: str | PathLike[str], **options: Any) -> Dataset:
     >>> load(path, n_labels=10)
     Dataset(2 rows, 3 features, 10 labels, 1.5 features and 1.5 labels a row)
     """
-    source = LineSource(path)
+    return load_source(LineSource(path), **options)
+
+
+def load_source(source: LineSource, **options: Any) -> Dataset:
+    """The dataset of a source of which nothing has been read; see :func:`load`."""
     form = form_of(source)
     for option in options:
         if option not in options_of(form):
             allowed = ", ".join(sorted(options_of(form))) or "none"
             raise ArgumentError(
                 option,
-                f"{options[option]!r} for {path}, a file of format {form}",
+                f"{options[option]!r} for {source.path}, a file of format {form}",
                 f"left out for this format (its options: {allowed})",
             )
     return _READERS[form](source, **options)

@@ -34,9 +34,9 @@ def read_matrix(
     ----------
     path : str or PathLike
         Text with a header ``N D`` (rows, columns) and a line ``column:value column:value ...`` for each row
-        (the repository's ``trn_X_Xf.txt`` and ``trn_X_Y.txt``), plain or compressed; an array of two dimensions
-        in NumPy's npy format; or a sparse matrix of ``scipy.sparse.save_npz`` (CSR, CSC or COO). Text and npy
-        may come from a pipe, or from standard input (``"-"``).
+        (the repository's ``trn_X_Xf.txt`` and ``trn_X_Y.txt``), plain or compressed; an array of two
+        dimensions in NumPy's npy format; or a sparse matrix of ``scipy.sparse.save_npz`` (CSR, CSC or COO).
+        Text and npy may come from a pipe, or from standard input (``"-"``).
     trust_rows : bool
         Read all rows of a text, whatever number its header states.
     threads : int, optional
@@ -128,7 +128,7 @@ def matrix_dataset(
     trust_rows: bool = False,
     threads: int | None = None,
 ) -> Dataset:
-    """A dataset of a matrix of features and one of labels, each in its file; without labels there are none."""
+    """A dataset of two files, features and labels; without ``labels`` there are none."""
     x = _matrix(source, trust_rows, threads)
     if labels is None:
         return Dataset(x, cast("sp.csr_array", sp.csr_array((x.shape[0], 0), dtype=np.float32)))

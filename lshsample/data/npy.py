@@ -1,4 +1,4 @@
-"""Arrays in NumPy's formats npy and npz, read without trust: sizes are checked before anything is allocated."""
+"""Arrays in NumPy's formats npy and npz, whose sizes are checked before anything is allocated."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_array(file: Any, name: str, n_bytes: int | None = None) -> npt.NDArray[
         raise ValueError(f"{name}: its header states {size} bytes of values, it has {n_bytes - counted.at}")
     memory.require_bytes(size, f"the array {name}")
     values = np.empty(count, dtype)
-    view, done = memoryview(values.view(np.uint8)) if size else memoryview(b""), 0
+    view, done = memoryview(values.view(np.uint8).data if size else b""), 0
     while done < size:
         read = file.readinto(view[done : done + 2**24])
         if not read:
@@ -59,7 +59,9 @@ def _header(file: Any, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
     """Shape, order and dtype."""
     version = np.lib.format.read_magic(file)
     if version != (1, 0):  # headers of later ones may be of any length: they are for structured types
-        raise ValueError(f"{name}: npy version {version}; expected an array of numbers, which is of version 1.0")
+        raise ValueError(
+            f"{name}: npy version {version}; expected an array of numbers, which is of version 1.0"
+        )
     shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
     if any(size < 0 for size in shape):
         raise ValueError(f"{name}: a header with shape {shape}")

@@ -134,7 +134,9 @@ def _rows(
         ordered = pattern.copy()
         ordered.sort_indices()
         # SciPy has cached that the order is not canonical.
-        if not sp.csr_array((ones, ordered.indices, ordered.indptr), shape=pattern.shape).has_canonical_format:
+        if not sp.csr_array(
+            (ones, ordered.indices, ordered.indptr), shape=pattern.shape
+        ).has_canonical_format:
             raise ValueError(f"{names[1]}: an id occurs twice in a row; expected each once")
     return cast("sp.csr_array", pattern)
 

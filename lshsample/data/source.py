@@ -78,7 +78,9 @@ def _unzstd() -> _Decompressor:
         except ImportError:
             continue
         return made
-    raise ImportError("zstd files need Python 3.14 or the package backports.zstd: pip install 'lshsample[zstd]'")
+    raise ImportError(
+        "zstd files need Python 3.14 or the package backports.zstd: pip install 'lshsample[zstd]'"
+    )
 
 
 #: By the first bytes of a file: the name of its compression, and what decompresses a member.
@@ -179,8 +181,8 @@ class LineSource:
     def blocks(self, block_bytes: int) -> Iterator[TextBlock]:
         """Yield the remaining lines in blocks of about ``block_bytes`` bytes, at least one line each.
 
-        Every byte is looked at and copied a constant number of times, however long lines or runs of empty lines
-        are.
+        Every byte is looked at and copied a constant number of times, however long lines and runs of empty
+        lines are.
         """
         complete: list[bytes] = []  # up to the end of the last line that is not empty,
         held: list[bytes] = []  # and what comes after it: empty lines, and the beginning of another

@@ -2,8 +2,8 @@
 
 The first line is ``N D L``: the numbers of samples, features and labels. Each further line is a sample
 ``l1,l2,... f:v f:v ...``, with ids from 0. The line of a sample without labels starts with a space or with
-its first feature; an empty line is a sample with neither. Lines may end in CR LF, features may be in any order, and there may be trailing spaces. Empty
-lines at the end that the header does not count are ignored.
+its first feature; an empty line is a sample with neither. Lines may end in CR LF, features may be in any
+order, and there may be trailing spaces. Empty lines at the end that the header does not count are ignored.
 """
 
 from __future__ import annotations

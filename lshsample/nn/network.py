@@ -170,7 +170,8 @@ class Network:
     def observe(self, X: Any, Y: Any = None) -> None:
         """Compute the statistics of training data that layers use: document and label frequencies.
 
-        :meth:`Trainer.fit <lshsample.Trainer.fit>` calls this. Call it before the first single step
+        :meth:`Trainer.fit <lshsample.Trainer.fit>` calls this, unless the network has statistics of its input
+        already; a call replaces them. Call it before the first single step
         (:meth:`Trainer.step <lshsample.Trainer.step>`) if the input has ``weighting="idf-l2"`` or a sampler
         draws labels by their frequency.
 
@@ -461,7 +462,9 @@ class Network:
         if not len(rows):
             raise ArgumentError("X", "no rows", "a matrix with at least one row")
         if not labels.nnz:
-            raise ArgumentError("Y", "no label in any row", "a matrix with at least one label to compare with")
+            raise ArgumentError(
+                "Y", "no label in any row", "a matrix with at least one label to compare with"
+            )
         wanted = [k for k in (1, 3, 5) if k <= self.n_labels] if top is None else self._checked_tops(top)
         found, _ = self.predict(
             rows, max(wanted), mode, sampler=sampler, batch_size=batch_size, threads=threads

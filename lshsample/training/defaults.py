@@ -7,11 +7,14 @@ falls to 0. Sizes and rates follow from the shape of the data by simple formulas
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import attrs
 import numpy as np
 import scipy.sparse as sp
 
+from lshsample._native import core
+from lshsample._native.labels import label_rows
 from lshsample.errors import ArgumentError
 
 __all__ = ["Defaults", "choose_defaults"]
@@ -72,14 +75,14 @@ class Defaults:
     importance: str
 
 
-def choose_defaults(x: sp.csr_array, y: sp.csr_array) -> Defaults:
+def choose_defaults(x: Any, y: Any) -> Defaults:
     """Choose hyperparameters from the training data.
 
     Parameters
     ----------
-    x : csr_array, shape (rows, n_features)
+    x : csr_array or array, shape (rows, n_features)
         Feature rows.
-    y : csr_array, shape (rows, n_labels)
+    y : csr_array or array, shape (rows, n_labels), or lists of ids
         Their labels.
 
     Returns
@@ -89,7 +92,7 @@ def choose_defaults(x: sp.csr_array, y: sp.csr_array) -> Defaults:
     Raises
     ------
     ArgumentError
-        If there are no rows, features or labels, or x and y differ in rows.
+        Bad rows or labels; no rows, features or labels; x and y differ in rows.
 
     Notes
     -----
@@ -120,6 +123,7 @@ def choose_defaults(x: sp.csr_array, y: sp.csr_array) -> Defaults:
     >>> chosen.hidden, chosen.weighting, chosen.n_active
     ((1024,), 'idf-l2', 4)
     """
+    x, y = core.feature_rows(x, "x"), label_rows(y, "y")
     _check(x, y)
     n_rows, n_labels = x.shape[0], y.shape[1]
     hidden, many = _hidden(n_rows, x.shape[1] + n_labels), max(1.0, n_rows / _FEW_ROWS)

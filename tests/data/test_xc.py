@@ -441,7 +441,8 @@ class TestLibsvm:
         rows = [(labels or [3], features, is_blank) for labels, features, is_blank in rows]
         plain = text_of(rows).decode().split("\n")[1:-1]
         full = "".join(
-            f"{before}{line}{comment}\n" for before, line, comment in zip(lines, plain, comments)  # noqa: B905
+            f"{before}{line}{comment}\n"
+            for before, line, comment in zip(lines, plain, comments)  # noqa: B905
         )
         folder, options = tmp_path_factory.mktemp("svm"), {"n_features": 10, "n_labels": 7}
         options |= {"feature_base": 0, "threads": threads}

@@ -1,0 +1,114 @@
+"""The options of the commands that read data files: those of the readers."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import stat
+from collections.abc import Callable
+from os import fspath
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import attrs
+import typer
+
+from lshsample.cli.app import console
+from lshsample.data import Dataset
+from lshsample.data.load import load_source, options_of
+from lshsample.data.matrix import form_of
+from lshsample.data.source import STDIN, LineSource
+
+__all__ = ["FILES", "ReadOptions", "is_pipe", "load_data", "reads_data"]
+
+#: What a data file can be, for the help of arguments.
+FILES = (
+    "XC text or libsvm (plain, gzip, bzip2, xz or zstd), npz, or features alone (text, npy, npz of SciPy) "
+    "with --labels; - for standard input."
+)
+
+_HELP: dict[str, tuple[Any, str]] = {
+    "labels": (Path | None, "File of the labels, if the data file has features alone."),
+    "feature_base": (
+        int | None,
+        "Smallest feature id of a libsvm file, 0 or 1. [default: 0 if the file has a feature 0, else 1]",
+    ),
+    "label_base": (int | None, "Smallest label id of a libsvm file, 0 or 1. [default: 0]"),
+    "n_features": (
+        int | None,
+        "Number of features of a libsvm file. [default: that of the model, or from the largest id]",
+    ),
+    "n_labels": (
+        int | None,
+        "Number of labels of a libsvm file. [default: that of the model, or from the largest id]",
+    ),
+    "trust_rows": (bool, "Read all rows of a data file, whatever number its header states."),
+}
+
+
+@attrs.frozen(kw_only=True)
+class ReadOptions:
+    """The options of a command for its data file; None and False are those that were not given."""
+
+    labels: Path | None = None
+    feature_base: int | None = None
+    label_base: int | None = None
+    n_features: int | None = None
+    n_labels: int | None = None
+    trust_rows: bool = False
+
+    def given(self) -> dict[str, Any]:
+        """The options that were given."""
+        return {name: value for name, value in attrs.asdict(self).items() if value not in (None, False)}
+
+
+def reads_data(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the options of :class:`ReadOptions`, which it takes as its argument ``reading``."""
+    hints = get_type_hints(command, include_extras=True)
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "reading"]
+    parameters = [p.replace(annotation=hints[p.name]) for p in own]
+    for field in attrs.fields(ReadOptions):
+        kind, text = _HELP[field.name]
+        parameters.append(
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=Annotated[kind, typer.Option(help=text)],
+            )
+        )
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        options = {field.name: values.pop(field.name) for field in attrs.fields(ReadOptions)}
+        command(**values, reading=ReadOptions(**options))
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def load_data(
+    path: Path,
+    reading: ReadOptions,
+    threads: int | None,
+    n_features: int | None = None,
+    n_labels: int | None = None,
+) -> Dataset:
+    """A data file of any known format; the numbers are for one that does not state them."""
+    if is_pipe(path):
+        console.print(f"reading {_shown(path)} until it is closed", highlight=False, markup=False)
+    source = LineSource(path)
+    known = options_of(form_of(source))
+    stated = {"threads": threads, "n_features": n_features, "n_labels": n_labels}
+    options = {name: value for name, value in stated.items() if name in known and value is not None}
+    return load_source(source, **options | reading.given())
+
+
+def is_pipe(path: Path) -> bool:
+    """Whether a data file is standard input or a pipe, which can be read only once."""
+    return fspath(path) == STDIN or (path.exists() and stat.S_ISFIFO(path.stat().st_mode))
+
+
+def _shown(path: Path) -> str:
+    return "standard input" if fspath(path) == STDIN else f"the pipe {path}"
