@@ -59,7 +59,8 @@ class ReadOptions:
 
     def given(self) -> dict[str, Any]:
         """The options that were given."""
-        return {name: value for name, value in attrs.asdict(self).items() if value not in (None, False)}
+        every = attrs.asdict(self).items()
+        return {name: value for name, value in every if value is not None and value is not False}
 
 
 def reads_data(command: Callable[..., None]) -> Callable[..., None]:
