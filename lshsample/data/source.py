@@ -184,34 +184,33 @@ class LineSource:
         Every byte is looked at and copied a constant number of times, however long lines and runs of empty
         lines are.
         """
-        complete: list[bytes] = []  # up to the end of the last line that is not empty,
-        held: list[bytes] = []  # and what comes after it: empty lines, and the beginning of another
+        complete: list[memoryview] = []  # up to the end of the last line that is not empty,
+        held: list[memoryview] = []  # and what comes after it: empty lines, and the beginning of another
         n_complete = n_held = 0
         is_open = False  # whether a line has begun in what is held
         for chunk in chain([self._rest] if self._rest else [], self._chunks):
             self._rest = b""
-            cut = _last_end(chunk, is_open)
+            cut, view = _last_end(chunk, is_open), memoryview(chunk)
             if cut:
-                complete += [*held, chunk[:cut]]
+                complete += [*held, view[:cut]]
                 n_complete += n_held + cut
                 held, n_held, is_open = [], 0, False
-            held.append(chunk[cut:])
+            held.append(view[cut:])
             n_held += len(held[-1])
-            is_open = is_open or bool(held[-1].strip(b"\r\n"))
+            is_open = is_open or bool(chunk[cut:].strip(b"\r\n"))
             if n_complete >= block_bytes:
                 yield self._block(b"".join(complete))
                 complete, n_complete = [], 0
             if n_held > MAX_LINE:
-                raise self.fail(
-                    f"no sample ends within {MAX_LINE} bytes: not a text file of samples",
-                    self._lines_read + sum(part.count(b"\n") for part in complete) + 1,
-                )
+                line = self._lines_read + b"".join(complete).count(b"\n") + 1
+                problem = f"no sample ends within {MAX_LINE} bytes: not a text file of samples"
+                raise self.fail(problem, line)
         rest = b"".join(held)
         cut = len(rest.rstrip(b"\r\n"))
         if cut:
             end = rest.find(b"\n", cut)
             cut = len(rest) if end < 0 else end + 1
-            complete.append(rest[:cut])
+            complete.append(memoryview(rest)[:cut])
         if complete:
             yield self._block(b"".join(complete))
         self.trailing_lines = rest.count(b"\n", cut)
@@ -289,7 +288,10 @@ def _last_end(chunk: bytes, is_open: bool) -> int:
     ``is_open`` says whether a line has begun before the chunk.
     """
     complete = chunk.rfind(b"\n") + 1
-    last = len(chunk[:complete].rstrip(b"\r\n"))
+    # Nearly always the last few bytes have the answer, without a copy of the chunk.
+    begin = max(0, complete - 64)
+    few = chunk[begin:complete].rstrip(b"\r\n")
+    last = begin + len(few) if few else len(chunk[:begin].rstrip(b"\r\n"))
     if not (last or (is_open and complete)):
         return 0
     return chunk.find(b"\n", last) + 1
