@@ -161,7 +161,6 @@ def test_tensors():
     for bad, message in (
         (torch.tensor(DENSE, requires_grad=True), r"x.detach\(\)"),
         (tensor.to_sparse(), "torch.sparse_coo"),
-        (tensor.to_sparse_csr(), "torch.sparse_csr"),
         (tensor.to(torch.bfloat16), "BFloat16"),
         (tensor.to("meta"), "meta"),
     ):
