@@ -278,14 +278,21 @@ def feature_rows(x: Any, argument: str, cols: int | None = None) -> sp.csr_array
 
 
 def csr_rows(
-    x: Any, argument: str, cols: int | None = None, *, finite: bool = True, threads: int | None = None
+    x: Any,
+    argument: str,
+    cols: int | None = None,
+    *,
+    finite: bool = True,
+    keep_zeros: bool = False,
+    threads: int | None = None,
 ) -> sp.csr_array:
     """Sparse rows as they are used everywhere: canonical CSR, float32, finite, without explicit zeros.
 
     Columns ascend and are unique in each row (entries of one place are summed, as in SciPy); offsets and
     indices are of one type (:func:`index_dtype`). Stored zeros, and values that float32 rounds to 0, are
     left out, so that they count as absent in all that follows. Copies only what it must. ``finite=False``
-    leaves NaN and infinities to the caller, except for those that come of values beyond float32.
+    leaves NaN and infinities to the caller, except for those that come of values beyond float32;
+    ``keep_zeros=True`` is for signals between layers, whose stored entries are the active units.
 
     Raises
     ------
@@ -305,7 +312,7 @@ def csr_rows(
     if entry >= 0 and (finite or np.isfinite(csr.data[entry])):
         place = int(np.searchsorted(rows.indptr, entry, side="right")) - 1, int(rows.indices[entry])
         raise ArgumentError(argument, f"{csr.data[entry]} at {place}", _FINITE)
-    if faults.zero >= 0:
+    if faults.zero >= 0 and not keep_zeros:
         rows = rows.copy()
         rows.eliminate_zeros()
     rows.has_canonical_format = True

@@ -95,7 +95,7 @@ class Guard:
         if not isinstance(y, sp.csr_array) or y.shape != (rows, units):
             self._refuse("the output", _described(y), f"a Block or a csr_array of {rows} rows")
         try:
-            return core.csr_rows(y, "the output", units, finite=False)
+            return core.csr_rows(y, "the output", units, finite=False, keep_zeros=True)
         except ArgumentError as error:
             self._refuse(error.argument, error.given, error.wanted)
 

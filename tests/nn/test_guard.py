@@ -85,6 +85,24 @@ def test_valid_results_are_accepted():
     assert (plain.parameters[2].weights[[1, 3]] == 0).all()
 
 
+def test_stored_zeros_of_a_signal_are_active_units():
+    """Their gradient is passed to the layer, whatever their value is."""
+
+    def output(y):
+        rows = sp.csr_array(np.ones((ROWS, UNITS), np.float32))
+        rows.data[:] = np.where(np.arange(ROWS * UNITS) % 2, y.values.ravel(), 0)
+        return rows
+
+    sizes = []
+
+    def below(gradient):
+        sizes.append(len(gradient.data))
+        return Block(gradient.toarray(), UNITS)
+
+    train(y=output, below=below)
+    assert sizes == [ROWS * UNITS]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
