@@ -18,8 +18,8 @@ __all__ = ["ROWS_HELP", "LayerModel", "MostItems", "load_workload"]
 
 #: What the files of rows are, for the help of commands.
 ROWS_HELP = (
-    "Data: HDF5 of ann-benchmarks, NumPy .npy, SciPy .npz, XC text or libsvm (plain or compressed), or a data set "
-    "in npz. "
+    "Data: HDF5 of ann-benchmarks, NumPy .npy, SciPy .npz, XC text or libsvm (plain or compressed), or a "
+    "data set in npz; - for standard input. "
 )
 LayerModel = Annotated[
     Path | None, typer.Option(help="Folder of a trained model; the units of its last layer are the items.")
