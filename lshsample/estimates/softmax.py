@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from lshsample._native import core
+from lshsample._native.labels import label_rows
 from lshsample.errors import ArgumentError
 from lshsample.estimates.estimate import Estimate
 from lshsample.estimates.inputs import (
@@ -200,7 +202,10 @@ class _Targets:
             kind = f"{type(targets).__name__} of shape {shape}"
             wanted = f"a sparse matrix of real numbers of shape ({rows}, {n_items})"
             raise ArgumentError("targets", kind, wanted)
-        matrix: Any = sp.csr_array(given, dtype=np.float64)
+        core.csr_rows(given, "targets")  # SciPy would follow offsets and indices that point outside
+        matrix: Any = sp.csr_array(given, dtype=np.float64, copy=True)
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
         require_finite(matrix.data, "targets")
         return cls(matrix)
 
@@ -303,6 +308,7 @@ def sigmoid_gradient(
     sum_j sigmoid(o_j) w_j are estimated without bias. The terms of the targets are exact.
     """
     samples, q, w, y = _layer(sampler, inputs, weights, targets, draws)
+    label_rows(y.matrix, "targets")
     logits = class_logits(samples, q, w, bias, name="weights")
     softplus = samples.linear([np.logaddexp(0, each)[:, None] for each in logits]).column()
     rates = [np.exp(-np.logaddexp(0, -each)) for each in logits]

@@ -63,7 +63,7 @@ def test_targets_are_a_sparse_matrix_of_rows_and_items(loss, targets):
 
 
 @pytest.mark.parametrize("loss", [softmax_gradient, sigmoid_gradient])
-@pytest.mark.parametrize("value", [-1, np.nan, np.inf])
+@pytest.mark.parametrize("value", [1e300, np.nan, np.inf])
 def test_bad_targets_are_refused(loss, value):
     targets = sp.csr_array(([1.0, value], ([0, 1], [3, 40])), shape=(2, 50))
     with pytest.raises(ArgumentError, match="targets must be"):
@@ -71,12 +71,9 @@ def test_bad_targets_are_refused(loss, value):
 
 
 def test_targets_of_a_sum_over_classes_are_labels():
-    """0 or 1, as a matrix or as lists of ids."""
+    """1 for the true classes, 0 for the others."""
     with pytest.raises(ArgumentError, match=r"targets must be .*the value 2.0 at \(1, 40\)"):
         sigmoid_gradient(FULL, ROWS[:2], ROWS, sp.csr_array(([2.0], ([1], [40])), shape=(2, 50)))
-    matrix = sp.csr_array((np.ones(2), ([0, 1], [3, 40])), shape=(2, 50))
-    found = [sigmoid_gradient(FULL, ROWS[:2], ROWS, y).loss.value for y in (matrix, [[3], [40]])]
-    assert np.array_equal(*found)
 
 
 @pytest.mark.parametrize("bias", [None, np.linspace(-1, 1, 50)])
