@@ -133,7 +133,7 @@ def of_estimates(x, y):
     )
     sampler = Include().bind(n_items=L)
     full = sampler.sample(include=np.ones((N, L)))
-    sigmoid = sigmoid_gradient(full, h, vectors, y)
+    sigmoid = sigmoid_gradient(full, h, vectors, y if sp.issparse(y) else sp.csr_array(y))
     share = sp.csr_array(np.full((N, L), 1 / L)).asformat(x.format)
     softmax = softmax_gradient(full, h, vectors, share)
     family = make_family("simhash", dim=F, n_hashes=2, n_tables=6, seed=2)
