@@ -351,8 +351,8 @@ def kept_rows(x: Any, argument: str) -> Any:
         return dense_rows(x, argument, finite=False)
     rows: Any = x
     if isinstance(rows, sp.csr_array):
-        index = index_dtype(len(rows.indices))
-        known = (rows.indptr.dtype, rows.indices.dtype, rows.data.dtype) == (index, index, np.float32)
+        index = np.dtype(index_dtype(len(rows.indices)))
+        known = rows.indptr.dtype == rows.indices.dtype == index and rows.data.dtype == np.float32
         if known and rows.has_canonical_format:  # which csr_rows sets
             return rows
     return csr_rows(rows, argument, finite=False)

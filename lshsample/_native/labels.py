@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
@@ -13,9 +14,16 @@ import scipy.sparse as sp
 from lshsample._native import core
 from lshsample.errors import ArgumentError
 
-__all__ = ["label_rows"]
+__all__ = ["CheckedLabels", "label_rows"]
 
 _WANTED = "1 for a label and 0 for none (entries of one place are summed)"
+
+
+@attrs.frozen(eq=False)
+class CheckedLabels:
+    """Labels from :func:`label_rows`, which it returns as they are: a step checks nothing twice."""
+
+    matrix: sp.csr_array
 
 
 def label_rows(y: Any, argument: str, n_labels: int | None = None, n_rows: int | None = None) -> sp.csr_array:
@@ -42,6 +50,8 @@ def label_rows(y: Any, argument: str, n_labels: int | None = None, n_rows: int |
     ArgumentError
         Another shape; a value other than 0 and 1; an id out of range.
     """
+    if isinstance(y, CheckedLabels):
+        return y.matrix
     ids = _lists(y)
     if ids is not None and not _is_indicator(ids, argument, n_labels):
         labels = _of_ids(ids, argument, n_labels)

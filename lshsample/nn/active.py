@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from lshsample._native.labels import CheckedLabels
 from lshsample.errors import BiasedSampleError, UnsupportedError
 from lshsample.nn.signals import Run
 from lshsample.sampling import ActiveSet, Include, MaintainedSampler, Pipeline, make_pipeline
@@ -76,9 +77,10 @@ class ActiveUnits(MaintainedSampler):
 
     def draw(self, queries: Float32, run: Run) -> ActiveSet:
         """The active set of a batch; the last layer's holds the batch's labels."""
+        labels = None if self.spec.loss is None or run.targets is None else CheckedLabels(run.targets)
         active = self.bound().sample(
             queries,
-            include=run.targets if self.spec.loss is not None else None,
+            include=labels,
             seed=stream_seed(run.seed, self.index),
             step=run.step,
             pool=self.spec.active_set == "batch",

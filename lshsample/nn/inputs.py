@@ -21,6 +21,8 @@ Float32 = npt.NDArray[np.float32]
 
 #: How a sparse input weights the values of its rows.
 WEIGHTINGS = ("none", "l2", "idf-l2")
+#: Norms between it and its reciprocal, and values that matter beside them, are far from the ends of float32.
+_SMALLEST = 2.0**-60
 
 _WIDTH = specs.integer(1, 2**31 - 1)
 _RATE = specs.number(0.0, 1.0, open_high=True)
@@ -160,16 +162,20 @@ class SparseInput(InputLayer):
     def _weighted(self, x: Any) -> sp.csr_array:
         lengths = np.diff(x.indptr)
         of_row = np.repeat(np.arange(len(lengths)), lengths)
-        # Powers of two change no bit of the result, except where it would overflow or underflow on the way.
-        values = x.data * _powers(x)[of_row]
-        if self._idf is not None:
-            values *= 1.0 + self._idf.vector[x.indices]
-        norms = np.sqrt(
-            np.bincount(of_row, weights=np.square(values, dtype=np.float64), minlength=len(lengths))
-        )
+        values, norms = self._with_norms(x, x.data, of_row)
+        if not np.all((norms == 0.0) | ((norms >= _SMALLEST) & (norms <= 1.0 / _SMALLEST))):
+            # Powers of two change no bit of the result, except where it overflowed or underflowed on the way.
+            values, norms = self._with_norms(x, x.data * _powers(x)[of_row], of_row)
         norms[norms == 0.0] = 1.0
         scaled = (values * (1.0 / norms).astype(np.float32)[of_row]).astype(np.float32, copy=False)
         return csr_from_parts(x.indptr, x.indices, scaled, x.shape)
+
+    def _with_norms(self, x: Any, values: Float32, of_row: Any) -> tuple[Float32, Any]:
+        """The values by the weighting, and the norms of their rows."""
+        with np.errstate(over="ignore"):
+            weighted = values if self._idf is None else values * (1.0 + self._idf.vector[x.indices])
+        squares = np.square(weighted, dtype=np.float64)
+        return weighted, np.sqrt(np.bincount(of_row, weights=squares, minlength=x.shape[0]))
 
     def workspace_needed(self, batch_size: int) -> int:
         """0: sparse rows are much smaller than the gradient that the next layer counts."""

@@ -40,7 +40,6 @@ def ask(stage: Stage, method: str, *arguments: Any, kind: type[Any] | tuple[type
     PluginError
         The method failed, or returned something else.
     """
-    label = f"{stage_label(stage)}.{method}"
     try:
         result = getattr(stage, method)(*arguments)
     except ArgumentError as error:
@@ -50,11 +49,12 @@ def ask(stage: Stage, method: str, *arguments: Any, kind: type[Any] | tuple[type
     except (LshsampleError, MemoryError):
         raise
     except Exception as error:
-        raise PluginError(f"{label} raised {type(error).__name__}: {error}") from error
+        raise PluginError(f"{stage_label(stage)}.{method} raised {type(error).__name__}: {error}") from error
     if not isinstance(result, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         wanted = " or ".join(_kind(one) for one in kinds)
-        raise PluginError(f"{label} returned {type(result).__name__}, expected {wanted}")
+        given = f"{stage_label(stage)}.{method} returned {type(result).__name__}"
+        raise PluginError(f"{given}, expected {wanted}")
     return result
 
 

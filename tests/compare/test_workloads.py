@@ -10,7 +10,9 @@ from lshsample.nn import Dense, Network, Sampled, Sparse
 
 
 def test_a_trained_layer():
-    network = Network([Sparse(30), Dense(8, "relu"), Sampled(150, "softmax", init_scale=0.3)], seed=1)
+    network = Network(
+        [Sparse(30), Dense(8, "relu"), Sampled(150, "softmax", n_active=50, init_scale=0.3)], seed=1
+    )
     rows = sp.random_array((40, 30), density=0.3, format="csr", dtype=np.float32, rng=1)
     workload = Workload.of_layer(network, rows, n_items=120, n_queries=10)
     assert workload.items.shape == (120, 8)

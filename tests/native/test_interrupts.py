@@ -89,7 +89,7 @@ def test_every_long_call_ends_soon_after_the_signal():
     """Each takes seconds otherwise. The bound leaves room for a busy machine: it is 0.05 s on an idle one."""
     out = run(CALLS + CHECK)
     assert out.pop("settled")
-    late = {name: seconds for name, seconds in out.items() if seconds is None or seconds > 1}
+    late = {name: seconds for name, seconds in out.items() if seconds is None or seconds > 2}
     assert not late
 
 
@@ -109,7 +109,7 @@ print(json.dumps([seconds, same, small.n_ids]))
 
 def test_interrupted_changes_are_not_made():
     seconds, same, n_ids = run(CHANGES)
-    assert all(value is not None and value < 1 for value in seconds.values()), seconds
+    assert all(value is not None and value < 2 for value in seconds.values()), seconds
     assert same
     assert n_ids == 51
 

@@ -75,10 +75,11 @@ def test_build_scripts_load_the_digest_without_the_package():
 
 
 def test_tests_stop_at_once_with_the_command_to_run(tmp_path):
-    (tmp_path / "conftest.py").write_text(
-        "from lshsample._native import sources\n"
-        "sources.source_digest = lambda *_: 'changed'\n" + (ROOT / "tests/conftest.py").read_text()
-    )
+    future = "from __future__ import annotations\n"
+    changed = "from lshsample._native import sources\nsources.source_digest = lambda *_: 'changed'\n"
+    conftest = (ROOT / "tests/conftest.py").read_text()
+    assert future in conftest
+    (tmp_path / "conftest.py").write_text(conftest.replace(future, future + changed))
     (tmp_path / "test_nothing.py").write_text("def test_nothing():\n    pass\n")
     command = [
         sys.executable,
