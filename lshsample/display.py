@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SHOWN_ROWS", "few_ids", "html_table", "span"]
+__all__ = ["SHOWN_ROWS", "array_text", "few_ids", "html_table", "span"]
 
 #: Rows of a result that a table shows.
 SHOWN_ROWS = 5
@@ -28,6 +29,20 @@ def span(values: npt.ArrayLike, form: str = ",.4g") -> str:
         return "-"
     low, high = (format(end, form) for end in (array.min(), array.max()))
     return low if low == high else f"{low} to {high}"
+
+
+def array_text(value: Any) -> str:
+    """An array, dense or sparse, by its dtype and shape; other values by their repr.
+
+    Examples
+    --------
+    >>> array_text(np.zeros((2, 3), np.float32)), array_text(None)
+    ('float32 (2, 3)', 'None')
+    """
+    if not hasattr(value, "shape"):
+        return repr(value)
+    kind = f"{type(value).__name__} " if hasattr(value, "nnz") else ""
+    return f"{kind}{value.dtype} {value.shape}"
 
 
 def few_ids(ids: Sequence[int] | npt.NDArray[np.int32]) -> str:

@@ -22,6 +22,8 @@ from lshsample import (
     estimates,
     make_family,
 )
+from lshsample.compare.workloads import Workload
+from lshsample.data import Tfidf
 from lshsample.sampling import Full, SamplerStage
 from lshsample.tuning import Goal, tune
 
@@ -36,6 +38,14 @@ SHOWN = {
     "empty ActiveSet": lambda: SAMPLER.sample(ROWS[:0]),
     "Candidates": lambda: TABLES.query(ROWS[:300]),
     "Buckets": lambda: TABLES.buckets(ROWS[:300]),
+    "Matches": lambda: TABLES.range_search(ROWS[:300], 0.5),
+    "empty Matches": lambda: TABLES.range_search(ROWS[:0], 0.5),
+    "SimilarPairs": lambda: TABLES.similar_pairs(0.6),
+    "Batch": lambda: Network([Sparse(16), Dense(9, activation="softmax")]).batch(
+        sp.csr_array(ROWS[:300]), sp.csr_array(np.eye(300, 9))
+    ),
+    "Workload": lambda: Workload.of_rows("rows", ROWS),
+    "Tfidf": lambda: Tfidf.fit(["a b c", "b c d"]),
     "Explanation": lambda: SAMPLER.explain(ROWS[:1]),
     "Description": lambda: SAMPLER.describe(),
     "HashTables": lambda: TABLES,
@@ -109,7 +119,11 @@ def test_a_result_is_shown_on_one_screen(name):
         assert max(map(len, table.cells)) < 400
 
 
-NOT_SHOWN_AS_TABLES = {"Stage", "Samples", "GradientSampler", "TableState", "Buckets"}
+NOT_SHOWN_AS_TABLES = {"Stage", "Samples", "GradientSampler", "TableState", "Buckets"} | {
+    "Batch",
+    "Tfidf",
+    "Workload",
+}
 
 
 def test_results_have_tables_for_notebooks():

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from lshsample._native import core
 from lshsample.compare.nearest import METRICS, kth_closeness, nearest, own_nearest
 from lshsample.compare.sources import is_hdf5, read_ann_benchmark, read_rows
+from lshsample.display import array_text
 from lshsample.errors import ArgumentError, DataFormatError
 from lshsample.family import HashFamily, Rows
 from lshsample.nn import Network
@@ -62,9 +63,9 @@ class Workload:
     """
 
     name: str
-    items: Rows
-    queries: Rows
-    truth: npt.NDArray[np.int64] | None
+    items: Rows = attrs.field(repr=array_text)
+    queries: Rows = attrs.field(repr=array_text)
+    truth: npt.NDArray[np.int64] | None = attrs.field(repr=array_text)
     k: int = TOP
     metric: str = attrs.field(default="inner", validator=one_of(*METRICS))
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native.core import csr_from_parts
+from lshsample.display import array_text
 from lshsample.errors import ArgumentError
 
 __all__ = ["Tfidf", "words_of"]
@@ -75,7 +76,7 @@ class Tfidf:
     """
 
     vocabulary: dict[str, int]
-    idf: npt.NDArray[np.float32]
+    idf: npt.NDArray[np.float32] = attrs.field(repr=array_text)
 
     @classmethod
     def fit(cls, texts: Iterable[str], min_texts: int = 2) -> Self:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import core
+from lshsample.display import array_text
 from lshsample.errors import ArgumentError
 from lshsample.nn.signals import Block, Signal, csr_from_parts, take_rows
 
@@ -26,7 +27,7 @@ class FeatureRows:
         The rows.
     """
 
-    data: npt.NDArray[np.float32] | sp.csr_array
+    data: npt.NDArray[np.float32] | sp.csr_array = attrs.field(repr=array_text)
 
     def __len__(self) -> int:
         return int(self.data.shape[0])
@@ -66,8 +67,8 @@ class Batch:
         Labels; every stored value is 1.
     """
 
-    x: Signal
-    y: sp.csr_array
+    x: Signal = attrs.field(repr=array_text)
+    y: sp.csr_array = attrs.field(repr=array_text)
 
 
 def sparse_features(x: Any, n_features: int, argument: str = "X") -> FeatureRows:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import loss as kernels
+from lshsample.display import array_text
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.nn.names import NameTable
 from lshsample.nn.signals import Block, Signal, indptr_of
@@ -53,12 +54,12 @@ class Logits:
         Log inclusion probability of each of the n units, or of each value; None for no correction.
     """
 
-    values: Float32
-    indptr: Int64 | None
-    label_indptr: Int64
-    label_places: Int32
-    label_weights: Float32
-    log_inclusion: Float32 | None = None
+    values: Float32 = attrs.field(repr=array_text)
+    indptr: Int64 | None = attrs.field(repr=array_text)
+    label_indptr: Int64 = attrs.field(repr=array_text)
+    label_places: Int32 = attrs.field(repr=array_text)
+    label_weights: Float32 = attrs.field(repr=array_text)
+    log_inclusion: Float32 | None = attrs.field(default=None, repr=array_text)
 
     @classmethod
     def of(

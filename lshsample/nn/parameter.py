@@ -13,6 +13,7 @@ import numpy.typing as npt
 from lshsample._native import convert
 from lshsample._native.dtypes import FLOAT32, DType, checked_device, checked_dtype
 from lshsample._native.slots import Slots, row_bytes
+from lshsample.display import array_text
 from lshsample.errors import NativeError
 
 __all__ = ["Parameter", "Update"]
@@ -175,5 +176,5 @@ class Update:
     """
 
     parameter: Parameter
-    rows: npt.NDArray[np.int32] | None
-    gradient: Float32
+    rows: npt.NDArray[np.int32] | None = attrs.field(repr=array_text)
+    gradient: Float32 = attrs.field(repr=array_text)

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 
 from lshsample._native import core
 from lshsample._native.core import csr_from_parts
+from lshsample.display import array_text
 
 __all__ = [
     "Block",
@@ -50,9 +51,9 @@ class Block:
         The k columns, ascending; None for all of them.
     """
 
-    values: Float32
+    values: Float32 = attrs.field(repr=array_text)
     width: int
-    ids: Int32 | None = None
+    ids: Int32 | None = attrs.field(default=None, repr=array_text)
 
 
 Signal = Block | sp.csr_array
@@ -104,7 +105,7 @@ class Run:
     step: int = 0
     training: bool = False
     sampled: bool = False
-    targets: sp.csr_array | None = None
+    targets: sp.csr_array | None = attrs.field(default=None, repr=array_text)
 
 
 def indptr_of(rows: sp.csr_array) -> Int64:

@@ -13,9 +13,10 @@ import scipy.sparse as sp
 
 from lshsample import hashing, laws, memory
 from lshsample._native import core, layers
+from lshsample.display import SHOWN_ROWS, few_ids, html_table, span
 from lshsample.errors import ArgumentError, PluginError, UnsupportedError
 from lshsample.family import HashFamily, Rows
-from lshsample.specs import checked_integer
+from lshsample.specs import checked_index, checked_integer
 from lshsample.tables.keys import keys_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _ELEMENTS = 2**21
 _ROUNDING = 1e-12
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(eq=False, kw_only=True, repr=False)
 class Matches:
     """The items of each query that have reached a similarity, among those that share a bucket with it.
 
@@ -84,11 +85,35 @@ class Matches:
         return keys_of(self._by_id, self.ids)
 
     def row(self, query: int) -> Int32:
-        """The ids of a query's row: (n,) int32, ascending, a view."""
-        return self.ids[self.indptr[query] : self.indptr[query + 1]]
+        """The ids of a query's row: (n,) int32, ascending, a view; negative numbers count from the end.
+
+        Raises
+        ------
+        ArgumentError
+            There is no such row.
+        """
+        at = checked_index("query", query, len(self))
+        return self.ids[self.indptr[at] : self.indptr[at + 1]]
+
+    def __iter__(self) -> Iterator[Int32]:
+        """The ids of each row, as :meth:`row`."""
+        return (self.row(query) for query in range(len(self)))
+
+    def __repr__(self) -> str:
+        each = f"{span(np.diff(self.indptr), ',')} per query, {_found(self)}"
+        return f"Matches({len(self):,} queries, {len(self.ids):,} ids: {each})"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for query in range(min(len(self), SHOWN_ROWS)):
+            ids, own = self.row(query), slice(self.indptr[query], self.indptr[query + 1])
+            rows.append([query, f"{len(ids):,}", few_ids(ids), span(self.similarities[own])])
+        return html_table(
+            repr(self), ["query", "number of ids", "ids", "similarities"], rows, total=len(self)
+        )
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(eq=False, kw_only=True, repr=False)
 class SimilarPairs:
     """The pairs of items that have reached a similarity, among those that share a bucket; each pair once.
 
@@ -116,6 +141,23 @@ class SimilarPairs:
     def keys(self) -> Int64:
         """The keys (n, 2) of the ids, of tables that have keys; ArgumentError for others."""
         return keys_of(self._by_id, self.ids)
+
+    def __repr__(self) -> str:
+        return f"SimilarPairs({len(self):,} pairs, {_found(self)})"
+
+    def _repr_html_(self) -> str:
+        shown = zip(self.ids[:SHOWN_ROWS], self.similarities, strict=False)
+        rows = [[*pair, format(similarity, ".4g")] for pair, similarity in shown]
+        return html_table(repr(self), ["id", "id", "similarity"], rows, total=len(self))
+
+
+def _found(found: Matches | SimilarPairs) -> str:
+    """What both results say of their similarities and recalls."""
+    texts = [f"similarities {span(found.similarities)}", f"threshold {found.threshold:.4g}"]
+    for name, recall in (("recall", found.recall), ("expected_recall", found.expected_recall)):
+        if recall is not None:
+            texts.append(f"{name} {recall:.3g}")
+    return ", ".join(texts)
 
 
 @attrs.frozen(eq=False, kw_only=True)
