@@ -48,7 +48,7 @@ RESULT = "train.json"
 Threads = Annotated[
     int | None,
     typer.Option(
-        help="Number of threads; the result does not depend on it. [default: OMP_NUM_THREADS or all]"
+        help="Number of threads; the result does not depend on it.", show_default="OMP_NUM_THREADS or all"
     ),
 ]
 

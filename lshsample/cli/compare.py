@@ -54,45 +54,51 @@ def compare(
     model: LayerModel = None,
     family: Annotated[
         list[str] | None,
-        typer.Option(help="A family, or family:option=value,option=value; repeat it. [default: all]"),
+        typer.Option(help="A family, or family:option=value,option=value; repeat it.", show_default="all"),
     ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
-            help=f"What near means: {', '.join(METRICS)} (each family's own similarity). "
-            "[default: that of an HDF5 file, else inner]"
+            help=f"What near means: {', '.join(METRICS)} (each family's own similarity).",
+            show_default="that of an HDF5 file, else inner",
         ),
     ] = None,
     k: Annotated[int, typer.Option(min=1, help="Number of nearest items that recall is measured by.")] = TOP,
     budgets: Annotated[
         str | None,
         typer.Option(
-            help=f"Numbers of candidates at which recall is compared. [default: {_FULL['budgets']}]"
+            help="Numbers of candidates at which recall is compared.", show_default=str(_FULL["budgets"])
         ),
     ] = None,
     bits: Annotated[
         str | None,
-        typer.Option(help=f"Code lengths in bits that each family is tried with. [default: {_FULL['bits']}]"),
+        typer.Option(
+            help="Code lengths in bits that each family is tried with.", show_default=str(_FULL["bits"])
+        ),
     ] = None,
     n_hashes: Annotated[
         str | None,
         typer.Option(help="Numbers of hashes, K, that each family is tried with, instead of --bits."),
     ] = None,
     n_tables: Annotated[
-        str | None, typer.Option(help=f"Numbers of tables, L. [default: {_FULL['n_tables']}]")
+        str | None, typer.Option(help="Numbers of tables, L.", show_default=str(_FULL["n_tables"]))
     ] = None,
     probes: Annotated[
         str | None,
-        typer.Option(help="Numbers of buckets per table that queries look into. [default: the family's]"),
+        typer.Option(
+            help="Numbers of buckets per table that queries look into.", show_default="the family's"
+        ),
     ] = None,
     items: MostItems = None,
     queries: Annotated[
-        int | None, typer.Option(min=1, help=f"Number of queries. [default: {_FULL['queries']}]")
+        int | None, typer.Option(min=1, help="Number of queries.", show_default=str(_FULL["queries"]))
     ] = None,
     rounds: Annotated[
         int | None,
         typer.Option(
-            min=1, help=f"Repetitions of each timing (median and quartiles). [default: {_FULL['rounds']}]"
+            min=1,
+            help="Repetitions of each timing (median and quartiles).",
+            show_default=str(_FULL["rounds"]),
         ),
     ] = None,
     quick: Annotated[

@@ -85,7 +85,7 @@ def predict(
     model: ModelPath,
     file: DataPath,
     top: Annotated[
-        int | None, typer.Option(min=1, help="Labels per row. [default: 5, or all if there are fewer]")
+        int | None, typer.Option(min=1, help="Labels per row.", show_default="5, or all if there are fewer")
     ] = None,
     mode: ModeOption = Mode.exact,
     family: ServingFamily = None,
@@ -93,7 +93,7 @@ def predict(
     sampler: ServingPipeline = "Retrieve()",
     output: Annotated[
         Path | None,
-        typer.Option(help="The file to write. [default: standard output]", callback=check_writable),
+        typer.Option(help="The file to write.", show_default="standard output", callback=check_writable),
     ] = None,
     threads: Threads = None,
     *,

@@ -20,8 +20,8 @@ ServingFamily = Annotated[
     str | None,
     typer.Option(
         metavar="FAMILY",
-        help="With --mode sampled: build new tables of this family, or family:option=value,option=value. "
-        "[default: the tables of the trained layer]",
+        help="With --mode sampled: build new tables of this family, or family:option=value,option=value.",
+        show_default="the tables of the trained layer",
     ),
 ]
 ServingTables = Annotated[int, typer.Option(min=1, max=65535, help="Number of tables of --family, L.")]

@@ -31,7 +31,8 @@ from lshsample.training.checkpoint import CHECKPOINT
 
 __all__ = ["train"]
 
-FROM_DATA = "[default: chosen from the data]"
+#: The default of options that are chosen for the data.
+FROM_DATA = "chosen from the data"
 
 
 @reads_data
@@ -51,36 +52,45 @@ def train(
         typer.Option(help="TOML file with any of the options from --hidden to --seed; options override it."),
     ] = None,
     hidden: Annotated[
-        str | None, typer.Option(help=f"Widths of the hidden layers: 128 or 256,128. {FROM_DATA}")
+        str | None, typer.Option(help="Widths of the hidden layers: 128 or 256,128.", show_default=FROM_DATA)
     ] = None,
-    loss: Annotated[str | None, typer.Option(help=f"One of {LOSSES}. [default: softmax]")] = None,
+    loss: Annotated[str | None, typer.Option(help=f"One of {LOSSES}.", show_default="softmax")] = None,
     sampler: Annotated[
         str | None,
         typer.Option(
             help="A named pipeline (see `lshsample stages`), or a pipeline: "
-            "'Retrieve() | Include() | Uniform(500)'. [default: lsh]"
+            "'Retrieve() | Include() | Uniform(500)'.",
+            show_default="lsh",
         ),
     ] = None,
     family: Annotated[
         str | None,
         typer.Option(
-            help="Hash family (see `lshsample families`), or family:option=value,option=value. "
-            "[default: simhash]"
+            help="Hash family (see `lshsample families`), or family:option=value,option=value.",
+            show_default="simhash",
         ),
     ] = None,
-    n_hashes: Annotated[int | None, typer.Option(help=f"Hashes per code, K. {FROM_DATA}")] = None,
-    n_tables: Annotated[int | None, typer.Option(help=f"Number of tables, L. {FROM_DATA}")] = None,
+    n_hashes: Annotated[int | None, typer.Option(help="Hashes per code, K.", show_default=FROM_DATA)] = None,
+    n_tables: Annotated[int | None, typer.Option(help="Number of tables, L.", show_default=FROM_DATA)] = None,
     active_set: Annotated[
         str | None,
-        typer.Option(help="batch (one active set per batch, fast) or sample (one per row). [default: batch]"),
+        typer.Option(
+            help="batch (one active set per batch, fast) or sample (one per row).", show_default="batch"
+        ),
     ] = None,
-    n_active: Annotated[int | None, typer.Option(help=f"Budget of a named pipeline. {FROM_DATA}")] = None,
-    batch_size: Annotated[int | None, typer.Option(help=f"Rows per step. {FROM_DATA}")] = None,
-    epochs: Annotated[int | None, typer.Option(help=f"Passes over the data. {FROM_DATA}")] = None,
-    lr: Annotated[float | None, typer.Option(help=f"Learning rate. {FROM_DATA}")] = None,
-    optimizer: Annotated[str | None, typer.Option(help=f"One of {OPTIMIZERS}. [default: adam]")] = None,
-    dropout: Annotated[float | None, typer.Option(help=f"Dropout of the hidden layers. {FROM_DATA}")] = None,
-    seed: Annotated[int | None, typer.Option(help="Determines every random choice. [default: 0]")] = None,
+    n_active: Annotated[
+        int | None, typer.Option(help="Budget of a named pipeline.", show_default=FROM_DATA)
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows per step.", show_default=FROM_DATA)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.", show_default=FROM_DATA)] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default=FROM_DATA)] = None,
+    optimizer: Annotated[str | None, typer.Option(help=f"One of {OPTIMIZERS}.", show_default="adam")] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Dropout of the hidden layers.", show_default=FROM_DATA)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Determines every random choice.", show_default="0")
+    ] = None,
     threads: Threads = None,
     save: Annotated[Path | None, typer.Option(help="Folder for the model and checkpoints.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Folder of an interrupted run to continue.")] = None,
