@@ -113,7 +113,9 @@ class CheckpointError(LshsampleError):
 
 
 class MemoryBudgetError(LshsampleError, MemoryError):
-    """More memory is needed than is available; raised before anything is allocated, with the figures."""
+    """More memory is needed than is available, with the figures: found before anything is allocated or, for
+    what cannot be known before, when an allocation fails.
+    """
 
 
 class DivergenceError(LshsampleError, ArithmeticError):

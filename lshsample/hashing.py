@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lshsample import memory
 from lshsample._native import core, kernels
 from lshsample._native.core import lib
 from lshsample._native.kernels import KernelStruct
@@ -36,6 +37,7 @@ __all__ = [
 MAX_PROBES = 65536
 
 
+@memory.named_shortage("hashing rows")
 def hash_rows(family: HashFamily, x: Any, *, query: bool = False, threads: int | None = None) -> Codes:
     """Codes of rows, by the family's compiled kernel if it has one.
 
@@ -122,6 +124,7 @@ def _same_shape(family: HashFamily, method: str, new: Any, seed: int) -> HashFam
     return new
 
 
+@memory.named_shortage("computing collision probabilities")
 def pair_probabilities(family: HashFamily, q: Any, x: Any, n_probes: int = 1) -> Floats:
     """Probabilities that a query's buckets contain data rows, computed by the family.
 
@@ -161,6 +164,7 @@ def pair_probabilities(family: HashFamily, q: Any, x: Any, n_probes: int = 1) ->
     return found.astype(np.float64, copy=False)
 
 
+@memory.named_shortage("probing")
 def probe_rows(family: HashFamily, q: Any, n_probes: int, *, threads: int | None = None) -> Codes:
     """Codes of the buckets to look into for each query, the most promising first.
 

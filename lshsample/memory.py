@@ -1,14 +1,27 @@
-"""Available memory, checked before a large allocation."""
+"""Available memory, checked before a large allocation; and the named error where there is none left."""
 
 from __future__ import annotations
 
+import functools
 import resource
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from lshsample.errors import MemoryBudgetError
 
-__all__ = ["available_bytes", "mebibytes", "require_budget", "require_bytes"]
+__all__ = [
+    "available_bytes",
+    "mebibytes",
+    "named_shortage",
+    "peak_bytes",
+    "require_budget",
+    "require_bytes",
+    "resident_bytes",
+]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _CGROUP_LIMITS = (
     ("memory.max", "memory.current"),
@@ -46,15 +59,26 @@ def _cgroup(root: Path = Path("/sys/fs/cgroup")) -> int | None:
 
 def _address_space() -> int | None:
     soft = resource.getrlimit(resource.RLIMIT_AS)[0]
-    used = _read_pages()
+    used = _read_pages(0)
     return max(soft - used, 0) if soft != resource.RLIM_INFINITY and used is not None else None
 
 
-def _read_pages() -> int | None:
+def _read_pages(column: int) -> int | None:
+    """Bytes of this process: of its address space (0), or resident (1)."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        return int(Path("/proc/self/statm").read_text().split()[column]) * resource.getpagesize()
     except (OSError, ValueError):
         return None
+
+
+def resident_bytes() -> int | None:
+    """Bytes of this process that are in memory now; None if the system does not report it."""
+    return _read_pages(1)
+
+
+def peak_bytes() -> int:
+    """The largest number of bytes of this process that were in memory at once so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def available_bytes() -> int | None:
@@ -127,6 +151,44 @@ def require_budget(parts: Mapping[str, int], what: str, *, limit: int | None = N
         message = f"{what} needs about {mebibytes(total)} ({listed}); {mebibytes(allowed)} {source}"
         raise MemoryBudgetError(f"{message}. {advice}" if advice else message)
     return total
+
+
+def named_shortage(what: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Decorates a function that does ``what``: a plain MemoryError in it is raised as a MemoryBudgetError.
+
+    What a computation needs is checked before it begins where it is large; a limit can be met all the same by
+    the small arrays around it, in NumPy, in Python or in the C core.
+
+    Examples
+    --------
+    >>> @named_shortage("counting")
+    ... def count():
+    ...     raise MemoryError
+    >>> count()
+    Traceback (most recent call last):
+        ...
+    lshsample.errors.MemoryBudgetError: counting: not enough memory; ... MiB are available on this machine
+    """
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        @functools.wraps(function)
+        def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            try:
+                return function(*args, **kwargs)
+            except MemoryBudgetError:
+                raise
+            except MemoryError as error:
+                raise MemoryBudgetError(_shortage(what, error)) from error
+
+        return guarded
+
+    return decorate
+
+
+def _shortage(what: str, error: MemoryError) -> str:
+    available, reason = available_bytes(), f" ({error})" if str(error) else ""
+    figure = "" if available is None else f"; {mebibytes(available)} are available on this machine"
+    return f"{what}: not enough memory{reason}{figure}"
 
 
 def mebibytes(size: float, digits: int = 0) -> str:

@@ -46,7 +46,7 @@ def test_a_control_group_without_a_limit_is_ignored(tmp_path, unlimited):
 
 
 def test_the_limit_of_the_address_space_counts(monkeypatch):
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (memory._read_pages() + 5_000_000, 0))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (memory._read_pages(0) + 5_000_000, 0))
     assert 0 < memory.available_bytes() <= 5_000_000
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, 0))
     assert memory._address_space() is None

@@ -35,7 +35,6 @@ __all__ = [
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 #: Progress and remarks are written to standard error, results to standard output.

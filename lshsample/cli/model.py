@@ -26,7 +26,7 @@ from lshsample.cli.reading import FILES, ReadOptions, load_data, reads_data
 from lshsample.cli.serving import ServingFamily, ServingPipeline, ServingTables, serving_sampler
 from lshsample.data import write_predictions
 from lshsample.nn import Network
-from lshsample.training.history import peak_rss_mb
+from lshsample.training.history import peak_rss_mib
 
 __all__ = ["evaluate", "predict"]
 
@@ -75,7 +75,7 @@ def evaluate(
         "evaluate_seconds": seconds,
         "n_parameters": network.n_parameters,
     }
-    facts = {"seed": network.spec.seed, "peak_rss_mb": peak_rss_mb(), **environment(threads)}
+    facts = {"seed": network.spec.seed, "peak_rss_mib": peak_rss_mib(), **environment(threads)}
     precisions = {f"p@{k}": measures.get(f"p@{k}") for k in (1, 3, 5)}
     write_json(json, {**run_figures(model), **precisions, **result, **facts})
 

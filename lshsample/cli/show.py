@@ -122,15 +122,17 @@ def stages() -> None:
 
 def info() -> None:
     """Show the version, the machine, the plugins, and the instruction sets that the C core can use."""
-    table = Table(show_header=False)
-    table.add_row("lshsample", lshsample.__version__)
-    table.add_row("Python", platform.python_version())
-    table.add_row("machine", platform.machine())
-    table.add_row("processors", str(core.processors()))
-    table.add_row("instruction set", f"{core.isa()} (of {', '.join(core.available_isas())})")
-    table.add_row("C headers", get_include())
-    for label, state in installed_plugins().states().items():
-        table.add_row("plugin", escape(f"{label}: {state}"))
-    output.print(table)
+    facts = [
+        ("lshsample", lshsample.__version__),
+        ("Python", platform.python_version()),
+        ("machine", platform.machine()),
+        ("processors", str(core.processors())),
+        ("instruction set", f"{core.isa()} (of {', '.join(core.available_isas())})"),
+        ("C headers", get_include()),
+        *(("plugin", f"{label}: {state}") for label, state in installed_plugins().states().items()),
+    ]
+    # Lines, not a table: a path that is there to be copied is neither cut nor folded.
+    for name, value in facts:
+        output.print(f"{name:<16} {value}", markup=False, highlight=False, soft_wrap=True)
     for message in stale_extensions():
         console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)

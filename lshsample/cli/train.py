@@ -23,6 +23,7 @@ from lshsample.cli.reading import FILES, ReadOptions, load_data, reads_data
 from lshsample.config import TrainConfig, build_network, build_trainer, from_file
 from lshsample.data import Dataset
 from lshsample.errors import ArgumentError
+from lshsample.memory import mebibytes, peak_bytes, resident_bytes
 from lshsample.nn import LOSSES, OPTIMIZERS
 from lshsample.nn.bundle import MANIFEST, claim, remove_bundle
 from lshsample.nn.network import MODEL
@@ -209,9 +210,9 @@ def _print_plan(trainer: Trainer, data: Dataset) -> None:
     console.print(f"data: {data}", highlight=False, markup=False, soft_wrap=True)
     for layer in trainer.network.spec.layers:
         console.print(f"  {layer}", highlight=False, markup=False, soft_wrap=True)
-    needed = sum(trainer.memory_needed().values())
+    needed = max(sum(trainer.memory_needed().values()) + (resident_bytes() or 0), peak_bytes())
     console.print(
-        f"{trainer.network.n_parameters:,} parameters; about {needed / 2**20:,.0f} MB for the run",
+        f"{trainer.network.n_parameters:,} parameters; about {mebibytes(needed)} of memory at the peak",
         highlight=False,
     )
 
@@ -234,7 +235,8 @@ def _report(
         output.print(f"{name.upper()} {value:.2f}")
     output.print(
         f"{history.steps} steps in {history.seconds:.1f} s, median {history.step_ms_median:.2f} ms, "
-        f"{history.active_mean:.0f} active units, peak {history.peak_rss_mb:.0f} MB ({history.stopped})"
+        f"{history.active_mean:.0f} active units, peak {history.peak_rss_mib:,.0f} MiB "
+        f"({history.stopped})"
     )
     facts = {
         "n_parameters": trainer.network.n_parameters,

@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from lshsample import hashing
+from lshsample import hashing, memory
 from lshsample._native import core
 from lshsample._native import layers as kernels
 from lshsample.compare.contenders import ComparisonSettings, Contender
@@ -399,6 +399,7 @@ def _costs(families: list[HashFamily], workload: Workload, settings: ComparisonS
     return costs
 
 
+@memory.named_shortage("comparing families")
 def compare(
     contenders: Sequence[Contender | FamilyLike],
     workload: Workload,

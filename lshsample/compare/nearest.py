@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from scipy.spatial import distance
 
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.family import HashFamily, Rows
@@ -70,6 +69,9 @@ def _l2(queries: Any, items: Any) -> Floats:
 
 def _l1(queries: Any, items: Any) -> Floats:
     if isinstance(items, np.ndarray):
+        # Imported here: it takes longer than all the rest of a command's start.
+        from scipy.spatial import distance
+
         return -distance.cdist(queries, items, "cityblock")
     # Only the columns that both rows have differ from the sum of their norms: |q - x| - |q| - |x|.
     by_column: Any = sp.csc_array(items)

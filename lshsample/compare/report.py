@@ -70,7 +70,7 @@ def best_table(figures: Sequence[Figures], k: int) -> Table:
     has_error = any(one.estimator_error is not None for one in figures)
     table = _table(f"costs of the run with the best recall@{k} within {budget:,} candidates")
     table.add_column("family", no_wrap=True)
-    headings = ["queries/s", "build s", "us/hash", "index MB", "retrieved"]
+    headings = ["queries/s", "build s", "us/hash", "index MiB", "retrieved"]
     for heading in headings + ["error"] * has_error:
         table.add_column(heading, justify="right", no_wrap=True)
     for one in sorted(best_by_label(figures, budget).values(), key=lambda one: -one.middle.recall):
@@ -138,7 +138,7 @@ def front_table(figures: Sequence[Figures], k: int) -> Table:
         "on the front against: q time per query, b build time, s index size",
     )
     table.add_column("family", no_wrap=True)
-    headings = ("K/L", "candidates", f"recall@{k}", "queries/s", "build s", "MB")
+    headings = ("K/L", "candidates", f"recall@{k}", "queries/s", "build s", "MiB")
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("on", no_wrap=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from os import PathLike
 from typing import Any
 
+from lshsample import memory
 from lshsample.data.dataset import Dataset
 from lshsample.data.libsvm import libsvm_dataset
 from lshsample.data.matrix import form_of, matrix_dataset
@@ -55,6 +56,7 @@ def detect_format(path: str | PathLike[str]) -> str:
     return form_of(LineSource(path))
 
 
+@memory.named_shortage("reading a data file")
 def load(path: str | PathLike[str], **options: Any) -> Dataset:
     r"""Read a data file of any known format.
 

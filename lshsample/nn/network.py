@@ -162,11 +162,14 @@ class Network:
 
     def allocate_for_prediction(self, threads: int = 1) -> None:
         """Draw the initial weights, unless weights were trained or loaded before."""
-        if not all(parameter.allocated for parameter in self.parameters):
+        missing = [parameter for parameter in self.parameters if not parameter.allocated]
+        if missing:
+            memory.require_bytes(sum(p.memory_needed(1) for p in missing), "the network's parameters")
             self.allocate(threads=threads)
 
     # Training.
 
+    @memory.named_shortage("computing the statistics of data")
     def observe(self, X: Any, Y: Any = None) -> None:
         """Compute the statistics of training data that layers use: document and label frequencies.
 
@@ -279,6 +282,7 @@ class Network:
 
     # Prediction.
 
+    @memory.named_shortage("predicting")
     def predict(
         self,
         X: Any,
@@ -384,6 +388,7 @@ class Network:
             signal, _ = layer.forward(signal, run)
         return as_dense(signal)
 
+    @memory.named_shortage("computing hidden rows")
     def hidden(self, X: Any, *, batch_size: int = 1024, threads: int | None = None) -> Float32:
         """The input of the last layer for each row: the queries for its tables.
 
@@ -404,6 +409,7 @@ class Network:
             out[start : start + len(h)] = h
         return out
 
+    @memory.named_shortage("computing the input of a layer")
     def layer_input(self, X: Any, index: int, *, threads: int | None = None) -> Float32:
         """The input of a layer for feature rows: the queries of a sampled layer.
 
@@ -430,6 +436,7 @@ class Network:
         self.allocate_for_prediction(count)
         return self._below(index, rows.slice(0, len(rows)), count)
 
+    @memory.named_shortage("evaluating")
     def evaluate(
         self,
         X: Any,
@@ -481,6 +488,7 @@ class Network:
 
     # Folders.
 
+    @memory.named_shortage("saving a network")
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network to a folder: a manifest in JSON and its weights as safetensors.
 
@@ -509,6 +517,7 @@ class Network:
         write_bundle(path, MODEL, payload, writers)
 
     @classmethod
+    @memory.named_shortage("loading a network")
     def load(cls, path: str | PathLike[str]) -> Self:
         """Read a network written by :meth:`save`, or the model in a run's folder (``train --save``).
 

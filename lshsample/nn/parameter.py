@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,6 +11,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from lshsample import memory
 from lshsample._native import convert
 from lshsample._native.dtypes import FLOAT32, DType, checked_device, checked_dtype
 from lshsample._native.slots import Slots, row_bytes
@@ -22,6 +24,8 @@ Float32 = npt.NDArray[np.float32]
 
 # Values drawn from one random stream: a constant, so that the weights do not depend on the machine.
 _BLOCK = 1 << 18
+#: The stack and the heap of a thread, reserved when it starts: below that, Python can wait for it forever.
+_THREAD_BYTES = 1 << 25
 
 
 class Parameter:
@@ -156,9 +160,16 @@ class Parameter:
             narrow = self.dtype != FLOAT32
             block[...] = convert.from_float32(values, self.dtype, threads=1) if narrow else values
 
-        with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(fill, range(0, self.rows, rows)):
-                pass
+        starts = range(0, self.rows, rows)
+        available = memory.available_bytes()
+        if threads > 1 and (available is None or available > threads * _THREAD_BYTES):
+            # Where the system starts no more threads, this one draws the same values.
+            with contextlib.suppress(RuntimeError), ThreadPoolExecutor(threads) as pool:
+                for _ in pool.map(fill, starts):
+                    pass
+                return
+        for start in starts:
+            fill(start)
 
 
 @attrs.frozen(eq=False)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from lshsample import memory
 from lshsample._native import core
 from lshsample._native.labels import label_rows
 from lshsample._native.sample import AliasTable, Pattern, Workspaces
@@ -64,6 +65,7 @@ class Sampler:
         default=attrs.Factory(lambda self: self.pipeline.held_tables, takes_self=True), repr=False
     )
 
+    @memory.named_shortage("sampling")
     def sample(
         self,
         queries: Any = None,
@@ -111,6 +113,7 @@ class Sampler:
             raise ArgumentError("pool", repr(pool), "True or False")
         return self._active(self._batch(queries, include, n_queries, seed, step, bool(pool), threads), law)
 
+    @memory.named_shortage("searching")
     def search(
         self,
         queries: Any,
@@ -205,6 +208,7 @@ class Sampler:
             log_inclusion=values,
         )
 
+    @memory.named_shortage("explaining a sample")
     def explain(self, query: Any = None, *, include: Any = None, seed: int = 0, step: int = 0) -> Explanation:
         """The effect of each stage on one query's set: ids added and removed, why, and their probabilities.
 
@@ -235,6 +239,7 @@ class Sampler:
         runs = [self._run(batch, k + 1) for k in range(len(self.pipeline))]
         return Explanation(stages=explain_stages(runs), active=self._active(batch, "conditional"))
 
+    @memory.named_shortage("describing a sampler")
     def describe(self, *, queries: Any = None, vectors: Any = None, seed: int = 0) -> Description:
         """Predictions from the stages' laws: size after each stage, recall by similarity, memory.
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample import specs
-from lshsample.errors import ArgumentError, CheckpointError, did_you_mean
+from lshsample.errors import ArgumentError, CheckpointError, UnsupportedError, did_you_mean
 from lshsample.family import HashFamily, Rows
 from lshsample.sampling.functions import FunctionSequence
 from lshsample.tables import HashTables
@@ -344,7 +344,12 @@ class BackgroundBuild:
         self._thread = Thread(
             target=self._build, args=(family, vectors.copy()), name=f"lshsample-build-{number}", daemon=True
         )
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise UnsupportedError(
+                f"tables cannot be built in the background: {error}; use Rehash(strategy='rebuild')"
+            ) from error
 
     def _build(self, family: HashFamily, vectors: Rows) -> None:
         try:

@@ -232,6 +232,7 @@ class HashTables(TableReader):
         writer = self._writer
         return self.state.nbytes + (0 if writer is None else writer.nbytes)
 
+    @memory.named_shortage("looking up candidates")
     def candidates(self, queries: Any, n_probes: int, *, threads: int | None = None) -> Candidates:
         """As :meth:`TableState.candidates` of the present state."""
         return self.state.candidates(queries, n_probes, threads=self._count(threads))
@@ -240,10 +241,12 @@ class HashTables(TableReader):
         """As :meth:`TableState.buckets_of_codes` of the present state."""
         return self.state.buckets_of_codes(codes, threads=self._count(threads))
 
+    @memory.named_shortage("looking up candidates")
     def query(self, queries: Any, n_probes: int | None = None, *, threads: int | None = None) -> Candidates:
         """As :meth:`TableReader.query`, by default on the threads of these tables."""
         return super().query(queries, n_probes, threads=self._count(threads))
 
+    @memory.named_shortage("looking up buckets")
     def buckets(self, queries: Any, *, threads: int | None = None) -> Buckets:
         """As :meth:`TableReader.buckets`, by default on the threads of these tables."""
         return super().buckets(queries, threads=self._count(threads))
@@ -312,6 +315,7 @@ class HashTables(TableReader):
         more = Keys.bytes_needed(int(n_items)) if keys else 0
         return attrs.evolve(need, tables=need.tables + more, peak=need.peak + more)
 
+    @memory.named_shortage("building tables")
     def build(self, vectors: Any, *, ids: Any = None, keys: Any = None) -> Self:
         """Build the tables over rows, whose ids are 0 to n - 1; an earlier state is replaced at the end.
 
@@ -352,6 +356,7 @@ class HashTables(TableReader):
         self._install(family, vectors, ids, keys)
         return self
 
+    @memory.named_shortage("building tables")
     def rebuild(
         self, vectors: Any, family: FamilyLike | None = None, *, ids: Any = None, keys: Any = None
     ) -> Self:
@@ -377,6 +382,7 @@ class HashTables(TableReader):
         self._install(chosen, vectors, ids, keys, keep=True)
         return self
 
+    @memory.named_shortage("building tables")
     def rehash(self, vectors: Any, seed: int, *, ids: Any = None, keys: Any = None) -> Self:
         """Build again with new functions, ``family.with_seed(seed)``; otherwise as :meth:`rebuild`.
 
@@ -415,6 +421,7 @@ class HashTables(TableReader):
 
     # ---- changing
 
+    @memory.named_shortage("changing tables")
     def insert(self, ids: Any, vectors: Any, *, rows: Rows | None = None) -> Self:
         """Add ids that are not in the tables.
 
@@ -452,6 +459,7 @@ class HashTables(TableReader):
             return self._offer(ids, vectors)
         return self._change(ids, vectors, present=False, rows=rows)
 
+    @memory.named_shortage("changing tables")
     def update(self, ids: Any, vectors: Any, *, rows: Rows | None = None) -> Self:
         """Move ids to the buckets of new vectors; as :meth:`insert`.
 
@@ -474,6 +482,7 @@ class HashTables(TableReader):
         self._refuse_bounded("update")
         return self._change(ids, vectors, present=True, rows=rows)
 
+    @memory.named_shortage("changing tables")
     def delete(self, ids: Any) -> Self:
         """Remove ids; they become holes, and the next merge frees their memory.
 
@@ -500,6 +509,7 @@ class HashTables(TableReader):
                 self._publish(writer, names, attrs.evolve(state, keyed=keyed), None)
         return self
 
+    @memory.named_shortage("hashing rows")
     def changed(self, ids: Any, vectors: Any) -> npt.NDArray[np.bool_]:
         """Which codes new vectors of ids would change: (m, n_tables) bool; nothing moves.
 
@@ -530,6 +540,7 @@ class HashTables(TableReader):
         out[order] = moved
         return out
 
+    @memory.named_shortage("changing tables")
     def compact(self) -> Self:
         """Merge all changes into the tables now, and free the memory of the changes.
 
@@ -622,6 +633,7 @@ class HashTables(TableReader):
     # ---- shards and files
 
     @classmethod
+    @memory.named_shortage("merging tables")
     def merge(cls, a: HashTables, b: HashTables, *, threads: int | None = None) -> Self:
         """One set of tables from two with the same functions and disjoint ids (built on two machines).
 
@@ -661,6 +673,7 @@ class HashTables(TableReader):
         merged._state = shards.merged(a.state, b.state, core.threads_or_default(threads))
         return merged
 
+    @memory.named_shortage("splitting tables")
     def split(self, boundaries: Sequence[int]) -> list[Self]:
         """Tables of the id ranges between boundaries, with the same functions; ids do not change.
 
@@ -685,6 +698,7 @@ class HashTables(TableReader):
             parts.append(part)
         return parts
 
+    @memory.named_shortage("saving tables")
     def save(self, path: str | os.PathLike[str] | BinaryIO, *, vectors: bool = False) -> None:
         """Write the tables, their keys and their family's spec to a file, atomically.
 
@@ -714,6 +728,7 @@ class HashTables(TableReader):
         write_state(path, state, rows)
 
     @classmethod
+    @memory.named_shortage("opening tables")
     def open(
         cls,
         path: str | os.PathLike[str] | BinaryIO,
@@ -761,6 +776,7 @@ class HashTables(TableReader):
                 raise CheckpointError(f"{name_of(path)}: {error}") from error
         return tables
 
+    @memory.named_shortage("checking tables")
     def verify(self) -> Self:
         """Compare the arrays of an opened file with their checksums, and check that they are valid tables.
 

@@ -226,6 +226,7 @@ def _request(
     )
 
 
+@memory.named_shortage("searching")
 def range_search(
     reader: TableReader,
     queries: Any,
@@ -260,6 +261,7 @@ def range_search(
     )
 
 
+@memory.named_shortage("searching for pairs")
 def similar_pairs(
     reader: TableReader,
     threshold: float,

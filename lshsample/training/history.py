@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 from typing import Any
 
 import attrs
 
-__all__ = ["EpochRecord", "History", "peak_rss_mb"]
+from lshsample import memory
+
+__all__ = ["EpochRecord", "History", "peak_rss_mib"]
 
 
-def peak_rss_mb() -> float:
+def peak_rss_mib() -> float:
     """Peak resident memory of this process so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    return memory.peak_bytes() / 2**20
 
 
 @attrs.frozen
@@ -65,7 +66,7 @@ class History:
         Duration of each step in milliseconds.
     active_mean : float
         Mean number of last-layer units computed for a row.
-    peak_rss_mb : float
+    peak_rss_mib : float
         Peak resident memory of the process in MiB.
     stopped : str
         Why the run ended: ``"finished"``, ``"max_seconds"``, ``"callback"``, ``"SIGINT"`` or ``"SIGTERM"``.
@@ -76,7 +77,7 @@ class History:
     seconds: float
     step_ms: tuple[float, ...] = attrs.field(repr=False)
     active_mean: float
-    peak_rss_mb: float
+    peak_rss_mib: float
     stopped: str
 
     @property
@@ -92,6 +93,6 @@ class History:
             "train_seconds": self.seconds,
             "step_ms_median": self.step_ms_median,
             "active_mean": self.active_mean,
-            "peak_rss_mb": self.peak_rss_mb,
+            "peak_rss_mib": self.peak_rss_mib,
             "stopped": self.stopped,
         }

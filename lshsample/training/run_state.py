@@ -11,7 +11,7 @@ import attrs
 from lshsample import specs
 from lshsample.errors import ArgumentError
 from lshsample.nn.network import StepReport
-from lshsample.training.history import EpochRecord, History, peak_rss_mb
+from lshsample.training.history import EpochRecord, History, peak_rss_mib
 
 __all__ = ["RunState"]
 
@@ -81,7 +81,7 @@ class RunState:
         """The totals so far."""
         mean = self.active / max(self.step, 1)
         return History(
-            tuple(self.records), self.step, self.seconds, tuple(self.step_ms), mean, peak_rss_mb(), stopped
+            tuple(self.records), self.step, self.seconds, tuple(self.step_ms), mean, peak_rss_mib(), stopped
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -131,6 +131,7 @@ class Trainer:
         self._saved_at, self._saved_step, self._hits_every = 0.0, (-1, -1), 0
 
     @classmethod
+    @memory.named_shortage("loading a checkpoint")
     def resume(cls, path: str | PathLike[str], **options: Any) -> Self:
         """A trainer restored from a checkpoint, with its network; call :meth:`fit` to continue the run.
 
@@ -159,6 +160,7 @@ class Trainer:
         trainer._saved_at = restored.state.seconds
         return trainer
 
+    @memory.named_shortage("training")
     def fit(
         self,
         X: Any,
@@ -224,6 +226,7 @@ class Trainer:
                 source.observe_labels(self.network)
             return self._run(source, held_out)
 
+    @memory.named_shortage("a training step")
     def step(self, X: Any, Y: Any, *, lr: float | None = None) -> StepReport:
         """Train on one batch.
 
@@ -274,6 +277,7 @@ class Trainer:
         self._save_if_due()
         return report
 
+    @memory.named_shortage("saving a checkpoint")
     def save_checkpoint(self, path: str | PathLike[str] | None = None) -> None:
         """Write a checkpoint to a folder, by default the trainer's ``checkpoint``.
 

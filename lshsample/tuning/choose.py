@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from lshsample import hashing
+from lshsample import hashing, memory
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.family import FamilySpec, HashFamily, Rows
 from lshsample.registry import FamilyLike, make_family, named_family
@@ -149,6 +149,7 @@ def _observed(
     )
 
 
+@memory.named_shortage("tuning")
 def tune(
     data: Any,
     queries: Any,

@@ -22,7 +22,16 @@ def test_train_evaluate_predict(lshsample: Any, small: list[object], files: File
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(result_file.read_text())
-    expected = {"p@1", "p@3", "p@5", "train_seconds", "step_ms_median", "steps", "peak_rss_mb", "active_mean"}
+    expected = {
+        "p@1",
+        "p@3",
+        "p@5",
+        "train_seconds",
+        "step_ms_median",
+        "steps",
+        "peak_rss_mib",
+        "active_mean",
+    }
     expected |= {"n_parameters", "seed", "threads", "isa", "version", "epochs"}
     assert expected <= result.keys()
     assert result["p@1"] > 90

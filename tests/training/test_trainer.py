@@ -84,7 +84,7 @@ def test_it_learns_and_reports():
     assert 0 < history.active_mean < N_LABELS
     assert history.stopped == "finished"
     data = history.to_dict()
-    assert {"epochs", "steps", "train_seconds", "step_ms_median", "active_mean", "peak_rss_mb"} <= set(data)
+    assert {"epochs", "steps", "train_seconds", "step_ms_median", "active_mean", "peak_rss_mib"} <= set(data)
     assert {"seconds", "loss", "p@1"} <= set(data["epochs"][0])
 
 
