@@ -48,8 +48,15 @@ static struct {
 
 static pthread_once_t watch_once = PTHREAD_ONCE_INIT;
 static _Atomic(lsh_interrupt_fn) interrupt_fn;
-static _Thread_local job *current;     /* whose chunk this thread runs */
-static _Thread_local int64_t last_poll; /* in milliseconds */
+/* In the block that a thread has from its start: glibc allocates other blocks at their first use, and ends the process
+ * if there is no memory for them. */
+#ifdef __GLIBC__
+#define THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
+#else
+#define THREAD_LOCAL _Thread_local
+#endif
+static THREAD_LOCAL job *current;      /* whose chunk this thread runs */
+static THREAD_LOCAL int64_t last_poll; /* in milliseconds */
 
 static inline void relax(void) {
 #if defined(__x86_64__)

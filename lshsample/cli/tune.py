@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import attrs
 import typer
@@ -14,8 +14,9 @@ from lshsample.cli.app import JsonFile, Threads, console, environment, output, w
 from lshsample.cli.reading import ReadOptions, reads_data
 from lshsample.cli.workload import ROWS_HELP, LayerModel, MostItems, load_workload
 from lshsample.registry import family_to_json, resolve_family
-from lshsample.tuning import Goal, Measures, Tuned
-from lshsample.tuning import tune as run
+
+if TYPE_CHECKING:
+    from lshsample.tuning import Measures, Tuned
 
 __all__ = ["tune"]
 
@@ -55,6 +56,10 @@ def tune(
     reading: ReadOptions,
 ) -> None:
     """Choose hashes, tables, probes and a cap for a goal, and check the choice on held-out queries."""
+    # Imported here: scipy.optimize takes longer than all the rest of a command's start.
+    from lshsample.tuning import Goal
+    from lshsample.tuning import tune as run
+
     goal = Goal(
         recall=recall, k=k, size=size, relative_error=relative_error,
         memory_bytes=memory_bytes, seconds=seconds,

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import nnls
 
 from lshsample import hashing, laws
 from lshsample.family import HashFamily
@@ -265,9 +266,6 @@ def measured_costs(make: Callable[[int, int], HashFamily], vectors: Any, queries
         found = float(sampler.sample(queries, threads=1).counts.sum()) / queries.shape[0]
         parts.append((1.0, n_hashes * n_tables, n_tables * probes, found))
         seconds.append(seconds_of(sampler, queries))
-    # Imported here: it takes longer than all the rest of a command's start.
-    from scipy.optimize import nnls
-
     design, target = np.array(parts), np.array(seconds)
     # Least squares of relative errors: absolute ones would fit the slowest run alone.
     coefficients, _ = nnls(design / target[:, None], np.ones(len(target)))
