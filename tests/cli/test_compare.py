@@ -1,5 +1,7 @@
 """The compare command."""
 
+import contextlib
+import io
 import json
 import re
 import subprocess
@@ -7,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+import typer
 
 from lshsample.cli.commands import app
 from lshsample.errors import LshsampleError
@@ -17,10 +19,11 @@ QUICK = ["--budgets", "20,50", "--bits", 4, "--n-tables", 8, "--queries", 20, "-
 
 def refused(*words):
     """The error of a command that prints nothing, in this process."""
-    result = CliRunner().invoke(app, ["compare", "--quick", *map(str, words)])
-    assert not result.stdout, "refused before anything is measured"
-    assert isinstance(result.exception, LshsampleError), result.exception
-    return str(result.exception)
+    printed = io.StringIO()
+    with pytest.raises(LshsampleError) as refusal, contextlib.redirect_stdout(printed):
+        typer.main.get_command(app).main(["compare", "--quick", *map(str, words)], standalone_mode=False)
+    assert not printed.getvalue(), "refused before anything is measured"
+    return str(refusal.value)
 
 
 def test_tables_json_and_plots(lshsample, rows_file, tmp_path):
