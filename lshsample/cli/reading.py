@@ -27,22 +27,31 @@ FILES = (
     "with --labels; - for standard input."
 )
 
-_HELP: dict[str, tuple[Any, str]] = {
-    "labels": (Path | None, "File of the labels, if the data file has features alone."),
-    "feature_base": (
+_SHAPE_DEFAULT = "that of the model, or from the largest id"
+_OPTIONS: dict[str, Any] = {
+    "labels": Annotated[
+        Path | None, typer.Option(help="File of the labels, if the data file has features alone.")
+    ],
+    "feature_base": Annotated[
         int | None,
-        "Smallest feature id of a libsvm file, 0 or 1. [default: 0 if the file has a feature 0, else 1]",
-    ),
-    "label_base": (int | None, "Smallest label id of a libsvm file, 0 or 1. [default: 0]"),
-    "n_features": (
+        typer.Option(
+            help="Smallest feature id of a libsvm file, 0 or 1.",
+            show_default="0 if the file has a feature 0, else 1",
+        ),
+    ],
+    "label_base": Annotated[
+        int | None, typer.Option(help="Smallest label id of a libsvm file, 0 or 1.", show_default="0")
+    ],
+    "n_features": Annotated[
         int | None,
-        "Number of features of a libsvm file. [default: that of the model, or from the largest id]",
-    ),
-    "n_labels": (
-        int | None,
-        "Number of labels of a libsvm file. [default: that of the model, or from the largest id]",
-    ),
-    "trust_rows": (bool, "Read all rows of a data file, whatever number its header states."),
+        typer.Option(help="Number of features of a libsvm file.", show_default=_SHAPE_DEFAULT),
+    ],
+    "n_labels": Annotated[
+        int | None, typer.Option(help="Number of labels of a libsvm file.", show_default=_SHAPE_DEFAULT)
+    ],
+    "trust_rows": Annotated[
+        bool, typer.Option(help="Read all rows of a data file, whatever number its header states.")
+    ],
 }
 
 
@@ -69,13 +78,12 @@ def reads_data(command: Callable[..., None]) -> Callable[..., None]:
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "reading"]
     parameters = [p.replace(annotation=hints[p.name]) for p in own]
     for field in attrs.fields(ReadOptions):
-        kind, text = _HELP[field.name]
         parameters.append(
             inspect.Parameter(
                 field.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=field.default,
-                annotation=Annotated[kind, typer.Option(help=text)],
+                annotation=_OPTIONS[field.name],
             )
         )
 
