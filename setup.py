@@ -1,9 +1,43 @@
 """C extensions, packages, and the form of an editable install; everything else is in pyproject.toml."""
 
+import os
+import shlex
+import shutil
+import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
 from setuptools.command.editable_wheel import editable_wheel
+
+
+def require_compiler():
+    """End with advice if there is no C compiler, before the output of a build that cannot succeed."""
+    command = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    if shutil.which(shlex.split(command)[0]) is None:
+        sys.exit(
+            f"lshsample is compiled when it is installed, and the C compiler {command!r} is not there: "
+            "install gcc or clang (Debian, Ubuntu: apt install gcc; Fedora: dnf install gcc), or set CC to "
+            "one that is."
+        )
+
+
+class BuildExt(build_ext):
+    """The extensions, built by a compiler that is there."""
+
+    def run(self):
+        require_compiler()
+        super().run()
+
+
+class BdistWheel(bdist_wheel):
+    """A wheel, whose compiler is looked for before all other steps."""
+
+    def run(self):
+        require_compiler()
+        super().run()
 
 
 class Paths:
@@ -29,15 +63,22 @@ class Paths:
 class EditableWheel(editable_wheel):
     """Editable installs of this project."""
 
+    def run(self):
+        require_compiler()
+        super().run()
+
     def _select_strategy(self, name, tag, build_lib):
         root = Path(__file__).resolve().parent
         return Paths(name, [root, root / "plugins"])
 
 
+# A free-threaded interpreter has no stable ABI: its wheels are for its own version. cffi builds them so too.
+stable_abi = {} if sysconfig.get_config_var("Py_GIL_DISABLED") else {"py_limited_api": "cp311"}
+
 setup(
     # The C headers are installed as a package of data alone.
     packages=[*find_packages(include=["lshsample*"]), *find_packages("plugins"), "lshsample.include"],
     cffi_modules=["cext/build_ffi.py:ffi", "plugins/csrc/build_ffi.py:ffi"],
-    cmdclass={"editable_wheel": EditableWheel},
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+    cmdclass={"bdist_wheel": BdistWheel, "build_ext": BuildExt, "editable_wheel": EditableWheel},
+    options={"bdist_wheel": stable_abi},
 )

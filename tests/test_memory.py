@@ -135,7 +135,8 @@ def make(name):
     if name == "train":
         return lambda: Trainer(network(), batch_size=64, epochs=1, threads=2, checkpoint=own()).fit(x, y)
     if name == "background":
-        return lambda: Trainer(network(rehash=Rehash(strategy="background")), batch_size=64, epochs=1).fit(x, y)
+        layers = network(rehash=Rehash(strategy="background"))
+        return lambda: Trainer(layers, batch_size=64, epochs=1, threads=2).fit(x, y)
     if name in ("load", "predict", "predict-sampled", "evaluate", "save", "new-predict", "new-save"):
         if not (folder / "model").exists():
             network().save(folder / "model")
@@ -196,9 +197,11 @@ for room in (0, 2, 6, 12, 20, 32, 50, 80, 600):
 
 @pytest.mark.parametrize(
     "name",
-    ["train", "background", "load", "predict", "predict-sampled", "evaluate", "save", "new-predict", "new-save",
-     "build", "build-bounded", "hash", "tune", "read", "sample", "search", "insert", "save-tables",
-     "open-tables"],
+    [
+        "train", "background", "load", "predict", "predict-sampled", "evaluate", "save", "new-predict",
+        "new-save", "build", "build-bounded", "hash", "tune", "read", "sample", "search", "insert",
+        "save-tables", "open-tables",
+    ],
 )  # fmt: skip
 def test_a_limit_of_the_address_space_gives_a_named_error(name, tmp_path):
     command = [sys.executable, "-c", UNDER_LIMITS, str(tmp_path), name]

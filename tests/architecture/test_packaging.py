@@ -2,6 +2,7 @@
 
 import runpy
 import subprocess
+import sysconfig
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,14 +14,18 @@ import setuptools.command.editable_wheel
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def setup(monkeypatch) -> dict[str, Any]:
-    """What setup.py says."""
+def said(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     given: dict[str, Any] = {}
     monkeypatch.setattr(setuptools, "setup", given.update)
     monkeypatch.chdir(ROOT)
     runpy.run_path(str(ROOT / "setup.py"))
     return given
+
+
+@pytest.fixture
+def setup(monkeypatch) -> dict[str, Any]:
+    """What setup.py says."""
+    return said(monkeypatch)
 
 
 def test_every_package_is_installed(setup: dict[str, Any]) -> None:
@@ -42,6 +47,15 @@ def test_a_source_distribution_holds_every_folder() -> None:
         pytest.skip("not a repository")
     folders = {path.split("/")[0] for path in tracked.stdout.splitlines() if "/" in path}
     assert {folder for folder in folders if not folder.startswith(".")} == taken
+
+
+@pytest.mark.parametrize(("free_threaded", "wanted"), [(0, {"py_limited_api": "cp311"}), (1, {})])
+def test_wheels_of_free_threaded_interpreters_are_for_their_own_version(
+    free_threaded: int, wanted: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, own = sysconfig.get_config_var, {"Py_GIL_DISABLED": free_threaded}
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda name: own.get(name, kept(name)))
+    assert said(monkeypatch)["options"] == {"bdist_wheel": wanted}
 
 
 def test_an_editable_install_is_a_file_of_paths(setup: dict[str, Any]) -> None:
