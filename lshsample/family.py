@@ -18,6 +18,8 @@ from lshsample.errors import ArgumentError, PluginError, UnsupportedError
 from lshsample.specs import integer
 
 __all__ = [
+    "DISTANCES",
+    "SIMILARITIES",
     "Codes",
     "FamilySpec",
     "Floats",
@@ -26,6 +28,7 @@ __all__ = [
     "Rows",
     "WrapperFamily",
     "checked_rows",
+    "dense_rows",
     "family_label",
 ]
 
@@ -84,6 +87,27 @@ def with_checked_rows(method: Callable[..., Codes], argument: str) -> Callable[.
     return checked
 
 
+def dense_rows(rows: Rows) -> npt.NDArray[np.float32]:
+    """Rows as a dense array: themselves if they are dense.
+
+    Parameters
+    ----------
+    rows : (n, dim) rows
+        Dense or CSR.
+
+    Returns
+    -------
+    (n, dim) float32 array
+
+    Examples
+    --------
+    >>> dense_rows(sp.csr_array(np.eye(2, dtype=np.float32)))
+    array([[1., 0.],
+           [0., 1.]], dtype=float32)
+    """
+    return rows if isinstance(rows, np.ndarray) else np.asarray(rows.toarray())
+
+
 def _inner_products(q: Any, x: Any) -> Floats:
     """Inner products of rows, in float64."""
     if sp.issparse(q) or sp.issparse(x):
@@ -92,12 +116,38 @@ def _inner_products(q: Any, x: Any) -> Floats:
     return np.asarray(np.einsum("ij,ij->i", q, x, dtype=np.float64))
 
 
-def _distances(q: Any, x: Any) -> Floats:
-    """Euclidean distances of rows, in float64, from differences: by norms and inner products they cancel."""
+def _cosines(q: Any, x: Any) -> Floats:
+    """Cosines of rows; 0 if one is zero."""
+    inner = _inner_products(q, x)
+    scale = np.sqrt(_inner_products(q, q)) * np.sqrt(_inner_products(x, x))
+    return np.asarray(np.clip(np.divide(inner, scale, out=np.zeros_like(inner), where=scale > 0), -1, 1))
+
+
+def _differences(q: Any, x: Any) -> Any:
     sparse = sp.issparse(q) or sp.issparse(x)
     q, x = (sp.csr_array(rows) if sparse else rows for rows in (q, x))
-    difference = q.astype(np.float64) - x.astype(np.float64)
+    return q.astype(np.float64) - x.astype(np.float64)
+
+
+def _distances(q: Any, x: Any) -> Floats:
+    """Euclidean distances of rows, in float64, from differences: by norms and inner products they cancel."""
+    difference = _differences(q, x)
     return np.asarray(np.sqrt(_inner_products(difference, difference)))
+
+
+def _l1_distances(q: Any, x: Any) -> Floats:
+    return np.asarray(abs(_differences(q, x)).sum(axis=1), np.float64).reshape(-1)
+
+
+#: The similarities that :meth:`HashFamily.similarity_of` computes, by name.
+SIMILARITIES: dict[str, Callable[[Any, Any], Floats]] = {
+    "cosine": _cosines,
+    "inner_product": _inner_products,
+    "euclidean": _distances,
+    "l1": _l1_distances,
+}
+#: Those that are small for near rows.
+DISTANCES = ("euclidean", "l1")
 
 
 @attrs.frozen(kw_only=True)
@@ -179,7 +229,7 @@ class HashFamily(ABC, Generic[SpecT]):
 
     #: The spec class, a frozen attrs subclass of FamilySpec: the type argument, if the class has one.
     Spec: ClassVar[type[FamilySpec]] = FamilySpec
-    #: What the collision probability is a function of: "cosine", "inner_product", "euclidean", or another.
+    #: What the collision probability is a function of: a key of SIMILARITIES, or another name.
     similarity: str
     #: Whether the K hashes of a code are independent: then a code agrees with probability p**K.
     independent_hashes: bool = True
@@ -398,20 +448,14 @@ class HashFamily(ABC, Generic[SpecT]):
         Returns
         -------
         (n,) float64 array
-            Implemented here for the similarities "cosine" (0 if a row is zero), "inner_product" and
-            "euclidean" (a distance); a family with another similarity overrides this.
+            Implemented here for the similarities "cosine" (0 if a row is zero), "inner_product",
+            "euclidean" and "l1" (distances); a family with another similarity overrides this.
         """
-        if self.similarity == "euclidean":
-            return _distances(q, x)
-        inner = _inner_products(q, x)
-        if self.similarity == "inner_product":
-            return inner
-        if self.similarity != "cosine":
+        if self.similarity not in SIMILARITIES:
             raise UnsupportedError(
                 f"family {type(self).__name__} does not implement similarity_of for {self.similarity!r}"
             )
-        scale = np.sqrt(_inner_products(q, q)) * np.sqrt(_inner_products(x, x))
-        return np.asarray(np.clip(np.divide(inner, scale, out=np.zeros_like(inner), where=scale > 0), -1, 1))
+        return SIMILARITIES[self.similarity](q, x)
 
     def native(self) -> NativeKernel | None:
         """The compiled kernel for data rows and the instruction set in use; None if there is none."""
@@ -518,7 +562,7 @@ class WrapperFamily(HashFamily[SpecT]):
     ...     centre: float = attrs.field(default=0.5, validator=number(-1e6, 1e6))
     >>> class Centred(WrapperFamily[CentredSpec]):
     ...     def transform(self, x):
-    ...         rows = x if isinstance(x, np.ndarray) else x.toarray()
+    ...         rows = dense_rows(x)
     ...         return rows - np.float32(self.spec.centre)
     >>> family = Centred(CentredSpec(dim=4, n_hashes=3, n_tables=2, centre=1.0))
     >>> family.similarity, family.can_probe, family.native() is None

@@ -22,6 +22,7 @@ from lshsample.family import (
     Rows,
     WrapperFamily,
     checked_rows,
+    dense_rows,
 )
 from lshsample.hookspecs import hookimpl
 from lshsample.registry import family_option
@@ -47,6 +48,7 @@ __all__ = [
     "UnsupportedError",
     "WrapperFamily",
     "checked_rows",
+    "dense_rows",
     "family_option",
     "get_include",
     "hookimpl",

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample.errors import ArgumentError, UnsupportedError
-from lshsample.family import HashFamily, Rows
+from lshsample.family import DISTANCES, HashFamily, Rows
 from lshsample.sampling.stages.exact_top import largest
 
 __all__ = ["METRICS", "METRIC_NAMES", "kth_closeness", "nearest", "own_nearest"]
@@ -107,7 +107,7 @@ _CLOSENESS: dict[str, Callable[[Any, Any], Floats]] = {
     "jaccard": _jaccard,
 }
 #: The metric of a family's own similarity, where it is the one that the base class implements.
-_OF_SIMILARITY = {"inner_product": "inner", "cosine": "cosine", "euclidean": "l2"}
+_OF_SIMILARITY = {"inner_product": "inner", "cosine": "cosine", "euclidean": "l2", "l1": "l1"}
 
 
 def _nearest(blocks: Iterator[tuple[int, Floats]], k: int) -> Ids:
@@ -225,4 +225,4 @@ def _direction(family: HashFamily, queries: Rows, items: Rows) -> int:
     similarity = family.similarity_of(repeated, some)
     chance = family.pair_probability(repeated, some)
     together = np.sum((similarity - similarity.mean()) * (chance - chance.mean()))
-    return -1 if together < 0 or (together == 0 and family.similarity == "euclidean") else 1
+    return -1 if together < 0 or (together == 0 and family.similarity in DISTANCES) else 1

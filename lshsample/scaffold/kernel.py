@@ -41,6 +41,12 @@ class _Found:
     cls: ast.ClassDef
     tree: ast.Module
 
+    @property
+    def home(self) -> str:
+        """The module of the class."""
+        parts = self.file.relative_to(self.package.parent).with_suffix("").parts
+        return ".".join(part for part in parts if part != "__init__")
+
 
 def add_kernel(name: str, kind: str, folder: Path) -> tuple[list[Path], list[Path]]:
     """Add a compiled kernel to a family of a package in NumPy.
@@ -73,7 +79,7 @@ def add_kernel(name: str, kind: str, folder: Path) -> tuple[list[Path], list[Pat
         wanted = f"one of {', '.join(key for key in KINDS if KINDS[key].kernel)}, which have a kernel"
         raise ArgumentError("kind", repr(kind), wanted)
     found = _find(name, folder)
-    words = words_of(name, found.module, found.cls.name)
+    words = words_of(name, found.module, found.cls.name) | {"home": found.home}
     same = _methods(found.cls) == _methods(_starter(words))
     parts = KINDS[kind].kernel + (() if same else KINDS[kind].own)
     place, usual = found.package.relative_to(folder), Path("src", found.module)

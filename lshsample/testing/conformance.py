@@ -74,8 +74,8 @@ class FamilyCase:
         ``make(dim=, n_hashes=, n_tables=, seed=)`` returns a family. It is called with at least 16 columns
         and up to 4 hashes, or as many as fit into a code of 32 bits.
     prepare : callable
-        Maps dense rows into the family's domain (unit norms, sets of zeros and ones); the identity by
-        default.
+        Maps dense rows, (n, dim) float32, into the family's domain (unit norms, sets of zeros and ones), each
+        row by itself; the identity by default.
     """
 
     make: Callable[..., HashFamily]

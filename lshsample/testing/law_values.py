@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from lshsample._native import core
 from lshsample.errors import UnsupportedError
-from lshsample.family import HashFamily
+from lshsample.family import DISTANCES, SIMILARITIES, HashFamily
 from lshsample.testing import law_checks as laws
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["check_law_values"]
 
 Floats = npt.NDArray[np.float64]
-#: The similarities that HashFamily.similarity_of implements.
-_KNOWN = ("cosine", "inner_product", "euclidean")
 
 
 def check_law_values(case: FamilyCase) -> None:
@@ -58,12 +56,12 @@ def _check_similarity_is_known(family: HashFamily) -> None:
     """A family that inherits ``similarity_of`` has one of the similarities that it implements."""
     similarity = getattr(family, "similarity", None)
     assert isinstance(similarity, str), (
-        f"similarity is {similarity!r}, expected a name: {', '.join(_KNOWN)} or another"
+        f"similarity is {similarity!r}, expected a name: {', '.join(SIMILARITIES)} or another"
     )
     own = type(family).similarity_of is not HashFamily.similarity_of
-    assert own or similarity in _KNOWN, (
+    assert own or similarity in SIMILARITIES, (
         f"similarity is {similarity!r}, and similarity_of is not overridden: it is implemented for "
-        f"{', '.join(_KNOWN)}; without it the law cannot be used or tested"
+        f"{', '.join(SIMILARITIES)}; without it the law cannot be used or tested"
     )
 
 
@@ -98,7 +96,7 @@ def _sweep(family: HashFamily, found: Floats) -> Floats:
     """Similarities over the whole range, or over the range that was found if it is not known."""
     if family.similarity == "cosine":
         low, high = -1.0, 1.0
-    elif family.similarity == "euclidean":
+    elif family.similarity in DISTANCES:
         return np.concatenate([[0.0, 5e-324], np.geomspace(1e-30, 1e30, 2000)])
     else:
         low, high = found.min(), found.max()

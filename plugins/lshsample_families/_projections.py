@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample.plugin import ArgumentError, FamilySpec, Rows, UnsupportedError, number, one_of
+from lshsample.plugin import ArgumentError, FamilySpec, Rows, UnsupportedError, dense_rows, number, one_of
 from lshsample_families import _draws
 from lshsample_families._kernels import ffi
 from lshsample_families._native import pointer
@@ -118,7 +118,7 @@ def row_scales(x: Rows) -> Float32:
 def scaled_dense(x: Rows) -> Float32:
     """Rows as a dense array, each times its power of two."""
     scales = row_scales(x)
-    dense = x if isinstance(x, np.ndarray) else x.toarray()
+    dense = dense_rows(x)
     return np.asarray(dense * scales[:, None], dtype=np.float32)
 
 

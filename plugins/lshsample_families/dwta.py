@@ -17,6 +17,7 @@ from lshsample.plugin import (
     HashFamily,
     NativeKernel,
     Rows,
+    dense_rows,
     integer,
     one_of,
 )
@@ -140,10 +141,7 @@ class DWTA(HashFamily[DWTASpec]):
         codes = np.zeros((x.shape[0], self.n_tables), np.uint32)
         block = max(1, (1 << 22) // self.dim)
         for start in range(0, x.shape[0], block):
-            rows = x[start : start + block]
-            codes[start : start + block] = self._hash_dense(
-                rows if isinstance(rows, np.ndarray) else rows.toarray()
-            )
+            codes[start : start + block] = self._hash_dense(dense_rows(x[start : start + block]))
         return codes
 
     def _hash_dense(self, rows: Float32) -> Codes:
@@ -194,7 +192,7 @@ def probe_windows(family: HashFamily, q: Rows, windows: Windows, n_probes: int, 
     block = max(1, (1 << 20) // max(windows.columns.size, family.dim))
     for start in range(0, q.shape[0], block):
         rows = q[start : start + block]
-        dense = (rows if isinstance(rows, np.ndarray) else rows.toarray()).astype(np.float64)
+        dense = dense_rows(rows).astype(np.float64)
         seen = dense[:, windows.columns].reshape(-1, n_hashes, size)
         absent = (seen == 0) & (not zeros)
         largest = np.where(absent, -np.inf, seen).max(axis=2, keepdims=True)

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from lshsample.plugin import ArgumentError, NativeKernel, Rows, checked_rows, integer
+from lshsample.plugin import ArgumentError, NativeKernel, Rows, checked_rows, dense_rows, integer
 from lshsample_families import _draws
 from lshsample_families._learned import LearnedFamily, LearnedSpec, as_text
 from lshsample_families._mips import Augmentation, augmented, mips_kernel
@@ -149,7 +149,7 @@ class ITQ(LearnedFamily[ITQSpec]):
     def _principal(self, rows: Any, mean: Float64) -> Float64:
         """The directions (dim, components) of largest variance, each with a fixed sign."""
         second = rows.T @ rows
-        dense = second if isinstance(second, np.ndarray) else second.toarray()
+        dense = dense_rows(second)
         covariance = dense / rows.shape[0] - np.outer(mean, mean)
         wanted = self.spec.components or min(self.dim, 2 * self.n_hashes)
         directions = np.linalg.eigh(covariance)[1][:, ::-1][:, :wanted]

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows
+from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows, dense_rows
 from lshsample_families._sets import entries
 from lshsample_families.dwta import DWTASpec, Windows, log_choose, probe_windows, window_kernel
 
@@ -64,7 +64,7 @@ class WTA(HashFamily[DWTASpec]):
         block = max(1, (1 << 22) // self.dim)
         for start in range(0, x.shape[0], block):
             rows = x[start : start + block]
-            dense = rows if isinstance(rows, np.ndarray) else rows.toarray()
+            dense = dense_rows(rows)
             for number, window in enumerate(self._windows.columns):
                 table, k = divmod(number, self.n_hashes)
                 positions = dense[:, window].argmax(axis=1).astype(np.uint32)

@@ -59,6 +59,7 @@ class Environment:
         new = {
             "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
             "COLUMNS": "250",
+            "MYPY_CACHE_DIR": str(self.bin.parent / "mypy_cache"),
             "PIP_NO_INDEX": "1",
             "PYTEST_ADDOPTS": "-q -p no:cacheprovider -p no:xdist",
         }

@@ -1,4 +1,7 @@
-"""The packages of examples/ can be installed, tested and used by the commands of their READMEs."""
+"""The packages of examples/ can be installed, tested and used by the commands of their READMEs.
+
+One command installs all of them, and one runs all their tests: to start these takes longer than their work.
+"""
 
 import shutil
 from pathlib import Path
@@ -6,12 +9,33 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-#: Each package, with the command that lists what it brings, and its name there.
-PACKAGES = {
-    "lshsample-bit-sampling": ("families", "bit-sampling"),
-    "lshsample-superbit": ("families", "superbit"),
-    "lshsample-rescore": ("stages", "Rescore(k)"),
-}
+FAMILIES = ["bit-sampling", "superbit", "l1-thresholds", "l1-cauchy", "chi-square"]
+PACKAGES = [*(f"lshsample-{name}" for name in FAMILIES), "lshsample-rescore"]
+FIRST = ["pip install 'setuptools>=77'", "pip install --no-build-isolation -e '.[test", "pytest"]
+
+
+@pytest.fixture(scope="module")
+def folder(environment, tmp_path_factory):
+    """Copies, so that building leaves no files in the tree."""
+    folder = tmp_path_factory.mktemp("examples")
+    leave = shutil.ignore_patterns("build", "*.egg-info", "__pycache__", "*.so")
+    for name in PACKAGES:
+        shutil.copytree(EXAMPLES / name, folder / name, ignore=leave)
+    installed = " ".join(f"-e ./{name}" for name in PACKAGES)
+    environment.shell(f"pip install --no-build-isolation {installed}", folder)
+    return folder
+
+
+@pytest.fixture
+def more(printed):
+    """The commands of a README after those that install and test the package."""
+
+    def commands_of(name):
+        commands = printed((EXAMPLES / name / "README.md").read_text())
+        assert all(command.startswith(first) for command, first in zip(commands, FIRST, strict=False))
+        return commands[len(FIRST) :]
+
+    return commands_of
 
 
 def test_every_example_is_listed():
@@ -19,14 +43,24 @@ def test_every_example_is_listed():
     assert all(f"[{name}]({name})" in (EXAMPLES / "README.md").read_text() for name in PACKAGES)
 
 
-@pytest.mark.parametrize("name", PACKAGES)
-def test_an_example(environment, printed, tmp_path, name):
-    # A copy, so that building leaves no files in the tree.
-    package = tmp_path / name
-    leave = shutil.ignore_patterns("build", "*.egg-info", "__pycache__", "*.so")
-    shutil.copytree(EXAMPLES / name, package, ignore=leave)
-    commands = printed((package / "README.md").read_text())
-    install, test = [line for line in commands if line == "pytest" or "--no-build-isolation" in line]
-    assert "passed" in environment.shell(f"{install}\n{test}", package)
-    command, brought = PACKAGES[name]
-    assert brought in environment.shell(f"lshsample {command}", package)
+def test_their_tests(environment, folder):
+    # The tests of each family say whether it is found by its name.
+    output = environment.shell(
+        "pytest --import-mode=importlib -W error lshsample-*/tests\nlshsample stages", folder
+    )
+    assert "passed" in output
+    assert "Rescore(k)" in output
+
+
+def test_their_types(environment, folder):
+    pytest.importorskip("mypy", reason="a type checker: pip install mypy")
+    assert "Success" in environment.shell("mypy --strict lshsample-*/src", folder)
+
+
+@pytest.mark.parametrize("family", ["l1-thresholds", "l1-cauchy", "chi-square"])
+def test_a_comparison_by_the_metric_of_the_family(environment, folder, more, family):
+    name = f"lshsample-{family}"
+    output = environment.shell("\n".join(more(name)), folder / name)
+    assert " metric" in output
+    assert f"test_query[{family}" in output
+    assert "skipped" not in output

@@ -1,6 +1,8 @@
 """BitSampling under the conformance kit: exact rules, and its collision probability on pairs of rows on which faulty families fail."""
 
+import doctest
 import functools
+import sys
 
 import pytest
 from lshsample_bit_sampling import BitSampling
@@ -14,6 +16,10 @@ EXPECTED_FAILURES: dict[str, str] = {}
 
 def test_it_is_installed():
     assert families()["bit-sampling"] is BitSampling
+
+
+def test_the_examples_of_its_docstrings():
+    assert doctest.testmod(sys.modules[BitSampling.__module__]).failed == 0
 
 
 @pytest.mark.parametrize("check", family_checks(EXPECTED_FAILURES))

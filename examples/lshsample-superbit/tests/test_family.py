@@ -1,6 +1,8 @@
 """Superbit under the conformance kit: exact rules, and its collision probability on pairs of rows on which faulty families fail."""
 
+import doctest
 import functools
+import sys
 
 import numpy as np
 import pytest
@@ -15,6 +17,10 @@ EXPECTED_FAILURES: dict[str, str] = {}
 
 def test_it_is_installed():
     assert families()["superbit"] is Superbit
+
+
+def test_the_examples_of_its_docstrings():
+    assert doctest.testmod(sys.modules[Superbit.__module__]).failed == 0
 
 
 @pytest.mark.parametrize("check", family_checks(EXPECTED_FAILURES))

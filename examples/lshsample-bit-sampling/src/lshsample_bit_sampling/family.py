@@ -5,7 +5,7 @@ from functools import cached_property
 import attrs
 import numpy as np
 
-from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, number
+from lshsample.plugin import Codes, FamilySpec, Floats, HashFamily, NativeKernel, Rows, dense_rows, number
 from lshsample_bit_sampling.kernel import native_kernel
 
 __all__ = ["BitSampling", "BitSamplingSpec"]
@@ -51,7 +51,7 @@ class BitSampling(HashFamily[BitSamplingSpec]):
 
     def bits(self, x: Rows) -> np.ndarray:
         """Whether values of rows are 1."""
-        values = x if isinstance(x, np.ndarray) else x.toarray()
+        values = dense_rows(x)
         return values > np.float32(self.spec.threshold)
 
     def hash(self, x: Rows) -> Codes:

@@ -37,6 +37,7 @@ class Rescore(SamplerStage):
             vectors = batch.state.vectors
         if vectors is None:
             raise ArgumentError("vectors", "nothing", f"given for {self}: bind(..., vectors=...)")
+        assert batch.queries is not None, "they are needed, see needs()"
         keep = np.zeros(len(active.ids), bool)
         for row in range(active.n_rows):
             mine = slice(active.indptr[row], active.indptr[row + 1])

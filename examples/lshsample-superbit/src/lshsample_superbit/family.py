@@ -5,7 +5,7 @@ from functools import cached_property
 import attrs
 import numpy as np
 
-from lshsample.plugin import ArgumentError, Codes, FamilySpec, Floats, HashFamily, Rows
+from lshsample.plugin import ArgumentError, Codes, FamilySpec, Floats, HashFamily, Rows, dense_rows
 
 __all__ = ["Superbit", "SuperbitSpec"]
 
@@ -87,7 +87,7 @@ class Superbit(HashFamily[SuperbitSpec]):
         codes = np.zeros((x.shape[0], self.n_tables), np.uint32)
         for start in range(0, x.shape[0], _BLOCK):
             block = x[start : start + _BLOCK]
-            dense = block if isinstance(block, np.ndarray) else block.toarray()
+            dense = dense_rows(block)
             bits = (self.margins(dense) >= 0).reshape(-1, self.n_hashes, self.n_tables)
             for k in range(self.n_hashes):
                 codes[start : start + _BLOCK] |= bits[:, k].astype(np.uint32) << np.uint32(k)
