@@ -21,11 +21,12 @@ _BLOCK = re.compile(r"^```(?:bash|console)\n(.*?)^```", re.MULTILINE | re.DOTALL
 def printed_commands(page: str) -> list[str]:
     """The commands in the blocks of a page, in order; prompts and comments are taken away.
 
-    A block with a here-document is one command, and lines after the prompt ``>`` belong to the line before.
+    A block with a here-document is one command, and lines after the prompt ``>`` belong to the
+    line before.
     """
     commands: list[str] = []
     for block in _BLOCK.findall(page):
-        if "<<'" in block:
+        if "<<'" in block and not block.startswith("$ "):
             commands.append(block)
             continue
         for line in block.splitlines():

@@ -3,9 +3,11 @@
 One command installs all of them, and one runs all their tests: to start these takes longer than their work.
 """
 
+import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -17,7 +19,7 @@ FIRST = ["pip install 'setuptools>=77'", "pip install --no-build-isolation -e '.
 @pytest.fixture(scope="module")
 def folder(environment, tmp_path_factory):
     """Copies, so that building leaves no files in the tree."""
-    folder = tmp_path_factory.mktemp("examples")
+    folder = tmp_path_factory.mktemp("clone") / "examples"
     leave = shutil.ignore_patterns("build", "*.egg-info", "__pycache__", "*.so")
     for name in PACKAGES:
         shutil.copytree(EXAMPLES / name, folder / name, ignore=leave)
@@ -36,6 +38,25 @@ def more(printed):
         return commands[len(FIRST) :]
 
     return commands_of
+
+
+def test_the_comparisons_of_a_page(environment, folder, printed):
+    """The quick ones of docs/comparing.md, without those of a family that its reader writes."""
+    rows = np.random.default_rng(0).random((700, 24), dtype=np.float32)
+    np.save(folder.parent / "rows.npy", rows)
+    page = (EXAMPLES.parent / "docs" / "comparing.md").read_text()
+    commands = [
+        command
+        for command in printed(page)
+        if command.startswith("python") or ("--quick" in command and "my-family" not in command)
+    ]
+    assert len(commands) == 3
+    output = environment.shell("\n".join(commands), folder.parent).split("l1 metric")[1]
+    table = re.findall(r"^\| `(\S+)` \| (0\.\d+) \| (0\.\d+) \|$", page, re.MULTILINE)
+    assert len(table) == 4
+    for family, *printed_recall in table:
+        found = re.search(rf"^ {family} +(0\.\d+) \S+ +(0\.\d+) ", output, re.MULTILINE).groups()
+        assert [float(r) for r in found] == pytest.approx([float(r) for r in printed_recall], abs=0.03)
 
 
 def test_every_example_is_listed():

@@ -15,7 +15,11 @@ from lshsample.sampling import NAMED_PIPELINES
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Pages whose commands other tests of this folder run.
-ELSEWHERE = {"docs/plugins.md": "test_plugin_page", "docs/tutorial-new-family.md": "test_tutorial"}
+ELSEWHERE = {
+    "docs/plugins.md": "test_plugin_page",
+    "docs/tutorial-new-family.md": "test_tutorial",
+    "docs/comparing.md": "test_examples",
+}
 _FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 PAGES = [
     page
