@@ -165,13 +165,13 @@ for kind in {COMPILED}:
 def test_mypy_knows_the_family_of_a_kernel(environment, compiled):
     """The function that makes the kernel has the class of the author's family, with its options."""
     pytest.importorskip("mypy", reason="a type checker: pip install mypy")
-    for kind in ("c", "cffi"):
-        edit(
-            family_file(compiled / f"own-{kind}").with_name("kernel.py"),
-            "    def reference(",
-            "    reveal_type(family.spec.width)\n\n    def reference(",
-        )
+    files = [family_file(compiled / f"own-{kind}").with_name("kernel.py") for kind in ("c", "cffi")]
+    before = [file.read_text() for file in files]
+    for file in files:
+        edit(file, "    def reference(", "    reveal_type(family.spec.width)\n\n    def reference(")
     out = environment.shell("mypy --strict own-*/src", compiled)
+    for file, text in zip(files, before, strict=True):
+        file.write_text(text)
     assert out.replace("builtins.", "").count('Revealed type is "float"') == 2
 
 
@@ -195,6 +195,17 @@ def test_a_kernel_is_added_and_old_copies_are_refused(environment, package):
     environment.shell(rebuild, package)
     assert environment.try_shell("pytest tests/test_kernel.py", package).returncode == 1, "the edit counts"
     edit(package / "csrc" / "kernel.h", "(line[t] < 0)", "(line[t] >= 0)")
+
+
+def test_rows_of_the_domain_for_the_test_of_a_kernel(tmp_path):
+    """The author gives them in one place, a function that the test calls."""
+    write_package("some", "c", tmp_path)
+    text = (tmp_path / "tests" / "test_kernel.py").read_text()
+    assert "    rows = prepare(rows)\n    codes = family.hash(rows)\n" in text
+    names = {}
+    exec(text, names)
+    rows = np.ones((2, 3), np.float32)
+    assert names["prepare"](rows) is rows
 
 
 def contents(folder):

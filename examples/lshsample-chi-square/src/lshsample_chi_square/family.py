@@ -37,8 +37,8 @@ class ChiSquare(HashFamily[ChiSquareSpec]):
     Notes
     -----
     Two rows of chi-square similarity s agree on a bit with probability about 1 - arccos(s) / pi (Li, Samorodnitsky &
-    Hopcroft, Sign Cauchy projections and chi-square kernel, NIPS 2013, section 4: an approximation, with an upper bound
-    of 1 / 2 by a proof). A common factor of a row changes no sign, so that rows need not be scaled.
+    Hopcroft, Sign Cauchy projections and chi-square kernel, NIPS 2013). It is an approximation: the probability is not a
+    function of s alone. A factor of a row changes no sign, so that rows need not be scaled.
 
     Examples
     --------

@@ -43,9 +43,9 @@ class L1Cauchy(HashFamily[L1CauchySpec]):
     Notes
     -----
     The projections of two rows at L1 distance c differ by c times a Cauchy variable (Datar, Immorlica, Indyk &
-    Mirrokni, SoCG 2004, section 3). Modulo M = 2^bits cells of width r this is a wrapped Cauchy variable, whose k-th Fourier
-    coefficient is exp(-2 pi k c / (r M)). With a random offset, two points that are u < 1 cells apart are in one cell with probability
-    1 - u, a triangle, whose coefficients are squares of sines. The sum over k of their products is
+    Mirrokni, SoCG 2004). Modulo M = 2^bits cells of width r this is a wrapped Cauchy variable, whose k-th Fourier
+    coefficient is exp(-2 pi k c / (r M)). With a random offset, two points that are u < 1 cells apart are in one cell with
+    probability 1 - u: a triangle, whose coefficients are squares of sines. The sum over k of the products is
 
     p(c) = 1 / M + M / pi^2 (Li2(q) - Re Li2(q exp(2 pi i / M))),  q = exp(-2 pi c / (r M)),
 

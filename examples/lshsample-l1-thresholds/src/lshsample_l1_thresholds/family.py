@@ -30,7 +30,7 @@ class L1Thresholds(HashFamily[L1ThresholdsSpec]):
     -----
     A threshold that is uniform in [low, high] lies between x_i and y_i with probability |x_i - y_i| / (high - low), and
     the column i is uniform too. So two rows at L1 distance c agree with probability 1 - c / (dim (high - low)). This is
-    sampling of bits of the unary codes of Gionis, Indyk & Motwani (VLDB 1999, section 3.1), without their rounding.
+    sampling of bits of the unary codes of Gionis, Indyk & Motwani (VLDB 1999), without their rounding.
 
     Examples
     --------
