@@ -65,7 +65,7 @@ INNER = {
     "learned": "learned-simhash",
 }
 CLAIMS = ("similarity", "independent_hashes", "independent_tables", "exact_law", "law_of_norms")
-CLAIMS += ("default_probes", "bits_per_hash", "code_bits", "can_probe")
+CLAIMS += ("default_probes", "bits_per_hash", "code_bits", "can_probe", "calls_named_functions")
 
 
 def test_every_attribute_that_a_family_declares_is_checked_here():
