@@ -266,26 +266,17 @@ def check_rows_unchanged(case: FamilyCase) -> None:
 
 
 def check_dense_equals_csr(case: FamilyCase) -> None:
-    """A row's codes do not depend on how it is stored; explicit zeros count as zeros; float64 is accepted."""
+    """A row's codes do not depend on how it is stored; float64 is accepted."""
     for family, x in _shapes(case, delicate=True):
         csr = core.csr_rows(sp.csr_array(x), "x")
-        explicit: Any = csr.copy()
-        if explicit.nnz:
-            explicit.data[:: max(1, explicit.nnz // 7)] = 0
         for method in ("hash", "hash_query"):
             reference = getattr(family, method)
             assert (reference(x) == reference(csr)).all(), f"{method}: dense and CSR rows get different codes"
-            assert (reference(explicit.toarray()) == reference(explicit)).all(), (
-                f"{method}: a stored zero changes the codes"
-            )
         assert (hash_rows(family, x) == hash_rows(family, csr)).all(), "kernel: dense and CSR rows differ"
         for query in (False, True):
             codes = hash_rows(family, x, query=query)
             for double in (x.astype(np.float64), sp.csr_array(x.astype(np.float64))):
                 assert (hash_rows(family, double, query=query) == codes).all(), "float64 rows differ"
-        assert (hash_rows(family, explicit.toarray()) == hash_rows(family, explicit)).all(), (
-            "kernel: a stored zero changes the codes"
-        )
 
 
 def check_native_equals_reference(case: FamilyCase) -> None:

@@ -432,12 +432,6 @@ class SparseOtherwise(Signs):
         return codes if isinstance(x, np.ndarray) else codes ^ np.uint32(1)
 
 
-class CountsStoredEntries(Signs):
-    def hash(self, x):
-        counts = (x != 0).sum(axis=1) if isinstance(x, np.ndarray) else np.diff(x.indptr)
-        return super().hash(x) ^ (np.asarray(counts, np.uint32)[:, None] & np.uint32(1))
-
-
 class CentresInPlace(Signs):
     def hash(self, x):
         if isinstance(x, np.ndarray):
@@ -893,7 +887,6 @@ FAULTY = [
     (ContiguousOnly, "blocks_and_threads", "get other codes"),
     (AlignedOnly, "blocks_and_threads", "strided, unaligned rows get other codes"),
     (SparseOtherwise, "dense_equals_csr", "dense and CSR rows get different codes"),
-    (CountsStoredEntries, "dense_equals_csr", "a stored zero changes the codes"),
     (CentresInPlace, "rows_unchanged", "hash writes into the caller's rows"),
     (ScalesQueriesInPlace, "rows_unchanged", "hash_query writes into the caller's rows"),
     (ZeroRowsAtRandom, "edge_rows", "rows of zeros have different codes"),
