@@ -8,12 +8,16 @@ from __future__ import annotations
 
 # It and logging, which it imports, act before and after a fork, and must do both: no fork imports them.
 import concurrent.futures.thread  # noqa: F401
+import logging
 import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# What is logged is shown only where the program that uses the package asks for it.
+logging.getLogger("lshsample").addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
     # isort: off

@@ -292,6 +292,7 @@ class Network:
         sampler: Sampler | None = None,
         batch_size: int = 1024,
         threads: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> tuple[Int32, Float32]:
         """The best labels of each row.
 
@@ -314,6 +315,9 @@ class Network:
             random.
         threads : int, optional
             Number of threads; the result does not depend on it.
+        progress : callable, optional
+            Called after each batch with the numbers of rows that are done and of all rows; what it raises
+            ends the prediction.
 
         Returns
         -------
@@ -347,6 +351,8 @@ class Network:
             if found is None and (labels[part] < 0).any():
                 row = start + int((labels[part] < 0).any(axis=1).argmax())
                 raise DivergenceError(f"row {row}: scores are NaN: weights or hidden units are not finite")
+            if progress is not None:
+                progress(start + len(h), len(rows))
         return labels, scores
 
     def _candidates(
@@ -447,6 +453,7 @@ class Network:
         sampler: Sampler | None = None,
         batch_size: int = 1024,
         threads: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> dict[str, float]:
         """Precision at each k, in percent.
 
@@ -456,7 +463,7 @@ class Network:
             Feature rows, and their labels: 1 for a label, 0 for none, or lists of ids. At least one label.
         top : sequence of int, optional
             The values of k; by default 1, 3 and 5, as far as there are as many labels.
-        mode, sampler, batch_size, threads
+        mode, sampler, batch_size, threads, progress
             As for :meth:`predict`.
 
         Returns
@@ -474,7 +481,13 @@ class Network:
             )
         wanted = [k for k in (1, 3, 5) if k <= self.n_labels] if top is None else self._checked_tops(top)
         found, _ = self.predict(
-            rows, max(wanted), mode, sampler=sampler, batch_size=batch_size, threads=threads
+            rows,
+            max(wanted),
+            mode,
+            sampler=sampler,
+            batch_size=batch_size,
+            threads=threads,
+            progress=progress,
         )
         return {f"p@{k}": 100.0 * float(precision_at_k(found, labels, k)) for k in wanted}
 

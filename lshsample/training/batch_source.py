@@ -20,7 +20,7 @@ from lshsample.nn.network import Network
 from lshsample.nn.signals import take_rows
 from lshsample.specs import checked_integer
 
-__all__ = ["ArrayBatches", "BatchSource", "epoch_order"]
+__all__ = ["ArrayBatches", "BatchSource", "epoch_order", "held_out_rows"]
 
 
 class BatchSource(ABC):
@@ -166,3 +166,15 @@ def epoch_order(used: npt.NDArray[np.int64], seed: int, epoch: int) -> npt.NDArr
     batch.
     """
     return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64))).permutation(used)
+
+
+def held_out_rows(n: int, share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The rows to train on and those that are held out, ascending, a function of (n, share, seed) alone."""
+    if isinstance(share, bool) or not 0 < share < 1:
+        raise ArgumentError("validation", share, "a pair (Xv, Yv), or a number between 0 and 1")
+    size = max(1, round(n * share))
+    if size >= n:
+        raise ArgumentError("validation", f"{share} of {n} rows", "a share that leaves rows to train on")
+    # No epoch has this number.
+    order = epoch_order(np.arange(n), seed, 2**64 - 1)
+    return np.sort(order[size:]), np.sort(order[:size])

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from lshsample import specs
 from lshsample.errors import ArgumentError
@@ -64,6 +72,20 @@ class Callback:
     def on_epoch(self, record: EpochRecord) -> bool | None:
         """Called after each epoch and its validation; True ends the run. The history keeps ``record``."""
 
+    def on_progress(self, what: str, done: int, total: int) -> None:
+        """Called while the run does something else than steps, at its start, during it and at its end.
+
+        Parameters
+        ----------
+        what : str
+            Such as ``"evaluating"`` or ``"writing the checkpoint"``.
+        done, total : int
+            How much of it is done, and all of it.
+        """
+
+    def on_interrupt(self, name: str) -> None:
+        """Called at once with the name of a signal that will end the run, inside of the signal handler."""
+
     def on_end(self, history: History) -> None:
         """Called after the last step, whatever ended the run, but not after an exception."""
 
@@ -116,7 +138,7 @@ class EarlyStop(Callback):
 
 
 class ProgressBar(Callback):
-    """A bar with step time, active-set size, loss and P@1.
+    """A bar with step time, active-set size, loss and P@1, on a terminal; elsewhere nothing is shown.
 
     P@1 is that of the last validation; before the first one, that of the training batches among their active
     units (marked ``~``).
@@ -134,19 +156,22 @@ class ProgressBar(Callback):
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._loss = self._milliseconds = 0.0
-        self._p1, self._validated, self._words = "-", False, ""
+        self._p1, self._validated, self._words = "-", False, "preparing the first step"
 
     def on_start(self, trainer: Trainer, steps_done: int, steps_total: int | None) -> None:
         """Show the bar."""
         columns = (
+            SpinnerColumn(),
             TextColumn("{task.completed:.0f}" + ("" if steps_total is None else f"/{steps_total}")),
             BarColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
         )
-        self._bar = Progress(*columns, console=self._console, refresh_per_second=4)
-        self._task = self._bar.add_task("", total=steps_total, completed=steps_done)
+        self._bar = Progress(
+            *columns, console=self._console, refresh_per_second=4, disable=not self._console.is_terminal
+        )
+        self._task = self._bar.add_task(self._words, total=steps_total, completed=steps_done)
         self._bar.start()
 
     def on_step(self, step: int, report: StepReport, milliseconds: float) -> None:
@@ -166,6 +191,13 @@ class ProgressBar(Callback):
             assert self._bar is not None
             self._p1, self._validated = f"{record.validation['p@1']:.2f}", True
             self._bar.update(self._task, description=f"{self._words}  P@1 {self._p1}")
+
+    def on_progress(self, what: str, done: int, total: int) -> None:
+        """Show what is done between steps."""
+        assert self._bar is not None
+        share = f" {100 * done // max(total, 1)} %" if total > 1 else ""
+        words = f"{self._words}  P@1 {self._p1}" if done == total else what + share
+        self._bar.update(self._task, description=words)
 
     def close(self) -> None:
         """Leave the finished bar on the screen."""

@@ -6,13 +6,14 @@ hash tables, which were built from earlier weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from os import PathLike
 from typing import Any, BinaryIO
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
 from lshsample import memory
 from lshsample.errors import ArgumentError, CheckpointError
@@ -29,6 +30,8 @@ __all__ = ["CHECKPOINT", "Restored", "read_checkpoint", "write_checkpoint"]
 CHECKPOINT = Kind("checkpoint", r"state\.safetensors|tables[0-9]+\.lsh")
 _STATE = "state.safetensors"
 _STEP_TIMES = "step_ms"
+#: Before the names of parameters: their weights in the best epoch.
+_BEST = "best/"
 
 
 @attrs.frozen(eq=False)
@@ -38,10 +41,17 @@ class Restored:
     network: Network
     settings: TrainingSettings
     state: RunState
+    best: Mapping[str, npt.NDArray[Any]]
 
 
-def write_checkpoint(folder: Claim, network: Network, settings: TrainingSettings, state: RunState) -> None:
-    """Replace the checkpoint of a claimed folder atomically.
+def write_checkpoint(
+    folder: Claim,
+    network: Network,
+    settings: TrainingSettings,
+    state: RunState,
+    best: Mapping[str, npt.NDArray[Any]],
+) -> None:
+    """Replace the checkpoint of a claimed folder atomically; ``best`` has the weights of the best epoch.
 
     Raises
     ------
@@ -49,6 +59,7 @@ def write_checkpoint(folder: Claim, network: Network, settings: TrainingSettings
         If it cannot be written; the previous one is kept.
     """
     tensors = {p.name: p.store for p in network.parameters}
+    tensors |= {f"{_BEST}{name}": weights for name, weights in best.items()}
     tensors[_STEP_TIMES] = np.asarray(state.step_ms, np.float32)
     writers: dict[str, Callable[[BinaryIO], None]] = {
         _STATE: partial(tensorfile.write_tensors, tensors=tensors)
@@ -82,17 +93,22 @@ def read_checkpoint(path: str | PathLike[str]) -> Restored:
         try:
             settings = TrainingSettings.from_dict(bundle.payload["settings"])
             state = RunState.from_dict(bundle.payload["state"])
-            _read_arrays(bundle, network, settings, state)
+            best = _read_arrays(bundle, network, settings, state)
         except (ArgumentError, LookupError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{bundle.path}: its run cannot be continued by this version: {error}"
             ) from error
-    return Restored(network, settings, state)
+    return Restored(network, settings, state, best)
 
 
-def _read_arrays(bundle: Bundle, network: Network, settings: TrainingSettings, state: RunState) -> None:
+def _read_arrays(
+    bundle: Bundle, network: Network, settings: TrainingSettings, state: RunState
+) -> dict[str, npt.NDArray[Any]]:
+    """Read weights, optimizer state and tables; returns the weights of the best epoch."""
     file = bundle.file(_STATE)
     needed = network.memory_needed(settings.optimizer.slots)["parameters"]
+    if state.best_epoch:
+        needed += network.memory_needed(1)["parameters"]
     memory.require_bytes(needed, f"{bundle.path}: its weights and optimizer state")
     for parameter in network.parameters:
         parameter.adopt(_read_store(file, parameter, settings.optimizer.slots if parameter.trained else 1))
@@ -108,6 +124,11 @@ def _read_arrays(bundle: Bundle, network: Network, settings: TrainingSettings, s
     for layer in network.layers:
         if str(layer.index) in saved:
             layer.restore(saved[str(layer.index)], bundle.file(f"tables{layer.index}.lsh"))
+    best = {}
+    for parameter in network.parameters if state.best_epoch else ():
+        best[parameter.name] = np.empty(parameter.weights.shape, parameter.weights.dtype)
+        tensorfile.read_into(file, f"{_BEST}{parameter.name}", best[parameter.name])
+    return best
 
 
 def _read_store(file: BinaryIO, parameter: Parameter, slots: int) -> np.ndarray[Any, np.dtype[np.float32]]:

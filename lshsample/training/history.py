@@ -44,6 +44,30 @@ class EpochRecord:
     active: float
     validation: dict[str, float] = attrs.field(factory=dict)
 
+    def line(self, epochs: int, steps: int | None = None, name: str = "validation") -> str:
+        """The record as a line of a log.
+
+        Parameters
+        ----------
+        epochs, steps : int
+            Totals of the run; without the number of steps no remaining time is told.
+        name : str
+            What the validation data are called.
+
+        Examples
+        --------
+        >>> EpochRecord(3, 231, 1.04, 2.8213, 300.0, {"p@1": 58.291}).line(20, 1540, "test")
+        'epoch 3/20  step 231/1540  loss 2.82  test P@1 58.29  1.0 s  left 6 s'
+        """
+        parts = [f"epoch {self.epoch}/{epochs}", f"step {self.step}", f"loss {self.loss:.3g}"]
+        if "p@1" in self.validation:
+            parts.append(f"{name} P@1 {self.validation['p@1']:.2f}")
+        parts.append(f"{self.seconds:.1f} s")
+        if steps is not None:
+            parts[1] += f"/{steps}"
+            parts.append(f"left {self.seconds * (steps - self.step) / self.step:.0f} s")
+        return "  ".join(parts)
+
     def to_dict(self) -> dict[str, Any]:
         """The record as plain data, with the validation's metrics at the top level."""
         data = attrs.asdict(self)
@@ -69,7 +93,8 @@ class History:
     peak_rss_mib : float
         Peak resident memory of the process in MiB.
     stopped : str
-        Why the run ended: ``"finished"``, ``"max_seconds"``, ``"callback"``, ``"SIGINT"`` or ``"SIGTERM"``.
+        Why the run ended: ``"finished"``, ``"patience"``, ``"max_seconds"``, ``"callback"``, or the name of
+        a signal: ``"SIGINT"``, ``"SIGTERM"``, ``"SIGHUP"``.
     """
 
     epochs: tuple[EpochRecord, ...]

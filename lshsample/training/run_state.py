@@ -15,6 +15,13 @@ from lshsample.training.history import EpochRecord, History, peak_rss_mib
 
 __all__ = ["RunState"]
 
+#: The measure by which the best epoch is chosen.
+MEASURE = "p@1"
+
+
+def _measure(record: EpochRecord) -> float:
+    return record.validation[MEASURE]
+
 
 @attrs.define
 class RunState:
@@ -38,6 +45,10 @@ class RunState:
         Fingerprint of the training data; empty before the first step with checkpoints.
     source : dict
         Position of the batch source in the current epoch; empty between epochs.
+    patience : int
+        Epochs without a new best value after which the run ends; 0 if the best epoch is not kept.
+    best_epoch : int
+        The epoch with the best validation, from 1; 0 before the first one.
     """
 
     step: int = 0
@@ -51,6 +62,13 @@ class RunState:
     step_ms: list[float] = attrs.field(factory=list)
     data: list[int] = attrs.field(factory=list)
     source: dict[str, Any] = attrs.field(factory=dict)
+    patience: int = 0
+    best_epoch: int = 0
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the validation has not improved for ``patience`` epochs."""
+        return 0 < self.patience <= self.epoch - self.best_epoch
 
     def add(self, report: StepReport, seconds: float) -> None:
         """Add a step that is done."""
@@ -74,6 +92,10 @@ class RunState:
         )
         self.records.append(record)
         self.epoch += 1
+        if self.patience and (
+            not self.best_epoch or _measure(record) > _measure(self.records[self.best_epoch - 1])
+        ):
+            self.best_epoch = self.epoch
         self.begin_epoch()
         return record
 
@@ -101,11 +123,17 @@ class RunState:
             raise ArgumentError("state", f"{data!r:.100}", "a mapping with the state of the batch source")
         state = specs.structured(cls, {key: value for key, value in data.items() if key != "source"})
         state.source = dict(data["source"])
-        for name in ("step", "epoch", "position"):
+        for name in ("step", "epoch", "position", "patience", "best_epoch"):
             specs.checked_integer(name, getattr(state, name), 0, 2**63 - 1)
         if not 0 <= state.seconds < math.inf:
             raise ArgumentError("seconds", state.seconds, "a finite number of at least 0")
         if len(state.records) != state.epoch or state.position > state.step:
             given = f"{len(state.records)} records, {state.position} of {state.step} steps in this epoch"
             raise ArgumentError("state", given, f"that of a run in its epoch {state.epoch + 1}")
+        best_is_known = state.best_epoch <= state.epoch and bool(state.patience and state.epoch) == bool(
+            state.best_epoch
+        )
+        if not best_is_known or not all(MEASURE in one.validation for one in state.records if state.patience):
+            given = f"best epoch {state.best_epoch} of {state.epoch}, patience {state.patience}"
+            raise ArgumentError("state", given, "that of a run with or without patience")
         return state

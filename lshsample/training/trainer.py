@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
 import warnings
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import attrs
+import numpy.typing as npt
 
 from lshsample import memory, specs
 from lshsample._native import core
@@ -24,8 +26,8 @@ from lshsample.nn.bundle import Claim, claim
 from lshsample.nn.network import Network, StepReport
 from lshsample.nn.optimizers import Optimizer
 from lshsample.nn.schedules import Schedule
-from lshsample.nn.signals import Run
-from lshsample.training.batch_source import ArrayBatches, BatchSource
+from lshsample.nn.signals import Run, take_rows
+from lshsample.training.batch_source import ArrayBatches, BatchSource, held_out_rows
 from lshsample.training.callbacks import Callback
 from lshsample.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
 from lshsample.training.history import EpochRecord, History
@@ -37,6 +39,14 @@ __all__ = ["Trainer"]
 
 #: Rows and labels that are evaluated after each epoch.
 Validation = tuple[FeatureRows, Any]
+#: The weights of the best epoch, by parameter.
+Weights = dict[str, npt.NDArray[Any]]
+
+_log = logging.getLogger(__name__)
+
+
+class _Abandoned(Exception):
+    """A signal arrived during the validation, which is done again when the run is continued."""
 
 
 class Trainer:
@@ -125,7 +135,10 @@ class Trainer:
         self.memory_limit = (
             None if memory_limit is None else specs.checked_integer("memory_limit", memory_limit, 0)
         )
+        #: What the lines that are logged call the validation data.
+        self.validation_name = "validation"
         self.state = RunState()
+        self._best: Weights = {}
         self._restored = False
         self._claim: Claim | None = None
         self._saved_at, self._saved_step, self._hits_every = 0.0, (-1, -1), 0
@@ -157,6 +170,7 @@ class Trainer:
         settings = restored.settings
         trainer = cls(restored.network, **{"checkpoint": path, **options})
         trainer.settings, trainer.state, trainer._restored = settings, restored.state, True
+        trainer._best = dict(restored.best)
         trainer._saved_at = restored.state.seconds
         return trainer
 
@@ -165,11 +179,12 @@ class Trainer:
         self,
         X: Any,
         Y: Any = None,
-        validation: tuple[Any, Any] | None = None,
+        validation: tuple[Any, Any] | float | None = None,
         *,
+        patience: int | None = None,
         refit_inputs: bool = False,
     ) -> History:
-        """Train for all epochs, or until ``max_seconds``, a callback, SIGINT or SIGTERM ends the run.
+        """Train for all epochs, or until ``max_seconds``, ``patience``, a callback or a signal ends the run.
 
         Called again after a run that was interrupted, it continues that run; after a run that finished, it
         starts a new run from the current weights.
@@ -180,8 +195,13 @@ class Trainer:
             Feature rows; or a source of batches, without Y.
         Y : csr_array or array, shape (rows, n_labels)
             1 for a label, 0 for none, or lists of ids. Rows without labels are left out with a softmax loss.
-        validation : (Xv, Yv), optional
-            Rows and labels to evaluate after each epoch; not counted as training time.
+        validation : (Xv, Yv) or float, optional
+            Rows and labels to evaluate after each epoch; not counted as training time. A number between 0
+            and 1 is the share of the rows of X that are held out for it, chosen by the seed of the run.
+        patience : int, optional
+            End the run when P@1 of the validation has not improved for this number of epochs, and return
+            to the weights of the best epoch when it has ended, by patience or after all epochs. They are
+            kept in memory, and in checkpoints. A run that is continued keeps its patience.
         refit_inputs : bool
             Compute the statistics of the input (``weighting="idf-l2"``) from these rows, even if the network
             has some. By default a network keeps the statistics that it was trained with, since its weights
@@ -211,11 +231,16 @@ class Trainer:
         """
         if not isinstance(refit_inputs, bool):
             raise ArgumentError("refit_inputs", repr(refit_inputs), "True or False")
+        held: Any = validation
+        if isinstance(validation, Real):
+            X, Y, held = self._split(X, Y, validation)
         source = self._source(X, Y)
-        held_out = self._checked_validation(validation)
+        held_out = self._checked_validation(held)
+        again = (self._all_done() and not self._restored) or not self.state.step
+        keep = self._checked_patience(patience, held_out, again)
         with self._claimed():
-            if self.state.epoch >= self.settings.epochs and not self._restored:
-                self.state = RunState()
+            if again:
+                self.state, self._best = RunState(patience=keep), {}
             self._restored = False
             self._check_data(source)
             self._require_memory()
@@ -225,6 +250,25 @@ class Trainer:
             else:
                 source.observe_labels(self.network)
             return self._run(source, held_out)
+
+    def restore_best(self) -> EpochRecord | None:
+        """Give the network the weights of the best epoch, if the run has a patience.
+
+        :meth:`fit` does so when a run has ended, but not when it was interrupted: then the network has the
+        weights that the run continues with.
+
+        Returns
+        -------
+        EpochRecord or None
+            That of the best epoch; None if there is none.
+        """
+        if not self._best:
+            return None
+        for parameter in self.network.parameters:
+            parameter.weights[...] = self._best[parameter.name]
+        for layer in self.network.layers:
+            layer.forget()
+        return self.state.records[self.state.best_epoch - 1]
 
     @memory.named_shortage("a training step")
     def step(self, X: Any, Y: Any, *, lr: float | None = None) -> StepReport:
@@ -303,6 +347,8 @@ class Trainer:
         trained = [p for p in self.network.parameters if p.trained]
         if all(p.allocated and len(p.slots.dtypes) == slots for p in trained):
             needed["parameters"] = 0
+        if self.state.patience and not self._best:
+            needed["best epoch"] = self.network.memory_needed(1)["parameters"]
         if self.checkpoint is not None:
             needed["checkpoint"] = 8 << 20
         return needed
@@ -314,13 +360,38 @@ class Trainer:
             raise ArgumentError("Y", type(y).__name__, "left out, as the batch source has the labels")
         return x
 
+    def _split(self, x: Any, y: Any, share: float) -> tuple[Any, Any, tuple[Any, Any]]:
+        """Rows and labels to train on, and those that are held out."""
+        if isinstance(x, BatchSource):
+            raise ArgumentError("validation", share, "a pair (Xv, Yv), as X is a batch source")
+        rows = self.network.input.checked(x)
+        labels = label_rows(y, "Y", self.network.n_labels, len(rows))
+        kept, held = held_out_rows(len(rows), share, self.settings.seed)
+        return rows.take(kept), take_rows(labels, kept), (rows.take(held), take_rows(labels, held))
+
+    def _checked_patience(self, patience: int | None, held_out: Validation | None, again: bool) -> int:
+        before = 0 if again else self.state.patience
+        if patience is None and not before:
+            return 0
+        keep = before if patience is None else specs.checked_integer("patience", patience, 1)
+        if held_out is None:
+            raise ArgumentError("patience", f"{keep} without validation", "used with validation")
+        if not again and keep != before:
+            wanted = f"{before or 'left out'}, as in the run that is continued"
+            raise ArgumentError("patience", keep, wanted)
+        return keep
+
+    def _all_done(self) -> bool:
+        return self.state.epoch >= self.settings.epochs or self.state.out_of_patience
+
     def _checked_validation(self, validation: tuple[Any, Any] | None) -> Validation | None:
         if validation is None:
             if any(callback.needs_validation for callback in self.callbacks):
                 raise ArgumentError("validation", "nothing", "a pair (Xv, Yv), as a callback needs it")
             return None
         if not isinstance(validation, tuple) or len(validation) != 2:
-            raise ArgumentError("validation", type(validation).__name__, "a pair (Xv, Yv)")
+            wanted = "a pair (Xv, Yv), or a number between 0 and 1"
+            raise ArgumentError("validation", type(validation).__name__, wanted)
         rows = self.network.input.checked(validation[0], "validation[0]")
         labels = label_rows(validation[1], "validation[1]", self.network.n_labels, len(rows))
         if not labels.nnz:
@@ -335,7 +406,8 @@ class Trainer:
         found = source.fingerprint()
         if self.state.step and self.state.data and found != self.state.data:
             raise CheckpointError(
-                "X, Y: not the data that this run started with; continue a run with the same rows and labels"
+                "X, Y: not the data that this run started with; continue a run with the same rows, "
+                "labels and share of held-out rows"
             )
         self.state.data = found
 
@@ -380,13 +452,16 @@ class Trainer:
         try:
             for callback in self.callbacks:
                 callback.on_start(self, self.state.step, total)
-            with Interrupts() as interrupts:
+            with Interrupts(self._interrupted) as interrupts:
                 stopped = self._epochs(source, total, held_out, interrupts)
                 try:
                     for layer in self.network.layers:
                         layer.settle()
                 finally:
                     self._save()
+            if self._all_done():
+                self.restore_best()
+            _log.debug("the run has ended at step %d: %s", self.state.step, stopped)
             history = self.state.history(stopped)
             for callback in self.callbacks:
                 callback.on_end(history)
@@ -395,12 +470,20 @@ class Trainer:
                 callback.close()
         return history
 
+    def _interrupted(self, name: str) -> None:
+        for callback in self.callbacks:
+            callback.on_interrupt(name)
+
+    def _progress(self, what: str, done: int, total: int) -> None:
+        for callback in self.callbacks:
+            callback.on_progress(what, done, total)
+
     def _epochs(
         self, source: BatchSource, total: int | None, held_out: Validation | None, interrupts: Interrupts
     ) -> str:
         """Run the epochs; returns why the run ended."""
         state, stopped = self.state, None
-        while not stopped and state.epoch < self.settings.epochs:
+        while not stopped and not self._all_done():
             if state.source:
                 source.restore(state.source)
             else:
@@ -416,8 +499,10 @@ class Trainer:
                 stopped = self._after_step(report) or interrupts.received
                 ended = state.position == source.steps_per_epoch
             if ended or not stopped:
-                stopped = self._end_epoch(held_out) or stopped
-        return stopped if stopped and state.epoch < self.settings.epochs else "finished"
+                stopped = self._end_epoch(held_out, total, interrupts) or stopped
+        if state.epoch >= self.settings.epochs:
+            return "finished"
+        return "patience" if state.out_of_patience else stopped or "finished"
 
     def _checked_batch(self, batch: Batch | tuple[Any, Any]) -> Batch:
         return batch if isinstance(batch, Batch) else self.network.batch(*batch)
@@ -458,12 +543,29 @@ class Trainer:
             return "callback"
         return "max_seconds" if state.seconds >= self.max_seconds else None
 
-    def _end_epoch(self, held_out: Validation | None) -> str | None:
-        """Validate, record, call the callbacks."""
+    def _end_epoch(
+        self, held_out: Validation | None, total: int | None, interrupts: Interrupts
+    ) -> str | None:
+        """Validate, record, keep the best weights, call the callbacks."""
+
+        def progress(done: int, rows: int) -> None:
+            self._progress("evaluating", done, rows)
+            if interrupts.received and done < rows:
+                raise _Abandoned
+
         measured: dict[str, float] = {}
         if held_out is not None:
-            measured = self.network.evaluate(*held_out, threads=self.threads)
-        record: EpochRecord = self.state.end_epoch(measured)
+            self._progress("evaluating", 0, len(held_out[0]))
+            try:
+                measured = self.network.evaluate(*held_out, threads=self.threads, progress=progress)
+            except _Abandoned:
+                return interrupts.received
+        state = self.state
+        record: EpochRecord = state.end_epoch(measured)
+        if state.best_epoch == state.epoch:
+            self._best = {p.name: p.weights.copy() for p in self.network.parameters}
+        line = record.line(self.settings.epochs, total, self.validation_name)
+        _log.info("%s%s", line, "  best" if state.best_epoch == state.epoch else "")
         ends = [callback.on_epoch(record) for callback in self.callbacks]
         return "callback" if any(ends) else None
 
@@ -484,16 +586,19 @@ class Trainer:
         state = self.state
         if self.checkpoint is None or self._saved_step == (state.step, state.epoch):
             return
+        self._progress("writing the checkpoint", 0, 1)
         self._write(self.checkpoint)
+        self._progress("writing the checkpoint", 1, 1)
+        _log.debug("checkpoint of step %d written to %s", state.step, self.checkpoint)
         self._saved_at, self._saved_step = state.seconds, (state.step, state.epoch)
 
     def _write(self, path: str | PathLike[str]) -> None:
         own = self._claim
         if own is not None and own.is_of(path):
-            write_checkpoint(own, self.network, self.settings, self.state)
+            write_checkpoint(own, self.network, self.settings, self.state, self._best)
             return
         with claim(path, CHECKPOINT) as folder:
-            write_checkpoint(folder, self.network, self.settings, self.state)
+            write_checkpoint(folder, self.network, self.settings, self.state, self._best)
 
 
 def _positive(argument: str, value: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from io import StringIO
 
@@ -15,6 +16,7 @@ from rich.console import Console
 from lshsample.errors import ArgumentError, CheckpointError, DivergenceError, MemoryBudgetError
 from lshsample.nn import Dense, Input, Network, Rehash, Sampled, Sparse
 from lshsample.training import Callback, EarlyStop, ProgressBar, Trainer, TrainingSettings
+from lshsample.training.batch_source import held_out_rows
 
 N_FEATURES, N_LABELS = 60, 90
 LSH = {"sampler": "Retrieve() | Cap(30) | Include() | Uniform(15)", "n_hashes": 4, "n_tables": 6,
@@ -392,3 +394,135 @@ def test_the_progress_bar_shows_the_run():
     last = f"{history.epochs[-1].validation['p@1']:.2f}"
     assert shown.rpartition("P@1 ")[2].startswith(last)
     assert all(word in shown for word in ("ms/step", "active", "loss", "P@1", "8/8"))
+
+
+def kept(network: Network) -> list[bytes]:
+    return [p.weights.tobytes() for p in network.parameters]
+
+
+class KeepEpochs(Callback):
+    """The weights at the end of each epoch."""
+
+    def on_start(self, trainer, steps_done, steps_total):
+        self.network, self.seen = trainer.network, []
+
+    def on_epoch(self, record):
+        self.seen.append(kept(self.network))
+
+
+def test_patience_ends_the_run_and_returns_to_the_best_epoch():
+    """The rows that are held out by a share are those of the seed, and no others change the run."""
+    x, y = make_data()
+    epochs, network = KeepEpochs(), make_network()
+    run = Trainer(network, batch_size=32, epochs=40, lr=0.05, threads=1, callbacks=[epochs])
+    history = run.fit(x, y, validation=0.25, patience=3)
+    values = [record.validation["p@1"] for record in history.epochs]
+    best = int(np.argmax(values))
+    assert history.stopped == "patience"
+    assert len(values) == best + 1 + 3 < 40
+    assert kept(network) == epochs.seen[best] != epochs.seen[-1]
+    assert run.restore_best() == history.epochs[best]
+    labels, _ = network.predict(x, mode="sampled")  # from tables of the best weights
+    assert labels.shape == (240, 5)
+    assert history.steps == len(values) * 6, "180 of 240 rows in batches of 32"
+    kept_rows, held_rows = held_out_rows(240, 0.25, 0)
+    assert sorted([*kept_rows, *held_rows]) == list(range(240))
+    own = make_network()
+    pair = x[held_rows], y[held_rows]
+    Trainer(own, batch_size=32, epochs=40, lr=0.05, threads=2).fit(
+        x[kept_rows], y[kept_rows], pair, patience=3
+    )
+    assert kept(own) == kept(network)
+    again = run.fit(x, y, validation=0.25, patience=1)
+    assert again.epochs[0].epoch == 1, "a finished run is followed by a new one"
+
+
+@pytest.mark.parametrize("stop", [3, 12, 20])
+def test_a_resumed_run_keeps_its_patience_and_its_best_epoch(stop, tmp_path):
+    x, y = make_data()
+    options = {"batch_size": 32, "epochs": 40, "lr": 0.05, "threads": 1}
+    whole = make_network()
+    expected = Trainer(whole, **options).fit(x, y, validation=0.25, patience=3)
+    cut = Trainer(make_network(), **options, checkpoint=tmp_path / "c", callbacks=[StopAt(stop)])
+    assert cut.fit(x, y, validation=0.25, patience=3).stopped == "callback"
+    for change in ({"validation": 0.3}, {}):
+        with pytest.raises((CheckpointError, ArgumentError), match="continue|used with validation"):
+            Trainer.resume(tmp_path / "c", threads=1).fit(x, y, **change)
+    with pytest.raises(ArgumentError, match="patience must be 3, as in the run that is continued"):
+        Trainer.resume(tmp_path / "c", threads=1).fit(x, y, validation=0.25, patience=4)
+    resumed = Trainer.resume(tmp_path / "c", threads=2)
+    history = resumed.fit(x, y, validation=0.25)
+    assert (history.stopped, len(history.epochs)) == ("patience", len(expected.epochs))
+    assert kept(resumed.network) == kept(whole)
+    done = Trainer.resume(tmp_path / "c", threads=1)
+    assert done.fit(x, y, validation=0.25).steps == expected.steps, "it has ended before"
+    assert kept(done.network) == kept(whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"validation": 1.5}, "validation must be a pair .Xv, Yv., or a number between 0 and 1"),
+        ({"validation": True}, "a number between 0 and 1"),
+        ({"validation": 0.999}, "validation must be a share that leaves rows to train on"),
+        ({"validation": "x"}, "a number between 0 and 1"),
+        ({"patience": 2}, "patience must be used with validation"),
+        ({"validation": 0.2, "patience": 0}, "patience must be"),
+    ],
+)
+def test_bad_validation_and_patience(change, message):
+    x, y = make_data()
+    with pytest.raises(ArgumentError, match=message):
+        Trainer(make_network(), threads=1).fit(x, y, **change)
+
+
+def test_the_kept_epoch_is_counted_as_memory():
+    run = Trainer(make_network(), batch_size=32, epochs=2, threads=1)
+    before = run.memory_needed()
+    run.fit(*make_data(), validation=0.2, patience=2)
+    assert "best epoch" not in before
+    limit = sum(before.values()) + 100
+    with pytest.raises(MemoryBudgetError, match="best epoch"):
+        Trainer(make_network(), batch_size=32, threads=1, memory_limit=limit).fit(
+            *make_data(), validation=0.2, patience=2
+        )
+
+
+def test_an_interrupt_is_told_at_once_and_ends_an_evaluation():
+    """It is evaluated when the run is continued."""
+
+    class Watch(Callback):
+        def __init__(self):
+            self.told, self.seen = [], []
+
+        def on_progress(self, what, done, total):
+            self.seen.append((what, done, total))
+            if done == 1024 and not self.told:
+                os.kill(os.getpid(), signal.SIGHUP)
+                assert self.told == ["SIGHUP"]
+
+        def on_interrupt(self, name):
+            self.told.append(name)
+
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    try:
+        watch = Watch()
+        run = Trainer(make_network(), batch_size=32, epochs=1, threads=1, callbacks=[watch])
+        history = run.fit(*make_data(), validation=make_data(3000, 5))
+        assert (history.stopped, history.epochs, history.steps) == ("SIGHUP", (), 8)
+        assert watch.seen == [("evaluating", 0, 3000), ("evaluating", 1024, 3000)]
+        assert run.fit(*make_data(), validation=make_data(3000, 5)).epochs[0].step == 8
+        assert watch.seen[-1] == ("evaluating", 3000, 3000)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        ignored = Trainer(make_network(), threads=1, callbacks=[StopAt(1, lambda: os.kill(os.getpid(), 1))])
+        assert ignored.fit(*make_data()).stopped == "finished", "as under nohup"
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_epochs_are_logged(caplog):
+    with caplog.at_level("INFO", logger="lshsample"):
+        train(make_network(), epochs=2)
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("lshsample.")]
+    assert re.fullmatch(r"epoch 1/2  step 8/16  loss [0-9.]+  [0-9.]+ s  left [0-9]+ s", lines[0])
+    assert lines[1].startswith("epoch 2/2  step 16/16")
