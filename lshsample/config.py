@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import tomli_w
 
 from lshsample import specs
 from lshsample.data import Dataset
@@ -16,7 +17,7 @@ from lshsample.family import HashFamily
 from lshsample.nn import LOSSES, OPTIMIZERS, Dense, Network, Sampled, Sparse
 from lshsample.nn.inputs import WEIGHTINGS
 from lshsample.nn.sampled import ACTIVE_SETS, IMPORTANCE
-from lshsample.registry import resolve_family
+from lshsample.registry import family_to_dict, resolve_family
 from lshsample.training import Trainer
 from lshsample.training.defaults import choose_defaults
 
@@ -42,6 +43,20 @@ def _check_widths(_: Any, __: Any, value: tuple[Any, ...]) -> None:
         raise ArgumentError("hidden", ",".join(map(str, value)) or "none", _WIDTHS)
 
 
+def _share(value: Any) -> Any:
+    """A number for the text of one; other text is a path."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _check_share(_: Any, __: Any, value: Any) -> None:
+    number = isinstance(value, float) and 0 < value < 1
+    if not number and not (isinstance(value, str) and value):
+        raise ArgumentError("valid", repr(value), "a number between 0 and 1, or the path of a data file")
+
+
 @attrs.frozen(kw_only=True)
 class TrainConfig:
     """The configuration of a training run; None means "choose it from the data" (:meth:`resolve`).
@@ -57,6 +72,11 @@ class TrainConfig:
         :class:`~lshsample.nn.Dense`.
     batch_size, epochs, lr, optimizer, seed
         The run; see :class:`~lshsample.training.Trainer`.
+    valid : float or str, optional
+        The share of the training rows that are held out, or the path of a data file, to evaluate on after
+        each epoch; ``0.1`` and ``"0.1"`` are the same.
+    patience : int, optional
+        See :meth:`Trainer.fit <lshsample.training.Trainer.fit>`; needs ``valid``.
 
     Raises
     ------
@@ -88,11 +108,38 @@ class TrainConfig:
     dropout: float | None = attrs.field(default=None, validator=_optional(specs.number(0, 1, open_high=True)))
     weighting: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*WEIGHTINGS)))
     importance: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*IMPORTANCE)))
+    valid: float | str | None = attrs.field(
+        default=None, converter=attrs.converters.optional(_share), validator=_optional(_check_share)
+    )
+    patience: int | None = attrs.field(default=None, validator=_optional(specs.integer(1)))
     seed: int = attrs.field(default=0, validator=specs.integer(0, 2**63 - 1))
+
+    def __attrs_post_init__(self) -> None:
+        if self.patience is not None and self.valid is None:
+            raise ArgumentError("patience", f"{self.patience} without valid", "used with valid")
 
     def merged(self, changes: Mapping[str, Any]) -> TrainConfig:
         """This config with every value of ``changes`` that is not None."""
         return attrs.evolve(self, **{key: value for key, value in changes.items() if value is not None})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values that are not None, as plain data for :func:`from_file` and JSON."""
+        data = attrs.asdict(self, recurse=False, filter=lambda _, value: value is not None)
+        if self.hidden is not None:
+            data["hidden"] = list(self.hidden)
+        if isinstance(self.family, HashFamily):
+            data["family"] = family_to_dict(self.family)
+        return data
+
+    def to_toml(self) -> str:
+        """The values that are not None as TOML; a resolved config gives the same run from it.
+
+        Examples
+        --------
+        >>> TrainConfig(epochs=3).to_toml().splitlines()[-2:]
+        ['optimizer = "adam"', 'seed = 0']
+        """
+        return tomli_w.dumps(self.to_dict())
 
     def resolve(self, data: Dataset) -> TrainConfig:
         """This config with every None replaced by the choice of :func:`choose_defaults` for the data."""

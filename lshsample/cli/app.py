@@ -65,7 +65,9 @@ def show_warning(
     line: str | None = None,
 ) -> None:
     """Print a warning of Python as the other messages: a line on standard error, without its place."""
+    quiet, console.quiet = console.quiet, False  # --quiet is for what is no warning
     console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)
+    console.quiet = quiet
 
 
 def check_writable(option: typer.CallbackParam, path: Path | None) -> Path | None:

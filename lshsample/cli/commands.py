@@ -22,7 +22,20 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+#: Shown below the list of commands; empty lines keep its lines apart.
+_START = """Start here:
+
+lshsample train TRAIN --test TEST --save DIR
+
+lshsample evaluate DIR TEST
+
+lshsample predict DIR ROWS
+
+TRAIN, TEST and ROWS are data files: a line for each row, such as 3,17 0:0.5 9:1.2
+for labels 3 and 17 and features 0 and 9. Without a file: lshsample demo."""
+
+
+@app.callback(epilog=_START)
 def prepare(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
@@ -42,14 +55,11 @@ def prepare(
     stage_registry()
 
 
-app.command()(demo.demo)
-app.command()(train.train)
-app.command()(model.evaluate)
-app.command()(model.predict)
-app.command()(compare.compare)
-app.command()(tune.tune)
-app.command()(explain.explain)
-app.command()(show.families)
-app.command()(show.stages)
-app.command()(show.info)
-app.command()(new_family.new_family)
+_FIRST, _CHOICE, _ABOUT = "Models", "Choice of hash functions and samplers", "About and extending"
+for _panel, _commands in (
+    (_FIRST, (train.train, model.evaluate, model.predict, demo.demo)),
+    (_CHOICE, (explain.explain, tune.tune, compare.compare, show.families, show.stages)),
+    (_ABOUT, (new_family.new_family, show.info)),
+):
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)

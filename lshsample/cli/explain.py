@@ -17,10 +17,10 @@ from lshsample.cli.app import (
     output,
     write_json,
 )
-from lshsample.cli.model import DataPath, ModelPath
+from lshsample.cli.messages import working
+from lshsample.cli.model import DataPath, ModelPath, load_model
 from lshsample.cli.reading import ReadOptions, load_data, reads_data
 from lshsample.errors import ArgumentError
-from lshsample.nn import Network
 
 __all__ = ["explain"]
 
@@ -37,7 +37,7 @@ def explain(
     reading: ReadOptions,
 ) -> None:
     """Show how the active units of a row are sampled: for each stage the ids added and removed, and why."""
-    network = Network.load(model)
+    network = load_model(model)
     data = load_data(file, reading, threads, network.n_features, network.n_labels)
     check_shape(network, data, "FILE")
     sampled = network.sampled_layers
@@ -49,7 +49,8 @@ def explain(
     if chosen.active.needs_frequencies:
         chosen.active.observe(data.y)
     query = network.layer_input(data.x[[row]], network.layers.index(chosen), threads=threads)
-    chosen.prepare(0, core.threads_or_default(threads))
+    with working("building the tables"):
+        chosen.prepare(0, core.threads_or_default(threads))
     sampler = chosen.active.bound()
     last = chosen is network.output and sampler.pipeline.takes_include
     named = sp.csr_array(data.y[[row]]) if last else None

@@ -22,13 +22,14 @@ from lshsample.cli.app import (
     run_figures,
     write_json,
 )
+from lshsample.cli.messages import working
 from lshsample.cli.reading import FILES, ReadOptions, load_data, reads_data
 from lshsample.cli.serving import ServingFamily, ServingPipeline, ServingTables, serving_sampler
 from lshsample.data import write_predictions
 from lshsample.nn import Network
 from lshsample.training.history import peak_rss_mib
 
-__all__ = ["evaluate", "predict"]
+__all__ = ["evaluate", "load_model", "predict"]
 
 
 class Mode(StrEnum):
@@ -45,6 +46,12 @@ DataPath = Annotated[Path, typer.Argument(metavar="FILE", help=f"Data: {FILES}")
 ModeOption = Annotated[Mode, typer.Option(help="Score all labels, or those retrieved from the tables.")]
 
 
+def load_model(path: Path) -> Network:
+    """A saved network."""
+    with working(f"loading {path}"):
+        return Network.load(path)
+
+
 @reads_data
 def evaluate(
     model: ModelPath,
@@ -59,15 +66,18 @@ def evaluate(
     reading: ReadOptions,
 ) -> None:
     """Compute P@1, P@3 and P@5 of a model on a data file."""
-    network = Network.load(model)
+    network = load_model(model)
     data = load_data(file, reading, threads, network.n_features, network.n_labels)
     check_shape(network, data, "FILE")
     serving = serving_sampler(network, mode.value, family, n_tables, sampler, threads)
     began = time.perf_counter()
-    measures = network.evaluate(data.x, data.y, mode=mode.value, sampler=serving, threads=threads)
+    with working(f"evaluating {file}") as progress:
+        measures = network.evaluate(
+            data.x, data.y, mode=mode.value, sampler=serving, threads=threads, progress=progress
+        )
     seconds = time.perf_counter() - began
     for name, value in measures.items():
-        output.print(f"{name.upper()} {value:.2f}")
+        output.print(f"{name.upper()} {value:.2f} %", highlight=False)
     result = {
         "mode": mode.value,
         "sampler": None if serving is None else f"{serving.pipeline} over {family}, {n_tables} tables",
@@ -100,10 +110,13 @@ def predict(
     reading: ReadOptions,
 ) -> None:
     """Write the best labels of each row as a line: label:score label:score ..."""
-    network = Network.load(model)
+    network = load_model(model)
     data = load_data(file, reading, threads, network.n_features)
     check_shape(network, data, "FILE", labels=False)
     serving = serving_sampler(network, mode.value, family, n_tables, sampler, threads)
-    labels, scores = network.predict(data.x, top=top, mode=mode.value, sampler=serving, threads=threads)
+    with working(f"predicting {file}") as progress:
+        labels, scores = network.predict(
+            data.x, top=top, mode=mode.value, sampler=serving, threads=threads, progress=progress
+        )
     write_predictions(sys.stdout.buffer if output in (None, STDOUT) else output, labels, scores)
     console.print(f"{data.n_rows} rows predicted")

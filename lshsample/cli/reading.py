@@ -14,6 +14,7 @@ import attrs
 import typer
 
 from lshsample.cli.app import console
+from lshsample.cli.messages import set_verbosity, working
 from lshsample.data import Dataset
 from lshsample.data.load import load_source, options_of
 from lshsample.data.matrix import form_of
@@ -27,32 +28,24 @@ FILES = (
     "with --labels; - for standard input."
 )
 
-_SHAPE_DEFAULT = "that of the model, or from the largest id"
-_OPTIONS: dict[str, Any] = {
-    "labels": Annotated[
-        Path | None, typer.Option(help="File of the labels, if the data file has features alone.")
-    ],
-    "feature_base": Annotated[
+_OF_MODEL = "that of the model, or from the largest id"
+#: For each option of the readers its type, its help, and the default that is told.
+_HELP: dict[str, tuple[Any, str, str | bool]] = {
+    "labels": (Path | None, "File of the labels, if the data file has features alone.", False),
+    "feature_base": (
         int | None,
-        typer.Option(
-            help="Smallest feature id of a libsvm file, 0 or 1.",
-            show_default="0 if the file has a feature 0, else 1",
-        ),
-    ],
-    "label_base": Annotated[
-        int | None, typer.Option(help="Smallest label id of a libsvm file, 0 or 1.", show_default="0")
-    ],
-    "n_features": Annotated[
-        int | None,
-        typer.Option(help="Number of features of a libsvm file.", show_default=_SHAPE_DEFAULT),
-    ],
-    "n_labels": Annotated[
-        int | None, typer.Option(help="Number of labels of a libsvm file.", show_default=_SHAPE_DEFAULT)
-    ],
-    "trust_rows": Annotated[
-        bool, typer.Option(help="Read all rows of a data file, whatever number its header states.")
-    ],
+        "Smallest feature id of a libsvm file, 0 or 1.",
+        "0 if the file has a feature 0, else 1",
+    ),
+    "label_base": (int | None, "Smallest label id of a libsvm file, 0 or 1.", "0"),
+    "n_features": (int | None, "Number of features of a libsvm file.", _OF_MODEL),
+    "n_labels": (int | None, "Number of labels of a libsvm file.", _OF_MODEL),
+    "trust_rows": (bool, "Read all rows of a data file, whatever number its header states.", False),
 }
+_MESSAGES = (
+    ("quiet", "-q", "Write results, warnings and errors alone."),
+    ("verbose", "-v", "Write more about what is done, also on a terminal."),
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -73,24 +66,37 @@ class ReadOptions:
 
 
 def reads_data(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with the options of :class:`ReadOptions`, which it takes as its argument ``reading``."""
+    """A command with the options of :class:`ReadOptions`, its argument ``reading``, and of its messages."""
     hints = get_type_hints(command, include_extras=True)
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "reading"]
     parameters = [p.replace(annotation=hints[p.name]) for p in own]
     for field in attrs.fields(ReadOptions):
+        kind, text, default = _HELP[field.name]
+        names = [f"--{field.name.replace('_', '-')}"] if kind is bool else []  # and no --no-trust-rows
+        option: Any = typer.Option(
+            *names, help=text, show_default=default, rich_help_panel="Reading of files"
+        )
         parameters.append(
             inspect.Parameter(
                 field.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=field.default,
-                annotation=_OPTIONS[field.name],
+                annotation=Annotated[kind, option],
+            )
+        )
+    for name, letter, text in _MESSAGES:
+        option = typer.Option(f"--{name}", letter, help=text, rich_help_panel="Messages")
+        parameters.append(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option]
             )
         )
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
         options = {field.name: values.pop(field.name) for field in attrs.fields(ReadOptions)}
-        command(**values, reading=ReadOptions(**options))
+        with set_verbosity(*(values.pop(name) for name, _, _ in _MESSAGES)):
+            command(**values, reading=ReadOptions(**options))
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -111,7 +117,8 @@ def load_data(
     known = options_of(form_of(source))
     stated = {"threads": threads, "n_features": n_features, "n_labels": n_labels}
     options = {name: value for name, value in stated.items() if name in known and value is not None}
-    return load_source(source, **options | reading.given())
+    with working(f"reading {path}"):
+        return load_source(source, **options | reading.given())
 
 
 def is_pipe(path: Path) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lshsample._native import core
+from lshsample.cli.messages import working
 from lshsample.errors import ArgumentError
 from lshsample.nn import Network
 from lshsample.registry import family_of_bits, named_family
@@ -49,7 +50,8 @@ def serving_sampler(
     shape = {"dim": last.context.inputs, "n_tables": n_tables, "seed": network.spec.seed}
     shape = {name: value for name, value in shape.items() if name not in options}
     chosen = family_of_bits(family, default_code_bits(last.units), **shape)
-    network.allocate_for_prediction(core.threads_or_default(threads))
-    units = last.unit_vectors()
-    tables = HashTables(chosen, threads=threads).build(units)
+    with working("building the tables"):
+        network.allocate_for_prediction(core.threads_or_default(threads))
+        units = last.unit_vectors()
+        tables = HashTables(chosen, threads=threads).build(units)
     return stages.bind(tables=tables, vectors=units)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 from pathlib import Path
 from typing import Annotated, Any
 
 import attrs
 import typer
 
+import lshsample
 from lshsample.cli.app import (
     RESULT,
     JsonFile,
@@ -19,21 +22,27 @@ from lshsample.cli.app import (
     output,
     write_json,
 )
+from lshsample.cli.messages import working
 from lshsample.cli.reading import FILES, ReadOptions, load_data, reads_data
 from lshsample.config import TrainConfig, build_network, build_trainer, from_file
-from lshsample.data import Dataset
+from lshsample.data import Dataset, atomic_file
 from lshsample.errors import ArgumentError
 from lshsample.memory import mebibytes, peak_bytes, resident_bytes
-from lshsample.nn import LOSSES, OPTIMIZERS
+from lshsample.nn import LOSSES, OPTIMIZERS, Sampled
 from lshsample.nn.bundle import MANIFEST, claim, remove_bundle
 from lshsample.nn.network import MODEL
-from lshsample.training import History, ProgressBar, Trainer
+from lshsample.training import Callback, EpochRecord, History, ProgressBar, Trainer
 from lshsample.training.checkpoint import CHECKPOINT
 
 __all__ = ["train"]
 
 #: The default of options that are chosen for the data.
 FROM_DATA = "chosen from the data"
+#: The file in the folder of a run with its settings, for --config.
+RECIPE = "recipe.toml"
+_FILES, _NETWORK, _SAMPLING, _RUN, _RESULT = (
+    "Data", "Network", "Sampling of the labels", "Training", "Model and results"
+)  # fmt: skip
 
 
 @reads_data
@@ -43,25 +52,117 @@ def train(
         typer.Argument(metavar="TRAIN", help=f"Training data: {FILES}"),
     ],
     test: Annotated[
-        Path | None, typer.Option(help="Data to evaluate on after each epoch and at the end.")
+        Path | None,
+        typer.Option(
+            help="Data to evaluate on at the end, and after each epoch if there is no --valid.",
+            rich_help_panel=_FILES,
+        ),
     ] = None,
     test_labels: Annotated[
-        Path | None, typer.Option(help="File of the labels of --test, if it has features alone.")
+        Path | None,
+        typer.Option(help="File of the labels of --test, if it has features alone.", rich_help_panel=_FILES),
     ] = None,
+    valid: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE|FILE",
+            help="Evaluate after each epoch on this share of the training rows, such as 0.1, which are held "
+            "out; or on a data file.",
+            rich_help_panel=_FILES,
+        ),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the model, its recipe and checkpoints; without it the model is not kept.",
+            rich_help_panel=_RESULT,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Folder of an interrupted run to continue.", rich_help_panel=_RESULT),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace the model or the interrupted run in --save.",
+            rich_help_panel=_RESULT,
+        ),
+    ] = False,
+    json: JsonFile = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML file with any of the options from --hidden to --seed; options override it."),
+        typer.Option(
+            help="TOML file with options of the network, the sampling and the training, such as the "
+            "recipe.toml of a run; options that are given override it.",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data.", show_default=FROM_DATA, rich_help_panel=_RUN)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Rows per step.", show_default=FROM_DATA, rich_help_panel=_RUN)
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate.", show_default=FROM_DATA, rich_help_panel=_RUN)
+    ] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(help=f"One of {OPTIMIZERS}.", show_default="adam", rich_help_panel=_RUN),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="With --valid: stop when P@1 has not improved for this number of epochs, and keep the model "
+            "of the best epoch.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Stop training after this many seconds.", rich_help_panel=_RUN)
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Determines every random choice.", show_default="0", rich_help_panel=_RUN),
+    ] = None,
+    threads: Threads = None,
     hidden: Annotated[
-        str | None, typer.Option(help="Widths of the hidden layers: 128 or 256,128.", show_default=FROM_DATA)
+        str | None,
+        typer.Option(
+            help="Widths of the hidden layers: 128 or 256,128.",
+            show_default=FROM_DATA,
+            rich_help_panel=_NETWORK,
+        ),
     ] = None,
-    loss: Annotated[str | None, typer.Option(help=f"One of {LOSSES}.", show_default="softmax")] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(help=f"One of {LOSSES}.", show_default="softmax", rich_help_panel=_NETWORK),
+    ] = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(help="Dropout of the hidden layers.", show_default=FROM_DATA, rich_help_panel=_NETWORK),
+    ] = None,
     sampler: Annotated[
         str | None,
         typer.Option(
             help="A named pipeline (see `lshsample stages`), or a pipeline: "
             "'Retrieve() | Include() | Uniform(500)'.",
             show_default="lsh",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None,
+    n_active: Annotated[
+        int | None,
+        typer.Option(help="Budget of a named pipeline.", show_default=FROM_DATA, rich_help_panel=_SAMPLING),
+    ] = None,
+    active_set: Annotated[
+        str | None,
+        typer.Option(
+            help="batch (one active set per batch, fast) or sample (one per row).",
+            show_default="batch",
+            rich_help_panel=_SAMPLING,
         ),
     ] = None,
     family: Annotated[
@@ -69,63 +170,56 @@ def train(
         typer.Option(
             help="Hash family (see `lshsample families`), or family:option=value,option=value.",
             show_default="simhash",
+            rich_help_panel=_SAMPLING,
         ),
     ] = None,
-    n_hashes: Annotated[int | None, typer.Option(help="Hashes per code, K.", show_default=FROM_DATA)] = None,
-    n_tables: Annotated[int | None, typer.Option(help="Number of tables, L.", show_default=FROM_DATA)] = None,
-    active_set: Annotated[
-        str | None,
-        typer.Option(
-            help="batch (one active set per batch, fast) or sample (one per row).", show_default="batch"
-        ),
+    n_hashes: Annotated[
+        int | None,
+        typer.Option(help="Hashes per code, K.", show_default=FROM_DATA, rich_help_panel=_SAMPLING),
     ] = None,
-    n_active: Annotated[
-        int | None, typer.Option(help="Budget of a named pipeline.", show_default=FROM_DATA)
+    n_tables: Annotated[
+        int | None,
+        typer.Option(help="Number of tables, L.", show_default=FROM_DATA, rich_help_panel=_SAMPLING),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows per step.", show_default=FROM_DATA)] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data.", show_default=FROM_DATA)] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default=FROM_DATA)] = None,
-    optimizer: Annotated[str | None, typer.Option(help=f"One of {OPTIMIZERS}.", show_default="adam")] = None,
-    dropout: Annotated[
-        float | None, typer.Option(help="Dropout of the hidden layers.", show_default=FROM_DATA)
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Determines every random choice.", show_default="0")
-    ] = None,
-    threads: Threads = None,
-    save: Annotated[Path | None, typer.Option(help="Folder for the model and checkpoints.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Folder of an interrupted run to continue.")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the model or the interrupted run in --save.")
-    ] = False,
-    max_seconds: Annotated[float | None, typer.Option(help="Stop training after this many seconds.")] = None,
-    json: JsonFile = None,
     *,
     reading: ReadOptions,
 ) -> None:
-    """Train a network on TRAIN; Ctrl-C writes a checkpoint to --save, which --resume continues.
+    """Train a network on TRAIN and save it: lshsample train TRAIN --test TEST --save DIR.
 
-    The same command continues too; a finished model in --save is replaced with --overwrite alone.
+    All settings have defaults, which are chosen from the data and printed.
+
+    Ctrl-C writes a checkpoint to --save; --resume DIR or the same command continues.
+
+    A finished model in --save is replaced with --overwrite alone.
     """
     changes = {
         name: value
         for name, value in locals().items()
         if name in {field.name for field in TrainConfig.__attrs_attrs__} and value is not None
     }
-    _check_options(changes, config, save, resume, overwrite)
-    chosen = (from_file(config) if config is not None else TrainConfig()).merged(changes)
+    # Data are given again to continue a run, as the files are.
+    settings = {name: value for name, value in changes.items() if name != "valid"}
+    _check_options(settings, config, save, resume, overwrite)
     if test is None and test_labels is not None:
         raise ArgumentError("--test-labels", test_labels, "used with --test")
+    if resume is not None:
+        stored = resume / RECIPE
+        chosen = from_file(stored) if stored.exists() else TrainConfig()
+        chosen = chosen.merged({"valid": valid})
+    else:
+        chosen = _settings(config, changes)
     data, held_out = load_data(train, reading, threads), None
     if test is not None:
         of_test = attrs.evolve(reading, labels=test_labels)
         held_out = load_data(test, of_test, threads, data.n_features, data.n_labels)
+    validation = _validation(chosen.valid, held_out, data, reading, threads)
+    folder = resume or save
+    again = _again(train, test, test_labels, chosen.valid, reading, folder)
     run: dict[str, Any] = {
         "threads": threads,
         "max_seconds": max_seconds,
-        "callbacks": [ProgressBar(console)],
+        "callbacks": [ProgressBar(console), _Stopping(folder)],
     }
-    folder = resume or save
     if folder is not None:
         run["checkpoint"] = folder / "checkpoint"
     if resume is not None:
@@ -135,22 +229,119 @@ def train(
         trainer = build_trainer(chosen, build_network(chosen, data.n_features, data.n_labels), **run)
         if save is not None and _is_interrupted(save) and not overwrite:
             trainer = _continued(trainer, save, run)
+    trainer.validation_name = "test" if chosen.valid is None else "valid"
     check_shape(trainer.network, data, "TRAIN")
     if held_out is not None:
         check_shape(trainer.network, held_out, "--test")
-    _print_plan(trainer, data)
+    _print_plan(trainer, data, chosen, folder)
     if folder is not None:
         claim(folder / "model", MODEL).release()  # what cannot be saved is refused before it is trained
         if overwrite:
             remove_bundle(folder / "checkpoint", CHECKPOINT)
-    history = trainer.fit(data.x, data.y, validation=None if held_out is None else (held_out.x, held_out.y))
+        if resume is None:
+            _write_recipe(folder, chosen)
+    history = trainer.fit(data.x, data.y, validation=validation, patience=chosen.patience)
+    signalled = history.stopped.startswith("SIG")
+    best = trainer.restore_best()
     if folder is not None:
-        trainer.network.save(folder / "model")
-    result = _report(trainer, history, _measures(trainer, history, held_out), threads)
+        with working("saving the model"):
+            trainer.network.save(folder / "model")
+    measures = _measures(trainer, history, held_out, best is not None, signalled)
+    valid_epoch = best or (history.epochs[-1] if chosen.valid is not None and history.epochs else None)
+    result = _report(trainer, history, measures, valid_epoch, threads)
+    result |= {
+        "best_epoch": None if best is None else best.epoch,
+        "valid": None if valid_epoch is None else valid_epoch.validation,
+        "recipe": chosen.to_dict(),
+        "network": trainer.network.spec.to_dict(),
+        "settings": trainer.settings.to_dict(),
+    }
     for path in (json, folder and folder / RESULT):
         write_json(path, result)
-    if folder is not None and history.stopped == "finished":
-        remove_bundle(folder / "checkpoint", CHECKPOINT)
+    if history.stopped in ("finished", "patience"):
+        if folder is not None:
+            remove_bundle(folder / "checkpoint", CHECKPOINT)
+    elif folder is not None:
+        _say(f"to continue: {shlex.join(again)}")
+    if signalled:
+        raise typer.Exit(128 + signal.Signals[history.stopped])
+
+
+class _Stopping(Callback):
+    """Says at once that a signal will end the run, and how to end it faster."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def on_interrupt(self, name: str) -> None:
+        if console.quiet:
+            return
+        rest = " and writing the checkpoint to " + str(self._folder) if self._folder else ""
+        kept = "" if self._folder else " (the model is not kept, as there is no --save)"
+        again = "press Ctrl-C again to quit at once" if name == "SIGINT" else "a second signal quits at once"
+        # Written past the buffer of standard error, which a signal handler may find in use; on a terminal
+        # over the line of the progress bar, which is drawn again below.
+        start = "\r\x1b[2K" if console.is_terminal else ""
+        os.write(2, f"{start}Stopping after this step{rest}{kept}; {again}\n".encode())
+
+
+def _say(text: str) -> None:
+    """Print a line on standard error, whole, so that it can be copied."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _settings(config: Path | None, changes: dict[str, Any]) -> TrainConfig:
+    """The settings of a file, overridden by options."""
+    try:
+        return (from_file(config) if config is not None else TrainConfig()).merged(changes)
+    except ArgumentError as error:
+        if error.argument != "patience" or "valid" not in error.wanted:
+            raise
+        wanted = "used with --valid, whose rows choose the epoch (--valid 0.1 holds out a tenth of TRAIN)"
+        raise ArgumentError("--patience", "--patience without --valid", wanted) from error
+
+
+def _validation(
+    valid: float | str | None,
+    test: Dataset | None,
+    train: Dataset,
+    reading: ReadOptions,
+    threads: int | None,
+) -> Any:
+    """What is evaluated after each epoch."""
+    if isinstance(valid, float):
+        return valid
+    if isinstance(valid, str):
+        of_valid = attrs.evolve(reading, labels=None)
+        test = load_data(Path(valid), of_valid, threads, train.n_features, train.n_labels)
+    return None if test is None else (test.x, test.y)
+
+
+def _again(
+    train: Path,
+    test: Path | None,
+    test_labels: Path | None,
+    valid: float | str | None,
+    reading: ReadOptions,
+    folder: Path | None,
+) -> list[str]:
+    """The command that continues the run of a folder on the same data."""
+    given = {"test": test, "test-labels": test_labels, "valid": valid} | reading.given()
+    words = ["lshsample", "train", str(train)]
+    for name, value in given.items():
+        if value is not None:
+            option = f"--{name.replace('_', '-')}"
+            words += [option] if value is True else [option, str(value)]
+    return [*words, "--resume", str(folder)]
+
+
+def _write_recipe(folder: Path, chosen: TrainConfig) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(folder / RECIPE) as file:
+        file.write(
+            f"# lshsample {lshsample.__version__}; the same run: lshsample train TRAIN --config {RECIPE}\n"
+            f"{chosen.to_toml()}".encode()
+        )
 
 
 def _holds(folder: Path) -> bool:
@@ -171,7 +362,7 @@ def _continued(trainer: Trainer, folder: Path, run: dict[str, Any]) -> Trainer:
             "replaces it)"
         )
         raise ArgumentError("--save", folder, wanted)
-    console.print(f"continues the interrupted run in {folder} after step {before.state.step}", markup=False)
+    _say(f"continues the interrupted run in {folder} after step {before.state.step}")
     return before
 
 
@@ -205,38 +396,67 @@ def _check_options(
         raise ArgumentError("--resume", f"{resume}{done}", wanted)
 
 
-def _print_plan(trainer: Trainer, data: Dataset) -> None:
-    """Print the data, the layers and the memory of the run."""
-    console.print(f"data: {data}", highlight=False, markup=False, soft_wrap=True)
-    for layer in trainer.network.spec.layers:
-        console.print(f"  {layer}", highlight=False, markup=False, soft_wrap=True)
-    needed = max(sum(trainer.memory_needed().values()) + (resident_bytes() or 0), peak_bytes())
-    console.print(
-        f"{trainer.network.n_parameters:,} parameters; about {mebibytes(needed)} of memory at the peak",
-        highlight=False,
+def _print_plan(trainer: Trainer, data: Dataset, chosen: TrainConfig, folder: Path | None) -> None:
+    """Print the data, the recipe and the memory of the run."""
+    _say(f"data      {data.n_rows:,} rows, {data.n_features:,} features, {data.n_labels:,} labels")
+    network, settings = trainer.network, trainer.settings
+    hidden = ", ".join(f"{layer.units:,}" for layer in network.layers[1:-1])
+    first, last = network.spec.layers[0], network.spec.layers[-1]
+    weighting = getattr(first, "weighting", "none")
+    dropout = getattr(network.spec.layers[1], "dropout", 0.0) if len(network.layers) > 2 else 0.0
+    _say(
+        f"network   hidden {hidden}; loss {type(network.loss).__name__.lower()}; dropout {dropout:.3g}; "
+        f"input weighting {weighting}"
     )
+    if isinstance(last, Sampled):
+        tables = network.output.functions()
+        hashes = "" if tables is None else f"; family {last.family}, K {tables.n_hashes}, L {tables.n_tables}"
+        budget = "" if last.n_active is None else f", n_active {last.n_active:,}"
+        _say(f"sampling  {last.sampler}{budget}, one set per {last.active_set}{hashes}")
+    optimizer = type(settings.optimizer).__name__.lower()
+    stop = f"; patience {chosen.patience}" if chosen.patience else ""
+    held = "" if chosen.valid is None else f"; valid {chosen.valid}"
+    _say(
+        f"training  epochs {settings.epochs}, batch {settings.batch_size}, lr {settings.lr:.4g}, "
+        f"{optimizer}, seed {settings.seed}{held}{stop}"
+    )
+    needed = max(sum(trainer.memory_needed().values()) + (resident_bytes() or 0), peak_bytes())
+    _say(f"size      {network.n_parameters:,} parameters; about {mebibytes(needed)} of memory at the peak")
+    if folder is None:
+        _say("note: the model will not be kept; --save DIR keeps it, for lshsample evaluate and predict")
 
 
-def _measures(trainer: Trainer, history: History, held_out: Dataset | None) -> dict[str, float]:
+def _measures(
+    trainer: Trainer, history: History, held_out: Dataset | None, best: bool, signalled: bool
+) -> dict[str, float]:
     """The measures of the model at the end of the run, which may be in the middle of an epoch."""
-    if held_out is None:
-        return {}
     last = history.epochs[-1] if history.epochs else None
-    if last is not None and last.step == history.steps and last.validation:
+    if trainer.validation_name == "test" and not best and last is not None and last.step == history.steps:
         return last.validation
-    return trainer.network.evaluate(held_out.x, held_out.y, threads=trainer.threads)
+    if held_out is None or signalled:  # a user who ends a run does not wait for an evaluation
+        return {}
+    with working("evaluating on --test") as progress:
+        return trainer.network.evaluate(held_out.x, held_out.y, threads=trainer.threads, progress=progress)
 
 
 def _report(
-    trainer: Trainer, history: History, measures: dict[str, float], threads: int | None
+    trainer: Trainer,
+    history: History,
+    measures: dict[str, float],
+    valid: EpochRecord | None,
+    threads: int | None,
 ) -> dict[str, Any]:
     """Print the figures; returns them as plain data."""
+    if valid is not None:
+        text = "  ".join(f"{name.upper()} {value:.2f} %" for name, value in valid.validation.items())
+        output.print(f"valid, epoch {valid.epoch}: {text}", highlight=False)
     for name, value in measures.items():
-        output.print(f"{name.upper()} {value:.2f}")
+        output.print(f"{name.upper()} {value:.2f} %", highlight=False)
     output.print(
         f"{history.steps} steps in {history.seconds:.1f} s, median {history.step_ms_median:.2f} ms, "
         f"{history.active_mean:.0f} active units, peak {history.peak_rss_mib:,.0f} MiB "
-        f"({history.stopped})"
+        f"({history.stopped})",
+        highlight=False,
     )
     facts = {
         "n_parameters": trainer.network.n_parameters,

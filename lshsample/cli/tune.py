@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from lshsample.cli.app import JsonFile, Threads, console, environment, output, write_json
+from lshsample.cli.messages import working
 from lshsample.cli.reading import ReadOptions, reads_data
 from lshsample.cli.workload import ROWS_HELP, LayerModel, MostItems, load_workload
 from lshsample.registry import family_to_json, resolve_family
@@ -67,10 +68,11 @@ def tune(
     resolve_family(family, "--family")  # refused before the data is read
     # Tuning is for the largest inner products, whatever metric a file states.
     workload = load_workload(file, model, items, queries, seed, reading, threads, metric="inner")
-    tuned = run(
-        workload.items, workload.queries, goal,
-        family=family, seed=seed, max_tables=max_tables, threads=threads,
-    )  # fmt: skip
+    with working("choosing hashes and tables, and checking them"):
+        tuned = run(
+            workload.items, workload.queries, goal,
+            family=family, seed=seed, max_tables=max_tables, threads=threads,
+        )  # fmt: skip
     output.print(f"{tuned.family!r}\n{tuned.pipeline}", highlight=False, markup=False, soft_wrap=True)
     output.print(_table(tuned))
     for line in (tuned.python, f"lshsample train DATA {tuned.command_options}"):

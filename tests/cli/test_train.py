@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -91,30 +94,130 @@ def test_an_interrupted_run_is_evaluated_in_its_current_state(
     assert all(first[f"p@{k}"] == second[f"p@{k}"] is not None for k in (1, 3, 5))
 
 
+def until(path: Path, text: str) -> None:
+    """Wait until a file that another process writes has a text."""
+    for _ in range(600):
+        if path.exists() and text in path.read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{text!r} is not in {path.read_text()!r}")
+
+
+def interrupted(command: Any, number: int, log: Path, *words: object) -> tuple[int, str]:
+    """Start a command, send it a signal after its first epoch; its exit status and standard error."""
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [*command.line, *map(str, words)], stdout=subprocess.DEVNULL, stderr=errors
+        )
+        until(log, "epoch 1/")
+        process.send_signal(number)
+        process.wait(timeout=60)
+    return process.returncode, log.read_text()
+
+
 def test_a_terminated_run_resumes_to_the_same_bits(
     lshsample: Any, small: list[object], files: Files, tmp_path: Path
 ) -> None:
-    options = [*small, "--epochs", 400, "--threads", 1]
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    """By the line that it prints; the epochs were in the file of its log while it ran."""
+    options = [*small, "--epochs", 100, "--threads", 1, "--valid", 0.1, "--patience", 80]
+    whole, cut = tmp_path / "the whole", tmp_path / "a cut"
     assert lshsample("train", files[0], *options, "--save", whole).returncode == 0
-    process = subprocess.Popen(
-        [*lshsample.line, *map(str, ["train", files[0], *options, "--save", cut])],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+    status, said = interrupted(
+        lshsample, signal.SIGTERM, tmp_path / "log", "train", files[0], *options, "--save", cut
     )
-    assert process.stderr is not None
-    while "parameters" not in process.stderr.readline():
-        pass
-    time.sleep(1.0)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=300)
+    assert status == 143
+    assert f"Stopping after this step and writing the checkpoint to {cut}; a second signal quits" in said
+    assert re.search(r"^epoch 1/100  step 15/1500  loss \S+  valid P@1 [0-9.]+  \S+ s  left ", said, re.M)
     assert (cut / "checkpoint").is_dir()
-    resumed = lshsample("train", files[0], "--resume", cut)
+    line = re.search(r"^to continue: lshsample (.*)$", said, re.M)
+    assert line is not None
+    resumed = lshsample(*shlex.split(line[1]))
     assert resumed.returncode == 0, resumed.stderr
-    expected, found = Network.load(whole / "model"), Network.load(cut / "model")
-    for one, other in zip(expected.parameters, found.parameters, strict=True):
-        np.testing.assert_array_equal(one.weights, other.weights)
+    assert same_weights(whole, cut)
+    first, second = (json.loads((run / "train.json").read_text()) for run in (whole, cut))
+    assert first["best_epoch"] == second["best_epoch"] >= 1
+    assert first["recipe"] == second["recipe"]
+    assert not (cut / "checkpoint").exists()
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    pairs = zip(Network.load(one).parameters, Network.load(other).parameters, strict=True)
+    return all((a.weights == b.weights).all() for a, b in pairs)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+def test_signals_end_a_run_with_their_status(
+    lshsample: Any, small: list[object], files: Files, tmp_path: Path, name: str
+) -> None:
+    number = getattr(signal, name)
+    words = ["train", files[0], *small, "--epochs", 100000]
+    if name == "SIGHUP":
+        words += ["--save", tmp_path / "run"]
+    status, said = interrupted(lshsample, number, tmp_path / "log", *words)
+    assert status == 128 + number
+    assert "Traceback" not in said
+    assert (tmp_path / "run" / "checkpoint").exists() == (name == "SIGHUP") == ("to continue: " in said)
+    if name == "SIGINT":
+        assert "the model will not be kept; --save DIR keeps it" in said, "told before it is trained"
+        assert "Stopping after this step (the model is not kept, as there is no --save); press Ctrl-C" in said
+
+
+def test_other_commands_end_at_once_on_ctrl_c(lshsample: Any, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as errors:
+        words = [*lshsample.line, "compare", "--rounds", "100000", "--family", "simhash"]
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
+        until(tmp_path / "log", "runs: about")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 130
+    assert (tmp_path / "log").read_text().splitlines()[-1] == "interrupted (SIGINT)"
+
+
+def test_the_recipe_gives_the_same_run(
+    lshsample: Any, small: list[object], files: Files, tmp_path: Path
+) -> None:
+    """All that is chosen from the data is in it, and is told before the run."""
+    options = ["--epochs", 2, "--family", "dwta:window=4", "--valid", 0.2, "--patience", 1, "--seed", 3]
+    first, second = tmp_path / "first", tmp_path / "second"
+    done = lshsample("train", files[0], *options, "--save", first)
+    assert done.returncode == 0, done.stderr
+    recipe = tomllib.loads((first / "recipe.toml").read_text())
+    known = {"epochs": 2, "family": "dwta:window=4", "valid": 0.2, "patience": 1, "seed": 3}
+    assert known.items() <= recipe.items()
+    assert {
+        "hidden",
+        "batch_size",
+        "lr",
+        "loss",
+        "sampler",
+        "n_active",
+        "dropout",
+        "weighting",
+    } <= recipe.keys()
+    result = json.loads((first / "train.json").read_text())
+    assert result["recipe"] == recipe
+    assert result["settings"]["lr"] == recipe["lr"]
+    assert result["network"]["layers"][-1]["sampler"] == recipe["sampler"]
+    told = done.stderr
+    for words in (f"batch {recipe['batch_size']}", f"lr {recipe['lr']:.4g}", "loss softmax", "K ", "L 16"):
+        assert words in told
+    assert "Sampled(" not in told
+    again = lshsample("train", files[0], "--config", first / "recipe.toml", "--save", second)
+    assert again.returncode == 0, again.stderr
+    assert same_weights(first, second)
+    assert tomllib.loads((second / "recipe.toml").read_text()) == recipe
+
+
+def test_messages_can_be_less_or_more(
+    lshsample: Any, small: list[object], files: Files, tmp_path: Path
+) -> None:
+    words = ["train", files[0], *small, "--epochs", 1]
+    assert lshsample(*words, "--quiet").stderr == ""
+    verbose = lshsample(*words, "-v", "--save", tmp_path / "run")
+    assert "checkpoint of step 16 written to" in verbose.stderr
+    refused = lshsample(*words, "-v", "-q")
+    assert (refused.returncode, "--quiet must be used without --verbose" in refused.stderr) == (2, True)
+    refused = lshsample(*words, "--patience", 2)
+    assert (refused.returncode, "--patience must be used with --valid" in refused.stderr) == (2, True)
 
 
 @pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="a system without /dev/stdout")
@@ -131,7 +234,7 @@ def test_a_finished_model_is_replaced_only_if_that_is_wanted(
     run, alone = tmp_path / "run", tmp_path / "alone"
     options = [files[0], *small, "--epochs", 1]
     assert lshsample("train", *options, "--save", run).returncode == 0
-    assert sorted(path.name for path in run.iterdir()) == ["model", "train.json"]
+    assert sorted(path.name for path in run.iterdir()) == ["model", "recipe.toml", "train.json"]
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     Network.load(run).save(alone)
     for words, said in (
