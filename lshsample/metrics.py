@@ -25,7 +25,17 @@ from lshsample._native import core
 from lshsample._native.labels import label_rows
 from lshsample.errors import ArgumentError
 
-__all__ = ["ndcg_at_k", "precision_at_k", "propensities", "psp_at_k", "recall_at_k", "sampler_recall"]
+__all__ = [
+    "by_frequency",
+    "f1_at_k",
+    "ndcg_at_k",
+    "precision_at_k",
+    "propensities",
+    "psndcg_at_k",
+    "psp_at_k",
+    "recall_at_k",
+    "sampler_recall",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -113,6 +123,86 @@ def ndcg_at_k(labels: npt.ArrayLike, y: Any, k: int | None = None) -> float:
     return float(np.mean((hits @ discount) / np.where(best > 0, best, 1)))
 
 
+def f1_at_k(labels: npt.ArrayLike, y: Any, k: int | None = None) -> float:
+    """F1@k: the harmonic mean of precision and recall of all predictions of all rows together (micro-F1).
+
+    Parameters and errors as for :func:`precision_at_k`.
+
+    Notes
+    -----
+    2 hits / (predictions + true labels); a label of -1 is no prediction.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> f1_at_k([[0, 1]], sp.csr_array([[1, 0, 1, 0]]))
+    0.5
+    """
+    hits, pattern = _hits(labels, y, k)
+    n = int((np.asarray(labels)[:, : hits.shape[1]] >= 0).sum()) + pattern.nnz
+    return float(2 * hits.sum() / n) if n else 0.0
+
+
+def by_frequency(
+    labels: npt.ArrayLike, y: Any, count: npt.ArrayLike, k: int | None = None
+) -> list[dict[str, Any]]:
+    """Precision, recall and F1 of the labels in bins by their number of training rows.
+
+    Parameters
+    ----------
+    labels, y, k
+        As for :func:`precision_at_k`.
+    count : array_like of int, shape (n_labels,)
+        The number of training rows of each label.
+
+    Returns
+    -------
+    list of dict
+        For each bin, 0, 1 to 9, 10 to 99, ..., that has labels: ``rows`` (its bounds, both included),
+        ``labels`` (their number), ``true`` (their occurrences in y), and the fractions ``precision``,
+        ``recall`` and ``f1`` of all predictions of its labels together; 0 where there are none.
+
+    Raises
+    ------
+    ArgumentError
+        As for P@k, and if ``count`` has another shape or negative values.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> y = sp.csr_array([[1, 0, 1], [0, 1, 0]])
+    >>> for one in by_frequency([[0, 1], [1, 0]], y, [12, 3, 0]):
+    ...     print(one["rows"], one["labels"], one["true"], one["precision"], one["recall"])
+    (0, 0) 1 1 0.0 0.0
+    (1, 9) 1 1 0.5 1.0
+    (10, 99) 1 1 0.5 1.0
+    """
+    hits, pattern = _hits(labels, y, k)
+    counts = np.asarray(count)
+    if counts.shape != (pattern.shape[1],) or counts.dtype.kind not in "iu" or (counts < 0).any():
+        wanted = f"an array of {pattern.shape[1]} integers of at least 0, one for each label"
+        raise ArgumentError("count", f"{counts.dtype} of shape {counts.shape}", wanted)
+    # 0 for no rows, d for a number of d digits.
+    digits = np.searchsorted(10 ** np.arange(19), counts, side="right")
+    ids = np.asarray(labels)[:, : hits.shape[1]]
+    n_bins = int(digits.max(initial=0)) + 1
+    sizes = np.bincount(digits, minlength=n_bins)
+    true = np.bincount(digits[pattern.indices], minlength=n_bins)
+    predicted = np.bincount(digits[ids[ids >= 0]], minlength=n_bins)
+    found = np.bincount(digits[ids[hits]], minlength=n_bins)
+    return [
+        {
+            "rows": (10 ** (d - 1), 10**d - 1) if d else (0, 0),
+            "labels": int(sizes[d]),
+            "true": int(true[d]),
+            "precision": float(found[d] / max(predicted[d], 1)),
+            "recall": float(found[d] / max(true[d], 1)),
+            "f1": float(2 * found[d] / max(predicted[d] + true[d], 1)),
+        }
+        for d in np.flatnonzero(sizes).tolist()
+    ]
+
+
 def propensities(y: Any, a: float = 0.55, b: float = 1.5) -> Floats:
     """Propensity of each label: the probability that it is recorded where it is true (Jain et al. 2016).
 
@@ -187,29 +277,71 @@ def psp_at_k(labels: npt.ArrayLike, y: Any, propensity: npt.ArrayLike, k: int | 
     0.6667
     """
     hits, pattern = _hits(labels, y, k)
-    p = np.asarray(propensity, dtype=np.float64)
-    if p.shape != (pattern.shape[1],):
-        raise ArgumentError(
-            "propensity",
-            f"shape {p.shape}",
-            f"an array of shape ({pattern.shape[1]},), one value for each label",
-        )
-    if not ((p > 0) & (p <= 1)).all():
-        raise ArgumentError("propensity", "a value outside this interval", "in (0, 1]")
-    weight = 1 / p
-    ids = np.asarray(labels)[:, : hits.shape[1]]
-    reached = (hits * weight[np.where(hits, ids, 0)]).sum() if hits.any() else 0.0
-    best = _best_sum(pattern, weight, hits.shape[1])
+    weight = _inverse(propensity, pattern.shape[1])
+    reached = _weighted(hits, labels, weight).sum()
+    best = _best(pattern, weight, hits.shape[1])[2].sum()
     return float(reached / best) if best else 0.0
 
 
-def _best_sum(pattern: sp.csr_array, weight: Floats, k: int) -> float:
-    """The sum over rows of the k largest weights of true labels."""
+def psndcg_at_k(labels: npt.ArrayLike, y: Any, propensity: npt.ArrayLike, k: int | None = None) -> float:
+    """PSnDCG@k: nDCG@k with each hit weighted by 1 / propensity, divided by its largest possible value.
+
+    Parameters, result and errors as for :func:`psp_at_k`.
+
+    Notes
+    -----
+    As for nDCG@k, the sum of a row is divided by that of 1 / log2(1 + i) over its first min(k, labels of the
+    row) ranks i; the largest possible value has the row's true labels by descending weight.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> y = sp.csr_array([[1, 0], [1, 1]])
+    >>> psndcg_at_k([[0, 1], [1, 0]], y, [1.0, 0.5])
+    1.0
+    >>> round(psndcg_at_k([[1, 0], [0, 1]], y, [1.0, 0.5]), 4)
+    0.7722
+    """
+    hits, pattern = _hits(labels, y, k)
+    weight = _inverse(propensity, pattern.shape[1])
+    discount = 1 / np.log2(np.arange(hits.shape[1]) + 2)
+    sums = np.concatenate([[1], np.cumsum(discount)])[np.minimum(np.diff(pattern.indptr), hits.shape[1])]
+    reached = ((_weighted(hits, labels, weight) @ discount) / sums).sum()
+    rows, place, weights = _best(pattern, weight, hits.shape[1])
+    best = (weights * discount[place] / sums[rows]).sum()
+    return float(reached / best) if best else 0.0
+
+
+def _inverse(propensity: npt.ArrayLike, n_labels: int) -> Floats:
+    """1 / propensity of each label."""
+    p = np.asarray(propensity, dtype=np.float64)
+    if p.shape != (n_labels,):
+        raise ArgumentError(
+            "propensity", f"shape {p.shape}", f"an array of shape ({n_labels},), one value for each label"
+        )
+    if not ((p > 0) & (p <= 1)).all():
+        raise ArgumentError("propensity", "a value outside this interval", "in (0, 1]")
+    return 1 / p
+
+
+def _weighted(hits: npt.NDArray[np.bool_], labels: npt.ArrayLike, weight: Floats) -> Floats:
+    """The weight of each prediction that is a hit, else 0."""
+    if not hits.any():
+        return np.zeros(hits.shape)
+    ids = np.asarray(labels)[:, : hits.shape[1]]
+    return hits * weight[np.where(hits, ids, 0)]
+
+
+def _best(
+    pattern: sp.csr_array, weight: Floats, k: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
+    """The k largest weights of true labels of each row: their row, their rank from 0, and they."""
     rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
     w = weight[pattern.indices]
     order = np.lexsort((-w, rows))
     place = np.arange(len(w)) - pattern.indptr[rows]
-    return float(w[order][place < k].sum())
+    first = place < k
+    return rows[first], place[first], w[order][first]
 
 
 def sampler_recall(active: ActiveIds, relevant: Any) -> float:

@@ -98,11 +98,50 @@ def test_bad_predictions_are_refused(labels, k, argument):
         metrics.psp_at_k(labels, y, np.ones(3), k)
 
 
+@FAST
+@given(seed=st.integers(0, 10_000), k=st.integers(1, 5))
+def test_measures_of_rare_labels_against_loops(seed, k):
+    """PSnDCG, F1 and the bins by frequency, by their definitions."""
+    rng = np.random.default_rng(seed)
+    y = rng.random((6, 8)) < 0.3
+    labels = np.array([rng.permutation(8)[:5] for _ in range(6)])
+    labels[rng.random(labels.shape) < 0.1] = -1
+    p, count = rng.uniform(0.1, 1, 8), rng.integers(0, 1200, 8) * (rng.random(8) < 0.7)
+    reached = best = 0.0
+    for row, true in zip(labels[:, :k], y, strict=True):
+        n = sum(1 / np.log2(i + 2) for i in range(min(k, int(true.sum()))))
+        if n:
+            hits = [(1 / p[j] if j >= 0 and true[j] else 0) / np.log2(i + 2) for i, j in enumerate(row)]
+            ideal = sorted(1 / p[true])[::-1][:k]
+            reached += sum(hits) / n
+            best += sum(w / np.log2(i + 2) for i, w in enumerate(ideal)) / n
+    expected = reached / best if best else 0
+    assert metrics.psndcg_at_k(labels, y, p, k) == pytest.approx(expected)
+    found = {(i, j) for i, row in enumerate(labels[:, :k]) for j in row if j >= 0}
+    true = set(zip(*map(np.ndarray.tolist, np.nonzero(y)), strict=True))
+    assert metrics.f1_at_k(labels, y, k) == pytest.approx(2 * len(found & true) / (len(found) + len(true)))
+    bins = metrics.by_frequency(labels, y, count, k)
+    assert sum(one["labels"] for one in bins) == 8
+    for one in bins:
+        low, high = one["rows"]
+        inside = {j for j in range(8) if low <= count[j] <= high}
+        mine, real = ({pair for pair in pairs if pair[1] in inside} for pairs in (found, true))
+        assert (one["labels"], one["true"]) == (len(inside), len(real))
+        assert one["precision"] == pytest.approx(len(mine & real) / max(len(mine), 1))
+        assert one["recall"] == pytest.approx(len(mine & real) / max(len(real), 1))
+        assert one["f1"] == pytest.approx(2 * len(mine & real) / max(len(mine) + len(real), 1))
+
+
 def test_other_bad_arguments_are_refused():
     y = sp.csr_array(np.array([[1, 0, 1]]))
     for p in ([1, 1], [1, 1, 0], [1, 1, 2], [1, 1, np.nan]):
         with pytest.raises(ArgumentError, match="propensity"):
             metrics.psp_at_k([[0]], y, p)
+        with pytest.raises(ArgumentError, match="propensity"):
+            metrics.psndcg_at_k([[0]], y, p)
+    for counts in ([1, 1], [1, 1, -1], [1.0, 1, 1]):
+        with pytest.raises(ArgumentError, match="count must be an array of 3 integers"):
+            metrics.by_frequency([[0]], y, counts)
     for bad in ({"a": np.nan}, {"b": -1}, {"a": "1"}):
         with pytest.raises(ArgumentError, match=f"^{next(iter(bad))} must be"):
             metrics.propensities(y, **bad)

@@ -8,8 +8,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import attrs
+import numpy as np
 import typer
 
+from lshsample import metrics
 from lshsample.cli.app import (
     STDOUT,
     JsonFile,
@@ -18,14 +21,15 @@ from lshsample.cli.app import (
     check_writable,
     console,
     environment,
-    output,
     run_figures,
     write_json,
 )
+from lshsample.cli.measures import NAMES, Wanted, print_bins, print_measures
 from lshsample.cli.messages import working
 from lshsample.cli.reading import FILES, ReadOptions, load_data, reads_data
 from lshsample.cli.serving import ServingFamily, ServingPipeline, ServingTables, serving_sampler
 from lshsample.data import write_predictions
+from lshsample.errors import ArgumentError
 from lshsample.nn import Network
 from lshsample.training.history import peak_rss_mib
 
@@ -61,23 +65,64 @@ def evaluate(
     n_tables: ServingTables = 50,
     sampler: ServingPipeline = "Retrieve()",
     threads: Threads = None,
+    measures: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES@NUMBERS",
+            help=f"Measures ({', '.join(NAMES)}) at numbers of predictions, such as p,ndcg@1,3,5; psp and "
+            "psndcg need --train.",
+            show_default="p@1,3,5",
+        ),
+    ] = None,
+    by_frequency: Annotated[
+        bool,
+        typer.Option(
+            "--by-frequency",
+            help="Precision, recall and F1 of labels with 0, 1 to 9, 10 to 99, ... training rows too; needs "
+            "--train.",
+        ),
+    ] = False,
+    train: Annotated[
+        Path | None, typer.Option(help="The training data, for the frequencies of the labels.")
+    ] = None,
     json: JsonFile = None,
     *,
     reading: ReadOptions,
 ) -> None:
-    """Compute P@1, P@3 and P@5 of a model on a data file."""
+    """Measure a model on a data file with labels: P@1, P@3, P@5, and others with --measures."""
     network = load_model(model)
+    wanted = Wanted.parse("p" if measures is None else measures, network.n_labels)
+    wanted.check(train is not None)
+    if by_frequency and train is None:
+        raise ArgumentError("--by-frequency", "--by-frequency without --train", "used with --train")
     data = load_data(file, reading, threads, network.n_features, network.n_labels)
     check_shape(network, data, "FILE")
+    if not data.y.nnz:
+        raise ArgumentError("FILE", "no label in any row", "a file with labels to compare with")
+    trained = None
+    if train is not None:
+        of_train = attrs.evolve(reading, labels=None)
+        trained = load_data(train, of_train, threads, network.n_features, network.n_labels)
+        check_shape(network, trained, "--train")
     serving = serving_sampler(network, mode.value, family, n_tables, sampler, threads)
     began = time.perf_counter()
     with working(f"evaluating {file}") as progress:
-        measures = network.evaluate(
-            data.x, data.y, mode=mode.value, sampler=serving, threads=threads, progress=progress
+        found, _ = network.predict(
+            data.x,
+            max(wanted.tops),
+            mode=mode.value,
+            sampler=serving,
+            threads=threads,
+            progress=progress,
         )
+    measured = wanted.measure(found, data.y, None if trained is None else trained.y)
     seconds = time.perf_counter() - began
-    for name, value in measures.items():
-        output.print(f"{name.upper()} {value:.2f} %", highlight=False)
+    print_measures(measured)
+    bins = None
+    if by_frequency and trained is not None:
+        count = np.bincount(trained.y.indices, minlength=network.n_labels)
+        bins = metrics.by_frequency(found, data.y, count)
+        print_bins(bins, max(wanted.tops))
     result = {
         "mode": mode.value,
         "sampler": None if serving is None else f"{serving.pipeline} over {family}, {n_tables} tables",
@@ -86,8 +131,9 @@ def evaluate(
         "n_parameters": network.n_parameters,
     }
     facts = {"seed": network.spec.seed, "peak_rss_mib": peak_rss_mib(), **environment(threads)}
-    precisions = {f"p@{k}": measures.get(f"p@{k}") for k in (1, 3, 5)}
-    write_json(json, {**run_figures(model), **precisions, **result, **facts})
+    # P@1, P@3 and P@5 are always there, null if they were not measured.
+    figures = {**{f"p@{k}": None for k in (1, 3, 5)}, **measured, "by_frequency": bins}
+    write_json(json, {**run_figures(model), **figures, **result, **facts})
 
 
 @reads_data

@@ -22,6 +22,7 @@ from lshsample.cli.app import (
     output,
     write_json,
 )
+from lshsample.cli.measures import print_measures
 from lshsample.cli.messages import working
 from lshsample.cli.reading import FILES, ReadOptions, load_data, reads_data
 from lshsample.config import TrainConfig, build_network, build_trainer, from_file
@@ -450,8 +451,7 @@ def _report(
     if valid is not None:
         text = "  ".join(f"{name.upper()} {value:.2f} %" for name, value in valid.validation.items())
         output.print(f"valid, epoch {valid.epoch}: {text}", highlight=False)
-    for name, value in measures.items():
-        output.print(f"{name.upper()} {value:.2f} %", highlight=False)
+    print_measures(measures)
     output.print(
         f"{history.steps} steps in {history.seconds:.1f} s, median {history.step_ms_median:.2f} ms, "
         f"{history.active_mean:.0f} active units, peak {history.peak_rss_mib:,.0f} MiB "
