@@ -98,7 +98,7 @@ def evaluate(
     data = load_data(file, reading, threads, network.n_features, network.n_labels)
     check_shape(network, data, "FILE")
     if not data.y.nnz:
-        raise ArgumentError("FILE", "no label in any row", "a file with labels to compare with")
+        raise ArgumentError("FILE", "no label in any row", "a file with at least one label to compare with")
     trained = None
     if train is not None:
         of_train = attrs.evolve(reading, labels=None)

@@ -16,11 +16,12 @@ import typer
 from lshsample.cli.app import console
 from lshsample.cli.messages import set_verbosity, working
 from lshsample.data import Dataset
-from lshsample.data.load import load_source, options_of
+from lshsample.data.load import load_source, options_of, rows_of_source
 from lshsample.data.matrix import form_of
 from lshsample.data.source import STDIN, LineSource
+from lshsample.family import Rows
 
-__all__ = ["FILES", "ReadOptions", "is_pipe", "load_data", "reads_data"]
+__all__ = ["FILES", "ReadOptions", "is_pipe", "load_data", "load_rows", "reads_data"]
 
 #: What a data file can be, for the help of arguments.
 FILES = (
@@ -111,14 +112,33 @@ def load_data(
     n_labels: int | None = None,
 ) -> Dataset:
     """A data file of any known format; the numbers are for one that does not state them."""
+    source, options = _opened(path, reading, threads, n_features, n_labels)
+    with working(f"reading {path}"):
+        return load_source(source, **options)
+
+
+def load_rows(path: Path, reading: ReadOptions, threads: int | None) -> Rows:
+    """The rows of a data file, or of an array."""
+    source, options = _opened(path, reading, threads)
+    with working(f"reading {path}"):
+        return rows_of_source(source, **options)
+
+
+def _opened(
+    path: Path,
+    reading: ReadOptions,
+    threads: int | None,
+    n_features: int | None = None,
+    n_labels: int | None = None,
+) -> tuple[LineSource, dict[str, Any]]:
+    """A file, and the options of its reader."""
     if is_pipe(path):
         console.print(f"reading {_shown(path)} until it is closed", highlight=False, markup=False)
     source = LineSource(path)
     known = options_of(form_of(source))
     stated = {"threads": threads, "n_features": n_features, "n_labels": n_labels}
     options = {name: value for name, value in stated.items() if name in known and value is not None}
-    with working(f"reading {path}"):
-        return load_source(source, **options | reading.given())
+    return source, options | reading.given()
 
 
 def is_pipe(path: Path) -> bool:

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from lshsample.cli.app import console
-from lshsample.cli.reading import ReadOptions, is_pipe, load_data
-from lshsample.compare.sources import is_hdf5, read_array
+from lshsample.cli.messages import working
+from lshsample.cli.reading import ReadOptions, is_pipe, load_data, load_rows
+from lshsample.compare.sources import is_hdf5
 from lshsample.compare.workloads import TOP, Workload
 from lshsample.errors import ArgumentError
 from lshsample.nn import Network
@@ -44,24 +45,24 @@ def load_workload(
     if file is not None and model is not None:
         network = Network.load(model)
         rows = load_data(file, reading, threads, network.n_features).x
-        workload = Workload.of_layer(network, rows, n_items=items, metric=metric or "inner", **sizes)
+        with working("finding the nearest units"):
+            workload = Workload.of_layer(network, rows, n_items=items, metric=metric or "inner", **sizes)
     elif file is not None:
-        hdf5 = not is_pipe(file) and is_hdf5(file)
-        array = None if hdf5 or is_pipe(file) else read_array(file)
-        if hdf5 or array is not None:
+        if not is_pipe(file) and is_hdf5(file):
             for option in reading.given():
                 name = f"--{option.replace('_', '-')}"
-                raise ArgumentError(name, f"given for {file.name}", "left out for arrays and HDF5")
-        if hdf5:
-            workload = Workload.of_file(file, n_items=items, metric=metric, **sizes)
+                raise ArgumentError(name, f"given for {file.name}", "left out for HDF5")
+            with working(f"reading {file}"):
+                workload = Workload.of_file(file, n_items=items, metric=metric, **sizes)
         else:
-            x = load_data(file, reading, threads).x if array is None else array
-            name = f"rows of {file.name}"
-            workload = Workload.of_rows(name, x, n_items=items, metric=metric or "inner", **sizes)
+            x, name = load_rows(file, reading, threads), f"rows of {file.name}"
+            with working("finding the nearest items"):
+                workload = Workload.of_rows(name, x, n_items=items, metric=metric or "inner", **sizes)
     elif model is not None:
         raise ArgumentError("FILE", "nothing", "a data file whose rows are inputs of the model")
     else:
-        workload = Workload.synthetic(items or 20_000, metric=metric or "inner", **sizes)
+        with working("finding the nearest items"):
+            workload = Workload.synthetic(items or 20_000, metric=metric or "inner", **sizes)
     console.print(
         f"{workload.name}: {workload.n_items:,} items of {workload.dim:,} columns, "
         f"{workload.n_queries:,} queries, {workload.metric} metric",

@@ -1,8 +1,7 @@
-"""Rows for comparisons from files: arrays of NumPy and SciPy, HDF5 of ann-benchmarks, and data sets."""
+"""Data sets of ann-benchmarks, in HDF5."""
 
 from __future__ import annotations
 
-import zipfile
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,12 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import core
-from lshsample.data import load
-from lshsample.errors import ArgumentError, DataFormatError, UnsupportedError
+from lshsample.errors import DataFormatError, UnsupportedError
 from lshsample.family import Rows
 
-__all__ = ["AnnBenchmark", "is_hdf5", "read_ann_benchmark", "read_array", "read_rows"]
+__all__ = ["AnnBenchmark", "is_hdf5", "read_ann_benchmark"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_NPY = b"\x93NUMPY"
 #: Our names of the distances of ann-benchmarks. For rows of zeros and ones the L1 distance is Hamming's.
 _DISTANCES = {
     "angular": "cosine",
@@ -32,81 +29,10 @@ _DISTANCES = {
 }
 
 
-def _starts_with(path: str | PathLike[str], magic: bytes) -> bool:
-    with Path(path).open("rb") as file:
-        return file.read(len(magic)) == magic
-
-
 def is_hdf5(path: str | PathLike[str]) -> bool:
     """Whether a file is HDF5, by its first bytes."""
-    return _starts_with(path, _HDF5)
-
-
-def read_rows(path: str | PathLike[str], **options: Any) -> Rows:
-    """The rows of a file: dense ``.npy``, a sparse array of SciPy, or the features of a data set.
-
-    Parameters
-    ----------
-    path : str or PathLike
-        A file of ``numpy.save`` with a two-dimensional array of numbers, of ``scipy.sparse.save_npz``, or of
-        a format of :func:`lshsample.data.load`. The format is recognised by the content.
-    **options
-        Options of :func:`lshsample.data.load`, for its formats.
-
-    Returns
-    -------
-    (n, dim) rows
-        Dense float32, or CSR.
-
-    Raises
-    ------
-    ArgumentError
-        Options for a file that has none.
-    DataFormatError
-        The file is damaged, or has no rows of finite numbers.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "rows.npy"
-    >>> np.save(path, np.eye(3))
-    >>> read_rows(path).dtype
-    dtype('float32')
-    """
-    rows = read_array(path)
-    if rows is None:
-        return load(path, **options).x
-    for name, value in options.items():
-        raise ArgumentError(name, f"{value!r} for {path}", "left out for an array of NumPy or SciPy")
-    return rows
-
-
-def read_array(path: str | PathLike[str]) -> Rows | None:
-    """The rows of an array of NumPy or SciPy, as :func:`read_rows`; None for a file of another format."""
-    reader = _read_npy if _starts_with(path, _NPY) else _read_scipy if _is_scipy(path) else None
-    if reader is None:
-        return None
-    try:
-        return reader(path)
-    except (ValueError, EOFError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise DataFormatError(path, 0, 0, f"not an array of rows: {error}") from error
-
-
-def _is_scipy(path: str | PathLike[str]) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {"format.npy", "shape.npy", "data.npy"} <= set(archive.namelist())
-    except (zipfile.BadZipFile, OSError):
-        return False
-
-
-def _read_npy(path: str | PathLike[str]) -> Rows:
-    return core.dense_rows(np.load(path, allow_pickle=False), "rows")
-
-
-def _read_scipy(path: str | PathLike[str]) -> Rows:
-    matrix = sp.load_npz(path)
-    return core.csr_rows(sp.csr_array(matrix), "rows")
+    with Path(path).open("rb") as file:
+        return file.read(len(_HDF5)) == _HDF5
 
 
 @attrs.frozen(eq=False)

@@ -15,7 +15,8 @@ import scipy.sparse as sp
 
 from lshsample._native import core
 from lshsample.compare.nearest import METRICS, kth_closeness, nearest, own_nearest
-from lshsample.compare.sources import is_hdf5, read_ann_benchmark, read_rows
+from lshsample.compare.sources import is_hdf5, read_ann_benchmark
+from lshsample.data import read_rows
 from lshsample.display import array_text
 from lshsample.errors import ArgumentError, DataFormatError
 from lshsample.family import HashFamily, Rows
@@ -178,7 +179,7 @@ class Workload:
         ----------
         path : str or PathLike
             HDF5 of ann-benchmarks, whose ``train`` rows are items and ``test`` rows queries; or a file of
-            :func:`~lshsample.compare.sources.read_rows`, whose rows are split as by :meth:`of_rows`.
+            :func:`~lshsample.data.read_rows`, whose rows are split as by :meth:`of_rows`.
         n_items, n_queries : int
             Largest numbers of items and of queries, which are drawn at random.
         seed, k
@@ -186,7 +187,7 @@ class Workload:
         metric : str, optional
             As for :meth:`of`; by default that which an HDF5 file states, else ``inner``.
         **options
-            As for :func:`~lshsample.compare.sources.read_rows`.
+            As for :func:`~lshsample.data.read_rows`.
 
         Raises
         ------

@@ -4,7 +4,7 @@ from lshsample.data.baselines import cosine_knn
 from lshsample.data.dataset import Dataset
 from lshsample.data.demo import Demo, load_demo
 from lshsample.data.libsvm import read_libsvm
-from lshsample.data.load import detect_format, load
+from lshsample.data.load import detect_format, load, read_rows
 from lshsample.data.matrix import read_matrix
 from lshsample.data.npz import read_npz, write_npz
 from lshsample.data.stream import stream_xc
@@ -25,6 +25,7 @@ __all__ = [
     "read_libsvm",
     "read_matrix",
     "read_npz",
+    "read_rows",
     "read_xc",
     "stream_xc",
     "write_npz",

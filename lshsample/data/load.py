@@ -10,13 +10,14 @@ from typing import Any
 from lshsample import memory
 from lshsample.data.dataset import Dataset
 from lshsample.data.libsvm import libsvm_dataset
-from lshsample.data.matrix import form_of, matrix_dataset
+from lshsample.data.matrix import dense_rows, form_of, matrix_dataset
 from lshsample.data.npz import read_npz
 from lshsample.data.source import LineSource
 from lshsample.data.xc import xc_dataset
 from lshsample.errors import ArgumentError
+from lshsample.family import Rows
 
-__all__ = ["detect_format", "load", "load_source", "options_of"]
+__all__ = ["detect_format", "load", "load_source", "options_of", "read_rows", "rows_of_source"]
 
 
 def _npz_dataset(source: LineSource) -> Dataset:
@@ -95,12 +96,56 @@ def load(path: str | PathLike[str], **options: Any) -> Dataset:
 def load_source(source: LineSource, **options: Any) -> Dataset:
     """The dataset of a source of which nothing has been read; see :func:`load`."""
     form = form_of(source)
-    for option in options:
-        if option not in options_of(form):
-            allowed = ", ".join(sorted(options_of(form))) or "none"
+    _check_options(source, form, options, options_of(form))
+    return _READERS[form](source, **options)
+
+
+def read_rows(path: str | PathLike[str], **options: Any) -> Rows:
+    """The feature rows of a file: those of :func:`load`, or dense if the file is an array.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        A file of ``numpy.save`` with a two-dimensional array of numbers, or of any other format of
+        :func:`load`.
+    **options
+        As for :func:`load`; an array has none.
+
+    Returns
+    -------
+    (n, dim) rows
+        Dense float32, or CSR.
+
+    Raises
+    ------
+    ArgumentError, DataFormatError, OSError
+        As :func:`load`.
+
+    Examples
+    --------
+    >>> import numpy as np, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "rows.npy"
+    >>> np.save(path, np.eye(3))
+    >>> read_rows(path).dtype
+    dtype('float32')
+    """
+    return rows_of_source(LineSource(path), **options)
+
+
+def rows_of_source(source: LineSource, **options: Any) -> Rows:
+    """The rows of a source of which nothing has been read; see :func:`read_rows`."""
+    form = form_of(source)
+    if form != "npy":
+        return load_source(source, **options).x
+    _check_options(source, form, {n: v for n, v in options.items() if n != "threads"}, frozenset())
+    return dense_rows(source)
+
+
+def _check_options(source: LineSource, form: str, options: dict[str, Any], known: frozenset[str]) -> None:
+    for option, value in options.items():
+        if option not in known:
             raise ArgumentError(
                 option,
-                f"{options[option]!r} for {source.path}, a file of format {form}",
-                f"left out for this format (its options: {allowed})",
+                f"{value!r} for {source.path}, a file of format {form}",
+                f"left out for this format (its options: {', '.join(sorted(known)) or 'none'})",
             )
-    return _READERS[form](source, **options)

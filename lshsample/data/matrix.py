@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from os import PathLike
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import core
@@ -19,8 +21,9 @@ from lshsample.data.source import LineSource
 from lshsample.data.xc import is_matrix_header, is_xc_header, read_header, xc_rows
 from lshsample.errors import ArgumentError, DataFormatError, LshsampleError
 
-__all__ = ["form_of", "matrix_dataset", "read_matrix"]
+__all__ = ["dense_rows", "form_of", "matrix_dataset", "read_matrix"]
 
+R = TypeVar("R")
 _SCIPY = {"csr": ("indices", "indptr"), "csc": ("indices", "indptr"), "coo": ("row", "col")}
 _FORMATS = {"csr": sp.csr_array, "csc": sp.csc_array, "coo": sp.coo_array}
 
@@ -75,7 +78,7 @@ def _matrix(source: LineSource, trust_rows: bool, threads: int | None) -> sp.csr
         parts = rows.x_indptr, rows.x_indices, rows.x_values, (rows.n_rows, header.n_features)
         return core.csr_rows(core.csr_from_parts(*parts), "the matrix", threads=count)
     if form == "npy":
-        return _of_npy(source)
+        return _of_npy(source, core.feature_rows)
     if form == "scipy":
         with open_archive(source.path) as archive:
             return _of_scipy(archive)
@@ -83,9 +86,14 @@ def _matrix(source: LineSource, trust_rows: bool, threads: int | None) -> sp.csr
     raise source.fail(f"{problem}, npy, or npz of scipy.sparse.save_npz", 0)
 
 
-def _of_npy(source: LineSource) -> sp.csr_array:
+def dense_rows(source: LineSource) -> npt.NDArray[np.float32]:
+    """The rows of an npy file as they are, dense."""
+    return _of_npy(source, core.dense_rows)
+
+
+def _of_npy(source: LineSource, rows_of: Callable[[Any, str], R]) -> R:
     try:
-        return core.feature_rows(read_array(source.as_file(), "the array"), "the array")
+        return rows_of(read_array(source.as_file(), "the array"), "the array")
     except (LshsampleError, MemoryError) as error:
         if isinstance(error, ArgumentError):
             raise source.fail(str(error), 0) from error

@@ -96,7 +96,7 @@ def test_families_that_were_asked_for_are_not_left_out(tmp_path):
     assert "widht" in refused("--family", "simhash", "--family", "e2lsh:widht=2")
     rows = tmp_path / "rows.npy"
     np.save(rows, np.random.default_rng(0).standard_normal((300, 5)))
-    assert "--trust-rows must be left out for arrays" in refused(rows, "--trust-rows")
+    assert "trust_rows must be left out for this format" in refused(rows, "--trust-rows")
     assert "metric own needs the similarity" in refused(
         rows, "--metric", "own", "--family", "itq", "--family", "simhash"
     )

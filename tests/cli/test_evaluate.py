@@ -46,7 +46,8 @@ def test_all_measures(model, files, tmp_path):
         f"{name}@{k}": 100 * function(labels, data.y, *more, k)
         for k in (1, 7)
         for name, function, more in (
-            ("p", metrics.precision_at_k, ()), ("r", metrics.recall_at_k, ()), ("ndcg", metrics.ndcg_at_k, ()),
+            ("p", metrics.precision_at_k, ()), ("r", metrics.recall_at_k, ()),
+            ("ndcg", metrics.ndcg_at_k, ()),
             ("f1", metrics.f1_at_k, ()), ("psp", metrics.psp_at_k, (propensity,)),
             ("psndcg", metrics.psndcg_at_k, (propensity,)),
         )

@@ -74,3 +74,33 @@ def test_shells_complete_commands(shell):
     words["_TYPER_COMPLETE_FISH_ACTION"] = "get-args"
     assert "lshsample" in printed(_LSHSAMPLE_COMPLETE=f"source_{shell}")
     assert "train" in printed(_LSHSAMPLE_COMPLETE=f"complete_{shell}", **words)
+
+
+def test_a_stranger_finds_the_way_to_a_model(lshsample, files, tmp_path):
+    """The commands that `lshsample` alone prints, with files of their own: a model that predicts."""
+    train, test = files
+    shown = subprocess.run([*lshsample.line], capture_output=True, text=True, check=False)
+    start = shown.stdout.split("Start here:")[1]
+    lines = re.findall(r"^ *lshsample ((?:train|evaluate|predict) .*?) *$", start, re.MULTILINE)
+    places = {"TRAIN": train, "TEST": test, "ROWS": test, "DIR": tmp_path / "model"}
+    done = [lshsample(*(places.get(word, word) for word in line.split())) for line in lines]
+    assert [line.split()[0] for line in lines] == ["train", "evaluate", "predict"]
+    assert [one.returncode for one in done] == [0, 0, 0], [one.stderr for one in done]
+    measured = [re.search(r"P@1 ([0-9.]+) %", one.stdout)[1] for one in done[:2]]
+    assert measured[0] == measured[1]
+    assert float(measured[0]) > 50
+    assert len(done[2].stdout.splitlines()) == 100
+    assert re.fullmatch(r"\d+:\S+( \d+:\S+){4}", done[2].stdout.splitlines()[0])
+
+
+@pytest.mark.parametrize("width", ["80", "120"])
+def test_options_are_in_groups(width):
+    shown = printed("train", "-h", COLUMNS=width)
+    panels = re.findall(r"^╭─ (.*?) ─+╮$", shown, re.MULTILINE)
+    assert panels == [
+        "Arguments", "Options", "Data", "Model and results", "Training", "Network", "Sampling of the labels",
+        "Reading of files", "Messages",
+    ]  # fmt: skip
+    commands = re.findall(r"^│ ([a-z][a-z-]*) +[A-Z]", printed(COLUMNS=width), re.MULTILINE)
+    assert commands[:3] == ["train", "evaluate", "predict"]
+    assert set(commands) == set(COMMANDS)

@@ -8,7 +8,8 @@ import scipy.sparse as sp
 
 from lshsample.compare import Workload
 from lshsample.compare.nearest import nearest
-from lshsample.compare.sources import read_ann_benchmark, read_rows
+from lshsample.compare.sources import read_ann_benchmark
+from lshsample.data import read_rows
 from lshsample.errors import ArgumentError, DataFormatError, UnsupportedError
 
 RNG = np.random.default_rng(0)

@@ -446,7 +446,7 @@ def test_a_resumed_run_keeps_its_patience_and_its_best_epoch(stop, tmp_path):
     cut = Trainer(make_network(), **options, checkpoint=tmp_path / "c", callbacks=[StopAt(stop)])
     assert cut.fit(x, y, validation=0.25, patience=3).stopped == "callback"
     for change in ({"validation": 0.3}, {}):
-        with pytest.raises((CheckpointError, ArgumentError), match="continue|used with validation"):
+        with pytest.raises((CheckpointError, ArgumentError), match=r"continue|used with validation"):
             Trainer.resume(tmp_path / "c", threads=1).fit(x, y, **change)
     with pytest.raises(ArgumentError, match="patience must be 3, as in the run that is continued"):
         Trainer.resume(tmp_path / "c", threads=1).fit(x, y, validation=0.25, patience=4)
