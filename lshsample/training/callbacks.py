@@ -15,6 +15,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from lshsample import specs
 from lshsample.errors import ArgumentError
@@ -164,8 +165,9 @@ class ProgressBar(Callback):
             SpinnerColumn(),
             TextColumn("{task.completed:.0f}" + ("" if steps_total is None else f"/{steps_total}")),
             BarColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            # On a narrow terminal the bar and the end of the words are shortened, not the times.
+            TimeElapsedColumn(table_column=Column(min_width=7)),
+            TimeRemainingColumn(table_column=Column(min_width=7)),
             TextColumn("{task.description}"),
         )
         self._bar = Progress(
