@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from lshsample.cli.app import JsonFile, Threads, console, environment, output, write_json
+from lshsample.cli.messages import Stopping, exit_if_signalled, set_verbosity, working
 from lshsample.config import TrainConfig, build_network, build_trainer
 from lshsample.data import Demo, cosine_knn, load_demo
 from lshsample.metrics import precision_at_k
@@ -35,7 +36,8 @@ def demo(
     console.print(
         "[bold]1.[/] Diagnosis texts of ICD-10-CM, with the headings of the classification as labels."
     )
-    data = load_demo()
+    with working("making the data"):
+        data = load_demo()
     console.print(
         f"   train: {data.train}\n   test:  {data.test}", highlight=False, markup=False, soft_wrap=True
     )
@@ -58,9 +60,12 @@ def demo(
 def _network(data: Demo, config: TrainConfig, network: Network, threads: int | None) -> Result:
     """Train and evaluate one network."""
     console.print(f"   {network.spec.layers[-1]}", highlight=False, markup=False, soft_wrap=True)
-    trainer = build_trainer(config, network, threads=threads, callbacks=[ProgressBar(console)])
-    history = trainer.fit(data.train.x, data.train.y)
-    measures = network.evaluate(data.test.x, data.test.y, threads=threads)
+    trainer = build_trainer(config, network, threads=threads, callbacks=[ProgressBar(console), Stopping()])
+    with set_verbosity(quiet=False, verbose=False):
+        history = trainer.fit(data.train.x, data.train.y)
+    exit_if_signalled(history)
+    with working("evaluating") as progress:
+        measures = network.evaluate(data.test.x, data.test.y, threads=threads, progress=progress)
     extra = {"step_ms_median": history.step_ms_median, "active_mean": history.active_mean}
     return {**measures, "train_seconds": history.seconds, "n_parameters": network.n_parameters, **extra}
 
@@ -78,7 +83,8 @@ def _show_examples(data: Demo, network: Network, threads: int | None) -> None:
 def _neighbours(data: Demo) -> Result:
     """Evaluate the nearest-neighbour baseline."""
     began = time.perf_counter()
-    labels, _ = cosine_knn(data.train, data.test)
+    with working("comparing all texts"):
+        labels, _ = cosine_knn(data.train, data.test)
     seconds = time.perf_counter() - began
     return {
         **{f"p@{k}": 100 * precision_at_k(labels, data.test.y, k) for k in (1, 3, 5)},

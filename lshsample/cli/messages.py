@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import typer
 from rich.progress import (
     BarColumn,
     Progress,
@@ -17,8 +20,9 @@ from rich.progress import (
 
 from lshsample.cli.app import console
 from lshsample.errors import ArgumentError
+from lshsample.training import Callback, History
 
-__all__ = ["set_verbosity", "working"]
+__all__ = ["Stopping", "exit_if_signalled", "set_verbosity", "signalled", "working"]
 
 
 class _ConsoleHandler(logging.Handler):
@@ -52,6 +56,35 @@ def set_verbosity(quiet: bool, verbose: bool) -> Iterator[None]:
         log.removeHandler(handler)
         log.setLevel(level)
         console.quiet = False
+
+
+class Stopping(Callback):
+    """Says at once that a signal will end the run after its step, what happens ``then``, and how to end it
+    faster.
+    """
+
+    def __init__(self, then: str = "") -> None:
+        self._then = then
+
+    def on_interrupt(self, name: str) -> None:
+        if console.quiet:
+            return
+        again = "press Ctrl-C again to quit at once" if name == "SIGINT" else "a second signal quits at once"
+        # Written past the buffer of standard error, which a signal handler may find in use; on a terminal
+        # over the line of the progress bar, which is drawn again below.
+        start = "\r\x1b[2K" if console.is_terminal else ""
+        os.write(2, f"{start}Stopping after this step{self._then}; {again}\n".encode())
+
+
+def signalled(history: History) -> bool:
+    """Whether a signal ended a run."""
+    return history.stopped.startswith("SIG")
+
+
+def exit_if_signalled(history: History) -> None:
+    """End the command with the status of the signal that ended a run."""
+    if signalled(history):
+        raise typer.Exit(128 + signal.Signals[history.stopped])
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +22,7 @@ from lshsample.cli.app import (
     write_json,
 )
 from lshsample.cli.measures import print_measures
-from lshsample.cli.messages import working
+from lshsample.cli.messages import Stopping, exit_if_signalled, signalled, working
 from lshsample.cli.reading import FILES, ReadOptions, load_data, reads_data
 from lshsample.config import TrainConfig, build_network, build_trainer, from_file
 from lshsample.data import Dataset, atomic_file
@@ -32,7 +31,7 @@ from lshsample.memory import mebibytes, peak_bytes, resident_bytes
 from lshsample.nn import LOSSES, OPTIMIZERS, Sampled
 from lshsample.nn.bundle import MANIFEST, claim, remove_bundle
 from lshsample.nn.network import MODEL
-from lshsample.training import Callback, EpochRecord, History, ProgressBar, Trainer
+from lshsample.training import EpochRecord, History, ProgressBar, Trainer
 from lshsample.training.checkpoint import CHECKPOINT
 
 __all__ = ["train"]
@@ -216,10 +215,13 @@ def train(
     validation = _validation(chosen.valid, held_out, data, reading, threads)
     folder = resume or save
     again = _again(train, test, test_labels, chosen.valid, reading, folder)
+    then = f" and writing the checkpoint to {folder}"
+    if folder is None:
+        then = " (the model is not kept, as there is no --save)"
     run: dict[str, Any] = {
         "threads": threads,
         "max_seconds": max_seconds,
-        "callbacks": [ProgressBar(console), _Stopping(folder)],
+        "callbacks": [ProgressBar(console), Stopping(then)],
     }
     if folder is not None:
         run["checkpoint"] = folder / "checkpoint"
@@ -242,12 +244,11 @@ def train(
         if resume is None:
             _write_recipe(folder, chosen)
     history = trainer.fit(data.x, data.y, validation=validation, patience=chosen.patience)
-    signalled = history.stopped.startswith("SIG")
     best = trainer.restore_best()
     if folder is not None:
         with working("saving the model"):
             trainer.network.save(folder / "model")
-    measures = _measures(trainer, history, held_out, best is not None, signalled)
+    measures = _measures(trainer, history, held_out, best is not None)
     valid_epoch = best or (history.epochs[-1] if chosen.valid is not None and history.epochs else None)
     result = _report(trainer, history, measures, valid_epoch, threads)
     result |= {
@@ -264,26 +265,7 @@ def train(
             remove_bundle(folder / "checkpoint", CHECKPOINT)
     elif folder is not None:
         _say(f"to continue: {shlex.join(again)}")
-    if signalled:
-        raise typer.Exit(128 + signal.Signals[history.stopped])
-
-
-class _Stopping(Callback):
-    """Says at once that a signal will end the run, and how to end it faster."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-
-    def on_interrupt(self, name: str) -> None:
-        if console.quiet:
-            return
-        rest = " and writing the checkpoint to " + str(self._folder) if self._folder else ""
-        kept = "" if self._folder else " (the model is not kept, as there is no --save)"
-        again = "press Ctrl-C again to quit at once" if name == "SIGINT" else "a second signal quits at once"
-        # Written past the buffer of standard error, which a signal handler may find in use; on a terminal
-        # over the line of the progress bar, which is drawn again below.
-        start = "\r\x1b[2K" if console.is_terminal else ""
-        os.write(2, f"{start}Stopping after this step{rest}{kept}; {again}\n".encode())
+    exit_if_signalled(history)
 
 
 def _say(text: str) -> None:
@@ -427,14 +409,12 @@ def _print_plan(trainer: Trainer, data: Dataset, chosen: TrainConfig, folder: Pa
         _say("note: the model will not be kept; --save DIR keeps it, for lshsample evaluate and predict")
 
 
-def _measures(
-    trainer: Trainer, history: History, held_out: Dataset | None, best: bool, signalled: bool
-) -> dict[str, float]:
+def _measures(trainer: Trainer, history: History, held_out: Dataset | None, best: bool) -> dict[str, float]:
     """The measures of the model at the end of the run, which may be in the middle of an epoch."""
     last = history.epochs[-1] if history.epochs else None
     if trainer.validation_name == "test" and not best and last is not None and last.step == history.steps:
         return last.validation
-    if held_out is None or signalled:  # a user who ends a run does not wait for an evaluation
+    if held_out is None or signalled(history):  # a user who ends a run does not wait for an evaluation
         return {}
     with working("evaluating on --test") as progress:
         return trainer.network.evaluate(held_out.x, held_out.y, threads=trainer.threads, progress=progress)
