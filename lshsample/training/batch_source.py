@@ -15,12 +15,12 @@ import scipy.sparse as sp
 from lshsample._native.core import offsets_of
 from lshsample._native.labels import label_rows
 from lshsample.errors import ArgumentError
-from lshsample.nn.batches import Batch
+from lshsample.nn.batches import Batch, FeatureRows
 from lshsample.nn.network import Network
 from lshsample.nn.signals import take_rows
 from lshsample.specs import checked_integer
 
-__all__ = ["ArrayBatches", "BatchSource", "epoch_order", "held_out_rows"]
+__all__ = ["ArrayBatches", "BatchSource", "epoch_order", "fingerprint_of", "held_out_rows"]
 
 
 class BatchSource(ABC):
@@ -123,11 +123,7 @@ class ArrayBatches(BatchSource):
 
     def fingerprint(self) -> list[int]:
         """Shapes and checksums of rows and labels."""
-        x, y = self.rows.data, self.labels
-        arrays: list[Any] = [*_pattern(x), x.data] if sp.issparse(x) else [np.ascontiguousarray(x)]
-        arrays += _pattern(y)
-        sums = [zlib.crc32(memoryview(array).cast("B")) for array in arrays if array.size]
-        return [*map(int, x.shape), *map(int, y.shape), *sums]
+        return fingerprint_of(self.rows, self.labels)
 
     def begin(self, epoch: int) -> None:
         """Draw the epoch's order."""
@@ -154,6 +150,15 @@ class ArrayBatches(BatchSource):
         position = checked_integer("position", position, 0, self.steps_per_epoch)
         self.begin(epoch)
         self._position = position
+
+
+def fingerprint_of(rows: FeatureRows, labels: sp.csr_array) -> list[int]:
+    """Shapes and checksums of rows and labels."""
+    x = rows.data
+    arrays = [*_pattern(x), x.data] if isinstance(x, sp.csr_array) else [np.ascontiguousarray(x)]
+    arrays += _pattern(labels)
+    sums = [zlib.crc32(memoryview(array).cast("B")) for array in arrays if array.size]
+    return [*map(int, x.shape), *map(int, labels.shape), *sums]
 
 
 def _pattern(rows: Any) -> list[Any]:

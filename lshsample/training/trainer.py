@@ -27,7 +27,7 @@ from lshsample.nn.network import Network, StepReport
 from lshsample.nn.optimizers import Optimizer
 from lshsample.nn.schedules import Schedule
 from lshsample.nn.signals import Run, take_rows
-from lshsample.training.batch_source import ArrayBatches, BatchSource, held_out_rows
+from lshsample.training.batch_source import ArrayBatches, BatchSource, fingerprint_of, held_out_rows
 from lshsample.training.callbacks import Callback
 from lshsample.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
 from lshsample.training.history import EpochRecord, History
@@ -242,7 +242,7 @@ class Trainer:
             if again:
                 self.state, self._best = RunState(patience=keep), {}
             self._restored = False
-            self._check_data(source)
+            self._check_data(source, held_out)
             self._require_memory()
             self._prepare()
             if self.state.step == 0 and (refit_inputs or not self.network.input.has_statistics):
@@ -399,15 +399,17 @@ class Trainer:
             raise ArgumentError("validation", given, "a pair (Xv, Yv) with at least one row and one label")
         return rows, labels
 
-    def _check_data(self, source: BatchSource) -> None:
-        """Refuse to continue a run with other data."""
+    def _check_data(self, source: BatchSource, held_out: Validation | None) -> None:
+        """Refuse to continue a run with other data, or another validation that chooses the epoch."""
         if self.checkpoint is None and not self.state.data:
             return
         found = source.fingerprint()
+        if self.state.patience and held_out is not None:
+            found += fingerprint_of(*held_out)
         if self.state.step and self.state.data and found != self.state.data:
             raise CheckpointError(
-                "X, Y: not the data that this run started with; continue a run with the same rows, "
-                "labels and share of held-out rows"
+                "X, Y: not the data that this run started with; continue a run with the same rows and "
+                "labels, and the same validation"
             )
         self.state.data = found
 

@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
 import tomllib
 from pathlib import Path
@@ -160,6 +161,23 @@ def test_signals_end_a_run_with_their_status(
     if name == "SIGINT":
         assert "the model will not be kept; --save DIR keeps it" in said, "told before it is trained"
         assert "Stopping after this step (the model is not kept, as there is no --save); press Ctrl-C" in said
+
+
+def test_a_second_signal_ends_a_run_at_once(small: list[object], files: Files, tmp_path: Path) -> None:
+    code = (
+        "import os, signal\n"
+        "from lshsample.cli import main\n"
+        "from lshsample.training import ProgressBar\n"
+        "def twice(*_):\n"
+        "    for _ in range(2): os.kill(os.getpid(), signal.SIGINT)\n"
+        "ProgressBar.on_step = twice\n"
+        "main()"
+    )
+    words = [sys.executable, "-c", code, "train", files[0], *small, "--save", tmp_path / "run"]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert [line.split()[0] for line in done.stderr.splitlines()[-2:]] == ["Stopping", "interrupted"]
+    assert not (tmp_path / "run" / "train.json").exists()
 
 
 def test_other_commands_end_at_once_on_ctrl_c(lshsample: Any, tmp_path: Path) -> None:

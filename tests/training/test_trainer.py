@@ -448,6 +448,10 @@ def test_a_resumed_run_keeps_its_patience_and_its_best_epoch(stop, tmp_path):
     for change in ({"validation": 0.3}, {}):
         with pytest.raises((CheckpointError, ArgumentError), match=r"continue|used with validation"):
             Trainer.resume(tmp_path / "c", threads=1).fit(x, y, **change)
+    kept_rows, held_rows = held_out_rows(240, 0.25, 0)
+    other = x[held_rows], y[held_rows[::-1]]
+    with pytest.raises(CheckpointError, match="and the same validation"):
+        Trainer.resume(tmp_path / "c", threads=1).fit(x[kept_rows], y[kept_rows], other)
     with pytest.raises(ArgumentError, match="patience must be 3, as in the run that is continued"):
         Trainer.resume(tmp_path / "c", threads=1).fit(x, y, validation=0.25, patience=4)
     resumed = Trainer.resume(tmp_path / "c", threads=2)
