@@ -155,7 +155,7 @@ class ArrayBatches(BatchSource):
 def fingerprint_of(rows: FeatureRows, labels: sp.csr_array) -> list[int]:
     """Shapes and checksums of rows and labels."""
     x = rows.data
-    arrays = [*_pattern(x), x.data] if isinstance(x, sp.csr_array) else [np.ascontiguousarray(x)]
+    arrays: list[Any] = [*_pattern(x), x.data] if isinstance(x, sp.csr_array) else [np.ascontiguousarray(x)]
     arrays += _pattern(labels)
     sums = [zlib.crc32(memoryview(array).cast("B")) for array in arrays if array.size]
     return [*map(int, x.shape), *map(int, labels.shape), *sums]
