@@ -202,12 +202,7 @@ def train(
     _check_options(settings, config, save, resume, overwrite)
     if test is None and test_labels is not None:
         raise ArgumentError("--test-labels", test_labels, "used with --test")
-    if resume is not None:
-        stored = resume / RECIPE
-        chosen = from_file(stored) if stored.exists() else TrainConfig()
-        chosen = chosen.merged({"valid": valid})
-    else:
-        chosen = _settings(config, changes)
+    chosen = _stored(resume).merged({"valid": valid}) if resume is not None else _settings(config, changes)
     data, held_out = load_data(train, reading, threads), None
     if test is not None:
         of_test = attrs.evolve(reading, labels=test_labels)
@@ -231,7 +226,7 @@ def train(
         chosen = chosen.resolve(data)
         trainer = build_trainer(chosen, build_network(chosen, data.n_features, data.n_labels), **run)
         if save is not None and _is_interrupted(save) and not overwrite:
-            trainer = _continued(trainer, save, run)
+            trainer = _continued(trainer, chosen, save, run)
     trainer.validation_name = "test" if chosen.valid is None else "valid"
     check_shape(trainer.network, data, "TRAIN")
     if held_out is not None:
@@ -336,10 +331,17 @@ def _is_interrupted(folder: Path) -> bool:
     return _holds(folder / "checkpoint")
 
 
-def _continued(trainer: Trainer, folder: Path, run: dict[str, Any]) -> Trainer:
+def _stored(folder: Path) -> TrainConfig:
+    """The settings of the run of a folder; the defaults if it has none."""
+    recipe = folder / RECIPE
+    return from_file(recipe) if recipe.exists() else TrainConfig()
+
+
+def _continued(trainer: Trainer, chosen: TrainConfig, folder: Path, run: dict[str, Any]) -> Trainer:
     """The interrupted run of a folder, if it is the same run as that of a trainer."""
-    before = Trainer.resume(folder / "checkpoint", **run)
-    if (before.settings, before.network.spec) != (trainer.settings, trainer.network.spec):
+    before, stored = Trainer.resume(folder / "checkpoint", **run), _stored(folder)
+    old = before.settings, before.network.spec, stored.valid, stored.patience
+    if old != (trainer.settings, trainer.network.spec, chosen.valid, chosen.patience):
         wanted = (
             "a folder without an interrupted run of other settings (--resume continues that run, --overwrite "
             "replaces it)"

@@ -280,9 +280,12 @@ def test_an_interrupted_run_is_continued_by_the_same_command(
     cut, whole = tmp_path / "cut", tmp_path / "whole"
     assert lshsample("train", *options, "--save", whole).returncode == 0
     assert lshsample("train", *options, "--save", cut, "--max-seconds", 1e-6).returncode == 0
-    refused = lshsample("train", *options, "--lr", 0.5, "--save", cut)
-    assert refused.returncode == 2
-    assert "without an interrupted run of other settings" in refused.stderr
+    recipe = (cut / "recipe.toml").read_bytes()
+    for other in (["--lr", 0.5], ["--valid", 0.1]):
+        refused = lshsample("train", *options, *other, "--save", cut)
+        assert refused.returncode == 2
+        assert "without an interrupted run of other settings" in refused.stderr
+    assert (cut / "recipe.toml").read_bytes() == recipe
     continued = lshsample("train", *options, "--save", cut)
     assert continued.returncode == 0, continued.stderr
     assert "continues the interrupted run" in continued.stderr
