@@ -12,6 +12,8 @@ import setuptools
 import setuptools.command.editable_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
+# Where another test has loaded Python's own distutils, before setuptools could put its copy in that place.
+pytestmark = pytest.mark.filterwarnings("ignore:The distutils package is deprecated:DeprecationWarning")
 
 
 def said(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -67,7 +68,11 @@ def lshsample(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
 
     def run(command):
-        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        words = shlex.split(command)
+        if words[1] == "train" and "--save" in words and "--overwrite" not in words:
+            # The pages share the folder, and a finished model is not replaced without being told.
+            shutil.rmtree(folder / words[words.index("--save") + 1], ignore_errors=True)
+        monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit) as left:
             main()
         assert not left.value.code, f"{command}\n{capsys.readouterr()}"
