@@ -78,6 +78,14 @@ def resident_bytes() -> int | None:
 
 def peak_bytes() -> int:
     """The largest number of bytes of this process that were in memory at once so far."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    # It includes that of the process which started this one.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

@@ -105,7 +105,7 @@ class Checkpoint(Model):
         trainer = Trainer(network(version), threads=1)
         trainer.network.prepare(0, 1)  # builds the tables
         with claim(folder / "m", CHECKPOINT) as own:
-            write_checkpoint(own, trainer.network, trainer.settings, trainer.state)
+            write_checkpoint(own, trainer.network, trainer.settings, trainer.state, {})
 
     def load(self, folder: Path) -> int:
         return version_of(read_checkpoint(folder / "m").network)
