@@ -104,15 +104,23 @@ def until(path: Path, text: str) -> None:
     raise AssertionError(f"{text!r} is not in {path.read_text()!r}")
 
 
+def default_signals() -> None:
+    """In a started process: signals that the tests themselves ignore, as below nohup, end it again."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def interrupted(command: Any, number: int, log: Path, *words: object) -> tuple[int, str]:
     """Start a command, send it a signal after its first epoch; its exit status and standard error."""
     with log.open("w") as errors:
-        process = subprocess.Popen(
-            [*command.line, *map(str, words)], stdout=subprocess.DEVNULL, stderr=errors
-        )
-        until(log, "epoch 1/")
-        process.send_signal(number)
-        process.wait(timeout=60)
+        line = [*command.line, *map(str, words)]
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=default_signals)
+        try:
+            until(log, "epoch 1/")
+            process.send_signal(number)
+            process.wait(timeout=60)
+        finally:
+            process.kill()
     return process.returncode, log.read_text()
 
 
@@ -174,7 +182,9 @@ def test_a_second_signal_ends_a_run_at_once(small: list[object], files: Files, t
         "main()"
     )
     words = [sys.executable, "-c", code, "train", files[0], *small, "--save", tmp_path / "run"]
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        list(map(str, words)), capture_output=True, text=True, check=False, preexec_fn=default_signals
+    )
     assert done.returncode == 130
     assert [line.split()[0] for line in done.stderr.splitlines()[-2:]] == ["Stopping", "interrupted"]
     assert not (tmp_path / "run" / "train.json").exists()
@@ -183,10 +193,15 @@ def test_a_second_signal_ends_a_run_at_once(small: list[object], files: Files, t
 def test_other_commands_end_at_once_on_ctrl_c(lshsample: Any, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as errors:
         words = [*lshsample.line, "compare", "--rounds", "100000", "--family", "simhash"]
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
-        until(tmp_path / "log", "runs: about")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) == 130
+        process = subprocess.Popen(
+            words, stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=default_signals
+        )
+        try:
+            until(tmp_path / "log", "runs: about")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=10) == 130
+        finally:
+            process.kill()
     assert (tmp_path / "log").read_text().splitlines()[-1] == "interrupted (SIGINT)"
 
 
