@@ -83,20 +83,29 @@ def atomic_file(path: str | PathLike[str]) -> Iterator[BinaryIO]:
         return
     target = Path(os.path.realpath(given))
     _remove_unfinished(target)
-    temporary = target.with_name(f".{_stem(target.name)}.{secrets.token_hex(4)}.tmp")
-    try:
-        with _named(path, temporary):
-            with create_file(temporary, old) as file:
-                with contextlib.suppress(OSError):  # a file system without locks
-                    try_lock(file.fileno())
+    while True:
+        temporary = target.with_name(f".{_stem(target.name)}.{secrets.token_hex(4)}.tmp")
+        try:
+            with _named(path, temporary), create_file(temporary, old) as file:
+                if not _is_kept(file, temporary):
+                    continue  # another writer took it for that of a killed process before it was locked
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+                temporary.replace(target)  # while it is locked
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        break
     sync_folder(target.parent)
+
+
+def _is_kept(file: BinaryIO, path: Path) -> bool:
+    """Lock a new temporary file; False if another writer removes it, which from then on none can."""
+    try:
+        return try_lock(file.fileno()) and os.path.lexists(path)
+    except OSError:  # a file system without locks
+        return True
 
 
 def create_file(path: Path, like: os.stat_result | None = None) -> BinaryIO:

@@ -110,12 +110,13 @@ def test_mypy_knows_the_options(environment, package):
     edit(family_file(package), ' further ones as attrs fields."""', ' more."""\n\n    width: float = 2.0')
     edit(family_file(package), "        cosine = ", "        reveal_type(self.spec.width)\n        cosine = ")
     out = environment.shell("mypy", package)
-    edit(family_file(package), "self.spec.width", "self.spec.widht")
+    # Another length: mypy does not look again at a file of the same size and second.
+    edit(family_file(package), "self.spec.width", "self.spec.widthh")
     wrong = environment.try_shell("mypy", package)
     family_file(package).write_text(text)
     assert 'Revealed type is "float"' in out.replace("builtins.", "")
     assert wrong.returncode == 1
-    assert '"BrandNewSpec" has no attribute "widht"' in wrong.stdout
+    assert '"BrandNewSpec" has no attribute "widthh"' in wrong.stdout
 
 
 #: Kinds that can be tested; the kernel of one is compiled by numba.
