@@ -256,23 +256,13 @@ def run_plan(
     MemoryBudgetError
         The result does not fit into memory: its ids were counted, and nothing was allocated for them.
     """
-    drawn = run_part(
-        calls,
-        n_queries,
-        n_items,
-        seed=seed,
-        step=step,
-        pooled=pooled,
-        threads=threads,
-        workspaces=workspaces,
-        max_ids=BLOCK_IDS,
-    )
+    common: dict[str, Any] = {"seed": seed, "step": step, "pooled": pooled, "threads": threads}
+    common["workspaces"] = workspaces
+    drawn = run_part(calls, n_queries, n_items, max_ids=BLOCK_IDS, **common)
     rows = 1 if pooled else n_queries
     if len(drawn.kept) == rows:
         return drawn
     del drawn
-    common: dict[str, Any] = {"seed": seed, "step": step, "pooled": pooled, "threads": threads}
-    common["workspaces"] = workspaces
     total = int(run_part(calls, n_queries, n_items, count_only=True, **common).indptr[-1])
     what = f"the result, {total:,} ids of {rows:,} queries,"
     memory.require_budget({"ids": total * _ID_BYTES}, what, advice="Pass fewer queries at a time")

@@ -13,11 +13,12 @@ import scipy.sparse as sp
 
 from lshsample import hashing, laws, memory
 from lshsample._native import core, layers
-from lshsample.display import SHOWN_ROWS, few_ids, html_table, span
+from lshsample.display import SHOWN_ROWS, html_table, span
 from lshsample.errors import ArgumentError, PluginError, UnsupportedError
 from lshsample.family import HashFamily, Rows
-from lshsample.specs import checked_index, checked_integer
+from lshsample.specs import checked_integer
 from lshsample.tables.keys import keys_of
+from lshsample.tables.rows import QueryRows
 
 if TYPE_CHECKING:
     from lshsample.tables.reader import TableReader
@@ -45,7 +46,7 @@ _ROUNDING = 1e-12
 
 
 @attrs.frozen(eq=False, kw_only=True, repr=False)
-class Matches:
+class Matches(QueryRows):
     """The items of each query that have reached a similarity, among those that share a bucket with it.
 
     Attributes
@@ -76,41 +77,11 @@ class Matches:
     expected_recall: float | None
     _by_id: Int64 | None = attrs.field(default=None, repr=False)
 
-    def __len__(self) -> int:
-        return len(self.indptr) - 1
-
-    @property
-    def keys(self) -> Int64:
-        """The keys (n,) of the ids, of tables that have keys; ArgumentError for others."""
-        return keys_of(self._by_id, self.ids)
-
-    def row(self, query: int) -> Int32:
-        """The ids of a query's row: (n,) int32, ascending, a view; negative numbers count from the end.
-
-        Raises
-        ------
-        ArgumentError
-            There is no such row.
-        """
-        at = checked_index("query", query, len(self))
-        return self.ids[self.indptr[at] : self.indptr[at + 1]]
-
-    def __iter__(self) -> Iterator[Int32]:
-        """The ids of each row, as :meth:`row`."""
-        return (self.row(query) for query in range(len(self)))
-
     def __repr__(self) -> str:
-        each = f"{span(np.diff(self.indptr), ',')} per query, {_found(self)}"
-        return f"Matches({len(self):,} queries, {len(self.ids):,} ids: {each})"
+        return self._text(_found(self))
 
     def _repr_html_(self) -> str:
-        rows = []
-        for query in range(min(len(self), SHOWN_ROWS)):
-            ids, own = self.row(query), slice(self.indptr[query], self.indptr[query + 1])
-            rows.append([query, f"{len(ids):,}", few_ids(ids), span(self.similarities[own])])
-        return html_table(
-            repr(self), ["query", "number of ids", "ids", "similarities"], rows, total=len(self)
-        )
+        return self._table("similarities", self.similarities, ",.4g")
 
 
 @attrs.frozen(eq=False, kw_only=True, repr=False)

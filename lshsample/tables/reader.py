@@ -13,18 +13,18 @@ import numpy.typing as npt
 from lshsample import hashing
 from lshsample._native import core
 from lshsample._native.reader import NativeReader
-from lshsample.display import SHOWN_ROWS, few_ids, html_table, span
+from lshsample.display import span
 from lshsample.errors import PluginError, UnsupportedError
 from lshsample.family import Codes, HashFamily, Rows
 from lshsample.specs import checked_index
-from lshsample.tables.keys import keys_of
 from lshsample.tables.matches import BLOCK_BYTES, Matches, SimilarPairs, range_search, similar_pairs
+from lshsample.tables.rows import QueryRows
 
 __all__ = ["Buckets", "Candidates", "TableReader"]
 
 
 @attrs.frozen(eq=False, repr=False)
-class Candidates:
+class Candidates(QueryRows):
     """The candidates of each query: ids, ascending in a row, with their numbers of collisions.
 
     Attributes
@@ -42,40 +42,11 @@ class Candidates:
     counts: npt.NDArray[np.int32]
     _by_id: npt.NDArray[np.int64] | None = attrs.field(default=None, repr=False)
 
-    @property
-    def keys(self) -> npt.NDArray[np.int64]:
-        """The keys (n,) of the ids, of tables that have keys; ArgumentError for others."""
-        return keys_of(self._by_id, self.ids)
-
-    def __len__(self) -> int:
-        return len(self.indptr) - 1
-
-    def __iter__(self) -> Iterator[npt.NDArray[np.int32]]:
-        """The ids of each row, as :meth:`row`."""
-        return (self.row(query) for query in range(len(self)))
-
-    def row(self, query: int) -> npt.NDArray[np.int32]:
-        """The ids of the query's row: (n,) int32, ascending, a view; negative numbers count from the end.
-
-        Raises
-        ------
-        ArgumentError
-            There is no such row.
-        """
-        at = checked_index("query", query, len(self))
-        return self.ids[self.indptr[at] : self.indptr[at + 1]]
-
     def __repr__(self) -> str:
-        sizes = span(np.diff(self.indptr), ",")
-        each = f"{sizes} per query, {span(self.counts, ',')} collisions"
-        return f"Candidates({len(self):,} queries, {len(self.ids):,} ids: {each})"
+        return self._text(f"{span(self.counts, ',')} collisions")
 
     def _repr_html_(self) -> str:
-        rows = []
-        for query in range(min(len(self), SHOWN_ROWS)):
-            ids, own = self.row(query), slice(self.indptr[query], self.indptr[query + 1])
-            rows.append([query, f"{len(ids):,}", few_ids(ids), span(self.counts[own], ",")])
-        return html_table(repr(self), ["query", "number of ids", "ids", "collisions"], rows, total=len(self))
+        return self._table("collisions", self.counts, ",")
 
 
 @attrs.frozen(eq=False, repr=False)
