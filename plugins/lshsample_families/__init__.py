@@ -1,6 +1,7 @@
 """The built-in hash families, a plugin like any other: one module for each family."""
 
 from lshsample.plugin import HashFamily, hookimpl
+from lshsample_families.centered import Centered
 from lshsample_families.cross_polytope import CrossPolytope
 from lshsample_families.dwta import DWTA
 from lshsample_families.e2lsh import E2LSH
@@ -24,6 +25,7 @@ __all__ = [
     "ITQ",
     "L2ALSH",
     "WTA",
+    "Centered",
     "CrossPolytope",
     "FunctionFamily",
     "LearnedSimHash",
@@ -42,6 +44,7 @@ __all__ = [
 def lshsample_hash_families() -> dict[str, type[HashFamily]]:
     """The families of this package, by name."""
     return {
+        "centered": Centered,
         "cross-polytope": CrossPolytope,
         "dwta": DWTA,
         "function": FunctionFamily,

@@ -28,7 +28,16 @@ from lshsample.plugin import (
 from lshsample_families._projections import DenseMatrix
 from lshsample_families.simhash import simhash_kernel
 
-__all__ = ["Float32", "Hyperplanes", "LearnedFamily", "LearnedSpec", "as_text", "to_unit"]
+__all__ = [
+    "Float32",
+    "Hyperplanes",
+    "LearnedFamily",
+    "LearnedSpec",
+    "as_numbers",
+    "as_text",
+    "short_text",
+    "to_unit",
+]
 
 Float32 = npt.NDArray[np.float32]
 _BLOCK = 1024
@@ -39,27 +48,28 @@ def as_text(numbers: npt.NDArray[Any]) -> str:
     return base64.b64encode(np.ascontiguousarray(numbers, dtype="<f4").tobytes()).decode("ascii")
 
 
-def _as_numbers(text: str, shape: tuple[int, int]) -> Float32:
+def as_numbers(text: str, shape: tuple[int, int], argument: str, why: str) -> Float32:
+    """The numbers that :func:`as_text` wrote; an error names the argument and says why the shape is this."""
     try:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ArgumentError(
-            "planes", f"text that is not base64 ({error})", "the planes of a fitted family"
+            argument, f"text that is not base64 ({error})", f"the {argument} of a fitted family"
         ) from error
     if len(raw) != 4 * shape[0] * shape[1]:
         raise ArgumentError(
-            "planes",
+            argument,
             f"{len(raw)} bytes",
-            f"{4 * shape[0] * shape[1]} bytes for {shape[0]} x {shape[1]} numbers: "
-            "learned hyperplanes are for one dim, n_hashes and n_tables",
+            f"{4 * shape[0] * shape[1]} bytes for {shape[0]} x {shape[1]} numbers: {why}",
         )
     numbers: Float32 = np.frombuffer(raw, "<f4").astype(np.float32).reshape(shape)
     if not np.isfinite(numbers).all():
-        raise ArgumentError("planes", "NaN or infinite numbers", "finite numbers")
+        raise ArgumentError(argument, "NaN or infinite numbers", "finite numbers")
     return numbers
 
 
-def _short(text: str) -> str:
+def short_text(text: str) -> str:
+    """What a repr shows of numbers in base64: their length."""
     return f"<{len(text)} characters>" if text else "''"
 
 
@@ -73,7 +83,7 @@ class LearnedSpec(FamilySpec):
         The fitted hyperplanes, in base64; empty before a fit.
     """
 
-    planes: str = attrs.field(default="", validator=attrs.validators.instance_of(str), repr=_short)
+    planes: str = attrs.field(default="", validator=attrs.validators.instance_of(str), repr=short_text)
 
 
 class Hyperplanes(DenseMatrix):
@@ -97,7 +107,12 @@ class LearnedFamily(HashFamily[LearnedT]):
     def __init__(self, spec: LearnedT) -> None:
         super().__init__(spec)
         if spec.planes:
-            self._matrix = _as_numbers(spec.planes, self._shape)
+            self._matrix = as_numbers(
+                spec.planes,
+                self._shape,
+                "planes",
+                "learned hyperplanes are for one dim, n_hashes and n_tables",
+            )
 
     @property
     def _shape(self) -> tuple[int, int]:

@@ -19,6 +19,7 @@ FAILURES_OF_SPARSE = {
 }
 #: Every built-in family and projection, with the failures that its page states.
 CASES = {
+    "centered": ("centered", {}, {}),
     "dwta": ("dwta", {}, {}),
     "dwta-pairs": ("dwta", {"window": 2}, {}),
     "cross-polytope": ("cross-polytope", {}, {}),
@@ -60,8 +61,8 @@ PREPARE = {name: bounded for name in CASES if "alsh" in name or "simple" in name
 
 
 def maker(name, options):
-    """Makes a case's families; ITQ has codes only once it was fitted."""
-    if name != "itq":
+    """Makes a case's families; ITQ and centered families have codes only once they were fitted."""
+    if name not in ("centered", "itq"):
         return functools.partial(make_family, name, **options)
     return functools.cache(
         lambda **shape: make_family(name, **options, **shape).fit(

@@ -88,6 +88,7 @@ _LINES = {"inner": {"family": "e2lsh", "width": 4.0, **_GAUSSIAN}}
 
 #: Families with a collision probability, some with several options.
 CASES = {
+    "centered": Case("centered", 4, 7, _SIGNS),
     "cross-polytope": Case("cross-polytope", 1, 3, {"dimension": 8, **_GAUSSIAN}),
     "cross-polytope-hadamard": Case("cross-polytope", 1, 3, {"dimension": 8}),
     "dwta": Case("dwta", 2, 5, {"window": 2}),
