@@ -1,4 +1,4 @@
-"""An inverted index: exact search of sparse rows by inner product, at the cost of the columns that they share."""
+"""An inverted index: exact search of sparse rows by inner product, through the columns that they share."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class InvertedIndex:
 
     Notes
     -----
-    Rows are in parts of 65,536, so that the sums of a part stay in the cache. Each part takes 6 bytes for each
-    entry and 8 bytes for each column. Adding rows makes the last part again, if there is room in it, and
-    new parts; the others are not touched.
+    Rows are in parts of 65,536, so that the sums of a part stay in the cache. Each part takes 6 bytes for
+    each entry and 8 bytes for each column. Adding rows makes the last part again, if there is room in it,
+    and new parts; the others are not touched.
 
     Examples
     --------
@@ -151,8 +151,8 @@ class InvertedIndex:
         Returns
         -------
         dict
-            ``sizes`` (n_parts,) rows of each part; ``starts`` (n_parts, dim + 1); ``rows`` and ``values``, the
-            postings of all parts.
+            ``sizes`` (n_parts,), the rows of each part; ``starts`` (n_parts, dim + 1); ``rows`` and
+            ``values``, the postings of all parts.
         """
         parts = self._parts
         joined = {

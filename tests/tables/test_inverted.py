@@ -61,15 +61,13 @@ def test_a_row_is_left_out_for_each_query():
     x = rows(200)
     index = InvertedIndex(40).add(x)
     own = np.arange(200)
-    ids, products = index.search(x, 5, exclude=own)
+    ids, _ = index.search(x, 5, exclude=own)
     assert (ids == by_hand(x, x, 5, own)[0]).all()
     assert not (ids == own[:, None]).any()
     assert (index.search(x, 5, exclude=np.full(200, -1))[0] == index.search(x, 5)[0]).all()
     with pytest.raises(ArgumentError, match=r"exclude must be -1 to 199 \(got ids from 0 to 200\)"):
         index.search(x, 5, exclude=own + (own == 199))
-    with pytest.raises(
-        ArgumentError, match=r"exclude must be 200 integers, one a query \(got int64 \(3,\)\)"
-    ):
+    with pytest.raises(ArgumentError, match=r"exclude must be 200 integers, .* \(got int64 \(3,\)\)"):
         index.search(x, 5, exclude=[1, 2, 3])
 
 
