@@ -37,6 +37,7 @@ FLOORS = [
     ["tuning", "nn"],
     ["training"],
     ["config"],
+    ["xc"],
     ["compare", "testing"],
     ["cli", "scaffold", "pytest_plugin", "__main__"],
 ]
