@@ -70,6 +70,10 @@ class RunState:
         """Whether the validation has not improved for ``patience`` epochs."""
         return 0 < self.patience <= self.epoch - self.best_epoch
 
+    def is_done(self, epochs: int) -> bool:
+        """Whether a run of this number of epochs has ended, and is not to be continued."""
+        return self.epoch >= epochs or self.out_of_patience
+
     def add(self, report: StepReport, seconds: float) -> None:
         """Add a step that is done."""
         self.step += 1

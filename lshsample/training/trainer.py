@@ -2,51 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import math
 import time
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
 import attrs
-import numpy.typing as npt
 
 from lshsample import memory, specs
 from lshsample._native import core
-from lshsample._native.labels import label_rows
-from lshsample.errors import ArgumentError, CheckpointError, DivergenceError
+from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.files import as_path
-from lshsample.nn.batches import Batch, FeatureRows
-from lshsample.nn.bundle import Claim, claim
+from lshsample.nn.bundle import Claim
 from lshsample.nn.network import Network, StepReport
 from lshsample.nn.optimizers import Optimizer
 from lshsample.nn.schedules import Schedule
-from lshsample.nn.signals import Run, take_rows
-from lshsample.training.batch_source import ArrayBatches, BatchSource, fingerprint_of, held_out_rows
+from lshsample.training.batch_source import ArrayBatches, BatchSource, fingerprint_of
 from lshsample.training.callbacks import Callback
-from lshsample.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
+from lshsample.training.checkpoint import read_checkpoint, write_checkpoint
 from lshsample.training.history import EpochRecord, History
-from lshsample.training.interrupts import Interrupts
+from lshsample.training.loop import Loop, do_step
 from lshsample.training.run_state import RunState
+from lshsample.training.saving import BestWeights, Saves
 from lshsample.training.settings import TrainingSettings
+from lshsample.training.validation import Validation, split
 
 __all__ = ["Trainer"]
-
-#: Rows and labels that are evaluated after each epoch.
-Validation = tuple[FeatureRows, Any]
-#: The weights of the best epoch, by parameter.
-Weights = dict[str, npt.NDArray[Any]]
-
-_log = logging.getLogger(__name__)
-
-
-class _Abandoned(Exception):
-    """A signal arrived during the validation, which is done again when the run is continued."""
 
 
 class Trainer:
@@ -138,10 +122,8 @@ class Trainer:
         #: What the lines that are logged call the validation data.
         self.validation_name = "validation"
         self.state = RunState()
-        self._best: Weights = {}
-        self._restored = False
-        self._claim: Claim | None = None
-        self._saved_at, self._saved_step, self._hits_every = 0.0, (-1, -1), 0
+        self._best, self._restored = BestWeights(), False
+        self._saves = Saves(self.checkpoint, self.checkpoint_seconds, self._write, self._progress)
 
     @classmethod
     @memory.named_shortage("loading a checkpoint")
@@ -170,8 +152,8 @@ class Trainer:
         settings = restored.settings
         trainer = cls(restored.network, **{"checkpoint": path, **options})
         trainer.settings, trainer.state, trainer._restored = settings, restored.state, True
-        trainer._best = dict(restored.best)
-        trainer._saved_at = restored.state.seconds
+        trainer._best.arrays = dict(restored.best)
+        trainer._saves.begin(restored.state)
         return trainer
 
     @memory.named_shortage("training")
@@ -233,14 +215,18 @@ class Trainer:
             raise ArgumentError("refit_inputs", repr(refit_inputs), "True or False")
         held: Any = validation
         if isinstance(validation, Real):
-            X, Y, held = self._split(X, Y, validation)
+            X, Y, held = split(self.network, X, Y, held, self.settings.seed)
         source = self._source(X, Y)
         held_out = self._checked_validation(held)
-        again = (self._all_done() and not self._restored) or not self.state.step
+        done = self.state.is_done(self.settings.epochs)
+        again = (done and not self._restored) or not self.state.step
         keep = self._checked_patience(patience, held_out, again)
-        with self._claimed():
+        if self.checkpoint is not None:  # what cannot be saved is refused here
+            self.network.spec.to_dict()
+            self.settings.to_dict()
+        with self._saves.claimed():
             if again:
-                self.state, self._best = RunState(patience=keep), {}
+                self.state, self._best.arrays = RunState(patience=keep), {}
             self._restored = False
             self._check_data(source, held_out)
             self._require_memory()
@@ -249,7 +235,7 @@ class Trainer:
                 source.observe(self.network)
             else:
                 source.observe_labels(self.network)
-            return self._run(source, held_out)
+            return Loop(self, source, held_out, self._saves, self._best).run()
 
     def restore_best(self) -> EpochRecord | None:
         """Give the network the weights of the best epoch, if the run has a patience.
@@ -262,12 +248,9 @@ class Trainer:
         EpochRecord or None
             That of the best epoch; None if there is none.
         """
-        if not self._best:
+        if not self._best.arrays:
             return None
-        for parameter in self.network.parameters:
-            parameter.weights[...] = self._best[parameter.name]
-        for layer in self.network.layers:
-            layer.forget()
+        self._best.restore(self.network)
         return self.state.records[self.state.best_epoch - 1]
 
     @memory.named_shortage("a training step")
@@ -317,8 +300,13 @@ class Trainer:
         if not self.state.step:
             self._require_memory()
             self._prepare()
-        report = self._step(batch, time.perf_counter(), lr=rate)
-        self._save_if_due()
+        if rate is None:
+            rate = self.settings.lr * self.settings.schedule.factor(self.state.step + 1, None)
+        began = time.perf_counter()
+        report = do_step(
+            self.network, self.settings, self.state, batch, rate, threads=self.threads, began=began
+        )
+        self._saves.save_if_due(self.state)
         return report
 
     @memory.named_shortage("saving a checkpoint")
@@ -338,7 +326,7 @@ class Trainer:
         self.network.allocate(self.settings.optimizer.slots, self.threads)
         for layer in self.network.layers:
             layer.settle()
-        self._write(path)
+        self._saves.write_to(path)
 
     def memory_needed(self) -> dict[str, int]:
         """Bytes by purpose that a run will allocate; allocated parameters and the data are not counted."""
@@ -347,7 +335,7 @@ class Trainer:
         trained = [p for p in self.network.parameters if p.trained]
         if all(p.allocated and len(p.slots.dtypes) == slots for p in trained):
             needed["parameters"] = 0
-        if self.state.patience and not self._best:
+        if self.state.patience and not self._best.arrays:
             needed["best epoch"] = self.network.memory_needed(1)["parameters"]
         if self.checkpoint is not None:
             needed["checkpoint"] = 8 << 20
@@ -359,15 +347,6 @@ class Trainer:
         if y is not None:
             raise ArgumentError("Y", type(y).__name__, "left out, as the batch source has the labels")
         return x
-
-    def _split(self, x: Any, y: Any, share: float) -> tuple[Any, Any, tuple[Any, Any]]:
-        """Rows and labels to train on, and those that are held out."""
-        if isinstance(x, BatchSource):
-            raise ArgumentError("validation", share, "a pair (Xv, Yv), as X is a batch source")
-        rows = self.network.input.checked(x)
-        labels = label_rows(y, "Y", self.network.n_labels, len(rows))
-        kept, held = held_out_rows(len(rows), share, self.settings.seed)
-        return rows.take(kept), take_rows(labels, kept), (rows.take(held), take_rows(labels, held))
 
     def _checked_patience(self, patience: int | None, held_out: Validation | None, again: bool) -> int:
         before = 0 if again else self.state.patience
@@ -381,23 +360,12 @@ class Trainer:
             raise ArgumentError("patience", keep, wanted)
         return keep
 
-    def _all_done(self) -> bool:
-        return self.state.epoch >= self.settings.epochs or self.state.out_of_patience
-
     def _checked_validation(self, validation: tuple[Any, Any] | None) -> Validation | None:
-        if validation is None:
-            if any(callback.needs_validation for callback in self.callbacks):
-                raise ArgumentError("validation", "nothing", "a pair (Xv, Yv), as a callback needs it")
-            return None
-        if not isinstance(validation, tuple) or len(validation) != 2:
-            wanted = "a pair (Xv, Yv), or a number between 0 and 1"
-            raise ArgumentError("validation", type(validation).__name__, wanted)
-        rows = self.network.input.checked(validation[0], "validation[0]")
-        labels = label_rows(validation[1], "validation[1]", self.network.n_labels, len(rows))
-        if not labels.nnz:
-            given = "no label in any row" if len(rows) else "no rows"
-            raise ArgumentError("validation", given, "a pair (Xv, Yv) with at least one row and one label")
-        return rows, labels
+        if validation is not None:
+            return Validation.of(self.network, validation)
+        if any(callback.needs_validation for callback in self.callbacks):
+            raise ArgumentError("validation", "nothing", "a pair (Xv, Yv), as a callback needs it")
+        return None
 
     def _check_data(self, source: BatchSource, held_out: Validation | None) -> None:
         """Refuse to continue a run with other data, or another validation that chooses the epoch."""
@@ -405,27 +373,13 @@ class Trainer:
             return
         found = source.fingerprint()
         if self.state.patience and held_out is not None:
-            found += fingerprint_of(*held_out)
+            found += fingerprint_of(held_out.rows, held_out.labels)
         if self.state.step and self.state.data and found != self.state.data:
             raise CheckpointError(
                 "X, Y: not the data that this run started with; continue a run with the same rows and "
                 "labels, and the same validation"
             )
         self.state.data = found
-
-    @contextlib.contextmanager
-    def _claimed(self) -> Iterator[None]:
-        """Keep other processes out of the checkpoint's folder; what cannot be saved is refused here."""
-        if self.checkpoint is None:
-            yield
-            return
-        self.network.spec.to_dict()
-        self.settings.to_dict()
-        with claim(self.checkpoint, CHECKPOINT) as self._claim:
-            try:
-                yield
-            finally:
-                self._claim = None
 
     def _require_memory(self) -> None:
         """Refuse a run that needs more memory than available, before anything is allocated."""
@@ -442,165 +396,12 @@ class Trainer:
         for layer in self.network.layers:
             layer.forget()
 
-    # A run.
-
-    def _run(self, source: BatchSource, held_out: Validation | None) -> History:
-        """Run, and write a checkpoint at the end if there is a folder for it."""
-        steps = source.steps_per_epoch
-        total = None if steps is None else steps * self.settings.epochs
-        self._saved_at, self._saved_step = self.state.seconds, (-1, -1)
-        intervals = [callback.hits_every for callback in self.callbacks if callback.hits_every]
-        self._hits_every = min(intervals, default=0)
-        try:
-            for callback in self.callbacks:
-                callback.on_start(self, self.state.step, total)
-            with Interrupts(self._interrupted) as interrupts:
-                stopped = self._epochs(source, total, held_out, interrupts)
-                try:
-                    for layer in self.network.layers:
-                        layer.settle()
-                finally:
-                    self._save()
-            if self._all_done():
-                self.restore_best()
-            _log.debug("the run has ended at step %d: %s", self.state.step, stopped)
-            history = self.state.history(stopped)
-            for callback in self.callbacks:
-                callback.on_end(history)
-        finally:
-            for callback in self.callbacks:
-                callback.close()
-        return history
-
-    def _interrupted(self, name: str) -> None:
-        for callback in self.callbacks:
-            callback.on_interrupt(name)
-
     def _progress(self, what: str, done: int, total: int) -> None:
         for callback in self.callbacks:
             callback.on_progress(what, done, total)
 
-    def _epochs(
-        self, source: BatchSource, total: int | None, held_out: Validation | None, interrupts: Interrupts
-    ) -> str:
-        """Run the epochs; returns why the run ended."""
-        state, stopped = self.state, None
-        while not stopped and not self._all_done():
-            if state.source:
-                source.restore(state.source)
-            else:
-                state.begin_epoch()
-                source.begin(state.epoch)
-            ended = state.position == source.steps_per_epoch
-            while not ended and not stopped:
-                began = time.perf_counter()
-                batch = source.next_batch()
-                if batch is None:
-                    break
-                report = self._step(self._checked_batch(batch), began, total, source)
-                stopped = self._after_step(report) or interrupts.received
-                ended = state.position == source.steps_per_epoch
-            if ended or not stopped:
-                stopped = self._end_epoch(held_out, total, interrupts) or stopped
-        if state.epoch >= self.settings.epochs:
-            return "finished"
-        return "patience" if state.out_of_patience else stopped or "finished"
-
-    def _checked_batch(self, batch: Batch | tuple[Any, Any]) -> Batch:
-        return batch if isinstance(batch, Batch) else self.network.batch(*batch)
-
-    def _step(
-        self,
-        batch: Batch,
-        began: float,
-        total: int | None = None,
-        source: BatchSource | None = None,
-        lr: float | None = None,
-    ) -> StepReport:
-        """Do and count one step on a validated batch."""
-        settings, state = self.settings, self.state
-        number = state.step + 1
-        run = Run(self.threads, settings.seed, number, training=True, sampled=True, targets=batch.y)
-        rate = settings.lr * settings.schedule.factor(number, total) if lr is None else lr
-        hits = self._hits_every > 0 and number % self._hits_every == 0
-        try:
-            report = self.network.train_step(batch.x, batch.y, settings.optimizer, rate, run, hits)
-        except DivergenceError as error:
-            raise DivergenceError(
-                f"step {number}: {error}: training diverged; use a smaller lr (now {settings.lr}) or a "
-                "warm-up. The last checkpoint, if any, is kept"
-            ) from error
-        state.add(report, time.perf_counter() - began)
-        if source is not None:
-            state.source = source.state()
-        return report
-
-    def _after_step(self, report: StepReport) -> str | None:
-        """Write a checkpoint if it is due, call the callbacks; returns why the run should end, or None."""
-        state = self.state
-        self._save_if_due()
-        # A list, so that all callbacks are called whatever the others return.
-        ends = [callback.on_step(state.step, report, state.step_ms[-1]) for callback in self.callbacks]
-        if any(ends):
-            return "callback"
-        return "max_seconds" if state.seconds >= self.max_seconds else None
-
-    def _end_epoch(
-        self, held_out: Validation | None, total: int | None, interrupts: Interrupts
-    ) -> str | None:
-        """Validate, record, keep the best weights, call the callbacks."""
-
-        def progress(done: int, rows: int) -> None:
-            self._progress("evaluating", done, rows)
-            if interrupts.received and done < rows:
-                raise _Abandoned
-
-        measured: dict[str, float] = {}
-        if held_out is not None:
-            self._progress("evaluating", 0, len(held_out[0]))
-            try:
-                measured = self.network.evaluate(*held_out, threads=self.threads, progress=progress)
-            except _Abandoned:
-                return interrupts.received
-        state = self.state
-        record: EpochRecord = state.end_epoch(measured)
-        if state.best_epoch == state.epoch:
-            self._best = {p.name: p.weights.copy() for p in self.network.parameters}
-        line = record.line(self.settings.epochs, total, self.validation_name)
-        _log.info("%s%s", line, "  best" if state.best_epoch == state.epoch else "")
-        ends = [callback.on_epoch(record) for callback in self.callbacks]
-        return "callback" if any(ends) else None
-
-    def _save_if_due(self) -> None:
-        if self.state.seconds - self._saved_at < self.checkpoint_seconds:
-            return
-        try:
-            self._save()
-        except CheckpointError as error:
-            if not isinstance(error.__cause__, OSError):
-                raise
-            self._saved_at = self.state.seconds
-            again = f"the next checkpoint is tried after {self.checkpoint_seconds:g} s of training"
-            warnings.warn(f"step {self.state.step}: {error}; {again}", RuntimeWarning, stacklevel=2)
-
-    def _save(self) -> None:
-        """Write a checkpoint, unless this state was already written."""
-        state = self.state
-        if self.checkpoint is None or self._saved_step == (state.step, state.epoch):
-            return
-        self._progress("writing the checkpoint", 0, 1)
-        self._write(self.checkpoint)
-        self._progress("writing the checkpoint", 1, 1)
-        _log.debug("checkpoint of step %d written to %s", state.step, self.checkpoint)
-        self._saved_at, self._saved_step = state.seconds, (state.step, state.epoch)
-
-    def _write(self, path: str | PathLike[str]) -> None:
-        own = self._claim
-        if own is not None and own.is_of(path):
-            write_checkpoint(own, self.network, self.settings, self.state, self._best)
-            return
-        with claim(path, CHECKPOINT) as folder:
-            write_checkpoint(folder, self.network, self.settings, self.state, self._best)
+    def _write(self, folder: Claim) -> None:
+        write_checkpoint(folder, self.network, self.settings, self.state, self._best.arrays)
 
 
 def _positive(argument: str, value: float) -> float:
