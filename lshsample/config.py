@@ -14,9 +14,10 @@ from lshsample import specs
 from lshsample.data import Dataset
 from lshsample.errors import ArgumentError
 from lshsample.family import HashFamily
-from lshsample.nn import LOSSES, OPTIMIZERS, Dense, Network, Sampled, Sparse
+from lshsample.nn import LOSSES, OPTIMIZERS, SCHEDULES, Dense, Network, Sampled, Sparse
 from lshsample.nn.inputs import WEIGHTINGS
 from lshsample.nn.sampled import ACTIVE_SETS, IMPORTANCE
+from lshsample.nn.schedules import warmup_of
 from lshsample.registry import family_to_dict, resolve_family
 from lshsample.training import Trainer
 from lshsample.training.defaults import choose_defaults
@@ -70,8 +71,10 @@ class TrainConfig:
     weighting, dropout
         Weighting of the input, dropout of the hidden units; see :class:`~lshsample.nn.Sparse` and
         :class:`~lshsample.nn.Dense`.
-    batch_size, epochs, lr, optimizer, seed
-        The run; see :class:`~lshsample.training.Trainer`.
+    batch_size, epochs, lr, optimizer, schedule, seed
+        The run; see :class:`~lshsample.training.Trainer`. The schedule is a name.
+    warmup : int or float
+        Steps over which the learning rate first rises from 0; a number below 1 is their share of the run.
     valid : float or str, optional
         The share of the training rows that are held out, or the path of a data file, to evaluate on after
         each epoch; ``0.1`` and ``"0.1"`` are the same.
@@ -104,6 +107,8 @@ class TrainConfig:
     batch_size: int | None = attrs.field(default=None, validator=_optional(specs.integer(1)))
     epochs: int | None = attrs.field(default=None, validator=_optional(specs.integer(1)))
     lr: float | None = attrs.field(default=None, validator=_optional(specs.number(0, 1e6, open_low=True)))
+    schedule: str = attrs.field(default="linear", validator=SCHEDULES.validator)
+    warmup: float = attrs.field(default=0, converter=warmup_of)
     optimizer: str = attrs.field(default="adam", validator=OPTIMIZERS.validator)
     dropout: float | None = attrs.field(default=None, validator=_optional(specs.number(0, 1, open_high=True)))
     weighting: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*WEIGHTINGS)))
@@ -190,6 +195,7 @@ def build_trainer(config: TrainConfig, network: Network, **run: Any) -> Trainer:
         epochs=config.epochs,
         lr=config.lr,
         optimizer=config.optimizer,
+        schedule={"schedule": config.schedule, **({"warmup": config.warmup} if config.warmup else {})},
         seed=config.seed,
         **run,
     )

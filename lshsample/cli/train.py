@@ -28,7 +28,7 @@ from lshsample.config import TrainConfig, build_network, build_trainer, from_fil
 from lshsample.data import Dataset, atomic_file
 from lshsample.errors import ArgumentError
 from lshsample.memory import mebibytes, peak_bytes, resident_bytes
-from lshsample.nn import LOSSES, OPTIMIZERS, Sampled
+from lshsample.nn import LOSSES, OPTIMIZERS, SCHEDULES, Sampled
 from lshsample.nn.bundle import MANIFEST, claim, remove_bundle
 from lshsample.nn.network import MODEL
 from lshsample.training import EpochRecord, History, ProgressBar, Trainer
@@ -112,6 +112,22 @@ def train(
         str | None,
         typer.Option(help=f"One of {OPTIMIZERS}.", show_default="adam", rich_help_panel=_RUN),
     ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Learning rate over the run: one of {SCHEDULES}.",
+            show_default="linear",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    warmup: Annotated[
+        float | None,
+        typer.Option(
+            help="Steps over which the learning rate first rises from 0; below 1, their share of the run.",
+            show_default="0",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
@@ -121,7 +137,11 @@ def train(
         ),
     ] = None,
     max_seconds: Annotated[
-        float | None, typer.Option(help="Stop training after this many seconds.", rich_help_panel=_RUN)
+        float | None,
+        typer.Option(
+            help="Training time, if the epochs take longer: the learning rate falls to 0 by then.",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
     seed: Annotated[
         int | None,
@@ -255,7 +275,7 @@ def train(
     }
     for path in (json, folder and folder / RESULT):
         write_json(path, result)
-    if history.stopped in ("finished", "patience"):
+    if history.stopped in ("finished", "patience", "max_seconds"):
         if folder is not None:
             remove_bundle(folder / "checkpoint", CHECKPOINT)
     elif folder is not None:
@@ -401,9 +421,11 @@ def _print_plan(trainer: Trainer, data: Dataset, chosen: TrainConfig, folder: Pa
     optimizer = type(settings.optimizer).__name__.lower()
     stop = f"; patience {chosen.patience}" if chosen.patience else ""
     held = "" if chosen.valid is None else f"; valid {chosen.valid}"
+    schedule = SCHEDULES.name_of(settings.schedule)
+    warmup = f" after a warm-up of {chosen.warmup:g}" if chosen.warmup else ""
     _say(
-        f"training  epochs {settings.epochs}, batch {settings.batch_size}, lr {settings.lr:.4g}, "
-        f"{optimizer}, seed {settings.seed}{held}{stop}"
+        f"training  epochs {settings.epochs}, batch {settings.batch_size}, lr {settings.lr:.4g} "
+        f"{schedule}{warmup}, {optimizer}, seed {settings.seed}{held}{stop}"
     )
     needed = max(sum(trainer.memory_needed().values()) + (resident_bytes() or 0), peak_bytes())
     _say(f"size      {network.n_parameters:,} parameters; about {mebibytes(needed)} of memory at the peak")

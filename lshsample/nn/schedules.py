@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from numbers import Real
+from typing import Any
 
 import attrs
 
 from lshsample import specs
+from lshsample.errors import ArgumentError
 from lshsample.nn.names import NameTable
 
-__all__ = ["SCHEDULES", "LearningRate", "Schedule"]
+__all__ = ["SCHEDULES", "LearningRate", "Schedule", "warmup_of"]
 
 
 class Schedule(ABC):
@@ -22,21 +25,39 @@ class Schedule(ABC):
     """
 
     @abstractmethod
-    def factor(self, step: int, total: int | None) -> float:
+    def factor(self, step: int, total: float | None) -> float:
         """The factor at a step.
 
         Parameters
         ----------
         step : int
             Number of the step, from 1.
-        total : int or None
+        total : float or None
             Steps of the run; None if it has no known end, as with :meth:`Trainer.step
-            <lshsample.Trainer.step>`.
+            <lshsample.Trainer.step>`. In a run with ``max_seconds`` it is an estimate, which changes from
+            step to step such that ``(step - 1) / total`` never falls; at first it may be infinite.
         """
 
 
 #: Schedules by the names used in files and on the command line.
 SCHEDULES: NameTable[Schedule] = NameTable("schedule", Schedule)
+
+
+def warmup_of(value: Any) -> float:
+    """A validated warm-up: a number of steps, or a share below 1 of all steps.
+
+    Raises
+    ------
+    ArgumentError
+        Any other value.
+    """
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    number = float(value) if is_number else math.nan
+    if not 0 <= number < math.inf or (number >= 1 and not number.is_integer()):
+        wanted = "a number of steps, such as 100, or a share of the run below 1, such as 0.05"
+        raise ArgumentError("warmup", repr(value), wanted)
+    return int(number) if number.is_integer() else number
+
 
 _KINDS = ("constant", "linear", "cosine")
 
@@ -49,8 +70,9 @@ class LearningRate(Schedule):
     ----------
     kind : str
         ``"constant"``, ``"linear"`` or ``"cosine"``; the last two fall to ``final`` at the end of the run.
-    warmup : int
-        Steps over which the factor first rises linearly from 0.
+    warmup : int or float
+        Steps over which the factor first rises linearly from 0; a number below 1 is their share of the run
+        (0 in a run without a known end).
     final : float
         The factor at the end of ``"linear"`` and ``"cosine"``; it stays 1 in a run without a known end.
 
@@ -58,19 +80,24 @@ class LearningRate(Schedule):
     --------
     >>> [round(LearningRate("linear", warmup=2).factor(step, 6), 2) for step in range(1, 7)]
     [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    >>> LearningRate("linear", warmup=1 / 3).factor(1, 6)
+    0.5
     """
 
     kind: str = attrs.field(default="linear", validator=specs.one_of(*_KINDS))
-    warmup: int = attrs.field(default=0, validator=specs.integer(0), kw_only=True)
+    warmup: float = attrs.field(default=0, converter=warmup_of, kw_only=True)
     final: float = attrs.field(default=0.0, validator=specs.number(0.0, 1.0), kw_only=True)
 
-    def factor(self, step: int, total: int | None) -> float:
+    def factor(self, step: int, total: float | None) -> float:
         """The factor, 0 to 1, at ``step`` (from 1) of ``total`` steps."""
-        if step <= self.warmup:
-            return step / self.warmup
+        warmup = self.warmup
+        if 0 < warmup < 1:
+            warmup = 0 if total is None else warmup * total
+        if step <= warmup:
+            return step / warmup
         if self.kind == "constant" or total is None:
             return 1.0
-        done = (step - self.warmup - 1) / max(total - self.warmup, 1)
+        done = max(step - warmup - 1, 0) / max(total - warmup, 1)
         shape = 1.0 - done if self.kind == "linear" else 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
         return self.final + (1.0 - self.final) * max(shape, 0.0)
 

@@ -30,6 +30,7 @@ __all__ = ["CHECKPOINT", "Restored", "read_checkpoint", "write_checkpoint"]
 CHECKPOINT = Kind("checkpoint", r"state\.safetensors|tables[0-9]+\.lsh")
 _STATE = "state.safetensors"
 _STEP_TIMES = "step_ms"
+_EXPECTED = "expected_steps"
 #: Before the names of parameters: their weights in the best epoch.
 _BEST = "best/"
 
@@ -61,6 +62,8 @@ def write_checkpoint(
     tensors = {p.name: p.store for p in network.parameters}
     tensors |= {f"{_BEST}{name}": weights for name, weights in best.items()}
     tensors[_STEP_TIMES] = np.asarray(state.step_ms, np.float32)
+    if state.expected:
+        tensors[_EXPECTED] = np.asarray(state.expected, np.float64)
     writers: dict[str, Callable[[BinaryIO], None]] = {
         _STATE: partial(tensorfile.write_tensors, tensors=tensors)
     }
@@ -118,6 +121,13 @@ def _read_arrays(
             _STEP_TIMES, f"shape {times.shape}", f"the duration of each of {state.step} steps"
         )
     state.step_ms = times.tolist()
+    if _EXPECTED in tensorfile.read_header(file)[0]:
+        expected = tensorfile.read_tensor(file, _EXPECTED)
+        if expected.shape != (state.step,) or not (expected >= np.arange(state.step)).all():
+            raise ArgumentError(
+                _EXPECTED, f"shape {expected.shape}", f"a number for each of {state.step} steps"
+            )
+        state.expected = expected.tolist()
     saved = bundle.payload["tables"]
     if not isinstance(saved, dict) or not all(isinstance(layer, dict) for layer in saved.values()):
         raise ArgumentError("tables", f"{saved!r:.100}", "the state of each layer with tables")

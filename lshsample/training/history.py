@@ -95,6 +95,10 @@ class History:
     stopped : str
         Why the run ended: ``"finished"``, ``"patience"``, ``"max_seconds"``, ``"callback"``, or the name of
         a signal: ``"SIGINT"``, ``"SIGTERM"``, ``"SIGHUP"``.
+    expected_steps : tuple of float
+        For each step of a run with ``max_seconds``: the number of steps that the run was expected to have by
+        then, which the schedule of the learning rate followed. Empty for other runs. It depends on timing;
+        ``Trainer(..., repeat=history.expected_steps)`` repeats the run.
     """
 
     epochs: tuple[EpochRecord, ...]
@@ -104,6 +108,7 @@ class History:
     active_mean: float
     peak_rss_mib: float
     stopped: str
+    expected_steps: tuple[float, ...] = attrs.field(default=(), repr=False, kw_only=True)
 
     @property
     def step_ms_median(self) -> float:
@@ -120,4 +125,5 @@ class History:
             "active_mean": self.active_mean,
             "peak_rss_mib": self.peak_rss_mib,
             "stopped": self.stopped,
+            "expected_steps": list(self.expected_steps),
         }

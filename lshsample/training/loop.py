@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from lshsample.nn.network import Network, StepReport
 from lshsample.nn.signals import Run
 from lshsample.training.batch_source import BatchSource
 from lshsample.training.history import EpochRecord, History
+from lshsample.training.horizon import Horizon
 from lshsample.training.interrupts import Interrupts
 from lshsample.training.run_state import RunState
 from lshsample.training.saving import BestWeights, Saves
@@ -66,6 +68,8 @@ class Loop:
         The batches.
     held_out : Validation or None
         What is evaluated after each epoch.
+    horizon : Horizon
+        The number of steps of the run.
     saves : Saves
         The checkpoints.
     best : BestWeights
@@ -77,16 +81,14 @@ class Loop:
         trainer: Trainer,
         source: BatchSource,
         held_out: Validation | None,
+        horizon: Horizon,
         saves: Saves,
         best: BestWeights,
     ) -> None:
-        self.trainer, self.source, self.held_out, self.saves, self.best = (
-            trainer, source, held_out, saves, best
-        )  # fmt: skip
+        self.trainer, self.source, self.held_out = trainer, source, held_out
+        self.horizon, self.saves, self.best = horizon, saves, best
         self.network, self.settings, self.state = trainer.network, trainer.settings, trainer.state
         self.callbacks = trainer.callbacks
-        steps = source.steps_per_epoch
-        self.total = None if steps is None else steps * self.settings.epochs
         intervals = [callback.hits_every for callback in self.callbacks if callback.hits_every]
         self._hits_every = min(intervals, default=0)
 
@@ -95,7 +97,7 @@ class Loop:
         self.saves.begin(self.state)
         try:
             for callback in self.callbacks:
-                callback.on_start(self.trainer, self.state.step, self.total)
+                callback.on_start(self.trainer, self.state.step, self._expected())
             with Interrupts(self._interrupted) as interrupts:
                 stopped = self._epochs(interrupts)
                 try:
@@ -114,6 +116,11 @@ class Loop:
                 callback.close()
         return history
 
+    def _expected(self) -> int | None:
+        """Steps of the run, as far as they are known."""
+        steps = self.state.expected[-1] if self.state.expected else self.horizon.steps(self.state)
+        return None if steps is None or math.isinf(steps) else round(steps)
+
     def _interrupted(self, name: str) -> None:
         for callback in self.callbacks:
             callback.on_interrupt(name)
@@ -127,7 +134,7 @@ class Loop:
             else:
                 state.begin_epoch()
                 source.begin(state.epoch)
-            ended = state.position == source.steps_per_epoch
+            ended = self._is_last_step()
             while not ended and not stopped:
                 began = time.perf_counter()
                 batch = source.next_batch()
@@ -135,22 +142,32 @@ class Loop:
                     break
                 report = self._step(batch, began)
                 stopped = self._after_step(report) or interrupts.received
-                ended = state.position == source.steps_per_epoch
+                ended = self._is_last_step()
             if ended or not stopped:
                 stopped = self._end_epoch(interrupts) or stopped
+        if state.out_of_time:
+            return self.horizon.ends_as
         if state.epoch >= self.settings.epochs:
             return "finished"
         return "patience" if state.out_of_patience else stopped or "finished"
 
+    def _is_last_step(self) -> bool:
+        """Whether the epoch has had its last step, also because the run is over."""
+        return self.horizon.is_over(self.state) or self.state.position == self.source.steps_per_epoch
+
     def _step(self, batch: Batch | tuple[object, object], began: float) -> StepReport:
         checked = batch if isinstance(batch, Batch) else self.network.batch(*batch)
         number = self.state.step + 1
-        rate = self.settings.lr * self.settings.schedule.factor(number, self.total)
+        expected = self.horizon.steps(self.state)
+        rate = self.settings.lr * self.settings.schedule.factor(number, expected)
         hits = self._hits_every > 0 and number % self._hits_every == 0
         report = do_step(
             self.network, self.settings, self.state, checked, rate,
             threads=self.trainer.threads, began=began, count_hits=hits,
         )  # fmt: skip
+        if self.horizon.recorded:
+            assert expected is not None
+            self.state.expected.append(expected)
         self.state.source = self.source.state()
         return report
 
@@ -160,9 +177,7 @@ class Loop:
         self.saves.save_if_due(state)
         # A list, so that all callbacks are called whatever the others return.
         ends = [callback.on_step(state.step, report, state.step_ms[-1]) for callback in self.callbacks]
-        if any(ends):
-            return "callback"
-        return "max_seconds" if state.seconds >= self.trainer.max_seconds else None
+        return "callback" if any(ends) else None
 
     def _end_epoch(self, interrupts: Interrupts) -> str | None:
         """Validate, record, keep the best weights, call the callbacks."""
@@ -185,11 +200,13 @@ class Loop:
             except _Abandoned:
                 return interrupts.received
         state = self.state
+        is_over, is_whole = self.horizon.is_over(state), state.position == self.source.steps_per_epoch
         record: EpochRecord = state.end_epoch(measured)
+        state.out_of_time = is_over and not (is_whole and state.epoch == self.settings.epochs)
         is_best = state.best_epoch == state.epoch
         if is_best:
             self.best.keep(self.network)
-        line = record.line(self.settings.epochs, self.total, self.trainer.validation_name)
+        line = record.line(self.settings.epochs, self._expected(), self.trainer.validation_name)
         _log.info("%s%s", line, "  best" if is_best else "")
         ends = [callback.on_epoch(record) for callback in self.callbacks]
         return "callback" if any(ends) else None

@@ -49,6 +49,12 @@ class RunState:
         Epochs without a new best value after which the run ends; 0 if the best epoch is not kept.
     best_epoch : int
         The epoch with the best validation, from 1; 0 before the first one.
+    max_seconds : float
+        Training time of the run, in seconds; 0 for no limit.
+    out_of_time : bool
+        Whether the run has ended by its time, or after the last step of the run that it repeats.
+    expected : list of float
+        The number of steps that the run was expected to have, at each step of a run with a limit of time.
     """
 
     step: int = 0
@@ -64,6 +70,9 @@ class RunState:
     source: dict[str, Any] = attrs.field(factory=dict)
     patience: int = 0
     best_epoch: int = 0
+    max_seconds: float = 0.0
+    out_of_time: bool = False
+    expected: list[float] = attrs.field(factory=list)
 
     @property
     def out_of_patience(self) -> bool:
@@ -72,7 +81,7 @@ class RunState:
 
     def is_done(self, epochs: int) -> bool:
         """Whether a run of this number of epochs has ended, and is not to be continued."""
-        return self.epoch >= epochs or self.out_of_patience
+        return self.epoch >= epochs or self.out_of_patience or self.out_of_time
 
     def add(self, report: StepReport, seconds: float) -> None:
         """Add a step that is done."""
@@ -107,12 +116,13 @@ class RunState:
         """The totals so far."""
         mean = self.active / max(self.step, 1)
         return History(
-            tuple(self.records), self.step, self.seconds, tuple(self.step_ms), mean, peak_rss_mib(), stopped
-        )
+            tuple(self.records), self.step, self.seconds, tuple(self.step_ms), mean, peak_rss_mib(), stopped,
+            expected_steps=tuple(self.expected),
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        """The state as plain data, without the step times."""
-        return attrs.asdict(self, filter=lambda field, _: field.name != "step_ms")
+        """The state as plain data, without the step times and the expected steps."""
+        return attrs.asdict(self, filter=lambda field, _: field.name not in ("step_ms", "expected"))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -129,8 +139,9 @@ class RunState:
         state.source = dict(data["source"])
         for name in ("step", "epoch", "position", "patience", "best_epoch"):
             specs.checked_integer(name, getattr(state, name), 0, 2**63 - 1)
-        if not 0 <= state.seconds < math.inf:
-            raise ArgumentError("seconds", state.seconds, "a finite number of at least 0")
+        for name in ("seconds", "max_seconds"):
+            if not 0 <= getattr(state, name) < math.inf:
+                raise ArgumentError(name, getattr(state, name), "a finite number of at least 0")
         if len(state.records) != state.epoch or state.position > state.step:
             given = f"{len(state.records)} records, {state.position} of {state.step} steps in this epoch"
             raise ArgumentError("state", given, f"that of a run in its epoch {state.epoch + 1}")

@@ -24,6 +24,7 @@ from lshsample.training.batch_source import ArrayBatches, BatchSource, fingerpri
 from lshsample.training.callbacks import Callback
 from lshsample.training.checkpoint import read_checkpoint, write_checkpoint
 from lshsample.training.history import EpochRecord, History
+from lshsample.training.horizon import Horizon, KnownEnd, Recorded, TimeLimit
 from lshsample.training.loop import Loop, do_step
 from lshsample.training.run_state import RunState
 from lshsample.training.saving import BestWeights, Saves
@@ -58,7 +59,13 @@ class Trainer:
         Number of threads; by default ``OMP_NUM_THREADS`` or all processors. The trained weights do not depend
         on it.
     max_seconds : float, optional
-        Training time after which the run ends, at the end of a step.
+        Training time of the run: the learning rate falls to its end by then, or by the end of the epochs if
+        they are over before. The number of steps that fit is estimated from the duration of the steps done
+        so far, so that such a run depends on timing; ``History.expected_steps`` records it. A continued run
+        has the time that is left of it, unless another one is given.
+    repeat : sequence of float, optional
+        ``History.expected_steps`` of a run with ``max_seconds``: do the same steps at the same rates, in
+        whatever time.
     checkpoint : path, optional
         Folder that checkpoints are written to: regularly, and when the run ends, whatever ended it. While
         the run goes on, no other process may write to it.
@@ -72,9 +79,10 @@ class Trainer:
     Notes
     -----
     The weights after a run are a function of network, settings and data alone: they depend neither on the
-    number of threads nor on whether the run was interrupted and continued. Only tables rebuilt in the
-    background (``Rehash.is_asynchronous``) depend on timing; a run waits for the last rebuild before it ends,
-    and raises its error if it failed.
+    number of threads nor on whether the run was interrupted and continued. Only runs with ``max_seconds``,
+    and tables rebuilt in the background (``Rehash.is_asynchronous``), depend on timing
+    (:attr:`is_asynchronous`). A run waits for the last rebuild before it ends, and raises its error if it
+    failed.
 
     Examples
     --------
@@ -100,6 +108,7 @@ class Trainer:
         seed: int = 0,
         threads: int | None = None,
         max_seconds: float | None = None,
+        repeat: Sequence[float] | None = None,
         checkpoint: str | PathLike[str] | None = None,
         checkpoint_seconds: float = 300.0,
         callbacks: Sequence[Callback] = (),
@@ -112,7 +121,8 @@ class Trainer:
             batch_size=batch_size, epochs=epochs, lr=lr, optimizer=optimizer, schedule=schedule, seed=seed
         )
         self.threads = core.threads_or_default(threads)
-        self.max_seconds = _positive("max_seconds", math.inf if max_seconds is None else max_seconds)
+        self.max_seconds = None if max_seconds is None else _positive("max_seconds", max_seconds)
+        self.repeat = None if repeat is None else _checked_repeat(repeat, max_seconds)
         self.checkpoint = _folder(checkpoint)
         self.checkpoint_seconds = _positive("checkpoint_seconds", checkpoint_seconds)
         self.callbacks = _callbacks(callbacks)
@@ -135,7 +145,7 @@ class Trainer:
         path : path
             The checkpoint's folder; the continued run writes to it too, unless ``checkpoint`` is given.
         **options
-            ``threads``, ``max_seconds``, ``checkpoint``, ``checkpoint_seconds``, ``callbacks``,
+            ``threads``, ``max_seconds``, ``repeat``, ``checkpoint``, ``checkpoint_seconds``, ``callbacks``,
             ``memory_limit``.
 
         Raises
@@ -227,6 +237,9 @@ class Trainer:
         with self._saves.claimed():
             if again:
                 self.state, self._best.arrays = RunState(patience=keep), {}
+            if self.max_seconds is not None:
+                self.state.max_seconds = self.max_seconds
+            horizon = self._horizon(source)
             self._restored = False
             self._check_data(source, held_out)
             self._require_memory()
@@ -235,7 +248,15 @@ class Trainer:
                 source.observe(self.network)
             else:
                 source.observe_labels(self.network)
-            return Loop(self, source, held_out, self._saves, self._best).run()
+            return Loop(self, source, held_out, horizon, self._saves, self._best).run()
+
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether the result of :meth:`fit` depends on timing: there is a limit of time, or a layer's tables
+        are rebuilt in the background.
+        """
+        limited = self.max_seconds is not None or self.state.max_seconds > 0
+        return limited or any(layer.active.rehash.is_asynchronous for layer in self.network.sampled_layers)
 
     def restore_best(self) -> EpochRecord | None:
         """Give the network the weights of the best epoch, if the run has a patience.
@@ -367,6 +388,20 @@ class Trainer:
             raise ArgumentError("validation", "nothing", "a pair (Xv, Yv), as a callback needs it")
         return None
 
+    def _horizon(self, source: BatchSource) -> Horizon:
+        """The number of steps of the run, or how it will be estimated."""
+        state, steps = self.state, source.steps_per_epoch
+        if self.repeat is not None:
+            if list(self.repeat[: state.step]) != state.expected:
+                raise ArgumentError("repeat", "other numbers", "those that the steps so far have recorded")
+            return Recorded(self.repeat)
+        total = None if steps is None else steps * self.settings.epochs
+        if state.max_seconds:
+            return TimeLimit(total, state.max_seconds, state.step)
+        if state.expected:
+            raise ArgumentError("repeat", "nothing", "the numbers of the run that this one repeats")
+        return KnownEnd(total)
+
     def _check_data(self, source: BatchSource, held_out: Validation | None) -> None:
         """Refuse to continue a run with other data, or another validation that chooses the epoch."""
         if self.checkpoint is None and not self.state.data:
@@ -408,6 +443,21 @@ def _positive(argument: str, value: float) -> float:
     if not isinstance(value, Real) or isinstance(value, bool) or not value > 0:
         raise ArgumentError(argument, repr(value), "a number of seconds above 0")
     return float(value)
+
+
+def _checked_repeat(repeat: Sequence[float], max_seconds: float | None) -> tuple[float, ...]:
+    wanted = "History.expected_steps of a run with max_seconds, of at least one step"
+    if max_seconds is not None:
+        raise ArgumentError("repeat", "repeat with max_seconds", "used without max_seconds")
+    if not isinstance(repeat, Iterable) or isinstance(repeat, str):
+        raise ArgumentError("repeat", repr(repeat), wanted)
+    several = tuple(repeat)
+    if not several:
+        raise ArgumentError("repeat", "nothing", wanted)
+    for i, steps in enumerate(several):
+        if not isinstance(steps, Real) or isinstance(steps, bool) or not steps >= max(i, 1):
+            raise ArgumentError(f"repeat[{i}]", repr(steps), wanted)
+    return tuple(map(float, several))
 
 
 def _rate(lr: float) -> float:

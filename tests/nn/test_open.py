@@ -41,7 +41,7 @@ from lshsample.nn import (
     Update,
 )
 from lshsample.nn.signals import values_of
-from lshsample.training import Trainer, TrainingSettings
+from lshsample.training import Callback, Trainer, TrainingSettings
 
 TABLES = {"layer": LAYERS, "loss": LOSSES, "activation": ACTIVATIONS, "optimizer": OPTIMIZERS,
           "schedule": SCHEDULES}  # fmt: skip
@@ -204,13 +204,19 @@ def test_a_custom_loss_is_computed_over_active_sets():
     assert history.active_mean > 5
 
 
+class StopAfterOne(Callback):
+    def on_step(self, step, report, milliseconds):
+        return True
+
+
 def test_training_with_custom_classes_is_saved_and_resumed(tmp_path, registered):
     """By their names: model, checkpoint, and a run that continues with the same bits."""
     x, y = data()
     options = {"optimizer": Momentum(beta=0.8), "schedule": Halving(7), "lr": 0.01, "epochs": 3}
     whole, cut = network(), network()
     Trainer(whole, batch_size=10, threads=1, **options).fit(x, y)
-    trainer = Trainer(cut, batch_size=10, threads=1, max_seconds=1e-9, checkpoint=tmp_path / "c", **options)
+    stop = StopAfterOne()
+    trainer = Trainer(cut, batch_size=10, threads=1, callbacks=[stop], checkpoint=tmp_path / "c", **options)
     assert trainer.fit(x, y).steps == 1
     resumed = Trainer.resume(tmp_path / "c", threads=1)
     assert resumed.settings == trainer.settings
