@@ -143,6 +143,13 @@ def train(
             rich_help_panel=_RUN,
         ),
     ] = None,
+    curve_rows: Annotated[
+        int,
+        typer.Option(
+            help="Rows to evaluate between steps too, in 3 % of the training time; 0 for never.",
+            rich_help_panel=_RUN,
+        ),
+    ] = 1000,
     seed: Annotated[
         int | None,
         typer.Option(help="Determines every random choice.", show_default="0", rich_help_panel=_RUN),
@@ -236,6 +243,7 @@ def train(
     run: dict[str, Any] = {
         "threads": threads,
         "max_seconds": max_seconds,
+        "curve_rows": curve_rows,
         "callbacks": [ProgressBar(console), Stopping(then)],
     }
     if folder is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lshsample.training.batch_source import ArrayBatches, BatchSource
 from lshsample.training.callbacks import Callback, EarlyStop, ProgressBar
-from lshsample.training.history import EpochRecord, History
+from lshsample.training.history import EpochRecord, Evaluation, History
 from lshsample.training.settings import TrainingSettings
 from lshsample.training.trainer import Trainer
 
@@ -14,6 +14,7 @@ __all__ = [
     "Callback",
     "EarlyStop",
     "EpochRecord",
+    "Evaluation",
     "History",
     "ProgressBar",
     "Trainer",

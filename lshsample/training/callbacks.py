@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -20,12 +22,14 @@ from rich.table import Column
 from lshsample import specs
 from lshsample.errors import ArgumentError
 from lshsample.nn.network import StepReport
-from lshsample.training.history import EpochRecord, History
+from lshsample.training.history import EpochRecord, Evaluation, History
 
 if TYPE_CHECKING:
     from lshsample.training.trainer import Trainer
 
 __all__ = ["Callback", "EarlyStop", "ProgressBar"]
+
+_BARS = "▁▂▃▄▅▆▇█"
 
 
 class Callback:
@@ -68,6 +72,11 @@ class Callback:
             The step's ``loss``, ``active`` and, if requested by ``hits_every``, ``hits``.
         milliseconds : float
             Duration of the step.
+        """
+
+    def on_evaluation(self, evaluation: Evaluation) -> bool | None:
+        """Called after each evaluation, of a sample between steps or of all validation data after an epoch;
+        True ends the run. The history keeps them as its ``curve``.
         """
 
     def on_epoch(self, record: EpochRecord) -> bool | None:
@@ -141,7 +150,8 @@ class EarlyStop(Callback):
 class ProgressBar(Callback):
     """A bar with step time, active-set size, loss and P@1, on a terminal; elsewhere nothing is shown.
 
-    P@1 is that of the last validation; before the first one, that of the training batches among their active
+    P@1 is that of the last evaluation, with its moment and the curve up to there (from 0 to the best value,
+    at ten moments of equal distance); before the first one, that of the training batches among their active
     units (marked ``~``).
 
     Parameters
@@ -157,13 +167,16 @@ class ProgressBar(Callback):
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._loss = self._milliseconds = 0.0
-        self._p1, self._validated, self._words = "-", False, "preparing the first step"
+        self._p1, self._words = "-", "preparing the first step"
+        self._curve: list[Evaluation] = []
 
     def on_start(self, trainer: Trainer, steps_done: int, steps_total: int | None) -> None:
         """Show the bar."""
+        self._total = steps_total
+        self._state, self._curve = trainer.state, list(trainer.state.curve)
         columns = (
             SpinnerColumn(),
-            TextColumn("{task.completed:.0f}" + ("" if steps_total is None else f"/{steps_total}")),
+            TextColumn("{task.completed:.0f}" + ("" if steps_total is None else "/{task.total:.0f}")),
             BarColumn(),
             # On a narrow terminal the bar and the end of the words are shortened, not the times.
             TimeElapsedColumn(table_column=Column(min_width=7)),
@@ -182,17 +195,19 @@ class ProgressBar(Callback):
         weight = 0.05 if self._milliseconds else 1.0
         self._milliseconds += weight * (milliseconds - self._milliseconds)
         self._loss += weight * (report.loss - self._loss)
-        if report.hits is not None and not self._validated:
+        if report.hits is not None and not self._curve:
             self._p1 = f"~{100 * report.hits:.1f}"
         self._words = f"{self._milliseconds:.1f} ms/step  active {report.active:.0f}  loss {self._loss:.3f}"
         self._bar.update(self._task, completed=step, description=f"{self._words}  P@1 {self._p1}")
+        if self._total is not None and self._state.expected:
+            self._bar.update(self._task, total=self._state.expected[-1])
 
-    def on_epoch(self, record: EpochRecord) -> None:
-        """Show P@1 of the validation."""
-        if "p@1" in record.validation:
-            assert self._bar is not None
-            self._p1, self._validated = f"{record.validation['p@1']:.2f}", True
-            self._bar.update(self._task, description=f"{self._words}  P@1 {self._p1}")
+    def on_evaluation(self, evaluation: Evaluation) -> None:
+        """Show P@1 against the training time."""
+        assert self._bar is not None
+        self._curve.append(evaluation)
+        self._p1 = f"{evaluation.validation['p@1']:.2f} at {evaluation.seconds:.1f} s {_bars(self._curve)}"
+        self._bar.update(self._task, description=f"{self._words}  P@1 {self._p1}")
 
     def on_progress(self, what: str, done: int, total: int) -> None:
         """Show what is done between steps."""
@@ -206,3 +221,15 @@ class ProgressBar(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _bars(curve: Sequence[Evaluation], width: int = 10) -> str:
+    """P@1 at moments of equal distance up to the last evaluation, as one character each."""
+    seconds = [one.seconds for one in curve]
+    values = [one.validation["p@1"] for one in curve]
+    best = max(values) or 1.0
+    shown = []
+    for i in range(1, width + 1):
+        known = bisect_right(seconds, seconds[-1] * i / width)
+        shown.append(_BARS[round(values[known - 1] / best * (len(_BARS) - 1))] if known else " ")
+    return "".join(shown)

@@ -9,12 +9,51 @@ import attrs
 
 from lshsample import memory
 
-__all__ = ["EpochRecord", "History", "peak_rss_mib"]
+__all__ = ["EpochRecord", "Evaluation", "History", "peak_rss_mib"]
 
 
 def peak_rss_mib() -> float:
     """Peak resident memory of this process so far, in MiB."""
     return memory.peak_bytes() / 2**20
+
+
+@attrs.frozen
+class Evaluation:
+    """The accuracy of the network at a moment of a run.
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    seconds : float
+        Training time so far, as in :class:`EpochRecord`.
+    rows : int
+        Rows that were evaluated: a sample of the validation data between steps, all of them after an epoch.
+    validation : dict
+        ``"p@1"``, ``"p@3"``, ``"p@5"`` on these rows, in percent.
+    """
+
+    step: int
+    seconds: float
+    rows: int
+    validation: dict[str, float]
+
+    def line(self, steps: int | None = None, name: str = "validation") -> str:
+        """The evaluation as a line of a log.
+
+        Examples
+        --------
+        >>> Evaluation(231, 1.04, 1000, {"p@1": 58.291}).line(1540, "test")
+        'step 231/1540  test P@1 58.29 of 1,000 rows  1.0 s'
+        """
+        step = f"step {self.step}" + ("" if steps is None else f"/{steps}")
+        measure = f"{name} P@1 {self.validation['p@1']:.2f} of {self.rows:,} rows"
+        return f"{step}  {measure}  {self.seconds:.1f} s"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The evaluation as plain data, with its metrics at the top level."""
+        data = attrs.asdict(self)
+        return {**data, **data.pop("validation")}
 
 
 @attrs.frozen
@@ -99,6 +138,9 @@ class History:
         For each step of a run with ``max_seconds``: the number of steps that the run was expected to have by
         then, which the schedule of the learning rate followed. Empty for other runs. It depends on timing;
         ``Trainer(..., repeat=history.expected_steps)`` repeats the run.
+    curve : tuple of Evaluation
+        The accuracy against the training time: evaluations between steps, of a sample of the validation data,
+        and those of the epochs. Empty without validation data.
     """
 
     epochs: tuple[EpochRecord, ...]
@@ -109,6 +151,7 @@ class History:
     peak_rss_mib: float
     stopped: str
     expected_steps: tuple[float, ...] = attrs.field(default=(), repr=False, kw_only=True)
+    curve: tuple[Evaluation, ...] = attrs.field(default=(), repr=False, kw_only=True)
 
     @property
     def step_ms_median(self) -> float:
@@ -126,4 +169,5 @@ class History:
             "peak_rss_mib": self.peak_rss_mib,
             "stopped": self.stopped,
             "expected_steps": list(self.expected_steps),
+            "curve": [evaluation.to_dict() for evaluation in self.curve],
         }

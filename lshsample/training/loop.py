@@ -12,13 +12,13 @@ from lshsample.nn.batches import Batch
 from lshsample.nn.network import Network, StepReport
 from lshsample.nn.signals import Run
 from lshsample.training.batch_source import BatchSource
-from lshsample.training.history import EpochRecord, History
+from lshsample.training.history import EpochRecord, Evaluation, History
 from lshsample.training.horizon import Horizon
 from lshsample.training.interrupts import Interrupts
 from lshsample.training.run_state import RunState
 from lshsample.training.saving import BestWeights, Saves
 from lshsample.training.settings import TrainingSettings
-from lshsample.training.validation import Validation
+from lshsample.training.validation import Curve, Validation
 
 if TYPE_CHECKING:
     from lshsample.training.trainer import Trainer
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Loop", "do_step"]
 
 _log = logging.getLogger(__name__)
+#: Least seconds of training between two lines of the log.
+_LOG_EVERY = 10.0
 
 
 class _Abandoned(Exception):
@@ -91,6 +93,7 @@ class Loop:
         self.callbacks = trainer.callbacks
         intervals = [callback.hits_every for callback in self.callbacks if callback.hits_every]
         self._hits_every = min(intervals, default=0)
+        self._curve, self._logged_at = self._made_curve(), self.state.seconds
 
     def run(self) -> History:
         """Run, and write a checkpoint at the end if there is a folder for it."""
@@ -115,6 +118,16 @@ class Loop:
             for callback in self.callbacks:
                 callback.close()
         return history
+
+    def _made_curve(self) -> Curve | None:
+        """What evaluates between steps; None if there is nothing to evaluate on."""
+        rows = self.trainer.curve_rows
+        if self.held_out is None or not rows:
+            return None
+        sample = self.held_out.sample(rows, self.settings.seed)
+        if not sample.labels.nnz:
+            return None
+        return Curve(self.network, sample, self.settings.batch_size, self.trainer.threads)
 
     def _expected(self) -> int | None:
         """Steps of the run, as far as they are known."""
@@ -143,6 +156,8 @@ class Loop:
                 report = self._step(batch, began)
                 stopped = self._after_step(report) or interrupts.received
                 ended = self._is_last_step()
+                if not ended:
+                    stopped = stopped or self._evaluate_sample()
             if ended or not stopped:
                 stopped = self._end_epoch(interrupts) or stopped
         if state.out_of_time:
@@ -179,6 +194,21 @@ class Loop:
         ends = [callback.on_step(state.step, report, state.step_ms[-1]) for callback in self.callbacks]
         return "callback" if any(ends) else None
 
+    def _evaluate_sample(self) -> str | None:
+        """Add a point to the curve if it is due; returns why the run should end, or None."""
+        point = self._curve.evaluate_if_due(self.state) if self._curve is not None else None
+        if point is None:
+            return None
+        if point.seconds - self._logged_at >= _LOG_EVERY:
+            self._logged_at = point.seconds
+            _log.info("%s", point.line(self._expected(), self.trainer.validation_name))
+        return self._add_to_curve(point)
+
+    def _add_to_curve(self, point: Evaluation) -> str | None:
+        self.state.curve.append(point)
+        ends = [callback.on_evaluation(point) for callback in self.callbacks]
+        return "callback" if any(ends) else None
+
     def _end_epoch(self, interrupts: Interrupts) -> str | None:
         """Validate, record, keep the best weights, call the callbacks."""
 
@@ -206,7 +236,11 @@ class Loop:
         is_best = state.best_epoch == state.epoch
         if is_best:
             self.best.keep(self.network)
+        self._logged_at = state.seconds
         line = record.line(self.settings.epochs, self._expected(), self.trainer.validation_name)
         _log.info("%s%s", line, "  best" if is_best else "")
+        stopped = None
+        if held_out is not None:
+            stopped = self._add_to_curve(Evaluation(state.step, state.seconds, len(held_out), measured))
         ends = [callback.on_epoch(record) for callback in self.callbacks]
-        return "callback" if any(ends) else None
+        return "callback" if any(ends) else stopped

@@ -11,7 +11,7 @@ import attrs
 from lshsample import specs
 from lshsample.errors import ArgumentError
 from lshsample.nn.network import StepReport
-from lshsample.training.history import EpochRecord, History, peak_rss_mib
+from lshsample.training.history import EpochRecord, Evaluation, History, peak_rss_mib
 
 __all__ = ["RunState"]
 
@@ -55,6 +55,10 @@ class RunState:
         Whether the run has ended by its time, or after the last step of the run that it repeats.
     expected : list of float
         The number of steps that the run was expected to have, at each step of a run with a limit of time.
+    curve : list of Evaluation
+        The evaluations of the run.
+    curve_seconds : float
+        The time that those between steps took, which is not training time.
     """
 
     step: int = 0
@@ -73,6 +77,8 @@ class RunState:
     max_seconds: float = 0.0
     out_of_time: bool = False
     expected: list[float] = attrs.field(factory=list)
+    curve: list[Evaluation] = attrs.field(factory=list)
+    curve_seconds: float = 0.0
 
     @property
     def out_of_patience(self) -> bool:
@@ -117,7 +123,7 @@ class RunState:
         mean = self.active / max(self.step, 1)
         return History(
             tuple(self.records), self.step, self.seconds, tuple(self.step_ms), mean, peak_rss_mib(), stopped,
-            expected_steps=tuple(self.expected),
+            expected_steps=tuple(self.expected), curve=tuple(self.curve),
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
@@ -139,9 +145,11 @@ class RunState:
         state.source = dict(data["source"])
         for name in ("step", "epoch", "position", "patience", "best_epoch"):
             specs.checked_integer(name, getattr(state, name), 0, 2**63 - 1)
-        for name in ("seconds", "max_seconds"):
+        for name in ("seconds", "max_seconds", "curve_seconds"):
             if not 0 <= getattr(state, name) < math.inf:
                 raise ArgumentError(name, getattr(state, name), "a finite number of at least 0")
+        if not all(MEASURE in one.validation for one in state.curve):
+            raise ArgumentError("curve", "evaluations", f"evaluations with {MEASURE}")
         if len(state.records) != state.epoch or state.position > state.step:
             given = f"{len(state.records)} records, {state.position} of {state.step} steps in this epoch"
             raise ArgumentError("state", given, f"that of a run in its epoch {state.epoch + 1}")

@@ -66,6 +66,9 @@ class Trainer:
     repeat : sequence of float, optional
         ``History.expected_steps`` of a run with ``max_seconds``: do the same steps at the same rates, in
         whatever time.
+    curve_rows : int
+        With validation data, evaluate this number of its rows between steps too, as often as fits into 3 % of
+        the training time (``History.curve``); 0 for never.
     checkpoint : path, optional
         Folder that checkpoints are written to: regularly, and when the run ends, whatever ended it. While
         the run goes on, no other process may write to it.
@@ -109,6 +112,7 @@ class Trainer:
         threads: int | None = None,
         max_seconds: float | None = None,
         repeat: Sequence[float] | None = None,
+        curve_rows: int = 1000,
         checkpoint: str | PathLike[str] | None = None,
         checkpoint_seconds: float = 300.0,
         callbacks: Sequence[Callback] = (),
@@ -123,6 +127,7 @@ class Trainer:
         self.threads = core.threads_or_default(threads)
         self.max_seconds = None if max_seconds is None else _positive("max_seconds", max_seconds)
         self.repeat = None if repeat is None else _checked_repeat(repeat, max_seconds)
+        self.curve_rows = specs.checked_integer("curve_rows", curve_rows, 0)
         self.checkpoint = _folder(checkpoint)
         self.checkpoint_seconds = _positive("checkpoint_seconds", checkpoint_seconds)
         self.callbacks = _callbacks(callbacks)
@@ -145,8 +150,8 @@ class Trainer:
         path : path
             The checkpoint's folder; the continued run writes to it too, unless ``checkpoint`` is given.
         **options
-            ``threads``, ``max_seconds``, ``repeat``, ``checkpoint``, ``checkpoint_seconds``, ``callbacks``,
-            ``memory_limit``.
+            ``threads``, ``max_seconds``, ``repeat``, ``curve_rows``, ``checkpoint``, ``checkpoint_seconds``,
+            ``callbacks``, ``memory_limit``.
 
         Raises
         ------
@@ -188,8 +193,9 @@ class Trainer:
         Y : csr_array or array, shape (rows, n_labels)
             1 for a label, 0 for none, or lists of ids. Rows without labels are left out with a softmax loss.
         validation : (Xv, Yv) or float, optional
-            Rows and labels to evaluate after each epoch; not counted as training time. A number between 0
-            and 1 is the share of the rows of X that are held out for it, chosen by the seed of the run.
+            Rows and labels to evaluate after each epoch, and a sample of them between steps; not counted as
+            training time. A number between 0 and 1 is the share of the rows of X that are held out for it,
+            chosen by the seed of the run.
         patience : int, optional
             End the run when P@1 of the validation has not improved for this number of epochs, and return
             to the weights of the best epoch when it has ended, by patience or after all epochs. They are
