@@ -199,8 +199,8 @@ class ProgressBar(Callback):
             self._p1 = f"~{100 * report.hits:.1f}"
         self._words = f"{self._milliseconds:.1f} ms/step  active {report.active:.0f}  loss {self._loss:.3f}"
         self._bar.update(self._task, completed=step, description=f"{self._words}  P@1 {self._p1}")
-        if self._total is not None and self._state.expected:
-            self._bar.update(self._task, total=self._state.expected[-1])
+        if self._total is not None and self._state.progress:
+            self._bar.update(self._task, total=max(step, self._state.step / self._state.progress))
 
     def on_evaluation(self, evaluation: Evaluation) -> None:
         """Show P@1 against the training time."""

@@ -30,7 +30,7 @@ __all__ = ["CHECKPOINT", "Restored", "read_checkpoint", "write_checkpoint"]
 CHECKPOINT = Kind("checkpoint", r"state\.safetensors|tables[0-9]+\.lsh")
 _STATE = "state.safetensors"
 _STEP_TIMES = "step_ms"
-_EXPECTED = "expected_steps"
+_RATES = "rate_factors"
 #: Before the names of parameters: their weights in the best epoch.
 _BEST = "best/"
 
@@ -62,8 +62,8 @@ def write_checkpoint(
     tensors = {p.name: p.store for p in network.parameters}
     tensors |= {f"{_BEST}{name}": weights for name, weights in best.items()}
     tensors[_STEP_TIMES] = np.asarray(state.step_ms, np.float32)
-    if state.expected:
-        tensors[_EXPECTED] = np.asarray(state.expected, np.float64)
+    if state.rate_factors:
+        tensors[_RATES] = np.asarray(state.rate_factors, np.float64)
     writers: dict[str, Callable[[BinaryIO], None]] = {
         _STATE: partial(tensorfile.write_tensors, tensors=tensors)
     }
@@ -121,13 +121,12 @@ def _read_arrays(
             _STEP_TIMES, f"shape {times.shape}", f"the duration of each of {state.step} steps"
         )
     state.step_ms = times.tolist()
-    if _EXPECTED in tensorfile.read_header(file)[0]:
-        expected = tensorfile.read_tensor(file, _EXPECTED)
-        if expected.shape != (state.step,) or not (expected >= np.arange(state.step)).all():
-            raise ArgumentError(
-                _EXPECTED, f"shape {expected.shape}", f"a number for each of {state.step} steps"
-            )
-        state.expected = expected.tolist()
+    if _RATES in tensorfile.read_header(file)[0]:
+        rates = tensorfile.read_tensor(file, _RATES)
+        if rates.shape != (state.step,) or not (rates >= 0).all():
+            wanted = f"a factor of at least 0 for each of {state.step} steps"
+            raise ArgumentError(_RATES, f"shape {rates.shape}", wanted)
+        state.rate_factors = rates.tolist()
     saved = bundle.payload["tables"]
     if not isinstance(saved, dict) or not all(isinstance(layer, dict) for layer in saved.values()):
         raise ArgumentError("tables", f"{saved!r:.100}", "the state of each layer with tables")

@@ -134,10 +134,9 @@ class History:
     stopped : str
         Why the run ended: ``"finished"``, ``"patience"``, ``"max_seconds"``, ``"callback"``, or the name of
         a signal: ``"SIGINT"``, ``"SIGTERM"``, ``"SIGHUP"``.
-    expected_steps : tuple of float
-        For each step of a run with ``max_seconds``: the number of steps that the run was expected to have by
-        then, which the schedule of the learning rate followed. Empty for other runs. It depends on timing;
-        ``Trainer(..., repeat=history.expected_steps)`` repeats the run.
+    rate_factors : tuple of float
+        The factor of the learning rate at each step of a run with ``max_seconds``, which depends on timing:
+        ``Trainer(..., repeat=history.rate_factors)`` repeats the run. Empty for other runs.
     curve : tuple of Evaluation
         The accuracy against the training time: evaluations between steps, of a sample of the validation data,
         and those of the epochs. Empty without validation data.
@@ -150,7 +149,7 @@ class History:
     active_mean: float
     peak_rss_mib: float
     stopped: str
-    expected_steps: tuple[float, ...] = attrs.field(default=(), repr=False, kw_only=True)
+    rate_factors: tuple[float, ...] = attrs.field(default=(), repr=False, kw_only=True)
     curve: tuple[Evaluation, ...] = attrs.field(default=(), repr=False, kw_only=True)
 
     @property
@@ -168,6 +167,6 @@ class History:
             "active_mean": self.active_mean,
             "peak_rss_mib": self.peak_rss_mib,
             "stopped": self.stopped,
-            "expected_steps": list(self.expected_steps),
+            "rate_factors": list(self.rate_factors),
             "curve": [evaluation.to_dict() for evaluation in self.curve],
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,8 @@ from lshsample.nn.network import Network, StepReport
 from lshsample.nn.signals import Run
 from lshsample.training.batch_source import BatchSource
 from lshsample.training.history import EpochRecord, Evaluation, History
-from lshsample.training.horizon import Horizon
 from lshsample.training.interrupts import Interrupts
+from lshsample.training.pace import Pace
 from lshsample.training.run_state import RunState
 from lshsample.training.saving import BestWeights, Saves
 from lshsample.training.settings import TrainingSettings
@@ -70,8 +69,8 @@ class Loop:
         The batches.
     held_out : Validation or None
         What is evaluated after each epoch.
-    horizon : Horizon
-        The number of steps of the run.
+    pace : Pace
+        The factors of the learning rate, and the end of the run.
     saves : Saves
         The checkpoints.
     best : BestWeights
@@ -83,12 +82,12 @@ class Loop:
         trainer: Trainer,
         source: BatchSource,
         held_out: Validation | None,
-        horizon: Horizon,
+        pace: Pace,
         saves: Saves,
         best: BestWeights,
     ) -> None:
         self.trainer, self.source, self.held_out = trainer, source, held_out
-        self.horizon, self.saves, self.best = horizon, saves, best
+        self.pace, self.saves, self.best = pace, saves, best
         self.network, self.settings, self.state = trainer.network, trainer.settings, trainer.state
         self.callbacks = trainer.callbacks
         intervals = [callback.hits_every for callback in self.callbacks if callback.hits_every]
@@ -100,7 +99,7 @@ class Loop:
         self.saves.begin(self.state)
         try:
             for callback in self.callbacks:
-                callback.on_start(self.trainer, self.state.step, self._expected())
+                callback.on_start(self.trainer, self.state.step, self.pace.expected_steps(self.state))
             with Interrupts(self._interrupted) as interrupts:
                 stopped = self._epochs(interrupts)
                 try:
@@ -129,11 +128,6 @@ class Loop:
             return None
         return Curve(self.network, sample, self.settings.batch_size, self.trainer.threads)
 
-    def _expected(self) -> int | None:
-        """Steps of the run, as far as they are known."""
-        steps = self.state.expected[-1] if self.state.expected else self.horizon.steps(self.state)
-        return None if steps is None or math.isinf(steps) else round(steps)
-
     def _interrupted(self, name: str) -> None:
         for callback in self.callbacks:
             callback.on_interrupt(name)
@@ -161,28 +155,26 @@ class Loop:
             if ended or not stopped:
                 stopped = self._end_epoch(interrupts) or stopped
         if state.out_of_time:
-            return self.horizon.ends_as
+            return self.pace.ends_as
         if state.epoch >= self.settings.epochs:
             return "finished"
         return "patience" if state.out_of_patience else stopped or "finished"
 
     def _is_last_step(self) -> bool:
         """Whether the epoch has had its last step, also because the run is over."""
-        return self.horizon.is_over(self.state) or self.state.position == self.source.steps_per_epoch
+        return self.pace.is_over(self.state) or self.state.position == self.source.steps_per_epoch
 
     def _step(self, batch: Batch | tuple[object, object], began: float) -> StepReport:
         checked = batch if isinstance(batch, Batch) else self.network.batch(*batch)
         number = self.state.step + 1
-        expected = self.horizon.steps(self.state)
-        rate = self.settings.lr * self.settings.schedule.factor(number, expected)
+        factor = self.pace.factor(self.state, self.settings.schedule)
         hits = self._hits_every > 0 and number % self._hits_every == 0
         report = do_step(
-            self.network, self.settings, self.state, checked, rate,
+            self.network, self.settings, self.state, checked, self.settings.lr * factor,
             threads=self.trainer.threads, began=began, count_hits=hits,
         )  # fmt: skip
-        if self.horizon.recorded:
-            assert expected is not None
-            self.state.expected.append(expected)
+        if self.pace.recorded:
+            self.state.rate_factors.append(factor)
         self.state.source = self.source.state()
         return report
 
@@ -201,7 +193,7 @@ class Loop:
             return None
         if point.seconds - self._logged_at >= _LOG_EVERY:
             self._logged_at = point.seconds
-            _log.info("%s", point.line(self._expected(), self.trainer.validation_name))
+            _log.info("%s", point.line(self.pace.expected_steps(self.state), self.trainer.validation_name))
         return self._add_to_curve(point)
 
     def _add_to_curve(self, point: Evaluation) -> str | None:
@@ -230,14 +222,16 @@ class Loop:
             except _Abandoned:
                 return interrupts.received
         state = self.state
-        is_over, is_whole = self.horizon.is_over(state), state.position == self.source.steps_per_epoch
+        is_over, is_whole = self.pace.is_over(state), state.position == self.source.steps_per_epoch
         record: EpochRecord = state.end_epoch(measured)
         state.out_of_time = is_over and not (is_whole and state.epoch == self.settings.epochs)
         is_best = state.best_epoch == state.epoch
         if is_best:
             self.best.keep(self.network)
         self._logged_at = state.seconds
-        line = record.line(self.settings.epochs, self._expected(), self.trainer.validation_name)
+        line = record.line(
+            self.settings.epochs, self.pace.expected_steps(self.state), self.trainer.validation_name
+        )
         _log.info("%s%s", line, "  best" if is_best else "")
         stopped = None
         if held_out is not None:

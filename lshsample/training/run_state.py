@@ -53,8 +53,11 @@ class RunState:
         Training time of the run, in seconds; 0 for no limit.
     out_of_time : bool
         Whether the run has ended by its time, or after the last step of the run that it repeats.
-    expected : list of float
-        The number of steps that the run was expected to have, at each step of a run with a limit of time.
+    progress, time_share : float
+        In a run with a limit of time: how far it was, from 0 to 1, before its last step; the share of its
+        steps for which there is time.
+    rate_factors : list of float
+        The factor of the learning rate at each step of a run with a limit of time, or of one that repeats it.
     curve : list of Evaluation
         The evaluations of the run.
     curve_seconds : float
@@ -76,7 +79,9 @@ class RunState:
     best_epoch: int = 0
     max_seconds: float = 0.0
     out_of_time: bool = False
-    expected: list[float] = attrs.field(factory=list)
+    progress: float = 0.0
+    time_share: float = 1.0
+    rate_factors: list[float] = attrs.field(factory=list)
     curve: list[Evaluation] = attrs.field(factory=list)
     curve_seconds: float = 0.0
 
@@ -123,12 +128,12 @@ class RunState:
         mean = self.active / max(self.step, 1)
         return History(
             tuple(self.records), self.step, self.seconds, tuple(self.step_ms), mean, peak_rss_mib(), stopped,
-            expected_steps=tuple(self.expected), curve=tuple(self.curve),
+            rate_factors=tuple(self.rate_factors), curve=tuple(self.curve),
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        """The state as plain data, without the step times and the expected steps."""
-        return attrs.asdict(self, filter=lambda field, _: field.name not in ("step_ms", "expected"))
+        """The state as plain data, without the step times and the rates."""
+        return attrs.asdict(self, filter=lambda field, _: field.name not in ("step_ms", "rate_factors"))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -148,6 +153,9 @@ class RunState:
         for name in ("seconds", "max_seconds", "curve_seconds"):
             if not 0 <= getattr(state, name) < math.inf:
                 raise ArgumentError(name, getattr(state, name), "a finite number of at least 0")
+        if not (0 <= state.progress <= 1 and 0 < state.time_share <= 1):
+            given = f"progress {state.progress}, time_share {state.time_share}"
+            raise ArgumentError("state", given, "shares of a run")
         if not all(MEASURE in one.validation for one in state.curve):
             raise ArgumentError("curve", "evaluations", f"evaluations with {MEASURE}")
         if len(state.records) != state.epoch or state.position > state.step:

@@ -24,8 +24,8 @@ from lshsample.training.batch_source import ArrayBatches, BatchSource, fingerpri
 from lshsample.training.callbacks import Callback
 from lshsample.training.checkpoint import read_checkpoint, write_checkpoint
 from lshsample.training.history import EpochRecord, History
-from lshsample.training.horizon import Horizon, KnownEnd, Recorded, TimeLimit
 from lshsample.training.loop import Loop, do_step
+from lshsample.training.pace import ByRecord, BySteps, ByTime, Pace
 from lshsample.training.run_state import RunState
 from lshsample.training.saving import BestWeights, Saves
 from lshsample.training.settings import TrainingSettings
@@ -59,12 +59,12 @@ class Trainer:
         Number of threads; by default ``OMP_NUM_THREADS`` or all processors. The trained weights do not depend
         on it.
     max_seconds : float, optional
-        Training time of the run: the learning rate falls to its end by then, or by the end of the epochs if
-        they are over before. The number of steps that fit is estimated from the duration of the steps done
-        so far, so that such a run depends on timing; ``History.expected_steps`` records it. A continued run
-        has the time that is left of it, unless another one is given.
+        Training time of the run, in seconds. If the epochs take longer, the learning rate goes through its
+        schedule in this time (:class:`LearningRate`): the number of steps that fit is estimated from the
+        duration of those done so far. Such a run depends on timing; ``History.rate_factors`` records what it
+        did. A continued run has the time that is left of it.
     repeat : sequence of float, optional
-        ``History.expected_steps`` of a run with ``max_seconds``: do the same steps at the same rates, in
+        ``History.rate_factors`` of a run with ``max_seconds``: do the same steps with the same rates, in
         whatever time.
     curve_rows : int
         With validation data, evaluate this number of its rows between steps too, as often as fits into 3 % of
@@ -245,7 +245,7 @@ class Trainer:
                 self.state, self._best.arrays = RunState(patience=keep), {}
             if self.max_seconds is not None:
                 self.state.max_seconds = self.max_seconds
-            horizon = self._horizon(source)
+            pace = self._pace(source)
             self._restored = False
             self._check_data(source, held_out)
             self._require_memory()
@@ -254,7 +254,7 @@ class Trainer:
                 source.observe(self.network)
             else:
                 source.observe_labels(self.network)
-            return Loop(self, source, held_out, horizon, self._saves, self._best).run()
+            return Loop(self, source, held_out, pace, self._saves, self._best).run()
 
     @property
     def is_asynchronous(self) -> bool:
@@ -394,19 +394,19 @@ class Trainer:
             raise ArgumentError("validation", "nothing", "a pair (Xv, Yv), as a callback needs it")
         return None
 
-    def _horizon(self, source: BatchSource) -> Horizon:
-        """The number of steps of the run, or how it will be estimated."""
+    def _pace(self, source: BatchSource) -> Pace:
+        """By steps, by time, or as the run that this one repeats."""
         state, steps = self.state, source.steps_per_epoch
         if self.repeat is not None:
-            if list(self.repeat[: state.step]) != state.expected:
-                raise ArgumentError("repeat", "other numbers", "those that the steps so far have recorded")
-            return Recorded(self.repeat)
+            if list(self.repeat[: state.step]) != state.rate_factors:
+                raise ArgumentError("repeat", "other factors", "those of the steps that are done")
+            return ByRecord(self.repeat)
         total = None if steps is None else steps * self.settings.epochs
         if state.max_seconds:
-            return TimeLimit(total, state.max_seconds, state.step)
-        if state.expected:
-            raise ArgumentError("repeat", "nothing", "the numbers of the run that this one repeats")
-        return KnownEnd(total)
+            return ByTime(total, state.max_seconds, state.step)
+        if state.rate_factors:
+            raise ArgumentError("repeat", "nothing", "the factors of the run that this one repeats")
+        return BySteps(total)
 
     def _check_data(self, source: BatchSource, held_out: Validation | None) -> None:
         """Refuse to continue a run with other data, or another validation that chooses the epoch."""
@@ -452,17 +452,17 @@ def _positive(argument: str, value: float) -> float:
 
 
 def _checked_repeat(repeat: Sequence[float], max_seconds: float | None) -> tuple[float, ...]:
-    wanted = "History.expected_steps of a run with max_seconds, of at least one step"
     if max_seconds is not None:
         raise ArgumentError("repeat", "repeat with max_seconds", "used without max_seconds")
+    wanted = "History.rate_factors of a run with max_seconds, of at least one step"
     if not isinstance(repeat, Iterable) or isinstance(repeat, str):
         raise ArgumentError("repeat", repr(repeat), wanted)
     several = tuple(repeat)
     if not several:
         raise ArgumentError("repeat", "nothing", wanted)
-    for i, steps in enumerate(several):
-        if not isinstance(steps, Real) or isinstance(steps, bool) or not steps >= max(i, 1):
-            raise ArgumentError(f"repeat[{i}]", repr(steps), wanted)
+    for i, factor in enumerate(several):
+        if not isinstance(factor, Real) or isinstance(factor, bool) or not 0 <= factor < math.inf:
+            raise ArgumentError(f"repeat[{i}]", repr(factor), "a finite number of at least 0")
     return tuple(map(float, several))
 
 

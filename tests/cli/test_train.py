@@ -91,7 +91,7 @@ def test_a_run_that_is_out_of_time_is_finished(
     assert done.returncode == 0, done.stderr
     assert lshsample("evaluate", run, files[1], "--json", again).returncode == 0
     first, second = json.loads(result.read_text()), json.loads(again.read_text())
-    assert (first["stopped"], first["steps"], len(first["expected_steps"])) == ("max_seconds", 1, 1)
+    assert (first["stopped"], first["steps"], len(first["rate_factors"])) == ("max_seconds", 1, 1)
     assert [epoch["step"] for epoch in first["epochs"]] == [1]
     assert not (run / "checkpoint").exists()
     assert all(first[f"p@{k}"] == second[f"p@{k}"] is not None for k in (1, 3, 5))

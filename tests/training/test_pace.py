@@ -10,7 +10,7 @@ from lshsample.errors import ArgumentError
 from lshsample.nn import Dense, LearningRate, Network, Sampled, Sparse
 from lshsample.nn.network import StepReport
 from lshsample.training import Callback, Trainer
-from lshsample.training.horizon import TimeLimit
+from lshsample.training.pace import ByTime
 from lshsample.training.run_state import RunState
 
 OPTIONS = {"batch_size": 32, "lr": 0.02, "threads": 1}
@@ -43,16 +43,15 @@ class StopAt(Callback):
 
 def simulate(durations, total, seconds, resume_at=None):
     """The state of a run whose steps take the given seconds, and the progress before each of them."""
-    state = RunState()
-    horizon, progress = TimeLimit(total, seconds), []
+    state, schedule = RunState(), LearningRate()
+    pace, progress = ByTime(total, seconds), []
     for number, duration in enumerate(durations):
         if number == resume_at:
-            horizon = TimeLimit(total, seconds, state.step)
-        if horizon.is_over(state) or state.step == total:
+            pace = ByTime(total, seconds, state.step)
+        if pace.is_over(state) or state.step == total:
             break
-        steps = horizon.steps(state)
-        progress.append(state.step / steps)
-        state.expected.append(steps)
+        state.rate_factors.append(pace.factor(state, schedule))
+        progress.append(state.progress)
         state.add(StepReport(1.0, 1.0), duration)
     return state, np.array(progress)
 
@@ -79,6 +78,12 @@ def test_progress_rises_steadily_to_one_within_the_time(name, total, resume_at):
     assert (rises >= 0).all()
     assert 0.98 < progress[-1] < 1
     assert rises.max() < 6 / len(progress), "no jump"
+    factors = np.array(state.rate_factors)
+    later = factors[progress >= 0.1]
+    assert (np.diff(later) <= 0).all()
+    assert later[-1] < 0.06 * later[0]
+    expected = 1.0 if total is None else min((total / len(progress)) ** 0.6, 8)
+    assert later[0] == pytest.approx(expected, rel=0.4)
     if name == "even":
         straight = np.arange(len(progress)) / len(progress)
         np.testing.assert_allclose(progress, straight, atol=0.004)
@@ -88,6 +93,8 @@ def test_epochs_that_end_first_end_the_run():
     state, progress = simulate(np.full(900, 0.01), 500, 10.0)
     assert state.step == 500
     np.testing.assert_allclose(progress, np.arange(500) / 500)
+    straight = [LearningRate().factor(step, 500) for step in range(1, 501)]
+    np.testing.assert_allclose(state.rate_factors, straight)
 
 
 @pytest.mark.parametrize("schedule", ["linear", LearningRate("cosine", warmup=0.1), "constant"])
@@ -100,29 +107,21 @@ def test_a_run_with_a_limit_of_time_can_be_repeated(schedule, tmp_path):
     history = run.fit(x, y, validation=(x, y))
     assert history.stopped == "max_seconds"
     assert history.seconds == pytest.approx(0.15, abs=0.1)
-    assert history.steps == len(history.expected_steps) == history.epochs[-1].step
+    assert history.steps == len(history.rate_factors) == history.epochs[-1].step
     assert history.epochs[-1].validation
     again = make_network()
-    options = {"epochs": 10_000, "schedule": schedule, "repeat": history.expected_steps, **OPTIONS}
+    options = {"epochs": 10_000, "schedule": schedule, "repeat": history.rate_factors, **OPTIONS}
     cut = Trainer(again, checkpoint=tmp_path / "c", callbacks=[StopAt(3)], **options)
     assert not cut.is_asynchronous
     assert cut.fit(x, y).steps == min(3, history.steps)
-    with pytest.raises(ArgumentError, match="repeat must be the numbers of the run that this one repeats"):
+    with pytest.raises(ArgumentError, match="repeat must be the factors of the run that this one repeats"):
         Trainer.resume(tmp_path / "c", threads=1).fit(x, y)
-    with pytest.raises(ArgumentError, match="repeat must be those that the steps so far have recorded"):
+    with pytest.raises(ArgumentError, match="repeat must be those of the steps that are done"):
         Trainer.resume(tmp_path / "c", threads=1, repeat=[7.0] * 5).fit(x, y)
-    resumed = Trainer.resume(tmp_path / "c", threads=2, repeat=history.expected_steps)
+    resumed = Trainer.resume(tmp_path / "c", threads=2, repeat=history.rate_factors)
     repeated = resumed.fit(x, y)
     assert bits(resumed.network) == bits(network)
-    assert (repeated.stopped, repeated.expected_steps) == ("finished", history.expected_steps)
-
-
-class Rates(Callback):
-    """The factors of the schedule at the steps that the run did."""
-
-    def on_end(self, history):
-        schedule = LearningRate("linear")
-        self.factors = [schedule.factor(i + 1, steps) for i, steps in enumerate(history.expected_steps)]
+    assert (repeated.stopped, repeated.rate_factors) == ("finished", history.rate_factors)
 
 
 def test_a_continued_run_has_the_time_that_is_left(tmp_path):
@@ -130,23 +129,21 @@ def test_a_continued_run_has_the_time_that_is_left(tmp_path):
     run = {"epochs": 10_000, "checkpoint": tmp_path / "c", **OPTIONS}
     first = Trainer(make_network(), max_seconds=0.2, callbacks=[StopAt(20)], **run).fit(x, y)
     assert (first.stopped, first.steps) == ("callback", 20)
-    rates = Rates()
-    resumed = Trainer.resume(tmp_path / "c", threads=1, callbacks=[rates])
+    resumed = Trainer.resume(tmp_path / "c", threads=1)
     last = resumed.fit(x, y)
     assert last.stopped == "max_seconds"
-    assert last.expected_steps[:20] == first.expected_steps
+    assert last.rate_factors[:20] == first.rate_factors
     assert last.seconds == pytest.approx(0.2, abs=0.1)
-    assert (np.diff(rates.factors) <= 0).all()
-    assert rates.factors[-1] < 0.2
+    assert last.rate_factors[-1] < 0.5 * max(last.rate_factors)
     assert Trainer.resume(tmp_path / "c", threads=1).fit(x, y).steps == last.steps, "its time is over"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"repeat": []}, "repeat must be History.expected_steps .* .got nothing"),
-        ({"repeat": 3}, "repeat must be History.expected_steps"),
-        ({"repeat": [2.0, 0.5]}, r"repeat\[1\] must be"),
+        ({"repeat": []}, "repeat must be History.rate_factors .*got nothing"),
+        ({"repeat": 3}, "repeat must be History.rate_factors"),
+        ({"repeat": [2.0, -0.5]}, r"repeat\[1\] must be a finite number of at least 0"),
         ({"repeat": [2.0, "x"]}, r"repeat\[1\] must be"),
         ({"repeat": [2.0], "max_seconds": 1}, "repeat must be used without max_seconds"),
     ],
@@ -160,7 +157,25 @@ def test_other_runs_record_nothing():
     network: Network = make_network()
     run = Trainer(network, epochs=1, **OPTIONS)
     assert not run.is_asynchronous
-    assert run.fit(*make_data()).expected_steps == ()
+    assert run.fit(*make_data()).rate_factors == ()
+
+
+def test_a_short_run_has_a_higher_rate_that_falls_later():
+    """From the plain fall, if there is time for all steps, to 8 times the rate, falling in the last fifth."""
+    rate = LearningRate("linear")
+    whole = [rate.factor_in_time(step, 100, 1.0) for step in range(1, 101)]
+    assert whole == [rate.factor(step, 100) for step in range(1, 101)]
+    short = [rate.factor_in_time(step, 100, 0.1) for step in range(1, 101)]
+    assert short[:81] == [10**0.6] * 81
+    np.testing.assert_allclose(short[80:], 10**0.6 * (1 - np.arange(20) / 20))
+    assert rate.factor_in_time(1, 100, 1e-6) == 8
+    half = LearningRate("cosine", warmup=0.1, final=0.5, hurry=0.0)
+    factors = [half.factor_in_time(step, 100, 0.5) for step in range(1, 101)]
+    assert factors[4] == 0.5
+    assert factors[10:54] == [1.0] * 44
+    assert factors[-1] == pytest.approx(0.5, abs=1e-3)
+    assert LearningRate("constant", warmup=2).factor_in_time(1, 100, 0.1) == 0.5
+    assert LearningRate("constant").factor_in_time(99, 100, 0.1) == 1.0
 
 
 def test_a_warm_up_is_a_number_of_steps_or_a_share():
