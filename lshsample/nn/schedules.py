@@ -13,7 +13,7 @@ from lshsample import specs
 from lshsample.errors import ArgumentError
 from lshsample.nn.names import NameTable
 
-__all__ = ["SCHEDULES", "LearningRate", "Schedule", "warmup_of"]
+__all__ = ["SCHEDULES", "LearningRate", "Schedule"]
 
 
 class Schedule(ABC):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import scipy.sparse as sp
 
-from lshsample.config import TrainConfig, from_file
+from lshsample.config import TrainConfig, build_network, build_trainer, from_file
+from lshsample.data import Dataset
 from lshsample.errors import ArgumentError
-from lshsample.nn import Sampled
+from lshsample.nn import LearningRate, Sampled
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,21 @@ def test_names_are_text(name: str) -> None:
     if name == "family":
         with pytest.raises(ArgumentError, match=r"^family must be text.* \(got 3\)"):
             Sampled(10, family=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "schedule"),
+    [
+        ("", LearningRate("linear")),
+        ('schedule = "cosine"', LearningRate("cosine")),
+        ('schedule = "constant"\nwarmup = 20', LearningRate("constant", warmup=20)),
+        ("warmup = 0.05", LearningRate("linear", warmup=0.05)),
+    ],
+)
+def test_schedule_and_warm_up_reach_the_trainer(text: str, schedule: LearningRate, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(text)
+    eye = sp.eye_array(60)
+    config = from_file(tmp_path / "run.toml").resolve(Dataset.of(eye, eye))
+    (tmp_path / "again.toml").write_text(config.to_toml())
+    assert from_file(tmp_path / "again.toml") == config
+    assert build_trainer(config, build_network(config, 60, 60)).settings.schedule == schedule
