@@ -123,8 +123,8 @@ def _read_arrays(
     state.step_ms = times.tolist()
     if _RATES in tensorfile.read_header(file)[0]:
         rates = tensorfile.read_tensor(file, _RATES)
-        if rates.shape != (state.step,) or not (rates >= 0).all():
-            wanted = f"a factor of at least 0 for each of {state.step} steps"
+        if rates.ndim != 1 or len(rates) > state.step or not (rates >= 0).all():
+            wanted = f"factors of at least 0, for at most {state.step} steps"
             raise ArgumentError(_RATES, f"shape {rates.shape}", wanted)
         state.rate_factors = rates.tolist()
     saved = bundle.payload["tables"]

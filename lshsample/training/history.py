@@ -136,7 +136,8 @@ class History:
         a signal: ``"SIGINT"``, ``"SIGTERM"``, ``"SIGHUP"``.
     rate_factors : tuple of float
         The factor of the learning rate at each step of a run with ``max_seconds``, which depends on timing:
-        ``Trainer(..., repeat=history.rate_factors)`` repeats the run. Empty for other runs.
+        ``Trainer(..., repeat=history.rate_factors)`` repeats the run. Empty for other runs; without the first
+        steps, if the run was continued with ``max_seconds`` but begun without.
     curve : tuple of Evaluation
         The accuracy against the training time: evaluations between steps, of a sample of the validation data,
         and those of the epochs. Empty without validation data.

@@ -87,7 +87,9 @@ class ByTime(Pace):
     def factor(self, state: RunState, schedule: Schedule) -> float:
         """The schedule's factor in a run of limited time; advances the progress of the state."""
         if state.step:
-            state.progress += (1.0 - state.progress) / (self._left(state) + 1.0)
+            # A run that had no limit before has gone by its steps.
+            before = state.progress or (0.0 if self.total is None else (state.step - 1) / self.total)
+            state.progress = before + (1.0 - before) / (self._left(state) + 1.0)
         expected = self._expected(state)
         if state.progress < _ESTIMATED and self.total is not None:
             state.time_share = min(expected / self.total, 1.0)

@@ -398,7 +398,8 @@ class Trainer:
         """By steps, by time, or as the run that this one repeats."""
         state, steps = self.state, source.steps_per_epoch
         if self.repeat is not None:
-            if list(self.repeat[: state.step]) != state.rate_factors:
+            done = state.rate_factors
+            if len(done) != state.step or list(self.repeat[: state.step]) != done:
                 raise ArgumentError("repeat", "other factors", "those of the steps that are done")
             return ByRecord(self.repeat)
         total = None if steps is None else steps * self.settings.epochs
