@@ -100,7 +100,7 @@ class RowNeighbours:
         index: str = "auto",
         *,
         family: str | None = None,
-        recall: float = 0.8,
+        recall: float = 0.9,
         dtype: str = "bfloat16",
         seed: int = 0,
         threads: int | None = None,
@@ -321,7 +321,7 @@ class RowNeighbours:
         tables = None
         if "tables" in arrays:
             with tempfile.TemporaryFile() as file:
-                file.write(np.ascontiguousarray(arrays["tables"], np.uint8))
+                file.write(arrays["tables"].tobytes())
                 file.flush()
                 tables = HashTables.open(file, copy=True)
             if tables.n_ids != rows.shape[0]:
