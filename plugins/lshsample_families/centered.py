@@ -132,7 +132,8 @@ class Centered(WrapperFamily[CenteredSpec]):
         text: str = getattr(self.spec, name)
         if not text:
             return None
-        return as_numbers(text, (1, self.spec.dim), name, "a mean is for one dim")[0]
+        mean: Float32 = as_numbers(text, (1, self.spec.dim), name, "a mean is for one dim")[0]
+        return mean
 
     @property
     def is_fitted(self) -> bool:
@@ -242,7 +243,7 @@ class Centered(WrapperFamily[CenteredSpec]):
             No rows, or rows with another number of columns.
         """
         means = {"mean": vectors, "query_mean": queries}
-        fitted = {"mean": "", "query_mean": ""}
+        fitted: dict[str, Any] = {"mean": "", "query_mean": ""}
         for name, rows in means.items():
             if rows is None:
                 continue
@@ -253,7 +254,7 @@ class Centered(WrapperFamily[CenteredSpec]):
             fitted[name] = as_text(_moments(rows)[0])
         return self._over(self._with(**fitted), checked_rows(self, vectors, "vectors"))
 
-    def _with(self, **means: str) -> Self:
+    def _with(self, **means: Any) -> Self:
         return type(self)(attrs.evolve(self.spec, **means))
 
     def _over(self, family: Self, vectors: Rows) -> Self:

@@ -278,7 +278,7 @@ def test_names_and_instances_are_the_same(registered):
     assert settings == TrainingSettings(optimizer=Momentum(), schedule=Halving(3))
     assert TrainingSettings.from_dict(settings.to_dict()) == settings
     assert SCHEDULES.to_data(LearningRate("cosine", warmup=2)) == {
-        "schedule": "cosine", "warmup": 2, "final": 0.0
+        "schedule": "cosine", "warmup": 2, "final": 0.0, "hurry": 0.6
     }  # fmt: skip
     assert TrainConfig(optimizer="momentum", loss="squares").optimizer == "momentum"
 
