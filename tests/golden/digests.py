@@ -192,6 +192,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "cross-polytope sparse": ("cross-polytope", {"n_hashes": 1, "dimension": 64, "projection": "sparse"}),
     "simple-lsh": ("simple-lsh", {"headroom": 1.5}),
     "simple-lsh e2lsh": ("simple-lsh", _over("e2lsh", width=1.5)),
+    "centered cross-polytope": ("centered", {"n_hashes": 2, **_over("cross-polytope", dimension=8)}),
     "simple-lsh cross-polytope": ("simple-lsh", {"n_hashes": 2, **_over("cross-polytope", dimension=8)}),
     "sign-alsh": ("sign-alsh", {}),
     "sign-alsh gaussian": (
