@@ -120,33 +120,31 @@ class LearningRate(Schedule):
 
     def factor(self, step: int, total: float | None) -> float:
         """The factor, 0 to 1, at ``step`` (from 1) of ``total`` steps."""
-        warmup = self._warmup_steps(total)
-        if step <= warmup:
-            return step / warmup
-        if self.kind == "constant" or total is None:
-            return 1.0
-        return self._falling(max(step - warmup - 1, 0) / max(total - warmup, 1))
+        return self._factor(step, total, 1.0, 1.0)
 
     def factor_in_time(self, step: int, total: float, share: float) -> float:
         """The factor in a run with ``max_seconds``, 0 to 8."""
         if self.kind == "constant":
             return self.factor(step, total)
-        raised, warmup = min(math.pow(share, -self.hurry), _MOST_RAISED), self._warmup_steps(total)
+        raised = min(math.pow(share, -self.hurry), _MOST_RAISED)
+        return self._factor(step, total, raised, max(share, _FALLS))
+
+    def _factor(self, step: int, total: float | None, raised: float, falls: float) -> float:
+        """The factor that rises to ``raised``, and falls in the last share ``falls`` of the run."""
+        warmup = self._warmup_steps(total)
         if step <= warmup:
             return raised * step / warmup
+        if self.kind == "constant" or total is None:
+            return raised
         done = max(step - warmup - 1, 0) / max(total - warmup, 1)
-        falls = max(share, _FALLS)
-        return raised * self._falling(max(done - (1.0 - falls), 0.0) / falls)
+        fallen = max(done - (1.0 - falls), 0.0) / falls
+        shape = 1.0 - fallen if self.kind == "linear" else 0.5 * (1.0 + math.cos(math.pi * min(fallen, 1.0)))
+        return raised * (self.final + (1.0 - self.final) * max(shape, 0.0))
 
     def _warmup_steps(self, total: float | None) -> float:
         if not 0 < self.warmup < 1:
             return self.warmup
         return 0 if total is None else self.warmup * total
-
-    def _falling(self, done: float) -> float:
-        """From 1 to ``final``, after a share ``done`` of the fall."""
-        shape = 1.0 - done if self.kind == "linear" else 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
-        return self.final + (1.0 - self.final) * max(shape, 0.0)
 
 
 for _kind in _KINDS:

@@ -27,7 +27,7 @@ from lshsample.training.history import EpochRecord, Evaluation, History
 if TYPE_CHECKING:
     from lshsample.training.trainer import Trainer
 
-__all__ = ["Callback", "EarlyStop", "ProgressBar"]
+__all__ = ["Callback", "EarlyStop", "ProgressBar", "tell_progress"]
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -101,6 +101,12 @@ class Callback:
 
     def close(self) -> None:
         """Called at the end in any case, also after an exception."""
+
+
+def tell_progress(callbacks: Sequence[Callback], what: str, done: int, total: int) -> None:
+    """Call :meth:`Callback.on_progress` of each callback."""
+    for callback in callbacks:
+        callback.on_progress(what, done, total)
 
 
 @attrs.define

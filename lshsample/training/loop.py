@@ -11,6 +11,7 @@ from lshsample.nn.batches import Batch
 from lshsample.nn.network import Network, StepReport
 from lshsample.nn.signals import Run
 from lshsample.training.batch_source import BatchSource
+from lshsample.training.callbacks import tell_progress
 from lshsample.training.history import EpochRecord, Evaluation, History
 from lshsample.training.interrupts import Interrupts
 from lshsample.training.pace import Pace
@@ -205,16 +206,14 @@ class Loop:
         """Validate, record, keep the best weights, call the callbacks."""
 
         def progress(done: int, rows: int) -> None:
-            for callback in self.callbacks:
-                callback.on_progress("evaluating", done, rows)
+            tell_progress(self.callbacks, "evaluating", done, rows)
             if interrupts.received and done < rows:
                 raise _Abandoned
 
         measured: dict[str, float] = {}
         held_out = self.held_out
         if held_out is not None:
-            for callback in self.callbacks:
-                callback.on_progress("evaluating", 0, len(held_out))
+            tell_progress(self.callbacks, "evaluating", 0, len(held_out))
             try:
                 measured = self.network.evaluate(
                     held_out.rows, held_out.labels, threads=self.trainer.threads, progress=progress

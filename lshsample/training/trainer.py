@@ -21,7 +21,7 @@ from lshsample.nn.network import Network, StepReport
 from lshsample.nn.optimizers import Optimizer
 from lshsample.nn.schedules import Schedule
 from lshsample.training.batch_source import ArrayBatches, BatchSource, fingerprint_of
-from lshsample.training.callbacks import Callback
+from lshsample.training.callbacks import Callback, tell_progress
 from lshsample.training.checkpoint import read_checkpoint, write_checkpoint
 from lshsample.training.history import EpochRecord, History
 from lshsample.training.loop import Loop, do_step
@@ -439,8 +439,7 @@ class Trainer:
             layer.forget()
 
     def _progress(self, what: str, done: int, total: int) -> None:
-        for callback in self.callbacks:
-            callback.on_progress(what, done, total)
+        tell_progress(self.callbacks, what, done, total)
 
     def _write(self, folder: Claim) -> None:
         write_checkpoint(folder, self.network, self.settings, self.state, self._best.arrays)

@@ -20,6 +20,7 @@ from lshsample.specs import checked_integer
 from lshsample.tables import HashTables, InvertedIndex
 from lshsample.tables.inverted import checked_exclude
 from lshsample.xc.choose_tables import TableChoice, choose_tables
+from lshsample.xc.saved_csr import saved_csr
 from lshsample.xc.unit_rows import unit_rows
 
 __all__ = ["INDEXES", "RowNeighbours"]
@@ -317,7 +318,10 @@ class RowNeighbours:
         saved = specs.from_dict(_Saved, spec)
         if saved.index == "inverted":
             return cls(saved.index, None, InvertedIndex.from_arrays(arrays))
-        rows = _saved_rows(arrays, saved.dim) if saved.sparse else _saved_dense(arrays, saved.dim)
+        if saved.sparse:
+            rows: Any = core.csr_rows(saved_csr(arrays, saved.dim, "sparse rows"), "rows")
+        else:
+            rows = _saved_dense(arrays, saved.dim)
         tables = None
         if "tables" in arrays:
             with tempfile.TemporaryFile() as file:
@@ -338,15 +342,6 @@ def _saved_dense(arrays: Mapping[str, npt.NDArray[Any]], dim: int) -> npt.NDArra
         raise ArgumentError("dense", f"{rows.shape[1]} columns", f"an array with {dim} columns")
     kept = np.ascontiguousarray(rows)
     return kept.view(BFLOAT16.numpy if kept.dtype == np.uint16 else FLOAT32.numpy)
-
-
-def _saved_rows(arrays: Mapping[str, npt.NDArray[Any]], dim: int) -> Any:
-    missing = [name for name in ("indptr", "indices", "data") if name not in arrays]
-    if missing:
-        raise ArgumentError("arrays", f"no {missing[0]}", "indptr, indices and data of sparse rows")
-    shape = len(arrays["indptr"]) - 1, dim
-    parts = arrays["data"], arrays["indices"], arrays["indptr"]
-    return core.csr_rows(sp.csr_array(parts, shape=shape), "rows")
 
 
 def _sampled(unit: Any, seed: int, threads: int) -> tuple[Int64, Int32]:

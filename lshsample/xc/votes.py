@@ -16,6 +16,7 @@ from lshsample._native.labels import label_rows
 from lshsample.errors import ArgumentError
 from lshsample.metrics import precision_at_k
 from lshsample.specs import checked_integer
+from lshsample.xc.saved_csr import saved_csr
 
 __all__ = ["GRID", "LabelVotes", "Voting"]
 
@@ -265,10 +266,5 @@ class LabelVotes:
         """
         given = dict(spec)
         n_labels = checked_integer("n_labels", given.pop("n_labels", None), 0, 2**31 - 1)
-        missing = [name for name in ("indptr", "indices") if name not in arrays]
-        if missing:
-            raise ArgumentError("arrays", f"no {missing[0]}", "indptr and indices of the labels")
-        ones = np.ones(len(arrays["indices"]), np.float32)
-        shape = len(arrays["indptr"]) - 1, n_labels
-        labels = sp.csr_array((ones, arrays["indices"], arrays["indptr"]), shape=shape)
+        labels = saved_csr(arrays, n_labels, "the labels", ones=True)
         return cls(labels, specs.from_dict(Voting, given))

@@ -35,6 +35,7 @@ from lshsample.plugin import (
 )
 from lshsample_families import _native
 from lshsample_families._kernels import ffi, lib
+from lshsample_families._wrapping import check_similarity, of_width
 
 __all__ = [
     "Augmentation",
@@ -142,17 +143,9 @@ class MIPSFamily(WrapperFamily[MIPST]):
 
     def make_inner(self) -> HashFamily:
         """The wrapped family, with the columns of the augmented rows."""
-        template = self.spec.inner
-        if template.similarity not in self.wraps:
-            raise ArgumentError(
-                "inner",
-                f"{type(template).__name__}, a family of similarity {template.similarity!r}",
-                f"a family of {' or '.join(self.wraps)} similarity: {self.why}",
-            )
+        check_similarity(self.spec.inner, self.wraps, self.why)
         self._augmentation = self._make_augmentation()
-        wide = attrs.evolve(template.spec, dim=self.spec.dim + self._augmentation.count)
-        inner: HashFamily = type(template)(wide)
-        return inner
+        return of_width(self.spec.inner, self.spec.dim + self._augmentation.count)
 
     @abstractmethod
     def _make_augmentation(self) -> Augmentation:

@@ -23,6 +23,7 @@ from lshsample.plugin import (
 from lshsample_families import _native
 from lshsample_families._kernels import ffi, lib
 from lshsample_families._learned import as_numbers, as_text, short_text
+from lshsample_families._wrapping import check_similarity, of_width
 
 __all__ = ["Centered", "CenteredSpec"]
 
@@ -112,21 +113,14 @@ class Centered(WrapperFamily[CenteredSpec]):
 
     def make_inner(self) -> HashFamily:
         """The wrapped family, with one more column if ``exact``."""
-        template, spec = super().make_inner(), self.spec
-        if template.similarity not in self.wraps:
-            raise ArgumentError(
-                "inner",
-                f"{type(template).__name__}, a family of similarity {template.similarity!r}",
-                f"a family of {', '.join(self.wraps[:-1])} or {self.wraps[-1]} similarity",
-            )
+        spec, template = self.spec, super().make_inner()
+        check_similarity(template, self.wraps)
         if spec.exact and template.similarity != "inner_product":
             raise ArgumentError("exact", True, f"False for the similarity {template.similarity!r}")
         if spec.query_mean and not spec.mean:
             raise ArgumentError("query_mean", "a mean", "empty, as mean is")
         self._mean, self._query_mean = self._decoded("mean"), self._decoded("query_mean")
-        wide = attrs.evolve(template.spec, dim=spec.dim + spec.exact)
-        inner: HashFamily = type(template)(wide)
-        return inner
+        return of_width(template, spec.dim + spec.exact)
 
     def _decoded(self, name: str) -> Float32 | None:
         text: str = getattr(self.spec, name)
