@@ -35,7 +35,7 @@ from lshsample.plugin import (
 )
 from lshsample_families import _native
 from lshsample_families._kernels import ffi, lib
-from lshsample_families._wrapping import check_similarity, of_width
+from lshsample_families._wrapping import check_hashes_rows_as_they_are, check_similarity, of_width
 
 __all__ = [
     "Augmentation",
@@ -144,6 +144,7 @@ class MIPSFamily(WrapperFamily[MIPST]):
     def make_inner(self) -> HashFamily:
         """The wrapped family, with the columns of the augmented rows."""
         check_similarity(self.spec.inner, self.wraps, self.why)
+        check_hashes_rows_as_they_are(self.spec.inner)
         self._augmentation = self._make_augmentation()
         return of_width(self.spec.inner, self.spec.dim + self._augmentation.count)
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import attrs
 
-from lshsample.plugin import ArgumentError, HashFamily
+from lshsample.plugin import ArgumentError, HashFamily, WrapperFamily
 
-__all__ = ["check_similarity", "of_width"]
+__all__ = ["check_hashes_rows_as_they_are", "check_similarity", "of_width"]
 
 
 def check_similarity(inner: HashFamily, wraps: Sequence[str], why: str = "") -> None:
@@ -21,6 +21,17 @@ def check_similarity(inner: HashFamily, wraps: Sequence[str], why: str = "") -> 
         f"{type(inner).__name__}, a family of similarity {inner.similarity!r}",
         f"a family of {wanted} similarity{why and f': {why}'}",
     )
+
+
+def check_hashes_rows_as_they_are(inner: HashFamily) -> None:
+    """Raise ArgumentError for a wrapper that transforms rows: its law is one of the transformed rows."""
+    if not isinstance(inner, WrapperFamily):
+        return
+    cls = type(inner)
+    if cls.transform is WrapperFamily.transform and cls.transform_query is WrapperFamily.transform_query:
+        return
+    wanted = "a family that hashes rows as they are: the law needs the similarity of the augmented rows"
+    raise ArgumentError("inner", f"{cls.__name__}, which transforms rows", wanted)
 
 
 def of_width(inner: HashFamily, dim: int) -> HashFamily:

@@ -13,9 +13,10 @@ from lshsample.errors import ArgumentError
 from lshsample.hashing import hash_rows
 from lshsample.registry import family_from_json, family_to_json, make_family
 
-WRAPPERS = ("l2-alsh", "multiprobe", "norm-ranging", "sign-alsh", "simple-lsh")
+WRAPPERS = ("centered", "l2-alsh", "multiprobe", "norm-ranging", "sign-alsh", "simple-lsh")
 #: What may stand inside each; everything else must be refused, with a reason.
 FITS = {
+    "centered": {"simhash", "cross-polytope", "e2lsh", *WRAPPERS},
     "l2-alsh": {"e2lsh"},
     "multiprobe": {"simhash", "learned-simhash", "cross-polytope", "dwta", "e2lsh", "wta", *WRAPPERS}
     - {"multiprobe"},
