@@ -6,6 +6,7 @@ Also the fixture of packages with plugins.
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,10 +23,18 @@ collect_ignore = ["fuzz"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Stop at once where the compiled code is not that of the sources: its tests would mean nothing."""
+    """Stop at once where the compiled code is not that of the sources: its tests would mean nothing.
+
+    Signals that are ignored, as below ``nohup`` or in the background of a shell, have their usual effect in
+    the tests and in the processes that they start.
+    """
     messages = stale_extensions()
     if messages:
         raise pytest.UsageError("\n".join(messages))
+    usual = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
+    for number, handler in ((signal.Signals[name], handler) for name, handler in usual.items()):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 FAMILY = """

@@ -106,17 +106,11 @@ def until(path: Path, text: str) -> None:
     raise AssertionError(f"{text!r} is not in {path.read_text()!r}")
 
 
-def default_signals() -> None:
-    """In a started process: signals that the tests themselves ignore, as below nohup, end it again."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-
-
 def interrupted(command: Any, number: int, log: Path, *words: object) -> tuple[int, str]:
     """Start a command, send it a signal after its first epoch; its exit status and standard error."""
     with log.open("w") as errors:
         line = [*command.line, *map(str, words)]
-        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=default_signals)
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=errors)
         try:
             until(log, "epoch 1/")
             process.send_signal(number)
@@ -184,9 +178,7 @@ def test_a_second_signal_ends_a_run_at_once(small: list[object], files: Files, t
         "main()"
     )
     words = [sys.executable, "-c", code, "train", files[0], *small, "--save", tmp_path / "run"]
-    done = subprocess.run(
-        list(map(str, words)), capture_output=True, text=True, check=False, preexec_fn=default_signals
-    )
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
     assert done.returncode == 130
     assert [line.split()[0] for line in done.stderr.splitlines()[-2:]] == ["Stopping", "interrupted"]
     assert not (tmp_path / "run" / "train.json").exists()
@@ -195,9 +187,7 @@ def test_a_second_signal_ends_a_run_at_once(small: list[object], files: Files, t
 def test_other_commands_end_at_once_on_ctrl_c(lshsample: Any, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as errors:
         words = [*lshsample.line, "compare", "--rounds", "100000", "--family", "simhash"]
-        process = subprocess.Popen(
-            words, stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=default_signals
-        )
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
         try:
             until(tmp_path / "log", "runs: about")
             process.send_signal(signal.SIGINT)
