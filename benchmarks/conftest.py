@@ -6,7 +6,8 @@ import sizes
 from lshsample.compare.environment import describe_machine
 
 #: Distributions of peers, whose versions are stored.
-PEERS = ["datasketch", "faiss-cpu", "hnswlib", "pytest-benchmark", "rensa", "threadpoolctl", "torch"]
+PEERS = ["datasketch", "faiss-cpu", "hnswlib", "omikuji", "pytest-benchmark", "rensa", "scikit-learn"]
+PEERS += ["threadpoolctl", "torch"]
 
 
 def pytest_addoption(parser):

@@ -27,6 +27,27 @@ typedef struct {
     float scale; /* 1 / sqrt(1 - beta2^step) */
 } lsh_adam_step;
 
+enum { LSH_LANES = 16 }; /* problems that hinge_rows solves at once: one cache line of weights for each feature */
+
+/* A block of LSH_LANES problems over the same rows: min |w|^2 / 2 + sum of C_i max(0, 1 - y_i w . x_i)^2, where the last
+ * feature of each row is 1. Arrays by lane have LSH_LANES floats. */
+typedef struct {
+    const int64_t *begin;    /* (rows + 1) */
+    const int32_t *features; /* of the rows, below n_features */
+    const float *values;
+    const float *squares;     /* (rows): |x|^2, the last feature included */
+    const uint16_t *positive; /* (rows): the lanes in which y = 1; else it is -1 */
+    int32_t *order;           /* rows in the order of the pass; those from `active` on are left out */
+    int64_t active, n_features;
+    float *weights;                                            /* (n_features + 1, lanes) */
+    float *alpha;                                              /* (rows, lanes): dual variables */
+    float diagonal, positive_diagonal[16];                     /* 1 / (2 C_i) */
+    float live[16];                                            /* 1, or 0 for lanes without a problem */
+    float bound[16];      /* rows whose gradient is above it in all lanes, where alpha is 0, leave the active ones */
+    float largest[16], upper[16]; /* grow to the largest |projected gradient|, and projected gradient, of the pass */
+    float negligible;             /* a row with no larger projected gradient in any lane changes nothing */
+} lsh_hinge;
+
 /* Kernels over float32 alone. Packed panels hold panel[p * panel_columns + j], panel_columns being two vectors; columns
  * behind the last one are filled with zeros. */
 #define LSH_KERNELS(KERNEL) \
@@ -44,6 +65,7 @@ typedef struct {
     /* The first place from `from` on whose score is above the threshold, or n. */ \
     KERNEL(int64_t, next_above, (const float *scores, int64_t from, int64_t n, float threshold)) \
     LSH_LOSS_KERNELS(KERNEL) \
+    LSH_HINGE_KERNELS(KERNEL) \
     LSH_OPTIMIZER_KERNELS(KERNEL) \
     LSH_DRAW_KERNELS(KERNEL)
 
@@ -56,6 +78,10 @@ typedef struct {
     KERNEL(void, scale, (float *z, int64_t n, float factor)) \
     /* z = w sigmoid(z), w = exp(-log_inclusion) or 1; the sum of w log(1 + e^z). */ \
     KERNEL(double, sigmoid, (float *z, const float *log_inclusion, int64_t n))
+
+#define LSH_HINGE_KERNELS(KERNEL) \
+    /* One step of dual coordinate descent for each of the rows order[from .. to), in that order. */ \
+    KERNEL(void, hinge_rows, (lsh_hinge *block, int64_t from, int64_t to))
 
 /* n weights of one row, their optimizer state, and their gradient. Weights of another dtype pass through a
  * buffer (cext/src/optim.c). */

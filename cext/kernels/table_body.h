@@ -7,6 +7,7 @@ LSH_KERNELS_BEGIN
 #include "vector.h"
 #include "product_body.h"
 #include "loss_body.h"
+#include "hinge_body.h"
 #include "optim_body.h"
 #include "draw_body.h"
 

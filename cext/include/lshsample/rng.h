@@ -16,7 +16,9 @@ enum {
     LSH_DRAW_DROPOUT = 7,   /* dropout masks: stream = layer, index = unit/4 */
     LSH_DRAW_BUCKET = 8,    /* bounded buckets: stream = table, step = code, index = the id's number in the bucket */
     LSH_DRAW_MERGE = 9,     /* merging bounded buckets: stream = table, step = code, index = draw */
-    LSH_DRAW_ROUNDING = 10  /* stochastic rounding: stream = row, index = column/8 */
+    LSH_DRAW_ROUNDING = 10, /* stochastic rounding: stream = row, index = column/8 */
+    LSH_DRAW_LABELS = 11,   /* first rows of 2-means over labels: stream = tree, step = depth, index = part */
+    LSH_DRAW_LINEAR = 12    /* the order of rows in linear training: stream = node, index = block */
 };
 
 /* Four words of 32 random bits. Thread-safe; cost: about 40 integer operations. */
