@@ -105,9 +105,7 @@ def _forest(order: Int32, used: npt.NDArray[np.int64], depth: int, branching: in
         children.append(~used[order[tree]])
         base = first + at
     child_begin = np.concatenate([[0], np.cumsum(np.concatenate(widths))]).astype(np.int64)
-    return Forest(
-        np.array(roots, np.int32), child_begin, np.concatenate(children).astype(np.int32), n_labels
-    )
+    return Forest(np.array(roots, np.int32), child_begin, np.concatenate(children).astype(np.int32), n_labels)
 
 
 def _child_weights(forest: Forest, weights: Float32) -> Float32:
@@ -139,10 +137,10 @@ def _positive_weights(given: Any, n_labels: int) -> Float32:
 
 
 class LinearModel:
-    """Labels scored by linear functions of sparse features; one-vs-rest, over label trees where labels are many.
+    """Labels scored by linear functions of sparse features, one-vs-rest; over label trees if labels are many.
 
-    Up to 2,000 labels are the children of one node. More are grouped by their mean rows (balanced 2-means), in
-    several trees: of wide nodes, down to leaves of at most 200 labels. In each node a squared hinge with L2
+    Up to 2,000 labels are the children of one node. More are grouped by their mean rows (balanced 2-means),
+    in several trees: of wide nodes, down to leaves of at most 200 labels. In each node a squared hinge with L2
     regularisation is minimised for each child against the rows of the node's other children. Made by
     :meth:`fit` or :meth:`from_arrays`; it does not change, and may be used from several threads.
 
@@ -158,8 +156,8 @@ class LinearModel:
     Notes
     -----
     The objective of each label is that of liblinear's L2-regularised L2-loss classification, with a feature 1
-    for the bias, solved in the dual by coordinate descent (Hsieh et al., "A dual coordinate descent method for
-    large-scale linear SVM", ICML 2008), 16 labels at once. The score of a label in a tree is the sum of
+    for the bias, solved in the dual by coordinate descent (Hsieh et al., "A dual coordinate descent method
+    for large-scale linear SVM", ICML 2008), 16 labels at once. The score of a label in a tree is the sum of
     ``-max(0, 1 - z)**2`` over the nodes of its path, with the margins z of the children on it; trees are
     combined by the mean of e^score.
 
@@ -224,8 +222,8 @@ class LinearModel:
         Y : sparse or dense array of shape (rows, n_labels), or lists of ids
             Labels. Labels without a row are never predicted.
         c : float, optional
-            The weight of errors against that of ``|w|^2 / 2``, liblinear's C; by default 0.3 if one leaf holds
-            all labels, otherwise 0.5.
+            The weight of errors against that of ``|w|^2 / 2``, liblinear's C; by default 0.3 if one leaf
+            holds all labels, otherwise 0.5.
         n_trees : int, optional
             By default 1 if one leaf holds all labels, otherwise 3.
         leaf_size : int, optional
@@ -259,8 +257,8 @@ class LinearModel:
 
         Notes
         -----
-        Time in one node is proportional to the nonzeros of X, times labels / 16, times passes; with trees it is
-        to the nonzeros times ``n_trees * (branching + labels_per_row * leaf_size) / 16``. Weights need 4 bytes
+        Time in one node is proportional to the nonzeros of X, times labels / 16, times passes; with trees to
+        the nonzeros times ``n_trees * (branching + labels_per_row * leaf_size) / 16``. Weights need 4 bytes
         each, and 8 for each feature that a node has weights for.
         """
         rows = feature_rows(X, "X")
@@ -311,9 +309,7 @@ class LinearModel:
         least = spec.prune if max_bytes is None else _budgeted(training, spec.prune, max_bytes, count)
         return cls(attrs.evolve(spec, prune=least), training.weights(least, count))
 
-    def top_k(
-        self, X: Any, k: int, *, beam: int = 10, threads: int | None = None
-    ) -> tuple[Int32, Float32]:
+    def top_k(self, X: Any, k: int, *, beam: int = 10, threads: int | None = None) -> tuple[Int32, Float32]:
         """The best labels of each row.
 
         Parameters
@@ -340,8 +336,8 @@ class LinearModel:
 
         Notes
         -----
-        For each tree, a row is looked up in about ``1 + beam`` nodes (times the depth less 1). The best labels
-        are kept in order while they are collected, which is meant for some hundred of them.
+        For each tree, a row is looked up in about ``1 + beam`` nodes (times the depth less 1). The best
+        labels are kept in order while they are collected, which is meant for some hundred of them.
         """
         rows = feature_rows(X, "X", self.n_features)
         k = checked_integer("k", k, 1, self.n_labels, ", the number of labels")
