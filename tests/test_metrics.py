@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import bootstrap
 
 from lshsample import metrics
 from lshsample.errors import ArgumentError
@@ -183,3 +184,86 @@ def test_sampler_recall_refuses_other_rows():
     with pytest.raises(ArgumentError, match="2 rows"):
         metrics.sampler_recall(active, [[0], [1]])
     assert metrics.sampler_recall(active, [[-1], [-1], [-1]]) == 1
+
+
+def drawn_rows(rng, n):
+    """Rows whose best prediction is right with probability 0.3, and true labels of unequal propensities."""
+    truth = rng.random((n, 6)) < 0.2
+    labels = np.stack([rng.permutation(6)[:3] for _ in range(n)])
+    right = rng.random(n) < 0.3
+    truth[np.arange(n), labels[:, 0]] = right
+    return labels, sp.csr_array(truth)
+
+
+def test_intervals_cover_the_true_values_as_often_as_they_say():
+    rng = np.random.default_rng(5)
+    propensity, names = np.array([1, 0.5, 0.05, 1, 1, 0.2]), ["p@1", "f1@3", "psp@3", "psndcg@2"]
+    many = metrics.intervals(*drawn_rows(rng, 100_000), names, propensity=propensity, n_resamples=1)
+    covered = np.zeros((250, len(names)))
+    for i in range(len(covered)):
+        drawn = drawn_rows(rng, 120)
+        found = metrics.intervals(*drawn, names, propensity=propensity, level=0.9, n_resamples=300, seed=i)
+        covered[i] = [found[name].low <= many[name].value <= found[name].high for name in names]
+    rates = covered.mean(axis=0)
+    # Four standard errors of a rate of 0.9 are 0.076.
+    assert (np.abs(rates - 0.9) < 0.076).all(), rates
+
+
+def test_intervals_are_those_of_scipy():
+    labels, y = drawn_rows(np.random.default_rng(1), 400)
+    p = metrics.propensities(y)
+    found = metrics.intervals(labels, y, ["r@2", "psp@2"], propensity=p, n_resamples=20_000)
+    assert found["r@2"].value == metrics.recall_at_k(labels, y, 2)
+    assert found["psp@2"].value == pytest.approx(metrics.psp_at_k(labels, y, p, 2))
+    hits = np.take_along_axis(y.toarray(), labels[:, :2], axis=1)
+    weights = np.sort(y.toarray() / p, axis=1)[:, -2:].sum(axis=1)
+    recall = hits.sum(axis=1) / np.maximum(y.sum(axis=1), 1)
+    for name, above, below in (
+        ("r@2", recall, np.ones(400)),
+        ("psp@2", (hits / p[labels[:, :2]]).sum(axis=1), weights),
+    ):
+        theirs = bootstrap(
+            (above, below),
+            lambda a, b, axis: a.sum(axis=axis) / b.sum(axis=axis),
+            paired=True,
+            n_resamples=20_000,
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+        ours = found[name]
+        assert (ours.low, ours.high) == pytest.approx(tuple(theirs), abs=0.04 * (theirs.high - theirs.low))
+
+
+def test_intervals_by_frequency_and_of_constant_rows():
+    labels, y = drawn_rows(np.random.default_rng(2), 300)
+    counts = [0, 5, 50, 50, 500, 5]
+    plain = metrics.by_frequency(labels, y, counts)
+    for one, other in zip(metrics.by_frequency(labels, y, counts, level=0.9), plain, strict=True):
+        for name, interval in one.pop("intervals").items():
+            assert interval.value == pytest.approx(one[name])
+            assert interval.low < interval.value < interval.high
+        assert one == other
+    always = metrics.intervals([[0], [0]], sp.csr_array([[1], [1]]), ["p@1", "f1@1"])
+    assert always == {"p@1": (1, 1, 1), "f1@1": (1, 1, 1)}
+    both = metrics.intervals(labels, y, ["p@1", "p@3"], seed=4)
+    assert both == metrics.intervals(labels, y, ["p@1", "p@3"], seed=4)
+    assert both["p@3"] == pytest.approx(metrics.intervals(labels, y, ["p@3"], seed=4)["p@3"])
+
+
+@pytest.mark.parametrize(
+    ("options", "argument"),
+    [
+        ({"measures": ["p"]}, "measures"),
+        ({"measures": ["p@0"]}, "measures"),
+        ({"measures": ["q@1"]}, "measures"),
+        ({"measures": []}, "measures"),
+        ({"measures": ["psp@1"]}, "propensity"),
+        ({"measures": ["p@4"]}, "k"),
+        ({"level": 95}, "level"),
+        ({"n_resamples": 0}, "n_resamples"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_intervals_refuse_bad_arguments(options, argument):
+    with pytest.raises(ArgumentError) as error:
+        metrics.intervals([[0, 1, 2]], sp.csr_array([[1, 0, 1]]), **{"measures": ["p@1"], **options})
+    assert error.value.argument == argument

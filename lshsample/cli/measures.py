@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
-import numpy as np
 from rich.table import Table
 
 from lshsample import metrics
 from lshsample.cli.app import output
 from lshsample.errors import ArgumentError, did_you_mean
+from lshsample.metrics import Interval
 
 __all__ = ["NAMES", "Wanted", "print_bins", "print_measures"]
 
-_PLAIN = {
-    "p": metrics.precision_at_k,
-    "r": metrics.recall_at_k,
-    "ndcg": metrics.ndcg_at_k,
-    "f1": metrics.f1_at_k,
-}
-#: Those that need the frequencies of the training labels.
-_SCORED = {"psp": metrics.psp_at_k, "psndcg": metrics.psndcg_at_k}
 #: The names, and how they are printed.
 NAMES = {"p": "P", "r": "R", "ndcg": "nDCG", "f1": "F1", "psp": "PSP", "psndcg": "PSnDCG"}
 
@@ -53,34 +46,37 @@ class Wanted:
 
     def check(self, has_training: bool) -> None:
         """Refuse measures of training labels without them."""
-        scored = [name for name in self.names if name in _SCORED]
+        scored = [name for name in self.names if metrics.MEASURES[name]]
         if scored and not has_training:
             wanted = "used with --train, the training data, whose label frequencies they need"
             raise ArgumentError("--measures", ",".join(scored), wanted)
 
-    def measure(self, labels: Any, y: Any, trained: Any = None) -> dict[str, float]:
-        """Percentages by name and number, from predictions, true labels and training labels."""
-        propensity = metrics.propensities(trained) if set(self.names) & set(_SCORED) else None
-        return {
-            f"{name}@{k}": 100.0
-            * (
-                _PLAIN[name](labels, y, k)
-                if name in _PLAIN
-                else _SCORED[name](labels, y, np.asarray(propensity), k)
-            )
-            for name in self.names
-            for k in self.tops
-        }
+    def measure(self, labels: Any, y: Any, trained: Any = None, level: float = 0.95) -> dict[str, Interval]:
+        """Percentages with their intervals by name, from predictions, true labels and training labels."""
+        propensity = metrics.propensities(trained) if any(map(metrics.MEASURES.get, self.names)) else None
+        wanted = [f"{name}@{k}" for name in self.names for k in self.tops]
+        found = metrics.intervals(labels, y, wanted, propensity=propensity, level=level)
+        return {name: _percent(one) for name, one in found.items()}
 
 
-def print_measures(measures: dict[str, float]) -> None:
-    """A line for each measure, with its values in percent."""
+def _percent(one: Interval) -> Interval:
+    return Interval(*(100 * number for number in one))
+
+
+def print_measures(measures: Mapping[str, float | Interval]) -> None:
+    """A line for each measure, with its values in percent, and their intervals if there are any."""
     lines: dict[str, list[str]] = {}
     for key, value in measures.items():
         name, _, k = key.partition("@")
-        lines.setdefault(name, []).append(f"{NAMES[name]}@{k} {value:.2f} %".ljust(18))
+        lines.setdefault(name, []).append(f"{NAMES[name]}@{k} {_shown(value)}".ljust(18))
     for cells in lines.values():
-        output.print("".join(cells).rstrip(), highlight=False, markup=False, soft_wrap=True)
+        output.print("  ".join(cells).rstrip(), highlight=False, markup=False, soft_wrap=True)
+
+
+def _shown(value: float | Interval) -> str:
+    if not isinstance(value, Interval):
+        return f"{value:.2f} %"
+    return f"{value.value:.2f} % ({value.low:.2f} to {value.high:.2f})"
 
 
 def print_bins(bins: list[dict[str, Any]], k: int) -> None:
@@ -91,6 +87,7 @@ def print_bins(bins: list[dict[str, Any]], k: int) -> None:
     for one in bins:
         low, high = one["rows"]
         rows = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-        shares = (f"{100 * one[name]:.2f}" for name in ("precision", "recall", "f1"))
+        each = (_percent(one["intervals"][name]) for name in ("precision", "recall", "f1"))
+        shares = (f"{at.value:.2f} ({at.low:.2f} to {at.high:.2f})" for at in each)
         table.add_row(rows, f"{one['labels']:,}", f"{one['true']:,}", *shares)
     output.print(table)

@@ -71,7 +71,7 @@ def evaluate(
             metavar="NAMES@NUMBERS",
             help=f"Measures ({', '.join(NAMES)}) at numbers of predictions, such as p,ndcg@1,3,5; psp and "
             "psndcg need --train.",
-            show_default="p@1,3,5",
+            show_default="p@1,3,5; with --train p,psp@1,3,5",
         ),
     ] = None,
     by_frequency: Annotated[
@@ -85,13 +85,19 @@ def evaluate(
     train: Annotated[
         Path | None, typer.Option(help="The training data, for the frequencies of the labels.")
     ] = None,
+    level: Annotated[
+        float, typer.Option(metavar="PERCENT", help="Level of the bootstrap confidence intervals.")
+    ] = 95.0,
     json: JsonFile = None,
     *,
     reading: ReadOptions,
 ) -> None:
     """Measure a model on a data file with labels: P@1, P@3, P@5, and others with --measures."""
     network = load_model(model)
-    wanted = Wanted.parse("p" if measures is None else measures, network.n_labels)
+    default = "p" if train is None else "p,psp"
+    wanted = Wanted.parse(default if measures is None else measures, network.n_labels)
+    if not 0 < level < 100:
+        raise ArgumentError("--level", level, "a number of percent above 0 and below 100")
     wanted.check(train is not None)
     if by_frequency and train is None:
         raise ArgumentError("--by-frequency", "--by-frequency without --train", "used with --train")
@@ -115,13 +121,13 @@ def evaluate(
             threads=threads,
             progress=progress,
         )
-    measured = wanted.measure(found, data.y, None if trained is None else trained.y)
     seconds = time.perf_counter() - began
+    measured = wanted.measure(found, data.y, None if trained is None else trained.y, level / 100)
     print_measures(measured)
     bins = None
     if by_frequency and trained is not None:
         count = np.bincount(trained.y.indices, minlength=network.n_labels)
-        bins = metrics.by_frequency(found, data.y, count)
+        bins = metrics.by_frequency(found, data.y, count, level=level / 100)
         print_bins(bins, max(wanted.tops))
     result = {
         "mode": mode.value,
@@ -132,7 +138,15 @@ def evaluate(
     }
     facts = {"seed": network.spec.seed, "peak_rss_mib": peak_rss_mib(), **environment(threads)}
     # P@1, P@3 and P@5 are always there, null if they were not measured.
-    figures = {**{f"p@{k}": None for k in (1, 3, 5)}, **measured, "by_frequency": bins}
+    values = {name: one.value for name, one in measured.items()}
+    bounds = {name: [one.low, one.high] for name, one in measured.items()}
+    figures = {
+        **{f"p@{k}": None for k in (1, 3, 5)},
+        **values,
+        "level": level,
+        "intervals": bounds,
+        "by_frequency": bins,
+    }
     write_json(json, {**run_figures(model), **figures, **result, **facts})
 
 

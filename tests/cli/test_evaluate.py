@@ -56,7 +56,9 @@ def test_all_measures(model, files, tmp_path):
     assert result["p@3"] is None
     for name, value in expected.items():
         text = name.upper().replace("NDCG", "nDCG")
-        assert f"{text} {value:.2f} %" in done.stdout
+        low, high = result["intervals"][name]
+        assert low <= value <= high
+        assert f"{text} {value:.2f} % ({low:.2f} to {high:.2f})" in done.stdout
     count = np.bincount(known.indices, minlength=60)
     bins = metrics.by_frequency(labels, data.y, count)
     assert [one["recall"] for one in result["by_frequency"]] == pytest.approx([one["recall"] for one in bins])
@@ -64,10 +66,23 @@ def test_all_measures(model, files, tmp_path):
     assert "10 to 99" in done.stdout
 
 
+def test_training_rows_add_propensity_scores(model, files, tmp_path):
+    written = tmp_path / "r.json"
+    done = evaluate(model, files[1], "--train", files[0], "--level", "50", "--json", written)
+    assert done.exit_code == 0, done.output
+    assert "P@1" in done.stdout
+    assert "PSP@5" in done.stdout
+    result = json.loads(written.read_text())
+    assert result["level"] == 50
+    low, high = result["intervals"]["psp@3"]
+    assert low <= result["psp@3"] <= high
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--measures", "psp@1"], "--measures must be used with --train"),
+        (["--level", "0"], "--level must be a number of percent above 0 and below 100 (got 0.0)"),
         (["--by-frequency"], "--by-frequency must be used with --train"),
         (["--measures", "ndgc@3"], "did you mean 'ndcg'"),
         (["--measures", "p@0"], "followed by numbers from 1 to 60"),
