@@ -42,6 +42,11 @@ def tables():
     return HashTables(family, threads=THREADS).build(rows)
 
 
+@pytest.fixture(scope="module")
+def codebooks(tables):
+    return HashTables(make_family("product-quantization", dim=DIM), threads=THREADS).build(tables.vectors)
+
+
 @pytest.fixture(params=core.available_isas())
 def isa(request):
     with core.forced_isa(request.param):
@@ -93,10 +98,10 @@ def measure(benchmark, tables, pipeline, pool, group):
 
 @pytest.mark.parametrize("pool", [True, False], ids=["pooled", "rows"])
 @pytest.mark.parametrize("name", sorted(set(NAMED_PIPELINES) - SLOW))
-def test_named(benchmark, tables, name, pool):
+def test_named(benchmark, tables, codebooks, name, pool):
     measure(
         benchmark,
-        tables,
+        codebooks if name == "midx" else tables,
         named_pipeline(name, n_active=SIZES[pool], n_items=N_ITEMS),
         pool,
         f"{BATCH} queries, {'pooled' if pool else 'a set for each'}",

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from lshsample.registry import families as families, make_family as make_family
     from lshsample.sampling import (
+        MIDX as MIDX,
         ActiveSet as ActiveSet,
         AtLeast as AtLeast,
         Cap as Cap,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
         Frequency as Frequency,
         Full as Full,
         Include as Include,
+        LogUniform as LogUniform,
         MaintainedSampler as MaintainedSampler,
         Rehash as Rehash,
         Retrieve as Retrieve,
@@ -101,6 +103,7 @@ _HOMES = {
     "lshsample.registry": ("families", "make_family"),
     "lshsample.tables": ("HashTables",),
     "lshsample.sampling": (
+        "MIDX",
         "ActiveSet",
         "AtLeast",
         "Cap",
@@ -109,6 +112,7 @@ _HOMES = {
         "Frequency",
         "Full",
         "Include",
+        "LogUniform",
         "MaintainedSampler",
         "Rehash",
         "Retrieve",

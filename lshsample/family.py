@@ -25,6 +25,7 @@ __all__ = [
     "Floats",
     "HashFamily",
     "NativeKernel",
+    "QuantizingFamily",
     "Rows",
     "WrapperFamily",
     "checked_rows",
@@ -243,6 +244,10 @@ class HashFamily(ABC, Generic[SpecT]):
     law_of_norms: bool = False
     #: Buckets per table that a query looks into by default.
     default_probes: int = 1
+    #: Tables of a sampler whose family is given as text without ``n_tables``.
+    default_tables: int = 16
+    #: Hashes of a sampler whose family is given as text without ``n_hashes``; None: by the number of items.
+    default_hashes: int | None = None
     #: Bits of one hash; a code has n_hashes times as many.
     bits_per_hash: int = 1
     #: Whether hashing calls functions that the spec names. Opening a file that has the spec calls none of
@@ -493,6 +498,32 @@ def _type_arguments(cls: type) -> list[type[FamilySpec]]:
     bases = vars(cls).get("__orig_bases__", ())
     given = [get_args(base)[0] for base in bases if issubclass(get_origin(base) or object, HashFamily)]
     return [spec for spec in given if isinstance(spec, type)]
+
+
+class QuantizingFamily(HashFamily[SpecT]):
+    """A family whose code has the numbers of K centroids, one of each codebook, whose sum is near the row.
+
+    A subclass implements :meth:`products` too. The inner product of a query with a row is then about that
+    with the centroids of the row's code, which is the same for all rows of a bucket:
+    :class:`~lshsample.MIDX` draws by it.
+    """
+
+    default_tables = 1
+    default_hashes = 2
+
+    @abstractmethod
+    def products(self, q: Rows) -> npt.NDArray[np.float32]:
+        """Inner products of queries with all centroids.
+
+        Parameters
+        ----------
+        q : (n, dim) rows
+            Finite float32 rows, dense or CSR.
+
+        Returns
+        -------
+        (n, n_tables, n_hashes, 2**bits_per_hash) float32 array
+        """
 
 
 class _OfInner:

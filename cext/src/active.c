@@ -41,15 +41,19 @@ void active_clear(lsh_active *a) {
     for (int64_t i = 0; i < a->size; i++) a->slot[a->ids[i]] = 0;
     a->size = 0;
     a->rest = 0;
-    a->draws = 0;
+    a->n_distributions = a->positive = 0;
     a->capped = a->kept = 1;
     a->product = a->random_members = a->random_size = 0;
     a->zero_probability_stage = 0;
 }
 
 double active_rest(const lsh_active *a, int32_t id) {
-    if (a->draws == 0) return a->rest;
-    return a->rest - (1 - a->rest) * expm1((double)a->draws * log1p(-a->frequency[id]));
+    double rest = a->rest;
+    for (int i = 0; i < a->n_distributions; i++) {
+        const drawn_by *d = a->distributions + i;
+        rest -= (1 - rest) * expm1((double)d->draws * log1p(-d->frequency[id]));
+    }
+    return rest;
 }
 
 int64_t active_place(lsh_active *a, int32_t id) {
@@ -70,7 +74,7 @@ void active_condition(lsh_active *a) {
         if (!in) a->state[i] = OUT;
     }
     a->rest = 0;
-    a->draws = 0;
+    a->n_distributions = a->positive = 0;
     a->product = a->random_members = a->random_size = 0;
 }
 
@@ -82,12 +86,12 @@ void active_leave_product(lsh_active *a) {
         if (a->state[i] == CAPPED) a->state[i] = OUT;
     }
     a->rest = 0;
-    a->draws = 0;
+    a->n_distributions = a->positive = 0;
     a->product = 0;
 }
 
 int active_every_item_possible(const lsh_active *a) {
-    if (a->rest > 0 || (a->draws > 0 && a->positive)) return 1;
+    if (a->rest > 0 || a->positive) return 1;
     if (a->size < a->n_items) return 0;
     for (int64_t i = 0; i < a->size; i++)
         if (!(a->chance[i] > 0)) return 0;

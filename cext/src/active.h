@@ -14,6 +14,14 @@ typedef struct {
     int64_t length;
 } bucket;
 
+/* Independent draws, with replacement, by one distribution over the items. */
+typedef struct {
+    const double *frequency;
+    int64_t draws;
+} drawn_by;
+
+enum { MAX_DISTRIBUTIONS = 32 };
+
 typedef struct {
     int64_t n_items;
     uint32_t *slot;   /* per item: 0, or 1 + its place below */
@@ -30,8 +38,8 @@ typedef struct {
     uint32_t *levels; /* scratch of `room` */
     /* The inclusion probabilities of the row. */
     double rest;      /* probability of each id not seen, without frequency draws */
-    int64_t draws;    /* number of frequency draws, which can draw those ids as well */
-    const double *frequency;
+    int n_distributions; /* of the frequency draws, which can draw those ids as well */
+    drawn_by distributions[MAX_DISTRIBUTIONS];
     double capped;    /* product form: the fraction that caps kept of a set of random size; 1 if none */
     double kept;      /* the fraction that all caps kept */
     int product, random_members, random_size, positive;

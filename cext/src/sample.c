@@ -134,7 +134,7 @@ static lsh_status emit_row(lsh_active *a, row_results *results, int64_t row, con
     for (int64_t i = 0; i < a->size; i++) n += held(a->state[i]);
     if (!plan->count_only && emit_ids(a, results, row) != LSH_OK) return LSH_NO_MEMORY;
     results->sizes[row] = n;
-    results->rest[row] = a->draws || n < a->size ? NAN : a->rest;
+    results->rest[row] = a->n_distributions || n < a->size ? NAN : a->rest;
     results->zero_probability_stage[row] = active_every_item_possible(a) ? -1 : a->zero_probability_stage;
     results->kept[row] = (float)a->kept;
     int64_t total = atomic_fetch_add(&results->total, n) + n;

@@ -97,6 +97,20 @@ lsh_status stage_uniform(lsh_active *a, const lsh_row *row, const lsh_stage *sta
     return LSH_OK;
 }
 
+/* Adds draws to those by which ids not seen may be drawn. */
+static lsh_status add_draws(lsh_active *a, const lsh_stage *stage) {
+    int i = 0;
+    while (i < a->n_distributions && a->distributions[i].frequency != stage->frequency) i++;
+    if (i == MAX_DISTRIBUTIONS) return LSH_INVALID;
+    if (i == a->n_distributions) {
+        a->distributions[i] = (drawn_by){.frequency = stage->frequency};
+        a->n_distributions++;
+    }
+    a->distributions[i].draws += stage->amount;
+    a->positive |= stage->positive;
+    return LSH_OK;
+}
+
 lsh_status stage_frequency(lsh_active *a, const lsh_row *row, const lsh_stage *stage) {
     if (stage->amount < 1 || !stage->frequency || !stage->accept || !stage->alias) return LSH_INVALID;
     active_leave_product(a);
@@ -107,9 +121,7 @@ lsh_status stage_frequency(lsh_active *a, const lsh_row *row, const lsh_stage *s
         double hit = -expm1(n * log1p(-stage->frequency[a->ids[i]]));
         a->chance[i] = (float)(a->chance[i] + (1 - (double)a->chance[i]) * hit);
     }
-    a->frequency = stage->frequency;
-    a->positive = stage->positive;
-    a->draws += stage->amount;
+    if (add_draws(a, stage) != LSH_OK) return LSH_INVALID;
     a->zero_probability_stage = stage->place;
     if (active_reserve(a, stage->amount) != LSH_OK) return LSH_NO_MEMORY;
     for (int64_t i = 0; i < stage->amount; i++) {

@@ -318,9 +318,9 @@ lsh_status stage_at_least(lsh_active *a, const lsh_row *row, const lsh_stage *st
         a->state[i] = OUT;
         a->chance[i] = 0;
     }
-    if (a->rest > 0 || a->draws > 0) a->zero_probability_stage = stage->place;
+    if (a->rest > 0 || a->n_distributions > 0) a->zero_probability_stage = stage->place;
     a->rest = 0;
-    a->draws = 0;
+    a->n_distributions = a->positive = 0;
     return LSH_OK;
 }
 
@@ -420,7 +420,7 @@ lsh_status stage_cap(lsh_active *a, const lsh_row *row, const lsh_stage *stage) 
     if (!a->product) a->rest *= fraction;
     if (room == 0) {
         a->rest = 0;
-        a->draws = 0;
+        a->n_distributions = a->positive = 0;
         a->zero_probability_stage = stage->place;
     }
     return LSH_OK;
@@ -484,7 +484,7 @@ lsh_status stage_top(lsh_active *a, const lsh_row *row, const lsh_stage *stage) 
     int64_t count = count_state(a, IN), room = room_of(a, stage->amount), left = 0;
     a->zero_probability_stage = stage->place;
     a->rest = 0;
-    a->draws = 0;
+    a->n_distributions = a->positive = 0;
     if (count <= room) return LSH_OK;
     if (room == 0) {
         for (int64_t i = 0; i < a->size; i++) {

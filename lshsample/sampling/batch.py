@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from lshsample._native import core
-from lshsample._native.sample import AliasTable, Pattern
+from lshsample._native.sample import Pattern
 from lshsample.family import Rows
+from lshsample.sampling.frequencies import ItemFrequencies
 from lshsample.tables import TableReader
 
 __all__ = ["Batch"]
+
+T = TypeVar("T")
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -53,7 +57,7 @@ class Batch:
     include: Pattern | None
     state: TableReader | None
     vectors: Rows | None
-    alias: AliasTable | None
+    item_frequencies: ItemFrequencies | None
     seed: int
     step: int
     pooled: bool
@@ -61,6 +65,22 @@ class Batch:
     own_states: Mapping[int, TableReader] = attrs.field(factory=dict, repr=False)
     place: int = 0
     first_row: int = 0
+    _computed: dict[Hashable, Any] = attrs.field(factory=dict, repr=False)
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """What a stage computes once for a call, for its draws and for their law.
+
+        Parameters
+        ----------
+        key : hashable
+            Identifies the result in this batch: it contains the class of the stage.
+        compute : callable
+            Called without arguments at the first call.
+        """
+        if key not in self._computed:
+            self._computed[key] = compute()
+        found: T = self._computed[key]
+        return found
 
     def part(self, begin: int, end: int) -> Batch:
         """The batch of the queries ``begin`` to ``end`` alone, with the draws that they have in this one."""
@@ -75,6 +95,7 @@ class Batch:
             n_queries=end - begin,
             include=include,
             first_row=self.first_row + begin,
+            computed={},
         )
 
     def state_of(self, tables: TableReader) -> TableReader:
@@ -85,7 +106,7 @@ class Batch:
     @property
     def frequencies(self) -> npt.NDArray[np.float64] | None:
         """The items' relative frequencies."""
-        return None if self.alias is None else self.alias.frequency
+        return None if self.item_frequencies is None else self.item_frequencies.relative
 
     @property
     def n_rows(self) -> int:

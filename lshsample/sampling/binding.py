@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lshsample._native.sample import AliasTable, alias_table
 from lshsample.errors import ArgumentError
 from lshsample.sampling.contract import check_fit
+from lshsample.sampling.frequencies import ItemFrequencies
 from lshsample.sampling.stage import Stages
 from lshsample.tables import TableReader
 
-__all__ = ["check_stages", "frequency_table", "number_of_items"]
+__all__ = ["check_stages", "item_frequencies", "number_of_items"]
 
 _MAX_SAME = 16
 
@@ -26,8 +26,8 @@ def _length(frequencies: npt.ArrayLike) -> int:
     return len(np.asarray(frequencies))
 
 
-def frequency_table(frequencies: npt.ArrayLike, n_items: int) -> AliasTable:
-    """The alias table for draws in proportion to the frequencies of all items, given in any unit."""
+def item_frequencies(frequencies: npt.ArrayLike, n_items: int) -> ItemFrequencies:
+    """The relative frequencies of all items, given in any unit."""
     values = np.array(frequencies, dtype=np.float64)
     if values.shape != (n_items,):
         raise ArgumentError("frequencies", f"shape {values.shape}", f"{n_items} numbers, one per item")
@@ -35,7 +35,7 @@ def frequency_table(frequencies: npt.ArrayLike, n_items: int) -> AliasTable:
         raise ArgumentError(
             "frequencies", "negative, NaN, infinite or only zeros", "finite numbers >= 0, not all 0"
         )
-    return alias_table(values / values.sum())
+    return ItemFrequencies(values / values.sum())
 
 
 def number_of_items(

@@ -83,6 +83,7 @@ def check_fit(stage: Stage, n_items: int, tables: TableReader | None) -> None:
     _count(stage, "size", n_items)
     probed = stage.tables_of() or tables
     if probed is not None:
+        ask(stage, "check_family", probed.family, kind=object)
         _count(stage, "n_probes", probed.family)
 
 

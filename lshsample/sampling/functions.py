@@ -11,11 +11,9 @@ import numpy as np
 from lshsample.errors import ArgumentError
 from lshsample.family import HashFamily
 from lshsample.hashing import reseeded
-from lshsample.registry import FamilyLike, family_of_bits, named_family, resolve_family
+from lshsample.registry import FamilyLike, families, family_of_bits, named_family, resolve_family
 
 __all__ = ["FunctionSequence", "default_code_bits", "stream_seed"]
-
-_DEFAULT_TABLES = 16
 
 
 def stream_seed(*key: int) -> int:
@@ -50,8 +48,9 @@ class FunctionSequence:
     n_items : int
         Number of rows, for the default number of hashes.
     n_hashes, n_tables : int, optional
-        Hashes per table (K) and tables (L), for a family given as text. By default those of the text, or 16
-        tables and as many hashes as fit into :func:`default_code_bits`.
+        Hashes per table (K) and tables (L), for a family given as text. By default those of the text, or
+        the family's ``default_tables`` and ``default_hashes``: usually 16 tables, and as many hashes as fit
+        into :func:`default_code_bits`.
     key : tuple of int
         Determines the draws.
     fixed : bool
@@ -88,7 +87,8 @@ class FunctionSequence:
                 self.family(1)  # refuses functions that do not depend on a seed
             return
         self._text = family
-        _, in_text = named_family(family)
+        name, in_text = named_family(family)
+        cls = families()[name]
         if "seed" in in_text:
             raise ArgumentError("family", repr(family), "without the option seed, which the sampler sets")
         for name in given:
@@ -96,7 +96,9 @@ class FunctionSequence:
                 raise ArgumentError(name, f"{given[name]} and {family!r}", "given once")
         self._options = {"dim": dim, **given}
         if "n_tables" not in in_text:
-            self._options.setdefault("n_tables", _DEFAULT_TABLES)
+            self._options.setdefault("n_tables", cls.default_tables)
+        if "n_hashes" not in in_text and cls.default_hashes is not None:
+            self._options.setdefault("n_hashes", cls.default_hashes)
         self._bits = default_code_bits(n_items)
 
     def seed(self, build: int) -> int:

@@ -133,7 +133,10 @@ class MaintainedSampler:
             fixed=self.rehash.keeps_functions,
         )
         if self.has_tables:
-            self._functions.family(0)  # refuses bad options before anything is built
+            family_of_tables = self._functions.family(0)  # refuses bad options before anything is built
+            for stage in self.pipeline:
+                if stage.tables_of() is None:
+                    stage.check_family(family_of_tables)
         self._maintenance = self.rehash.strategy.start(self._functions, self.n_vectors)
         self._frequencies = frequencies
         self._vectors: Rows | None = None

@@ -8,7 +8,18 @@ from collections.abc import Callable, Mapping
 from lshsample.errors import ArgumentError, did_you_mean
 from lshsample.sampling.pipeline import Pipeline, parse_pipeline
 from lshsample.sampling.stage import Stage
-from lshsample.sampling.stages import AtLeast, ExactTop, Full, Include, Retrieve, Top, Uniform
+from lshsample.sampling.stages import (
+    MIDX,
+    AtLeast,
+    ExactTop,
+    Frequency,
+    Full,
+    Include,
+    LogUniform,
+    Retrieve,
+    Top,
+    Uniform,
+)
 from lshsample.sampling.text import stages as all_stages
 from lshsample.specs import checked_integer
 
@@ -28,8 +39,25 @@ def _lsh(n: int) -> Pipeline:
     return Retrieve() | Top(found) | Include() | Uniform(drawn)
 
 
+def _lsh_frequency(n: int) -> Pipeline:
+    found, drawn = _share(n)
+    return Retrieve() | Top(found) | Include() | Frequency(drawn, power=0.75)
+
+
 def _uniform(n: int) -> Pipeline:
     return Include() | Uniform(n)
+
+
+def _frequency(n: int) -> Pipeline:
+    return Include() | Frequency(n, power=0.75)
+
+
+def _log_uniform(n: int) -> Pipeline:
+    return Include() | LogUniform(n)
+
+
+def _midx(n: int) -> Pipeline:
+    return Include() | MIDX(n)
 
 
 def _exact_top(n: int) -> Pipeline:
@@ -56,7 +84,11 @@ def _slide_threshold(n: int) -> Pipeline:
 #: Functions of the number of active ids, by name.
 NAMED_PIPELINES: Mapping[str, Callable[[int], Pipeline]] = {
     "lsh": _lsh,
+    "lsh-frequency": _lsh_frequency,
     "uniform": _uniform,
+    "frequency": _frequency,
+    "log-uniform": _log_uniform,
+    "midx": _midx,
     "exact-top": _exact_top,
     "full": _full,
     "slide-vanilla": _slide_vanilla,
@@ -72,7 +104,12 @@ def named_pipeline(name: str, *, n_active: int, n_items: int) -> Pipeline:
     ----------
     name : str
         ``lsh``: a quarter of the budget for the ids with the most collisions, the true labels, and uniform
-        draws, which make every item possible given the tables. ``uniform``: true labels and uniform draws.
+        draws, which make every item possible given the tables. ``lsh-frequency``: the same with the draws
+        of ``frequency``. ``uniform``: true labels and uniform draws.
+        ``frequency``: true labels and draws in proportion to frequency^0.75, as in word2vec.
+        ``log-uniform``: true labels and draws that are log-uniform in the rank by frequency.
+        ``midx``: true labels and draws from a softmax over quantized items, for tables of a family with
+        codebooks (``product-quantization``).
         ``exact-top``: as ``lsh``, with exact search instead of tables. ``full``: every item.
         ``slide-vanilla``, ``slide-topk``, ``slide-threshold``: SLIDE's three strategies (Chen et al., MLSys
         2020), in which items have probability 0 given the tables.

@@ -91,7 +91,7 @@ class Pipeline(Stages):
             The items' vectors, for ExactTop and :meth:`Sampler.search`; by default those that the tables
             were built from. Dense arrays and canonical CSR of float32 are not copied.
         frequencies : (n_items,) array, optional
-            For Frequency: frequency of each item, in any unit.
+            For Frequency and LogUniform: frequency of each item, in any unit.
 
         Raises
         ------
@@ -107,15 +107,15 @@ class Pipeline(Stages):
         if sp.issparse(vectors):
             vectors = core.csr_rows(vectors, "vectors", finite=False)
         binding.check_stages(self, size, {"tables": tables, "frequencies": frequencies})
-        alias = None if frequencies is None else binding.frequency_table(frequencies, size)
-        for text in certain_warnings(self, size, tables, None if alias is None else alias.frequency):
+        known = None if frequencies is None else binding.item_frequencies(frequencies, size)
+        for text in certain_warnings(self, size, tables, None if known is None else known.relative):
             warnings.warn(f"{self}: {text}", PipelineWarning, stacklevel=2)
         return Sampler(
             pipeline=self,
             n_items=size,
             tables=tables,
             vectors=vectors,
-            alias=alias,
+            item_frequencies=known,
             workspaces=Workspaces(size),
         )
 

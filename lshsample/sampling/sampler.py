@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from lshsample import memory
 from lshsample._native import core
 from lshsample._native.labels import label_rows
-from lshsample._native.sample import AliasTable, Pattern, Workspaces
+from lshsample._native.sample import Pattern, Workspaces
 from lshsample.display import html_table
 from lshsample.errors import ArgumentError, did_you_mean
 from lshsample.family import Rows
@@ -22,6 +22,7 @@ from lshsample.sampling.checks import agreed
 from lshsample.sampling.describe import Description, describe_stages
 from lshsample.sampling.evaluate import conditional_inclusion, marginal_inclusion
 from lshsample.sampling.explain import Explanation, explain_stages
+from lshsample.sampling.frequencies import ItemFrequencies
 from lshsample.sampling.run import Run
 from lshsample.sampling.search import BLOCK_BYTES, best_items
 from lshsample.sampling.stage import Stages
@@ -56,7 +57,7 @@ class Sampler:
     n_items: int
     tables: TableReader | None = None
     vectors: Rows | None = None
-    _alias: AliasTable | None = attrs.field(default=None, repr=False)
+    _item_frequencies: ItemFrequencies | None = attrs.field(default=None, repr=False)
     _workspaces: Workspaces = attrs.field(repr=False)
     _needs_queries: bool = attrs.field(
         default=attrs.Factory(lambda self: "queries" in self.pipeline.needs, takes_self=True), repr=False
@@ -277,7 +278,7 @@ class Sampler:
             self.pipeline,
             self.n_items,
             bound=self.tables,
-            frequencies=None if self._alias is None else self._alias.frequency,
+            frequencies=None if self._item_frequencies is None else self._item_frequencies.relative,
             queries=queries,
             vectors=self.vectors if vectors is None else vectors,
             seed=seed,
@@ -334,7 +335,7 @@ class Sampler:
             include=pattern,
             state=state,
             vectors=self.vectors,
-            alias=self._alias,
+            item_frequencies=self._item_frequencies,
             seed=int(seed),
             step=int(step),
             pooled=pool,

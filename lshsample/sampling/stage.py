@@ -54,6 +54,9 @@ class Stage:
     def check(self, n_items: int) -> None:
         """Raise ArgumentError, when a sampler is bound, if the stage does not fit the number of items."""
 
+    def check_family(self, family: HashFamily) -> None:
+        """Raise ArgumentError, when a sampler is bound, if the stage cannot use tables of the family."""
+
     def needs(self) -> frozenset[str]:
         """What it requires: any of "queries", "tables", "frequencies"."""
         return frozenset()

@@ -69,17 +69,22 @@ class StageCase:
         The stage; it must fit 60 items of 16 columns, queries and tables.
     before : Pipeline
         The stages before it.
+    family : str
+        The family of the kit's tables, as text without dim and seed, for a stage that needs a certain one.
     """
 
     stage: SamplerStage
     before: Pipeline = attrs.field(factory=lambda: Retrieve() | Uniform(N_DRAWN))
+    family: str = "simhash:n_hashes=4,n_tables=3,projection=gaussian"
 
     def sample(self, pipeline: Pipeline, *, rows: int = N_QUERIES, **options: Any) -> ActiveSet:
         """An active set of a pipeline over the items, tables, queries and forced ids of the kit."""
-        _, queries, include = _world()
+        queries, include = _world()[1:]
         forced = include[:rows] if pipeline.takes_include else None
         with self.accepted():
-            return _bound(pipeline).sample(queries[:rows].copy(), include=forced, **{"threads": 1, **options})
+            return _bound(pipeline, self.family).sample(
+                queries[:rows].copy(), include=forced, **{"threads": 1, **options}
+            )
 
     @contextmanager
     def accepted(self) -> Iterator[None]:
@@ -93,25 +98,24 @@ class StageCase:
 
 
 @functools.cache
-def _world() -> tuple[HashTables, npt.NDArray[np.float32], Any]:
-    """Tables over the items, queries near some of them, and ids to force."""
+def _world() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], Any]:
+    """The items, queries near some of them, and ids to force."""
     rng = np.random.default_rng(17)
     vectors = rng.standard_normal((N_ITEMS, DIM)).astype(np.float32)
     queries = vectors[:N_QUERIES] + 0.3 * rng.standard_normal((N_QUERIES, DIM)).astype(np.float32)
     include: Any = sp.csr_array(rng.random((N_QUERIES, N_ITEMS)) < 0.05, dtype=np.float32)
-    return _tables(vectors.tobytes(), 5), queries, include
+    return vectors, queries, include
 
 
 @functools.lru_cache(maxsize=N_FUNCTIONS + 1)
-def _tables(vectors: bytes, seed: int) -> HashTables:
+def _tables(family: str, seed: int) -> HashTables:
     """Tables of the kit's items for one draw of the hash functions, which are independent between tables."""
-    family = make_family("simhash", dim=DIM, n_hashes=4, n_tables=3, seed=seed, projection="gaussian")
-    return HashTables(family, threads=1).build(np.frombuffer(vectors, np.float32).reshape(N_ITEMS, DIM))
+    return HashTables(make_family(family, dim=DIM, seed=seed), threads=1).build(_world()[0])
 
 
 @functools.lru_cache(maxsize=8)
-def _bound(pipeline: Pipeline) -> Sampler:
-    return _bound_to(pipeline, _world()[0])
+def _bound(pipeline: Pipeline, family: str) -> Sampler:
+    return _bound_to(pipeline, _tables(family, 5))
 
 
 def _bound_to(pipeline: Pipeline, tables: HashTables) -> Sampler:
@@ -228,7 +232,7 @@ def check_threads(case: StageCase) -> None:
 
 def check_forced_ids(case: StageCase) -> None:
     """Ids forced by ``Include`` are in the set after the stage, per row and pooled."""
-    _, _, include = _world()
+    include = _world()[2]
     for pool in (False, True):
         for step in range(20):
             active = case.sample(case.before | Include() | case.stage, step=step, pool=pool)
@@ -284,13 +288,12 @@ def _check_weights(case: StageCase, pipeline: Pipeline, n_steps: int = N_STEPS) 
 
 def _check_marginal_weights(case: StageCase, pipeline: Pipeline) -> None:
     """Weights over many draws of the hash functions, with one sample each."""
-    tables, queries, include = _world()
-    vectors = np.asarray(tables.vectors).tobytes()
+    queries, include = _world()[1:]
     forced = include if pipeline.takes_include else None
 
     def drawn(seed: int) -> ActiveSet:
         with case.accepted():
-            sampler = _bound_to(pipeline, _tables(vectors, seed))
+            sampler = _bound_to(pipeline, _tables(case.family, seed))
             return sampler.sample(queries.copy(), include=forced, seed=seed, law="marginal", threads=1)
 
     _check_means(map(drawn, range(100, 100 + N_FUNCTIONS)), N_FUNCTIONS, f"{pipeline}, law='marginal'")

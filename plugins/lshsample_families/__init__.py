@@ -13,6 +13,7 @@ from lshsample_families.learned_simhash import LearnedSimHash
 from lshsample_families.minhash import MinHash
 from lshsample_families.multiprobe import MultiProbe
 from lshsample_families.norm_ranging import NormRanging
+from lshsample_families.product_quantization import ProductQuantization
 from lshsample_families.sign_alsh import SignALSH
 from lshsample_families.simhash import SimHash
 from lshsample_families.simple_lsh import SimpleLSH
@@ -33,6 +34,7 @@ __all__ = [
     "MultiProbe",
     "NativeFunction",
     "NormRanging",
+    "ProductQuantization",
     "SignALSH",
     "SimHash",
     "SimpleLSH",
@@ -56,6 +58,7 @@ def lshsample_hash_families() -> dict[str, type[HashFamily]]:
         "minhash": MinHash,
         "multiprobe": MultiProbe,
         "norm-ranging": NormRanging,
+        "product-quantization": ProductQuantization,
         "sign-alsh": SignALSH,
         "simhash": SimHash,
         "simple-lsh": SimpleLSH,

@@ -37,6 +37,11 @@ CASES = {
     "minhash-top": ("minhash", {"sets": "top", "set_size": 5, "bits": 1}, {}),
     "multiprobe": ("multiprobe", {"probes": 2, "inner": {"family": "simhash", "projection": "gaussian"}}, {}),
     "norm-ranging": ("norm-ranging", {"edges": (0.5, 1.0, 2.0, 4.0)}, {}),
+    "product-quantization": (
+        "product-quantization",
+        {"bits": 3},
+        {"seeds": "another seed forgets what was learned, until the next build learns again"},
+    ),
     "sign-alsh": ("sign-alsh", {"bound": 4.0}, {}),
     "simple-lsh": ("simple-lsh", {"bound": 4.0}, {}),
     "simhash-gaussian": ("simhash", {"projection": "gaussian"}, {}),
@@ -61,8 +66,8 @@ PREPARE = {name: bounded for name in CASES if "alsh" in name or "simple" in name
 
 
 def maker(name, options):
-    """Makes a case's families; ITQ and centered families have codes only once they were fitted."""
-    if name not in ("centered", "itq"):
+    """Makes a case's families; those that learn from rows have codes only once they were fitted."""
+    if name not in ("centered", "itq", "product-quantization"):
         return functools.partial(make_family, name, **options)
     return functools.cache(
         lambda **shape: make_family(name, **options, **shape).fit(

@@ -81,13 +81,13 @@ def test_retraining_while_tables_live():
     assert not exact.is_biased
 
 
-@pytest.mark.parametrize("name", ["learned-simhash", "itq"])
+@pytest.mark.parametrize("name", ["learned-simhash", "itq", "product-quantization"])
 def test_what_was_learned_is_stored(name, tmp_path):
     queries, items = pairs(200, 0)
     family = make_family(name, dim=DIM, n_hashes=4, n_tables=3)
-    fitted = family.fit(items) if name == "itq" else (
-        family.fit(queries, sp.eye_array(200, format="csr"), items, epochs=1)
-    )  # fmt: skip
+    is_supervised = name == "learned-simhash"
+    given = (queries, sp.eye_array(200, format="csr"), items) if is_supervised else (items,)
+    fitted = family.fit(*given)
     for again in (
         family_from_dict(json.loads(json.dumps(family_to_dict(fitted)))),
         family_from_toml(family_to_toml(fitted)),

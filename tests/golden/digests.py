@@ -223,6 +223,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "learned-simhash fitted": ("learned-simhash", {"seed": 9}),
     "itq": ("itq", {}),
     "itq components": ("itq", {"components": 4, "iterations": 20, "sample": 300}),
+    "product-quantization": ("product-quantization", {"bits": 3}),
     "function": ("function", {"function": axis_codes, "bits": 4, "n_hashes": 1}),
     "function law": (
         "function",
@@ -233,7 +234,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }  # fmt: skip
 #: Families that are fitted to their data, too slowly for many columns.
-_NARROW = ("itq", "learned-simhash fitted")
+_NARROW = ("itq", "learned-simhash fitted", "product-quantization")
 
 
 def _family(label: str, dim: int) -> Any:
@@ -326,8 +327,10 @@ class Scatter(SamplerStage):
 
 OWN = {"Even": Even, "Scatter": Scatter}
 #: Pipelines as text. Ids that collide equally often, and all ids of Full(), are ties to Top().
+#: Named pipelines for tables of any family; `midx` needs codebooks.
+NAMED = tuple(name for name in NAMED_PIPELINES if name != "midx")
 PIPELINES = (
-    *NAMED_PIPELINES,
+    *NAMED,
     "Retrieve()",
     "Retrieve(probes=3)",
     "Retrieve(budget=40)",
@@ -421,7 +424,19 @@ def samples() -> Digests:
             found[f"{label}: {text}, marginal"] = digest(marginal)
             if text in ("Retrieve(probes=3)", "ExactTop(10)"):
                 found[f"{label}: {text}, search"] = digest(sampler.search(queries, top=7))
-    return found | _samples_otherwise(rows, queries) | _many_samples()
+    return found | _samples_of_codebooks(rows, queries) | _samples_otherwise(rows, queries) | _many_samples()
+
+
+def _samples_of_codebooks(rows: Any, queries: Any) -> Digests:
+    """MIDX, for each query and pooled."""
+    tables, found = ls.HashTables(ls.make_family("product-quantization", dim=WIDTH, bits=3)).build(rows), {}
+    for text in ("midx", "Retrieve(probes=3) | MIDX(20) | Uniform(10) | MIDX(9)"):
+        pipeline = make_pipeline(text, n_active=48, n_items=ITEMS)
+        named = {"include": pattern(33, len(queries), ITEMS, 4)} if pipeline.takes_include else {}
+        sampler = pipeline.bind(tables=tables)
+        sets = [drawn_set(sampler.sample(queries, seed=3, pool=pool, **named)) for pool in (False, True)]
+        found[f"codebooks: {text}"] = digest(sets)
+    return found
 
 
 def _samples_otherwise(rows: Any, queries: Any) -> Digests:
@@ -657,6 +672,8 @@ def _samplers() -> Iterator[tuple[str, Scenario]]:
     for sampler in (*NAMED_PIPELINES, "Retrieve(probes=3) | Cap(30)", "Frequency(30) | Uniform(20)"):
         for loss, active_set in (("softmax", "sample"), ("sigmoid", "batch")):
             layers = _plain(loss, active_set=active_set, importance="auto", sampler=sampler)
+            if sampler == "midx":
+                layers[-1] = attrs.evolve(layers[-1], family="product-quantization", n_hashes=2, n_tables=1)
             yield f"{sampler}, {loss}, {active_set}", (layers, {})
 
 

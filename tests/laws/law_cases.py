@@ -111,7 +111,7 @@ CASES = {
     "wta": Case("wta", 2, 5, {"window": 2}),
 }
 #: The law of a custom function is stated by its author; learned families have none.
-WITHOUT = {"function", "itq", "learned-simhash"}
+WITHOUT = {"function", "itq", "learned-simhash", "product-quantization"}
 
 #: Families of the default suite, one of each kind: probes, sets, wrappers, tables that share random numbers.
 SHORT = ["simhash", "simhash-hadamard", "minhash", "multiprobe", "simple-lsh"]

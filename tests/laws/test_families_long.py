@@ -62,7 +62,7 @@ CASES = {
     "wta-pairs": ("wta", {"window": 2}),
 }
 #: The law of a custom function is stated by its author; learned families have none.
-WITHOUT = {"function", "itq", "learned-simhash"}
+WITHOUT = {"function", "itq", "learned-simhash", "product-quantization"}
 CODES = 200_000
 
 

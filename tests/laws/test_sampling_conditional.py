@@ -87,6 +87,8 @@ FIXED = [
     "Retrieve() | Top(6) | Fill(55) | Include()",
     "Frequency(12)",
     "Frequency(6) | Uniform(3) | Frequency(6)",
+    "Frequency(9, power=0.5)",
+    "LogUniform(5) | Frequency(5, power=0.0) | LogUniform(5)",
     "Retrieve() | Cap(5) | Frequency(9)",
     "Uniform(20) | Cap(9)",
     "Full()",

@@ -161,6 +161,7 @@ def test_tables_cannot_be_stored_in_data(tables):
         lambda: Retrieve(budget=0),
         lambda: Retrieve("tables"),
         lambda: Frequency(None),
+        lambda: Frequency(3, power=1.5),
     ],
 )
 def test_bad_amounts_are_refused_when_stages_are_created(make):
@@ -175,7 +176,10 @@ def test_named_pipelines_have_about_the_given_size(name, n_active, tables, rows)
     assert parse_pipeline(str(pipeline)) == pipeline
     include = sp.csr_array((np.ones(3), ([0, 1, 2], [1, 2, 3])), shape=(3, 500))
     for pool in (False, True):
-        active = pipeline.bind(tables=tables).sample(rows[:3], include=include, pool=pool)
+        of_codebooks = HashTables(make_family("product-quantization", dim=rows.shape[1], bits=2))
+        bound = of_codebooks.build(rows) if name == "midx" and n_active < 500 else tables
+        sampler = pipeline.bind(tables=bound, frequencies=np.arange(1.0, 501))
+        active = sampler.sample(rows[:3], include=include, pool=pool)
         size = len(active.ids) / active.n_rows
         assert size <= max(n_active, 2) + 3 or name == "full" or name.startswith("slide-") or n_active >= 500
         assert name.startswith("slide-") or np.all(np.isfinite(active.log_inclusion))

@@ -30,7 +30,7 @@ enum {
     LSH_STAGE_INCLUDE = 5,   /* join each row's given ids; no later stage drops them */
     LSH_STAGE_FILL = 6,      /* join uniform draws from outside until there are `amount` ids */
     LSH_STAGE_UNIFORM = 7,   /* join `amount` distinct uniform draws from all items */
-    LSH_STAGE_FREQUENCY = 8, /* join `amount` draws, with replacement, in proportion to frequency */
+    LSH_STAGE_FREQUENCY = 8, /* join `amount` draws, with replacement, by one distribution */
     LSH_STAGE_GIVEN = 9,     /* replace the set by given ids with given counts, as certain */
     LSH_STAGE_FULL = 10,     /* join every item */
     LSH_STAGE_JOIN = 11      /* join candidates that were retrieved elsewhere, with their counts, as RETRIEVE does */
@@ -41,7 +41,7 @@ typedef struct {
     int32_t place;           /* the stage's index in the user's pipeline, reported as zero_probability_stage */
     int32_t ordinal;         /* number of earlier stages with the same op, 0 to 15, so that their draws differ */
     int32_t n_probes;        /* RETRIEVE: codes per query and table */
-    int32_t positive;        /* FREQUENCY: 1 if no frequency is 0 */
+    int32_t positive;        /* FREQUENCY: 1 if no probability is 0 */
     int32_t reserved;        /* 0 */
     int64_t amount;
     const lsh_reader *reader;   /* RETRIEVE: the tables */
@@ -52,7 +52,7 @@ typedef struct {
     const int64_t *indptr;      /* INCLUDE, JOIN, GIVEN: a pattern over the queries (GIVEN: over the output rows) */
     const int32_t *indices;     /* each in 0..n_items-1 */
     const int32_t *counts;      /* JOIN, GIVEN: aligned with indices, at least 1 */
-    const double *frequency;    /* FREQUENCY: (n_items,), sums to 1 */
+    const double *frequency;    /* FREQUENCY: (n_items,), probabilities of a draw */
     const double *accept;       /* FREQUENCY: the alias table of lsh_alias_build */
     const int32_t *alias;
     const int64_t *forced_indptr;  /* GIVEN: ids that no later stage drops, over the queries; may be NULL */

@@ -37,7 +37,8 @@ __all__ = ["Retrieve"]
 Floats = npt.NDArray[np.float64]
 
 
-def _tables_or_none(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+def tables_or_none(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """A validator of tables that a stage may hold."""
     if value is not None and not isinstance(value, TableReader):
         wanted = "HashTables or another TableReader, or None for the tables of the sampler"
         raise ArgumentError(attribute.name, type(value).__name__, wanted)
@@ -71,7 +72,7 @@ class Retrieve(SamplerStage):
 
     outcome_is_certain = True
 
-    tables: TableReader | None = attrs.field(default=None, validator=_tables_or_none, metadata=UNPLAIN)
+    tables: TableReader | None = attrs.field(default=None, validator=tables_or_none, metadata=UNPLAIN)
     probes: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(specs.integer(1, 65536))
     )
