@@ -6,6 +6,7 @@ import scipy.sparse as sp
 
 from lshsample import (
     MIDX,
+    Callback,
     Dense,
     HashTables,
     MaintainedSampler,
@@ -150,6 +151,13 @@ def test_codebooks_follow_vectors_that_move(items, queries):
     )
 
 
+class StopAfter(Callback):
+    """Ends a run after the second build of its tables."""
+
+    def on_step(self, step, report, milliseconds):
+        return step == 9
+
+
 @pytest.mark.parametrize("active_set", ["batch", "sample"])
 def test_a_network_trains_and_continues_with_the_same_bits(active_set, tmp_path):
     rng = np.random.default_rng(0)
@@ -166,8 +174,7 @@ def test_a_network_trains_and_continues_with_the_same_bits(active_set, tmp_path)
     whole = trainer()
     losses = [record.loss for record in whole.fit(x, y).epochs]
     assert losses[-1] < losses[0]
-    stop = trainer(checkpoint=tmp_path / "run", max_seconds=1e-9)
-    stop.fit(x, y)
+    trainer(checkpoint=tmp_path / "run", callbacks=[StopAfter()]).fit(x, y)
     resumed = Trainer.resume(tmp_path / "run", threads=2)
     resumed.fit(x, y)
     assert resumed.state.step == whole.state.step
