@@ -16,6 +16,7 @@ from lshsample.errors import ArgumentError
 from lshsample.family import HashFamily
 from lshsample.nn import LOSSES, OPTIMIZERS, SCHEDULES, Dense, Network, Sampled, Sparse
 from lshsample.nn.inputs import WEIGHTINGS
+from lshsample.nn.names import NameTable
 from lshsample.nn.sampled import ACTIVE_SETS, IMPORTANCE
 from lshsample.nn.schedules import warmup_of
 from lshsample.registry import family_to_dict, resolve_family
@@ -44,6 +45,14 @@ def _check_widths(_: Any, __: Any, value: tuple[Any, ...]) -> None:
         raise ArgumentError("hidden", ",".join(map(str, value)) or "none", _WIDTHS)
 
 
+def _numbers(value: Any) -> Any:
+    """Numbers from ``"0.55,1.5"`` or a list, as a tuple."""
+    try:
+        return tuple(map(float, value.split(","))) if isinstance(value, str) else tuple(value)
+    except (TypeError, ValueError):
+        return value
+
+
 def _share(value: Any) -> Any:
     """A number for the text of one; other text is a path."""
     try:
@@ -68,13 +77,19 @@ class TrainConfig:
         Widths of the hidden layers; ``128`` and ``"128,64"`` are accepted too.
     loss, sampler, family, n_hashes, n_tables, active_set, n_active, importance
         The output layer; see :class:`~lshsample.nn.Sampled`.
-    weighting, dropout
-        Weighting of the input, dropout of the hidden units; see :class:`~lshsample.nn.Sparse` and
+    label_smoothing : float, optional
+        The loss's ``smoothing``; see :class:`~lshsample.nn.Softmax`.
+    propensity : tuple of two floats, optional
+        The loss's propensity model (A, B), also as ``"0.55,1.5"``; by default all labels weigh the same.
+    weighting, input_dropout, dropout
+        Weighting and dropout of the input, dropout of the hidden units; see :class:`~lshsample.nn.Sparse` and
         :class:`~lshsample.nn.Dense`.
     batch_size, epochs, lr, optimizer, schedule, seed
         The run; see :class:`~lshsample.training.Trainer`. The schedule is a name.
     warmup : int or float
         Steps over which the learning rate first rises from 0; a number below 1 is their share of the run.
+    weight_decay : float
+        That of the optimizer; see :class:`~lshsample.nn.Adam`.
     valid : float or str, optional
         The share of the training rows that are held out, or the path of a data file, to evaluate on after
         each epoch; ``0.1`` and ``"0.1"`` are the same.
@@ -97,7 +112,13 @@ class TrainConfig:
         converter=attrs.converters.optional(_widths),
         validator=_optional(_check_widths),
     )
-    loss: str = attrs.field(default="softmax", validator=LOSSES.validator)
+    loss: str | None = attrs.field(default=None, validator=_optional(LOSSES.validator))
+    label_smoothing: float | None = attrs.field(
+        default=None, validator=_optional(specs.number(0, 1, open_high=True))
+    )
+    propensity: tuple[float, float] | None = attrs.field(
+        default=None, converter=attrs.converters.optional(_numbers), validator=_optional(specs.positive_pair)
+    )
     sampler: str = attrs.field(default="lsh", validator=specs.text)
     family: str | HashFamily = attrs.field(default="simhash", converter=resolve_family)
     n_hashes: int | None = attrs.field(default=None, validator=_optional(specs.integer(1, 32)))
@@ -110,6 +131,8 @@ class TrainConfig:
     schedule: str = attrs.field(default="linear", validator=SCHEDULES.validator)
     warmup: float = attrs.field(default=0, converter=warmup_of)
     optimizer: str = attrs.field(default="adam", validator=OPTIMIZERS.validator)
+    weight_decay: float = attrs.field(default=0.0, validator=specs.number(0, 1e6))
+    input_dropout: float = attrs.field(default=0.0, validator=specs.number(0, 1, open_high=True))
     dropout: float | None = attrs.field(default=None, validator=_optional(specs.number(0, 1, open_high=True)))
     weighting: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*WEIGHTINGS)))
     importance: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*IMPORTANCE)))
@@ -130,8 +153,9 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """The values that are not None, as plain data for :func:`from_file` and JSON."""
         data = attrs.asdict(self, recurse=False, filter=lambda _, value: value is not None)
-        if self.hidden is not None:
-            data["hidden"] = list(self.hidden)
+        for name in ("hidden", "propensity"):
+            if name in data:
+                data[name] = list(data[name])
         if isinstance(self.family, HashFamily):
             data["family"] = family_to_dict(self.family)
         return data
@@ -149,6 +173,8 @@ class TrainConfig:
     def resolve(self, data: Dataset) -> TrainConfig:
         """This config with every None replaced by the choice of :func:`choose_defaults` for the data."""
         chosen = attrs.asdict(choose_defaults(data.x, data.y))
+        if not hasattr(LOSSES.make(self.loss or chosen["loss"]), "smoothing"):
+            chosen["label_smoothing"] = 0.0
         return attrs.evolve(
             self, **{key: value for key, value in chosen.items() if getattr(self, key) is None}
         )
@@ -170,7 +196,9 @@ def build_network(config: TrainConfig, n_features: int, n_labels: int) -> Networ
     hidden = [Dense(width, "relu", dropout=config.dropout) for width in config.hidden]
     last = Sampled(
         n_labels,
-        config.loss,
+        _with(
+            LOSSES, config.loss or "softmax", smoothing=config.label_smoothing, propensity=config.propensity
+        ),
         family=config.family,
         n_hashes=config.n_hashes,
         n_tables=config.n_tables,
@@ -179,9 +207,13 @@ def build_network(config: TrainConfig, n_features: int, n_labels: int) -> Networ
         active_set=config.active_set,
         importance=config.importance or "off",
     )
-    return Network(
-        [Sparse(n_features, weighting=config.weighting or "none"), *hidden, last], seed=config.seed
-    )
+    first = Sparse(n_features, weighting=config.weighting or "none", dropout=config.input_dropout)
+    return Network([first, *hidden, last], seed=config.seed)
+
+
+def _with(table: NameTable[Any], name: str, **options: Any) -> Any:
+    """An instance by its name, with the options that are not None and not 0, which other classes lack."""
+    return table.make({table.kind: name, **{key: value for key, value in options.items() if value}})
 
 
 def build_trainer(config: TrainConfig, network: Network, **run: Any) -> Trainer:
@@ -194,7 +226,7 @@ def build_trainer(config: TrainConfig, network: Network, **run: Any) -> Trainer:
         batch_size=config.batch_size,
         epochs=config.epochs,
         lr=config.lr,
-        optimizer=config.optimizer,
+        optimizer=_with(OPTIMIZERS, config.optimizer, weight_decay=config.weight_decay),
         schedule={"schedule": config.schedule, **({"warmup": config.warmup} if config.warmup else {})},
         seed=config.seed,
         **run,

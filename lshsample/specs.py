@@ -32,6 +32,7 @@ __all__ = [
     "one_of",
     "parsed_json",
     "parsed_toml",
+    "positive_pair",
     "read_as",
     "structured",
     "text",
@@ -70,6 +71,14 @@ def integer(low: int, high: int | None = None) -> Validator:
         _set_plain(spec, attribute, value, checked_integer(attribute.name, value, low, high))
 
     return _stating(validate, f"an integer >= {low}" if high is None else f"an integer from {low} to {high}")
+
+
+def positive_pair(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """A validator: a tuple of two finite numbers above 0."""
+    pair = isinstance(value, tuple) and len(value) == 2
+    numbers = pair and all(isinstance(one, Real) and not isinstance(one, bool) for one in value)
+    if not numbers or not all(0 < one < float("inf") for one in value):
+        raise ArgumentError(attribute.name, repr(value), "a pair of numbers above 0, such as (0.55, 1.5)")
 
 
 def number(low: float, high: float, *, open_low: bool = False, open_high: bool = False) -> Validator:

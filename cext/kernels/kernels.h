@@ -77,7 +77,11 @@ typedef struct {
     /* z *= factor. */ \
     KERNEL(void, scale, (float *z, int64_t n, float factor)) \
     /* z = w sigmoid(z), w = exp(-log_inclusion) or 1; the sum of w log(1 + e^z). */ \
-    KERNEL(double, sigmoid, (float *z, const float *log_inclusion, int64_t n))
+    KERNEL(double, sigmoid, (float *z, const float *log_inclusion, int64_t n)) \
+    /* The sum of w z, w = exp(-log_inclusion) or 1; that of w is put into *weight. */ \
+    KERNEL(double, weighted_total, (const float *z, const float *log_inclusion, int64_t n, double *weight)) \
+    /* z -= amount * w, with the same w. */ \
+    KERNEL(void, subtract_weights, (float *z, const float *log_inclusion, int64_t n, float amount))
 
 #define LSH_HINGE_KERNELS(KERNEL) \
     /* One step of dual coordinate descent for each of the rows order[from .. to), in that order. */ \

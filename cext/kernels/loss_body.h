@@ -78,3 +78,38 @@ static double sigmoid(float *z, const float *log_inclusion, int64_t n) {
     }
     return total;
 }
+
+/* The weights of lanes: exp(-log_inclusion), or 1. */
+LSH_INLINE lsh_vf weight_vector(const float *log_inclusion, int64_t i) {
+    return log_inclusion ? lsh_exp((lsh_vf){0} - lsh_load(log_inclusion + i)) : lsh_splat(1.0f);
+}
+
+static double weighted_total(const float *z, const float *log_inclusion, int64_t n, double *weight) {
+    double total = 0, weights = 0;
+    for (int64_t begin = 0; begin < n; begin += LSH_SUM_BLOCK) {
+        int64_t end = begin + LSH_SUM_BLOCK < n ? begin + LSH_SUM_BLOCK : n, i = begin;
+        lsh_vf sum = {0}, sum_of_weights = {0};
+        for (; i + LSH_WIDTH <= end; i += LSH_WIDTH) {
+            lsh_vf w = weight_vector(log_inclusion, i);
+            sum_of_weights = sum_of_weights + w;
+            sum = lsh_fma(w, lsh_load(z + i), sum);
+        }
+        total += lsh_sum(sum);
+        weights += lsh_sum(sum_of_weights);
+        for (; i < end; i++) {
+            float w = log_inclusion ? lsh_exp(lsh_splat(-log_inclusion[i]))[0] : 1;
+            weights += w;
+            total += w * z[i];
+        }
+    }
+    *weight = weights;
+    return total;
+}
+
+static void subtract_weights(float *z, const float *log_inclusion, int64_t n, float amount) {
+    lsh_vf minus = lsh_splat(-amount);
+    int64_t i = 0;
+    for (; i + LSH_WIDTH <= n; i += LSH_WIDTH)
+        lsh_store(z + i, lsh_fma(minus, weight_vector(log_inclusion, i), lsh_load(z + i)));
+    for (; i < n; i++) z[i] -= amount * (log_inclusion ? lsh_exp(lsh_splat(-log_inclusion[i]))[0] : 1);
+}

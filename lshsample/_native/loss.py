@@ -10,8 +10,13 @@ A loss is one of :data:`LOSSES`:
 - ``"softmax"``: ``-sum_j t_j log p_j`` with ``p_j = exp(o_j - log_inclusion_j) / Z``; the gradient is
   ``T p - t``, T being the sum of the row's targets: ``p - t`` where targets sum to 1, and 0 in a row without
   labels.
-- ``"sigmoid"``: one-vs-all, ``sum_j w_j (log(1 + exp(o_j)) - t_j o_j)`` with weights ``w_j =
-  exp(-log_inclusion_j)`` (1 without); the gradient is ``w_j (sigmoid(o_j) - t_j)``.
+- ``"sigmoid"``: one-vs-all, ``sum_j w_j (c_j log(1 + exp(o_j)) - t_j o_j)`` with weights ``w_j =
+  exp(-log_inclusion_j)`` (1 without) and ``c_j = max(t_j, 1)``: a target above 1 is a label that counts
+  ``t_j`` times; the gradient is ``w_j (c_j sigmoid(o_j) - t_j)``.
+
+Label smoothing spreads a share of a row's targets evenly over all labels: with their sum M over N labels,
+``t_j`` becomes ``(1 - share) t_j``, and each active label's target grows by ``w_j share M / N``, so that sums
+of targets over the active set are unbiased estimates of those over all labels.
 
 :func:`apply` does this in one call. If a row's labels are divided into parts, each part is summarised
 (:func:`summarise`), the sums of all parts are combined in their order (:func:`combine`), and each part is
@@ -34,6 +39,9 @@ __all__ = ["LOSSES", "LogitsView", "apply", "combine", "finish", "summarise"]
 
 Float64 = npt.NDArray[np.float64]
 Targets = tuple[Int64, Int32, Float32]
+#: The share that is spread, and N; N = 0 for the number of active labels.
+Smoothing = tuple[float, int]
+_NO_SMOOTHING = (0.0, 0)
 
 #: The losses of the C core by their names, those of its enumeration.
 LOSSES: dict[str, int] = {
@@ -66,6 +74,7 @@ class LogitsView:
         targets: Targets,
         log_inclusion: Float32 | None = None,
         indptr: Int64 | None = None,
+        smoothing: Smoothing = _NO_SMOOTHING,
     ) -> LogitsView:
         """A view of arrays whose shapes are known to match: nothing is checked."""
         if indptr is None:
@@ -82,7 +91,7 @@ class LogitsView:
             ffi.from_buffer("int32_t *", targets[1]),
             ffi.from_buffer("float *", targets[2]),
         )
-        view = ffi.new("lsh_logits *", (start, starts, *shape, inclusion, aimed))
+        view = ffi.new("lsh_logits *", (start, starts, *shape, inclusion, aimed, smoothing))
         return cls(view, (values, targets, log_inclusion, indptr))
 
     @property
@@ -99,7 +108,7 @@ class LogitsView:
         return losses
 
     def summarise(self, loss: int, threads: int) -> Float64:
-        """The sums of the rows, (rows, 4)."""
+        """The sums of the rows, (rows, 7)."""
         sums = np.empty((self.rows, N_SUMS), np.float64)
         check(lib.lsh_loss_summarise(loss, self.view[0], _sums(sums), threads), "loss")
         return sums
@@ -119,8 +128,19 @@ def _kind(loss: str) -> int:
     return int(LOSSES[loss])
 
 
+def _checked_smoothing(smoothing: Smoothing) -> Smoothing:
+    share, labels = smoothing
+    if not 0 <= share < 1 or labels < 0:
+        raise ArgumentError("smoothing", smoothing, "a share in [0, 1), and a number of labels of at least 0")
+    return smoothing
+
+
 def _checked(
-    values: Float32, targets: Targets, log_inclusion: Float32 | None, indptr: Int64 | None
+    values: Float32,
+    targets: Targets,
+    log_inclusion: Float32 | None,
+    indptr: Int64 | None,
+    smoothing: Smoothing,
 ) -> LogitsView:
     """A view of logits, all of whose targets lie inside of their rows."""
     lengths: int | Int64
@@ -136,7 +156,7 @@ def _checked(
     _check_targets(rows, lengths, *targets)
     if log_inclusion is not None:
         vector(log_inclusion, "log_inclusion", np.float32, weights)
-    return LogitsView.of(values, targets, log_inclusion, indptr)
+    return LogitsView.of(values, targets, log_inclusion, indptr, _checked_smoothing(smoothing))
 
 
 def _check_targets(rows: int, lengths: int | Int64, indptr: Int64, positions: Int32, values: Float32) -> None:
@@ -159,6 +179,7 @@ def apply(
     log_inclusion: Float32 | None = None,
     *,
     indptr: Int64 | None = None,
+    smoothing: Smoothing = _NO_SMOOTHING,
     threads: int | None = None,
 ) -> Float32:
     """The loss of each row; ``values`` becomes the gradient.
@@ -176,6 +197,9 @@ def apply(
         Log inclusion probabilities of the columns, or of the values; None means all 0.
     indptr : (m + 1,) int64 or None
         Row i's active set is ``values[indptr[i] : indptr[i + 1]]``; None for a set that all rows share.
+    smoothing : (share, labels)
+        Share of each row's targets that is spread evenly, in [0, 1), and over how many labels: with
+        ``log_inclusion``, those of which the active ones are a sample; 0 for the active ones.
     threads : int or None
 
     Returns
@@ -203,7 +227,7 @@ def apply(
     array([[ 0.5, -0.5]], dtype=float32)
     """
     n_threads = threads_or_default(threads)
-    return _checked(values, targets, log_inclusion, indptr).apply(_kind(loss), n_threads)
+    return _checked(values, targets, log_inclusion, indptr, smoothing).apply(_kind(loss), n_threads)
 
 
 def summarise(
@@ -213,40 +237,44 @@ def summarise(
     log_inclusion: Float32 | None = None,
     *,
     indptr: Int64 | None = None,
+    smoothing: Smoothing = _NO_SMOOTHING,
     threads: int | None = None,
 ) -> Float64:
     """What one part of the rows contributes to their losses; ``values`` becomes half of the gradient.
 
     Parameters
     ----------
-    loss, values, log_inclusion, indptr, threads
+    loss, values, log_inclusion, indptr, smoothing, threads
         As :func:`apply`'s, of the part alone. A part may be empty.
     targets
         As :func:`apply`'s, of the labels that lie in the part.
 
     Returns
     -------
-    (m, 4) float64
+    (m, 7) float64
         The largest logit, and the sums that a loss needs: of exponentials (of the loss at no label, for the
-        sigmoid), of targets, and of their agreement with the logits.
+        sigmoid), of targets, of their agreement with the logits, and, with smoothing, of weights and of
+        weighted logits; last the number of labels that smoothing spreads over.
     """
     n_threads = threads_or_default(threads)
-    return _checked(values, targets, log_inclusion, indptr).summarise(_kind(loss), n_threads)
+    return _checked(values, targets, log_inclusion, indptr, smoothing).summarise(_kind(loss), n_threads)
 
 
-def combine(loss: str, parts: Float64) -> tuple[Float64, Float32]:
+def combine(loss: str, parts: Float64, share: float = 0.0) -> tuple[Float64, Float32]:
     """The sums of whole rows, and their losses, from those of their parts.
 
     Parameters
     ----------
     loss : str
         One of :data:`LOSSES`.
-    parts : (p, m, 4) float64
+    parts : (p, m, 7) float64
         What :func:`summarise` returned for each of p parts; they are added in this order.
+    share : float
+        The share of :func:`apply`'s ``smoothing``.
 
     Returns
     -------
-    total : (m, 4) float64
+    total : (m, 7) float64
     losses : (m,) float32
 
     Raises
@@ -255,9 +283,10 @@ def combine(loss: str, parts: Float64) -> tuple[Float64, Float32]:
         A wrong dtype, layout or shape.
     """
     parts = _checked_sums(parts, "parts", 3)
+    _checked_smoothing((share, 0))
     total, losses = np.empty(parts.shape[1:], np.float64), np.empty(parts.shape[1], np.float32)
     status = lib.lsh_loss_combine(
-        _kind(loss), _sums(parts), len(parts), len(total), _sums(total), pointer("float *", losses)
+        _kind(loss), share, _sums(parts), len(parts), len(total), _sums(total), pointer("float *", losses)
     )
     check(status, "loss")
     return total, losses
@@ -272,19 +301,20 @@ def finish(
     log_inclusion: Float32 | None = None,
     *,
     indptr: Int64 | None = None,
+    smoothing: Smoothing = _NO_SMOOTHING,
     threads: int | None = None,
 ) -> None:
     """Complete a part's gradient in ``values``, from its own sums and those of whole rows.
 
     Parameters
     ----------
-    loss, values, targets, log_inclusion, indptr, threads
+    loss, values, targets, log_inclusion, indptr, smoothing, threads
         As :func:`summarise`'s, which has changed the values.
-    part, total : (m, 4) float64
+    part, total : (m, 7) float64
         What :func:`summarise` returned for this part, and :func:`combine` for all.
     """
     n_threads = threads_or_default(threads)
-    view = _checked(values, targets, log_inclusion, indptr)
+    view = _checked(values, targets, log_inclusion, indptr, smoothing)
     part, total = (_checked_sums(sums, name, 2) for sums, name in ((part, "part"), (total, "total")))
     for name, sums in (("part", part), ("total", total)):
         if len(sums) != view.rows:

@@ -49,7 +49,7 @@ def demo(
     results = {"LSH-sampled network": _network(data, config, sampled, threads)}
     _show_examples(data, sampled, threads)
     console.print("[bold]3.[/] The same network with the same settings, computing every label in every step:")
-    dense = Network([*sampled.spec.layers[:-1], Dense(data.train.n_labels, config.loss)], seed=seed)
+    dense = Network([*sampled.spec.layers[:-1], Dense(data.train.n_labels, sampled.loss)], seed=seed)
     results["dense network"] = _network(data, config, dense, threads)
     console.print("[bold]4.[/] Without training: the labels of the 20 nearest texts by cosine.")
     results["cosine 20-NN"] = _neighbours(data)

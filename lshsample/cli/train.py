@@ -128,6 +128,10 @@ def train(
             rich_help_panel=_RUN,
         ),
     ] = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(help="Decoupled weight decay of the optimizer.", show_default="0", rich_help_panel=_RUN),
+    ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
@@ -165,11 +169,32 @@ def train(
     ] = None,
     loss: Annotated[
         str | None,
-        typer.Option(help=f"One of {LOSSES}.", show_default="softmax", rich_help_panel=_NETWORK),
+        typer.Option(help=f"One of {LOSSES}.", show_default=FROM_DATA, rich_help_panel=_NETWORK),
+    ] = None,
+    label_smoothing: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the loss's targets that is spread evenly over the labels.",
+            show_default=FROM_DATA,
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    propensity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Weight labels by inverse propensities, for rare labels (PSP@k): 0.55,1.5 suits most data.",
+            show_default="no weights",
+            rich_help_panel=_NETWORK,
+        ),
     ] = None,
     dropout: Annotated[
         float | None,
         typer.Option(help="Dropout of the hidden layers.", show_default=FROM_DATA, rich_help_panel=_NETWORK),
+    ] = None,
+    input_dropout: Annotated[
+        float | None,
+        typer.Option(help="Dropout of the features.", show_default="0", rich_help_panel=_NETWORK),
     ] = None,
     sampler: Annotated[
         str | None,
@@ -417,9 +442,13 @@ def _print_plan(trainer: Trainer, data: Dataset, chosen: TrainConfig, folder: Pa
     first, last = network.spec.layers[0], network.spec.layers[-1]
     weighting = getattr(first, "weighting", "none")
     dropout = getattr(network.spec.layers[1], "dropout", 0.0) if len(network.layers) > 2 else 0.0
+    of_loss = getattr(network.loss, "smoothing", 0.0), getattr(network.loss, "propensity", None)
+    of_input = getattr(first, "dropout", 0.0)
     _say(
-        f"network   hidden {hidden}; loss {type(network.loss).__name__.lower()}; dropout {dropout:.3g}; "
-        f"input weighting {weighting}"
+        f"network   hidden {hidden}; loss {type(network.loss).__name__.lower()}"
+        f"{f', label smoothing {of_loss[0]:.3g}' if of_loss[0] else ''}"
+        f"{f', propensity {of_loss[1][0]:g},{of_loss[1][1]:g}' if of_loss[1] else ''}; "
+        f"dropout {dropout:.3g}; input weighting {weighting}{f', dropout {of_input:.3g}' if of_input else ''}"
     )
     if isinstance(last, Sampled):
         tables = network.output.functions()
@@ -427,13 +456,15 @@ def _print_plan(trainer: Trainer, data: Dataset, chosen: TrainConfig, folder: Pa
         budget = "" if last.n_active is None else f", n_active {last.n_active:,}"
         _say(f"sampling  {last.sampler}{budget}, one set per {last.active_set}{hashes}")
     optimizer = type(settings.optimizer).__name__.lower()
+    decay = settings.optimizer.weight_decay
     stop = f"; patience {chosen.patience}" if chosen.patience else ""
     held = "" if chosen.valid is None else f"; valid {chosen.valid}"
     schedule = SCHEDULES.name_of(settings.schedule)
     warmup = f" after a warm-up of {chosen.warmup:g}" if chosen.warmup else ""
     _say(
         f"training  epochs {settings.epochs}, batch {settings.batch_size}, lr {settings.lr:.4g} "
-        f"{schedule}{warmup}, {optimizer}, seed {settings.seed}{held}{stop}"
+        f"{schedule}{warmup}, {optimizer}"
+        f"{f', weight decay {decay:.3g}' if decay else ''}, seed {settings.seed}{held}{stop}"
     )
     needed = max(sum(trainer.memory_needed().values()) + (resident_bytes() or 0), peak_bytes())
     _say(f"size      {network.n_parameters:,} parameters; about {mebibytes(needed)} of memory at the peak")

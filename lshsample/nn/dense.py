@@ -22,12 +22,13 @@ from lshsample.nn.layer import (
     OutputBackward,
     OutputLayer,
     activation_or_loss,
+    begin_at,
     finish,
     initial_scale,
 )
 from lshsample.nn.losses import Loss
 from lshsample.nn.parameter import Parameter, Update
-from lshsample.nn.signals import Block, Run, Signal, indptr_of, values_of, with_values
+from lshsample.nn.signals import Block, Run, Signal, indptr_of, scaled, times, values_of, with_values
 
 __all__ = ["Dense", "DenseLayer"]
 
@@ -101,7 +102,9 @@ class DenseLayer(OutputLayer):
         )
         self.weights = Parameter(f"{index}.weights", context.inputs, spec.units, scale, (seed, 2 * index))
         self.bias = (
-            Parameter(f"{index}.bias", 1, spec.units, 0.0, (seed, 2 * index + 1)) if spec.bias else None
+            Parameter(f"{index}.bias", 1, spec.units, 0.0, (seed, 2 * index + 1), decays=False)
+            if spec.bias
+            else None
         )
         parameters = (self.weights,) if self.bias is None else (self.weights, self.bias)
         super().__init__(spec.units, context, parameters)
@@ -120,7 +123,7 @@ class DenseLayer(OutputLayer):
 
     def _affine(self, x: Signal, run: Run) -> Float32:
         bias = None if self.bias is None else self.bias.slots
-        weights = self.weights.slots
+        weights, x = self.weights.raw, scaled(x, self.weights.factor)
         if not isinstance(x, Block):
             return unchecked.csr_matmul(x, weights, bias, run.threads)
         out = np.empty((len(x.values), self.units), np.float32)
@@ -145,14 +148,18 @@ class DenseLayer(OutputLayer):
         return self._input_gradient(x, view, run) if self.context.needs_input_gradient else None, updates
 
     def _input_gradient(self, x: Signal, dz: Any, run: Run) -> Signal:
-        weights = self.weights.slots
+        weights, factor = self.weights.raw, self.weights.factor
         if not isinstance(x, Block):
             values = unchecked.csr_sampled_matmul(dz, weights, None, indptr_of(x), x.indices, run.threads)
-            return with_values(x, values)
+            return scaled(with_values(x, values), factor)
         values = np.empty(x.values.shape, np.float32)
         rows = unchecked.ids_pointer(x.ids)
         unchecked.matmul_nt(dz, weights, rows, None, unchecked.dense(values), run.threads)
-        return Block(values, x.width, x.ids)
+        return scaled(Block(values, x.width, x.ids), factor)
+
+    def begin_biases(self, values: Float32) -> None:
+        """Set the biases of an untrained layer."""
+        begin_at(self.bias, values)
 
     def unit_vectors(self) -> Float32:
         """The weights, (units, inputs): the transposed view of W."""
@@ -161,8 +168,9 @@ class DenseLayer(OutputLayer):
     def score(self, h: Float32, ids: Int32 | None = None, *, threads: int | None = None) -> Float32:
         """Logits of the given units, whose weights are copied, or of all."""
         bias = None if self.bias is None else self.bias.vector
+        h = times(h, self.weights.factor)
         if ids is None:
-            out = kernels.matmul_nn(h, self.weights.weights, threads=threads)
+            out = kernels.matmul_nn(h, self.weights.raw.weights, threads=threads)
         else:
             row_ids(ids, "ids", self.units)
             bias = None if bias is None else bias[ids]
@@ -172,15 +180,17 @@ class DenseLayer(OutputLayer):
         return out
 
     def _rows_of(self, ids: Int32) -> Float32:
-        return np.ascontiguousarray(self.unit_vectors()[ids])
+        """Stored weights of units, to be multiplied by the factor."""
+        return np.ascontiguousarray(self.weights.raw.weights.T[ids])
 
     def top_k(
         self, h: Float32, k: int, candidates: CandidateLists | None = None, *, threads: int | None = None
     ) -> tuple[Int32, Float32]:
         """The best units of each row; the weights of candidates are copied, without candidates none are."""
         bias = None if self.bias is None else self.bias.vector
+        h = times(h, self.weights.factor)
         if candidates is None:
-            return kernels.top_k(h, self.weights.weights, bias, k, by_columns=True, threads=threads)
+            return kernels.top_k(h, self.weights.raw.weights, bias, k, by_columns=True, threads=threads)
         units, places = np.unique(candidates.ids, return_inverse=True)
         rows = self._rows_of(units)
         bias = None if bias is None else np.ascontiguousarray(bias[units])

@@ -41,6 +41,7 @@ __all__ = [
     "OutputBackward",
     "OutputLayer",
     "activation_or_loss",
+    "begin_at",
     "dropout",
     "finish",
     "initial_scale",
@@ -250,6 +251,9 @@ class OutputLayer(BuiltLayer):
             As for :meth:`forward`, but it takes a :class:`LossGradient`.
         """
 
+    def begin_biases(self, values: Float32) -> None:
+        """Set the biases of a layer that has not been trained, shape (units,); does nothing by default."""
+
     @abstractmethod
     def unit_vectors(self) -> Float32:
         """The weights, shape (units, inputs), as a view with any strides; writing to it changes them."""
@@ -317,6 +321,12 @@ def activation_or_loss(value: Any) -> Activation | Loss:
 
 
 _TABLES: tuple[NameTable[Any], ...] = (ACTIVATIONS, LOSSES)
+
+
+def begin_at(biases: Parameter | None, values: Float32) -> None:
+    """Set biases that are all 0, as those of a layer that has not been trained."""
+    if biases is not None and not biases.weights.any():
+        biases.weights[...] = values.reshape(biases.weights.shape)
 
 
 def initial_scale(init_scale: float | None, fan: int, activation: Activation | None) -> float:

@@ -5,6 +5,14 @@ its normaliser is ``sum_j exp(o_j) / pi_j``, with pi_j the probability that unit
 unbiased estimate of the full sum. The sigmoid loss sums ``BCE_j / pi_j``. A row without labels has no softmax
 loss; for the sigmoid loss all of its units are negatives.
 
+With label smoothing e, the targets t_j of a row, with the sum M, become ``(1 - e) t_j + e M / N`` over all N
+units (Szegedy et al. 2016). Over a sample of the units with a correction, the even part of an active unit is
+``e M / (N pi_j)``: sums of targets are unbiased estimates of those over all units. Without a correction the
+active units are taken for all units: N is their number.
+
+With a propensity model (A, B), each label's target is multiplied by 1 / p_l, where p_l is the probability
+that label l is recorded where it is true (Jain et al. 2016).
+
 Where a row's logits are split into several parts, a loss works in two phases: each part is summarised, the
 summaries are combined in the order of the parts, and each part's gradient is computed from the combined one.
 """
@@ -13,16 +21,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from lshsample import specs
 from lshsample._native import loss as kernels
 from lshsample.display import array_text
 from lshsample.errors import ArgumentError, UnsupportedError
+from lshsample.metrics import propensities
 from lshsample.nn.names import NameTable
 from lshsample.nn.signals import Block, Signal, indptr_of
 
@@ -52,6 +62,8 @@ class Logits:
         Target of each label, from :meth:`Loss.label_weights`.
     log_inclusion : ndarray of float32, or None
         Log inclusion probability of each of the n units, or of each value; None for no correction.
+    units : int
+        Number of the layer's units, of which those with logits are a sample or a part.
     """
 
     values: Float32 = attrs.field(repr=array_text)
@@ -60,6 +72,7 @@ class Logits:
     label_places: Int32 = attrs.field(repr=array_text)
     label_weights: Float32 = attrs.field(repr=array_text)
     log_inclusion: Float32 | None = attrs.field(default=None, repr=array_text)
+    units: int = 0
 
     @classmethod
     def of(
@@ -97,10 +110,10 @@ class Logits:
             wanted = f"an array of shape {labels.indices.shape}, one for each label"
             raise ArgumentError("weights", f"shape {weights.shape}", wanted)
         if isinstance(signal, Block):
-            values, starts = signal.values, None
+            values, starts, units = signal.values, None, signal.width
             places, missing = _in_block(signal, labels.indices)
         else:
-            values, starts = signal.data, indptr_of(signal)
+            values, starts, units = signal.data, indptr_of(signal), signal.shape[1]
             places, missing = _in_rows(signal, labels)
         if missing is not None:
             if not part:
@@ -110,7 +123,7 @@ class Logits:
             kept = ~missing
             indptr = np.concatenate([[0], np.cumsum(kept)])[indptr]
             places, weights = places[kept], weights[kept]
-        return cls(values, starts, indptr, places, weights, log_inclusion)
+        return cls(values, starts, indptr, places, weights, log_inclusion, units)
 
 
 class Loss(ABC):
@@ -124,9 +137,22 @@ class Loss(ABC):
     #: Whether rows without labels are left out of training.
     needs_labels: ClassVar[bool] = False
 
-    def label_weights(self, labels: sp.csr_array) -> Float32:
-        """The target of each label, in the order of ``labels.indices``; by default 1."""
-        return np.ones(labels.nnz, np.float32)
+    def label_factors(self, labels: sp.csr_array) -> Float32 | None:
+        """A factor for each unit, shape (units,), from the labels of all training rows; None without factors.
+
+        A network computes them once, when it observes the labels, and gives them to :meth:`label_weights`.
+        """
+        return None
+
+    def initial_biases(self, labels: sp.csr_array) -> Float32 | None:
+        """Biases of the last layer, shape (units,), from the labels of all training rows, for a network that
+        has not been trained; None to leave them at 0.
+        """
+        return None
+
+    def label_weights(self, labels: sp.csr_array, factors: Float32 | None = None) -> Float32:
+        """The target of each label, in the order of ``labels.indices``; by default 1, or its factor."""
+        return np.ones(labels.nnz, np.float32) if factors is None else factors[labels.indices]
 
     @abstractmethod
     def apply(self, logits: Logits, threads: int) -> Float32:
@@ -199,57 +225,136 @@ def loss_in_parts(loss: Loss, parts: Sequence[Logits], threads: int) -> Float32:
     return losses
 
 
+def _model(value: Any) -> Any:
+    """A propensity model as a tuple; files have it as a list."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+@attrs.frozen(repr=False)
 class _CompiledLoss(Loss):
     """A loss implemented in the C core."""
 
+    smoothing: float = attrs.field(
+        default=0.0, validator=specs.number(0.0, 1.0, open_high=True), kw_only=True
+    )
+    propensity: tuple[float, float] | None = attrs.field(
+        default=None, converter=_model, validator=attrs.validators.optional(specs.positive_pair), kw_only=True
+    )
+
     _kernel: ClassVar[str]
+
+    def label_factors(self, labels: sp.csr_array) -> Float32 | None:
+        """1 / propensity of each label, if the loss has a propensity model."""
+        if self.propensity is None:
+            return None
+        return (1.0 / propensities(labels, *self.propensity)).astype(np.float32)
+
+    def _factors_of(self, labels: sp.csr_array, factors: Float32 | None) -> Float32 | None:
+        """The factor of each label; None without a propensity model."""
+        if self.propensity is None:
+            return None
+        if factors is None:
+            raise UnsupportedError(
+                "the loss weights labels by their propensity, which is computed from the training labels; "
+                "call Network.observe(X, Y) before single steps"
+            )
+        return factors[labels.indices]
 
     def apply(self, logits: Logits, threads: int) -> Float32:
         """The loss of each row, in one pass."""
-        return _view(logits).apply(kernels.LOSSES[self._kernel], threads)
+        return self._view(logits).apply(kernels.LOSSES[self._kernel], threads)
 
     def summarise(self, logits: Logits, threads: int) -> Float64:
         """Largest logit and sums, in float64."""
-        return _view(logits).summarise(kernels.LOSSES[self._kernel], threads)
+        return self._view(logits).summarise(kernels.LOSSES[self._kernel], threads)
 
     def combine(self, parts: Sequence[Float64]) -> tuple[Float64, Float32]:
         """The sums of all parts, added in their order."""
-        return kernels.combine(self._kernel, np.stack(parts))
+        return kernels.combine(self._kernel, np.stack(parts), self.smoothing)
 
     def finish(self, logits: Logits, part: Float64, total: Float64, threads: int) -> None:
         """The part's gradient."""
-        _view(logits).finish(kernels.LOSSES[self._kernel], part, total, threads)
+        self._view(logits).finish(kernels.LOSSES[self._kernel], part, total, threads)
 
+    def __repr__(self) -> str:
+        values = ((field, getattr(self, field.name)) for field in attrs.fields(type(self)))
+        given = [f"{field.name}={value!r}" for field, value in values if value != field.default]
+        return f"{type(self).__name__}({', '.join(given)})"
 
-def _view(logits: Logits) -> kernels.LogitsView:
-    targets = logits.label_indptr, logits.label_places, logits.label_weights
-    return kernels.LogitsView.of(logits.values, targets, logits.log_inclusion, logits.indptr)
+    def _view(self, logits: Logits) -> kernels.LogitsView:
+        targets = logits.label_indptr, logits.label_places, logits.label_weights
+        # Without a correction the active units count as all units.
+        smoothing = self.smoothing, 0 if logits.log_inclusion is None else logits.units
+        return kernels.LogitsView.of(logits.values, targets, logits.log_inclusion, logits.indptr, smoothing)
 
 
 @LOSSES.add("softmax")
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Softmax(_CompiledLoss):
     """Softmax cross-entropy with the target 1/|Y| at each of a row's labels Y: ``-sum_j log(p_j) / |Y|``.
 
     Rows without labels are left out.
+
+    Attributes
+    ----------
+    smoothing : float
+        Share of the targets that is spread evenly over all units, in [0, 1).
+    propensity : tuple of two floats, optional
+        (A, B) of a propensity model (:func:`lshsample.metrics.propensities`), such as (0.55, 1.5): the
+        targets of a row are proportional to 1 / propensity, so that rare labels weigh more.
+
+    Examples
+    --------
+    >>> labels = sp.csr_array(np.array([[0, 1, 0, 1]], np.float32))
+    >>> Softmax().label_weights(labels)
+    array([0.5, 0.5], dtype=float32)
+    >>> Softmax(propensity=(0.55, 1.5)).label_weights(labels, np.array([1, 1, 1, 3], np.float32))
+    array([0.25, 0.75], dtype=float32)
     """
 
     needs_labels = True
     _kernel = "softmax"
 
-    def label_weights(self, labels: sp.csr_array) -> Float32:
-        """1 / the row's number of labels."""
+    def label_weights(self, labels: sp.csr_array, factors: Float32 | None = None) -> Float32:
+        """1 / the row's number of labels; with propensities, the label's share of the row's factors."""
         lengths = labels.indptr[1:] - labels.indptr[:-1]
-        weights: Float32 = (1.0 / np.maximum(lengths, 1)).astype(np.float32)
-        return weights.repeat(lengths)
+        weighted = self._factors_of(labels, factors)
+        if weighted is None:
+            weights: Float32 = (1.0 / np.maximum(lengths, 1)).astype(np.float32)
+            return weights.repeat(lengths)
+        of_row = np.repeat(np.arange(len(lengths)), lengths)
+        sums = np.bincount(of_row, weights=weighted, minlength=len(lengths))
+        return (weighted / sums[of_row]).astype(np.float32)
 
 
 @LOSSES.add("sigmoid")
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Sigmoid(_CompiledLoss):
-    """One-vs-all logistic loss: ``sum_j log(1 + exp(o_j)) - t_j o_j`` with t = 1 at a row's labels."""
+    """One-vs-all logistic loss: ``sum_j log(1 + exp(o_j)) - t_j o_j`` with t = 1 at a row's labels.
+
+    The biases of an untrained network begin at the log odds of the labels' frequencies.
+
+    Attributes
+    ----------
+    smoothing : float
+        Share of the targets that is spread evenly over all units, in [0, 1); a row's targets keep their sum.
+    propensity : tuple of two floats, optional
+        (A, B) of a propensity model (:func:`lshsample.metrics.propensities`), such as (0.55, 1.5): the loss
+        at a row's label is multiplied by 1 / propensity.
+    """
 
     _kernel = "sigmoid"
+
+    def initial_biases(self, labels: sp.csr_array) -> Float32:
+        """Log odds of each label over the training rows, half a row added to both sides."""
+        count, rows = np.bincount(labels.indices, minlength=labels.shape[1]), labels.shape[0]
+        odds: Float32 = np.log((count + 0.5) / (rows - count + 0.5)).astype(np.float32)
+        return odds
+
+    def label_weights(self, labels: sp.csr_array, factors: Float32 | None = None) -> Float32:
+        """1, or 1 / the label's propensity."""
+        weighted = self._factors_of(labels, factors)
+        return np.ones(labels.nnz, np.float32) if weighted is None else weighted
 
 
 def _in_block(logits: Block, labels: Int32) -> tuple[Int32, npt.NDArray[np.bool_] | None]:

@@ -47,7 +47,7 @@ class NameTable(Generic[T]):
     >>> OPTIMIZERS.make("adam") == Adam()
     True
     >>> OPTIMIZERS.to_data(Adam(beta2=0.99))
-    {'optimizer': 'adam', 'beta1': 0.9, 'beta2': 0.99, 'eps': 1e-08}
+    {'optimizer': 'adam', 'beta1': 0.9, 'beta2': 0.99, 'eps': 1e-08, 'weight_decay': 0.0}
     """
 
     def __init__(self, kind: str, base: Callable[..., T]) -> None:

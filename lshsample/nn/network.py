@@ -105,6 +105,7 @@ class Network:
         self.input, self.output = cast(InputLayer, self.layers[0]), cast(OutputLayer, self.layers[-1])
         #: The loss of the last layer.
         self.loss: Loss = cast(Loss, self.spec.layers[-1].loss)
+        self._label_factors: Float32 | None = None
         # What layers of other packages return is validated once, by a guard.
         self._guards = [layer if is_own(layer) else Guard(layer) for layer in self.layers]
         # Layers that prepare something before a step; the others are not called.
@@ -200,9 +201,18 @@ class Network:
             self.observe_labels(labels)
 
     def observe_labels(self, labels: sp.csr_array) -> None:
-        """Count the frequencies of validated labels, for samplers that draw by them."""
+        """Compute what samplers and the loss need of validated training labels: frequencies, factors."""
         for layer in self.layers:
             layer.observe_labels(labels if layer is self.output else None)
+        self._label_factors = self.loss.label_factors(labels)
+        biases = self.loss.initial_biases(labels)
+        if biases is not None:
+            self.output.begin_biases(biases)
+
+    def _label_weights(self, labels: sp.csr_array) -> Float32:
+        if self._label_factors is None:
+            return self.loss.label_weights(labels)
+        return self.loss.label_weights(labels, self._label_factors)
 
     def batch(self, X: Any, Y: Any) -> Batch:
         """Feature rows and labels as a validated batch.
@@ -250,7 +260,7 @@ class Network:
         signal, log_inclusion, last = output.logits(x, run)  # type: ignore[union-attr]
         rows, active = max(len(y.indptr) - 1, 1), values_of(signal).size
         hits = _hits(signal, y) if count_hits else None
-        logits = Logits.of(signal, y, self.loss.label_weights(y), log_inclusion)
+        logits = Logits.of(signal, y, self._label_weights(y), log_inclusion)
         loss = float(self.loss.apply(logits, run.threads).sum(dtype=np.float64)) / rows
         if not math.isfinite(loss):
             raise DivergenceError(f"the loss is {loss}")
@@ -269,15 +279,27 @@ class Network:
 
         Raises
         ------
+        ArgumentError
+            If ``lr`` times the optimizer's weight decay is 1 or more.
         DivergenceError
             As :meth:`gradients`; the weights are unchanged.
         """
+        kept = 1.0 - lr * optimizer.weight_decay
+        if not kept > 0:
+            wanted = f"below 1 / the weight_decay of {optimizer.weight_decay:g}"
+            raise ArgumentError("lr", lr, wanted)
         self.prepare(run.step - 1, run.threads)
         with np.errstate(over="ignore", invalid="ignore"):  # reported as DivergenceError
             report, updates = self.gradients(x, y, run, count_hits)
+        if kept != 1.0:
+            for parameter in self.parameters:
+                if parameter.decays:
+                    parameter.decay(kept)
         for update in updates:
-            slots, rows, gradient = update.parameter.slots, update.rows, update.gradient
-            optimizer.update_checked(slots, rows, gradient, lr, run.step, run.threads)
+            slots, rows, gradient = update.parameter.raw, update.rows, update.gradient
+            # Stored weights are the weights divided by the factor of weight decay, and so are their changes.
+            rate = lr / update.parameter.factor
+            optimizer.update_checked(slots, rows, gradient, rate, run.step, run.threads)
         return report
 
     # Prediction.

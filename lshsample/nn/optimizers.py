@@ -7,7 +7,7 @@ state, so that the update of a row reads and writes contiguous memory. Only rows
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
@@ -34,6 +34,11 @@ class Optimizer(ABC):
 
     #: Numbers stored per weight, the weight itself included.
     slots: ClassVar[int]
+    #: Decoupled weight decay (Loshchilov & Hutter 2019): each step multiplies every weight by ``1 - lr *
+    #: weight_decay``, biases excepted. A network does this for all rows in O(1)
+    #: (:class:`~lshsample.nn.parameter.Parameter`), by stored weights that it scales; hence an optimizer with
+    #: weight decay must not read the weights, and its update must be proportional to ``lr``.
+    weight_decay: float = 0.0
 
     @abstractmethod
     def update(
@@ -65,6 +70,10 @@ class Optimizer(ABC):
         self.update(store, rows, gradient, lr, step, threads)
 
 
+def _decay() -> Any:
+    return attrs.field(default=0.0, validator=specs.number(0.0, 1e6))
+
+
 #: Optimizers by the names used in files and on the command line.
 OPTIMIZERS: NameTable[Optimizer] = NameTable("optimizer", Optimizer)
 
@@ -72,8 +81,15 @@ OPTIMIZERS: NameTable[Optimizer] = NameTable("optimizer", Optimizer)
 @OPTIMIZERS.add("sgd")
 @attrs.frozen(kw_only=True)
 class SGD(Optimizer):
-    """Stochastic gradient descent: ``w -= lr * g``. One number per weight."""
+    """Stochastic gradient descent: ``w -= lr * g``. One number per weight.
 
+    Attributes
+    ----------
+    weight_decay : float
+        Rate of decoupled weight decay: each step multiplies all weights by ``1 - lr * weight_decay``.
+    """
+
+    weight_decay: float = _decay()
     slots = 1
 
     def update(
@@ -98,9 +114,12 @@ class Adagrad(Optimizer):
     ----------
     eps : float
         Added to the denominator.
+    weight_decay : float
+        As in :class:`SGD`.
     """
 
     eps: float = attrs.field(default=1e-8, validator=specs.at_least(0.0))
+    weight_decay: float = _decay()
     slots = 2
 
     def update(
@@ -119,8 +138,10 @@ class Adagrad(Optimizer):
 @OPTIMIZERS.add("adam")
 @attrs.frozen(kw_only=True)
 class Adam(Optimizer):
-    """Lazy Adam (Kingma & Ba 2015): only the moments of rows with a gradient are updated; bias correction by
-    the global step. The cost is that of the rows with a gradient. Three numbers per weight.
+    """Lazy Adam (Kingma & Ba 2015), with weight decay AdamW (Loshchilov & Hutter 2019).
+
+    Only the moments of rows with a gradient are updated; bias correction by the global step. The cost is that
+    of the rows with a gradient. Three numbers per weight.
 
     Attributes
     ----------
@@ -128,11 +149,14 @@ class Adam(Optimizer):
         Decay rates of the moments per step, in [0, 1).
     eps : float
         Added to the square root of the second moment.
+    weight_decay : float
+        As in :class:`SGD`; rows without a gradient decay too.
     """
 
     beta1: float = attrs.field(default=0.9, validator=specs.number(0.0, 1.0, open_high=True))
     beta2: float = attrs.field(default=0.999, validator=specs.number(0.0, 1.0, open_high=True))
     eps: float = attrs.field(default=1e-8, validator=specs.at_least(0.0))
+    weight_decay: float = _decay()
     slots = 3
 
     def update(

@@ -24,6 +24,8 @@ Float32 = npt.NDArray[np.float32]
 
 # Values drawn from one random stream: a constant, so that the weights do not depend on the machine.
 _BLOCK = 1 << 18
+#: A smaller factor of weight decay is applied to the weights, far from the ends of float32.
+_SMALLEST_FACTOR = 2.0**-20
 #: The stack and the heap of a thread, reserved when it starts: below that, Python can wait for it forever.
 _THREAD_BYTES = 1 << 25
 
@@ -47,6 +49,8 @@ class Parameter:
         Key of the random stream: the same key always gives the same weights.
     trained : bool
         Whether an optimizer updates it; otherwise it is a statistic of the data, saved with the network.
+    decays : bool
+        Whether an optimizer's weight decay applies to it; biases do not decay.
     dtype : DType or str
         Type of the weights: ``"float32"`` or ``"bfloat16"``.
     device : str
@@ -62,6 +66,14 @@ class Parameter:
     >>> parameter = Parameter("w", 1000, 100, 0.1, (0, 0), dtype="bfloat16")
     >>> parameter.memory_needed(slots=3)  # 2 bytes a weight, 8 of optimizer state
     1000000
+
+    Notes
+    -----
+    Weight decay multiplies all weights at each step, which would cost a pass over all of them. It is kept in
+    :attr:`factor` (Shalev-Shwartz et al. 2011, Pegasos): the weights are ``factor * raw.weights``, the decay
+    of a step is one multiplication, and rows that no step touches decay like the others. Layers of this
+    package read ``raw`` and apply the factor to their input. All other attributes first multiply the stored
+    weights by the factor (:meth:`settle`), so that they are right as they are.
     """
 
     def __init__(
@@ -73,11 +85,14 @@ class Parameter:
         key: tuple[int, int],
         trained: bool = True,
         *,
+        decays: bool = True,
         dtype: DType | str = FLOAT32,
         device: str = "cpu",
     ) -> None:
         self.name, self.rows, self.columns, self.scale, self.key = name, rows, columns, scale, key
-        self.trained = trained
+        self.trained, self.decays = trained, trained and decays
+        #: The weights are this factor times the stored ones; it is in (0, 1].
+        self.factor = 1.0
         self.dtype, self.device = checked_dtype(dtype, "dtype"), checked_device(device)
         self._slots: Slots | None = None
 
@@ -99,11 +114,17 @@ class Parameter:
         return self._slots is not None
 
     @property
-    def slots(self) -> Slots:
-        """The rows with all of their slots, as :mod:`lshsample._native.optim` takes them."""
+    def raw(self) -> Slots:
+        """The rows with all of their slots, whose weights are to be multiplied by :attr:`factor`."""
         if self._slots is None:
             raise NativeError(f"parameter {self.name} is used before it is allocated")
         return self._slots
+
+    @property
+    def slots(self) -> Slots:
+        """The rows with all of their slots, as :mod:`lshsample._native.optim` takes them."""
+        self.settle()
+        return self.raw
 
     @property
     def store(self) -> Float32:
@@ -120,6 +141,22 @@ class Parameter:
         """The weights of a parameter of one row or one column, as a strided 1-D view."""
         return self.weights[0] if self.rows == 1 else self.weights[:, 0]
 
+    def decay(self, factor: float) -> None:
+        """Multiply all weights by a factor in (0, 1], in O(1)."""
+        self.factor *= factor
+        if self.factor < _SMALLEST_FACTOR:
+            self.settle()
+
+    def settle(self) -> None:
+        """Multiply the stored weights by :attr:`factor`, which is 1 afterwards; O(weights), unless it was."""
+        if self.factor != 1.0:
+            weights, factor, self.factor = self.raw.weights, np.float32(self.factor), 1.0
+            if self.dtype == FLOAT32:
+                weights *= factor
+            else:
+                values = convert.to_float32(weights, threads=1)
+                weights[...] = convert.from_float32(values * factor, self.dtype, threads=1)
+
     def allocate(self, slots: int, threads: int = 1) -> None:
         """Allocate ``slots`` numbers per weight; the weights are drawn at the first call and kept by later
         ones.
@@ -133,11 +170,13 @@ class Parameter:
             made.weights[...] = self._slots.weights
             self._slots = made
 
-    def adopt(self, store: Slots | Float32) -> None:
-        """Use the given slots, or a float32 array (rows, slots, columns), as memory, without a copy."""
+    def adopt(self, store: Slots | Float32, factor: float = 1.0) -> None:
+        """Use the given slots, or a float32 array (rows, slots, columns), as memory, without a copy; their
+        weights are to be multiplied by ``factor``.
+        """
         slots = store if isinstance(store, Slots) else Slots.of(store)
         assert (slots.rows, slots.columns, slots.dtypes[0]) == (self.rows, self.columns, self.dtype)
-        self._slots = slots
+        self._slots, self.factor = slots, factor
 
     def reset_state(self) -> None:
         """Set the optimizer's state to 0."""

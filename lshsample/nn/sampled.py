@@ -26,6 +26,7 @@ from lshsample.nn.layer import (
     OutputBackward,
     OutputLayer,
     activation_or_loss,
+    begin_at,
     finish,
     initial_scale,
 )
@@ -39,6 +40,7 @@ from lshsample.nn.signals import (
     as_dense,
     csr_from_parts,
     from_dense,
+    times,
     values_of,
 )
 from lshsample.registry import resolve_family
@@ -151,7 +153,9 @@ class SampledLayer(OutputLayer):
         scale = initial_scale(spec.init_scale, self.inputs, self._activation)
         self.weights = Parameter(f"{index}.weights", spec.units, self.inputs, scale, (seed, 2 * index))
         self.bias = (
-            Parameter(f"{index}.bias", spec.units, 1, 0.0, (seed, 2 * index + 1)) if spec.bias else None
+            Parameter(f"{index}.bias", spec.units, 1, 0.0, (seed, 2 * index + 1), decays=False)
+            if spec.bias
+            else None
         )
         parameters = (self.weights,) if self.bias is None else (self.weights, self.bias)
         super().__init__(spec.units, context, parameters)
@@ -162,9 +166,12 @@ class SampledLayer(OutputLayer):
     # The tables and the sampler over them.
 
     def prepare(self, done: int, threads: int) -> None:
-        """Update the tables as the rehash schedule says."""
+        """Update the tables as the rehash schedule says, from settled weights."""
+        rehash = self.spec.rehash
+        if self.weights.factor != 1.0 and self.retrieves and rehash.count(done) > rehash.count(done - 1):
+            self.weights.settle()
         try:
-            self.active.refresh(self.weights.weights, done, threads)
+            self.active.refresh(self.weights.raw.weights, done, threads)
         except ArgumentError as error:
             self._diverged(None, error)
             raise
@@ -199,7 +206,7 @@ class SampledLayer(OutputLayer):
 
     def restore(self, state: dict[str, Any], file: BinaryIO) -> None:
         """Restore the saved tables."""
-        self.active.restore(state, file, self.weights.weights)
+        self.active.restore(state, file, self.weights.raw.weights)
 
     def _diverged(self, h: Float32 | None, error: ArgumentError) -> None:
         """Raise DivergenceError if a sampler failed because numbers exceeded the range of float32.
@@ -248,13 +255,13 @@ class SampledLayer(OutputLayer):
 
     def _pooled(self, x: Signal, h: Float32, ids: Int32 | None, run: Run) -> tuple[Signal, OutputBackward]:
         """One set for all rows: three matrix products over the weight rows of the set."""
-        weights, threads = self.weights.slots, run.threads
+        weights, threads, factor = self.weights.raw, run.threads, self.weights.factor
         bias = None if self.bias is None else self.bias.slots
         active, rows = self.units if ids is None else len(ids), unchecked.ids_pointer(ids)
         shape = len(h), active
         values = self._buffer("logits", shape) if run.training else np.empty(shape, np.float32)
-        view = unchecked.dense(values)
-        unchecked.matmul_nt(unchecked.dense(h), weights, rows, bias, view, threads)
+        view, scaled_h = unchecked.dense(values), times(h, factor)
+        unchecked.matmul_nt(unchecked.dense(scaled_h), weights, rows, bias, view, threads)
 
         def backward(gradient: LossGradient) -> tuple[Signal | None, list[Update]]:
             dz, scale = unchecked.dense(values_of(gradient.signal)), gradient.scale
@@ -269,7 +276,7 @@ class SampledLayer(OutputLayer):
                 return None, updates
             dh = np.empty(h.shape, np.float32)
             unchecked.matmul_nn(dz, weights, rows, unchecked.dense(dh), threads)
-            return self._to_input(dh, x, scale), updates
+            return self._to_input(dh, x, scale * factor), updates
 
         return Block(values, self.units, ids), backward
 
@@ -277,9 +284,11 @@ class SampledLayer(OutputLayer):
         self, x: Signal, h: Float32, indptr: npt.NDArray[np.int64], ids: Int32, run: Run
     ) -> tuple[Signal, OutputBackward]:
         """A set per row: one inner product per active unit, and the gradient as a sparse matrix."""
-        weights, threads, shape = self.weights.slots, run.threads, (len(h), self.units)
+        weights, threads, factor = self.weights.raw, run.threads, self.weights.factor
+        shape = len(h), self.units
         bias = None if self.bias is None else self.bias.slots
-        values = unchecked.csr_sampled_matmul(unchecked.dense(h), weights, bias, indptr, ids, threads)
+        scaled_h = times(h, factor)  # a view of it does not keep it in memory
+        values = unchecked.csr_sampled_matmul(unchecked.dense(scaled_h), weights, bias, indptr, ids, threads)
 
         def backward(gradient: LossGradient) -> tuple[Signal | None, list[Update]]:
             dz, scale = csr_from_parts(indptr, ids, values_of(gradient.signal), shape), gradient.scale
@@ -292,7 +301,9 @@ class SampledLayer(OutputLayer):
                 updates.append(Update(self.bias, rows, sums))
             if not self.context.needs_input_gradient:
                 return None, updates
-            return self._to_input(unchecked.csr_matmul(dz, weights, None, threads), x, scale), updates
+            return self._to_input(
+                unchecked.csr_matmul(dz, weights, None, threads), x, scale * factor
+            ), updates
 
         return csr_from_parts(indptr, ids, values, shape), backward
 
@@ -320,6 +331,10 @@ class SampledLayer(OutputLayer):
 
     # Prediction.
 
+    def begin_biases(self, values: Float32) -> None:
+        """Set the biases of an untrained layer."""
+        begin_at(self.bias, values)
+
     def unit_vectors(self) -> Float32:
         """The weights, (units, inputs), as a view with contiguous rows."""
         return self.weights.weights
@@ -327,13 +342,15 @@ class SampledLayer(OutputLayer):
     def score(self, h: Float32, ids: Int32 | None = None, *, threads: int | None = None) -> Float32:
         """Logits of the given units, or of all."""
         bias = None if self.bias is None else self.bias.vector
-        return kernels.matmul_nt(h, self.weights.weights, bias=bias, rows=ids, threads=threads)
+        h = times(h, self.weights.factor)
+        return kernels.matmul_nt(h, self.weights.raw.weights, bias=bias, rows=ids, threads=threads)
 
     def top_k(
         self, h: Float32, k: int, candidates: CandidateLists | None = None, *, threads: int | None = None
     ) -> tuple[Int32, Float32]:
         """The best units of each row."""
-        weights, bias = self.weights.weights, None if self.bias is None else self.bias.vector
+        weights, bias = self.weights.raw.weights, None if self.bias is None else self.bias.vector
+        h = times(h, self.weights.factor)
         if candidates is None:
             return kernels.top_k(h, weights, bias, k, threads=threads)
         return kernels.csr_top_k(h, weights, bias, candidates.indptr, candidates.ids, k, threads=threads)

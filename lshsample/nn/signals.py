@@ -27,7 +27,9 @@ __all__ = [
     "csr_from_parts",
     "from_dense",
     "indptr_of",
+    "scaled",
     "take_rows",
+    "times",
     "values_of",
     "with_values",
 ]
@@ -134,6 +136,16 @@ def with_values(signal: Signal, values: Float32) -> Signal:
     if isinstance(signal, Block):
         return Block(values, signal.width, signal.ids)
     return csr_from_parts(signal.indptr, signal.indices, values, signal.shape)
+
+
+def times(values: Float32, factor: float) -> Float32:
+    """Values times a factor; the same array where the factor is 1."""
+    return values if factor == 1.0 else values * np.float32(factor)
+
+
+def scaled(signal: Signal, factor: float) -> Signal:
+    """A signal times a factor; the same one where the factor is 1."""
+    return signal if factor == 1.0 else with_values(signal, times(values_of(signal), factor))
 
 
 def as_dense(signal: Signal) -> Float32:

@@ -59,7 +59,7 @@ def write_checkpoint(
     CheckpointError
         If it cannot be written; the previous one is kept.
     """
-    tensors = {p.name: p.store for p in network.parameters}
+    tensors = {p.name: p.raw.array for p in network.parameters}
     tensors |= {f"{_BEST}{name}": weights for name, weights in best.items()}
     tensors[_STEP_TIMES] = np.asarray(state.step_ms, np.float32)
     if state.rate_factors:
@@ -78,6 +78,7 @@ def write_checkpoint(
         "settings": settings.to_dict(),
         "state": state.to_dict(),
         "tables": tables,
+        "factors": {p.name: p.factor for p in network.parameters if p.factor != 1.0},
     }
     folder.write(payload, writers)
 
@@ -114,7 +115,8 @@ def _read_arrays(
         needed += network.memory_needed(1)["parameters"]
     memory.require_bytes(needed, f"{bundle.path}: its weights and optimizer state")
     for parameter in network.parameters:
-        parameter.adopt(_read_store(file, parameter, settings.optimizer.slots if parameter.trained else 1))
+        store = _read_store(file, parameter, settings.optimizer.slots if parameter.trained else 1)
+        parameter.adopt(store, _factor(bundle.payload, parameter))
     times = tensorfile.read_tensor(file, _STEP_TIMES)
     if times.shape != (state.step,):
         raise ArgumentError(
@@ -138,6 +140,17 @@ def _read_arrays(
         best[parameter.name] = np.empty(parameter.weights.shape, parameter.weights.dtype)
         tensorfile.read_into(file, f"{_BEST}{parameter.name}", best[parameter.name])
     return best
+
+
+def _factor(payload: Mapping[str, Any], parameter: Parameter) -> float:
+    """The factor of weight decay of a parameter; 1 without weight decay, and in files of 0.1.0."""
+    factors = payload.get("factors", {})
+    if not isinstance(factors, Mapping):
+        raise ArgumentError("factors", f"{factors!r:.100}", "a mapping of numbers by parameter")
+    factor = factors.get(parameter.name, 1.0)
+    if not isinstance(factor, float) or not 0 < factor <= 1:
+        raise ArgumentError("factors", f"{factor!r} for {parameter.name}", "numbers in (0, 1]")
+    return factor
 
 
 def _read_store(file: BinaryIO, parameter: Parameter, slots: int) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -1,6 +1,6 @@
 """Hyperparameters chosen from the training data.
 
-All data get one relu layer, softmax over one active set per batch, and lazy Adam with a learning rate that
+All data get one relu layer, a loss over one active set per batch, and lazy Adam with a learning rate that
 falls to 0. Sizes and rates follow from the shape of the data by simple formulas with bounds.
 """
 
@@ -37,6 +37,10 @@ _EPOCHS = (2, 20)
 _RATE = 3e-3
 #: Active units per batch, if there are enough labels.
 _ACTIVE = 4096
+#: Labels up to which the sigmoid loss is chosen: half of them are active in each batch.
+_ONE_VS_ALL = 2 * _ACTIVE
+#: Label smoothing with the sigmoid loss.
+_SMOOTHING = 0.1
 
 
 @attrs.frozen
@@ -47,6 +51,10 @@ class Defaults:
     ----------
     hidden : tuple of int
         Widths of the hidden layers; one width.
+    loss : str
+        ``"sigmoid"`` or ``"softmax"``.
+    label_smoothing : float
+        Share of the loss's targets that is spread evenly.
     weighting : str
         Weighting of the input rows, ``"l2"`` or ``"idf-l2"``.
     dropout : float
@@ -64,6 +72,8 @@ class Defaults:
     """
 
     hidden: tuple[int, ...]
+    loss: str
+    label_smoothing: float
     weighting: str
     dropout: float
     batch_size: int
@@ -105,7 +115,12 @@ def choose_defaults(x: Any, y: Any) -> Defaults:
     - ``batch_size``: B = n / 150, a power of two from 64 to 256.
     - ``epochs``: 200,000 / n, and 10 / s^(1/3) beyond 20,000 rows; without dropout 100,000 / n; from 2 to 20.
       Without dropout, a third and a fourth epoch overfitted labels with few rows: P@3 fell, though P@1 did
-      not.
+      not. At least 2 log10(n / 10,000), so that 100,000 rows have 2 and a million 4: there accuracy still
+      rose.
+    - ``loss``: sigmoid up to 8,192 labels, else softmax. With biases that begin at log odds, sigmoid had a
+      P@1 of 66.8, 72.5 and 84.1 % on held-out training rows of data with 159, 983 and 565 labels; softmax had
+      64.8, 71.1 and 82.3 %.
+    - ``label_smoothing``: 0.1 with sigmoid, else 0.
     - ``lr``: 3e-3 sqrt(1024 / H) sqrt(B / 128), and with dropout / s^(1/4): Adam changes each weight by about
       lr per step, so that a unit's input changes in proportion to the width; gradient noise falls with B.
     - ``n_active``: 4,096, at most half of the labels.
@@ -131,8 +146,13 @@ def choose_defaults(x: Any, y: Any) -> Defaults:
     batch_size = _power_of_two(n_rows / _STEPS_AN_EPOCH, *_BATCHES)
     epochs = _ROWS_SEEN / n_rows * (many ** (2 / 3) if dropout else 0.5)
     lr = _RATE * math.sqrt(1024 / hidden * batch_size / 128) / (many**0.25 if dropout else 1.0)
+    # Many rows do not overfit: passes grow with their number again.
+    epochs = max(epochs, 2.0 * math.log10(n_rows / 10_000))
+    one_vs_all = n_labels <= _ONE_VS_ALL
     return Defaults(
         hidden=(hidden,),
+        loss="sigmoid" if one_vs_all else "softmax",
+        label_smoothing=_SMOOTHING if one_vs_all else 0.0,
         weighting="idf-l2" if _whole(x) else "l2",
         dropout=dropout,
         batch_size=batch_size,

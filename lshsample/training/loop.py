@@ -210,6 +210,9 @@ class Loop:
             if interrupts.received and done < rows:
                 raise _Abandoned
 
+        # Whether or not the weights are read here, so that a validation changes no bit of later ones.
+        for parameter in self.network.parameters:
+            parameter.settle()
         measured: dict[str, float] = {}
         held_out = self.held_out
         if held_out is not None:

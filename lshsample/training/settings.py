@@ -34,7 +34,7 @@ class TrainingSettings:
     Examples
     --------
     >>> TrainingSettings.from_dict(TrainingSettings(epochs=3, optimizer="sgd").to_dict())
-    TrainingSettings(batch_size=256, epochs=3, lr=0.005, optimizer=SGD(),
+    TrainingSettings(batch_size=256, epochs=3, lr=0.005, optimizer=SGD(weight_decay=0.0),
     schedule=LearningRate(kind='linear', ...), seed=0)
     """
 

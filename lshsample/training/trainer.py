@@ -360,7 +360,7 @@ class Trainer:
         slots = self.settings.optimizer.slots
         needed = self.network.memory_needed(slots, self.settings.batch_size, self.threads)
         trained = [p for p in self.network.parameters if p.trained]
-        if all(p.allocated and len(p.slots.dtypes) == slots for p in trained):
+        if all(p.allocated and len(p.raw.dtypes) == slots for p in trained):
             needed["parameters"] = 0
         if self.state.patience and not self._best.arrays:
             needed["best epoch"] = self.network.memory_needed(1)["parameters"]

@@ -223,7 +223,7 @@ def test_the_recipe_gives_the_same_run(
     assert result["settings"]["lr"] == recipe["lr"]
     assert result["network"]["layers"][-1]["sampler"] == recipe["sampler"]
     told = done.stderr
-    for words in (f"batch {recipe['batch_size']}", f"lr {recipe['lr']:.4g}", "loss softmax", "K ", "L 16"):
+    for words in (f"batch {recipe['batch_size']}", f"lr {recipe['lr']:.4g}", "loss sigmoid", "K ", "L 16"):
         assert words in told
     assert "Sampled(" not in told
     again = lshsample("train", files[0], "--config", first / "recipe.toml", "--save", second)

@@ -148,9 +148,15 @@ def _softmax_row(o: Float64, t: Float64, log_inclusion: Float64) -> tuple[float,
 
 
 def _sigmoid_row(o: Float64, t: Float64, log_inclusion: Float64) -> tuple[float, Float64]:
-    w = np.exp(-log_inclusion)
+    w, count = np.exp(-log_inclusion), np.maximum(t, 1.0)
     p = np.exp(-np.logaddexp(0.0, -o))
-    return float(w @ (np.logaddexp(0.0, o) - t * o)), w * (p - t)
+    return float(w @ (count * np.logaddexp(0.0, o) - t * o)), w * (count * p - t)
+
+
+def smoothed(t: Float64, log_inclusion: Float64, share: float, labels: int = 0) -> Float64:
+    """A row's targets with a share spread evenly over the labels (0: over the active ones)."""
+    w = np.exp(-log_inclusion)
+    return (1 - share) * t + share * t.sum() * w / (labels or max(len(t), 1))
 
 
 def _ragged(row_loss: Any, values: Array, indptr: Array, targets: Any, log_inclusion: Array | None) -> Any:

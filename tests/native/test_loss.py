@@ -7,6 +7,7 @@ import pytest
 import reference
 
 from lshsample._native import loss
+from lshsample._native.loss import N_SUMS
 from lshsample.errors import ArgumentError
 
 
@@ -61,6 +62,86 @@ def test_ragged(isa, rng, name, corrected):
         found = loss.apply(name, gradient, aimed, inclusion, indptr=indptr, threads=threads)
         np.testing.assert_allclose(found, wanted_loss, rtol=1e-5, atol=2e-5)
         np.testing.assert_allclose(gradient, wanted, rtol=1e-5, atol=rounding(inclusion))
+
+
+def smoothed_reference(name, o, t, inclusion, share, labels):
+    """Loss and gradient of one row with smoothed targets, in float64; t holds its targets, 0 elsewhere."""
+    spread, w = reference.smoothed(t, inclusion, share, labels), np.exp(-inclusion)
+    if name == "softmax":
+        log_z = np.logaddexp.reduce(o - inclusion)
+        return spread @ (log_z - o), spread.sum() * np.exp(o - inclusion - log_z) - spread
+    count, p = np.maximum(t, 1), 1 / (1 + np.exp(-o))
+    even = spread - (1 - share) * t  # carries its weight w already
+    target = (1 - share) * t * w + even
+    return w @ (count * np.logaddexp(0, o)) - target @ o, w * count * p - target
+
+
+def spread_out(aimed, row, n):
+    indptr, positions, values = aimed
+    t = np.zeros(n)
+    t[positions[indptr[row] : indptr[row + 1]]] = values[indptr[row] : indptr[row + 1]]
+    return t
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid"])
+@pytest.mark.parametrize(("n", "labels"), [(1, 0), (33, 0), (33, 1000), (2050, 9999)])
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_smoothing_and_large_targets(isa, rng, name, n, labels, share):
+    """Against float64, in one call and in parts, for any number of threads; positives are certain."""
+    logits = 3 * rng.standard_normal((4, n), dtype=np.float32)
+    indptr, positions, values = targets(rng, [n] * 4, name == "softmax")
+    aimed = indptr, positions, values * (rng.uniform(0.5, 9, len(values)).astype(np.float32))
+    inclusion = np.zeros(n, np.float32)
+    if labels:
+        inclusion = np.log(rng.uniform(0.05, 1, n)).astype(np.float32)
+        inclusion[positions] = 0
+    given = inclusion if labels else None
+    wanted = [
+        smoothed_reference(name, row.astype(float), spread_out(aimed, i, n), inclusion, share, labels)
+        for i, row in enumerate(logits)
+    ]
+    for threads in (1, 3):
+        gradient = logits.copy()
+        found = loss.apply(name, gradient, aimed, given, smoothing=(share, labels), threads=threads)
+        np.testing.assert_allclose(found, [w[0] for w in wanted], rtol=3e-5, atol=3e-5)
+        np.testing.assert_allclose(gradient, [w[1] for w in wanted], rtol=2e-5, atol=1e-5)
+    for bounds in ([0, n], [0, n // 3, n]):
+        losses, parts = in_parts(name, logits, aimed, given, bounds, smoothing=(share, labels))
+        np.testing.assert_allclose(losses, found, rtol=3e-5, atol=3e-5)
+        np.testing.assert_allclose(parts, gradient, rtol=2e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid"])
+def test_smoothing_over_a_sample_is_unbiased(name):
+    """Over all samples, by their probability: the targets are those of all labels; the sigmoid loss and its
+    gradient are exactly those of the full loss.
+    """
+    rng = np.random.default_rng(5)
+    n, share, o = 7, 0.3, rng.standard_normal(7).astype(np.float32)
+    pi = np.array([1, 0.5, 0.3, 0.8, 0.25, 1, 0.6])
+    t = np.array([1.0, 0, 0, 0, 0, 1, 0]) * (0.5 if name == "softmax" else 3)
+    full = smoothed_reference(name, o.astype(float), t, np.zeros(n), share, n)
+    target = np.zeros(n)
+    total, gradient = 0.0, np.zeros(n)
+    for others in itertools.product([False, True], repeat=5):
+        inside = np.ones(n, bool)
+        inside[[1, 2, 3, 4, 6]] = others
+        chance = np.prod(np.where(inside, pi, 1 - pi))
+        ids, inclusion = np.flatnonzero(inside), np.log(pi[inside]).astype(np.float32)
+        values = o[None, ids].copy()
+        places = np.searchsorted(ids, [0, 5]).astype(np.int32)
+        aimed = np.array([0, 2]), places, t[[0, 5]].astype(np.float32)
+        total += chance * loss.apply(name, values, aimed, inclusion, smoothing=(share, n))[0]
+        gradient[ids] += chance * values[0]
+        if name == "softmax":
+            weights = np.exp(o[ids] - inclusion)
+            mass = (1 - share) * t.sum() + share * t.sum() / n * (1 / pi[ids]).sum()
+            target[ids] += chance * (mass * weights / weights.sum() - values[0])
+    if name == "softmax":
+        np.testing.assert_allclose(target, (1 - share) * t + share * t.sum() / n, atol=1e-6)
+    else:
+        assert total == pytest.approx(full[0], rel=1e-6)
+        np.testing.assert_allclose(gradient, full[1], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid"])
@@ -122,7 +203,7 @@ ROW = np.zeros((1, 4), np.float32)
 PTR, PLACE, ONE = np.array([0, 1]), np.array([0], np.int32), np.ones(1, np.float32)
 FROZEN = ROW.copy()
 FROZEN.flags.writeable = False
-SUMS = np.zeros((1, 4))
+SUMS = np.zeros((1, N_SUMS))
 
 
 @pytest.mark.parametrize(
@@ -146,13 +227,15 @@ SUMS = np.zeros((1, 4))
                 "sigmoid", ROW[0], (np.array([0, 1, 1]), PLACE, ONE), indptr=np.array([0, 0, 4])
             ),
         ),
+        ("smoothing", lambda: loss.apply("softmax", ROW, (PTR, PLACE, ONE), smoothing=(1.0, 0))),
+        ("smoothing", lambda: loss.combine("softmax", SUMS[None], -0.1)),
         ("values", lambda: loss.summarise("softmax", FROZEN, (PTR, PLACE, ONE))),
         ("parts", lambda: loss.combine("softmax", SUMS)),
         ("parts", lambda: loss.combine("softmax", SUMS[None].astype(np.float32))),
         ("parts", lambda: loss.combine("softmax", np.zeros((1, 1, 8))[:, :, ::2])),
         ("parts", lambda: loss.combine("softmax", np.zeros((1, 1, 3)))),
         ("part", lambda: loss.finish("softmax", ROW, (PTR, PLACE, ONE), [0.0], SUMS)),
-        ("total", lambda: loss.finish("softmax", ROW, (PTR, PLACE, ONE), SUMS, np.zeros((2, 4)))),
+        ("total", lambda: loss.finish("softmax", ROW, (PTR, PLACE, ONE), SUMS, np.zeros((2, N_SUMS)))),
     ],
 )
 def test_bad_arguments_are_named(argument, call):
@@ -176,17 +259,18 @@ def cut(aimed, start, stop):
     )
 
 
-def in_parts(name, logits, aimed, inclusion, bounds, threads=1):
+def in_parts(name, logits, aimed, inclusion, bounds, threads=1, smoothing=(0.0, 0)):
     """Loss and gradient of the columns between bounds, part after part."""
     pieces, sums = [], []
     for start, stop in itertools.pairwise(bounds):
         piece = logits[:, start:stop].copy()
         own = cut(aimed, start, stop), None if inclusion is None else inclusion[start:stop]
-        sums.append(loss.summarise(name, piece, *own, threads=threads))
+        sums.append(loss.summarise(name, piece, *own, smoothing=smoothing, threads=threads))
         pieces.append((piece, *own))
-    total, losses = loss.combine(name, np.stack(sums))
+    total, losses = loss.combine(name, np.stack(sums), smoothing[0])
     for (piece, targets_here, inclusion_here), part in zip(pieces, sums, strict=True):
-        loss.finish(name, piece, targets_here, part, total, inclusion_here, threads=threads)
+        own = {"smoothing": smoothing, "threads": threads}
+        loss.finish(name, piece, targets_here, part, total, inclusion_here, **own)
     return losses, np.hstack([piece for piece, *_ in pieces])
 
 
@@ -248,7 +332,7 @@ def test_parts_of_ragged_rows_are_the_whole(isa, rng, name):
 @pytest.mark.parametrize("name", loss.LOSSES)
 def test_parts_are_added_in_their_order(isa, rng, name):
     """The sums are those of float64 additions from the first part on."""
-    parts = np.abs(rng.standard_normal((5, 40, 4))) * 10.0 ** rng.integers(-8, 9, (5, 40, 1))
+    parts = np.abs(rng.standard_normal((5, 40, N_SUMS))) * 10.0 ** rng.integers(-8, 9, (5, 40, 1))
     total, losses = loss.combine(name, parts)
     again, same = loss.combine(name, parts.copy())
     np.testing.assert_array_equal(total, again)

@@ -161,3 +161,22 @@ def test_without_labels_there_is_nothing_to_evaluate():
         net.evaluate(X, sp.csr_array((40, 6)))
     with pytest.raises(ArgumentError, match=r"validation must be .* one label"):
         ls.Trainer(net).fit(X, Y, validation=(X, [[]] * 40))
+
+
+def test_input_dropout_keeps_the_expectation_and_is_off_at_prediction():
+    """Features are dropped one by one, by the seed and the step alone; the others are scaled."""
+    rows = sp.csr_array(np.full((40, 30), 2.0, np.float32))
+    network = Network([Sparse(30, dropout=0.25), Dense(4), Dense(3, "softmax")], seed=1)
+    layer, batch = network.input, network.input.checked(rows).slice(0, 40)
+    dropped = [
+        layer.forward(batch, Run(threads, 7, step, training=True))[0] for step in (1, 2) for threads in (1, 3)
+    ]
+    values = [x.data for x in dropped]
+    np.testing.assert_array_equal(values[0], values[1])
+    assert (values[0] != values[2]).any()
+    assert set(np.unique(values[0])) == {np.float32(0), np.float32(2 / 0.75)}
+    assert abs((values[0] == 0).mean() - 0.25) < 0.04
+    assert abs(values[0].mean() - 2.0) < 0.12
+    assert (np.diff((values[0] == 0).reshape(40, 30).sum(axis=1)) != 0).any()
+    np.testing.assert_array_equal(layer.forward(batch, Run(1))[0].data, batch.data)
+    assert (rows.data == 2.0).all()

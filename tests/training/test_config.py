@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from lshsample.config import TrainConfig, build_network, build_trainer, from_file
 from lshsample.data import Dataset
 from lshsample.errors import ArgumentError
-from lshsample.nn import LearningRate, Sampled
+from lshsample.nn import Adam, LearningRate, Sampled, Sigmoid, Sparse
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,29 @@ def test_widths_are_accepted_in_several_forms(text: str, hidden: tuple[int, ...]
 def test_other_widths_are_refused(value: object) -> None:
     with pytest.raises(ArgumentError, match=r"^hidden must be one or more integers from 1 .* \(got "):
         TrainConfig(hidden=value)  # type: ignore[arg-type]
+
+
+def test_options_of_losses_and_optimizers_reach_them(tmp_path: Path) -> None:
+    config = TrainConfig(
+        hidden=8, dropout=0.0, input_dropout=0.2, loss="sigmoid", label_smoothing=0.1, propensity="0.5,0.4",
+        weight_decay=0.01, batch_size=10, epochs=1, lr=0.01, sampler="full",
+    )  # fmt: skip
+    (tmp_path / "run.toml").write_text(config.to_toml())
+    assert from_file(tmp_path / "run.toml") == config
+    network = build_network(config, 20, 10)
+    assert network.loss == Sigmoid(smoothing=0.1, propensity=(0.5, 0.4))
+    assert network.spec.layers[0] == Sparse(20, dropout=0.2)
+    assert build_trainer(config, network).settings.optimizer == Adam(weight_decay=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("label_smoothing", 1.0), ("propensity", "0.5"), ("propensity", "a,b"), ("propensity", (0.5, -1.0)),
+     ("propensity", 3), ("weight_decay", -0.1), ("input_dropout", 1.0)],
+)  # fmt: skip
+def test_bad_options_of_losses_and_optimizers_are_named(name: str, value: object) -> None:
+    with pytest.raises(ArgumentError, match=rf"^{name} must be "):
+        TrainConfig(**{name: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["family", "sampler"])

@@ -35,7 +35,7 @@ def test_few_rows_get_a_wide_layer_under_dropout_and_many_passes():
 
 def test_many_rows_and_labels_get_a_narrow_layer_without_dropout():
     got = chosen(500_000, 140_000, 700_000)
-    assert (got.hidden, got.dropout, got.batch_size, got.epochs) == ((128,), 0.0, 256, 2)
+    assert (got.hidden, got.dropout, got.batch_size, got.epochs) == ((128,), 0.0, 256, 3)
     assert got.lr == pytest.approx(0.012)
     assert got.n_active == 4096
 
@@ -50,8 +50,19 @@ def test_more_rows_leave_more_units_in_smaller_steps():
     few, more, many = (chosen(n, 60_000, 20_000) for n in (20_000, 100_000, 600_000))
     assert few.hidden == more.hidden == many.hidden == (1024,)
     assert few.dropout > more.dropout > many.dropout > 0.3
-    assert few.epochs > more.epochs > many.epochs > 2
+    assert few.epochs > more.epochs > many.epochs > 3
     assert more.lr > many.lr
+
+
+def test_the_most_rows_get_more_passes():
+    epochs = [chosen(n, 200_000, 200_000).epochs for n in (50_000, 100_000, 400_000, 1_000_000)]
+    assert epochs == [2, 2, 3, 4]
+
+
+def test_the_loss_is_one_vs_all_while_half_of_the_labels_are_active():
+    for n_labels, loss, smoothing in ((10, "sigmoid", 0.1), (8192, "sigmoid", 0.1), (8193, "softmax", 0.0)):
+        got = chosen(1_000, 50, n_labels)
+        assert (got.loss, got.label_smoothing) == (loss, smoothing)
 
 
 def test_width_is_bounded_by_memory():

@@ -17,8 +17,8 @@
 
 /* Softmax cross-entropy: loss = -sum_j t_j log p_j, p_j = exp(z_j) / sum exp(z); gradient T p - t with T = sum_j t_j
  * (1, or 0 for a row without labels).
- * Sigmoid, the one-vs-all logistic loss: sum_j w_j (log(1 + e^o_j) - t_j o_j), w_j = exp(-log_inclusion_j) or 1;
- * gradient w_j (sigmoid(o_j) - t_j). */
+ * Sigmoid, the one-vs-all logistic loss: sum_j w_j (c_j log(1 + e^o_j) - t_j o_j), w_j = exp(-log_inclusion_j) or 1,
+ * c_j = max(t_j, 1): a target above 1 is a label that counts t times; gradient w_j (c_j sigmoid(o_j) - t_j). */
 typedef enum { LSH_LOSS_SOFTMAX = 0, LSH_LOSS_SIGMOID = 1 } lsh_loss;
 
 /* Sparse targets: row i has t = values[k] at the places positions[k], k in [indptr[i], indptr[i + 1]), places counted
@@ -29,6 +29,15 @@ typedef struct {
     const float *values;
 } lsh_targets;
 
+/* Label smoothing: a share of a row's targets is spread evenly over `labels` labels. With the sum M of the row's
+ * targets, t_j becomes (1 - share) t_j + share M / labels at each of them. A logit stands for w_j = exp(-log_inclusion_j)
+ * labels (1 without log_inclusion), so its part of the even share is w_j times that, an unbiased estimate of the sum over
+ * all labels. */
+typedef struct {
+    double share;   /* in [0, 1); 0: none */
+    int64_t labels; /* of which the active ones are a sample; 0: the active ones are all labels */
+} lsh_smoothing;
+
 /* Logits of some rows, which become their gradient, and the targets among them. */
 typedef struct {
     float *values;
@@ -36,14 +45,18 @@ typedef struct {
     int64_t rows, cols, stride; /* of rows of one length: row i is values[i * stride .. i * stride + cols) */
     const float *log_inclusion; /* one for each value if indptr is given, else for each column; NULL: all 0 */
     lsh_targets targets;
+    lsh_smoothing smoothing;
 } lsh_logits;
 
 /* What one part of a row contributes; what a loss does not use is 0. */
 typedef struct {
     double top;       /* the largest z; -infinity where the part is empty */
-    double sum;       /* softmax: of exp(z - top); sigmoid: of w log(1 + e^o) */
-    double mass;      /* softmax: of the targets */
+    double sum;       /* softmax: of exp(z - top); sigmoid: of w c log(1 + e^o) */
+    double mass;      /* of the targets */
     double agreement; /* softmax: of t (z - top); sigmoid: of w t o */
+    double weight;    /* of w; 0 without smoothing */
+    double spread;    /* of w o; 0 without smoothing */
+    double labels;    /* lsh_smoothing's */
 } lsh_loss_sums;
 
 /* The loss of each row; the logits become the gradient. LSH_INVALID for an unknown loss. */
@@ -51,8 +64,8 @@ lsh_status lsh_loss_apply(lsh_loss loss, lsh_logits logits, float *losses, int32
 /* The sums of each row of a part, and the first half of its gradient. */
 lsh_status lsh_loss_summarise(lsh_loss loss, lsh_logits logits, lsh_loss_sums *sums, int32_t threads);
 /* The sums of whole rows and their losses from those of n_parts parts, parts[p * rows + i] for row i, added in the
- * order of p. */
-lsh_status lsh_loss_combine(lsh_loss loss, const lsh_loss_sums *parts, int64_t n_parts, int64_t rows,
+ * order of p; share as in lsh_smoothing. */
+lsh_status lsh_loss_combine(lsh_loss loss, double share, const lsh_loss_sums *parts, int64_t n_parts, int64_t rows,
                             lsh_loss_sums *total, float *losses);
 /* The rest of a part's gradient, from the part's own sums and those of whole rows. */
 lsh_status lsh_loss_finish(lsh_loss loss, lsh_logits logits, const lsh_loss_sums *part, const lsh_loss_sums *total,
