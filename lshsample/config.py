@@ -172,9 +172,7 @@ class TrainConfig:
 
     def resolve(self, data: Dataset) -> TrainConfig:
         """This config with every None replaced by the choice of :func:`choose_defaults` for the data."""
-        chosen = attrs.asdict(choose_defaults(data.x, data.y))
-        if not hasattr(LOSSES.make(self.loss or chosen["loss"]), "smoothing"):
-            chosen["label_smoothing"] = 0.0
+        chosen = attrs.asdict(choose_defaults(data.x, data.y, self.loss))
         return attrs.evolve(
             self, **{key: value for key, value in chosen.items() if getattr(self, key) is None}
         )

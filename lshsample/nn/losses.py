@@ -19,6 +19,7 @@ summaries are combined in the order of the parts, and each part's gradient is co
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -332,7 +333,7 @@ class Softmax(_CompiledLoss):
 class Sigmoid(_CompiledLoss):
     """One-vs-all logistic loss: ``sum_j log(1 + exp(o_j)) - t_j o_j`` with t = 1 at a row's labels.
 
-    The biases of an untrained network begin at the log odds of the labels' frequencies.
+    The biases of an untrained network begin at the log odds of a label, on average over the labels.
 
     Attributes
     ----------
@@ -346,10 +347,15 @@ class Sigmoid(_CompiledLoss):
     _kernel = "sigmoid"
 
     def initial_biases(self, labels: sp.csr_array) -> Float32:
-        """Log odds of each label over the training rows, half a row added to both sides."""
-        count, rows = np.bincount(labels.indices, minlength=labels.shape[1]), labels.shape[0]
-        odds: Float32 = np.log((count + 0.5) / (rows - count + 0.5)).astype(np.float32)
-        return odds
+        """The log odds of a label in a training row, the mean over all labels, half a label added to both
+        sides.
+
+        Each label's own log odds would do as well where labels are few; with 21,139 labels, whose rare ones
+        would begin far below the others, P@1 was 13 points lower.
+        """
+        pairs = labels.shape[0] * labels.shape[1]
+        odds = math.log((labels.nnz + 0.5) / (pairs - labels.nnz + 0.5))
+        return np.full(labels.shape[1], odds, np.float32)
 
     def label_weights(self, labels: sp.csr_array, factors: Float32 | None = None) -> Float32:
         """1, or 1 / the label's propensity."""

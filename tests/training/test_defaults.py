@@ -37,7 +37,7 @@ def test_many_rows_and_labels_get_a_narrow_layer_without_dropout():
     got = chosen(500_000, 140_000, 700_000)
     assert (got.hidden, got.dropout, got.batch_size, got.epochs) == ((128,), 0.0, 256, 3)
     assert got.lr == pytest.approx(0.012)
-    assert got.n_active == 4096
+    assert got.n_active == 2048
 
 
 def test_without_dropout_there_are_half_as_many_epochs():
@@ -63,6 +63,13 @@ def test_the_loss_is_one_vs_all_while_half_of_the_labels_are_active():
     for n_labels, loss, smoothing in ((10, "sigmoid", 0.1), (8192, "sigmoid", 0.1), (8193, "softmax", 0.0)):
         got = chosen(1_000, 50, n_labels)
         assert (got.loss, got.label_smoothing) == (loss, smoothing)
+
+
+def test_a_given_loss_has_its_own_recipe():
+    data = rows(1_000, 50), rows(1_000, 20_000)
+    softmax, sigmoid = (choose_defaults(*data, loss) for loss in ("softmax", "sigmoid"))
+    assert (softmax.loss, softmax.dropout, softmax.label_smoothing) == ("softmax", 0.8, 0.0)
+    assert (sigmoid.loss, sigmoid.dropout, sigmoid.label_smoothing) == ("sigmoid", 0.5, 0.1)
 
 
 def test_width_is_bounded_by_memory():
