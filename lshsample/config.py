@@ -166,7 +166,7 @@ class TrainConfig:
         Examples
         --------
         >>> TrainConfig(epochs=3).to_toml().splitlines()[-2:]
-        ['optimizer = "adam"', 'seed = 0']
+        ['input_dropout = 0.0', 'seed = 0']
         """
         return tomli_w.dumps(self.to_dict())
 

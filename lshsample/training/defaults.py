@@ -116,15 +116,15 @@ def choose_defaults(x: Any, y: Any, loss: str | None = None) -> Defaults:
     - ``hidden``: H = 1e9 / n, a power of two from 128 to 1,024, halved while (F + N) H > 110e6 (1.3 GB of
       weights and Adam's moments), not below 16.
     - ``dropout``: 1 - 205 s^(1/3) / H, at least 0, with s = max(1, n / 20,000): about 205 units are kept at a
-      time, whatever the width, and more if there are enough rows to train them; 2.5 times as many with sigmoid
-      and more than 8,192 labels, most of which have few rows to learn from.
+      time, whatever the width, and more if there are enough rows to train them; 2.5 times as many with
+      sigmoid and more than 8,192 labels, most of which have few rows to learn from.
     - ``batch_size``: B = n / 150, a power of two from 64 to 256.
     - ``epochs``: 200,000 / n, and 10 / s^(1/3) beyond 20,000 rows; without dropout 100,000 / n; from 2 to 20.
       Without dropout, a third and a fourth epoch overfitted labels with few rows: P@3 fell, though P@1 did
       not. At least 2 log10(n / 10,000), so that 100,000 rows have 2 and a million 4: there accuracy still
       rose.
     - ``loss``: sigmoid up to 8,192 labels, else softmax. On held-out training rows of data with 159, 983 and
-      565 labels sigmoid had a P@1 of 66.6, 72.0 and 84.3 %, softmax 64.8, 71.1 and 82.3 %. With 21,000 labels
+      565 labels sigmoid had a P@1 of 66.2, 72.1 and 84.3 %, softmax 64.8, 71.1 and 82.3 %. With 21,000 labels
       the data decide: 64.1 against 63.1 % on one set, 23.0 against 24.6 % on another.
     - ``label_smoothing``: 0.1 with sigmoid, else 0.
     - ``lr``: 3e-3 sqrt(1024 / H) sqrt(B / 128), and with dropout / s^(1/4): Adam changes each weight by about
