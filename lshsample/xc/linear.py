@@ -140,7 +140,7 @@ class LinearModel:
     """Labels scored by linear functions of sparse features, one-vs-rest; over label trees if labels are many.
 
     Up to 2,000 labels are the children of one node. More are grouped by their mean rows (balanced 2-means),
-    in several trees: of wide nodes, down to leaves of at most 200 labels. In each node a squared hinge with L2
+    in several trees: of wide nodes, down to leaves of up to 200 labels. In each node a squared hinge with L2
     regularisation is minimised for each child against the rows of the node's other children. Made by
     :meth:`fit` or :meth:`from_arrays`; it does not change, and may be used from several threads.
 
