@@ -80,7 +80,9 @@ def gathers(tables, n_candidates):
 
 def measure(benchmark, tables, pipeline, pool, group):
     benchmark.group = group
-    sampler, given, turn = pipeline.bind(tables=tables), batches(), iter(range(10**9))
+    frequencies = np.arange(N_ITEMS, 0, -1)
+    sampler = pipeline.bind(tables=tables, frequencies=frequencies)
+    given, turn = batches(), iter(range(10**9))
 
     def sample():
         step = next(turn)

@@ -43,7 +43,7 @@ def test_help_loses_no_word(name):
 
 def test_defaults_that_are_chosen_later_are_told():
     shown = squeezed(printed("train", "--help"))
-    assert shown.count(squeezed("[default: (chosen from the data)]")) == 8
+    assert shown.count(squeezed("[default: (chosen from the data)]")) == 10
     assert squeezed("[default: (OMP_NUM_THREADS or all)]") in shown
 
 
