@@ -502,7 +502,9 @@ def parser() -> argparse.ArgumentParser:
         )
         one.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
         one.add_argument("--rows", type=int, help="Train on this many random rows.")
-        one.add_argument("--epochs", type=int, help="By default as `lshsample train` chooses.")
+        one.add_argument(
+            "--epochs", type=int, help="By default as `lshsample train --preset network` chooses."
+        )
         one.add_argument("--hidden", type=int, default=256, help="Width of the hidden layer.")
         one.add_argument("--active-set", choices=("batch", "sample"), default="batch")
         one.add_argument("--importance", choices=("off", "auto"), default="off")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -23,7 +21,7 @@ from lshsample.registry import family_to_dict, resolve_family
 from lshsample.training import Trainer
 from lshsample.training.defaults import choose_defaults
 
-__all__ = ["TrainConfig", "build_network", "build_trainer", "from_file"]
+__all__ = ["TrainConfig", "build_network", "build_trainer"]
 
 _optional = attrs.validators.optional
 _WIDTHS = "one or more integers from 1 to 2147483647, such as 128 or 128,64"
@@ -151,7 +149,7 @@ class TrainConfig:
         return attrs.evolve(self, **{key: value for key, value in changes.items() if value is not None})
 
     def to_dict(self) -> dict[str, Any]:
-        """The values that are not None, as plain data for :func:`from_file` and JSON."""
+        """The values that are not None, as plain data for a recipe and JSON."""
         data = attrs.asdict(self, recurse=False, filter=lambda _, value: value is not None)
         for name in ("hidden", "propensity"):
             if name in data:
@@ -176,15 +174,6 @@ class TrainConfig:
         return attrs.evolve(
             self, **{key: value for key, value in chosen.items() if getattr(self, key) is None}
         )
-
-
-def from_file(path: Path) -> TrainConfig:
-    """A config from a TOML file; ArgumentError names unknown keys and bad values."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ArgumentError("config", f"{path}: {error}", "a readable TOML file") from error
-    return specs.from_dict(TrainConfig, data)
 
 
 def build_network(config: TrainConfig, n_features: int, n_labels: int) -> Network:

@@ -162,7 +162,7 @@ def lshsample_workload(pytestconfig: pytest.Config) -> Workload:
     """Items, queries and true nearest items: of a trained layer, of a data file, or synthetic."""
     from lshsample.compare.workloads import Workload
     from lshsample.data import load
-    from lshsample.nn import Network
+    from lshsample.xc import load_network
 
     names = {"n_items": "items", "n_queries": "queries", "k": "k", "seed": "seed"}
     sizes = {own: pytestconfig.getoption(f"--lshsample-{name}") for own, name in names.items()}
@@ -172,7 +172,7 @@ def lshsample_workload(pytestconfig: pytest.Config) -> Workload:
         return Workload.synthetic(**sizes, metric=metric or "inner")
     if model is None:
         return Workload.of_file(data, **sizes, metric=metric)
-    return Workload.of_layer(Network.load(model), load(data).x, **sizes, metric=metric or "inner")
+    return Workload.of_layer(load_network(model), load(data).x, **sizes, metric=metric or "inner")
 
 
 @pytest.hookimpl(optionalhook=True)

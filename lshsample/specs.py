@@ -24,6 +24,7 @@ __all__ = [
     "check_keys",
     "checked_index",
     "checked_integer",
+    "checked_number",
     "from_dict",
     "from_json",
     "from_toml",
@@ -81,19 +82,29 @@ def positive_pair(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         raise ArgumentError(attribute.name, repr(value), "a pair of numbers above 0, such as (0.55, 1.5)")
 
 
+def checked_number(
+    argument: str, value: Any, low: float, high: float, *, open_low: bool = False, open_high: bool = False
+) -> float:
+    """A finite real number between ``low`` and ``high``, inclusive unless open, as one of Python."""
+    right_type = isinstance(value, Real) and not isinstance(value, bool)
+    inside = right_type and low <= value <= high and abs(value) != float("inf")
+    if not inside or (open_low and value == low) or (open_high and value == high):
+        raise ArgumentError(argument, repr(value), _interval(low, high, open_low, open_high))
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _interval(low: float, high: float, open_low: bool, open_high: bool) -> str:
+    return f"a finite number in {'(' if open_low else '['}{low}, {high}{')' if open_high else ']'}"
+
+
 def number(low: float, high: float, *, open_low: bool = False, open_high: bool = False) -> Validator:
-    """A validator: a finite real number between ``low`` and ``high``, inclusive unless open."""
-    left, right = "(" if open_low else "[", ")" if open_high else "]"
-    wanted = f"a finite number in {left}{low}, {high}{right}"
+    """A validator: as :func:`checked_number`."""
 
     def validate(spec: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        right_type = isinstance(value, Real) and not isinstance(value, bool)
-        inside = right_type and low <= value <= high and abs(value) != float("inf")
-        if not inside or (open_low and value == low) or (open_high and value == high):
-            raise ArgumentError(attribute.name, repr(value), wanted)
-        _set_plain(spec, attribute, value, int(value) if isinstance(value, Integral) else float(value))
+        plain = checked_number(attribute.name, value, low, high, open_low=open_low, open_high=open_high)
+        _set_plain(spec, attribute, value, plain)
 
-    return _stating(validate, wanted)
+    return _stating(validate, _interval(low, high, open_low, open_high))
 
 
 def _stating(validate: Validator, wanted: str) -> Validator:

@@ -309,7 +309,21 @@ def check_training(check: Check, root: Path, short: bool, fault: Fault) -> None:
     """The train command with a fault at each call, then the commands that continue it."""
     data, run = root / "data.txt", root / "run"
     write_xc(data, Dataset.of(X, Y))
-    options = [data, "--hidden", 4, "--epochs", 2, "--batch-size", 20, "--threads", 1, "--n-active", 5]
+    options = [
+        data,
+        "--preset",
+        "network",
+        "--hidden",
+        4,
+        "--epochs",
+        2,
+        "--batch-size",
+        20,
+        "--threads",
+        1,
+        "--n-active",
+        5,
+    ]
     check.that(in_child(lambda: train(*options, "--save", root / "whole")) == DONE, "train")
     whole = Network.load(root / "whole")
 

@@ -76,6 +76,7 @@ DTYPES = (
     DType("float64", np.dtype(np.float64), "F64"),
     DType("int32", np.dtype(np.int32), "I32"),
     DType("int64", np.dtype(np.int64), "I64"),
+    DType("uint16", np.dtype(np.uint16), "U16"),
     DType("uint32", np.dtype(np.uint32), "U32"),
 )
 #: The types of weights that kernels read and write.

@@ -16,6 +16,7 @@ from lshsample._native import core
 from lshsample.data import Dataset, atomic_file
 from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.nn import Network
+from lshsample.xc import Classifier
 
 __all__ = [
     "RESULT",
@@ -23,6 +24,8 @@ __all__ = [
     "JsonFile",
     "Threads",
     "app",
+    "check_same_shape",
+    "check_shape",
     "check_writable",
     "console",
     "environment",
@@ -112,7 +115,7 @@ def run_figures(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{file}: not the result of a training run ({error})") from error
 
 
-def check_shape(network: Network, data: Dataset, argument: str, *, labels: bool = True) -> None:
+def check_shape(network: Network | Classifier, data: Dataset, argument: str, *, labels: bool = True) -> None:
     """Refuse data of another shape than that of a network, with or without its labels."""
     given, wanted = (f"{shape.n_features} features" for shape in (data, network))
     if labels:
@@ -121,6 +124,13 @@ def check_shape(network: Network, data: Dataset, argument: str, *, labels: bool 
         )
     if given != wanted:
         raise ArgumentError(argument, given, f"a file of {wanted}, as the model")
+
+
+def check_same_shape(data: Dataset, trained: Dataset, argument: str) -> None:
+    """Refuse data of another shape than the training data."""
+    given, wanted = (f"{one.n_features} features and {one.n_labels} labels" for one in (data, trained))
+    if given != wanted:
+        raise ArgumentError(argument, given, f"a file of {wanted}, as the training data")
 
 
 def write_json(path: Path | None, result: dict[str, Any]) -> None:

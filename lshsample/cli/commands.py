@@ -55,10 +55,10 @@ def prepare(
     stage_registry()
 
 
-_FIRST, _CHOICE, _ABOUT = "Models", "Choice of hash functions and samplers", "About and extending"
+_FIRST, _CHOICE, _ABOUT = "Models", "Choice of recipes, hash functions and samplers", "About and extending"
 for _panel, _commands in (
     (_FIRST, (train.train, model.evaluate, model.predict, demo.demo)),
-    (_CHOICE, (explain.explain, tune.tune, compare.compare, show.families, show.stages)),
+    (_CHOICE, (show.presets, explain.explain, tune.tune, compare.compare, show.families, show.stages)),
     (_ABOUT, (new_family.new_family, show.info)),
 ):
     for _command in _commands:

@@ -18,9 +18,10 @@ from lshsample.cli.app import (
     write_json,
 )
 from lshsample.cli.messages import working
-from lshsample.cli.model import DataPath, ModelPath, load_model
+from lshsample.cli.model import DataPath, ModelPath
 from lshsample.cli.reading import ReadOptions, load_data, reads_data
 from lshsample.errors import ArgumentError
+from lshsample.xc import load_network
 
 __all__ = ["explain"]
 
@@ -37,7 +38,8 @@ def explain(
     reading: ReadOptions,
 ) -> None:
     """Show how the active units of a row are sampled: for each stage the ids added and removed, and why."""
-    network = load_model(model)
+    with working(f"loading {model}"):
+        network = load_network(model)
     data = load_data(file, reading, threads, network.n_features, network.n_labels)
     check_shape(network, data, "FILE")
     sampled = network.sampled_layers

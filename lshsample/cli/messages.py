@@ -22,7 +22,7 @@ from lshsample.cli.app import console
 from lshsample.errors import ArgumentError
 from lshsample.training import Callback, History
 
-__all__ = ["Stopping", "exit_if_signalled", "set_verbosity", "signalled", "working"]
+__all__ = ["Stopping", "exit_if_signalled", "say", "set_verbosity", "signalled", "working"]
 
 
 class _ConsoleHandler(logging.Handler):
@@ -74,6 +74,11 @@ class Stopping(Callback):
         # over the line of the progress bar, which is drawn again below.
         start = "\r\x1b[2K" if console.is_terminal else ""
         os.write(2, f"{start}Stopping after this step{self._then}; {again}\n".encode())
+
+
+def say(text: str) -> None:
+    """Print a line on standard error, whole, so that it can be copied."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def signalled(history: History) -> bool:

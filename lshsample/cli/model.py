@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import attrs
 import numpy as np
@@ -32,8 +33,9 @@ from lshsample.data import write_predictions
 from lshsample.errors import ArgumentError
 from lshsample.nn import Network
 from lshsample.training.history import peak_rss_mib
+from lshsample.xc import load_model
 
-__all__ = ["evaluate", "load_model", "predict"]
+__all__ = ["evaluate", "predict"]
 
 
 class Mode(StrEnum):
@@ -44,16 +46,54 @@ class Mode(StrEnum):
 
 
 ModelPath = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="Folder written by train --save, or by Network.save.")
+    Path,
+    typer.Argument(metavar="MODEL", help="Folder written by train --save, or by a model's save."),
 ]
 DataPath = Annotated[Path, typer.Argument(metavar="FILE", help=f"Data: {FILES}")]
 ModeOption = Annotated[Mode, typer.Option(help="Score all labels, or those retrieved from the tables.")]
 
 
-def load_model(path: Path) -> Network:
-    """A saved network."""
-    with working(f"loading {path}"):
-        return Network.load(path)
+class _Model:
+    """A saved model, whose predictions are those of a network or of a classifier."""
+
+    def __init__(
+        self, path: Path, mode: Mode, family: str | None, n_tables: int, pipeline: str, threads: int | None
+    ) -> None:
+        with working(f"loading {path}"):
+            self.model = load_model(path)
+        self.mode, self.threads, self.sampler = mode, threads, None
+        if isinstance(self.model, Network):
+            self.sampler = serving_sampler(self.model, mode.value, family, n_tables, pipeline, threads)
+        else:
+            for name, value, default in (
+                ("mode", mode, Mode.exact),
+                ("family", family, None),
+                ("sampler", pipeline, "Retrieve()"),
+            ):
+                if value != default:
+                    raise ArgumentError(
+                        f"--{name}",
+                        value,
+                        "used with a model that is a network alone (train --preset network)",
+                    )
+
+    def predict(self, x: Any, top: int | None, progress: Callable[[int, int], None]) -> tuple[Any, Any]:
+        """The best labels of rows, and their scores."""
+        if isinstance(self.model, Network):
+            return self.model.predict(
+                x,
+                top=top,
+                mode=self.mode.value,
+                sampler=self.sampler,
+                threads=self.threads,
+                progress=progress,
+            )
+        return self.model.predict(x, top, threads=self.threads, progress=progress)
+
+    @property
+    def seed(self) -> int:
+        """The seed of the model's random choices."""
+        return self.model.spec.seed if isinstance(self.model, Network) else self.model.recipe.seed
 
 
 @reads_data
@@ -93,7 +133,8 @@ def evaluate(
     reading: ReadOptions,
 ) -> None:
     """Measure a model on a data file with labels: P@1, P@3, P@5, and others with --measures."""
-    network = load_model(model)
+    loaded = _Model(model, mode, family, n_tables, sampler, threads)
+    network = loaded.model
     default = "p" if train is None else "p,psp"
     wanted = Wanted.parse(default if measures is None else measures, network.n_labels)
     if not 0 < level < 100:
@@ -110,17 +151,9 @@ def evaluate(
         of_train = attrs.evolve(reading, labels=None)
         trained = load_data(train, of_train, threads, network.n_features, network.n_labels)
         check_shape(network, trained, "--train")
-    serving = serving_sampler(network, mode.value, family, n_tables, sampler, threads)
     began = time.perf_counter()
     with working(f"evaluating {file}") as progress:
-        found, _ = network.predict(
-            data.x,
-            max(wanted.tops),
-            mode=mode.value,
-            sampler=serving,
-            threads=threads,
-            progress=progress,
-        )
+        found, _ = loaded.predict(data.x, max(wanted.tops), progress)
     seconds = time.perf_counter() - began
     measured = wanted.measure(found, data.y, None if trained is None else trained.y, level / 100)
     print_measures(measured)
@@ -131,12 +164,12 @@ def evaluate(
         print_bins(bins, max(wanted.tops))
     result = {
         "mode": mode.value,
-        "sampler": None if serving is None else f"{serving.pipeline} over {family}, {n_tables} tables",
+        "sampler": None if family is None else f"{sampler} over {family}, {n_tables} tables",
         "rows": data.n_rows,
         "evaluate_seconds": seconds,
         "n_parameters": network.n_parameters,
     }
-    facts = {"seed": network.spec.seed, "peak_rss_mib": peak_rss_mib(), **environment(threads)}
+    facts = {"seed": loaded.seed, "peak_rss_mib": peak_rss_mib(), **environment(threads)}
     # P@1, P@3 and P@5 are always there, null if they were not measured.
     values = {name: one.value for name, one in measured.items()}
     bounds = {name: [one.low, one.high] for name, one in measured.items()}
@@ -170,13 +203,11 @@ def predict(
     reading: ReadOptions,
 ) -> None:
     """Write the best labels of each row as a line: label:score label:score ..."""
-    network = load_model(model)
+    loaded = _Model(model, mode, family, n_tables, sampler, threads)
+    network = loaded.model
     data = load_data(file, reading, threads, network.n_features)
     check_shape(network, data, "FILE", labels=False)
-    serving = serving_sampler(network, mode.value, family, n_tables, sampler, threads)
     with working(f"predicting {file}") as progress:
-        labels, scores = network.predict(
-            data.x, top=top, mode=mode.value, sampler=serving, threads=threads, progress=progress
-        )
+        labels, scores = loaded.predict(data.x, top, progress)
     write_predictions(sys.stdout.buffer if output in (None, STDOUT) else output, labels, scores)
     console.print(f"{data.n_rows} rows predicted")

@@ -25,8 +25,9 @@ from lshsample.sampling import NAMED_PIPELINES, named_pipeline
 from lshsample.sampling import stages as all_stages
 from lshsample.sampling.stage import plain_fields
 from lshsample.sampling.text import stage_registry
+from lshsample.xc import PRESETS, Recipe
 
-__all__ = ["families", "info", "stages"]
+__all__ = ["families", "info", "presets", "stages"]
 
 
 def _first_line(thing: object) -> str:
@@ -48,6 +49,24 @@ def _default(field: attrs.Attribute[Any]) -> str:
     if default is attrs.NOTHING:
         return ""
     return f"={default:.4g}" if isinstance(default, float) else f"={default!r}"
+
+
+def presets(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Print this recipe as TOML.")] = None,
+) -> None:
+    """List the recipes of `lshsample train --preset`, or print one as TOML, for --config."""
+    if name is not None:
+        output.print(Recipe.preset(name).to_toml(), end="", markup=False, highlight=False, soft_wrap=True)
+        return
+    table = Table("recipe", "parts", "networks", box=None)
+    for one in PRESETS:
+        recipe = Recipe.preset(one)
+        table.add_row(one, ", ".join(recipe.parts), str(recipe.n_networks if recipe.network else 0))
+    output.print(table)
+    output.print(
+        "parts: linear functions of the features; the nearest training rows (rows), also by the hidden"
+    )
+    output.print("vectors of the network (hidden). `lshsample presets NAME` prints one.", markup=False)
 
 
 def families(

@@ -13,7 +13,7 @@ from lshsample.cli.reading import ReadOptions, is_pipe, load_data, load_rows
 from lshsample.compare.sources import is_hdf5
 from lshsample.compare.workloads import TOP, Workload
 from lshsample.errors import ArgumentError
-from lshsample.nn import Network
+from lshsample.xc import load_network
 
 __all__ = ["ROWS_HELP", "LayerModel", "MostItems", "load_workload"]
 
@@ -43,7 +43,7 @@ def load_workload(
     """The workload of the arguments, described in a line on standard error; synthetic without a file."""
     sizes: dict[str, Any] = {"n_queries": queries, "seed": seed, "k": k}
     if file is not None and model is not None:
-        network = Network.load(model)
+        network = load_network(model)
         rows = load_data(file, reading, threads, network.n_features).x
         with working("finding the nearest units"):
             workload = Workload.of_layer(network, rows, n_items=items, metric=metric or "inner", **sizes)

@@ -28,7 +28,17 @@ from lshsample.errors import CheckpointError
 from lshsample.files import as_path, create_file, make_folder, open_regular, sync_folder
 from lshsample.nn.folder_lock import LOCK, FolderLock
 
-__all__ = ["MANIFEST", "Bundle", "Claim", "Kind", "claim", "read_bundle", "remove_bundle", "write_bundle"]
+__all__ = [
+    "MANIFEST",
+    "Bundle",
+    "Claim",
+    "Kind",
+    "claim",
+    "kind_of",
+    "read_bundle",
+    "remove_bundle",
+    "write_bundle",
+]
 
 MANIFEST = "lshsample.json"
 _NEW = f"{MANIFEST}.new"
@@ -195,6 +205,18 @@ def claim(path: str | PathLike[str], kind: Kind) -> Claim:
     return Claim(as_path(path), kind)
 
 
+def kind_of(path: str | PathLike[str]) -> str | None:
+    """The name of the kind that a folder holds; None if it has no manifest.
+
+    Raises
+    ------
+    CheckpointError
+        The manifest cannot be read.
+    """
+    folder = as_path(path)
+    return _read_manifest(folder, None)["kind"] if os.path.lexists(folder / MANIFEST) else None
+
+
 def write_bundle(
     path: str | PathLike[str], kind: Kind, payload: dict[str, Any], writers: Mapping[str, Writer]
 ) -> None:
@@ -304,8 +326,8 @@ def _digest(body: Any) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def _read_manifest(folder: Path, kind: Kind, wanted: str) -> dict[str, Any]:
-    """The body of a folder's manifest, verified; CheckpointError if it is not of this kind."""
+def _read_manifest(folder: Path, kind: Kind | None, wanted: str = "") -> dict[str, Any]:
+    """The body of a folder's manifest, verified; CheckpointError if it is not of this kind, or of any."""
     path = folder / MANIFEST
     try:
         with open_regular(path) as file:
@@ -329,6 +351,8 @@ def _read_manifest(folder: Path, kind: Kind, wanted: str) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a manifest of lshsample, or truncated ({error})") from error
+    if kind is None:
+        return body
     if body["kind"] != kind.name:
         raise CheckpointError(f"{folder}: holds a {body['kind']}, expected {wanted}")
     for name, entry in body["files"].items():

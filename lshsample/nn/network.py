@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
@@ -583,7 +583,19 @@ class Network:
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> Self:
-        """The network that a manifest describes, without its weights.
+        """The network that a manifest describes, without its weights; errors as :meth:`from_payload`."""
+        return cls.from_payload(bundle.payload, bundle.path)
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any], path: PathLike[str] | str) -> Self:
+        """The network that :meth:`payload` described, without its weights.
+
+        Parameters
+        ----------
+        payload : mapping
+            What :meth:`payload` returned.
+        path : path
+            Where it was read, for messages.
 
         Raises
         ------
@@ -593,18 +605,18 @@ class Network:
         """
         try:
             saved = {
-                int(index): Provenance.from_dict(data, str(bundle.path))
-                for index, data in bundle.payload.get("provenance", {}).items()
+                int(index): Provenance.from_dict(data, str(path))
+                for index, data in payload.get("provenance", {}).items()
             }
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{bundle.path}: its provenance cannot be read: {error!r}") from error
+            raise CheckpointError(f"{path}: its provenance cannot be read: {error!r}") from error
         for one in saved.values():
             one.require_installed()
         try:
-            network = cls.from_spec(NetworkSpec.from_dict(bundle.payload["network"]))
+            network = cls.from_spec(NetworkSpec.from_dict(payload["network"]))
         except (ArgumentError, LookupError, TypeError, ValueError) as error:
             notes = "".join(dict.fromkeys(one.note() for one in saved.values()))
-            raise CheckpointError(f"{bundle.path}: its network cannot be made: {error}{notes}") from error
+            raise CheckpointError(f"{path}: its network cannot be made: {error}{notes}") from error
         functions = {layer.index: layer.functions() for layer in network.layers}
         for index, one in saved.items():
             family = functions.get(index)

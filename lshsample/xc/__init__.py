@@ -1,9 +1,31 @@
-"""Extreme classification: labels by the votes of nearest training rows, and by linear functions."""
+"""Extreme classification: networks, linear functions and neighbours, mixed by what held-out rows show."""
 
 from __future__ import annotations
 
+from lshsample.xc.classifier import CLASSIFIER, KINDS, Classifier, load_model, load_network
+from lshsample.xc.fitting import Interrupted, Stage
 from lshsample.xc.linear import LinearModel, LinearSpec
+from lshsample.xc.mixture import Mixture
 from lshsample.xc.neighbours import RowNeighbours
+from lshsample.xc.recipe import PRESETS, LinearRecipe, NeighboursRecipe, Recipe
 from lshsample.xc.votes import LabelVotes, Voting
 
-__all__ = ["LabelVotes", "LinearModel", "LinearSpec", "RowNeighbours", "Voting"]
+__all__ = [
+    "CLASSIFIER",
+    "KINDS",
+    "PRESETS",
+    "Classifier",
+    "Interrupted",
+    "LabelVotes",
+    "LinearModel",
+    "LinearRecipe",
+    "LinearSpec",
+    "Mixture",
+    "NeighboursRecipe",
+    "Recipe",
+    "RowNeighbours",
+    "Stage",
+    "Voting",
+    "load_model",
+    "load_network",
+]

@@ -150,8 +150,8 @@ class LinearModel:
         How it was made, as plain data (:class:`LinearSpec`).
     n_features, n_labels : int
         Columns of X and of Y.
-    nbytes : int
-        Bytes of the arrays.
+    n_weights, nbytes : int
+        Weights that were not left out; bytes of the arrays.
 
     Notes
     -----
@@ -187,6 +187,11 @@ class LinearModel:
     def n_features(self) -> int:
         """The number of features of a row."""
         return self._spec.n_features
+
+    @property
+    def n_weights(self) -> int:
+        """The number of weights that were not left out."""
+        return len(self._weights.entries)
 
     @property
     def nbytes(self) -> int:

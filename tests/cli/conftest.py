@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -66,7 +68,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 @pytest.fixture(scope="session")
 def small() -> list[object]:
     """Options of a small, fast network; later options override them."""
-    options = {"hidden": 32, "epochs": 12, "lr": 0.01, "batch-size": 32, "n-active": 30, "dropout": 0}
+    options = {
+        "preset": "network",
+        "hidden": 32,
+        "epochs": 12,
+        "lr": 0.01,
+        "batch-size": 32,
+        "n-active": 30,
+        "dropout": 0,
+    }
     return [word for name, value in options.items() for word in (f"--{name}", value)]
 
 
@@ -79,3 +89,38 @@ def rows_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "rows.txt"
     write_xc(path, Dataset.of(x, y))
     return path
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[[Path, str], None]:
+    """Waits until a file that another process writes has a text."""
+
+    def wait(path: Path, text: str) -> None:
+        for _ in range(600):
+            if path.exists() and text in path.read_text():
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"{text!r} is not in {path.read_text()!r}")
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def interrupted(
+    lshsample: Command, until: Callable[[Path, str], None]
+) -> Callable[..., tuple[int | None, str]]:
+    """Starts a command, sends it a signal after its first epoch; its exit status and standard error."""
+
+    def run(number: int, log: Path, *words: object) -> tuple[int | None, str]:
+        with log.open("w") as errors:
+            line = [*lshsample.line, *map(str, words)]
+            process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=errors)
+            try:
+                until(log, "epoch 1/")
+                process.send_signal(number)
+                process.wait(timeout=60)
+            finally:
+                process.kill()
+        return process.returncode, log.read_text()
+
+    return run

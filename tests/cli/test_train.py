@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -68,16 +67,23 @@ def test_libsvm_files_take_their_shape_from_the_training_data(
 
 def test_config_file_and_options(lshsample: Any, small: list[object], files: Files, tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
-    config.write_text('hidden = [16, 8]\nepochs = 3\nsampler = "uniform"\nn_active = 20\nseed = 5\n')
+    network = 'hidden = [16, 8]\nepochs = 3\nsampler = "uniform"\nn_active = 20\n'
+    config.write_text(f"linear = false\nneighbours = false\nseed = 5\n[network]\n{network}")
     done = lshsample("train", files[0], "--config", config, "--epochs", 2, "--json", tmp_path / "r.json")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "r.json").read_text())
     assert len(result["epochs"]) == 2
     assert result["seed"] == 5
-    config.write_text("hiden = 16\n")
-    refused = lshsample("train", files[0], "--config", config)
-    assert refused.returncode == 2
-    assert "hiden" in refused.stderr
+    for text, said in (
+        ("[network]\nhiden = 16\n", "TrainConfig.hiden must be left out"),
+        ("hidden = 16\n", "hidden must be a key of the section [network]"),
+        ("[network]\nseed = 3\n", "network.seed must be left out: seed is a key of the recipe"),
+        ("linear = 3\n", "linear must be true, false or a section"),
+    ):
+        config.write_text(text)
+        refused = lshsample("train", files[0], "--config", config)
+        assert refused.returncode == 2
+        assert said in refused.stderr
 
 
 def test_a_run_that_is_out_of_time_is_finished(
@@ -97,39 +103,14 @@ def test_a_run_that_is_out_of_time_is_finished(
     assert all(first[f"p@{k}"] == second[f"p@{k}"] is not None for k in (1, 3, 5))
 
 
-def until(path: Path, text: str) -> None:
-    """Wait until a file that another process writes has a text."""
-    for _ in range(600):
-        if path.exists() and text in path.read_text():
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"{text!r} is not in {path.read_text()!r}")
-
-
-def interrupted(command: Any, number: int, log: Path, *words: object) -> tuple[int, str]:
-    """Start a command, send it a signal after its first epoch; its exit status and standard error."""
-    with log.open("w") as errors:
-        line = [*command.line, *map(str, words)]
-        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=errors)
-        try:
-            until(log, "epoch 1/")
-            process.send_signal(number)
-            process.wait(timeout=60)
-        finally:
-            process.kill()
-    return process.returncode, log.read_text()
-
-
 def test_a_terminated_run_resumes_to_the_same_bits(
-    lshsample: Any, small: list[object], files: Files, tmp_path: Path
+    lshsample: Any, interrupted: Any, small: list[object], files: Files, tmp_path: Path
 ) -> None:
     """By the line that it prints; the epochs were in the file of its log while it ran."""
     options = [*small, "--epochs", 100, "--threads", 1, "--valid", 0.1, "--patience", 80]
     whole, cut = tmp_path / "the whole", tmp_path / "a cut"
     assert lshsample("train", files[0], *options, "--save", whole).returncode == 0
-    status, said = interrupted(
-        lshsample, signal.SIGTERM, tmp_path / "log", "train", files[0], *options, "--save", cut
-    )
+    status, said = interrupted(signal.SIGTERM, tmp_path / "log", "train", files[0], *options, "--save", cut)
     assert status == 143
     assert f"Stopping after this step and writing the checkpoint to {cut}; a second signal quits" in said
     assert re.search(r"^epoch 1/100  step 15/1500  loss \S+  valid P@1 [0-9.]+  \S+ s  left ", said, re.M)
@@ -152,13 +133,13 @@ def same_weights(one: Path, other: Path) -> bool:
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
 def test_signals_end_a_run_with_their_status(
-    lshsample: Any, small: list[object], files: Files, tmp_path: Path, name: str
+    lshsample: Any, interrupted: Any, small: list[object], files: Files, tmp_path: Path, name: str
 ) -> None:
     number = getattr(signal, name)
     words = ["train", files[0], *small, "--epochs", 100000]
     if name == "SIGHUP":
         words += ["--save", tmp_path / "run"]
-    status, said = interrupted(lshsample, number, tmp_path / "log", *words)
+    status, said = interrupted(number, tmp_path / "log", *words)
     assert status == 128 + number
     assert "Traceback" not in said
     assert (tmp_path / "run" / "checkpoint").exists() == (name == "SIGHUP") == ("to continue: " in said)
@@ -184,7 +165,7 @@ def test_a_second_signal_ends_a_run_at_once(small: list[object], files: Files, t
     assert not (tmp_path / "run" / "train.json").exists()
 
 
-def test_other_commands_end_at_once_on_ctrl_c(lshsample: Any, tmp_path: Path) -> None:
+def test_other_commands_end_at_once_on_ctrl_c(lshsample: Any, until: Any, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as errors:
         words = [*lshsample.line, "compare", "--rounds", "100000", "--family", "simhash"]
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
@@ -202,11 +183,14 @@ def test_the_recipe_gives_the_same_run(
 ) -> None:
     """All that is chosen from the data is in it, and is told before the run."""
     options = ["--epochs", 2, "--family", "dwta:window=4", "--valid", 0.2, "--patience", 1, "--seed", 3]
+    options += ["--preset", "network"]
     first, second = tmp_path / "first", tmp_path / "second"
     done = lshsample("train", files[0], *options, "--save", first)
     assert done.returncode == 0, done.stderr
-    recipe = tomllib.loads((first / "recipe.toml").read_text())
-    known = {"epochs": 2, "family": "dwta:window=4", "valid": 0.2, "patience": 1, "seed": 3}
+    whole = tomllib.loads((first / "recipe.toml").read_text())
+    assert (whole["linear"], whole["neighbours"], whole["seed"]) == (False, False, 3)
+    recipe = whole["network"]
+    known = {"epochs": 2, "family": "dwta:window=4", "valid": 0.2, "patience": 1}
     assert known.items() <= recipe.items()
     assert {
         "hidden",
@@ -219,7 +203,7 @@ def test_the_recipe_gives_the_same_run(
         "weighting",
     } <= recipe.keys()
     result = json.loads((first / "train.json").read_text())
-    assert result["recipe"] == recipe
+    assert result["recipe"] == whole
     assert result["settings"]["lr"] == recipe["lr"]
     assert result["network"]["layers"][-1]["sampler"] == recipe["sampler"]
     told = done.stderr
@@ -229,7 +213,7 @@ def test_the_recipe_gives_the_same_run(
     again = lshsample("train", files[0], "--config", first / "recipe.toml", "--save", second)
     assert again.returncode == 0, again.stderr
     assert same_weights(first, second)
-    assert tomllib.loads((second / "recipe.toml").read_text()) == recipe
+    assert tomllib.loads((second / "recipe.toml").read_text()) == whole
 
 
 def test_messages_can_be_less_or_more(
@@ -280,13 +264,13 @@ def test_a_finished_model_is_replaced_only_if_that_is_wanted(
 
 
 def test_an_interrupted_run_is_continued_by_the_same_command(
-    lshsample: Any, small: list[object], files: Files, tmp_path: Path
+    lshsample: Any, interrupted: Any, small: list[object], files: Files, tmp_path: Path
 ) -> None:
     """Another one would replace it, and has to say so."""
     options = [files[0], *small, "--epochs", 60, "--threads", 1]
     cut, whole = tmp_path / "cut", tmp_path / "whole"
     assert lshsample("train", *options, "--save", whole).returncode == 0
-    stop = lshsample, signal.SIGTERM, tmp_path / "log", "train", *options, "--save", cut
+    stop = signal.SIGTERM, tmp_path / "log", "train", *options, "--save", cut
     assert interrupted(*stop)[0] == 143
     recipe = (cut / "recipe.toml").read_bytes()
     for other in (["--lr", 0.5], ["--valid", 0.1]):

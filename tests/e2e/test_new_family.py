@@ -88,7 +88,7 @@ def test_it_can_be_trained_with(environment, package, tmp_path):
     x = sp.csr_array((np.ones(1200), (np.repeat(np.arange(300), 4), columns)), shape=(300, 160))
     y = sp.csr_array((np.ones(300), (np.arange(300), labels)), shape=(300, 40))
     write_xc(tmp_path / "train.txt", Dataset.of(x, y))
-    options = "--family brand-new --epochs 2 --n-active 20 --hidden 16 --json r.json"
+    options = "--preset network --family brand-new --epochs 2 --n-active 20 --hidden 16 --json r.json"
     environment.shell(f"lshsample train train.txt {options}", tmp_path)
     assert json.loads((tmp_path / "r.json").read_text())["steps"] > 0
 

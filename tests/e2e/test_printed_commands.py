@@ -29,7 +29,7 @@ PAGES = [
 ]
 _LOOP = """\
 for sampler in lsh uniform exact-top full; do
-  lshsample train train.txt.gz --test test.txt.gz --sampler "$sampler" --json "$sampler.json"; done"""
+  lshsample train train.txt.gz --preset network --test test.txt.gz --sampler "$sampler" --json "$sampler.json"; done"""  # noqa: E501
 #: Commands that are not run here, with the reason.
 NOT_RUN = {
     "python3 -m venv .venv && .venv/bin/pip install '.[demo]' && .venv/bin/lshsample demo": "downloads",

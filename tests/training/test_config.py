@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import scipy.sparse as sp
 
-from lshsample.config import TrainConfig, build_network, build_trainer, from_file
+from lshsample.config import TrainConfig, build_network, build_trainer
 from lshsample.data import Dataset
 from lshsample.errors import ArgumentError
 from lshsample.nn import Adam, LearningRate, Sampled, Sigmoid, Sparse
+from lshsample.specs import from_toml
 
 
 @pytest.mark.parametrize(
     ("text", "hidden"), [('"64,32"', (64, 32)), ("64", (64,)), ("[64, 32]", (64, 32)), ('" 64 "', (64,))]
 )
-def test_widths_are_accepted_in_several_forms(text: str, hidden: tuple[int, ...], tmp_path: Path) -> None:
-    (tmp_path / "run.toml").write_text(f"hidden = {text}")
-    assert from_file(tmp_path / "run.toml").hidden == hidden
+def test_widths_are_accepted_in_several_forms(text: str, hidden: tuple[int, ...]) -> None:
+    assert from_toml(TrainConfig, f"hidden = {text}").hidden == hidden
 
 
 @pytest.mark.parametrize("value", [0, -3, 1.5, True, [1.5], [True], [], "", "a", "1,", [2**31], 10**12])
@@ -27,13 +25,12 @@ def test_other_widths_are_refused(value: object) -> None:
         TrainConfig(hidden=value)  # type: ignore[arg-type]
 
 
-def test_options_of_losses_and_optimizers_reach_them(tmp_path: Path) -> None:
+def test_options_of_losses_and_optimizers_reach_them() -> None:
     config = TrainConfig(
         hidden=8, dropout=0.0, input_dropout=0.2, loss="sigmoid", label_smoothing=0.1, propensity="0.5,0.4",
         weight_decay=0.01, batch_size=10, epochs=1, lr=0.01, sampler="full",
     )  # fmt: skip
-    (tmp_path / "run.toml").write_text(config.to_toml())
-    assert from_file(tmp_path / "run.toml") == config
+    assert from_toml(TrainConfig, config.to_toml()) == config
     network = build_network(config, 20, 10)
     assert network.loss == Sigmoid(smoothing=0.1, propensity=(0.5, 0.4))
     assert network.spec.layers[0] == Sparse(20, dropout=0.2)
@@ -68,10 +65,8 @@ def test_names_are_text(name: str) -> None:
         ("warmup = 0.05", LearningRate("linear", warmup=0.05)),
     ],
 )
-def test_schedule_and_warm_up_reach_the_trainer(text: str, schedule: LearningRate, tmp_path: Path) -> None:
-    (tmp_path / "run.toml").write_text(text)
+def test_schedule_and_warm_up_reach_the_trainer(text: str, schedule: LearningRate) -> None:
     eye = sp.eye_array(60)
-    config = from_file(tmp_path / "run.toml").resolve(Dataset.of(eye, eye))
-    (tmp_path / "again.toml").write_text(config.to_toml())
-    assert from_file(tmp_path / "again.toml") == config
+    config = from_toml(TrainConfig, text).resolve(Dataset.of(eye, eye))
+    assert from_toml(TrainConfig, config.to_toml()) == config
     assert build_trainer(config, build_network(config, 60, 60)).settings.schedule == schedule

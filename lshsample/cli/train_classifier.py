@@ -1,0 +1,110 @@
+"""Training of a classifier of several parts by the train command."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+from lshsample.cli.app import console, environment, output
+from lshsample.cli.measures import Wanted, print_measures
+from lshsample.cli.messages import exit_if_signalled, say, working
+from lshsample.cli.training_run import TrainingRun
+from lshsample.training import ProgressBar
+from lshsample.training.history import peak_rss_mib
+from lshsample.xc import CLASSIFIER, Classifier, Interrupted, Stage
+
+__all__ = ["train_classifier"]
+
+
+def train_classifier(run: TrainingRun) -> None:
+    """Train, save and measure a classifier."""
+    recipe, data = run.recipe, run.data
+    say(f"data      {data.n_rows:,} rows, {data.n_features:,} features, {data.n_labels:,} labels")
+    say(f"parts     {', '.join(recipe.parts)}; P@k on {recipe.n_held_out(data.n_rows):,} held-out rows:")
+    if run.folder is None:
+        say("note: the model will not be kept; --save DIR keeps it, for lshsample evaluate and predict")
+    elif run.is_continued:
+        say(f"continues the interrupted run in {run.folder}")
+    run.begin(CLASSIFIER)
+    began, telling = time.perf_counter(), _Telling()
+    try:
+        classifier = Classifier.fit(
+            data.x,
+            data.y,
+            recipe,
+            threads=run.threads,
+            max_seconds=run.max_seconds,
+            callbacks=[ProgressBar(console), run.stopping()],
+            checkpoint=run.checkpoint,
+            curve_rows=run.curve_rows,
+            progress=telling.progress,
+            on_stage=telling.stage,
+        )
+    except Interrupted as ended:
+        if run.folder is not None:
+            say(f"to continue: {run.to_continue}")
+        exit_if_signalled(ended.history)
+    finally:
+        telling.close()
+    seconds = time.perf_counter() - began
+    place = run.make_place(CLASSIFIER)
+    if place is not None:
+        with working("saving the model"):
+            classifier.save(place)
+    measures: dict[str, float] = {}
+    if run.test is not None:
+        wanted = Wanted.parse("p", data.n_labels)
+        with working("evaluating on --test") as progress:
+            measures = classifier.evaluate(
+                run.test.x, run.test.y, wanted.tops, threads=run.threads, progress=progress
+            )
+        print_measures(measures)
+    output.print(
+        f"{seconds:.1f} s; mixed: {', '.join(classifier.mixture.parts)}; peak {peak_rss_mib():,.0f} MiB",
+        highlight=False,
+    )
+    run.write(_result(run, classifier, seconds, measures))
+    run.forget_checkpoint()
+
+
+class _Telling:
+    """Lines of the stages, and a bar while a part is trained that tells how much of it is done."""
+
+    def __init__(self) -> None:
+        self._open = contextlib.ExitStack()
+        self._bar: Any = None
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        if self._bar is None:
+            self._bar = self._open.enter_context(working(what))
+        self._bar(done, total)
+        if done >= total:
+            self.close()
+
+    def stage(self, stage: Stage) -> None:
+        self.close()
+        say(f"  {stage.line()}")
+
+    def close(self) -> None:
+        self._open.close()
+        self._bar = None
+
+
+def _result(
+    run: TrainingRun, classifier: Classifier, seconds: float, measures: dict[str, float]
+) -> dict[str, Any]:
+    """The figures of a run as plain data."""
+    stages = [{"name": s.name, "seconds": s.seconds, "took": s.took, **s.measures} for s in classifier.stages]
+    return {
+        **{f"p@{k}": measures.get(f"p@{k}") for k in (1, 3, 5)},
+        "train_seconds": seconds,
+        "stages": stages,
+        "mixture": classifier.mixture.to_dict(),
+        "networks": [history.to_dict() for history in classifier.histories],
+        "n_parameters": classifier.n_parameters,
+        "recipe": run.recipe.to_dict(),
+        "seed": run.recipe.seed,
+        "peak_rss_mib": peak_rss_mib(),
+        **environment(run.threads),
+    }

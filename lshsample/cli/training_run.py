@@ -1,0 +1,149 @@
+"""A training run of the command line: what it makes, of which data, and in which folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import attrs
+
+import lshsample
+from lshsample.cli.app import RESULT, write_json
+from lshsample.cli.messages import Stopping
+from lshsample.data import Dataset, atomic_file
+from lshsample.errors import ArgumentError
+from lshsample.nn.bundle import MANIFEST, Kind, claim, kind_of, remove_bundle
+from lshsample.training.checkpoint import CHECKPOINT
+from lshsample.xc import KINDS, Recipe
+
+__all__ = ["RECIPE", "TrainingRun", "check_folder", "is_interrupted", "stored_recipe"]
+
+#: The file in the folder of a run with its settings, for --config.
+RECIPE = "recipe.toml"
+
+
+@attrs.frozen(kw_only=True)
+class TrainingRun:
+    """A run.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        Resolved for ``data``.
+    data, test : Dataset
+        Training data, and what is evaluated at the end.
+    validation : Dataset, optional
+        The data file of ``--valid``.
+    folder : Path, optional
+        Where the model is kept.
+    overwrite, is_continued : bool
+        Whether what is in the folder is replaced, or continued.
+    json : Path, optional
+        Where the result is written too.
+    threads, max_seconds, curve_rows
+        Options that do not change what is trained.
+    to_continue : str
+        The command that continues it.
+    """
+
+    recipe: Recipe
+    data: Dataset
+    test: Dataset | None
+    validation: Dataset | None
+    folder: Path | None
+    overwrite: bool
+    is_continued: bool
+    json: Path | None
+    threads: int | None
+    max_seconds: float | None
+    curve_rows: int
+    to_continue: str
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The folder of the checkpoint."""
+        return None if self.folder is None else self.folder / "checkpoint"
+
+    def stopping(self) -> Stopping:
+        """What says that a signal ends the run."""
+        if self.folder is None:
+            return Stopping(" (the model is not kept, as there is no --save)")
+        return Stopping(f" and writing the checkpoint to {self.folder}")
+
+    def begin(self, kind: Kind) -> None:
+        """Check that the model can be saved, before it is trained, and write the recipe."""
+        if self.folder is None:
+            return
+        if not (self.overwrite and kind_of(self.folder / "model") not in (None, kind.name)):
+            claim(self.folder / "model", kind).release()
+        if self.overwrite:
+            self.forget_checkpoint()
+        if not self.is_continued:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            again = f"lshsample train TRAIN --config {RECIPE}"
+            text = f"# lshsample {lshsample.__version__}; the same run: {again}\n{self.recipe.to_toml()}"
+            with atomic_file(self.folder / RECIPE) as file:
+                file.write(text.encode())
+
+    def make_place(self, kind: Kind) -> Path | None:
+        """The folder of the model, without a model of another kind that is to be replaced."""
+        if self.folder is None:
+            return None
+        place = self.folder / "model"
+        for other in KINDS:
+            if kind_of(place) == other.name != kind.name:
+                remove_bundle(place, other)
+        return place
+
+    def write(self, result: dict[str, object]) -> None:
+        """Write the result."""
+        for path in (self.json, self.folder and self.folder / RESULT):
+            write_json(path, result)
+
+    def forget_checkpoint(self) -> None:
+        """Remove what is needed to continue the run."""
+        if self.checkpoint is None or not self.checkpoint.is_dir():
+            return
+        for place in (*self.checkpoint.iterdir(), self.checkpoint):
+            if _holds(place):
+                remove_bundle(place, CHECKPOINT)
+        with contextlib.suppress(OSError):  # other files are kept
+            self.checkpoint.rmdir()
+
+
+def stored_recipe(folder: Path) -> Recipe | None:
+    """The recipe of the run of a folder."""
+    file = folder / RECIPE
+    return Recipe.from_file(file) if file.exists() else None
+
+
+def _holds(folder: Path) -> bool:
+    return os.path.lexists(folder / MANIFEST)
+
+
+def is_interrupted(folder: Path) -> bool:
+    """Whether the folder of a run has a checkpoint, which is removed when the run is finished."""
+    place = folder / "checkpoint"
+    return place.is_dir() and any(map(_holds, (place, *place.iterdir())))
+
+
+def check_folder(save: Path | None, resume: Path | None, overwrite: bool) -> None:
+    """Refuse a folder whose content would be lost, and one that has nothing to continue."""
+    if overwrite and save is None:
+        raise ArgumentError("--overwrite", "--overwrite without --save", "used with --save")
+    if save is not None and resume is None and not (overwrite or is_interrupted(save)):
+        for model in (save / "model", save):
+            if _holds(model):
+                wanted = "a folder without a model (--overwrite replaces it)"
+                raise ArgumentError("--save", f"{save}, which has one", wanted)
+    if resume is None:
+        return
+    if save is not None:
+        raise ArgumentError(
+            "--resume", "--resume with --save", "used without --save: a continued run stays in its folder"
+        )
+    if not is_interrupted(resume):
+        done = " (its run is finished)" if _holds(resume / "model") else ""
+        wanted = "the folder of an interrupted run; one without a checkpoint is started again with --save"
+        raise ArgumentError("--resume", f"{resume}{done}", wanted)

@@ -1,0 +1,355 @@
+"""The classifier: a network, a linear path and neighbours among the training rows, mixed by held-out rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any, Self
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from lshsample import memory
+from lshsample._native import core
+from lshsample._native.labels import label_rows
+from lshsample.errors import ArgumentError, CheckpointError
+from lshsample.files import as_path
+from lshsample.metrics import precision_at_k
+from lshsample.nn import Network, tensorfile
+from lshsample.nn.bundle import Bundle, Kind, kind_of, read_bundle, write_bundle
+from lshsample.nn.network import MODEL
+from lshsample.specs import checked_integer, checked_number
+from lshsample.training import Callback, History
+from lshsample.xc.fitting import Fit, Progress, Stage
+from lshsample.xc.mixture import Mixture
+from lshsample.xc.parts import PARTS, HiddenPart, LinearPart, NetworkPart, Part, Queries, RowsPart
+from lshsample.xc.recipe import Recipe
+from lshsample.xc.weighting import RowWeighting
+
+__all__ = ["CLASSIFIER", "KINDS", "Classifier", "load_model", "load_network"]
+
+#: The folder of a classifier.
+CLASSIFIER = Kind("classifier", rf"({'|'.join(PARTS)}|labels)\.safetensors")
+#: The kinds of models.
+KINDS = (MODEL, CLASSIFIER)
+#: Rows that are computed together.
+_BATCH = 2048
+
+
+class Classifier:
+    """Names the most probable labels of sparse rows.
+
+    Made by :meth:`fit` or :meth:`load`.
+
+    Notes
+    -----
+    Up to four parts name labels for a row: a linear path, one network or the mean of several, the nearest
+    training rows by cosine, and the nearest training rows by the cosine of the network's hidden vectors. A
+    :class:`~lshsample.xc.Mixture`, fitted on training rows that were held out, turns what they say into
+    probabilities; parts that do not help are left out.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> rng = np.random.default_rng(0)
+    >>> x = sp.random_array((300, 40), density=0.2, rng=rng, format="csr")
+    >>> y = sp.csr_array((x @ sp.eye_array(40, 10)).toarray() > 0.6)
+    >>> classifier = Classifier.fit(x, y, "fast", threads=1)
+    >>> labels, probabilities = classifier.predict(x[:2], top=3)
+    >>> labels.shape, bool((probabilities <= 1).all())
+    ((2, 3), True)
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        weighting: RowWeighting,
+        parts: dict[str, Part],
+        mixture: Mixture,
+        counts: npt.NDArray[np.int64],
+        n_features: int,
+        stages: Sequence[Stage] = (),
+        histories: Sequence[History] = (),
+    ) -> None:
+        self.recipe, self.weighting, self.parts, self.mixture = recipe, weighting, parts, mixture
+        self.n_features, self.stages = n_features, tuple(stages)
+        self.histories = tuple(histories)
+        self._counts = counts
+
+    @classmethod
+    @memory.named_shortage("fitting a classifier")
+    def fit(
+        cls,
+        X: Any,
+        Y: Any,
+        recipe: Recipe | str = "balanced",
+        *,
+        threads: int | None = None,
+        max_seconds: float | None = None,
+        callbacks: Sequence[Callback] = (),
+        checkpoint: str | PathLike[str] | None = None,
+        curve_rows: int = 0,
+        progress: Progress | None = None,
+        on_stage: Callable[[Stage], None] | None = None,
+    ) -> Self:
+        """Train a classifier.
+
+        Parameters
+        ----------
+        X : csr_array or array, shape (rows, n_features)
+            Feature rows. Counts are weighted by inverse document frequency, and rows have length 1.
+        Y : csr_array or array, shape (rows, n_labels)
+            1 for a label, 0 for none, or lists of ids.
+        recipe : Recipe or str
+            How; a name of :data:`~lshsample.xc.PRESETS`: ``"fast"``, ``"balanced"``, ``"accurate"``.
+        threads : int, optional
+            Number of threads; the classifier does not depend on it.
+        max_seconds : float, optional
+            Time that the fit may take. The neighbours and the linear path come first; networks get the time
+            that is left, and are left out if less than half of it is. The result depends on timing then.
+        callbacks : sequence of Callback
+            Callbacks of the training of networks.
+        checkpoint : path, optional
+            Folder of checkpoints of the networks; a fit that was interrupted continues from it.
+        curve_rows : int
+            Held-out rows that networks are also evaluated on between steps; see
+            :class:`~lshsample.training.Trainer`.
+        progress : callable, optional
+            Called with what is being done, how much of it is done, and all of it.
+        on_stage : callable, optional
+            Called with a :class:`Stage` when a part is ready.
+
+        Returns
+        -------
+        Classifier
+
+        Raises
+        ------
+        ArgumentError
+            Bad data or an unknown recipe, before anything is trained.
+        MemoryBudgetError
+            If it needs more memory than available.
+        Interrupted
+            A signal ended the training of a network; its checkpoint, if there is one, is kept.
+        """
+        recipe = Recipe.of(recipe)
+        if max_seconds is not None:
+            checked_number("max_seconds", max_seconds, 0, np.inf, open_low=True)
+        rows: Any = core.feature_rows(X, "X")
+        labels: Any = label_rows(Y, "Y", None, rows.shape[0])
+        if int((np.diff(labels.indptr) > 0).sum()) < 2:
+            raise ArgumentError("Y", "fewer than two rows with a label", "at least two rows with a label")
+        weighting, count = RowWeighting.of(rows), core.threads_or_default(threads)
+        run = Fit(
+            recipe=recipe.resolve(rows, labels),
+            rows=Queries(rows, weighting(rows), count),
+            labels=labels,
+            threads=count,
+            max_seconds=max_seconds,
+            callbacks=callbacks,
+            checkpoint=None if checkpoint is None else as_path(checkpoint),
+            curve_rows=curve_rows,
+            progress=progress,
+            on_stage=on_stage,
+        )
+        parts, mixture = run.run()
+        counts = np.bincount(labels.indices, minlength=labels.shape[1])
+        return cls(run.recipe, weighting, parts, mixture, counts, rows.shape[1], run.stages, run.histories)
+
+    @property
+    def n_labels(self) -> int:
+        """Number of labels."""
+        return self._counts.size
+
+    @property
+    def network(self) -> Network:
+        """The first network; ArgumentError if there is none."""
+        part = self.parts.get("network")
+        if not isinstance(part, NetworkPart):
+            raise ArgumentError("classifier", f"one of {', '.join(self.parts)}", "one with a network")
+        return part.networks[0]
+
+    @property
+    def n_parameters(self) -> int:
+        """Weights of the networks and of the linear path."""
+        total = 0
+        for part in self.parts.values():
+            if isinstance(part, NetworkPart):
+                total += sum(network.n_parameters for network in part.networks)
+            elif isinstance(part, LinearPart):
+                total += part.model.n_weights
+        return total
+
+    def predict(
+        self,
+        X: Any,
+        top: int | None = None,
+        *,
+        threads: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """The most probable labels of each row.
+
+        Parameters
+        ----------
+        X : csr_array or array, shape (rows, n_features)
+            Feature rows.
+        top : int, optional
+            Labels per row; by default 5, or all if there are fewer.
+        threads : int, optional
+            Number of threads; the result does not depend on it.
+        progress : callable, optional
+            Called with the numbers of rows that are done and of all rows.
+
+        Returns
+        -------
+        labels : (rows, top) int32 array
+            Best first, ties by the smaller label; -1 where the parts name fewer.
+        probabilities : (rows, top) float32 array
+            That the label is one of the row's; 0 where it is -1.
+
+        Raises
+        ------
+        ArgumentError
+            Rows of another width, NaN or infinite values, or ``top`` above the number of labels.
+        """
+        rows: Any = core.feature_rows(X, "X", self.n_features)
+        top = min(5, self.n_labels) if top is None else top
+        top = checked_integer("top", top, 1, self.n_labels, ", the number of labels")
+        count, width = core.threads_or_default(threads), max(self.recipe.candidates, top)
+        labels = np.full((rows.shape[0], top), -1, np.int32)
+        probabilities = np.zeros((rows.shape[0], top), np.float32)
+        for start in range(0, rows.shape[0], _BATCH):
+            batch = rows[start : start + _BATCH]
+            queries = Queries(batch, self.weighting(batch), count)
+            scored = {name: self.parts[name].top_k(queries, width) for name in self.mixture.parts}
+            part = slice(start, start + batch.shape[0])
+            best = self.mixture.predict(scored, self._counts, top, threads=count)
+            labels[part], probabilities[part] = best
+            if progress is not None:
+                progress(part.stop, rows.shape[0])
+        return labels, probabilities
+
+    def evaluate(
+        self,
+        X: Any,
+        Y: Any,
+        top: Sequence[int] = (1, 3, 5),
+        *,
+        threads: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> dict[str, float]:
+        """Precision at each k, in percent: ``{"p@1": ..., "p@3": ..., "p@5": ...}``.
+
+        Parameters
+        ----------
+        X, Y : csr_array or array, shapes (rows, n_features) and (rows, n_labels)
+            Feature rows, and their labels.
+        top : sequence of int
+            The values of k, as far as there are as many labels.
+        threads, progress
+            As for :meth:`predict`.
+        """
+        wanted = [checked_integer("top", k, 1) for k in top if k <= self.n_labels]
+        found, _ = self.predict(X, max(wanted), threads=threads, progress=progress)
+        truth = label_rows(Y, "Y", self.n_labels, len(found))
+        return {f"p@{k}": 100.0 * float(precision_at_k(found, truth, k)) for k in wanted}
+
+    # Folders.
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the classifier to a folder, atomically; an older one in it is replaced.
+
+        Raises
+        ------
+        CheckpointError
+            If the folder holds other files, cannot be written, or is in use by another process.
+        """
+        specs: dict[str, Any] = {}
+        tensors: dict[str, dict[str, npt.NDArray[Any]]] = {"labels": {"counts": self._counts}}
+        if self.weighting.idf is not None:
+            tensors["labels"]["idf"] = self.weighting.idf
+        for name, part in self.parts.items():
+            specs[name], tensors[name] = part.to_arrays()
+        payload = {
+            "recipe": self.recipe.to_dict(),
+            "mixture": self.mixture.to_dict(),
+            "n_features": self.n_features,
+            "parts": specs,
+            "stages": [attrs.asdict(stage) for stage in self.stages],
+        }
+        writers = {
+            f"{name}.safetensors": lambda file, arrays=arrays: tensorfile.write_tensors(file, arrays)
+            for name, arrays in tensors.items()
+        }
+        write_bundle(path, CLASSIFIER, payload, writers)
+
+    @classmethod
+    @memory.named_shortage("loading a classifier")
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read a classifier written by :meth:`save`, or the model in a run's folder.
+
+        Raises
+        ------
+        CheckpointError
+            If it is missing, truncated, changed, of another kind or of a newer version.
+        """
+        folder = as_path(path)
+        folder = folder / "model" if (folder / "model").is_dir() else folder
+        with read_bundle(folder, CLASSIFIER) as bundle:
+            try:
+                return cls._from_bundle(bundle)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                if isinstance(error, CheckpointError):
+                    raise
+                raise CheckpointError(f"{folder}: the classifier cannot be made: {error!r}") from error
+
+    @classmethod
+    def _from_bundle(cls, bundle: Bundle) -> Self:
+        payload, parts = bundle.payload, dict[str, Part]()
+        for name in PARTS:
+            if name in payload["parts"]:
+                arrays, path = _tensors(bundle, name), os.fspath(bundle.path)
+                parts[name] = _part(name, payload["parts"][name], arrays, parts, path)
+        own = _tensors(bundle, "labels")
+        mixture = Mixture(**payload["mixture"])
+        stages = [Stage(**stage) for stage in payload["stages"]]
+        weighting, recipe = RowWeighting(own.get("idf")), Recipe.from_dict(payload["recipe"])
+        return cls(recipe, weighting, parts, mixture, own["counts"], payload["n_features"], stages)
+
+    def __repr__(self) -> str:
+        parts = ", ".join(self.mixture.parts)
+        return f"Classifier({self.n_features:,} features, {self.n_labels:,} labels: {parts})"
+
+
+def load_model(path: str | PathLike[str]) -> Network | Classifier:
+    """The model in a folder of any kind, or in that of a run; errors as :meth:`Classifier.load`."""
+    folder = as_path(path)
+    folder = folder / "model" if (folder / "model").is_dir() else folder
+    return Classifier.load(folder) if kind_of(folder) == CLASSIFIER.name else Network.load(folder)
+
+
+def load_network(path: str | PathLike[str]) -> Network:
+    """The network in a folder, or the first one of a classifier in it; ArgumentError if there is none."""
+    model = load_model(path)
+    return model.network if isinstance(model, Classifier) else model
+
+
+def _tensors(bundle: Bundle, name: str) -> dict[str, npt.NDArray[Any]]:
+    file = bundle.file(f"{name}.safetensors")
+    return {key: tensorfile.read_tensor(file, key) for key in tensorfile.read_header(file)[0]}
+
+
+def _part(name: str, spec: Any, arrays: Any, before: dict[str, Part], path: str) -> Part:
+    """The part that was stored under a name."""
+    if name == "linear":
+        return LinearPart.from_arrays(spec, arrays)
+    if name == "network":
+        return NetworkPart.from_arrays(spec, arrays, path)
+    if name == "rows":
+        return RowsPart.from_arrays(spec, arrays)
+    network = before["network"]
+    assert isinstance(network, NetworkPart)
+    return HiddenPart.from_arrays(spec, arrays, network.networks[0])

@@ -1,0 +1,349 @@
+"""How a classifier is fitted: its parts, their mixture on held-out rows, and the parts again on all rows."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lshsample.config import build_network, build_trainer
+from lshsample.metrics import precision_at_k
+from lshsample.nn import Network
+from lshsample.nn.bundle import MANIFEST
+from lshsample.training import Callback, History, Trainer
+from lshsample.xc.linear import LinearModel
+from lshsample.xc.mixture import Mixture, Scored
+from lshsample.xc.neighbours import RowNeighbours
+from lshsample.xc.parts import HiddenPart, LinearPart, NetworkPart, Part, Queries, RowsPart
+from lshsample.xc.recipe import Recipe
+from lshsample.xc.votes import LabelVotes
+
+__all__ = ["Fit", "Interrupted", "Progress", "Stage"]
+
+#: The share of held-out rows up to which the parts are not trained again.
+_SMALL_SHARE = 0.02
+#: Share of a limited time that is left for the mixture and for what is built from the networks.
+_RESERVE = 0.2
+#: A part is trained again in a limited time if as many times as long as it took are left.
+_AGAIN = 1.2
+
+_log = logging.getLogger(__name__)
+Progress = Callable[[str, int, int], None]
+
+
+@attrs.frozen
+class Stage:
+    """A part that is ready.
+
+    Attributes
+    ----------
+    name : str
+        ``"rows"``, ``"linear"``, ``"network"``, ``"hidden"``, or ``"mixture"`` for all of them.
+    seconds : float
+        Time since the beginning of the fit.
+    took : float
+        Seconds that the stage took.
+    measures : dict
+        P@k on the held-out rows, in percent; empty for the parts that are trained again on all rows.
+    """
+
+    name: str
+    seconds: float
+    took: float
+    measures: dict[str, float]
+
+    def line(self) -> str:
+        """The stage as a line of text."""
+        figures = "  ".join(f"{key.upper()} {value:.2f}" for key, value in self.measures.items())
+        return f"{self.name:9} {self.seconds:7.1f} s  {figures or 'on all rows'}"
+
+
+class Interrupted(Exception):
+    """A signal ended the training of a network; the run can be continued."""
+
+    def __init__(self, history: History) -> None:
+        super().__init__(history.stopped)
+        self.history = history
+
+
+class _OutOfTimeError(Exception):
+    """The time of a part has passed."""
+
+
+@attrs.define(kw_only=True)
+class Fit:
+    """A fit of a classifier; :meth:`run` does it.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        Resolved for the rows.
+    rows : Queries
+        All training rows.
+    labels : csr_array, shape (rows, n_labels)
+    threads, max_seconds, callbacks, checkpoint, curve_rows, progress, on_stage
+        See :meth:`Classifier.fit <lshsample.xc.Classifier.fit>`.
+    stages : list of Stage
+        What has been done.
+    histories : list of History
+        Of the networks.
+    """
+
+    recipe: Recipe
+    rows: Queries
+    labels: sp.csr_array
+    threads: int
+    max_seconds: float | None = None
+    callbacks: Sequence[Callback] = ()
+    checkpoint: Path | None = None
+    curve_rows: int = 0
+    progress: Progress | None = None
+    on_stage: Callable[[Stage], None] | None = None
+    began: float = attrs.field(factory=time.perf_counter)
+    stages: list[Stage] = attrs.field(factory=list)
+    histories: list[History] = attrs.field(factory=list)
+
+    def run(self) -> tuple[dict[str, Part], Mixture]:
+        """The parts that help, and their mixture."""
+        held, kept = self._split()
+        refit = self.recipe.refit and len(held) > _SMALL_SHARE * (len(held) + len(kept))
+        trained = self.labels[kept]
+        judge = _Judge(self, self.rows[held], self.labels[held], trained)
+        parts = self._parts(self.rows[kept], trained, judge, refit)
+        since = self.elapsed()
+        mixture = Mixture.fit(judge.scored, judge.truth, judge.counts)
+        found = mixture.predict(judge.scored, judge.counts, judge.top, threads=self.threads)
+        judge.measure("mixture", found, since)
+        needed = {*mixture.parts, *(("network",) if "hidden" in mixture.parts else ())}
+        parts = {name: part for name, part in parts.items() if name in needed}
+        if refit:
+            parts |= self._refitted(parts)
+        return parts, mixture
+
+    def _split(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The rows that are held out, which have labels, and the others."""
+        with_labels = np.flatnonzero(np.diff(self.labels.indptr))
+        count = self.recipe.n_held_out(len(with_labels))
+        rng = np.random.default_rng((self.recipe.seed, self.labels.shape[0]))
+        held = np.sort(rng.choice(with_labels, count, replace=False))
+        return held, np.setdiff1d(np.arange(self.labels.shape[0]), held)
+
+    def _parts(self, rows: Queries, labels: sp.csr_array, judge: _Judge, refit: bool) -> dict[str, Part]:
+        """All parts of the recipe that the time allows, measured by the judge."""
+        recipe, parts = self.recipe, dict[str, Part]()
+        of = () if recipe.neighbours is None else recipe.neighbours.of
+        if "rows" in of:
+            since = self.elapsed()
+            index = self._rows_index(rows)
+            parts["rows"] = judge.heard(RowsPart(index, self._votes(index, labels, judge, None)), since)
+        if recipe.linear is not None:
+            since = self.elapsed()
+            try:
+                linear = self._linear(rows, labels, self.left() / (2 * _AGAIN if refit else 1))
+                parts["linear"] = judge.heard(linear, since)
+            except _OutOfTimeError:
+                _log.info("linear    left out: it takes too long")
+        if recipe.network is not None and self._pays(parts, refit):
+            since = self.elapsed()
+            limit = self.left() - (_AGAIN * since if refit else 0.0)
+            networks = []
+            for number in range(1 if refit else recipe.n_networks):
+                share = limit - (self.elapsed() - since)
+                share /= 1 if refit else recipe.n_networks - number
+                networks.append(self._network(rows, labels, number, share, "held-out", judge))
+            network = NetworkPart(networks, recipe.storage)
+            network.round()
+            parts["network"] = judge.heard(network, since)
+            if recipe.neighbours is not None and "hidden" in of:
+                since = self.elapsed()
+                first, recall = networks[0], recipe.neighbours.recall
+                index = HiddenPart.index_of(first, rows, recall, self.threads)
+                votes = self._votes(index, labels, judge, first)
+                parts["hidden"] = judge.heard(HiddenPart(first, rows.raw, index, votes, recall), since)
+        return parts
+
+    def _refitted(self, parts: dict[str, Part]) -> dict[str, Part]:
+        """The parts that can be trained on all rows in the time that is left."""
+        rows, labels, new = self.rows, self.labels, dict[str, Part]()
+        took = {stage.name: stage.took for stage in self.stages}
+        by_rows, linear, network, hidden = (parts.get(n) for n in ("rows", "linear", "network", "hidden"))
+        if isinstance(by_rows, RowsPart) and self._has_time(took["rows"]):
+            since = self.elapsed()
+            new["rows"] = RowsPart(self._rows_index(rows), LabelVotes(labels, by_rows.votes.voting))
+            self.report("rows", since, {})
+        if isinstance(linear, LinearPart) and self._has_time(took["linear"]):
+            since = self.elapsed()
+            new["linear"] = self._linear(rows, labels, np.inf)
+            self.report("linear", since, {})
+        if isinstance(network, NetworkPart):
+            networks = self._networks(network.networks[0], took["network"])
+            whole = NetworkPart(networks, self.recipe.storage)
+            whole.round()
+            new["network"] = whole
+            if isinstance(hidden, HiddenPart) and networks[0] is not network.networks[0]:
+                since = self.elapsed()
+                index = HiddenPart.index_of(networks[0], rows, hidden.recall, self.threads)
+                votes = LabelVotes(labels, hidden.votes.voting)
+                new["hidden"] = HiddenPart(networks[0], rows.raw, index, votes, hidden.recall)
+                self.report("hidden", since, {})
+        return new
+
+    def _networks(self, first: Network, took: float) -> list[Network]:
+        """Networks trained on all rows, as far as there is time; with several, ``first`` is one of them."""
+        count = self.recipe.n_networks
+        fresh, networks = max(count - 1, 1), list[Network]()
+        for number in range(1, fresh + 1):
+            if not self._has_time(took):
+                break
+            since = self.elapsed()
+            share = self.left() / (fresh + 1 - number)
+            networks.append(self._network(self.rows, self.labels, number, share, "network"))
+            self.report("network", since, {})
+        return [*networks, first] if count > 1 or not networks else networks
+
+    # Time and reports.
+
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return time.perf_counter() - self.began
+
+    def left(self) -> float:
+        """Seconds that are left for training; infinite without a limit."""
+        if self.max_seconds is None:
+            return np.inf
+        return self.max_seconds * (1.0 - _RESERVE) - self.elapsed()
+
+    def _has_time(self, seconds: float) -> bool:
+        return self.left() > _AGAIN * seconds
+
+    def _pays(self, parts: dict[str, Part], refit: bool) -> bool:
+        """Whether there is time for a network: at least half of a limited time."""
+        if self.max_seconds is None or not parts:
+            return True
+        again = _AGAIN * self.elapsed() if refit else 0.0
+        return self.left() - again > 0.5 * self.max_seconds
+
+    def report(self, name: str, since: float, measures: dict[str, float]) -> None:
+        """Say that a stage is done."""
+        stage = Stage(name, self.elapsed(), self.elapsed() - since, measures)
+        self.stages.append(stage)
+        if self.on_stage is not None:
+            self.on_stage(stage)
+
+    def _telling(self, what: str, seconds: float) -> Callable[[int, int], None] | None:
+        """What tells how much of something is done, and ends it when its time has passed."""
+        tell, until = self.progress, self.elapsed() + seconds
+        if tell is None and not np.isfinite(seconds):
+            return None
+
+        def told(done: int, total: int) -> None:
+            if self.elapsed() > until and done < total:
+                raise _OutOfTimeError
+            if tell is not None:
+                tell(what, done, total)
+
+        return told
+
+    # The parts.
+
+    def _rows_index(self, rows: Queries) -> RowNeighbours:
+        return RowNeighbours.build(rows.weighted, seed=self.recipe.seed, threads=self.threads)
+
+    def _votes(
+        self, index: RowNeighbours, labels: sp.csr_array, judge: _Judge, network: Network | None
+    ) -> LabelVotes:
+        """How the neighbours vote, chosen on the held-out rows."""
+        assert self.recipe.neighbours is not None
+        queries = judge.queries.weighted if network is None else judge.queries.hidden(network)
+        found = index.search(queries, self.recipe.neighbours.k, threads=self.threads)
+        return LabelVotes.fit(labels, *found, judge.truth)
+
+    def _linear(self, rows: Queries, labels: sp.csr_array, seconds: float) -> LinearPart:
+        assert self.recipe.linear is not None
+        chosen = self.recipe.linear
+        model = LinearModel.fit(
+            rows.weighted,
+            labels,
+            c=chosen.c,
+            n_trees=chosen.n_trees,
+            prune=chosen.prune,
+            seed=self.recipe.seed,
+            threads=self.threads,
+            progress=self._telling("training the linear path", seconds),
+        )
+        return LinearPart(model, chosen.beam)
+
+    def _network(
+        self,
+        rows: Queries,
+        labels: sp.csr_array,
+        number: int,
+        seconds: float,
+        name: str,
+        judge: _Judge | None = None,
+    ) -> Network:
+        """Train one network; raises :class:`Interrupted` if a signal ended it."""
+        assert self.recipe.network is not None
+        config = attrs.evolve(self.recipe.network, seed=self.recipe.seed + number)
+        run: dict[str, Any] = {"threads": self.threads, "callbacks": self.callbacks}
+        if np.isfinite(seconds):
+            run["max_seconds"] = max(seconds, 0.01)
+        place = None if self.checkpoint is None else self.checkpoint / f"{name}-{number}"
+        if judge is not None:
+            run["curve_rows"] = self.curve_rows
+        if place is not None and (place / MANIFEST).exists():
+            trainer = Trainer.resume(place, **run)
+        else:
+            network = build_network(config, rows.raw.shape[1], labels.shape[1])
+            trainer = build_trainer(config, network, checkpoint=place, **run)
+        trainer.validation_name = "held-out"
+        validation = None if judge is None else (judge.queries.raw, judge.truth)
+        history = trainer.fit(rows.raw, labels, validation=validation)
+        self.histories.append(history)
+        if history.stopped.startswith("SIG"):
+            raise Interrupted(history)
+        return trainer.network
+
+
+@attrs.define
+class _Judge:
+    """Measures parts on the held-out rows, and keeps what they say of them for the mixture."""
+
+    fit: Fit
+    queries: Queries
+    truth: sp.csr_array
+    trained: sp.csr_array
+    scored: dict[str, Scored] = attrs.field(factory=dict)
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """The number of training rows of each label."""
+        return np.bincount(self.trained.indices, minlength=self.trained.shape[1])
+
+    @property
+    def top(self) -> int:
+        """The labels by which parts are measured, at most."""
+        return min(5, self.truth.shape[1])
+
+    def heard(self, part: Any, since: float) -> Any:
+        """The part, after it was measured."""
+        scored = part.top_k(self.queries, self.fit.recipe.candidates)
+        self.scored[part.name] = scored
+        self.measure(part.name, scored, since)
+        return part
+
+    def measure(self, name: str, scored: Scored, since: float) -> None:
+        """Report the precision of what was said."""
+        found = scored[0]
+        if found.shape[1] < self.top:
+            found = np.pad(found, ((0, 0), (0, self.top - found.shape[1])), constant_values=-1)
+        tops = [k for k in (1, 3, 5) if k <= self.top]
+        measures = {f"p@{k}": 100.0 * float(precision_at_k(found, self.truth, k)) for k in tops}
+        self.fit.report(name, since, measures)

@@ -1,0 +1,258 @@
+"""The parts of a classifier: each names labels for rows, with values from 0 to 1."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lshsample._native import topk
+from lshsample.nn import Loss, Network, Sigmoid
+from lshsample.xc.linear import LinearModel
+from lshsample.xc.mixture import Scored
+from lshsample.xc.neighbours import RowNeighbours
+from lshsample.xc.stored import pack, unpack
+from lshsample.xc.votes import LabelVotes
+
+__all__ = ["PARTS", "HiddenPart", "LinearPart", "NetworkPart", "Part", "Queries", "RowsPart"]
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class Queries:
+    """Feature rows, as given and weighted, and the hidden vectors of networks for them, computed once."""
+
+    def __init__(self, raw: sp.csr_array, weighted: sp.csr_array, threads: int | None) -> None:
+        self.raw, self.weighted, self.threads = raw, weighted, threads
+        self._hidden: dict[int, npt.NDArray[np.float32]] = {}
+
+    def __getitem__(self, rows: Any) -> Queries:
+        return Queries(self.raw[rows], self.weighted[rows], self.threads)
+
+    def hidden(self, network: Network) -> npt.NDArray[np.float32]:
+        """The hidden vectors of the rows."""
+        if id(network) not in self._hidden:
+            self._hidden[id(network)] = network.hidden(self.raw, threads=self.threads)
+        return self._hidden[id(network)]
+
+
+class Part(ABC):
+    """A part of a classifier, ready to predict."""
+
+    #: The part's name in recipes, reports and files.
+    name: ClassVar[str]
+
+    @abstractmethod
+    def top_k(self, queries: Queries, k: int) -> Scored:
+        """The labels that the part names for each row, best first, and values from 0 to 1."""
+
+    @abstractmethod
+    def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        """The part as plain data and arrays."""
+
+    @property
+    @abstractmethod
+    def memory_bytes(self) -> int:
+        """Bytes that the part takes."""
+
+
+class LinearPart(Part):
+    """The linear path."""
+
+    name = "linear"
+
+    def __init__(self, model: LinearModel, beam: int) -> None:
+        self.model, self.beam = model, beam
+
+    def top_k(self, queries: Queries, k: int) -> Scored:
+        """Values are exp(score), the product of exp(-loss) over the path to the label."""
+        k = min(k, self.model.n_labels)
+        labels, scores = self.model.top_k(queries.weighted, k, beam=self.beam, threads=queries.threads)
+        return labels, np.exp(scores)
+
+    def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        """The model's, with the beam."""
+        return {"beam": self.beam, "model": self.model.spec}, self.model.arrays()
+
+    @classmethod
+    def from_arrays(cls, spec: Mapping[str, Any], arrays: Arrays) -> Self:
+        """The part that :meth:`to_arrays` returned."""
+        return cls(LinearModel.from_arrays(spec["model"], arrays), spec["beam"])
+
+    @property
+    def memory_bytes(self) -> int:
+        """The weights."""
+        return self.model.nbytes
+
+
+class NetworkPart(Part):
+    """The mean of one or more networks."""
+
+    name = "network"
+
+    def __init__(self, networks: Sequence[Network], storage: str) -> None:
+        self.networks, self.storage = list(networks), storage
+
+    def top_k(self, queries: Queries, k: int) -> Scored:
+        """Values are means of probabilities: of a softmax over the labels named, or of sigmoids."""
+        each = [self._of_one(network, queries, k) for network in self.networks]
+        return each[0] if len(each) == 1 else mean_of(each, self.networks[0].n_labels, k, queries.threads)
+
+    def _of_one(self, network: Network, queries: Queries, k: int) -> Scored:
+        hidden, last = queries.hidden(network), network.output
+        labels, logits = last.top_k(hidden, min(k, last.units), None, threads=queries.threads)
+        return labels, _probabilities(network.loss, logits)
+
+    def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        """The networks' specs, and their weights in fewer bits."""
+        arrays: Arrays = {}
+        for i, network in enumerate(self.networks):
+            for parameter in network.parameters:
+                for key, array in pack(parameter.weights, self.storage).items():
+                    arrays[f"{i}/{parameter.name}/{key}"] = array
+        payloads = [network.payload() for network in self.networks]
+        return {"storage": self.storage, "networks": payloads}, arrays
+
+    @classmethod
+    def from_arrays(cls, spec: Mapping[str, Any], arrays: Arrays, path: str) -> Self:
+        """The part that :meth:`to_arrays` returned, read from a path."""
+        networks = []
+        for i, payload in enumerate(spec["networks"]):
+            network = Network.from_payload(payload, path)
+            for parameter in network.parameters:
+                prefix = f"{i}/{parameter.name}/"
+                own = {key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)}
+                weights = unpack(own)
+                parameter.adopt(weights.reshape(parameter.rows, 1, parameter.columns))
+            networks.append(network)
+        return cls(networks, spec["storage"])
+
+    def round(self) -> None:
+        """Round the weights to what is stored of them, so that a loaded model has the same."""
+        for network in self.networks:
+            for parameter in network.parameters:
+                parameter.weights[...] = unpack(pack(parameter.weights, self.storage))
+            for layer in network.layers:
+                layer.forget()
+
+    @property
+    def memory_bytes(self) -> int:
+        """The weights, in float32."""
+        return sum(4 * network.n_parameters for network in self.networks)
+
+
+class _NeighboursPart(Part):
+    """The votes of the nearest training rows."""
+
+    def __init__(self, index: RowNeighbours, votes: LabelVotes) -> None:
+        self.index, self.votes = index, votes
+
+    def _vote(self, queries: Any, k: int, threads: int | None) -> Scored:
+        found = self.index.search(queries, self.votes.voting.k, threads=threads)
+        return self.votes.predict(*found, min(k, self.votes.n_labels), threads=threads)
+
+    @property
+    def memory_bytes(self) -> int:
+        """The index, and the labels of the rows."""
+        return self.index.memory_bytes + sum(array.nbytes for array in self.votes.to_arrays()[1].values())
+
+
+class RowsPart(_NeighboursPart):
+    """Neighbours by the cosine of the sparse rows."""
+
+    name = "rows"
+
+    def top_k(self, queries: Queries, k: int) -> Scored:
+        """Values are shares of the votes."""
+        return self._vote(queries.weighted, k, queries.threads)
+
+    def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        """The index and the labels of the rows."""
+        index, arrays = self.index.to_arrays()
+        votes, labels = self.votes.to_arrays()
+        arrays = {f"index/{key}": array for key, array in arrays.items()}
+        return {"index": index, "votes": votes}, arrays | {f"labels/{k}": a for k, a in labels.items()}
+
+    @classmethod
+    def from_arrays(cls, spec: Mapping[str, Any], arrays: Arrays) -> Self:
+        """The part that :meth:`to_arrays` returned."""
+        index = RowNeighbours.from_arrays(spec["index"], _under(arrays, "index/"))
+        return cls(index, LabelVotes.from_arrays(spec["votes"], _under(arrays, "labels/")))
+
+
+class HiddenPart(_NeighboursPart):
+    """Neighbours by the cosine of the hidden vectors of a network.
+
+    Stored are the training rows, from which the hidden vectors and their tables are made again.
+    """
+
+    name = "hidden"
+
+    def __init__(
+        self, network: Network, rows: sp.csr_array, index: RowNeighbours, votes: LabelVotes, recall: float
+    ) -> None:
+        super().__init__(index, votes)
+        self.network, self.rows, self.recall = network, rows, recall
+
+    @staticmethod
+    def index_of(network: Network, rows: Queries, recall: float, threads: int | None) -> RowNeighbours:
+        """The index of the hidden vectors of rows."""
+        hidden = network.hidden(rows.raw, threads=threads)
+        return RowNeighbours.build(hidden, recall=recall, seed=network.spec.seed, threads=threads)
+
+    def top_k(self, queries: Queries, k: int) -> Scored:
+        """Values are shares of the votes."""
+        return self._vote(queries.hidden(self.network), k, queries.threads)
+
+    def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        """The training rows and their labels."""
+        votes, labels = self.votes.to_arrays()
+        rows: Any = self.rows
+        arrays = {f"rows/{key}": getattr(rows, key) for key in ("indptr", "indices", "data")}
+        return {"recall": self.recall, "votes": votes}, arrays | {f"labels/{k}": a for k, a in labels.items()}
+
+    @classmethod
+    def from_arrays(cls, spec: Mapping[str, Any], arrays: Arrays, network: Network) -> Self:
+        """The part that :meth:`to_arrays` returned, for the same network."""
+        stored = _under(arrays, "rows/")
+        shape = len(stored["indptr"]) - 1, network.n_features
+        rows = sp.csr_array((stored["data"], stored["indices"], stored["indptr"]), shape=shape)
+        index = cls.index_of(network, Queries(rows, rows, None), spec["recall"], None)
+        votes = LabelVotes.from_arrays(spec["votes"], _under(arrays, "labels/"))
+        return cls(network, rows, index, votes, spec["recall"])
+
+
+PARTS = (LinearPart.name, NetworkPart.name, RowsPart.name, HiddenPart.name)
+
+
+def _probabilities(loss: Loss, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Values from 0 to 1: sigmoids for the sigmoid loss, else the softmax over the given labels."""
+    if isinstance(loss, Sigmoid):
+        values = 1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0)))
+    else:
+        values = np.exp(logits - logits[:, :1])
+        values /= values.sum(axis=1, keepdims=True)
+    return cast(npt.NDArray[np.float32], values.astype(np.float32))
+
+
+def mean_of(each: Sequence[Scored], n_labels: int, k: int, threads: int | None) -> Scored:
+    """The best labels by the mean of values; a label that one does not name has the value 0 there."""
+    total: Any = 0
+    for labels, values in each:
+        named = labels >= 0
+        indptr = np.concatenate([[0], np.cumsum(named.sum(axis=1))])
+        shape = len(labels), n_labels
+        total = total + sp.csr_array((values[named] / len(each), labels[named], indptr), shape=shape)
+    values, ids = total.data.astype(np.float32), total.indices.astype(np.int32)
+    best = topk.top_k_ragged(values, total.indptr.astype(np.int64), ids, k, threads=threads)
+    best[1][best[0] < 0] = 0
+    return best
+
+
+def _under(arrays: Arrays, prefix: str) -> Arrays:
+    """The arrays of a folder, without its name."""
+    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}

@@ -1,0 +1,73 @@
+"""Recipes: presets, TOML, refusals that name the key."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from lshsample.config import TrainConfig
+from lshsample.errors import ArgumentError
+from lshsample.xc import PRESETS, LinearRecipe, Recipe
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_toml(name):
+    recipe = Recipe.preset(name)
+    assert Recipe.from_toml(recipe.to_toml()) == recipe == Recipe.of(name)
+    assert recipe.is_network_alone == (name == "network")
+
+
+def test_the_parts_follow_from_the_sections():
+    assert Recipe().parts == ("rows", "linear", "network", "hidden")
+    assert Recipe(linear=None, neighbours={"of": ["hidden"]}).parts == ("network", "hidden")
+    assert Recipe(linear={"c": 2}, neighbours=False, network=False).linear == LinearRecipe(c=2)
+    assert Recipe.of({"n_networks": 2, "neighbours": False}).parts == ("linear", "network")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("linear = false\nneighbours = false\nnetwork = false", "^recipe must be linear, neighbours or netw"),
+        ("network = false", r"^neighbours.of must be used with network, or \[\"rows\"\]"),
+        ('[neighbours]\nof = ["cells"]', r"^of must be \[\"rows\"\], \[\"hidden\"\] or"),
+        ("holdout = 0", r"^holdout must be a finite number in \(0, 0.9\]"),
+        ("storage = 'int4'", "^storage must be one of 'int8'"),
+        ("epochs = 3", r"^epochs must be a key of the section \[network\]"),
+        ("[linear]\nC = 3", "^LinearRecipe.C must be left out: the keys are c, "),
+        ("[network]\nvalid = 0.1", "^network.valid must be left out: it is for a network alone"),
+        ("[network]\nseed = 4", "^network.seed must be left out: seed is a key of the recipe"),
+        (
+            "linear = false\nneighbours = false\nholdout = 0.2",
+            "^holdout must be left out for a network alone",
+        ),
+        ("linear = 7", "^linear must be true, false or a section"),
+    ],
+)
+def test_bad_values_are_named(text, said):
+    with pytest.raises(ArgumentError, match=said):
+        Recipe.from_toml(text)
+
+
+def test_other_things_are_no_recipe(tmp_path):
+    with pytest.raises(ArgumentError, match=r"^recipe must be one of fast, .*did you mean 'fast'"):
+        Recipe.of("fasst")
+    with pytest.raises(ArgumentError, match=r"^recipe must be a Recipe, the name of one"):
+        Recipe.of(3)
+    with pytest.raises(ArgumentError, match=r"^recipe must be a readable TOML file"):
+        Recipe.from_file(tmp_path / "absent.toml")
+    with pytest.raises(ArgumentError, match=r"^lr must be used with a recipe that has a network"):
+        Recipe.preset("fast").merged({"lr": 0.1})
+
+
+def test_a_resolved_recipe_has_all_settings_of_its_network():
+    x, y = sp.csr_array(np.eye(50, dtype=np.float32)), sp.csr_array(np.eye(50))
+    recipe = Recipe(network=TrainConfig(epochs=3)).resolve(x, y)
+    assert recipe.network.epochs == 3
+    assert None not in (recipe.network.hidden, recipe.network.lr, recipe.network.loss)
+    assert recipe.resolve(x, y) == recipe
+    assert Recipe.preset("fast").resolve(x, y) == Recipe.preset("fast")
+
+
+def test_how_many_rows_are_held_out():
+    assert [Recipe(holdout=0.1).n_held_out(n) for n in (3, 600, 10**6)] == [1, 60, 5000]
