@@ -8,6 +8,8 @@ from lshsample.xc.linear import LinearModel, LinearSpec
 from lshsample.xc.mixture import Mixture
 from lshsample.xc.neighbours import RowNeighbours
 from lshsample.xc.recipe import PRESETS, LinearRecipe, NeighboursRecipe, Recipe
+from lshsample.xc.search import SearchResult, Trial, require_optuna, search_recipes
+from lshsample.xc.search_space import default_space
 from lshsample.xc.votes import LabelVotes, Voting
 
 __all__ = [
@@ -24,8 +26,13 @@ __all__ = [
     "NeighboursRecipe",
     "Recipe",
     "RowNeighbours",
+    "SearchResult",
     "Stage",
+    "Trial",
     "Voting",
+    "default_space",
     "load_model",
     "load_network",
+    "require_optuna",
+    "search_recipes",
 ]
