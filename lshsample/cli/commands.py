@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import lshsample
-from lshsample.cli import compare, demo, explain, model, new_family, show, train, tune
+from lshsample.cli import compare, demo, explain, model, new_family, search, show, train, tune
 from lshsample.cli.app import app, output, show_warning
 from lshsample.plugin_manager import NO_PLUGINS, switch_off
 from lshsample.registry import default_registry
@@ -56,9 +56,12 @@ def prepare(
 
 
 _FIRST, _CHOICE, _ABOUT = "Models", "Choice of recipes, hash functions and samplers", "About and extending"
+_CHOOSING = (
+    show.presets, search.search, explain.explain, tune.tune, compare.compare, show.families, show.stages
+)  # fmt: skip
 for _panel, _commands in (
     (_FIRST, (train.train, model.evaluate, model.predict, demo.demo)),
-    (_CHOICE, (show.presets, explain.explain, tune.tune, compare.compare, show.families, show.stages)),
+    (_CHOICE, _CHOOSING),
     (_ABOUT, (new_family.new_family, show.info)),
 ):
     for _command in _commands:

@@ -38,7 +38,11 @@ __all__ = ["SearchResult", "Trial", "require_optuna", "search_recipes"]
 #: Shares of a network's training after which a trial may be ended.
 _RUNGS = (0.25, 0.5, 0.75)
 #: Trials that are drawn at random, before the others decide; and trials that were done, before one is ended.
-_AT_RANDOM, _UNPRUNED = 6, 4
+_AT_RANDOM, _UNPRUNED = 10, 4
+#: The share of the settings of the best trial so far that the next one changes.
+_CHANGED = 0.3
+#: Draws of a recipe that was not tried yet.
+_ATTEMPTS = 20
 #: Held-out rows, at most: their P@1 has a standard error below 0.5 points.
 _HELD_OUT = 10_000
 #: The study, and the keys of what is stored with it and with a trial.
@@ -103,12 +107,15 @@ class SearchResult:
         What was searched for.
     space : dict
         The settings that were searched.
+    base_values : dict
+        Their values in the base recipe; None where they are chosen later.
     """
 
     recipe: Recipe
     trials: tuple[Trial, ...]
     metric: str
     space: dict[str, list[Any]]
+    base_values: dict[str, Any]
 
     @property
     def best(self) -> Trial:
@@ -129,6 +136,7 @@ class SearchResult:
             "base": attrs.asdict(self.trials[0]),
             "recipe": self.recipe.to_dict(),
             "space": self.space,
+            "base_values": self.base_values,
             "seconds": self.seconds,
             "trials": [attrs.asdict(trial) for trial in self.trials],
         }
@@ -221,11 +229,13 @@ def search_recipes(
 
     Notes
     -----
-    New values are drawn by a tree-structured Parzen estimator (Bergstra et al., NIPS 2011) from the values
-    and ranks of the trials before. If ``metric`` is P@k, a trial ends after a quarter, half or three quarters
-    of the training of its first network, if the P@1 there is below the median of the trials before at the
-    same place. Trials are not trained again on all rows (``refit``). Without ``max_seconds`` the result
-    depends on the arguments alone, also if the search was interrupted and continued.
+    A trial has the settings of the best one so far, but for about a third of them, which are drawn anew: at
+    random, and after ten trials by a tree-structured Parzen estimator (Bergstra et al., NIPS 2011). No recipe
+    is tried twice; a search ends when it finds no other. If ``metric`` is P@k, a trial ends after a quarter,
+    half or three quarters of the training of its first network, if the P@1 there is below the median of the
+    trials before at the same place. Trials are not trained again on all rows (``refit``). Without
+    ``max_seconds`` the result depends on the arguments alone, also if the search was interrupted and
+    continued.
 
     The value of the best of many trials is higher than what it will be on other rows, since the held-out rows
     have chosen it.
@@ -261,6 +271,7 @@ def search_recipes(
     held, kept = _split(labels, valid, seed)
     trying = _Trying(
         base=base,
+        base_values={name: value_of(resolved, name) for name in searched.settings},
         space=searched,
         rows=rows,
         labels=labels,
@@ -285,7 +296,8 @@ def search_recipes(
             left = seconds - sum(trial.seconds for trial in trials)
             if left <= 0 or (trials and left < min(t.seconds for t in trials if t.state == "complete")):
                 break
-            trying.run(study, len(trials), left, seed)
+            if not trying.run(study, trials, left, seed):
+                break
             if on_trial is not None:
                 on_trial(trying.result(_trials(study), metric))
         return trying.result(_trials(study), metric)
@@ -462,6 +474,7 @@ class _Trying:
     """Tries recipes on the rows that are not held out."""
 
     base: Recipe
+    base_values: dict[str, Any]
     space: Space
     rows: Any
     labels: Any
@@ -475,31 +488,39 @@ class _Trying:
 
     def result(self, trials: Sequence[Trial], metric: str) -> SearchResult:
         found = SearchResult(
-            recipe=self.base, trials=tuple(trials), metric=metric, space=self.space.to_dict()
+            recipe=self.base,
+            trials=tuple(trials),
+            metric=metric,
+            space=self.space.to_dict(),
+            base_values=self.base_values,
         )
         return attrs.evolve(found, recipe=self._recipe(found.best.values))
 
-    def run(self, study: Any, number: int, seconds: float, seed: int) -> None:
-        """Try one more recipe, the base recipe first, and store how it was."""
-        if number == 0:
-            self._run_base(study, seconds)
-            return
+    def run(self, study: Any, trials: Sequence[Trial], seconds: float, seed: int) -> bool:
+        """Try one more recipe, the base recipe first, and store how it was; False if there is no other."""
         import optuna
 
-        # A generator of its own for each trial, so that a continued search draws what it would have drawn.
-        own = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
-        study.sampler = optuna.samplers.TPESampler(n_startup_trials=_AT_RANDOM, seed=own)
-        asked = study.ask()
-        values = {name: setting.suggest(asked, name) for name, setting in self.space.settings.items()}
+        states = optuna.trial.TrialState
+        if not trials:
+            self._run_base(study, seconds)
+            return True
+        known = [self.base_values, *(trial.values for trial in trials)]
+        for attempt in range(_ATTEMPTS):
+            asked = self._asked(study, np.random.SeedSequence((seed, len(trials), attempt)))
+            values = {name: setting.suggest(asked, name) for name, setting in self.space.settings.items()}
+            if values not in known:
+                break
+            study.tell(asked, state=states.FAIL)
+        else:
+            return False
 
         def is_worse(value: float, percent: int) -> bool:
             asked.report(value, percent)
             return bool(asked.should_prune())
 
         watch = _Watch(time.perf_counter() + seconds, is_worse if self.metric.is_precision else None)
-        states = optuna.trial.TrialState
         try:
-            trial = self._tried(number, values, watch)
+            trial = self._tried(len(trials), values, watch)
         except BaseException:
             study.tell(asked, state=states.FAIL)
             raise
@@ -510,6 +531,27 @@ class _Trying:
             study.tell(asked, state=states.FAIL)
         else:
             study.tell(asked, trial.value)
+        return True
+
+    def _asked(self, study: Any, seed: np.random.SeedSequence) -> Any:
+        """A new trial: that of a generator of its own, so that a continued search draws the same."""
+        import optuna
+
+        of_sampler, of_change = seed.spawn(2)
+        study.sampler = optuna.samplers.TPESampler(
+            n_startup_trials=_AT_RANDOM, seed=int(of_sampler.generate_state(1)[0])
+        )
+        waiting = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))
+        if not waiting:  # else a search was killed here
+            study.enqueue_trial(self._kept(study.best_trial.params, np.random.default_rng(of_change)))
+        return study.ask()
+
+    def _kept(self, best: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        """The settings of the best trial that the next one has too: all but a few, which are drawn anew."""
+        names = list(self.space.settings)
+        drawn = rng.random(len(names)) < _CHANGED
+        drawn[rng.integers(len(names))] = True
+        return {name: best[name] for name, new in zip(names, drawn, strict=True) if not new and name in best}
 
     def _run_base(self, study: Any, seconds: float) -> None:
         """Try the base recipe, whose values may be outside of the space or not set."""
@@ -520,12 +562,10 @@ class _Trying:
         if trial.state == "out of time":
             wanted = "at least the time of the base recipe"
             raise ArgumentError("max_seconds", f"{seconds:g}, which has passed", wanted)
-        resolved = self._recipe({})
-        known = {}
-        for name, setting in self.space.settings.items():
-            at = setting.known(value_of(resolved, name))
-            if at is not None:
-                known[name] = at
+        at_base = {
+            name: setting.known(self.base_values[name]) for name, setting in self.space.settings.items()
+        }
+        known = {name: at for name, at in at_base.items() if at is not None}
         study.add_trial(
             optuna.trial.create_trial(
                 value=trial.value,

@@ -174,6 +174,13 @@ def test_the_default_space_is_one_of_the_base_recipe(rows):
     assert max(space["network.n_active"]) <= 60
 
 
+def test_no_recipe_is_tried_twice(rows):
+    x, y = rows
+    space = {"linear.c": [0.1, 1.0], "neighbours.k": [5, 20]}
+    found = search_recipes(x, y, base="fast", space=space, max_seconds=60, threads=1)
+    assert len({str(trial.values) for trial in found.trials}) == len(found.trials) == 5
+
+
 @pytest.mark.parametrize(
     ("space", "named"),
     [
