@@ -40,6 +40,7 @@ __all__ = [
     "ndcg_at_k",
     "precision_at_k",
     "propensities",
+    "propensities_of_counts",
     "psndcg_at_k",
     "psp_at_k",
     "recall_at_k",
@@ -515,8 +516,34 @@ def propensities(y: Any, a: float = 0.55, b: float = 1.5) -> Floats:
     if not b and (rare := np.flatnonzero(count == 0)).size:
         given = f"0, and label {rare[0]} has no rows"
         raise ArgumentError("b", given, "above 0 where a label has no rows: its propensity would be 0")
-    c = max(np.log(pattern.shape[0]) - 1, 0.0) * (b + 1) ** a
-    return np.asarray(1 / (1 + c * (count + b) ** -a), dtype=np.float64)
+    return propensities_of_counts(count, pattern.shape[0], a, b)
+
+
+def propensities_of_counts(counts: npt.ArrayLike, n_rows: int, a: float = 0.55, b: float = 1.5) -> Floats:
+    """Propensities from how many training rows each label has; see :func:`propensities`.
+
+    Parameters
+    ----------
+    counts : array_like of int, shape (n_labels,)
+        Training rows of each label; ``b`` is above 0 if some are 0.
+    n_rows : int
+        Number of training rows.
+    a, b : float
+        The model's A and B.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (n_labels,)
+        In (0, 1].
+
+    Examples
+    --------
+    >>> propensities_of_counts([4, 1], 4).round(3)
+    array([0.8  , 0.721])
+    """
+    n_rows = checked_integer("n_rows", n_rows, 1)
+    c = max(np.log(n_rows) - 1, 0.0) * (b + 1) ** a
+    return np.asarray(1 / (1 + c * (np.asarray(counts) + b) ** -a), dtype=np.float64)
 
 
 def psp_at_k(labels: npt.ArrayLike, y: Any, propensity: npt.ArrayLike, k: int | None = None) -> float:

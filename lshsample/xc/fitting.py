@@ -118,7 +118,11 @@ class Fit:
         judge = _Judge(self, self.rows[held], self.labels[held], trained)
         parts = self._parts(self.rows[kept], trained, judge, refit)
         since = self.elapsed()
-        mixture = Mixture.fit(judge.scored, judge.truth, judge.counts)
+        mixture = attrs.evolve(
+            Mixture.fit(judge.scored, judge.truth, judge.counts),
+            tail=self.recipe.tail,
+            n_rows=self.labels.shape[0],
+        )
         found = mixture.predict(judge.scored, judge.counts, judge.top, threads=self.threads)
         judge.measure("mixture", found, since)
         needed = {*mixture.parts, *(("network",) if "hidden" in mixture.parts else ())}

@@ -13,6 +13,7 @@ from lshsample import specs
 from lshsample._native.labels import label_rows
 from lshsample._native.topk import top_k_ragged
 from lshsample.errors import ArgumentError
+from lshsample.metrics import propensities_of_counts
 
 __all__ = ["Mixture", "Scored"]
 
@@ -56,6 +57,11 @@ class Mixture:
     intercept : float
     by_frequency : bool
         Whether a part's weight depends on how frequent a label is.
+    tail : float
+        Labels are ranked by their probability / propensity^tail: with 1 for the largest PSP@k, with 0 for the
+        largest P@k.
+    n_rows : int
+        Training rows, for propensities.
 
     Notes
     -----
@@ -81,6 +87,8 @@ class Mixture:
     weights: tuple[float, ...] = attrs.field(converter=_tuple)
     intercept: float
     by_frequency: bool = False
+    tail: float = 0.0
+    n_rows: int = 1
 
     def __attrs_post_init__(self) -> None:
         wanted = len(self.parts) * (_OF_PART + self.by_frequency) + 1
@@ -150,17 +158,26 @@ class Mixture:
         Returns
         -------
         labels : (rows, top) int32 array
-            Best first, ties by the smaller label; -1 where the parts name fewer.
+            Best first (see ``tail``), ties by the smaller label; -1 where the parts name fewer.
         probabilities : (rows, top) float32 array
             0 where the label is -1.
         """
         pairs = _Pairs.of({name: scored[name] for name in self.parts}, np.asarray(counts))
         logits = pairs.features(self.parts, self.by_frequency) @ np.asarray(self.weights) + self.intercept
         indptr = np.searchsorted(pairs.rows, np.arange(pairs.n_rows + 1))
-        values = logits.astype(np.float32)
-        labels, best = top_k_ragged(values, indptr, pairs.labels.astype(np.int32), top, threads=threads)
-        probabilities = np.where(labels < 0, 0.0, 1.0 / (1.0 + np.exp(-best.astype(np.float64))))
-        return labels, probabilities.astype(np.float32)
+        values = logits
+        if self.tail:
+            boosts = -self.tail * np.log(propensities_of_counts(counts, self.n_rows))
+            values = boosts[pairs.labels] - np.logaddexp(0.0, -logits)
+        labels, best = top_k_ragged(
+            values.astype(np.float32), indptr, pairs.labels.astype(np.int32), top, threads=threads
+        )
+        best = best.astype(np.float64)
+        if self.tail:
+            probabilities = np.exp(np.minimum(best - boosts[labels], 0.0))
+        else:
+            probabilities = 1.0 / (1.0 + np.exp(-best))
+        return labels, np.where(labels < 0, 0.0, probabilities).astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
         """The mixture as plain data."""

@@ -20,11 +20,11 @@ from lshsample.files import as_path
 __all__ = ["PRESETS", "LinearRecipe", "NeighboursRecipe", "Recipe"]
 
 #: The recipes that come with the package: three classifiers, the quickest first, and a network alone.
-PRESETS = ("fast", "balanced", "accurate", "network")
+PRESETS = ("fast", "balanced", "accurate", "propensity", "network")
 #: Held-out rows, at most.
 _HELD_OUT = 5_000
 #: Settings that a network alone has no use for.
-_OF_MIXTURES = ("n_networks", "holdout", "refit", "candidates", "storage")
+_OF_MIXTURES = ("n_networks", "holdout", "refit", "candidates", "storage", "tail")
 _optional = attrs.validators.optional
 
 
@@ -127,6 +127,8 @@ class Recipe:
         Labels that each part names for a row.
     storage : str
         How the network's weights are stored: ``"int8"``, ``"bfloat16"`` or ``"float32"``.
+    tail : float
+        Favours rare labels: they are ranked by probability / propensity^tail.
     seed : int
         Determines every random choice.
 
@@ -151,6 +153,7 @@ class Recipe:
     refit: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
     candidates: int = attrs.field(default=50, validator=specs.integer(1, 10_000))
     storage: str = attrs.field(default="int8", validator=specs.one_of("int8", "bfloat16", "float32"))
+    tail: float = attrs.field(default=0.0, validator=specs.number(0, 2))
     seed: int = attrs.field(default=0, validator=specs.integer(0, 2**63 - 1))
 
     def __attrs_post_init__(self) -> None:

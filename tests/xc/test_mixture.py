@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import attrs
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from scipy.optimize import minimize
 
 from lshsample.errors import ArgumentError
-from lshsample.metrics import precision_at_k
+from lshsample.metrics import precision_at_k, propensities_of_counts
 from lshsample.xc import Mixture
 
 N, LABELS, TOP = 3000, 12, 6
@@ -92,6 +93,26 @@ def test_labels_are_best_first_and_missing_ones_have_probability_0(data):
     assert (probabilities[labels < 0] == 0).all()
     assert probabilities[2, 0] > probabilities[2, 1] > 0
     assert all(array.dtype == kind for array, kind in ((labels, np.int32), (probabilities, np.float32)))
+
+
+def test_a_tail_ranks_by_probability_over_propensity(data):
+    parts, truth, counts = data
+    mixture = Mixture.fit(parts, truth, counts)
+    labels, probabilities = mixture.predict(parts, counts, LABELS)
+    favoured = attrs.evolve(mixture, tail=0.7, n_rows=1000)
+    found, own = favoured.predict(parts, counts, LABELS)
+    assert (found != labels).any()
+    same = {
+        (row, y): p
+        for row in range(len(labels))
+        for y, p in zip(labels[row], probabilities[row], strict=True)
+    }
+    for row in range(len(found)):
+        n = (found[row] >= 0).sum()
+        assert own[row, :n] == pytest.approx([same[row, y] for y in found[row, :n]], rel=1e-4, abs=1e-6)
+        ranked = own[row, :n] / propensities_of_counts(counts, 1000)[found[row, :n]] ** 0.7
+        assert (np.diff(ranked) <= 1e-5).all()
+    assert Mixture(**favoured.to_dict()) == favoured
 
 
 def test_plain_data_make_the_same_mixture(data):
