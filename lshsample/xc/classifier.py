@@ -206,7 +206,7 @@ class Classifier:
         Returns
         -------
         labels : (rows, top) int32 array
-            Best first, ties by the smaller label; -1 where the parts name fewer.
+            Best first (see the recipe's ``tail``), ties by the smaller label; -1 where the parts name fewer.
         probabilities : (rows, top) float32 array
             That the label is one of the row's; 0 where it is -1.
 
