@@ -288,7 +288,7 @@ def search_recipes(
         "valid": valid,
         "metric": metric,
         "seed": seed,
-        "base": base.to_dict(),
+        "base": resolved.to_dict(),
         "space": searched.to_dict(),
     }
     with _study(storage, identity) as study:
