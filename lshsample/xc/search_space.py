@@ -225,7 +225,8 @@ def default_space(base: Recipe, n_labels: int) -> dict[str, list[Any]]:
     space["network.input_dropout"] = [0.0, 0.5, "linear"]
     space["network.label_smoothing"] = [0.0, 0.3, "linear"]
     space["network.loss"] = list(LOSSES)
-    budgets = sorted({min(max(1, round(factor * network.n_active)), n_labels) for factor in (0.5, 1, 2)})
+    budgets = sorted({max(1, round(factor * network.n_active)) for factor in (0.5, 1, 2)})
+    budgets = [budget for budget in budgets if budget < n_labels]  # with all of them nothing is sampled
     if network.sampler in NAMED_PIPELINES and network.sampler != "full" and len(budgets) > 1:
         space["network.n_active"] = budgets
     return space
