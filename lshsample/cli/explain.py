@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -18,8 +19,8 @@ from lshsample.cli.app import (
     write_json,
 )
 from lshsample.cli.messages import working
-from lshsample.cli.model import DataPath, ModelPath
-from lshsample.cli.reading import ReadOptions, load_data, reads_data
+from lshsample.cli.model import ModelPath
+from lshsample.cli.reading import FILES, ReadOptions, load_data, reads_data
 from lshsample.errors import ArgumentError
 from lshsample.xc import load_network
 
@@ -29,7 +30,7 @@ __all__ = ["explain"]
 @reads_data
 def explain(
     model: ModelPath,
-    file: DataPath,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=f"Data: {FILES}")],
     row: Annotated[int, typer.Option(min=0, help="The row of the file, counted from 0.")] = 0,
     layer: Annotated[int, typer.Option(min=0, help="The sampled layer, counted from 0.")] = 0,
     threads: Threads = None,

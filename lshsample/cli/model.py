@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import json as json_module
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,15 +30,22 @@ from lshsample.cli.app import (
 )
 from lshsample.cli.measures import NAMES, Wanted, print_bins, print_measures
 from lshsample.cli.messages import working
-from lshsample.cli.reading import FILES, ReadOptions, load_data, reads_data
+from lshsample.cli.reading import FILES_OR_TEXTS, ReadOptions, load_data, reads_texts
 from lshsample.cli.serving import ServingFamily, ServingPipeline, ServingTables, serving_sampler
-from lshsample.data import write_predictions
+from lshsample.cli.texts import named_dataset, read_all
+from lshsample.data import Dataset, atomic_file, write_predictions
+from lshsample.data.source import STDIN
 from lshsample.errors import ArgumentError
 from lshsample.nn import Network
+from lshsample.text import LabelNames, TextRow, TextVectorizer
 from lshsample.training.history import peak_rss_mib
-from lshsample.xc import load_model
+from lshsample.xc import Classifier, load_model
 
 __all__ = ["evaluate", "predict"]
+
+
+#: Texts that are read and predicted at a time.
+_BATCH = 256
 
 
 class Mode(StrEnum):
@@ -49,7 +59,7 @@ ModelPath = Annotated[
     Path,
     typer.Argument(metavar="MODEL", help="Folder written by train --save, or by a model's save."),
 ]
-DataPath = Annotated[Path, typer.Argument(metavar="FILE", help=f"Data: {FILES}")]
+DataPath = Annotated[Path, typer.Argument(metavar="FILE", help=f"Data: {FILES_OR_TEXTS}")]
 ModeOption = Annotated[Mode, typer.Option(help="Score all labels, or those retrieved from the tables.")]
 
 
@@ -90,13 +100,31 @@ class _Model:
             )
         return self.model.predict(x, top, threads=self.threads, progress=progress)
 
+    def data(self, path: Path, reading: ReadOptions, argument: str) -> Dataset:
+        """A data file with labels, of the model's features and labels."""
+        rows = read_all(path, reading)
+        if rows is not None:
+            return named_dataset(rows, *self.of_texts(argument, path))
+        data = load_data(path, reading, self.threads, self.model.n_features, self.model.n_labels)
+        check_shape(self.model, data, argument)
+        return data
+
+    def of_texts(self, argument: str, path: Path) -> tuple[TextVectorizer, LabelNames]:
+        """What makes rows of texts, and the names of the labels."""
+        model = self.model
+        if isinstance(model, Network) or model.vectorizer is None or model.names is None:
+            raise ArgumentError(
+                argument, f"texts, of {path}", "rows of features, as the model was trained on"
+            )
+        return model.vectorizer, model.names
+
     @property
     def seed(self) -> int:
         """The seed of the model's random choices."""
         return self.model.spec.seed if isinstance(self.model, Network) else self.model.recipe.seed
 
 
-@reads_data
+@reads_texts
 def evaluate(
     model: ModelPath,
     file: DataPath,
@@ -142,15 +170,13 @@ def evaluate(
     wanted.check(train is not None)
     if by_frequency and train is None:
         raise ArgumentError("--by-frequency", "--by-frequency without --train", "used with --train")
-    data = load_data(file, reading, threads, network.n_features, network.n_labels)
-    check_shape(network, data, "FILE")
+    data = loaded.data(file, reading, "FILE")
     if not data.y.nnz:
         raise ArgumentError("FILE", "no label in any row", "a file with at least one label to compare with")
     trained = None
     if train is not None:
         of_train = attrs.evolve(reading, labels=None)
-        trained = load_data(train, of_train, threads, network.n_features, network.n_labels)
-        check_shape(network, trained, "--train")
+        trained = loaded.data(train, of_train, "--train")
     began = time.perf_counter()
     with working(f"evaluating {file}") as progress:
         found, _ = loaded.predict(data.x, max(wanted.tops), progress)
@@ -183,7 +209,7 @@ def evaluate(
     write_json(json, {**run_figures(model), **figures, **result, **facts})
 
 
-@reads_data
+@reads_texts
 def predict(
     model: ModelPath,
     file: DataPath,
@@ -202,12 +228,48 @@ def predict(
     *,
     reading: ReadOptions,
 ) -> None:
-    """Write the best labels of each row as a line: label:score label:score ..."""
+    """Write the best labels of each row as a line: label:score label:score ...
+
+    For texts, a line of JSON: {"labels": [{"label": NAME, "score": PROBABILITY}, ...]}.
+    """
     loaded = _Model(model, mode, family, n_tables, sampler, threads)
     network = loaded.model
+    texts = reading.texts(file) if str(file) != STDIN or not _has_names(network) else _of_pipe(reading)
+    if texts is not None:
+        loaded.of_texts("FILE", file)
+        count = _write_names(loaded, texts, top, output)
+        console.print(f"{count} texts predicted")
+        return
     data = load_data(file, reading, threads, network.n_features)
     check_shape(network, data, "FILE", labels=False)
     with working(f"predicting {file}") as progress:
         labels, scores = loaded.predict(data.x, top, progress)
     write_predictions(sys.stdout.buffer if output in (None, STDOUT) else output, labels, scores)
     console.print(f"{data.n_rows} rows predicted")
+
+
+def _has_names(model: Network | Classifier) -> bool:
+    return isinstance(model, Classifier) and model.vectorizer is not None
+
+
+def _of_pipe(reading: ReadOptions) -> Iterator[TextRow] | None:
+    """The texts of standard input, JSON lines unless another format is given."""
+    return attrs.evolve(reading, text_format=reading.text_format or "jsonl").texts(STDOUT)
+
+
+def _write_names(loaded: _Model, texts: Iterator[TextRow], top: int | None, output: Path | None) -> int:
+    """Write a line of JSON for each text, in batches as they are read; returns their number."""
+    model, count = loaded.model, 0
+    assert isinstance(model, Classifier)
+    with contextlib.ExitStack() as stack:
+        file: Any = sys.stdout.buffer
+        if output not in (None, STDOUT):
+            assert output is not None
+            file = stack.enter_context(atomic_file(output))
+        while batch := [row.text for row in itertools.islice(texts, _BATCH)]:
+            for found in model.predict_texts(batch, top, threads=loaded.threads):
+                labels = [{"label": label, "score": round(score, 6)} for label, score in found]
+                file.write(json_module.dumps({"labels": labels}, ensure_ascii=False).encode() + b"\n")
+            file.flush()
+            count += len(batch)
+    return count

@@ -19,8 +19,9 @@ import lshsample
 from lshsample import specs
 from lshsample.cli.app import JsonFile, Threads, console, environment, output, write_json
 from lshsample.cli.messages import Stopping, exit_if_signalled, say
-from lshsample.cli.reading import FILES, ReadOptions, load_data, reads_data
+from lshsample.cli.reading import FILES_OR_TEXTS, ReadOptions, load_data, reads_texts
 from lshsample.cli.search_plot import write_search_plot
+from lshsample.cli.texts import fitted_texts, read_all
 from lshsample.cli.training_run import RECIPE
 from lshsample.data import atomic_file
 from lshsample.errors import ArgumentError, UnsupportedError
@@ -45,9 +46,9 @@ _JOURNAL, _TRIALS, _RESULT, _PLOT = "search.journal", "trials.csv", "search.json
 _SHOWN = 10
 
 
-@reads_data
+@reads_texts
 def search(
-    train: Annotated[Path, typer.Argument(metavar="TRAIN", help=f"Training data: {FILES}")],
+    train: Annotated[Path, typer.Argument(metavar="TRAIN", help=f"Training data: {FILES_OR_TEXTS}")],
     save: Annotated[
         Path, typer.Option(help="Folder for the recipe and the trials; a search that it has is continued.")
     ],
@@ -94,7 +95,11 @@ def search(
         raise ArgumentError(
             "--save", f"{save}, which has another {RECIPE}", "a folder of a search, or a new one"
         )
-    data = load_data(train, reading, threads)
+    texts = read_all(train, reading)
+    if texts is None:
+        data = load_data(train, reading, threads)
+    else:
+        data, _, _ = fitted_texts(texts, first.text, None)
     log = logging.getLogger("lshsample")
     if log.level == logging.INFO:  # a line for each trial, not for each epoch of each trial
         log.setLevel(logging.WARNING)

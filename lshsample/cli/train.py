@@ -10,13 +10,15 @@ import attrs
 import typer
 
 from lshsample.cli.app import JsonFile, Threads, check_same_shape
-from lshsample.cli.reading import FILES, ReadOptions, load_data, reads_data
+from lshsample.cli.reading import FILES_OR_TEXTS, ReadOptions, load_data, reads_texts
+from lshsample.cli.texts import fitted_texts, named_dataset, read_all
 from lshsample.cli.train_classifier import train_classifier
 from lshsample.cli.train_network import train_network
 from lshsample.cli.training_run import TrainingRun, check_folder, is_interrupted, stored_recipe
 from lshsample.config import TrainConfig
 from lshsample.errors import ArgumentError
 from lshsample.nn import LOSSES, OPTIMIZERS, SCHEDULES
+from lshsample.text import TextRow
 from lshsample.xc import PRESETS, Recipe
 
 __all__ = ["train"]
@@ -28,11 +30,11 @@ _FILES, _NETWORK, _SAMPLING, _RUN, _RESULT = (
 )  # fmt: skip
 
 
-@reads_data
+@reads_texts
 def train(
     train: Annotated[
         Path,
-        typer.Argument(metavar="TRAIN", help=f"Training data: {FILES}"),
+        typer.Argument(metavar="TRAIN", help=f"Training data: {FILES_OR_TEXTS}"),
     ],
     test: Annotated[
         Path | None,
@@ -51,6 +53,13 @@ def train(
             metavar="SHARE|FILE",
             help="Share of the training rows, such as 0.1, which are held out to choose by, and to evaluate "
             "networks on after each epoch; for a network alone also a data file.",
+            rich_help_panel=_FILES,
+        ),
+    ] = None,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(
+            help="Names and identifiers of the labels of texts: <identifier>, a tab, the name.",
             rich_help_panel=_FILES,
         ),
     ] = None,
@@ -245,8 +254,18 @@ def train(
         raise ArgumentError("--test-labels", test_labels, "used with --test")
     stored = None if resume is None else stored_recipe(resume)
     recipe = stored or _recipe(preset, config, changes, seed, valid)
-    data, held_out = load_data(train, reading, threads), None
-    if test is not None:
+    texts, vectorizer, names, held_out = read_all(train, reading), None, None, None
+    if vocabulary is not None and texts is None:
+        raise ArgumentError("--vocabulary", vocabulary, "used with texts")
+    if texts is not None and recipe.is_network_alone:
+        raise ArgumentError("TRAIN", f"texts, of {train}", "rows of features for a network alone")
+    if texts is None:
+        data = load_data(train, reading, threads)
+    else:
+        data, vectorizer, names = fitted_texts(texts, recipe.text, vocabulary)
+    if test is not None and vectorizer is not None and names is not None:
+        held_out = named_dataset(_texts(test, reading), vectorizer, names)
+    elif test is not None:
         of_test = attrs.evolve(reading, labels=test_labels)
         held_out = load_data(test, of_test, threads, data.n_features, data.n_labels)
         check_same_shape(held_out, data, "--test")
@@ -277,9 +296,19 @@ def train(
         threads=threads,
         max_seconds=max_seconds,
         curve_rows=curve_rows,
-        to_continue=shlex.join(_again(train, test, test_labels, valid, reading, folder)),
+        vectorizer=vectorizer,
+        names=names,
+        to_continue=shlex.join(_again(train, test, test_labels, valid, vocabulary, reading, folder)),
     )
     (train_network if recipe.is_network_alone else train_classifier)(run)
+
+
+def _texts(path: Path, reading: ReadOptions) -> list[TextRow]:
+    """The texts of --test."""
+    rows = read_all(path, reading)
+    if rows is None:
+        raise ArgumentError("--test", path, "a file of texts, as TRAIN")
+    return rows
 
 
 def _recipe(
@@ -326,11 +355,13 @@ def _again(
     test: Path | None,
     test_labels: Path | None,
     valid: float | str | None,
+    vocabulary: Path | None,
     reading: ReadOptions,
     folder: Path | None,
 ) -> list[str]:
     """The command that continues the run of a folder on the same data."""
-    given = {"test": test, "test-labels": test_labels, "valid": valid} | reading.given()
+    files = {"test": test, "test-labels": test_labels, "valid": valid, "vocabulary": vocabulary}
+    given = files | reading.given()
     words = ["lshsample", "train", str(train)]
     for name, value in given.items():
         if value is not None:

@@ -47,6 +47,7 @@ def train_classifier(run: TrainingRun) -> None:
         exit_if_signalled(ended.history)
     finally:
         telling.close()
+    classifier.vectorizer, classifier.names = run.vectorizer, run.names
     seconds = time.perf_counter() - began
     place = run.make_place(CLASSIFIER)
     if place is not None:

@@ -14,6 +14,7 @@ from lshsample.cli.messages import Stopping
 from lshsample.data import Dataset, atomic_file
 from lshsample.errors import ArgumentError
 from lshsample.nn.bundle import MANIFEST, Kind, claim, kind_of, remove_bundle
+from lshsample.text import LabelNames, TextVectorizer
 from lshsample.training.checkpoint import CHECKPOINT
 from lshsample.xc import KINDS, Recipe
 
@@ -45,6 +46,8 @@ class TrainingRun:
         Options that do not change what is trained.
     to_continue : str
         The command that continues it.
+    vectorizer, names : TextVectorizer and LabelNames, optional
+        What made rows of texts, and the names of the labels.
     """
 
     recipe: Recipe
@@ -59,6 +62,8 @@ class TrainingRun:
     max_seconds: float | None
     curve_rows: int
     to_continue: str
+    vectorizer: TextVectorizer | None = None
+    names: LabelNames | None = None
 
     @property
     def checkpoint(self) -> Path | None:

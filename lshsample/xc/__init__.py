@@ -11,6 +11,7 @@ from lshsample.xc.recipe import PRESETS, LinearRecipe, NeighboursRecipe, Recipe
 from lshsample.xc.search import SearchResult, Trial, require_optuna, search_recipes
 from lshsample.xc.search_space import default_space
 from lshsample.xc.votes import LabelVotes, Voting
+from lshsample.xc.why import Reasons, why
 
 __all__ = [
     "CLASSIFIER",
@@ -24,6 +25,7 @@ __all__ = [
     "LinearSpec",
     "Mixture",
     "NeighboursRecipe",
+    "Reasons",
     "Recipe",
     "RowNeighbours",
     "SearchResult",
@@ -35,4 +37,5 @@ __all__ = [
     "load_network",
     "require_optuna",
     "search_recipes",
+    "why",
 ]

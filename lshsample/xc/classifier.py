@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ from lshsample.nn import Network, tensorfile
 from lshsample.nn.bundle import Bundle, Kind, kind_of, read_bundle, write_bundle
 from lshsample.nn.network import MODEL
 from lshsample.specs import checked_integer, checked_number
+from lshsample.text import LabelNames, TextVectorizer
 from lshsample.training import Callback, History
 from lshsample.xc.fitting import Fit, Progress, Stage
 from lshsample.xc.mixture import Mixture
@@ -31,7 +32,7 @@ from lshsample.xc.weighting import RowWeighting
 __all__ = ["CLASSIFIER", "KINDS", "Classifier", "load_model", "load_network"]
 
 #: The folder of a classifier.
-CLASSIFIER = Kind("classifier", rf"({'|'.join(PARTS)}|labels)\.safetensors")
+CLASSIFIER = Kind("classifier", rf"({'|'.join(PARTS)}|labels|text)\.safetensors")
 #: The kinds of models.
 KINDS = (MODEL, CLASSIFIER)
 #: Rows that are computed together.
@@ -76,6 +77,8 @@ class Classifier:
         self.recipe, self.weighting, self.parts, self.mixture = recipe, weighting, parts, mixture
         self.n_features, self.stages = n_features, tuple(stages)
         self.histories = tuple(histories)
+        self.vectorizer: TextVectorizer | None = None
+        self.names: LabelNames | None = None
         self._counts = counts
 
     @classmethod
@@ -108,7 +111,7 @@ class Classifier:
             Number of threads; the classifier does not depend on it.
         max_seconds : float, optional
             Time that the fit may take. The neighbours and the linear path come first; networks get the time
-            that is left, and are left out if less than half of it is. The result depends on timing then.
+            that is left, and are left out if less than a third of it is. The result depends on timing then.
         callbacks : sequence of Callback
             Callbacks of the training of networks.
         checkpoint : path, optional
@@ -158,6 +161,90 @@ class Classifier:
         counts = np.bincount(labels.indices, minlength=labels.shape[1])
         return cls(run.recipe, weighting, parts, mixture, counts, rows.shape[1], run.stages, run.histories)
 
+    @classmethod
+    def fit_texts(
+        cls,
+        texts: Sequence[str],
+        labels: Sequence[Iterable[str]],
+        recipe: Recipe | str = "balanced",
+        *,
+        names: LabelNames | None = None,
+        **options: Any,
+    ) -> Self:
+        """Train a classifier of texts with named labels.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        labels : sequence of iterables of str
+            The names of the labels of each text, or their identifiers if ``names`` has them.
+        recipe : Recipe or str
+            As for :meth:`fit`; its section ``text`` says how texts become rows.
+        names : LabelNames, optional
+            By default the names that occur.
+        **options
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        Classifier
+            With ``vectorizer`` and ``names``, for :meth:`predict_texts`.
+
+        Raises
+        ------
+        ArgumentError
+            As :meth:`fit`; other numbers of texts and lists of labels; texts without a term that is frequent
+            enough.
+        LshsampleError
+            scikit-learn is not installed.
+        """
+        recipe = Recipe.of(recipe)
+        if len(texts) != len(labels):
+            raise ArgumentError("labels", f"{len(labels)} lists", f"{len(texts)} lists, one for each text")
+        names = LabelNames.of(labels) if names is None else names
+        vectorizer = TextVectorizer.fit(texts, recipe.text)
+        made = cls.fit(vectorizer.transform(texts), names.matrix(labels), recipe, **options)
+        made.vectorizer, made.names = vectorizer, names
+        return made
+
+    def predict_texts(
+        self, texts: Sequence[str], top: int | None = None, **options: Any
+    ) -> list[list[tuple[str, float]]]:
+        """The most probable labels of texts, by name, with their probabilities.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        top : int, optional
+            Labels per text; by default 5, or all if there are fewer.
+        **options
+            As for :meth:`predict`.
+
+        Returns
+        -------
+        list of lists of (str, float)
+            The best first.
+
+        Raises
+        ------
+        ArgumentError
+            The classifier was not fitted to texts.
+        """
+        if self.vectorizer is None or self.names is None:
+            raise ArgumentError(
+                "texts", "texts", "left out: the classifier was fitted to rows (see fit_texts)"
+            )
+        found = self.predict(self.vectorizer.transform(texts), top, **options)
+        return [
+            [(self.names.names[i], float(p)) for i, p in zip(*row, strict=True) if i >= 0]
+            for row in zip(*found, strict=True)
+        ]
+
+    @property
+    def feature_names(self) -> list[str] | None:
+        """The term of each feature; None if the classifier was fitted to rows, or to hashes of terms."""
+        return None if self.vectorizer is None else self.vectorizer.terms
+
     @property
     def n_labels(self) -> int:
         """Number of labels."""
@@ -187,6 +274,9 @@ class Classifier:
         X: Any,
         top: int | None = None,
         *,
+        labels: npt.ArrayLike | None = None,
+        exclude: npt.ArrayLike | None = None,
+        threshold: float = 0.0,
         threads: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
@@ -198,6 +288,10 @@ class Classifier:
             Feature rows.
         top : int, optional
             Labels per row; by default 5, or all if there are fewer.
+        labels, exclude : sequences of int, optional
+            The labels that may be named, and those that may not. Probabilities do not depend on them.
+        threshold : float
+            The smallest probability.
         threads : int, optional
             Number of threads; the result does not depend on it.
         progress : callable, optional
@@ -206,7 +300,8 @@ class Classifier:
         Returns
         -------
         labels : (rows, top) int32 array
-            Best first (see the recipe's ``tail``), ties by the smaller label; -1 where the parts name fewer.
+            Best first (see the recipe's ``tail``), ties by the smaller label; -1 where the parts name fewer
+            that are allowed.
         probabilities : (rows, top) float32 array
             That the label is one of the row's; 0 where it is -1.
 
@@ -219,18 +314,33 @@ class Classifier:
         top = min(5, self.n_labels) if top is None else top
         top = checked_integer("top", top, 1, self.n_labels, ", the number of labels")
         count, width = core.threads_or_default(threads), max(self.recipe.candidates, top)
-        labels = np.full((rows.shape[0], top), -1, np.int32)
+        allowed = self._allowed(labels, exclude)
+        threshold = checked_number("threshold", threshold, 0, 1)
+        found = np.full((rows.shape[0], top), -1, np.int32)
         probabilities = np.zeros((rows.shape[0], top), np.float32)
         for start in range(0, rows.shape[0], _BATCH):
             batch = rows[start : start + _BATCH]
             queries = Queries(batch, self.weighting(batch), count)
             scored = {name: self.parts[name].top_k(queries, width) for name in self.mixture.parts}
             part = slice(start, start + batch.shape[0])
-            best = self.mixture.predict(scored, self._counts, top, threads=count)
-            labels[part], probabilities[part] = best
+            best = self.mixture.predict(scored, self._counts, top, allowed=allowed, threads=count)
+            found[part], probabilities[part] = best
             if progress is not None:
                 progress(part.stop, rows.shape[0])
-        return labels, probabilities
+        below = probabilities < threshold
+        found[below], probabilities[below] = -1, 0.0
+        return found, probabilities
+
+    def _allowed(
+        self, labels: npt.ArrayLike | None, exclude: npt.ArrayLike | None
+    ) -> npt.NDArray[np.bool_] | None:
+        if labels is None and exclude is None:
+            return None
+        allowed = np.full(self.n_labels, labels is None)
+        for name, given, value in (("labels", labels, True), ("exclude", exclude, False)):
+            if given is not None:
+                allowed[label_ids(name, given, self.n_labels)] = value
+        return allowed
 
     def evaluate(
         self,
@@ -273,7 +383,15 @@ class Classifier:
             tensors["labels"]["idf"] = self.weighting.idf
         for name, part in self.parts.items():
             specs[name], tensors[name] = part.to_arrays()
+        text: dict[str, Any] = {}
+        if self.vectorizer is not None:
+            text["vectorizer"], arrays = self.vectorizer.to_arrays()
+            tensors["text"] = {f"vectorizer/{key}": array for key, array in arrays.items()}
+        if self.names is not None:
+            text["names"] = True
+            tensors.setdefault("text", {}).update(self.names.to_arrays())
         payload = {
+            "text": text,
             "recipe": self.recipe.to_dict(),
             "mixture": self.mixture.to_dict(),
             "n_features": self.n_features,
@@ -317,7 +435,15 @@ class Classifier:
         mixture = Mixture(**payload["mixture"])
         stages = [Stage(**stage) for stage in payload["stages"]]
         weighting, recipe = RowWeighting(own.get("idf")), Recipe.from_dict(payload["recipe"])
-        return cls(recipe, weighting, parts, mixture, own["counts"], payload["n_features"], stages)
+        made = cls(recipe, weighting, parts, mixture, own["counts"], payload["n_features"], stages)
+        text = payload["text"]
+        stored = _tensors(bundle, "text") if text else {}
+        if "vectorizer" in text:
+            arrays = {k.removeprefix("vectorizer/"): a for k, a in stored.items()}
+            made.vectorizer = TextVectorizer.from_arrays(text["vectorizer"], arrays)
+        if "names" in text:
+            made.names = LabelNames.from_arrays(stored)
+        return made
 
     def __repr__(self) -> str:
         parts = ", ".join(self.mixture.parts)
@@ -335,6 +461,17 @@ def load_network(path: str | PathLike[str]) -> Network:
     """The network in a folder, or the first one of a classifier in it; ArgumentError if there is none."""
     model = load_model(path)
     return model.network if isinstance(model, Classifier) else model
+
+
+def label_ids(argument: str, given: npt.ArrayLike, n_labels: int) -> npt.NDArray[np.int64]:
+    """Checked ids of labels."""
+    ids = np.asarray(given)
+    if ids.size == 0:
+        ids = ids.astype(np.int64)
+    sound = ids.ndim == 1 and ids.dtype.kind in "iu"
+    if not sound or (ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < n_labels):
+        raise ArgumentError(argument, f"{given!r:.80}", f"a list of integers from 0 to {n_labels - 1}")
+    return ids.astype(np.int64)
 
 
 def _tensors(bundle: Bundle, name: str) -> dict[str, npt.NDArray[Any]]:

@@ -31,6 +31,8 @@ __all__ = ["Fit", "Interrupted", "Progress", "Stage"]
 _SMALL_SHARE = 0.02
 #: Share of a limited time that is left for the mixture and for what is built from the networks.
 _RESERVE = 0.2
+#: Share of a limited time below which no network is trained.
+_NETWORK = 0.3
 #: A part is trained again in a limited time if as many times as long as it took are left.
 _AGAIN = 1.2
 
@@ -228,11 +230,11 @@ class Fit:
         return self.left() > _AGAIN * seconds
 
     def _pays(self, parts: dict[str, Part], refit: bool) -> bool:
-        """Whether there is time for a network: at least half of a limited time."""
+        """Whether there is time for a network."""
         if self.max_seconds is None or not parts:
             return True
         again = _AGAIN * self.elapsed() if refit else 0.0
-        return self.left() - again > 0.5 * self.max_seconds
+        return self.left() - again > _NETWORK * self.max_seconds
 
     def report(self, name: str, since: float, measures: dict[str, float]) -> None:
         """Say that a stage is done."""

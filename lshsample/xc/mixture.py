@@ -140,7 +140,13 @@ class Mixture:
         )
 
     def predict(
-        self, scored: Mapping[str, Scored], counts: npt.ArrayLike, top: int, *, threads: int | None = None
+        self,
+        scored: Mapping[str, Scored],
+        counts: npt.ArrayLike,
+        top: int,
+        *,
+        allowed: npt.NDArray[np.bool_] | None = None,
+        threads: int | None = None,
     ) -> Scored:
         """The best labels of each row, and their probabilities.
 
@@ -152,6 +158,8 @@ class Mixture:
             The number of training rows of each label.
         top : int
             Labels per row.
+        allowed : (n_labels,) bool array, optional
+            The labels that may be named. The probabilities do not depend on it.
         threads : int, optional
             Maximum number of threads.
 
@@ -164,13 +172,17 @@ class Mixture:
         """
         pairs = _Pairs.of({name: scored[name] for name in self.parts}, np.asarray(counts))
         logits = pairs.features(self.parts, self.by_frequency) @ np.asarray(self.weights) + self.intercept
-        indptr = np.searchsorted(pairs.rows, np.arange(pairs.n_rows + 1))
+        rows, ids = pairs.rows, pairs.labels
+        if allowed is not None:
+            kept = allowed[ids]
+            logits, rows, ids = logits[kept], rows[kept], ids[kept]
         values = logits
         if self.tail:
             boosts = -self.tail * np.log(propensities_of_counts(counts, self.n_rows))
-            values = boosts[pairs.labels] - np.logaddexp(0.0, -logits)
+            values = boosts[ids] - np.logaddexp(0.0, -logits)
+        indptr = np.searchsorted(rows, np.arange(pairs.n_rows + 1))
         labels, best = top_k_ragged(
-            values.astype(np.float32), indptr, pairs.labels.astype(np.int32), top, threads=threads
+            values.astype(np.float32), indptr, ids.astype(np.int32), top, threads=threads
         )
         best = best.astype(np.float64)
         if self.tail:

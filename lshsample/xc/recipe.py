@@ -16,6 +16,7 @@ from lshsample.config import TrainConfig
 from lshsample.data import Dataset
 from lshsample.errors import ArgumentError, did_you_mean
 from lshsample.files import as_path
+from lshsample.text import VectorizerSpec
 
 __all__ = ["PRESETS", "LinearRecipe", "NeighboursRecipe", "Recipe"]
 
@@ -24,7 +25,7 @@ PRESETS = ("fast", "balanced", "accurate", "propensity", "network")
 #: Held-out rows, at most.
 _HELD_OUT = 5_000
 #: Settings that a network alone has no use for.
-_OF_MIXTURES = ("n_networks", "holdout", "refit", "candidates", "storage", "tail")
+_OF_MIXTURES = ("n_networks", "holdout", "refit", "candidates", "storage", "tail", "text")
 _optional = attrs.validators.optional
 
 
@@ -95,6 +96,10 @@ def _network(value: Any) -> TrainConfig | None:
     return cast(TrainConfig | None, _section(TrainConfig, value))
 
 
+def _text(value: Any) -> VectorizerSpec:
+    return cast(VectorizerSpec, _section(VectorizerSpec, value) or VectorizerSpec())
+
+
 def _is(cls: type[Any]) -> Any:
     """A validator: a section's spec, or None."""
 
@@ -131,6 +136,8 @@ class Recipe:
         Favours rare labels: they are ranked by probability / propensity^tail.
     seed : int
         Determines every random choice.
+    text : VectorizerSpec, optional
+        How texts become rows; see :class:`~lshsample.text.VectorizerSpec`. Not used for rows of features.
 
     Examples
     --------
@@ -155,6 +162,7 @@ class Recipe:
     storage: str = attrs.field(default="int8", validator=specs.one_of("int8", "bfloat16", "float32"))
     tail: float = attrs.field(default=0.0, validator=specs.number(0, 2))
     seed: int = attrs.field(default=0, validator=specs.integer(0, 2**63 - 1))
+    text: VectorizerSpec = attrs.field(factory=VectorizerSpec, converter=_text, validator=_is(VectorizerSpec))
 
     def __attrs_post_init__(self) -> None:
         if self.linear is None and self.neighbours is None and self.network is None:

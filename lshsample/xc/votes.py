@@ -188,6 +188,15 @@ class LabelVotes:
 
         return max(votes, key=quality)
 
+    def have(self, ids: Int32, label: int) -> npt.NDArray[np.bool_]:
+        """Which training rows, of ids (-1 for none), have a label."""
+        rows: Any = self._labels
+        found = [
+            row >= 0 and label in rows.indices[rows.indptr[row] : rows.indptr[row + 1]]
+            for row in np.asarray(ids)
+        ]
+        return np.array(found, bool)
+
     def votes(self, ids: Int32, cosines: Float32) -> sp.csr_array:
         """The share of the votes of each label that has one.
 

@@ -34,11 +34,11 @@ FLOORS = [
     ["tables"],
     ["sampling"],
     ["estimates", "metrics", "data", "plugin"],
-    ["tuning", "nn"],
+    ["tuning", "nn", "text"],
     ["training"],
     ["config"],
     ["xc"],
-    ["compare", "testing"],
+    ["compare", "testing", "serve"],
     ["cli", "scaffold", "pytest_plugin", "__main__"],
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -1,0 +1,149 @@
+"""Vectors of texts, by scikit-learn, that can be stored without code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lshsample import specs
+from lshsample.errors import ArgumentError, LshsampleError
+from lshsample.text.names import packed_texts, unpacked_texts
+
+__all__ = ["TextVectorizer", "VectorizerSpec"]
+
+
+def _sklearn() -> Any:
+    try:
+        from sklearn.feature_extraction import text
+    except ModuleNotFoundError as error:
+        raise LshsampleError(f"texts need pip install 'lshsample[text]' ({error.name} is missing)") from error
+    return text
+
+
+@attrs.frozen(kw_only=True)
+class VectorizerSpec:
+    """How texts become vectors.
+
+    Attributes
+    ----------
+    analyzer : str
+        ``"word"``, ``"char"`` or ``"char_wb"`` (characters within words).
+    ngrams : int
+        Sequences of 1 to this number of words, or of 2 to this number of characters.
+    min_df : int
+        Terms in fewer texts are left out.
+    max_features : int, optional
+        The most frequent terms that are kept; with ``hashing`` the number of features, by default 2**18.
+    hashing : bool
+        Whether a term's feature is its hash: nothing is learned from the texts but how rare features are.
+    """
+
+    analyzer: str = attrs.field(default="word", validator=specs.one_of("word", "char", "char_wb"))
+    ngrams: int = attrs.field(default=1, validator=specs.integer(1, 10))
+    min_df: int = attrs.field(default=2, validator=specs.integer(1))
+    max_features: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(specs.integer(1, 2**31 - 1))
+    )
+    hashing: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+
+
+class TextVectorizer:
+    """TF-IDF vectors of texts, of length 1: 1 + log(count) times the inverse document frequency.
+
+    Made by :meth:`fit` or :meth:`from_arrays`.
+
+    Examples
+    --------
+    >>> vectorizer = TextVectorizer.fit(["a grey cat", "a black cat", "a dog"], VectorizerSpec(min_df=1))
+    >>> vectorizer.n_features, vectorizer.transform(["the cat and the dog"]).nnz
+    (5, 2)
+    """
+
+    def __init__(
+        self, spec: VectorizerSpec, terms: Sequence[str] | None, idf: npt.NDArray[np.float32]
+    ) -> None:
+        self.spec, self.terms, self.idf = spec, None if terms is None else list(terms), idf
+        self._counter = _counter(spec, self.terms)
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], spec: VectorizerSpec | None = None) -> Self:
+        """Learn terms, and how rare they are, from texts.
+
+        Raises
+        ------
+        ArgumentError
+            No text has a term that is in ``min_df`` of them.
+        LshsampleError
+            scikit-learn is not installed.
+        """
+        spec = VectorizerSpec() if spec is None else spec
+        counter = _counter(spec, None)
+        try:
+            counts = sp.csr_array(counter.fit_transform(texts))
+        except ValueError as error:  # of scikit-learn, when no term is left
+            wanted = f"texts with terms that are in {spec.min_df} of them"
+            raise ArgumentError("texts", f"{len(texts)} texts ({error})", wanted) from error
+        terms = None if spec.hashing else counter.get_feature_names_out().tolist()
+        frequency = np.bincount(counts.indices, minlength=counts.shape[1])
+        idf = 1.0 + np.log((1.0 + counts.shape[0]) / (1.0 + frequency))
+        return cls(spec, terms, idf.astype(np.float32))
+
+    @property
+    def n_features(self) -> int:
+        """The number of columns."""
+        return len(self.idf)
+
+    def transform(self, texts: Sequence[str]) -> sp.csr_array:
+        """The vectors of texts.
+
+        Returns
+        -------
+        csr_array, shape (len(texts), n_features)
+            float32; a text without a known term has an empty row.
+        """
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise ArgumentError("texts", f"{texts!r:.80}", "a list of texts")
+        counts = sp.csr_array(self._counter.transform(texts))
+        counts.sort_indices()
+        values = (1.0 + np.log(counts.data)) * self.idf[counts.indices]
+        lengths = np.diff(counts.indptr)
+        row_of = np.repeat(np.arange(len(texts)), lengths)
+        norms = np.sqrt(np.bincount(row_of, weights=values**2, minlength=len(texts)))
+        values = (values / norms[row_of]).astype(np.float32)
+        return sp.csr_array((values, counts.indices.astype(np.int32), counts.indptr), shape=counts.shape)
+
+    def to_arrays(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        """Plain data and arrays, that :meth:`from_arrays` takes."""
+        terms = {} if self.terms is None else packed_texts(self.terms)
+        return specs.to_dict(self.spec), {"idf": self.idf, **{f"terms/{k}": a for k, a in terms.items()}}
+
+    @classmethod
+    def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """The vectorizer that :meth:`to_arrays` returned; no code is executed."""
+        chosen = specs.from_dict(VectorizerSpec, spec)
+        terms = None
+        if not chosen.hashing:
+            terms = unpacked_texts({key: arrays[f"terms/{key}"] for key in ("bytes", "ends")})
+        return cls(chosen, terms, arrays["idf"])
+
+    def __repr__(self) -> str:
+        return f"TextVectorizer({self.n_features:,} features, {self.spec})"
+
+
+def _counter(spec: VectorizerSpec, terms: Sequence[str] | None) -> Any:
+    text = _sklearn()
+    first = 1 if spec.analyzer == "word" else min(2, spec.ngrams)
+    common: dict[str, Any] = {"analyzer": spec.analyzer, "ngram_range": (first, spec.ngrams)}
+    # Single characters are words too: in some languages, and C and R.
+    common["token_pattern"] = r"(?u)\b\w+\b" if spec.analyzer == "word" else None
+    if spec.hashing:
+        size = 2**18 if spec.max_features is None else spec.max_features
+        return text.HashingVectorizer(n_features=size, alternate_sign=False, norm=None, **common)
+    if terms is not None:
+        return text.CountVectorizer(vocabulary=terms, **common)
+    return text.CountVectorizer(min_df=spec.min_df, max_features=spec.max_features, **common)
