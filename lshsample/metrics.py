@@ -33,8 +33,10 @@ from lshsample.specs import checked_integer
 
 __all__ = [
     "MEASURES",
+    "Calibration",
     "Interval",
     "by_frequency",
+    "calibration",
     "f1_at_k",
     "intervals",
     "ndcg_at_k",
@@ -710,3 +712,80 @@ def _label_array(labels: Any, argument: str) -> npt.NDArray[np.int64]:
             argument, f"{ids.dtype} of shape {ids.shape}", "an integer array of shape (n_rows, k), k >= 1"
         )
     return ids.astype(np.int64)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Calibration:
+    """How probabilities compare with how often they are right.
+
+    Attributes
+    ----------
+    error : float
+        The expected calibration error: the mean over all predictions of the difference between the mean
+        probability of a bin and the share of its predictions that are right, from 0 to 1.
+    probability, right, count : (n_bins,) arrays
+        The mean probability, the share that is right, and the number of predictions of each bin; NaN in an
+        empty bin.
+    """
+
+    error: float
+    probability: Floats
+    right: Floats
+    count: npt.NDArray[np.int64]
+
+
+def calibration(
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, y: Any, *, n_bins: int = 15
+) -> Calibration:
+    """The reliability of probabilities, in bins of equal width.
+
+    Parameters
+    ----------
+    labels : array_like of int, shape (n_rows, k)
+        Predicted labels; -1 for none.
+    probabilities : array_like of float, shape (n_rows, k)
+        From 0 to 1.
+    y : sparse or dense array, shape (n_rows, n_labels), or lists of ids
+        True labels.
+    n_bins : int
+        Bins of equal width from 0 to 1.
+
+    Returns
+    -------
+    Calibration
+
+    Raises
+    ------
+    ArgumentError
+        Shapes or ids do not match, or numbers that are no probabilities.
+
+    Notes
+    -----
+    Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015.
+
+    Examples
+    --------
+    >>> chances = [[0.9], [0.9], [0.1], [0.1]]
+    >>> found = calibration([[0], [1], [0], [1]], chances, [[0], [1], [1], [0]], n_bins=2)
+    >>> round(found.error, 3), found.right.tolist()
+    (0.1, [0.0, 1.0])
+    """
+    ranked = _ranked(labels, y, None)
+    given = np.asarray(probabilities, np.float64)
+    if given.shape != ranked.hits.shape:
+        raise ArgumentError(
+            "probabilities", f"shape {given.shape}", f"the shape of labels, {ranked.hits.shape}"
+        )
+    named = ranked.ids >= 0
+    chances, hits = given[named], ranked.hits[named]
+    if not ((chances >= 0) & (chances <= 1)).all():
+        raise ArgumentError("probabilities", "others", "numbers from 0 to 1")
+    n_bins = checked_integer("n_bins", n_bins, 1, 10**6)
+    at = np.minimum((chances * n_bins).astype(np.int64), n_bins - 1)
+    count = np.bincount(at, minlength=n_bins)
+    with np.errstate(invalid="ignore"):
+        mean, right = (np.bincount(at, weights=w, minlength=n_bins) / count for w in (chances, hits))
+    gaps = np.nan_to_num(np.abs(mean - right)) * count
+    return Calibration(
+        error=float(gaps.sum() / max(count.sum(), 1)), probability=mean, right=right, count=count
+    )

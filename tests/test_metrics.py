@@ -267,3 +267,21 @@ def test_intervals_refuse_bad_arguments(options, argument):
     with pytest.raises(ArgumentError) as error:
         metrics.intervals([[0, 1, 2]], sp.csr_array([[1, 0, 1]]), **{"measures": ["p@1"], **options})
     assert error.value.argument == argument
+
+
+def test_calibration_is_that_of_probabilities():
+    rng = np.random.default_rng(0)
+    chances = rng.random((5000, 3))
+    labels = np.tile(np.arange(3), (5000, 1))
+    y = sp.csr_array((rng.random((5000, 3)) < chances).astype(np.float32))
+    right, off = (metrics.calibration(labels, given, y, n_bins=10) for given in (chances, chances**2))
+    assert right.error < 0.02 < 0.1 < off.error
+    assert right.count.sum() == 15000
+    np.testing.assert_allclose(right.probability, np.arange(10) / 10 + 0.05, atol=0.01)
+    np.testing.assert_allclose(right.right, right.probability, atol=0.06)
+    some = labels.copy()
+    some[:, 2] = -1
+    assert metrics.calibration(some, chances, y).count.sum() == 10000
+    for wrong, said in ((chances[:, :2], "the shape of labels"), (chances + 1, "numbers from 0 to 1")):
+        with pytest.raises(ArgumentError, match=rf"^probabilities must be {said}"):
+            metrics.calibration(labels, wrong, y)

@@ -179,10 +179,14 @@ def evaluate(
         trained = loaded.data(train, of_train, "--train")
     began = time.perf_counter()
     with working(f"evaluating {file}") as progress:
-        found, _ = loaded.predict(data.x, max(wanted.tops), progress)
+        found, scores = loaded.predict(data.x, max(wanted.tops), progress)
     seconds = time.perf_counter() - began
     measured = wanted.measure(found, data.y, None if trained is None else trained.y, level / 100)
     print_measures(measured)
+    error = None
+    if isinstance(network, Classifier):
+        error = metrics.calibration(found, scores, data.y).error
+        console.print(f"calibration error of the probabilities {100 * error:.2f} %", highlight=False)
     bins = None
     if by_frequency and trained is not None:
         count = np.bincount(trained.y.indices, minlength=network.n_labels)
@@ -192,6 +196,7 @@ def evaluate(
         "mode": mode.value,
         "sampler": None if family is None else f"{sampler} over {family}, {n_tables} tables",
         "rows": data.n_rows,
+        "calibration_error": None if error is None else 100 * error,
         "evaluate_seconds": seconds,
         "n_parameters": network.n_parameters,
     }

@@ -20,6 +20,8 @@ ELSEWHERE = {
     "docs/plugins.md": "test_plugin_page",
     "docs/tutorial-new-family.md": "test_tutorial",
     "docs/comparing.md": "test_examples",
+    "docs/texts.md": "test_texts_page",
+    "docs/serving.md": "test_texts_page",
 }
 _FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 PAGES = [
@@ -44,6 +46,11 @@ NOT_RUN = {
     "pytest-benchmark compare '*before' '*after' --group-by=fullname --columns=median,iqr": "as above",
     'LSHSAMPLE_CFLAGS="-Wall -Wextra -Werror" pip install -e . --no-build-isolation': "builds here",
     'LSHSAMPLE_CFLAGS="-O1 -g -fsanitize=address,undefined" pip install -e . --no-build-isolation': "same",
+    "lshsample train texts.jsonl --save run/": "as on docs/texts.md",
+    """echo '{"text": "..."}' | lshsample predict run/ -""": "as on docs/texts.md",
+    "lshsample serve run/": "as on docs/texts.md",
+    "lshsample serve run/ --port 8000": "as on docs/texts.md",
+    'lshsample why run/ "barking at night"': "as on docs/texts.md",
     _LOOP: "the command train as on other pages, with names that are compared below",
 }
 
