@@ -19,10 +19,11 @@ from lshsample._native.core import check, lib, pointer, threads_or_default
 from lshsample._native.dtypes import KERNEL_DTYPES
 from lshsample.errors import ArgumentError
 
-__all__ = ["csr_top_k", "top_k", "top_k_ragged"]
+__all__ = ["checked_k", "csr_top_k", "top_k", "top_k_ragged"]
 
 
-def _checked_k(k: int) -> int:
+def checked_k(k: int) -> int:
+    """The number of labels wanted, at least 1."""
     if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or not 1 <= k < 2**31:
         raise ArgumentError("k", repr(k), "an integer from 1 to the number of candidates")
     return int(k)
@@ -74,7 +75,7 @@ def top_k(
     rows, cols = (d, None) if by_columns else (None, d)
     right = matrix(weights, "weights", rows, cols, dtypes=KERNEL_DTYPES)
     n, what = (weights.shape[1], "columns") if by_columns else (weights.shape[0], "rows")
-    if _checked_k(k) > n:
+    if checked_k(k) > n:
         raise ArgumentError("k", k, f"an integer from 1 to {n}, the number of {what} of weights")
     bias_pointer, bias_stride = strided_vector(bias, "bias", n)
     ids, scores = np.empty((h.shape[0], k), np.int32), np.empty((h.shape[0], k), np.float32)
@@ -121,7 +122,7 @@ def top_k_ragged(
         A wrong dtype, layout or shape, or k below 1.
     """
     n_threads = threads_or_default(threads)
-    _checked_k(k)
+    checked_k(k)
     vector(values, "values", np.float32)
     row_ids(ids, "ids", 2**31 - 1, values.size)
     csr_pattern(indptr, "indptr", None, values.size)
@@ -183,7 +184,7 @@ def csr_top_k(
     if indptr[-1] != ids.size:
         csr_pattern(indptr, "indptr", len(h), ids.size)
     bias_pointer, bias_stride = strided_vector(bias, "bias", weights.shape[0])
-    best, scores = np.empty((len(h), _checked_k(k)), np.int32), np.empty((len(h), k), np.float32)
+    best, scores = np.empty((len(h), checked_k(k)), np.int32), np.empty((len(h), k), np.float32)
     status = lib.lsh_csr_top_k(
         left,
         right,

@@ -55,50 +55,70 @@ class Mode(StrEnum):
     sampled = "sampled"
 
 
+class Precision(StrEnum):
+    """How the scores of all labels are computed."""
+
+    float32 = "float32"
+    int8 = "int8"
+
+
 ModelPath = Annotated[
     Path,
     typer.Argument(metavar="MODEL", help="Folder written by train --save, or by a model's save."),
 ]
 DataPath = Annotated[Path, typer.Argument(metavar="FILE", help=f"Data: {FILES_OR_TEXTS}")]
 ModeOption = Annotated[Mode, typer.Option(help="Score all labels, or those retrieved from the tables.")]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(help="With --mode exact: all scores in float32, or bounds in 8 bits first; same labels."),
+]
 
 
 class _Model:
     """A saved model, whose predictions are those of a network or of a classifier."""
 
     def __init__(
-        self, path: Path, mode: Mode, family: str | None, n_tables: int, pipeline: str, threads: int | None
+        self,
+        path: Path,
+        mode: Mode,
+        family: str | None,
+        n_tables: int,
+        pipeline: str,
+        precision: Precision,
+        threads: int | None,
     ) -> None:
         with working(f"loading {path}"):
             self.model = load_model(path)
-        self.mode, self.threads, self.sampler = mode, threads, None
+        self.mode, self.precision, self.threads, self.sampler = mode, precision, threads, None
+        self.scored_mean: float | None = None
         if isinstance(self.model, Network):
             self.sampler = serving_sampler(self.model, mode.value, family, n_tables, pipeline, threads)
-        else:
-            for name, value, default in (
-                ("mode", mode, Mode.exact),
-                ("family", family, None),
-                ("sampler", pipeline, "Retrieve()"),
-            ):
-                if value != default:
-                    raise ArgumentError(
-                        f"--{name}",
-                        value,
-                        "used with a model that is a network alone (train --preset network)",
-                    )
+            return
+        for name, value, default in (
+            ("mode", mode, Mode.exact),
+            ("family", family, None),
+            ("sampler", pipeline, "Retrieve()"),
+            ("precision", precision, Precision.float32),
+        ):
+            if value != default:
+                wanted = "used with a model that is a network alone (train --preset network)"
+                raise ArgumentError(f"--{name}", value, wanted)
 
     def predict(self, x: Any, top: int | None, progress: Callable[[int, int], None]) -> tuple[Any, Any]:
         """The best labels of rows, and their scores."""
-        if isinstance(self.model, Network):
-            return self.model.predict(
-                x,
-                top=top,
-                mode=self.mode.value,
-                sampler=self.sampler,
-                threads=self.threads,
-                progress=progress,
-            )
-        return self.model.predict(x, top, threads=self.threads, progress=progress)
+        if not isinstance(self.model, Network):
+            return self.model.predict(x, top, threads=self.threads, progress=progress)
+        ranking = self.model.rank(
+            x,
+            top,
+            mode=self.mode.value,
+            sampler=self.sampler,
+            precision=self.precision.value,
+            threads=self.threads,
+            progress=progress,
+        )
+        self.scored_mean = ranking.scored_mean
+        return ranking.labels, ranking.scores
 
     def data(self, path: Path, reading: ReadOptions, argument: str) -> Dataset:
         """A data file with labels, of the model's features and labels."""
@@ -132,6 +152,7 @@ def evaluate(
     family: ServingFamily = None,
     n_tables: ServingTables = 50,
     sampler: ServingPipeline = "Retrieve()",
+    precision: PrecisionOption = Precision.float32,
     threads: Threads = None,
     measures: Annotated[
         str | None,
@@ -161,7 +182,7 @@ def evaluate(
     reading: ReadOptions,
 ) -> None:
     """Measure a model on a data file with labels: P@1, P@3, P@5, and others with --measures."""
-    loaded = _Model(model, mode, family, n_tables, sampler, threads)
+    loaded = _Model(model, mode, family, n_tables, sampler, precision, threads)
     network = loaded.model
     default = "p" if train is None else "p,psp"
     wanted = Wanted.parse(default if measures is None else measures, network.n_labels)
@@ -180,8 +201,9 @@ def evaluate(
     began = time.perf_counter()
     with working(f"evaluating {file}") as progress:
         found, scores = loaded.predict(data.x, max(wanted.tops), progress)
-    seconds = time.perf_counter() - began
+    predict_seconds = time.perf_counter() - began
     measured = wanted.measure(found, data.y, None if trained is None else trained.y, level / 100)
+    seconds = time.perf_counter() - began
     print_measures(measured)
     error = None
     if isinstance(network, Classifier):
@@ -197,7 +219,10 @@ def evaluate(
         "sampler": None if family is None else f"{sampler} over {family}, {n_tables} tables",
         "rows": data.n_rows,
         "calibration_error": None if error is None else 100 * error,
+        "precision": precision.value,
         "evaluate_seconds": seconds,
+        "predict_seconds": predict_seconds,
+        "scored_mean": loaded.scored_mean,
         "n_parameters": network.n_parameters,
     }
     facts = {"seed": loaded.seed, "peak_rss_mib": peak_rss_mib(), **environment(threads)}
@@ -225,6 +250,7 @@ def predict(
     family: ServingFamily = None,
     n_tables: ServingTables = 50,
     sampler: ServingPipeline = "Retrieve()",
+    precision: PrecisionOption = Precision.float32,
     output: Annotated[
         Path | None,
         typer.Option(help="The file to write.", show_default="standard output", callback=check_writable),
@@ -237,7 +263,7 @@ def predict(
 
     For texts, a line of JSON: {"labels": [{"label": NAME, "score": PROBABILITY}, ...]}.
     """
-    loaded = _Model(model, mode, family, n_tables, sampler, threads)
+    loaded = _Model(model, mode, family, n_tables, sampler, precision, threads)
     network = loaded.model
     texts = reading.texts(file) if str(file) != STDIN or not _has_names(network) else _of_pipe(reading)
     if texts is not None:

@@ -14,7 +14,7 @@ from lshsample.nn.inputs import Input, Sparse
 from lshsample.nn.layer import LAYERS, BuildContext, BuiltLayer, InputLayer, Layer, OutputLayer
 from lshsample.nn.losses import *  # noqa: F403
 from lshsample.nn.names import NameTable
-from lshsample.nn.network import Network, StepReport
+from lshsample.nn.network import Network, Ranking, StepReport
 from lshsample.nn.network_spec import NetworkSpec
 from lshsample.nn.optimizers import *  # noqa: F403
 from lshsample.nn.parameter import Parameter, Update
@@ -40,6 +40,7 @@ __all__ = [
     "NetworkSpec",
     "OutputLayer",
     "Parameter",
+    "Ranking",
     "Rehash",
     "Run",
     "Sampled",

@@ -8,10 +8,11 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from lshsample import specs
+from lshsample import memory, specs
 from lshsample._native import layers as kernels
 from lshsample._native import unchecked
 from lshsample._native.arrays import row_ids
+from lshsample._native.byterows import ByteRows, bytes_needed
 from lshsample.nn.activations import Activation, Relu
 from lshsample.nn.layer import (
     LAYERS,
@@ -198,6 +199,18 @@ class DenseLayer(OutputLayer):
             h, rows, bias, candidates.indptr, places.astype(np.int32), k, threads=threads
         )
         return np.append(units, np.int32(-1))[best], scores  # -1 (no candidate) stays -1
+
+    def byte_rows(self, threads: int) -> ByteRows:
+        """A copy of the stored vectors in 8 bits, over a transposed copy in float32."""
+        bias = None if self.bias is None else self.bias.vector
+        needed = 4 * self.weights.size + bytes_needed(self.units, self.context.inputs)
+        memory.require_bytes(needed, "the 8-bit and the transposed copy of the weights")
+        return ByteRows(np.ascontiguousarray(self.weights.raw.weights.T), bias, threads=threads)
+
+    @property
+    def stored_factor(self) -> float:
+        """The factor of weight decay."""
+        return self.weights.factor
 
     def workspace_needed(self, batch_size: int) -> int:
         """Outputs and their gradient, and at worst the gradient of every weight."""

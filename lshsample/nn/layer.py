@@ -19,6 +19,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import layers as kernels
+from lshsample._native.byterows import ByteRows
 from lshsample.errors import ArgumentError, UnsupportedError, did_you_mean
 from lshsample.nn.activations import ACTIVATIONS, Activation
 from lshsample.nn.losses import LOSSES, Loss
@@ -300,6 +301,23 @@ class OutputLayer(BuiltLayer):
         scores : ndarray of float32, shape (rows, k)
             Their logits; -inf where there is no unit.
         """
+
+    def byte_rows(self, threads: int) -> ByteRows:
+        """A copy of the units' stored vectors in 8 bits, for exact prediction of many rows.
+
+        Raises
+        ------
+        UnsupportedError
+            By default: a layer of another package keeps its weights as it likes.
+        """
+        raise UnsupportedError(
+            f"layer {self.index} keeps no 8-bit copy of its weights; use precision='float32'"
+        )
+
+    @property
+    def stored_factor(self) -> float:
+        """What the products with the vectors of :meth:`byte_rows` are to be multiplied by."""
+        return 1.0
 
     def candidates(self, h: Float32, threads: int) -> CandidateLists:
         """The units that the layer's hash tables retrieve for each row of inputs."""

@@ -29,7 +29,17 @@ from lshsample.nn.losses import Logits, Loss
 from lshsample.nn.network_spec import NetworkSpec
 from lshsample.nn.optimizers import Optimizer
 from lshsample.nn.parameter import Parameter, Update
-from lshsample.nn.signals import Block, LossGradient, Run, Signal, as_dense, indptr_of, take_rows, values_of
+from lshsample.nn.signals import (
+    Block,
+    LossGradient,
+    Run,
+    Signal,
+    as_dense,
+    indptr_of,
+    take_rows,
+    times,
+    values_of,
+)
 from lshsample.provenance import Provenance
 from lshsample.sampling import Sampler
 from lshsample.specs import checked_integer
@@ -37,9 +47,10 @@ from lshsample.specs import checked_integer
 if TYPE_CHECKING:
     from lshsample.nn.sampled import SampledLayer
 
-__all__ = ["MODEL", "Network", "StepReport"]
+__all__ = ["MODEL", "Network", "Ranking", "StepReport"]
 
 Mode = Literal["exact", "sampled"]
+Precision = Literal["float32", "int8"]
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 
@@ -66,6 +77,25 @@ class StepReport:
     loss: float
     active: float
     hits: float | None = None
+
+
+@attrs.frozen(eq=False)
+class Ranking:
+    """The best labels of rows, and what they cost.
+
+    Attributes
+    ----------
+    labels : ndarray of int32, shape (rows, top)
+        As :meth:`Network.predict` returns them.
+    scores : ndarray of float32, shape (rows, top)
+        Their logits.
+    scored_mean : float
+        Labels of a row whose score was computed in float32, on average; 0 without rows.
+    """
+
+    labels: Int32
+    scores: Float32
+    scored_mean: float
 
 
 class Network:
@@ -304,7 +334,6 @@ class Network:
 
     # Prediction.
 
-    @memory.named_shortage("predicting")
     def predict(
         self,
         X: Any,
@@ -312,6 +341,7 @@ class Network:
         mode: Mode = "exact",
         *,
         sampler: Sampler | None = None,
+        precision: Precision = "float32",
         batch_size: int = 1024,
         threads: int | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -332,6 +362,10 @@ class Network:
             With ``mode="sampled"``: retrieves the labels to score, instead of the last layer's tables. It
             must be bound to one item per label, for instance ``Retrieve(probes=8)`` over tables of
             ``network.output.unit_vectors()``.
+        precision : {"float32", "int8"}
+            With ``mode="exact"``: whether all scores are computed in float32, or first bounded through a copy
+            of the last layer's weights in 8 bits, made at the call, so that few are computed in float32. The
+            result is the same, to the bit; ``"int8"`` pays from some hundreds of rows a call.
         batch_size : int
             Rows computed together; the result does not depend on it, unless a stage of ``sampler`` draws at
             random.
@@ -352,30 +386,72 @@ class Network:
         ------
         ArgumentError
             Rows of another width, NaN or infinite values, ``top`` above the number of labels, a sampler over
-            another number of items or together with ``mode="exact"``.
+            another number of items or together with ``mode="exact"``,
+            ``precision="int8"`` with ``mode="sampled"``.
         DivergenceError
             With ``mode="exact"``: fewer than ``top`` labels of a row have a score, as the others are NaN.
         UnsupportedError
-            ``mode="sampled"`` without ``sampler``, if the last layer does not sample or has no hash tables.
+            ``mode="sampled"`` without ``sampler``, if the last layer does not sample or has no hash tables;
+            ``precision="int8"``, if it is a layer of another package that keeps no 8-bit copy.
+        MemoryBudgetError
+            If the 8-bit copy does not fit in memory.
         """
+        ranking = self.rank(
+            X,
+            top,
+            mode,
+            sampler=sampler,
+            precision=precision,
+            batch_size=batch_size,
+            threads=threads,
+            progress=progress,
+        )
+        return ranking.labels, ranking.scores
+
+    @memory.named_shortage("predicting")
+    def rank(
+        self,
+        X: Any,
+        top: int | None = None,
+        mode: Mode = "exact",
+        *,
+        sampler: Sampler | None = None,
+        precision: Precision = "float32",
+        batch_size: int = 1024,
+        threads: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Ranking:
+        """As :meth:`predict`, with the number of labels that were scored in float32."""
         rows, last = self.input.checked(X), self.output
         top = min(5, last.units) if top is None else top
         top = checked_integer("top", top, 1, last.units, ", the number of labels")
         batch_size, count = checked_integer("batch_size", batch_size, 1), threads_or_default(threads)
+        if precision not in ("float32", "int8"):
+            raise ArgumentError("precision", repr(precision), "'float32' or 'int8'")
+        if precision == "int8" and mode == "sampled":
+            raise ArgumentError("precision", "'int8' with mode='sampled'", "'float32' with mode='sampled'")
         candidates = self._candidates(mode, sampler, count)
         self.allocate_for_prediction(count)
+        copy = last.byte_rows(count) if precision == "int8" else None
+        scored = 0
         labels = np.full((len(rows), top), -1, np.int32)
         scores = np.full((len(rows), top), -np.inf, np.float32)
         for start, h in self._hidden(rows, batch_size, count):
             found = None if candidates is None else candidates(h)
             part = slice(start, start + len(h))
-            labels[part], scores[part] = last.top_k(h, top, found, threads=count)
+            if copy is None:
+                labels[part], scores[part] = last.top_k(h, top, found, threads=count)
+                scored += len(h) * last.units if found is None else len(found.ids)
+            else:
+                h = times(h, last.stored_factor)
+                labels[part], scores[part], some = copy.top_k(h, top, threads=count)
+                scored += some
             if found is None and (labels[part] < 0).any():
                 row = start + int((labels[part] < 0).any(axis=1).argmax())
                 raise DivergenceError(f"row {row}: scores are NaN: weights or hidden units are not finite")
             if progress is not None:
                 progress(start + len(h), len(rows))
-        return labels, scores
+        return Ranking(labels, scores, scored / max(len(rows), 1))
 
     def _candidates(
         self, mode: str, sampler: Sampler | None, threads: int
@@ -473,6 +549,7 @@ class Network:
         mode: Mode = "exact",
         *,
         sampler: Sampler | None = None,
+        precision: Precision = "float32",
         batch_size: int = 1024,
         threads: int | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -485,7 +562,7 @@ class Network:
             Feature rows, and their labels: 1 for a label, 0 for none, or lists of ids. At least one label.
         top : sequence of int, optional
             The values of k; by default 1, 3 and 5, as far as there are as many labels.
-        mode, sampler, batch_size, threads, progress
+        mode, sampler, precision, batch_size, threads, progress
             As for :meth:`predict`.
 
         Returns
@@ -507,6 +584,7 @@ class Network:
             max(wanted),
             mode,
             sampler=sampler,
+            precision=precision,
             batch_size=batch_size,
             threads=threads,
             progress=progress,

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample import specs
+from lshsample import memory, specs
 from lshsample._native import layers as kernels
 from lshsample._native import unchecked
+from lshsample._native.byterows import ByteRows, bytes_needed
 from lshsample.errors import ArgumentError, DivergenceError, UnsupportedError
 from lshsample.family import HashFamily
 from lshsample.nn.activations import Activation
@@ -354,6 +355,17 @@ class SampledLayer(OutputLayer):
         if candidates is None:
             return kernels.top_k(h, weights, bias, k, threads=threads)
         return kernels.csr_top_k(h, weights, bias, candidates.indptr, candidates.ids, k, threads=threads)
+
+    def byte_rows(self, threads: int) -> ByteRows:
+        """A copy of the stored vectors in 8 bits."""
+        bias = None if self.bias is None else self.bias.vector
+        memory.require_bytes(bytes_needed(*self.weights.raw.weights.shape), "the 8-bit copy of the weights")
+        return ByteRows(self.weights.raw.weights, bias, threads=threads)
+
+    @property
+    def stored_factor(self) -> float:
+        """The factor of weight decay."""
+        return self.weights.factor
 
     def candidates(self, h: Float32, threads: int) -> CandidateLists:
         """The units retrieved from tables of the current weights."""

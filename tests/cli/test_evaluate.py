@@ -96,3 +96,21 @@ def test_bad_measures(model, files, words, message):
     assert isinstance(result.exception, ArgumentError)
     assert message in str(result.exception)
     assert not result.stdout
+
+
+def test_8_bit_prediction(model, files, tmp_path):
+    """The same measures, with fewer labels scored in float32; its arguments are checked."""
+    results = {}
+    for precision in ("float32", "int8"):
+        written = tmp_path / f"{precision}.json"
+        done = evaluate(model, files[1], "--precision", precision, "--json", written)
+        assert done.exit_code == 0, done.output
+        results[precision] = json.loads(written.read_text())
+        assert results[precision]["precision"] == precision
+        assert 0 < results[precision]["predict_seconds"] <= results[precision]["evaluate_seconds"]
+    assert results["int8"]["p@1"] == results["float32"]["p@1"]
+    assert results["float32"]["scored_mean"] == 60
+    assert 5 <= results["int8"]["scored_mean"] <= 60
+    done = evaluate(model, files[1], "--precision", "int8", "--mode", "sampled")
+    assert done.exit_code == 1
+    assert str(done.exception).startswith("precision must be 'float32'")

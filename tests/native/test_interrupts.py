@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from lshsample import ExactTop, Full, HashTables, Retrieve, hash_rows, make_family
 from lshsample._native import core, layers, topk
+from lshsample._native.byterows import ByteRows
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 rng = np.random.default_rng(0)
@@ -43,6 +44,7 @@ def settled():
 CALLS = """
 wide = rng.standard_normal((3000, 2048), dtype=np.float32)
 many = rng.standard_normal((30_000, 2048), dtype=np.float32)
+copy = ByteRows(many, None)
 csr = sp.random_array((20_000, 3000), density=0.05, format="csr", dtype=np.float32, rng=rng)
 csr = core.csr_rows(csr, "x")
 dense = rng.standard_normal((3000, 512), dtype=np.float32)
@@ -60,6 +62,7 @@ calls = {
     "hash": lambda n: hash_rows(more, queries, threads=n),
     "build": lambda n: HashTables(more, threads=n).build(queries),
     "top_k": lambda n: topk.top_k(wide, many, None, 10, threads=n),
+    "byte_top_k": lambda n: [copy.top_k(wide, 10, threads=n) for _ in range(2)],
     "nt": lambda n: [layers.matmul_nt(wide, many, threads=n) for _ in range(9)],
     "nn": lambda n: [layers.matmul_nn(wide, many[:2048], threads=n) for _ in range(99)],
     "tn": lambda n: [layers.matmul_tn(wide, wide, threads=n) for _ in range(99)],

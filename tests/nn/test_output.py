@@ -114,3 +114,30 @@ def test_a_dense_last_layer_predicts_from_any_layer_below(rows_of):
     wanted = h.astype(np.float64) @ network.output.unit_vectors().T.astype(np.float64)
     np.testing.assert_allclose(scores, -np.sort(-wanted)[:, :4], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(np.take_along_axis(wanted, labels, 1), scores, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", ["dense", "pooled", "tables"])
+def test_8_bit_prediction_gives_the_same_bits(kind, bias):
+    network, x = output_of(kind, bias), rows(9)
+    network.parameters[0].decay(0.75)
+    wanted = network.rank(x, top=4)
+    found = network.rank(x, top=4, precision="int8", batch_size=4)
+    np.testing.assert_array_equal(found.labels, wanted.labels)
+    np.testing.assert_array_equal(found.scores, wanted.scores)
+    assert wanted.scored_mean == UNITS
+    assert 4 <= found.scored_mean < UNITS
+    # The copy is of the weights at the call.
+    network.output.unit_vectors()[...] *= -1
+    np.testing.assert_array_equal(network.predict(x, precision="int8"), network.predict(x))
+    y = np.zeros((9, UNITS), np.float32)
+    y[:, 5] = 1
+    assert network.evaluate(x, y, precision="int8") == network.evaluate(x, y)
+    assert network.rank(x[:0], precision="int8").scored_mean == 0
+
+
+def test_precision_is_checked():
+    network = output_of("tables")
+    for arguments in ({"precision": "int4"}, {"precision": "int8", "mode": "sampled"}):
+        with pytest.raises(ArgumentError, match="precision"):
+            network.predict(rows(), **arguments)

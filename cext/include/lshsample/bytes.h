@@ -1,0 +1,33 @@
+/* The exact best k labels, found through an 8-bit copy of the rows of weights.
+ *
+ * A row w is kept as integers q from -127 to 127 and a scale: w = scale * q + r. A row h of input is rounded likewise.
+ * From the norms of what rounding leaves, by the inequality of Cauchy and Schwarz, follows an upper bound of each
+ * score; only labels whose bound is above the k-th best score so far are scored in float32. The results are thus those
+ * of lsh_top_k, to the bit. Integer products have the same bits on every instruction set. */
+#ifndef LSHSAMPLE_BYTES_H
+#define LSHSAMPLE_BYTES_H
+
+#include <stdint.h>
+#include "lshsample/status.h"
+#include "lshsample/views.h"
+
+enum {
+    LSH_BYTE_PANEL = 32,       /* labels in one panel of the copy */
+    LSH_BYTE_DEPTH = 1 << 16   /* the most columns: a sum of products fits in 32 bits */
+};
+
+/* The copy, owned by the caller: quads = ceil(columns / 4), panels = ceil(rows / 32). */
+typedef struct {
+    int8_t *values;   /* (panels, quads, 32, 4): the integers, 0 behind the last row and column */
+    int32_t *offsets; /* (panels, 32): -128 times the sum of a row's integers */
+    float *terms;     /* (panels, 4, 32): scale, bias, norm of the remainder (and of float32's rounding), norm */
+} lsh_byte_rows;
+
+/* Fills the copy of w (n, d), float32 or bfloat16, and bias(n), or NULL. LSH_INVALID: d above LSH_BYTE_DEPTH. */
+lsh_status lsh_byte_rows_make(lsh_dense w, const float *bias, int64_t bias_stride, lsh_byte_rows rows, int32_t threads);
+
+/* As lsh_top_k, with a copy of the same w and bias. *scored: how many scores were computed in float32. */
+lsh_status lsh_byte_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t bias_stride, lsh_byte_rows rows,
+                          int32_t k, int32_t *ids, float *scores, int64_t *scored, int32_t threads);
+
+#endif

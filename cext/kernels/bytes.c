@@ -1,0 +1,128 @@
+#include "bytes.h"
+
+#include <string.h>
+
+#include "lshsample/bytes.h"
+#include "lshsample/isa.h"
+
+enum { PANEL = LSH_BYTE_PANEL };
+
+static uint32_t above_threshold(const int32_t *sums, const float *terms, const lsh_byte_query *query,
+                                float *bounds) {
+    uint32_t above = 0;
+    for (int j = 0; j < PANEL; j++) {
+        float bound = (float)sums[j] * terms[j] * query->scale + terms[PANEL + j];
+        bound += terms[2 * PANEL + j] * query->norm + terms[3 * PANEL + j] * query->error;
+        above |= (uint32_t)(bound > query->threshold) << j;
+        bounds[j] = bound;
+    }
+    return above;
+}
+
+static void panel_baseline(const uint8_t *u, int64_t m, const int8_t *values, int64_t quads, const int32_t *offsets,
+                           const float *terms, const lsh_byte_query *queries, uint32_t *above, float *bounds) {
+    for (int64_t i = 0; i < m; i++, u += 4 * quads) {
+        int32_t sums[PANEL];
+        memcpy(sums, offsets, sizeof sums);
+        for (int64_t p = 0; p < quads; p++) {
+            const int8_t *q = values + p * 4 * PANEL;
+            for (int j = 0; j < PANEL; j++)
+                for (int t = 0; t < 4; t++) sums[j] += u[4 * p + t] * q[4 * j + t];
+        }
+        above[i] = above_threshold(sums, terms, queries + i, bounds + i * PANEL);
+    }
+}
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+/* Two labels in a vector's quarter: products of 16 bits, added in pairs, so that nothing saturates. */
+__attribute__((target("avx2,fma"))) static void panel_avx2(const uint8_t *u, int64_t m, const int8_t *values,
+                                                           int64_t quads, const int32_t *offsets, const float *terms,
+                                                           const lsh_byte_query *queries, uint32_t *above,
+                                                           float *bounds) {
+    for (int64_t i = 0; i < m; i++, u += 4 * quads) {
+        __m256i pairs[PANEL / 4];
+        for (int v = 0; v < PANEL / 4; v++) pairs[v] = _mm256_setzero_si256();
+        for (int64_t p = 0; p < quads; p++) {
+            int32_t four;
+            memcpy(&four, u + 4 * p, sizeof four);
+            __m256i x = _mm256_cvtepu8_epi16(_mm_set1_epi32(four));
+            const __m128i *q = (const __m128i *)(values + p * 4 * PANEL);
+            for (int v = 0; v < PANEL / 4; v++)
+                pairs[v] = _mm256_add_epi32(pairs[v],
+                                            _mm256_madd_epi16(x, _mm256_cvtepi8_epi16(_mm_loadu_si128(q + v))));
+        }
+        int32_t sums[PANEL], halves[8];
+        for (int v = 0; v < PANEL / 4; v++) {
+            _mm256_storeu_si256((__m256i *)halves, pairs[v]);
+            for (int t = 0; t < 4; t++) sums[4 * v + t] = offsets[4 * v + t] + halves[2 * t] + halves[2 * t + 1];
+        }
+        above[i] = above_threshold(sums, terms, queries + i, bounds + i * PANEL);
+    }
+}
+
+#define VNNI __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"), always_inline)) static inline
+enum { TILE = 8 };
+
+VNNI __m512 half_bounds(__m512i sums, const float *terms, const lsh_byte_query *query) {
+    __m512 bound = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(terms));
+    bound = _mm512_fmadd_ps(bound, _mm512_set1_ps(query->scale), _mm512_loadu_ps(terms + PANEL));
+    bound = _mm512_fmadd_ps(_mm512_loadu_ps(terms + 2 * PANEL), _mm512_set1_ps(query->norm), bound);
+    bound = _mm512_fmadd_ps(_mm512_loadu_ps(terms + 3 * PANEL), _mm512_set1_ps(query->error), bound);
+    return bound;
+}
+
+/* h rows at once, a compile-time constant, so that the sums live in registers. */
+VNNI void tile_vnni(const int h, const uint8_t *u, const int8_t *values, int64_t quads, const int32_t *offsets,
+                    const float *terms, const lsh_byte_query *queries, uint32_t *above, float *bounds) {
+    __m512i sums[TILE][2];
+#pragma GCC unroll 16
+    for (int i = 0; i < h; i++) {
+        sums[i][0] = _mm512_loadu_si512(offsets);
+        sums[i][1] = _mm512_loadu_si512(offsets + 16);
+    }
+    for (int64_t p = 0; p < quads; p++, values += 4 * PANEL) {
+        __m512i left = _mm512_loadu_si512(values), right = _mm512_loadu_si512(values + 64);
+#pragma GCC unroll 16
+        for (int i = 0; i < h; i++) {
+            int32_t four;
+            memcpy(&four, u + (i * quads + p) * 4, sizeof four);
+            __m512i x = _mm512_set1_epi32(four);
+            sums[i][0] = _mm512_dpbusd_epi32(sums[i][0], x, left);
+            sums[i][1] = _mm512_dpbusd_epi32(sums[i][1], x, right);
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < h; i++) {
+        __m512 left = half_bounds(sums[i][0], terms, queries + i), threshold = _mm512_set1_ps(queries[i].threshold);
+        __m512 right = half_bounds(sums[i][1], terms + 16, queries + i);
+        above[i] = (uint32_t)_mm512_cmp_ps_mask(left, threshold, _CMP_GT_OQ) |
+                   (uint32_t)_mm512_cmp_ps_mask(right, threshold, _CMP_GT_OQ) << 16;
+        if (above[i]) {
+            _mm512_storeu_ps(bounds + i * PANEL, left);
+            _mm512_storeu_ps(bounds + i * PANEL + 16, right);
+        }
+    }
+}
+
+__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))) static void panel_vnni(
+    const uint8_t *u, int64_t m, const int8_t *values, int64_t quads, const int32_t *offsets, const float *terms,
+    const lsh_byte_query *queries, uint32_t *above, float *bounds) {
+    int64_t i = 0;
+    for (; i + TILE <= m; i += TILE)
+        tile_vnni(TILE, u + 4 * quads * i, values, quads, offsets, terms, queries + i, above + i,
+                  bounds + i * PANEL);
+    for (; i < m; i++) tile_vnni(1, u + 4 * quads * i, values, quads, offsets, terms, queries + i, above + i,
+                  bounds + i * PANEL);
+}
+#endif
+
+lsh_byte_panel *lsh_byte_panel_current(void) {
+#if defined(__x86_64__)
+    lsh_isa isa = lsh_isa_current();
+    if (isa == LSH_ISA_AVX512 && __builtin_cpu_supports("avx512vnni")) return panel_vnni;
+    if (isa == LSH_ISA_AVX512 || isa == LSH_ISA_AVX2) return panel_avx2;
+#endif
+    return panel_baseline;
+}

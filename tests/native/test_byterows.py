@@ -1,0 +1,83 @@
+"""Exact top-k through 8-bit bounds: the bits of the search in float32, whatever the weights."""
+
+import numpy as np
+import pytest
+
+from lshsample._native import convert, layers
+from lshsample._native.byterows import ByteRows, bytes_needed
+from lshsample.errors import ArgumentError
+
+
+def check(h, w, bias, k):
+    """The same bits for any number of threads, and the number scored."""
+    rows = ByteRows(w, bias, threads=2)
+    wanted = layers.top_k(h, w, bias, k)
+    counts = set()
+    for threads in (1, 2, 4):
+        ids, scores, scored = rows.top_k(h, k, threads=threads)
+        np.testing.assert_array_equal(ids, wanted[0])
+        np.testing.assert_array_equal(scores, wanted[1])
+        counts.add(scored)
+    (scored,) = counts
+    return scored
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "d", "k"),
+    [(1, 1, 1, 1), (3, 7, 5, 7), (33, 129, 17, 5), (7, 5000, 31, 10), (600, 2100, 3, 2), (9, 9001, 300, 33)],
+)
+def test_the_results_are_those_of_float32(isa, rng, m, n, d, k):
+    h = rng.standard_normal((m, d), dtype=np.float32)
+    w, bias = rng.standard_normal((n, 3, d), dtype=np.float32)[:, 0], rng.standard_normal(n, dtype=np.float32)
+    check(h, w, bias, k)
+    check(h, w, None, k)
+    check(np.maximum(h, 0), convert.from_float32(np.ascontiguousarray(w), "bfloat16"), bias, k)
+
+
+def test_few_labels_are_scored_in_float32(isa, rng):
+    h, w = rng.standard_normal((40, 64), np.float32), rng.standard_normal((20000, 64), np.float32)
+    assert 5 * 40 <= check(h, w, None, 5) < 300 * 40
+
+
+def test_ties_go_to_the_smaller_id(isa):
+    w = np.ones((9000, 4), np.float32)
+    w[[8999, 2500, 37]] = 2
+    check(np.ones((2, 4), np.float32), w, None, 5)
+    check(np.zeros((2, 4), np.float32), w, None, 5)
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf, 1e30, 3e38, 1e-40, 0.0])
+def test_special_values(isa, rng, special):
+    h, w = rng.standard_normal((6, 5), np.float32), rng.standard_normal((300, 5), np.float32)
+    bias = rng.standard_normal(300, np.float32)
+    w[[3, 299], 2], w[7], bias[[4, 50]], h[1, 0], h[2] = special, special, special, special, special
+    with np.errstate(all="ignore"):
+        check(h, w, bias, 5)
+        check(np.zeros_like(h), w, bias, 5)
+
+
+def test_values_of_many_magnitudes(isa, rng):
+    """One large weight in a row takes the other ones' bits: bounds are wide, results the same."""
+    h = rng.standard_normal((20, 40), np.float32) * 10.0 ** rng.integers(-3, 4, (20, 40)).astype(np.float32)
+    w = rng.standard_normal((3000, 40), np.float32) * 10.0 ** rng.integers(-3, 4, (3000, 1)).astype(
+        np.float32
+    )
+    w[::3, 0] *= 1e4
+    check(h, w, rng.standard_normal(3000, np.float32) * 1e3, 5)
+
+
+def test_bad_arguments_are_named():
+    h, w = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)
+    rows = ByteRows(w, None)
+    for argument, call in (
+        ("k", lambda: rows.top_k(h, 0)),
+        ("k", lambda: rows.top_k(h, 5)),
+        ("h", lambda: rows.top_k(h[:, :2].copy(), 1)),
+        ("bias", lambda: ByteRows(w, np.ones(3, np.float32))),
+        ("weights", lambda: ByteRows(w.astype(np.float64), None)),
+        ("weights", lambda: ByteRows(np.zeros((1, 65537), np.float32), None)),
+    ):
+        with pytest.raises(ArgumentError) as caught:
+            call()
+        assert caught.value.argument == argument
+    assert bytes_needed(33, 5) == 64 * 28
