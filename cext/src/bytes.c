@@ -18,7 +18,7 @@ enum {
     RANGE_LABELS = 2048, /* labels that a range has at least */
     MAKE_PANELS = 8,     /* panels made at once */
     WAITING = 2 * PANEL, /* candidates of a row that wait: the best of many are scored first */
-    SCORED = 16          /* candidates scored at once */
+    SCORED = 8           /* candidates scored at once: at most the narrowest panel of any instruction set */
 };
 
 /* What float32 may lose of a sum of d products, and of its bound, as a part of the sum of magnitudes: at most
@@ -180,10 +180,10 @@ static void score(const search *s, int64_t i, const int32_t *ids, int64_t n, hea
 static void score_waiting(const search *s, range_state *state, int64_t range, int64_t i, int64_t most) {
     float *bounds = state->bounds[i], *threshold = &state->queries[i].threshold;
     int32_t *ids = state->ids[i];
-    int64_t n = state->n[i], at_once = s->kernels->panel_columns < SCORED ? s->kernels->panel_columns : SCORED;
+    int64_t n = state->n[i];
     heap best = range_heap(s, range, state->begin + i);
     while (n > most) {
-        int64_t chosen = n < at_once ? n : at_once;
+        int64_t chosen = n < SCORED ? n : SCORED;
         for (int64_t t = 0; t < chosen; t++) {
             int64_t top = t;
             for (int64_t u = t + 1; u < n; u++) top = bounds[u] > bounds[top] ? u : top;
