@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample._native import topk
+from lshsample._native import core, topk
+from lshsample._native.byterows import ByteRows, bytes_needed
 from lshsample.nn import Loss, Network, Sigmoid
+from lshsample.nn.signals import times
 from lshsample.xc.linear import LinearModel
 from lshsample.xc.mixture import Scored
 from lshsample.xc.neighbours import RowNeighbours
@@ -96,15 +98,20 @@ class NetworkPart(Part):
 
     def __init__(self, networks: Sequence[Network], storage: str) -> None:
         self.networks, self.storage = list(networks), storage
+        self._copies: list[ByteRows | None] = [None] * len(self.networks)
 
     def top_k(self, queries: Queries, k: int) -> Scored:
         """Values are means of probabilities: of a softmax over the labels named, or of sigmoids."""
-        each = [self._of_one(network, queries, k) for network in self.networks]
+        each = [self._of_one(number, queries, k) for number in range(len(self.networks))]
         return each[0] if len(each) == 1 else mean_of(each, self.networks[0].n_labels, k, queries.threads)
 
-    def _of_one(self, network: Network, queries: Queries, k: int) -> Scored:
-        hidden, last = queries.hidden(network), network.output
-        labels, logits = last.top_k(hidden, min(k, last.units), None, threads=queries.threads)
+    def _of_one(self, number: int, queries: Queries, k: int) -> Scored:
+        network = self.networks[number]
+        hidden, last, copy = queries.hidden(network), network.output, self._copies[number]
+        if copy is None:  # the weights of a part do not change any more
+            copy = self._copies[number] = last.byte_rows(core.threads_or_default(queries.threads))
+        scaled = times(hidden, last.stored_factor)
+        labels, logits, _ = copy.top_k(scaled, min(k, last.units), threads=queries.threads)
         return labels, _probabilities(network.loss, logits)
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
@@ -138,11 +145,13 @@ class NetworkPart(Part):
                 parameter.weights[...] = unpack(pack(parameter.weights, self.storage))
             for layer in network.layers:
                 layer.forget()
+        self._copies = [None] * len(self.networks)
 
     @property
     def memory_bytes(self) -> int:
-        """The weights, in float32."""
-        return sum(4 * network.n_parameters for network in self.networks)
+        """The weights, in float32, and the copies of those of the last layers in 8 bits."""
+        copies = sum(bytes_needed(one.output.units, one.output.context.inputs) for one in self.networks)
+        return copies + sum(4 * network.n_parameters for network in self.networks)
 
 
 class _NeighboursPart(Part):
