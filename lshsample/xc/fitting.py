@@ -14,6 +14,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample.config import build_network, build_trainer
+from lshsample.errors import CheckpointError
 from lshsample.metrics import precision_at_k
 from lshsample.nn import Network
 from lshsample.nn.bundle import MANIFEST
@@ -150,9 +151,11 @@ class Fit:
             index = self._rows_index(rows)
             parts["rows"] = judge.heard(RowsPart(index, self._votes(index, labels, judge, None)), since)
         if recipe.linear is not None:
-            since = self.elapsed()
+            since, limit = self.elapsed(), self.left() / (2 * _AGAIN if refit else 1)
+            if not parts and recipe.network is None:
+                limit = np.inf  # without it there is nothing
             try:
-                linear = self._linear(rows, labels, self.left() / (2 * _AGAIN if refit else 1))
+                linear = self._linear(rows, labels, limit)
                 parts["linear"] = judge.heard(linear, since)
             except _OutOfTimeError:
                 _log.info("linear    left out: it takes too long")
@@ -304,11 +307,13 @@ class Fit:
         place = None if self.checkpoint is None else self.checkpoint / f"{name}-{number}"
         if judge is not None:
             run["curve_rows"] = self.curve_rows
+        network = build_network(config, rows.raw.shape[1], labels.shape[1])
+        trainer = build_trainer(config, network, checkpoint=place, **run)
         if place is not None and (place / MANIFEST).exists():
-            trainer = Trainer.resume(place, **run)
-        else:
-            network = build_network(config, rows.raw.shape[1], labels.shape[1])
-            trainer = build_trainer(config, network, checkpoint=place, **run)
+            before = Trainer.resume(place, **run)
+            if (before.settings, before.network.spec) != (trainer.settings, network.spec):
+                raise CheckpointError(f"{place}: the checkpoint of a network of another recipe or other data")
+            trainer = before
         trainer.validation_name = "held-out"
         validation = None if judge is None else (judge.queries.raw, judge.truth)
         history = trainer.fit(rows.raw, labels, validation=validation)

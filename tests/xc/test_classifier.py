@@ -6,6 +6,7 @@ import itertools
 import signal
 import time
 
+import attrs
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -103,6 +104,14 @@ def test_limited_time_leaves_networks_out(rows):
     assert quick.evaluate(x[500:], y[500:], [1])["p@1"] > 70
 
 
+def test_a_part_that_takes_too_long_is_left_out_unless_it_is_the_only_one(rows):
+    x, y = (part[:500] for part in rows)
+    both = Classifier.fit(x, y, "fast", threads=1, max_seconds=1e-6)
+    assert both.mixture.parts == ("rows",)
+    alone = Recipe(neighbours=None, network=None)
+    assert Classifier.fit(x, y, alone, threads=1, max_seconds=1e-6).mixture.parts == ("linear",)
+
+
 class _Interrupt(Callback):
     """Ends a run by a signal after a number of steps."""
 
@@ -124,6 +133,8 @@ def test_an_interrupted_fit_continues_to_the_same_bits(fitted, rows, tmp_path, s
             x[:500], y[:500], RECIPE, threads=1, checkpoint=tmp_path, callbacks=[_Interrupt(steps)]
         )
     assert list(tmp_path.iterdir())
+    with pytest.raises(CheckpointError, match=r"the checkpoint of a network of another recipe"):
+        Classifier.fit(x[:500], y[:500], attrs.evolve(RECIPE, seed=3), threads=1, checkpoint=tmp_path)
     again = Classifier.fit(x[:500], y[:500], RECIPE, threads=1, checkpoint=tmp_path)
     assert_same(fitted.predict(x[500:], 5), again.predict(x[500:], 5))
 
