@@ -56,15 +56,15 @@ class LSHClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Notes
     -----
     ``y`` is an array of classes, an indicator matrix (dense or sparse), or a list of lists of names.
-    Predictions are of the same form. Probabilities and decisions are sparse (CSR, the ``top_k`` best labels of each
-    row) for sparse ``y`` and names, else dense. Of one class a row, probabilities are scaled to a sum of 1, and
-    are the classes' frequencies where no class is named.
+    Predictions are of the same form. Probabilities and decisions are sparse (CSR, the ``top_k`` best labels
+    of each row) for sparse ``y`` and names, else dense. Of one class a row, probabilities are scaled to a sum
+    of 1, and are the classes' frequencies where no class is named.
 
     Examples
     --------
     >>> from sklearn.feature_extraction.text import TfidfVectorizer
     >>> from sklearn.pipeline import make_pipeline
-    >>> texts = ["a grey cat", "a black cat", "cat and dog", "the dog barks", "an old dog", "dogs and cats"] * 5
+    >>> texts = ["a grey cat", "a black cat", "cat and dog", "the dog barks", "an old dog", "dog, cat"] * 5
     >>> names = [["cat"], ["cat"], ["cat", "dog"], ["dog"], ["dog"], ["cat", "dog"]] * 5
     >>> model = make_pipeline(TfidfVectorizer(), LSHClassifier("fast")).fit(texts, names)
     >>> model.predict(["a black cat"])
@@ -193,9 +193,9 @@ class LSHClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         array or csr_array, shape (rows, n_classes)
-            float64. One class a row: log probabilities, or (rows,) log odds of the second of two classes. Several
-            labels: log odds over those of ``threshold``; what a CSR matrix does not store is lower than all that
-            it stores, whatever its sign.
+            float64. One class a row: log probabilities, or (rows,) log odds of the second of two classes.
+            Several labels: log odds over those of ``threshold``; what a CSR matrix does not store is lower
+            than all that it stores, whatever its sign.
         """
         allowed = self._allowed(labels, exclude)
         ids, probabilities = self._best(X, allowed)
@@ -264,7 +264,8 @@ class LSHClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         dense = self._matrix(ids, probabilities.astype(np.float64)).toarray()
         dense[dense.sum(axis=1) == 0] = np.where(True if allowed is None else allowed, self._frequencies, 0)
         total = dense.sum(axis=1, keepdims=True)
-        return np.divide(dense, total, out=dense, where=total > 0).astype(np.float32)
+        np.divide(dense, total, out=dense, where=total > 0)
+        return np.asarray(dense, np.float32)
 
     def _odds(self, probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Log odds over those of the threshold."""

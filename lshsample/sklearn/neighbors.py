@@ -27,9 +27,7 @@ _MODES = ("distance", "connectivity")
 _FIRST, _CELLS = 64, 1 << 22
 
 
-class LSHNeighbors(  # type: ignore[misc]
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
-):
+class LSHNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """The nearest rows by cosine distance, 1 - cosine: graphs of neighbours for other estimators.
 
     Parameters
@@ -41,8 +39,8 @@ class LSHNeighbors(  # type: ignore[misc]
     mode : str
         What :meth:`transform` returns: ``"distance"`` or ``"connectivity"``.
     index : str
-        ``"auto"``; ``"inverted"`` (sparse rows) or ``"exact"`` (dense rows), which find all; or ``"lsh"``, hash
-        tables, which find a share. See :meth:`RowNeighbours.build <lshsample.xc.RowNeighbours.build>`.
+        ``"auto"``; ``"inverted"`` (sparse rows) or ``"exact"`` (dense rows), which find all; or ``"lsh"``,
+        hash tables, which find a share. See :meth:`RowNeighbours.build <lshsample.xc.RowNeighbours.build>`.
     family : str, optional
         The hash family, with ``index="lsh"``.
     recall : float
@@ -65,9 +63,10 @@ class LSHNeighbors(  # type: ignore[misc]
 
     Notes
     -----
-    The contract is that of scikit-learn's ``KNeighborsTransformer``. With ``mode="distance"``, :meth:`transform`
-    finds one neighbour more, since rows are neighbours of themselves. A query for which the index finds
-    fewer than k rows of a cosine above 0 is compared with all rows.
+    The contract is that of scikit-learn's ``KNeighborsTransformer``. With ``mode="distance"``,
+    :meth:`transform` finds one neighbour more, since rows are neighbours of themselves. A query for which the
+    index finds fewer than k rows of a cosine above 0 is compared with all rows. A row of zeros is at a
+    distance of 1 from all rows.
 
     Examples
     --------
@@ -146,7 +145,7 @@ class LSHNeighbors(  # type: ignore[misc]
     @property
     def _n_features_out(self) -> int:
         """Columns of :meth:`transform`."""
-        return self.n_samples_fit_
+        return int(self.n_samples_fit_)
 
     def transform(self, X: Any) -> sp.csr_array:
         """The graph of the nearest rows.
@@ -284,7 +283,7 @@ class LSHNeighbors(  # type: ignore[misc]
         return unit_rows(X, "X"), None
 
     def _within(self, X: Any, radius: float | None) -> tuple[Int64, Int64, Float32]:
-        """Offsets, ids and distances: searches for more and more of the nearest, until one is too far away."""
+        """Offsets, ids and distances: searches for more of the nearest, until one is too far away."""
         check_is_fitted(self)
         radius = _checked_radius(self.radius if radius is None else radius)
         queries, own = self._queries(X)
@@ -321,7 +320,7 @@ def _checked_radius(radius: Any) -> float:
 
 def _distances(cosines: Float32) -> Float32:
     """Cosine distances; a rounding error below 0 is none."""
-    return np.clip(np.float32(1) - cosines, 0, 2)
+    return np.asarray(np.clip(np.float32(1) - cosines, 0, 2), np.float32)
 
 
 def _pieces(values: npt.NDArray[Any], indptr: Int64) -> npt.NDArray[Any]:
@@ -334,7 +333,7 @@ def _pieces(values: npt.NDArray[Any], indptr: Int64) -> npt.NDArray[Any]:
 def _among_all(queries: Any, rows: Any, k: int, own: Int64 | None, threads: int) -> tuple[Any, Float32]:
     """The k nearest of all rows, those of a cosine of 0 and below included."""
     width = k + (own is not None)
-    if not sp.issparse(rows):
+    if isinstance(rows, np.ndarray):
         ids, cosines = topk.top_k(queries, rows, None, width, threads=threads)
     else:
         step, parts = max(1, _CELLS // rows.shape[0]), []

@@ -28,8 +28,8 @@ def precision_scorer(k: int = 1) -> Callable[[Any, Any, Any], float]:
     Returns
     -------
     callable
-        For ``scoring=`` of scikit-learn. It takes any fitted estimator with ``classes_`` and ``predict_proba``,
-        such as a pipeline, rows, and labels in any form of :class:`LSHClassifier`.
+        For ``scoring=`` of scikit-learn. It takes a fitted estimator with ``classes_`` and ``predict_proba``,
+        such as a pipeline; rows; and labels in any form of :class:`LSHClassifier`.
 
     Examples
     --------

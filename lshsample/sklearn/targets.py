@@ -31,7 +31,7 @@ def is_names(y: Any) -> bool:
 
 
 def checked_target(y: Any) -> tuple[str, npt.NDArray[Any], Any]:
-    """The form of labels (:data:`ONE`, ``"dense"``, ``"sparse"`` or ``"names"``), their classes, and themselves.
+    """The form of labels, :data:`ONE`, ``"dense"``, ``"sparse"`` or ``"names"``; their classes; and they.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def checked_target(y: Any) -> tuple[str, npt.NDArray[Any], Any]:
     """
     if is_names(y):
         return "names", np.array(LabelNames.of(y).names, dtype=object), y
-    if sp.issparse(y):
+    if not isinstance(y, np.ndarray):
         return "sparse", np.arange(y.shape[1]), y
     if y.ndim == 2 and y.shape[1] > 1:
         kind = type_of_target(y, input_name="y")

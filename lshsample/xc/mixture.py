@@ -283,7 +283,7 @@ class _Chooser:
 def _fitted(features: Float64, hits: npt.NDArray[np.bool_]) -> tuple[Float64, float]:
     """Weights and intercept of the logistic regression, by Newton's method with halved steps."""
     mean, spread = features.mean(axis=0), features.std(axis=0)
-    spread[spread == 0.0] = 1.0
+    spread[spread <= 1e-9 * np.maximum(np.abs(mean), 1.0)] = 1.0  # a constant, up to its rounding
     x = np.concatenate([(features - mean) / spread, np.ones((len(features), 1))], axis=1)
     penalty = np.full(x.shape[1], _PENALTY)
     penalty[-1] = 1e-6  # hardly any on the intercept, which would else be unbounded without a hit

@@ -53,9 +53,11 @@ def test_results_have_the_form_of_the_labels(rows):
     x, y = rows
     dense = LSHClassifier("fast").fit(x[:200], y[:200])
     sparse = LSHClassifier("fast").fit(x[:200], sp.csr_array(y[:200]))
-    assert dense.multilabel_ and dense.predict(x).shape == y.shape
+    assert dense.multilabel_
+    assert dense.predict(x).shape == y.shape
     assert isinstance(dense.predict_proba(x), np.ndarray)
-    assert isinstance(sparse.predict(x), sp.csr_array) and isinstance(sparse.predict_proba(x), sp.csr_array)
+    assert isinstance(sparse.predict(x), sp.csr_array)
+    assert isinstance(sparse.predict_proba(x), sp.csr_array)
     np.testing.assert_array_equal(dense.predict(x), sparse.predict(x).toarray())
     np.testing.assert_array_equal(dense.predict_proba(x), sparse.predict_proba(x).toarray())
     stored = sparse.decision_function(x)
@@ -166,7 +168,7 @@ def test_bad_labels(rows):
     n = x.shape[0]
     for y, match in (
         (np.zeros(n, int), "y must be labels of at least two classes"),
-        (np.full((n, 2), 7), "y must be classes, or an indicator matrix"),
+        (np.arange(2 * n).reshape(n, 2) % 3, "y must be classes, or an indicator matrix"),
         ([["a"]] * (n - 1), "inconsistent numbers of samples"),
         (np.linspace(0, 1, n), "Unknown label type"),
     ):
