@@ -58,7 +58,7 @@ def checked_target(y: Any) -> tuple[str, npt.NDArray[Any], Any]:
 def encoded(y: Any, classes: npt.NDArray[Any]) -> sp.csr_array:
     """Labels of any form as a CSR matrix with a column for each class; others than these are left out."""
     if is_names(y):
-        return LabelNames(classes.tolist()).matrix([set(row) for row in y])
+        return LabelNames(classes.tolist()).matrix(y)
     if sp.issparse(y) or np.ndim(y) == 2:
         return sp.csr_array(y)
     values = np.asarray(y)
