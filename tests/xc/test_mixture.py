@@ -132,7 +132,7 @@ def test_what_cannot_be_fitted_is_refused(data):
 
 
 def test_labels_of_one_frequency(data):
-    """A feature that is the same for all pairs has no weight, though its computed deviation is not quite 0."""
+    """A feature that is the same for all pairs has no weight, whatever rounding makes of its deviation."""
     parts, truth, _ = data
     for count in (24, 60, 101):
         mixture = Mixture.fit(parts, truth, np.full(LABELS, count))
