@@ -35,6 +35,7 @@ __all__ = [
     "Kind",
     "claim",
     "kind_of",
+    "model_folder",
     "read_bundle",
     "remove_bundle",
     "write_bundle",
@@ -203,6 +204,12 @@ def claim(path: str | PathLike[str], kind: Kind) -> Claim:
         The folder holds something else, cannot be written, or is in use by another process.
     """
     return Claim(as_path(path), kind)
+
+
+def model_folder(path: str | PathLike[str]) -> Path:
+    """The folder of the model, for itself or for the folder of a run, which has it below."""
+    folder = as_path(path)
+    return folder / "model" if (folder / "model").is_dir() else folder
 
 
 def kind_of(path: str | PathLike[str]) -> str | None:

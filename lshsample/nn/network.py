@@ -22,7 +22,7 @@ from lshsample.files import as_path
 from lshsample.metrics import precision_at_k
 from lshsample.nn import tensorfile
 from lshsample.nn.batches import Batch, FeatureRows
-from lshsample.nn.bundle import Bundle, Kind, read_bundle, write_bundle
+from lshsample.nn.bundle import Bundle, Kind, model_folder, read_bundle, write_bundle
 from lshsample.nn.guard import Guard, is_own
 from lshsample.nn.layer import BuildContext, BuiltLayer, CandidateLists, InputLayer, Layer, OutputLayer
 from lshsample.nn.losses import Logits, Loss
@@ -644,7 +644,7 @@ class Network:
             If its weights need more memory than is available.
         """
         folder = as_path(path)
-        with read_bundle(folder / "model" if (folder / "model").is_dir() else folder, MODEL) as bundle:
+        with read_bundle(model_folder(folder), MODEL) as bundle:
             network = cls.from_bundle(bundle)
             memory.require_bytes(network.memory_needed()["parameters"], f"{folder}: the network")
             for parameter in network.parameters:

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 
 from lshsample.errors import LshsampleError
-from lshsample.nn.bundle import MANIFEST
+from lshsample.nn.bundle import MANIFEST, model_folder
 from lshsample.serve.requests import BadRequest, Predict, label_ids
 from lshsample.serve.settings import ServeSettings
 from lshsample.xc import Classifier, Reasons, why
@@ -119,8 +119,7 @@ class Serving:
 
     def __init__(self, settings: ServeSettings) -> None:
         self.settings = settings
-        place = settings.model / "model"
-        self._folder = place if place.is_dir() else settings.model
+        self._folder = model_folder(settings.model)
         self._stamp = self._look()
         self.current = self._load()
         self._stop = threading.Event()

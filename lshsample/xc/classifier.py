@@ -18,7 +18,7 @@ from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.files import as_path
 from lshsample.metrics import precision_at_k
 from lshsample.nn import Network, tensorfile
-from lshsample.nn.bundle import Bundle, Kind, kind_of, read_bundle, write_bundle
+from lshsample.nn.bundle import Bundle, Kind, kind_of, model_folder, read_bundle, write_bundle
 from lshsample.nn.network import MODEL
 from lshsample.specs import checked_integer, checked_number
 from lshsample.text import LabelNames, TextVectorizer
@@ -79,7 +79,7 @@ class Classifier:
         self.histories = tuple(histories)
         self.vectorizer: TextVectorizer | None = None
         self.names: LabelNames | None = None
-        self._counts = counts
+        self.counts = counts
 
     @classmethod
     @memory.named_shortage("fitting a classifier")
@@ -248,7 +248,7 @@ class Classifier:
     @property
     def n_labels(self) -> int:
         """Number of labels."""
-        return self._counts.size
+        return self.counts.size
 
     @property
     def network(self) -> Network:
@@ -323,7 +323,7 @@ class Classifier:
             queries = Queries(batch, self.weighting(batch), count)
             scored = {name: self.parts[name].top_k(queries, width) for name in self.mixture.parts}
             part = slice(start, start + batch.shape[0])
-            best = self.mixture.predict(scored, self._counts, top, allowed=allowed, threads=count)
+            best = self.mixture.predict(scored, self.counts, top, allowed=allowed, threads=count)
             found[part], probabilities[part] = best
             if progress is not None:
                 progress(part.stop, rows.shape[0])
@@ -378,7 +378,7 @@ class Classifier:
             If the folder holds other files, cannot be written, or is in use by another process.
         """
         specs: dict[str, Any] = {}
-        tensors: dict[str, dict[str, npt.NDArray[Any]]] = {"labels": {"counts": self._counts}}
+        tensors: dict[str, dict[str, npt.NDArray[Any]]] = {"labels": {"counts": self.counts}}
         if self.weighting.idf is not None:
             tensors["labels"]["idf"] = self.weighting.idf
         for name, part in self.parts.items():
@@ -414,8 +414,7 @@ class Classifier:
         CheckpointError
             If it is missing, truncated, changed, of another kind or of a newer version.
         """
-        folder = as_path(path)
-        folder = folder / "model" if (folder / "model").is_dir() else folder
+        folder = model_folder(path)
         with read_bundle(folder, CLASSIFIER) as bundle:
             try:
                 return cls._from_bundle(bundle)
@@ -452,8 +451,7 @@ class Classifier:
 
 def load_model(path: str | PathLike[str]) -> Network | Classifier:
     """The model in a folder of any kind, or in that of a run; errors as :meth:`Classifier.load`."""
-    folder = as_path(path)
-    folder = folder / "model" if (folder / "model").is_dir() else folder
+    folder = model_folder(path)
     return Classifier.load(folder) if kind_of(folder) == CLASSIFIER.name else Network.load(folder)
 
 

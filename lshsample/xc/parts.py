@@ -11,7 +11,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import core, topk
-from lshsample._native.byterows import ByteRows, bytes_needed
+from lshsample._native.byterows import ByteRows
 from lshsample.nn import Loss, Network, Sigmoid
 from lshsample.nn.signals import times
 from lshsample.xc.linear import LinearModel
@@ -56,11 +56,6 @@ class Part(ABC):
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
         """The part as plain data and arrays."""
 
-    @property
-    @abstractmethod
-    def memory_bytes(self) -> int:
-        """Bytes that the part takes."""
-
 
 class LinearPart(Part):
     """The linear path."""
@@ -84,11 +79,6 @@ class LinearPart(Part):
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Arrays) -> Self:
         """The part that :meth:`to_arrays` returned."""
         return cls(LinearModel.from_arrays(spec["model"], arrays), spec["beam"])
-
-    @property
-    def memory_bytes(self) -> int:
-        """The weights."""
-        return self.model.nbytes
 
 
 class NetworkPart(Part):
@@ -147,12 +137,6 @@ class NetworkPart(Part):
                 layer.forget()
         self._copies = [None] * len(self.networks)
 
-    @property
-    def memory_bytes(self) -> int:
-        """The weights, in float32, and the copies of those of the last layers in 8 bits."""
-        copies = sum(bytes_needed(one.output.units, one.output.context.inputs) for one in self.networks)
-        return copies + sum(4 * network.n_parameters for network in self.networks)
-
 
 class _NeighboursPart(Part):
     """The votes of the nearest training rows."""
@@ -163,11 +147,6 @@ class _NeighboursPart(Part):
     def _vote(self, queries: Any, k: int, threads: int | None) -> Scored:
         found = self.index.search(queries, self.votes.voting.k, threads=threads)
         return self.votes.predict(*found, min(k, self.votes.n_labels), threads=threads)
-
-    @property
-    def memory_bytes(self) -> int:
-        """The index, and the labels of the rows."""
-        return self.index.memory_bytes + sum(array.nbytes for array in self.votes.to_arrays()[1].values())
 
 
 class RowsPart(_NeighboursPart):

@@ -6,17 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
+import numpy as np
+import numpy.typing as npt
 
 from lshsample._native import core
 from lshsample.errors import ArgumentError
 from lshsample.specs import checked_integer
 from lshsample.xc.classifier import Classifier
 from lshsample.xc.parts import HiddenPart, LinearPart, Queries, RowsPart
+from lshsample.xc.votes import LabelVotes
 
 __all__ = ["Reasons", "why"]
 
 #: Features and rows of a label, at most.
 _MOST = 10
+#: The name of a part, its votes, and the ids and cosines of the training rows nearest to one row.
+_Near = tuple[str, LabelVotes, npt.NDArray[np.int32], npt.NDArray[np.float32]]
 
 
 @attrs.frozen(kw_only=True)
@@ -93,32 +98,34 @@ def why(
         raise ArgumentError("x_row", f"{rows.shape[0]} rows", "one row, of shape (1, n_features)")
     top = checked_integer("top", top, 1, classifier.n_labels, ", the number of labels")
     count = core.threads_or_default(threads)
-    if labels is None:
-        found, _ = classifier.predict(rows, top, threads=count)
-        wanted = [int(label) for label in found[0] if label >= 0]
-    else:
+    wanted = None
+    if labels is not None:
         wanted = [checked_integer("labels", one, 0, classifier.n_labels - 1) for one in labels]
     queries = Queries(rows, classifier.weighting(rows), count)
-    scored = {}
-    for name in classifier.mixture.parts:
-        ids, values = classifier.parts[name].top_k(queries, classifier.recipe.candidates)
-        scored[name] = dict(zip(ids[0].tolist(), values[0].tolist(), strict=True))
-    candidates = len(set().union(*scored.values()) - {-1})
+    width = classifier.recipe.candidates if wanted is not None else max(classifier.recipe.candidates, top)
+    scored = {name: classifier.parts[name].top_k(queries, width) for name in classifier.mixture.parts}
+    values = {
+        name: dict(zip(*(part[0].tolist() for part in one), strict=True)) for name, one in scored.items()
+    }
+    candidates = set().union(*values.values()) - {-1}
+    allowed = None
+    if wanted is not None:
+        allowed, top = np.zeros(classifier.n_labels, bool), max(len(set(wanted)), 1)
+        allowed[wanted] = True
+    found = classifier.mixture.predict(scored, classifier.counts, top, allowed=allowed, threads=count)
+    chances = dict(zip(*(part[0].tolist() for part in found), strict=True))
+    near = _near(classifier, queries)
     return [
         Reasons(
             label=label,
-            probability=_probability(classifier, rows, label, count),
-            parts={name: float(values.get(label, 0.0)) for name, values in scored.items()},
+            probability=chances.get(label, 0.0),
+            parts={name: float(one.get(label, 0.0)) for name, one in values.items()},
             features=_features(classifier, queries, label),
-            neighbours=_neighbours(classifier, queries, label),
-            candidates=candidates,
+            neighbours=_neighbours(near, label),
+            candidates=len(candidates),
         )
-        for label in wanted
+        for label in ([one for one in chances if one >= 0] if wanted is None else wanted)
     ]
-
-
-def _probability(classifier: Classifier, rows: Any, label: int, threads: int) -> float:
-    return float(classifier.predict(rows, 1, labels=[label], threads=threads)[1][0, 0])
 
 
 def _features(classifier: Classifier, queries: Queries, label: int) -> list[tuple[int, float]]:
@@ -129,18 +136,23 @@ def _features(classifier: Classifier, queries: Queries, label: int) -> list[tupl
     return list(zip(features[:_MOST].tolist(), shares[:_MOST].tolist(), strict=True))
 
 
-def _neighbours(classifier: Classifier, queries: Queries, label: int) -> list[tuple[str, int, float]]:
-    found: list[tuple[str, int, float]] = []
+def _near(classifier: Classifier, queries: Queries) -> list[_Near]:
+    """The nearest training rows by each part that looks for them."""
+    near: list[_Near] = []
     for name in ("rows", "hidden"):
         part = classifier.parts.get(name)
-        if isinstance(part, RowsPart):
-            ids, cosines = part.index.search(queries.weighted, part.votes.voting.k, threads=queries.threads)
-        elif isinstance(part, HiddenPart):
-            hidden = queries.hidden(part.network)
-            ids, cosines = part.index.search(hidden, part.votes.voting.k, threads=queries.threads)
-        else:
-            continue
-        have = part.votes.have(ids[0], label)
-        near = zip(ids[0][have].tolist(), cosines[0][have].tolist(), strict=True)
-        found += [(name, row, cosine) for row, cosine in near][:_MOST]
+        if isinstance(part, RowsPart | HiddenPart):
+            vectors = queries.weighted if isinstance(part, RowsPart) else queries.hidden(part.network)
+            ids, cosines = part.index.search(vectors, part.votes.voting.k, threads=queries.threads)
+            near.append((name, part.votes, ids[0], cosines[0]))
+    return near
+
+
+def _neighbours(near: list[_Near], label: int) -> list[tuple[str, int, float]]:
+    """Those of the nearest training rows that have a label."""
+    found: list[tuple[str, int, float]] = []
+    for name, votes, ids, cosines in near:
+        have = votes.have(ids, label)
+        pairs = list(zip(ids[have].tolist(), cosines[have].tolist(), strict=True))[:_MOST]
+        found += [(name, row, cosine) for row, cosine in pairs]
     return found
