@@ -7,6 +7,7 @@ from lshsample.xc.fitting import Interrupted, Stage
 from lshsample.xc.linear import LinearModel, LinearSpec
 from lshsample.xc.mixture import Mixture
 from lshsample.xc.neighbours import RowNeighbours
+from lshsample.xc.pairs import FeaturePairs
 from lshsample.xc.recipe import PRESETS, LinearRecipe, NeighboursRecipe, Recipe
 from lshsample.xc.search import SearchResult, Trial, require_optuna, search_recipes
 from lshsample.xc.search_space import default_space
@@ -18,6 +19,7 @@ __all__ = [
     "KINDS",
     "PRESETS",
     "Classifier",
+    "FeaturePairs",
     "Interrupted",
     "LabelVotes",
     "LinearModel",

@@ -22,6 +22,7 @@ from lshsample.training import Callback, History, Trainer
 from lshsample.xc.linear import LinearModel
 from lshsample.xc.mixture import Mixture, Scored
 from lshsample.xc.neighbours import RowNeighbours
+from lshsample.xc.pairs import FeaturePairs
 from lshsample.xc.parts import HiddenPart, LinearPart, NetworkPart, Part, Queries, RowsPart
 from lshsample.xc.recipe import Recipe
 from lshsample.xc.votes import LabelVotes
@@ -277,8 +278,10 @@ class Fit:
     def _linear(self, rows: Queries, labels: sp.csr_array, seconds: float) -> LinearPart:
         assert self.recipe.linear is not None
         chosen = self.recipe.linear
+        assert chosen.pairs is not None
+        pairs = FeaturePairs.of(rows.weighted, chosen.pairs) if chosen.pairs else None
         model = LinearModel.fit(
-            rows.weighted,
+            rows.weighted if pairs is None else pairs(rows.weighted),
             labels,
             c=chosen.c,
             n_trees=chosen.n_trees,
@@ -287,7 +290,7 @@ class Fit:
             threads=self.threads,
             progress=self._telling("training the linear path", seconds),
         )
-        return LinearPart(model, chosen.beam)
+        return LinearPart(model, chosen.beam, pairs)
 
     def _network(
         self,

@@ -17,6 +17,7 @@ from lshsample.nn.signals import times
 from lshsample.xc.linear import LinearModel
 from lshsample.xc.mixture import Scored
 from lshsample.xc.neighbours import RowNeighbours
+from lshsample.xc.pairs import FeaturePairs
 from lshsample.xc.stored import pack, unpack
 from lshsample.xc.votes import LabelVotes
 
@@ -62,23 +63,46 @@ class LinearPart(Part):
 
     name = "linear"
 
-    def __init__(self, model: LinearModel, beam: int) -> None:
-        self.model, self.beam = model, beam
+    def __init__(self, model: LinearModel, beam: int, pairs: FeaturePairs | None) -> None:
+        self.model, self.beam, self.pairs = model, beam, pairs
 
     def top_k(self, queries: Queries, k: int) -> Scored:
         """Values are exp(score), the product of exp(-loss) over the path to the label."""
         k = min(k, self.model.n_labels)
-        labels, scores = self.model.top_k(queries.weighted, k, beam=self.beam, threads=queries.threads)
+        labels, scores = self.model.top_k(self._inputs(queries), k, beam=self.beam, threads=queries.threads)
         return labels, np.exp(scores)
 
+    def shares(self, queries: Queries, label: int) -> Scored:
+        """As :meth:`LinearModel.shares`; what a pair contributes is shared by its two features."""
+        columns, values = self.model.shares(self._inputs(queries), label)
+        if self.pairs is None:
+            return columns, values
+        is_pair = columns >= self.pairs.n_features
+        members = self.pairs.members(columns[is_pair])
+        features, place = np.unique(np.append(columns[~is_pair], members.T), return_inverse=True)
+        shared = np.concatenate([values[~is_pair], *2 * [values[is_pair] / 2]])
+        total = np.bincount(place, shared, len(features))
+        order = np.argsort(-np.abs(total), kind="stable")
+        return features[order].astype(np.int32), total[order].astype(np.float32)
+
+    def _inputs(self, queries: Queries) -> sp.csr_array:
+        return queries.weighted if self.pairs is None else self.pairs(queries.weighted)
+
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
-        """The model's, with the beam."""
-        return {"beam": self.beam, "model": self.model.spec}, self.model.arrays()
+        """The model's, with the beam and the pairs."""
+        spec, arrays = {"beam": self.beam, "model": self.model.spec}, dict(self.model.arrays())
+        if self.pairs is not None:
+            spec["pairs"], own = self.pairs.to_arrays()
+            arrays |= {f"pairs/{key}": array for key, array in own.items()}
+        return spec, arrays
 
     @classmethod
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Arrays) -> Self:
         """The part that :meth:`to_arrays` returned."""
-        return cls(LinearModel.from_arrays(spec["model"], arrays), spec["beam"])
+        own = _under(arrays, "pairs/")
+        pairs = FeaturePairs.from_arrays(spec["pairs"], own) if "pairs" in spec else None
+        models = {key: array for key, array in arrays.items() if not key.startswith("pairs/")}
+        return cls(LinearModel.from_arrays(spec["model"], models), spec["beam"], pairs)
 
 
 class NetworkPart(Part):

@@ -36,7 +36,8 @@ class Reasons:
     parts : dict of str to float
         The value that each part gives to the label, from 0 to 1; 0 if it does not name it.
     features : list of (int, float)
-        Features of the row with the largest contributions to the margin of the linear path.
+        Features of the row with the largest contributions to the margin of the linear path; what a pair of
+        features contributes is shared by both.
     neighbours : list of (str, int, float)
         The part, the training row and the cosine of the nearest training rows that have the label.
     candidates : int
@@ -132,7 +133,7 @@ def _features(classifier: Classifier, queries: Queries, label: int) -> list[tupl
     part = classifier.parts.get("linear")
     if not isinstance(part, LinearPart):
         return []
-    features, shares = part.model.shares(queries.weighted, label)
+    features, shares = part.shares(queries, label)
     return list(zip(features[:_MOST].tolist(), shares[:_MOST].tolist(), strict=True))
 
 

@@ -66,7 +66,23 @@ def test_a_resolved_recipe_has_all_settings_of_its_network():
     assert recipe.network.epochs == 3
     assert None not in (recipe.network.hidden, recipe.network.lr, recipe.network.loss)
     assert recipe.resolve(x, y) == recipe
-    assert Recipe.preset("fast").resolve(x, y) == Recipe.preset("fast")
+    fast = Recipe.preset("fast")
+    assert fast.resolve(x, y) == Recipe.of(fast.to_dict() | {"linear": {"pairs": 0.0}})
+
+
+def test_a_network_is_left_out_beyond_its_rows():
+    x, y = sp.csr_array(np.eye(50, dtype=np.float32)), sp.csr_array(np.eye(50))
+    small = Recipe(network_rows=50).resolve(x, y)
+    assert small.parts == ("rows", "linear", "network", "hidden")
+    large = Recipe(network_rows=49).resolve(x, y)
+    assert (large.parts, large.network, large.neighbours.of) == (("rows", "linear"), None, ("rows",))
+    assert Recipe.from_toml(large.to_toml()) == large
+    no_rows = Recipe(network_rows=49, neighbours={"of": ["hidden"]})
+    assert no_rows.resolve(x, y).parts == ("linear",)
+    # The settings of a network ask for one, and without it nothing would be left.
+    assert Recipe(network_rows=49).merged({"epochs": 2}).resolve(x, y).network.epochs == 2
+    alone = Recipe(network_rows=49, linear=False, neighbours={"of": ["hidden"]})
+    assert alone.resolve(x, y).parts == ("network", "hidden")
 
 
 def test_how_many_rows_are_held_out():
