@@ -4,7 +4,7 @@ Each part breaks saving, loading or training in one way, many times, and checks 
 or the new one as a whole, and a folder that the next save and the next command accept and clean up::
 
     python tools/check_saved_files.py               # all parts, about ten minutes
-    python tools/check_saved_files.py --short       # a part of the cases, about half a minute
+    python tools/check_saved_files.py --short       # a part of the cases, about a quarter of a minute
     python tools/check_saved_files.py deaths pairs  # some parts
 
 ========== ==========================================================================================
@@ -256,8 +256,9 @@ class Check:
 
 
 def some(numbers: range, short: bool) -> Iterator[int]:
-    """All numbers, or a few that are spread over them."""
-    yield from numbers[:: max(len(numbers) // 6, 1)] if short else numbers
+    """All numbers, or four that are spread over them, the first and the last included."""
+    few = sorted({numbers[round(part * (len(numbers) - 1) / 3)] for part in range(4)})
+    yield from few if short else numbers
 
 
 def check_save(

@@ -55,7 +55,7 @@ def test_an_installation_that_cannot_start_is_an_error_in_one_line(
     lshsample: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LSHSAMPLE_ISA", "abacus")
-    done = lshsample("info")
+    done = subprocess.run([*lshsample.line, "info"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ArgumentError: LSHSAMPLE_ISA must be one of")
     assert "(got 'abacus')" in done.stderr

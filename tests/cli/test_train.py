@@ -231,7 +231,8 @@ def test_messages_can_be_less_or_more(
 
 @pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="a system without /dev/stdout")
 def test_a_result_can_go_to_standard_output(lshsample: Any, small: list[object], files: Files) -> None:
-    done = lshsample("train", files[0], *small, "--epochs", 1, "--json", "/dev/stdout")
+    words = ["train", files[0], *small, "--epochs", 1, "--json", "/dev/stdout"]
+    done = subprocess.run([*lshsample.line, *map(str, words)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert '"step_ms_median"' in done.stdout
 

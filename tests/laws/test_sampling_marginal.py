@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from law_cases import LONG
 from scipy import stats
 
 from lshsample import laws
@@ -19,7 +20,7 @@ from lshsample.tables import HashTables
 
 #: Pipelines of all kinds, also with stages that have no effect.
 pytestmark = pytest.mark.filterwarnings("ignore::lshsample.errors.PipelineWarning")
-N, DIM, SEEDS = 120, 6, 1500
+N, DIM, SEEDS = 120, 6, 1500 if LONG else 500
 
 
 @pytest.fixture(scope="module")
@@ -267,8 +268,8 @@ def test_bounded_buckets_are_corrected(text, drawn_tables):
     """Without the correction the sums are 0.6 of the true value."""
     items, queries, tables = drawn_tables
     values = np.linalg.norm(items, axis=1)
-    sums, naive = np.empty((700, 2)), np.empty((700, 2))
-    for seed, table in enumerate(tables[:700]):
+    sums, naive = np.empty((SEEDS, 2)), np.empty((SEEDS, 2))
+    for seed, table in enumerate(tables):
         bounded = HashTables(table.family, threads=1, bucket_size=4).build(items)
         active = (
             parse_pipeline(text).bind(tables=bounded).sample(queries, seed=seed, law="marginal", threads=1)
