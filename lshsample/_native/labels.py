@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from lshsample._native import core
 from lshsample.errors import ArgumentError
 
-__all__ = ["CheckedLabels", "label_rows"]
+__all__ = ["CheckedLabels", "checked_ids", "label_rows"]
 
 _WANTED = "1 for a label and 0 for none (entries of one place are summed)"
 
@@ -113,3 +113,14 @@ def _of_ids(rows: list[Any], argument: str, n_labels: int | None) -> sp.csr_arra
     keys: npt.NDArray[np.int64] = np.unique(row_of * max(size, 1) + ids.astype(np.int64))
     indptr = np.searchsorted(keys, np.arange(len(rows) + 1) * max(size, 1))
     return core.csr_from_parts(indptr, (keys % max(size, 1)).astype(np.int32), None, (len(rows), size))
+
+
+def checked_ids(argument: str, given: npt.ArrayLike, n_labels: int) -> npt.NDArray[np.int64]:
+    """Ids of labels; ArgumentError if they are no list of integers from 0 to ``n_labels - 1``."""
+    ids = np.asarray(given)
+    if ids.size == 0:
+        ids = ids.astype(np.int64)
+    sound = ids.ndim == 1 and ids.dtype.kind in "iu"
+    if not sound or (ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < n_labels):
+        raise ArgumentError(argument, f"{given!r:.80}", f"a list of integers from 0 to {n_labels - 1}")
+    return ids.astype(np.int64)

@@ -28,9 +28,11 @@ from lshsample.cli.app import (
     run_figures,
     write_json,
 )
+from lshsample.cli.choosing import Choice, Except, Only, Scores, Threshold, Weights
 from lshsample.cli.measures import NAMES, Wanted, print_bins, print_measures
 from lshsample.cli.messages import working
 from lshsample.cli.reading import FILES_OR_TEXTS, ReadOptions, load_data, reads_texts
+from lshsample.cli.reliability_plot import check_plot, write_reliability
 from lshsample.cli.serving import ServingFamily, ServingPipeline, ServingTables, serving_sampler
 from lshsample.cli.texts import named_dataset, read_all
 from lshsample.data import Dataset, atomic_file, write_predictions
@@ -39,11 +41,13 @@ from lshsample.errors import ArgumentError
 from lshsample.nn import Network
 from lshsample.text import LabelNames, TextRow, TextVectorizer
 from lshsample.training.history import peak_rss_mib
-from lshsample.xc import Classifier, load_model
+from lshsample.xc import SCORES, Classifier, load_model
 
 __all__ = ["evaluate", "predict"]
 
 
+#: Where options of probabilities can be used.
+_OF_CLASSIFIERS = "used with a classifier, whose scores are probabilities"
 #: Texts that are read and predicted at a time.
 _BATCH = 256
 
@@ -86,12 +90,16 @@ class _Model:
         pipeline: str,
         precision: Precision,
         threads: int | None,
+        choice: Choice | None = None,
     ) -> None:
         with working(f"loading {path}"):
             self.model = load_model(path)
         self.mode, self.precision, self.threads, self.sampler = mode, precision, threads, None
         self.scored_mean: float | None = None
+        self.options: dict[str, Any] = {}
         if isinstance(self.model, Network):
+            if choice is not None and (given := choice.given()):
+                raise ArgumentError(*given, _OF_CLASSIFIERS)
             self.sampler = serving_sampler(self.model, mode.value, family, n_tables, pipeline, threads)
             return
         for name, value, default in (
@@ -103,11 +111,13 @@ class _Model:
             if value != default:
                 wanted = "used with a model that is a network alone (train --preset network)"
                 raise ArgumentError(f"--{name}", value, wanted)
+        if choice is not None:
+            self.options = choice.options(self.model)
 
     def predict(self, x: Any, top: int | None, progress: Callable[[int, int], None]) -> tuple[Any, Any]:
         """The best labels of rows, and their scores."""
         if not isinstance(self.model, Network):
-            return self.model.predict(x, top, threads=self.threads, progress=progress)
+            return self.model.predict(x, top, threads=self.threads, progress=progress, **self.options)
         ranking = self.model.rank(
             x,
             top,
@@ -177,6 +187,13 @@ def evaluate(
     level: Annotated[
         float, typer.Option(metavar="PERCENT", help="Level of the bootstrap confidence intervals.")
     ] = 95.0,
+    reliability: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw how often labels are right by their probability, as png, svg or pdf (by the name).",
+            callback=check_writable,
+        ),
+    ] = None,
     json: JsonFile = None,
     *,
     reading: ReadOptions,
@@ -189,6 +206,10 @@ def evaluate(
     if not 0 < level < 100:
         raise ArgumentError("--level", level, "a number of percent above 0 and below 100")
     wanted.check(train is not None)
+    if reliability is not None:
+        if not isinstance(network, Classifier):
+            raise ArgumentError("--reliability", reliability, _OF_CLASSIFIERS)
+        check_plot("--reliability", reliability)
     if by_frequency and train is None:
         raise ArgumentError("--by-frequency", "--by-frequency without --train", "used with --train")
     data = loaded.data(file, reading, "FILE")
@@ -207,7 +228,10 @@ def evaluate(
     print_measures(measured)
     error = None
     if isinstance(network, Classifier):
-        error = metrics.calibration(found, scores, data.y).error
+        measured_bins = metrics.calibration(found, scores, data.y)
+        error = measured_bins.error
+        if reliability is not None:
+            write_reliability(measured_bins, reliability)
         console.print(f"calibration error of the probabilities {100 * error:.2f} %", highlight=False)
     bins = None
     if by_frequency and trained is not None:
@@ -251,6 +275,11 @@ def predict(
     n_tables: ServingTables = 50,
     sampler: ServingPipeline = "Retrieve()",
     precision: PrecisionOption = Precision.float32,
+    only: Only = None,
+    without: Except = None,
+    threshold: Threshold = "0",
+    weights: Weights = None,
+    scores: Scores = SCORES[0],
     output: Annotated[
         Path | None,
         typer.Option(help="The file to write.", show_default="standard output", callback=check_writable),
@@ -263,7 +292,8 @@ def predict(
 
     For texts, a line of JSON: {"labels": [{"label": NAME, "score": PROBABILITY}, ...]}.
     """
-    loaded = _Model(model, mode, family, n_tables, sampler, precision, threads)
+    choice = Choice(only=only, without=without, threshold=threshold, weights=weights, scores=scores)
+    loaded = _Model(model, mode, family, n_tables, sampler, precision, threads, choice)
     network = loaded.model
     texts = reading.texts(file) if str(file) != STDIN or not _has_names(network) else _of_pipe(reading)
     if texts is not None:
@@ -274,8 +304,8 @@ def predict(
     data = load_data(file, reading, threads, network.n_features)
     check_shape(network, data, "FILE", labels=False)
     with working(f"predicting {file}") as progress:
-        labels, scores = loaded.predict(data.x, top, progress)
-    write_predictions(sys.stdout.buffer if output in (None, STDOUT) else output, labels, scores)
+        found = loaded.predict(data.x, top, progress)
+    write_predictions(sys.stdout.buffer if output in (None, STDOUT) else output, *found)
     console.print(f"{data.n_rows} rows predicted")
 
 
@@ -298,7 +328,7 @@ def _write_names(loaded: _Model, texts: Iterator[TextRow], top: int | None, outp
             assert output is not None
             file = stack.enter_context(atomic_file(output))
         while batch := [row.text for row in itertools.islice(texts, _BATCH)]:
-            for found in model.predict_texts(batch, top, threads=loaded.threads):
+            for found in model.predict_texts(batch, top, threads=loaded.threads, **loaded.options):
                 labels = [{"label": label, "score": round(score, 6)} for label, score in found]
                 file.write(json_module.dumps({"labels": labels}, ensure_ascii=False).encode() + b"\n")
             file.flush()

@@ -12,7 +12,7 @@ import numpy as np
 
 from lshsample.errors import LshsampleError
 from lshsample.nn.bundle import MANIFEST, model_folder
-from lshsample.serve.requests import BadRequest, Predict, label_ids
+from lshsample.serve.requests import BadRequest, Predict, label_ids, label_weights
 from lshsample.serve.settings import ServeSettings
 from lshsample.xc import Classifier, Reasons, why
 
@@ -43,11 +43,11 @@ class Served:
         names = self.classifier.names
         return str(label) if names is None else str(names.names[label])
 
-    def describe(self, label: int, probability: float) -> dict[str, Any]:
+    def describe(self, label: int, score: float) -> dict[str, Any]:
         """A label of an answer."""
         names = self.classifier.names
         uri = None if names is None or names.uris is None else names.uris[label]
-        told = {"label": self.name_of(label), "id": label, "score": round(probability, 6)}
+        told = {"label": self.name_of(label), "id": label, "score": round(score, 6)}
         return told if uri is None else {**told, "uri": uri}
 
     def matrix(self, request: Predict) -> Any:
@@ -65,17 +65,21 @@ class Served:
         def ids(argument: str, given: list[str | int] | None) -> Any:
             return None if given is None else label_ids(given, model.n_labels, model.names, argument)
 
-        found, probabilities = model.predict(
+        given = request.weights
+        weights = None if given is None else label_weights(given, model.n_labels, model.names)
+        found, scores = model.predict(
             self.matrix(request),
             min(request.top, model.n_labels),
             labels=ids("labels", request.labels),
             exclude=ids("exclude", request.exclude),
             threshold=request.threshold,
+            weights=weights,
+            scores=request.scores,
             threads=threads,
         )
         return [
             {"labels": [self.describe(int(i), float(p)) for i, p in zip(*row, strict=True) if i >= 0]}
-            for row in zip(found, probabilities, strict=True)
+            for row in zip(found, scores, strict=True)
         ]
 
     def why(self, request: Predict, threads: int | None) -> list[dict[str, Any]]:

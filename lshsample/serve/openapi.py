@@ -6,6 +6,7 @@ from typing import Any
 
 from lshsample import __version__
 from lshsample.serve.settings import ServeSettings
+from lshsample.xc import MAX_WEIGHT, SCORES, THRESHOLDS
 
 __all__ = ["document"]
 
@@ -33,7 +34,16 @@ def document(settings: ServeSettings) -> dict[str, Any]:
             "texts": {"type": "array", "items": text, **many},
             "rows": {"type": "array", "items": row, **many},
             "top": {"type": "integer", "minimum": 1, "maximum": settings.max_top, "default": 5},
-            "threshold": {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
+            "threshold": {
+                "anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"enum": list(THRESHOLDS)}],
+                "default": 0,
+            },
+            "weights": {
+                "type": "object",
+                "description": "Factors of probabilities, by the name or id of a label.",
+                "additionalProperties": {"type": "number", "minimum": 0, "maximum": MAX_WEIGHT},
+            },
+            "scores": {"enum": list(SCORES), "default": SCORES[0]},
             "labels": {**labels, "description": "Names or ids of the labels that may be named."},
             "exclude": {**labels, "description": "Names or ids of the labels that may not be named."},
         },
@@ -44,7 +54,7 @@ def document(settings: ServeSettings) -> dict[str, Any]:
             "label": text,
             "id": {"type": "integer"},
             "uri": text,
-            "score": {"type": "number", "description": "The probability of the label."},
+            "score": {"type": "number", "description": "The probability of the label, or what scores says."},
         },
     }
     results = {

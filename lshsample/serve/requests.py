@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 from lshsample.errors import did_you_mean
 from lshsample.serve.settings import ServeSettings
+from lshsample.xc import MAX_WEIGHT, SCORES, THRESHOLDS
 
 __all__ = ["BadRequest", "Predict", "Suggest", "parsed_form", "parsed_json"]
 
@@ -81,23 +82,30 @@ class Predict:
         One of the two is given.
     top : int
         Labels per row.
-    threshold : float
-        The smallest probability.
+    threshold : float or str
+        The smallest probability, or the name of a threshold.
     labels, exclude : list, optional
         Names or ids of the labels that are allowed, and of those that are not.
+    weights : dict of str to float, optional
+        Factors of the probabilities of labels, by name or, as text, by id.
+    scores : str
+        What is told of a label.
     """
 
     texts: list[str] | None
     rows: list[tuple[list[int], list[float]]] | None
     top: int
-    threshold: float
+    threshold: float | str
     labels: list[str | int] | None
     exclude: list[str | int] | None
+    weights: dict[str, float] | None
+    scores: str
 
     @classmethod
     def of(cls, data: dict[str, Any], limits: ServeSettings) -> Predict:
         """From the object of a JSON body; :class:`BadRequest` says what is wrong."""
-        _known(data, ("text", "texts", "rows", "top", "threshold", "labels", "exclude"))
+        fields = attrs.fields(cls)
+        _known(data, ("text", *(field.name for field in fields)))
         given = [name for name in ("text", "texts", "rows") if name in data]
         if len(given) != 1:
             found = " and ".join(given) or "none of them"
@@ -114,15 +122,23 @@ class Predict:
                     name = "text" if one else f"texts[{i}]"
                     raise BadRequest(f"{name} must be a text (got {_shown(text)})")
         threshold = data.get("threshold", 0.0)
-        if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
-            raise BadRequest(f"threshold must be a number from 0 to 1 (got {_shown(threshold)})")
+        if threshold not in THRESHOLDS and not (_is_number(threshold) and 0 <= threshold <= 1):
+            wanted = f"a number from 0 to 1, or one of {', '.join(THRESHOLDS)}"
+            raise BadRequest(f"threshold must be {wanted} (got {_shown(threshold)})")
+        scores, weights = data.get("scores", SCORES[0]), _weights(data.get("weights"))
+        if scores not in SCORES:
+            raise BadRequest(f"scores must be one of {', '.join(SCORES)} (got {_shown(scores)})")
+        if weights is not None and scores != SCORES[0]:
+            raise BadRequest(f"weights must be left out with scores {_shown(scores)}")
         return cls(
             texts=texts,
             rows=rows,
             top=_integer("top", data.get("top", 5), 1, limits.max_top),
-            threshold=float(threshold),
+            threshold=threshold if isinstance(threshold, str) else float(threshold),
             labels=_labels("labels", data.get("labels")),
             exclude=_labels("exclude", data.get("exclude")),
+            weights=weights,
+            scores=scores,
         )
 
     def matrix(self, n_features: int) -> sp.csr_array:
@@ -153,10 +169,13 @@ def _row(name: str, data: Any) -> tuple[list[int], list[float]]:
     for one in ids:
         _integer(f"an id of {name}", one, 0, 2**31 - 1)
     for one in values:
-        number = isinstance(one, int | float) and not isinstance(one, bool)
-        if not number or not _is_finite(one):
+        if not _is_number(one) or not _is_finite(one):
             raise BadRequest(f"a value of {name} must be a finite number (got {_shown(one)})")
     return ids, values
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_finite(value: float) -> bool:
@@ -173,6 +192,18 @@ def _labels(name: str, value: Any) -> list[str | int] | None:
         if type(one) not in (str, int):
             raise BadRequest(f"{name} must be a list of label names or ids (got {_shown(one)})")
     return list(value)
+
+
+def _weights(value: Any) -> dict[str, float] | None:
+    if value is None:
+        return None
+    sound = isinstance(value, dict) and all(
+        _is_number(one) and 0 <= one <= MAX_WEIGHT for one in value.values()
+    )
+    if not sound:
+        wanted = f"an object of labels and numbers from 0 to {MAX_WEIGHT:g}"
+        raise BadRequest(f"weights must be {wanted} (got {_shown(value)})")
+    return {label: float(one) for label, one in value.items()}
 
 
 @attrs.frozen(kw_only=True)
@@ -197,13 +228,23 @@ class Suggest:
 
 def label_ids(given: list[str | int], n_labels: int, names: Any, argument: str) -> np.ndarray[Any, Any]:
     """The ids of labels that are given by name or id."""
-    ids = []
-    for one in given:
-        if isinstance(one, str):
-            found = None if names is None else names.id_of(one)
-            if found is None:
-                raise BadRequest(f"{argument} must have labels of the model (got {_shown(one)})")
-            ids.append(found)
-        else:
-            ids.append(_integer(f"a label id of {argument}", one, 0, n_labels - 1))
-    return np.unique(np.array(ids, np.int64))
+    return np.unique(np.array([_label_id(one, n_labels, names, argument) for one in given], np.int64))
+
+
+def label_weights(given: dict[str, float], n_labels: int, names: Any) -> dict[int, float]:
+    """The weights of labels that are given by name, or by id as text."""
+
+    def key(text: str) -> str | int:
+        known = names is not None and names.id_of(text) is not None
+        return int(text) if not known and text.isdecimal() and len(text) < 11 else text
+
+    return {_label_id(key(label), n_labels, names, "weights"): one for label, one in given.items()}
+
+
+def _label_id(one: str | int, n_labels: int, names: Any, argument: str) -> int:
+    if isinstance(one, int):
+        return _integer(f"a label id of {argument}", one, 0, n_labels - 1)
+    found: int | None = None if names is None else names.id_of(one)
+    if found is None:
+        raise BadRequest(f"{argument} must have labels of the model (got {_shown(one)})")
+    return found

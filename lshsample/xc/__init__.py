@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from lshsample.xc.classifier import CLASSIFIER, KINDS, Classifier, load_model, load_network
+from lshsample.xc.classifier import CLASSIFIER, KINDS, SCORES, Classifier, load_model, load_network
+from lshsample.xc.filters import MAX_WEIGHT
 from lshsample.xc.fitting import Interrupted, Stage
+from lshsample.xc.isotonic import Isotonic
 from lshsample.xc.linear import LinearModel, LinearSpec
 from lshsample.xc.mixture import Mixture
 from lshsample.xc.neighbours import RowNeighbours
@@ -11,16 +13,21 @@ from lshsample.xc.pairs import FeaturePairs
 from lshsample.xc.recipe import PRESETS, LinearRecipe, NeighboursRecipe, Recipe
 from lshsample.xc.search import SearchResult, Trial, require_optuna, search_recipes
 from lshsample.xc.search_space import default_space
+from lshsample.xc.thresholds import THRESHOLDS, Thresholds
 from lshsample.xc.votes import LabelVotes, Voting
 from lshsample.xc.why import Reasons, why
 
 __all__ = [
     "CLASSIFIER",
     "KINDS",
+    "MAX_WEIGHT",
     "PRESETS",
+    "SCORES",
+    "THRESHOLDS",
     "Classifier",
     "FeaturePairs",
     "Interrupted",
+    "Isotonic",
     "LabelVotes",
     "LinearModel",
     "LinearRecipe",
@@ -32,6 +39,7 @@ __all__ = [
     "RowNeighbours",
     "SearchResult",
     "Stage",
+    "Thresholds",
     "Trial",
     "Voting",
     "default_space",

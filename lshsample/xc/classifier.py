@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Self
 
@@ -23,18 +24,22 @@ from lshsample.nn.network import MODEL
 from lshsample.specs import checked_integer, checked_number
 from lshsample.text import LabelNames, TextVectorizer
 from lshsample.training import Callback, History
+from lshsample.xc.filters import LabelFilter, with_labels
 from lshsample.xc.fitting import Fit, Progress, Stage
 from lshsample.xc.mixture import Mixture
 from lshsample.xc.parts import PARTS, HiddenPart, LinearPart, NetworkPart, Part, Queries, RowsPart
 from lshsample.xc.recipe import Recipe
+from lshsample.xc.thresholds import THRESHOLDS, Thresholds
 from lshsample.xc.weighting import RowWeighting
 
-__all__ = ["CLASSIFIER", "KINDS", "Classifier", "load_model", "load_network"]
+__all__ = ["CLASSIFIER", "KINDS", "SCORES", "Classifier", "load_model", "load_network"]
 
 #: The folder of a classifier.
 CLASSIFIER = Kind("classifier", rf"({'|'.join(PARTS)}|labels|text)\.safetensors")
 #: The kinds of models.
 KINDS = (MODEL, CLASSIFIER)
+#: What :meth:`Classifier.predict` can return for a label.
+SCORES = ("probability", "margin")
 #: Rows that are computed together.
 _BATCH = 2048
 
@@ -73,6 +78,7 @@ class Classifier:
         n_features: int,
         stages: Sequence[Stage] = (),
         histories: Sequence[History] = (),
+        thresholds: Thresholds | None = None,
     ) -> None:
         self.recipe, self.weighting, self.parts, self.mixture = recipe, weighting, parts, mixture
         self.n_features, self.stages = n_features, tuple(stages)
@@ -80,6 +86,8 @@ class Classifier:
         self.vectorizer: TextVectorizer | None = None
         self.names: LabelNames | None = None
         self.counts = counts
+        #: Probabilities of the largest F1 on held-out rows; None in models of versions without them.
+        self.thresholds = thresholds
 
     @classmethod
     @memory.named_shortage("fitting a classifier")
@@ -157,9 +165,10 @@ class Classifier:
             progress=progress,
             on_stage=on_stage,
         )
-        parts, mixture = run.run()
+        parts, mixture, thresholds = run.run()
         counts = np.bincount(labels.indices, minlength=labels.shape[1])
-        return cls(run.recipe, weighting, parts, mixture, counts, rows.shape[1], run.stages, run.histories)
+        told = run.stages, run.histories, thresholds
+        return cls(run.recipe, weighting, parts, mixture, counts, rows.shape[1], *told)
 
     @classmethod
     def fit_texts(
@@ -276,7 +285,9 @@ class Classifier:
         *,
         labels: npt.ArrayLike | None = None,
         exclude: npt.ArrayLike | None = None,
-        threshold: float = 0.0,
+        threshold: float | str | npt.ArrayLike = 0.0,
+        weights: npt.ArrayLike | Mapping[int, float] | None = None,
+        scores: str = "probability",
         threads: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
@@ -289,9 +300,17 @@ class Classifier:
         top : int, optional
             Labels per row; by default 5, or all if there are fewer.
         labels, exclude : sequences of int, optional
-            The labels that may be named, and those that may not. Probabilities do not depend on them.
-        threshold : float
-            The smallest probability.
+            The labels that may be named, and those that may not. A label that is named without them has the
+            same probability with them.
+        threshold : float, str or (n_labels,) array
+            The smallest probability, of all labels or of each. ``"f1"`` is that of the largest F1 on
+            held-out training rows; ``"f1-by-label"`` that of each label, where it has at least 10 such rows.
+        weights : (n_labels,) array or mapping from labels to numbers, optional
+            Multiply the probabilities of labels, and so change which are the best; of a mapping, other labels
+            have the weight 1. Labels of the weight 0 are not named.
+        scores : str
+            ``"probability"``, or ``"margin"``, the log odds, which do not round to 0 and 1; these are not
+            weighted.
         threads : int, optional
             Number of threads; the result does not depend on it.
         progress : callable, optional
@@ -300,47 +319,92 @@ class Classifier:
         Returns
         -------
         labels : (rows, top) int32 array
-            Best first (see the recipe's ``tail``), ties by the smaller label; -1 where the parts name fewer
-            that are allowed.
-        probabilities : (rows, top) float32 array
-            That the label is one of the row's; 0 where it is -1.
+            Best first (see the recipe's ``tail``), ties by the smaller label; -1 where there are fewer.
+        scores : (rows, top) float32 array
+            The probability that the label is one of the row's, times its weight, or the margin; 0 or -inf
+            where the label is -1.
 
         Raises
         ------
         ArgumentError
-            Rows of another width, NaN or infinite values, or ``top`` above the number of labels.
+            Rows of another width, NaN or infinite values, ``top`` above the number of labels, labels out of
+            range, a threshold that is not known, negative weights, or weights of margins.
+
+        Notes
+        -----
+        Without a filter the best labels are those of all parts' candidates. Up to 1,000 allowed labels are
+        scored for every row, each by its own weights alone: 10 labels cost 10 products in each part, beside
+        what finds the candidates, to which probabilities are relative. With more, all that are allowed are
+        scored for the rows whose candidates are not enough for ``top`` of them.
         """
         rows: Any = core.feature_rows(X, "X", self.n_features)
         top = min(5, self.n_labels) if top is None else top
         top = checked_integer("top", top, 1, self.n_labels, ", the number of labels")
-        count, width = core.threads_or_default(threads), max(self.recipe.candidates, top)
-        allowed = self._allowed(labels, exclude)
-        threshold = checked_number("threshold", threshold, 0, 1)
+        least = self._least(threshold)
+        asked = LabelFilter.of(self.n_labels, labels, exclude, weights)
+        if scores not in SCORES:
+            raise ArgumentError("scores", repr(scores), f"one of {', '.join(map(repr, SCORES))}")
+        margins = scores == "margin"
+        if margins and weights is not None:
+            raise ArgumentError("weights", "weights of margins", "left out with scores='margin'")
+        ask = functools.partial(
+            self._ask, top=top, asked=asked, margins=margins, threads=core.threads_or_default(threads)
+        )
         found = np.full((rows.shape[0], top), -1, np.int32)
-        probabilities = np.zeros((rows.shape[0], top), np.float32)
-        for start in range(0, rows.shape[0], _BATCH):
-            batch = rows[start : start + _BATCH]
-            queries = Queries(batch, self.weighting(batch), count)
-            scored = {name: self.parts[name].top_k(queries, width) for name in self.mixture.parts}
-            part = slice(start, start + batch.shape[0])
-            best = self.mixture.predict(scored, self.counts, top, allowed=allowed, threads=count)
-            found[part], probabilities[part] = best
+        best = np.zeros((rows.shape[0], top), np.float32)
+        size = asked.n_rows(_BATCH) if asked.is_few else _BATCH
+        for start in range(0, rows.shape[0], size):
+            part = slice(start, min(start + size, rows.shape[0]))
+            found[part], best[part] = ask(rows[part], exact=asked.is_few)
+            if asked.allowed is not None and not asked.is_few:
+                enough = min(top, len(asked.ids))
+                short = start + np.flatnonzero((found[part] >= 0).sum(axis=1) < enough)
+                for few in np.array_split(short, -(-len(short) // asked.n_rows(_BATCH)) or 1):
+                    found[few], best[few] = ask(rows[few], exact=True)
             if progress is not None:
                 progress(part.stop, rows.shape[0])
-        below = probabilities < threshold
-        found[below], probabilities[below] = -1, 0.0
-        return found, probabilities
+        floor = least[found] if isinstance(least, np.ndarray) else least
+        below = best < (_log_odds(floor) if margins else floor)
+        found[below], best[below] = -1, -np.inf if margins else 0.0
+        return found, best
 
-    def _allowed(
-        self, labels: npt.ArrayLike | None, exclude: npt.ArrayLike | None
-    ) -> npt.NDArray[np.bool_] | None:
-        if labels is None and exclude is None:
-            return None
-        allowed = np.full(self.n_labels, labels is None)
-        for name, given, value in (("labels", labels, True), ("exclude", exclude, False)):
-            if given is not None:
-                allowed[label_ids(name, given, self.n_labels)] = value
-        return allowed
+    def _ask(
+        self, rows: Any, *, top: int, asked: LabelFilter, margins: bool, threads: int, exact: bool
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """The best labels of a batch, among the parts' candidates or all that are allowed."""
+        if not rows.shape[0]:
+            return np.empty((0, top), np.int32), np.empty((0, top), np.float32)
+        queries, width = Queries(rows, self.weighting(rows), threads), max(self.recipe.candidates, top)
+        scored = {name: self.parts[name].top_k(queries, width) for name in self.mixture.parts}
+        if exact:
+            scored = with_labels(self.parts, scored, queries, asked.ids)
+        return self.mixture.predict(
+            scored,
+            self.counts,
+            top,
+            allowed=asked.allowed,
+            factors=asked.weights,
+            margins=margins,
+            threads=threads,
+        )
+
+    def _least(self, threshold: float | str | npt.ArrayLike) -> float | npt.NDArray[np.float32]:
+        """The checked threshold: of all labels, or of each."""
+        if isinstance(threshold, str):
+            if threshold not in THRESHOLDS:
+                names = ", ".join(map(repr, THRESHOLDS))
+                raise ArgumentError("threshold", repr(threshold), f"a number, an array, or one of {names}")
+            if self.thresholds is None:
+                wanted = "a number, as the classifier was fitted by a version that chose no thresholds"
+                raise ArgumentError("threshold", repr(threshold), wanted)
+            return self.thresholds.overall if threshold == "f1" else self.thresholds.by_label
+        if not np.ndim(threshold):
+            return checked_number("threshold", threshold, 0, 1)
+        given = np.asarray(threshold, np.float32)
+        if given.shape != (self.n_labels,) or not ((given >= 0) & (given <= 1)).all():
+            wanted = f"a number from 0 to 1, or an array of {self.n_labels} of them"
+            raise ArgumentError("threshold", f"an array of shape {given.shape}", wanted)
+        return given
 
     def evaluate(
         self,
@@ -381,6 +445,8 @@ class Classifier:
         tensors: dict[str, dict[str, npt.NDArray[Any]]] = {"labels": {"counts": self.counts}}
         if self.weighting.idf is not None:
             tensors["labels"]["idf"] = self.weighting.idf
+        if self.thresholds is not None:
+            tensors["labels"]["thresholds"] = self.thresholds.by_label
         for name, part in self.parts.items():
             specs[name], tensors[name] = part.to_arrays()
         text: dict[str, Any] = {}
@@ -394,6 +460,7 @@ class Classifier:
             "text": text,
             "recipe": self.recipe.to_dict(),
             "mixture": self.mixture.to_dict(),
+            "threshold": None if self.thresholds is None else self.thresholds.overall,
             "n_features": self.n_features,
             "parts": specs,
             "stages": [attrs.asdict(stage) for stage in self.stages],
@@ -435,6 +502,8 @@ class Classifier:
         stages = [Stage(**stage) for stage in payload["stages"]]
         weighting, recipe = RowWeighting(own.get("idf")), Recipe.from_dict(payload["recipe"])
         made = cls(recipe, weighting, parts, mixture, own["counts"], payload["n_features"], stages)
+        if payload.get("threshold") is not None:
+            made.thresholds = Thresholds(payload["threshold"], own["thresholds"])
         text = payload["text"]
         stored = _tensors(bundle, "text") if text else {}
         if "vectorizer" in text:
@@ -461,15 +530,10 @@ def load_network(path: str | PathLike[str]) -> Network:
     return model.network if isinstance(model, Classifier) else model
 
 
-def label_ids(argument: str, given: npt.ArrayLike, n_labels: int) -> npt.NDArray[np.int64]:
-    """Checked ids of labels."""
-    ids = np.asarray(given)
-    if ids.size == 0:
-        ids = ids.astype(np.int64)
-    sound = ids.ndim == 1 and ids.dtype.kind in "iu"
-    if not sound or (ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < n_labels):
-        raise ArgumentError(argument, f"{given!r:.80}", f"a list of integers from 0 to {n_labels - 1}")
-    return ids.astype(np.int64)
+def _log_odds(probability: Any) -> Any:
+    """The log odds of probabilities from 0 to 1."""
+    with np.errstate(divide="ignore"):
+        return np.log(probability) - np.log1p(-np.asarray(probability))
 
 
 def _tensors(bundle: Bundle, name: str) -> dict[str, npt.NDArray[Any]]:

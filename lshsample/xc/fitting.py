@@ -25,6 +25,7 @@ from lshsample.xc.neighbours import RowNeighbours
 from lshsample.xc.pairs import FeaturePairs
 from lshsample.xc.parts import HiddenPart, LinearPart, NetworkPart, Part, Queries, RowsPart
 from lshsample.xc.recipe import Recipe
+from lshsample.xc.thresholds import Thresholds
 from lshsample.xc.votes import LabelVotes
 
 __all__ = ["Fit", "Interrupted", "Progress", "Stage"]
@@ -114,8 +115,8 @@ class Fit:
     stages: list[Stage] = attrs.field(factory=list)
     histories: list[History] = attrs.field(factory=list)
 
-    def run(self) -> tuple[dict[str, Part], Mixture]:
-        """The parts that help, and their mixture."""
+    def run(self) -> tuple[dict[str, Part], Mixture, Thresholds]:
+        """The parts that help, their mixture, and the thresholds of its probabilities."""
         held, kept = self._split()
         refit = self.recipe.refit and len(held) > _SMALL_SHARE * (len(held) + len(kept))
         trained = self.labels[kept]
@@ -127,13 +128,15 @@ class Fit:
             tail=self.recipe.tail,
             n_rows=self.labels.shape[0],
         )
-        found = mixture.predict(judge.scored, judge.counts, judge.top, threads=self.threads)
+        width = min(self.recipe.candidates, self.labels.shape[1])
+        found = mixture.predict(judge.scored, judge.counts, width, threads=self.threads)
+        thresholds = Thresholds.fit(*found, judge.truth, self.labels.shape[1])
         judge.measure("mixture", found, since)
         needed = {*mixture.parts, *(("network",) if "hidden" in mixture.parts else ())}
         parts = {name: part for name, part in parts.items() if name in needed}
         if refit:
             parts |= self._refitted(parts)
-        return parts, mixture
+        return parts, mixture, thresholds
 
     def _split(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The rows that are held out, which have labels, and the others."""

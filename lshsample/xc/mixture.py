@@ -14,6 +14,7 @@ from lshsample._native.labels import label_rows
 from lshsample._native.topk import top_k_ragged
 from lshsample.errors import ArgumentError
 from lshsample.metrics import propensities_of_counts
+from lshsample.xc.isotonic import Isotonic
 
 __all__ = ["Mixture", "Scored"]
 
@@ -33,8 +34,16 @@ _OF_PART = 5
 #: Strength of the L2 penalty on the weights of standardised features, in rows.
 _PENALTY = 1.0
 _ITERATIONS = 25
+#: Logarithms of probabilities that are closer to 0 have the log odds of this one.
+_SURE = 1e-9
+#: Labels of a row, the best, whose probabilities are calibrated.
+_BEST = 5
 #: Pairs of a row and a label by which the weights are fitted and by which mixtures are compared, at most.
 _FITTED, _COMPARED = 400_000, 100_000
+
+
+def _isotonic(value: Isotonic | Mapping[str, Any]) -> Isotonic:
+    return value if isinstance(value, Isotonic) else specs.from_dict(Isotonic, value)
 
 
 def _tuple(values: Iterable[Any]) -> tuple[Any, ...]:
@@ -62,6 +71,9 @@ class Mixture:
         largest P@k.
     n_rows : int
         Training rows, for propensities.
+    calibration : Isotonic
+        Turns the log odds of the regression into those of the result; fitted on the five best labels of the
+        held-out rows, if that lowers the log loss of each half under the calibration by the other half.
 
     Notes
     -----
@@ -89,6 +101,7 @@ class Mixture:
     by_frequency: bool = False
     tail: float = 0.0
     n_rows: int = 1
+    calibration: Isotonic = attrs.field(factory=Isotonic, converter=_isotonic)
 
     def __attrs_post_init__(self) -> None:
         wanted = len(self.parts) * (_OF_PART + self.by_frequency) + 1
@@ -134,9 +147,18 @@ class Mixture:
         weigh = _Chooser(pairs, hits)
         parts, by_frequency = weigh.choose(tuple(scored))
         pairs = pairs.first(_FITTED)
-        weights, intercept = _fitted(pairs.features(parts, by_frequency), hits[:_FITTED])
+        features, hits = pairs.features(parts, by_frequency), hits[:_FITTED]
+        weights, intercept = _fitted(features, hits)
+        logits = features @ weights + intercept
+        order = np.lexsort((-logits, pairs.rows))
+        rank = np.arange(len(order)) - np.searchsorted(pairs.rows[order], pairs.rows[order])
+        best = order[rank < _BEST]
         return cls(
-            parts=parts, weights=weights.tolist(), intercept=float(intercept), by_frequency=by_frequency
+            parts=parts,
+            weights=weights.tolist(),
+            intercept=float(intercept),
+            by_frequency=by_frequency,
+            calibration=_calibration(logits[best], hits[best], pairs.rows[best] % 2 == 0),
         )
 
     def predict(
@@ -146,6 +168,8 @@ class Mixture:
         top: int,
         *,
         allowed: npt.NDArray[np.bool_] | None = None,
+        factors: Float64 | None = None,
+        margins: bool = False,
         threads: int | None = None,
     ) -> Scored:
         """The best labels of each row, and their probabilities.
@@ -160,6 +184,10 @@ class Mixture:
             Labels per row.
         allowed : (n_labels,) bool array, optional
             The labels that may be named. The probabilities do not depend on it.
+        factors : (n_labels,) array, optional
+            Multiply the probabilities of labels, and so change their order.
+        margins : bool
+            Log odds instead of probabilities; without ``factors``.
         threads : int, optional
             Maximum number of threads.
 
@@ -168,32 +196,47 @@ class Mixture:
         labels : (rows, top) int32 array
             Best first (see ``tail``), ties by the smaller label; -1 where the parts name fewer.
         probabilities : (rows, top) float32 array
-            0 where the label is -1.
+            0 where the label is -1, or -inf with ``margins``.
         """
         pairs = _Pairs.of({name: scored[name] for name in self.parts}, np.asarray(counts))
-        logits = pairs.features(self.parts, self.by_frequency) @ np.asarray(self.weights) + self.intercept
+        features = pairs.features(self.parts, self.by_frequency)
+        # A sum for each pair in one order, wherever it stands: BLAS may add up in another.
+        logits = np.einsum("ij,j->i", features, np.asarray(self.weights)) + self.intercept
         rows, ids = pairs.rows, pairs.labels
         if allowed is not None:
             kept = allowed[ids]
             logits, rows, ids = logits[kept], rows[kept], ids[kept]
-        values = logits
+        # Ranked by the logarithm of probability / propensity^tail * factor; if that is the probability alone,
+        # by the log odds, which do not round to 1.
+        n_labels = max(np.asarray(counts).size, 1)
+        tails, loads = np.zeros(n_labels), np.zeros(n_labels)
         if self.tail:
-            boosts = -self.tail * np.log(propensities_of_counts(counts, self.n_rows))
-            values = boosts[ids] - np.logaddexp(0.0, -logits)
+            tails = -self.tail * np.log(propensities_of_counts(counts, self.n_rows))
+        if factors is not None:
+            loads = np.log(np.maximum(factors, np.finfo(np.float64).tiny))
+        is_plain = not self.tail and factors is None
+        values = logits
+        if not is_plain:
+            values = (tails + loads)[ids] - np.logaddexp(0.0, -self.calibration(logits))
         indptr = np.searchsorted(rows, np.arange(pairs.n_rows + 1))
         labels, best = top_k_ragged(
             values.astype(np.float32), indptr, ids.astype(np.int32), top, threads=threads
         )
-        best = best.astype(np.float64)
-        if self.tail:
-            probabilities = np.exp(np.minimum(best - boosts[labels], 0.0))
+        best = np.where(labels < 0, -1.0, best.astype(np.float64))
+        if is_plain:
+            log_odds = self.calibration(best)
+            found = log_odds if margins else 1.0 / (1.0 + np.exp(-log_odds))
         else:
-            probabilities = 1.0 / (1.0 + np.exp(-best))
-        return labels, np.where(labels < 0, 0.0, probabilities).astype(np.float32)
+            logs = np.minimum(best - tails[labels], loads[labels])
+            found = logs - np.log(-np.expm1(np.minimum(logs, -_SURE))) if margins else np.exp(logs)
+        return labels, np.where(labels < 0, -np.inf if margins else 0.0, found).astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
         """The mixture as plain data."""
-        return {**specs.to_dict(self), "parts": list(self.parts), "weights": list(self.weights)}
+        plain = specs.to_dict(self)
+        calibration = {key: list(value) for key, value in specs.to_dict(self.calibration).items()}
+        lists = {"parts": list(self.parts), "weights": list(self.weights), "calibration": calibration}
+        return {**plain, **lists}
 
 
 @attrs.frozen(eq=False)
@@ -278,6 +321,15 @@ class _Chooser:
         order = np.lexsort((-logits, self._pairs.rows))
         best = order[np.flatnonzero(np.diff(self._pairs.rows[order], prepend=-1))]
         return float(loss), int(self._hits[best].sum())
+
+
+def _calibration(logits: Float64, hits: npt.NDArray[np.bool_], even: npt.NDArray[np.bool_]) -> Isotonic:
+    """A calibration, if one by each half of the rows lowers the log loss of the other half."""
+    calibrated = logits.copy()
+    for half in (even, ~even):
+        calibrated[~half] = Isotonic.fit(logits[half], hits[half])(logits[~half])
+    losses = [np.logaddexp(0.0, np.where(hits, -one, one)).sum() for one in (logits, calibrated)]
+    return Isotonic.fit(logits, hits) if losses[1] < losses[0] else Isotonic()
 
 
 def _fitted(features: Float64, hits: npt.NDArray[np.bool_]) -> tuple[Float64, float]:

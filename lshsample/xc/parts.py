@@ -24,14 +24,18 @@ from lshsample.xc.votes import LabelVotes
 __all__ = ["PARTS", "HiddenPart", "LinearPart", "NetworkPart", "Part", "Queries", "RowsPart"]
 
 Arrays = dict[str, npt.NDArray[Any]]
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
 
 
 class Queries:
-    """Feature rows, as given and weighted, and the hidden vectors of networks for them, computed once."""
+    """Feature rows, as given and weighted, and what parts compute of them once."""
 
     def __init__(self, raw: sp.csr_array, weighted: sp.csr_array, threads: int | None) -> None:
         self.raw, self.weighted, self.threads = raw, weighted, threads
         self._hidden: dict[int, npt.NDArray[np.float32]] = {}
+        #: What a part keeps of its answer for :meth:`Part.values`, by the part's name.
+        self.kept: dict[str, Any] = {}
 
     def __getitem__(self, rows: Any) -> Queries:
         return Queries(self.raw[rows], self.weighted[rows], self.threads)
@@ -54,6 +58,10 @@ class Part(ABC):
         """The labels that the part names for each row, best first, and values from 0 to 1."""
 
     @abstractmethod
+    def values(self, queries: Queries, labels: Int32) -> Float32:
+        """The values of chosen labels, (rows, n), on the scale of :meth:`top_k`, which was called before."""
+
+    @abstractmethod
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
         """The part as plain data and arrays."""
 
@@ -71,6 +79,10 @@ class LinearPart(Part):
         k = min(k, self.model.n_labels)
         labels, scores = self.model.top_k(self._inputs(queries), k, beam=self.beam, threads=queries.threads)
         return labels, np.exp(scores)
+
+    def values(self, queries: Queries, labels: Int32) -> Float32:
+        """As for :meth:`top_k`, without a beam: only the paths to the labels are computed."""
+        return np.exp(self.model.scores(self._inputs(queries), labels))
 
     def shares(self, queries: Queries, label: int) -> Scored:
         """As :meth:`LinearModel.shares`; what a pair contributes is shared by its two features."""
@@ -116,8 +128,17 @@ class NetworkPart(Part):
 
     def top_k(self, queries: Queries, k: int) -> Scored:
         """Values are means of probabilities: of a softmax over the labels named, or of sigmoids."""
+        queries.kept[self.name] = []
         each = [self._of_one(number, queries, k) for number in range(len(self.networks))]
         return each[0] if len(each) == 1 else mean_of(each, self.networks[0].n_labels, k, queries.threads)
+
+    def values(self, queries: Queries, labels: Int32) -> Float32:
+        """As for :meth:`top_k`, at the cost of a product for each label."""
+        total: Any = 0
+        for network, scale in zip(self.networks, queries.kept[self.name], strict=True):
+            logits = network.output.score(queries.hidden(network), labels, threads=queries.threads)
+            total = total + _probabilities(network.loss, logits, scale) / len(self.networks)
+        return np.asarray(total, np.float32)
 
     def _of_one(self, number: int, queries: Queries, k: int) -> Scored:
         network = self.networks[number]
@@ -126,7 +147,9 @@ class NetworkPart(Part):
             copy = self._copies[number] = last.byte_rows(core.threads_or_default(queries.threads))
         scaled = times(hidden, last.stored_factor)
         labels, logits, _ = copy.top_k(scaled, min(k, last.units), threads=queries.threads)
-        return labels, _probabilities(network.loss, logits)
+        scale = _scale(logits)
+        queries.kept[self.name].append(scale)
+        return labels, _probabilities(network.loss, logits, scale)
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
         """The networks' specs, and their weights in fewer bits."""
@@ -168,9 +191,15 @@ class _NeighboursPart(Part):
     def __init__(self, index: RowNeighbours, votes: LabelVotes) -> None:
         self.index, self.votes = index, votes
 
-    def _vote(self, queries: Any, k: int, threads: int | None) -> Scored:
-        found = self.index.search(queries, self.votes.voting.k, threads=threads)
-        return self.votes.predict(*found, min(k, self.votes.n_labels), threads=threads)
+    def _vote(self, queries: Queries, vectors: Any, k: int) -> Scored:
+        found = self.index.search(vectors, self.votes.voting.k, threads=queries.threads)
+        queries.kept[self.name] = found
+        return self.votes.predict(*found, min(k, self.votes.n_labels), threads=queries.threads)
+
+    def values(self, queries: Queries, labels: Int32) -> Float32:
+        """As for :meth:`top_k`: the votes of the neighbours that were found."""
+        shares: Any = self.votes.votes(*queries.kept[self.name])
+        return np.asarray(shares[:, labels].toarray(), np.float32)
 
 
 class RowsPart(_NeighboursPart):
@@ -180,7 +209,7 @@ class RowsPart(_NeighboursPart):
 
     def top_k(self, queries: Queries, k: int) -> Scored:
         """Values are shares of the votes."""
-        return self._vote(queries.weighted, k, queries.threads)
+        return self._vote(queries, queries.weighted, k)
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
         """The index and the labels of the rows."""
@@ -218,7 +247,7 @@ class HiddenPart(_NeighboursPart):
 
     def top_k(self, queries: Queries, k: int) -> Scored:
         """Values are shares of the votes."""
-        return self._vote(queries.hidden(self.network), k, queries.threads)
+        return self._vote(queries, queries.hidden(self.network), k)
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
         """The training rows and their labels."""
@@ -241,14 +270,20 @@ class HiddenPart(_NeighboursPart):
 PARTS = (LinearPart.name, NetworkPart.name, RowsPart.name, HiddenPart.name)
 
 
-def _probabilities(loss: Loss, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Values from 0 to 1: sigmoids for the sigmoid loss, else the softmax over the given labels."""
+def _scale(logits: Float32) -> tuple[Float32, Float32]:
+    """The largest logit of each row, and the sum of the softmax relative to it, (rows, 1) each."""
+    largest = logits[:, :1]
+    return largest, np.exp(logits - largest).sum(axis=1, keepdims=True)
+
+
+def _probabilities(loss: Loss, logits: Float32, scale: tuple[Float32, Float32]) -> Float32:
+    """Values from 0 to 1: sigmoids for the sigmoid loss, else the softmax over the labels of a scale."""
     if isinstance(loss, Sigmoid):
         values = 1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0)))
     else:
-        values = np.exp(logits - logits[:, :1])
-        values /= values.sum(axis=1, keepdims=True)
-    return cast(npt.NDArray[np.float32], values.astype(np.float32))
+        values = np.exp(logits - scale[0])
+        values /= scale[1]
+    return cast(Float32, values.astype(np.float32))
 
 
 def mean_of(each: Sequence[Scored], n_labels: int, k: int, threads: int | None) -> Scored:

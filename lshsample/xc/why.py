@@ -13,6 +13,7 @@ from lshsample._native import core
 from lshsample.errors import ArgumentError
 from lshsample.specs import checked_integer
 from lshsample.xc.classifier import Classifier
+from lshsample.xc.filters import with_labels
 from lshsample.xc.parts import HiddenPart, LinearPart, Queries, RowsPart
 from lshsample.xc.votes import LabelVotes
 
@@ -105,10 +106,12 @@ def why(
     queries = Queries(rows, classifier.weighting(rows), count)
     width = classifier.recipe.candidates if wanted is not None else max(classifier.recipe.candidates, top)
     scored = {name: classifier.parts[name].top_k(queries, width) for name in classifier.mixture.parts}
+    n_candidates = len(np.unique(np.concatenate([one[one >= 0] for one, _ in scored.values()])))
+    if wanted:
+        scored = with_labels(classifier.parts, scored, queries, np.unique(wanted).astype(np.int32))
     values = {
         name: dict(zip(*(part[0].tolist() for part in one), strict=True)) for name, one in scored.items()
     }
-    candidates = set().union(*values.values()) - {-1}
     allowed = None
     if wanted is not None:
         allowed, top = np.zeros(classifier.n_labels, bool), max(len(set(wanted)), 1)
@@ -123,7 +126,7 @@ def why(
             parts={name: float(one.get(label, 0.0)) for name, one in values.items()},
             features=_features(classifier, queries, label),
             neighbours=_neighbours(near, label),
-            candidates=len(candidates),
+            candidates=n_candidates,
         )
         for label in ([one for one in chances if one >= 0] if wanted is None else wanted)
     ]

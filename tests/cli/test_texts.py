@@ -107,3 +107,45 @@ def test_what_does_not_fit_is_refused(
         refused = lshsample(*words)
         assert refused.returncode == 2
         assert said in refused.stderr
+
+
+def test_labels_are_chosen_weighted_and_cut_off(lshsample: Any, run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "one.jsonl"
+    file.write_text('{"text": "barking and feathers"}')
+
+    def best(*options: object) -> dict[str, float]:
+        done = lshsample("predict", run, file, "--top", 3, *options)
+        assert done.returncode == 0, done.stderr
+        return {one["label"]: one["score"] for one in json.loads(done.stdout)["labels"]}
+
+    every = best()
+    assert best("--only", "dogs", "--only", "1") == {key: every[key] for key in every if key != "birds"}
+    listed, weights = tmp_path / "listed.txt", tmp_path / "weights.tsv"
+    listed.write_text("dogs\n\ncats\n")
+    weights.write_text("birds\t0.5\n")
+    assert list(best("--except", f"@{listed}")) == ["birds"]
+    assert best("--weights", weights)["birds"] == pytest.approx(every["birds"] / 2, abs=1e-5)
+    assert set(best("--threshold", "f1")) < set(every)
+    assert best("--scores", "margin")["cats"] < 0
+    for options, said in (
+        (("--only", "fish"), "--only must be the name of a label of the model, or an integer from 0 to 2"),
+        (("--only", "@none"), "--only must be a readable file"),
+        (("--threshold", "high"), "--threshold must be a number from 0 to 1, or one of f1, f1-by-label"),
+        (("--weights", listed), "--weights must be a label, a tab, and a number"),
+        (("--scores", "odds"), "scores must be one of 'probability', 'margin'"),
+    ):
+        done = lshsample("predict", run, file, *options)
+        assert done.returncode != 0
+        assert said in " ".join(done.stderr.split())
+
+
+def test_the_reliability_is_drawn(
+    lshsample: Any, texts: tuple[Path, Path], run: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    done = lshsample("evaluate", run, texts[1], "--reliability", tmp_path / "plot.png")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    done = lshsample("evaluate", run, texts[1], "--reliability", tmp_path / "plot.txt")
+    assert done.returncode != 0
+    assert "--reliability must be a file whose name ends with .png" in " ".join(done.stderr.split())

@@ -50,6 +50,31 @@ def test_labels_can_be_chosen_left_out_and_cut_off(client: Any) -> None:
     assert best(threshold=0.5) == {label: score for label, score in every.items() if score >= 0.5} != every
 
 
+def test_labels_are_weighted_and_scores_are_chosen(client: Any) -> None:
+    def best(**options: Any) -> Any:
+        answer = client.post("/predict", json={"rows": [ROW], "top": 10, **options})
+        if answer.status_code != 200:
+            return answer.status_code, answer.json()["error"]
+        return {one["id"]: one["score"] for one in answer.json()["results"][0]["labels"]}
+
+    every = best()
+    assert best(weights={"3": 0.5})[3] == pytest.approx(every[3] / 2, abs=1e-6)
+    assert best(labels=[9, 8]).keys() == {8, 9}, "labels that no part names too"
+    assert best(scores="margin")[3] > 1
+    assert best(threshold="f1").keys() == {3}
+    for options, said in (
+        ({"threshold": "f2"}, "threshold must be a number from 0 to 1, or one of f1, f1-by-label (got 'f2')"),
+        ({"weights": {"3": -1}}, "weights must be an object of labels and numbers from 0 to 1e+06"),
+        ({"weights": {"10": 1}}, "a label id of weights must be an integer from 0 to 9 (got 10)"),
+        ({"weights": {"x": 1}}, "weights must have labels of the model (got 'x')"),
+        ({"scores": 1}, "scores must be one of probability, margin (got 1)"),
+        ({"scores": "margin", "weights": {"3": 1}}, "weights must be left out with scores 'margin'"),
+    ):
+        status, error = best(**options)
+        assert status == 400
+        assert error.startswith(said)
+
+
 def test_it_says_why(client: Any) -> None:
     answer = client.post("/why", json={"rows": [ROW], "top": 2}).json()["labels"]
     assert (answer[0]["id"], answer[0]["parts"]["linear"] > 0.5) == (3, True)

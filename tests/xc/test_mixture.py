@@ -9,8 +9,8 @@ import scipy.sparse as sp
 from scipy.optimize import minimize
 
 from lshsample.errors import ArgumentError
-from lshsample.metrics import precision_at_k, propensities_of_counts
-from lshsample.xc import Mixture
+from lshsample.metrics import calibration, precision_at_k, propensities_of_counts
+from lshsample.xc import Isotonic, Mixture
 
 N, LABELS, TOP = 3000, 12, 6
 
@@ -137,3 +137,22 @@ def test_labels_of_one_frequency(data):
     for count in (24, 60, 101):
         mixture = Mixture.fit(parts, truth, np.full(LABELS, count))
         assert np.abs([*mixture.weights, mixture.intercept]).max() < 100
+
+
+def test_probabilities_of_the_best_labels_are_calibrated():
+    """The best of many labels are right less often than such values are among all labels."""
+    rng = np.random.default_rng(0)
+    n, n_labels = 4000, 40
+    values = rng.random((n, n_labels)).astype(np.float32) ** 3
+    truth = rng.random((n, n_labels)) < 0.5 * values**4
+    order = np.argsort(-values, axis=1).astype(np.int32)
+    scored = {"linear": (order, np.take_along_axis(values, order, axis=1))}
+    half = {"linear": (order[: n // 2], scored["linear"][1][: n // 2])}
+    mixture = Mixture.fit(half, sp.csr_array(truth[: n // 2]), np.ones(n_labels))
+    other = {"linear": (order[n // 2 :], scored["linear"][1][n // 2 :])}
+    labels, chances = mixture.predict(other, np.ones(n_labels), 5)
+    error = calibration(labels, chances, sp.csr_array(truth[n // 2 :])).error
+    assert error < 0.02
+    plain = attrs.evolve(mixture, calibration=Isotonic())
+    same, _ = plain.predict(other, np.ones(n_labels), 5)
+    np.testing.assert_array_equal(labels, same)

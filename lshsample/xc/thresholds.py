@@ -1,0 +1,79 @@
+"""Thresholds of probabilities that give the largest F1 on held-out rows, for all labels and for each."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from lshsample._native.labels import label_rows
+
+__all__ = ["THRESHOLDS", "Thresholds"]
+
+#: The names of thresholds in :meth:`Classifier.predict <lshsample.xc.Classifier.predict>`.
+THRESHOLDS = ("f1", "f1-by-label")
+#: Held-out rows with a label from which on it has its own threshold.
+_ROWS = 10
+
+
+@attrs.frozen(eq=False)
+class Thresholds:
+    """The smallest probabilities of labels that are named.
+
+    Attributes
+    ----------
+    overall : float
+        That of the largest F1 over all pairs of a row and a label (micro-averaged).
+    by_label : (n_labels,) float32 array
+        Those of the largest F1 of each label; ``overall`` for labels of fewer than 10 held-out rows.
+
+    Examples
+    --------
+    >>> labels, chances = np.array([[0], [0], [0]]), np.array([[0.9], [0.5], [0.2]])
+    >>> Thresholds.fit(labels, chances, [[0], [0], []], 1).overall
+    0.5
+    """
+
+    overall: float
+    by_label: npt.NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, labels: npt.ArrayLike, probabilities: npt.ArrayLike, truth: Any, n_labels: int) -> Self:
+        """From what was predicted for held-out rows.
+
+        Parameters
+        ----------
+        labels, probabilities : (rows, k) arrays
+            -1 for no label.
+        truth : csr_array or lists of ids
+            The labels of the rows.
+        n_labels : int
+        """
+        ids, chances = np.asarray(labels), np.asarray(probabilities, np.float32)
+        true: Any = label_rows(truth, "truth", n_labels, len(ids))
+        rows = np.repeat(np.arange(len(ids)), ids.shape[1]).reshape(ids.shape)
+        named = ids >= 0
+        keys = np.repeat(np.arange(len(ids), dtype=np.int64), np.diff(true.indptr)) * n_labels + true.indices
+        ids, chances = ids[named].astype(np.int64), chances[named]
+        hits = np.isin(rows[named] * n_labels + ids, keys)
+        overall = _best(chances, hits, true.nnz)
+        by_label = np.full(n_labels, overall, np.float32)
+        counts = np.bincount(true.indices, minlength=n_labels)
+        order = np.argsort(ids, kind="stable")
+        bounds = np.searchsorted(ids[order], np.arange(n_labels + 1))
+        for label in np.flatnonzero(counts >= _ROWS):
+            own = order[bounds[label] : bounds[label + 1]]
+            if hits[own].any():
+                by_label[label] = _best(chances[own], hits[own], int(counts[label]))
+        return cls(overall, by_label)
+
+
+def _best(chances: npt.NDArray[np.float32], hits: npt.NDArray[np.bool_], n_true: int) -> float:
+    """The threshold of the largest F1, the largest of equally good ones."""
+    order = np.argsort(-chances, kind="stable")
+    ranked = chances[order]
+    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # no threshold parts equal scores
+    f1 = 2 * np.cumsum(hits[order])[ends] / (ends + 1 + n_true)
+    return float(ranked[ends[np.argmax(f1)]]) if len(ends) else 1.0
