@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 import typer
 
 from lshsample.errors import ArgumentError
 from lshsample.text import LabelNames
 from lshsample.xc import MAX_WEIGHT, SCORES, THRESHOLDS, Classifier
 
-__all__ = ["Choice", "Except", "Only", "Scores", "Threshold", "Weights"]
+__all__ = ["Choice", "Except", "Only", "Scores", "Threshold", "Weights", "label_ids"]
 
 _PANEL = "Choice of labels"
 _LABEL = "by name or number; repeat it, or @FILE for a file with a line for each"
@@ -72,12 +73,6 @@ class Choice:
 
     def options(self, model: Classifier) -> dict[str, Any]:
         """The arguments of the classifier's ``predict``."""
-
-        def ids(option: str, given: list[str] | None) -> Any:
-            if given is None:
-                return None
-            return np.unique([_label(option, one, model) for word in given for one in _listed(option, word)])
-
         threshold: Any = self.threshold
         if threshold not in THRESHOLDS:
             try:
@@ -86,12 +81,18 @@ class Choice:
                 wanted = f"a number from 0 to 1, or one of {', '.join(THRESHOLDS)}"
                 raise ArgumentError("--threshold", repr(threshold), wanted) from None
         return {
-            "labels": ids("--only", self.only),
-            "exclude": ids("--except", self.without),
+            "labels": None if self.only is None else label_ids("--only", self.only, model),
+            "exclude": None if self.without is None else label_ids("--except", self.without, model),
             "threshold": threshold,
             "weights": None if self.weights is None else dict(_factors(self.weights, model)),
             "scores": self.scores,
         }
+
+
+def label_ids(option: str, given: Sequence[str], model: Classifier) -> npt.NDArray[np.int64]:
+    """The ids of labels by name or number, or of those of files, ``@FILE``."""
+    found = [_label(option, one, model) for word in given for one in _listed(option, word)]
+    return np.unique(np.array(found, np.int64))
 
 
 def _lines(option: str, file: Path) -> list[str]:

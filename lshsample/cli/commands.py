@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 import lshsample
-from lshsample.cli import compare, demo, explain, model, new_family, search, serve, show, train, tune, why
+from lshsample.cli import (
+    compare,
+    demo,
+    explain,
+    model,
+    new_family,
+    search,
+    serve,
+    show,
+    train,
+    tune,
+    update,
+    why,
+)
 from lshsample.cli.app import app, output, show_warning
 from lshsample.plugin_manager import NO_PLUGINS, switch_off
 from lshsample.registry import default_registry
@@ -60,7 +73,7 @@ _CHOOSING = (
     show.presets, search.search, explain.explain, tune.tune, compare.compare, show.families, show.stages
 )  # fmt: skip
 for _panel, _commands in (
-    (_FIRST, (train.train, model.evaluate, model.predict, serve.serve, why.why, demo.demo)),
+    (_FIRST, (train.train, model.evaluate, model.predict, update.update, serve.serve, why.why, demo.demo)),
     (_CHOICE, _CHOOSING),
     (_ABOUT, (new_family.new_family, show.info)),
 ):

@@ -217,7 +217,8 @@ class _Routes:
         served = self.serving.current
         offset, limit = (_query(request, name, default) for name, default in (("offset", 0), ("limit", 100)))
         end = min(served.classifier.n_labels, offset + min(limit, 10_000))
-        listed = [served.describe(label, 0.0) for label in range(offset, end)]
+        gone = set(served.classifier.removed.tolist())
+        listed = [served.describe(label, 0.0) for label in range(offset, end) if label not in gone]
         for one in listed:
             del one["score"]
         return {"model": served.version, "total": served.classifier.n_labels, "labels": listed}

@@ -106,6 +106,33 @@ class InvertedIndex:
         self._parts = tuple(parts)
         return self
 
+    def widen(self, dim: int) -> Self:
+        """Make room for rows of more columns; the postings stay as they are.
+
+        Parameters
+        ----------
+        dim : int
+            At least the columns that it has.
+
+        Returns
+        -------
+        InvertedIndex
+            Itself.
+
+        Raises
+        ------
+        ArgumentError
+            Fewer columns.
+        """
+        more = checked_integer("dim", dim, self.dim, 2**31 - 1) - self.dim
+        if more:
+            self._parts = tuple(
+                Postings(np.pad(part.starts, (0, more), "edge"), part.rows, part.values, part.n_rows)
+                for part in self._parts
+            )
+            self._dim += more
+        return self
+
     @memory.named_shortage("searching an inverted index")
     def search(
         self, queries: Any, k: int, *, exclude: Any = None, threads: int | None = None

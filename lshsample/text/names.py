@@ -82,6 +82,14 @@ class LabelNames:
         """The names in lists of labels, sorted."""
         return cls(sorted({name for row in labels for name in row}))
 
+    def extended(self, labels: Iterable[Iterable[str]]) -> Self:
+        """With those names in lists of labels that are new, sorted, behind the others.
+
+        Where labels have identifiers, a new name is its own identifier.
+        """
+        new = sorted({one for row in labels for one in row if self.id_of(one) is None})
+        return type(self)((*self.names, *new), None if self.uris is None else (*self.uris, *new))
+
     def id_of(self, name: str) -> int | None:
         """The id of a name or an identifier; None if it is not known."""
         return self._ids.get(name)

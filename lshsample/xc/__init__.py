@@ -14,6 +14,7 @@ from lshsample.xc.recipe import PRESETS, LinearRecipe, NeighboursRecipe, Recipe
 from lshsample.xc.search import SearchResult, Trial, require_optuna, search_recipes
 from lshsample.xc.search_space import default_space
 from lshsample.xc.thresholds import THRESHOLDS, Thresholds
+from lshsample.xc.updating import NETWORK_UPDATES
 from lshsample.xc.votes import LabelVotes, Voting
 from lshsample.xc.why import Reasons, why
 
@@ -21,6 +22,7 @@ __all__ = [
     "CLASSIFIER",
     "KINDS",
     "MAX_WEIGHT",
+    "NETWORK_UPDATES",
     "PRESETS",
     "SCORES",
     "THRESHOLDS",

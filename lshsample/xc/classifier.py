@@ -11,10 +11,11 @@ from typing import Any, Self
 import attrs
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from lshsample import memory
 from lshsample._native import core
-from lshsample._native.labels import label_rows
+from lshsample._native.labels import checked_ids, label_rows
 from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.files import as_path
 from lshsample.metrics import precision_at_k
@@ -30,6 +31,7 @@ from lshsample.xc.mixture import Mixture
 from lshsample.xc.parts import PARTS, HiddenPart, LinearPart, NetworkPart, Part, Queries, RowsPart
 from lshsample.xc.recipe import Recipe
 from lshsample.xc.thresholds import THRESHOLDS, Thresholds
+from lshsample.xc.updating import NETWORK_UPDATES, Update, widened
 from lshsample.xc.weighting import RowWeighting
 
 __all__ = ["CLASSIFIER", "KINDS", "SCORES", "Classifier", "load_model", "load_network"]
@@ -88,6 +90,8 @@ class Classifier:
         self.counts = counts
         #: Probabilities of the largest F1 on held-out rows; None in models of versions without them.
         self.thresholds = thresholds
+        #: Labels that :meth:`remove_labels` took away, ascending.
+        self.removed = np.empty(0, np.int64)
 
     @classmethod
     @memory.named_shortage("fitting a classifier")
@@ -239,15 +243,20 @@ class Classifier:
         ArgumentError
             The classifier was not fitted to texts.
         """
+        vectorizer, names = self._of_texts()
+        found = self.predict(vectorizer.transform(texts), top, **options)
+        return [
+            [(names.names[i], float(p)) for i, p in zip(*row, strict=True) if i >= 0]
+            for row in zip(*found, strict=True)
+        ]
+
+    def _of_texts(self) -> tuple[TextVectorizer, LabelNames]:
+        """What makes rows of texts, and the names of labels."""
         if self.vectorizer is None or self.names is None:
             raise ArgumentError(
                 "texts", "texts", "left out: the classifier was fitted to rows (see fit_texts)"
             )
-        found = self.predict(self.vectorizer.transform(texts), top, **options)
-        return [
-            [(self.names.names[i], float(p)) for i, p in zip(*row, strict=True) if i >= 0]
-            for row in zip(*found, strict=True)
-        ]
+        return self.vectorizer, self.names
 
     @property
     def feature_names(self) -> list[str] | None:
@@ -275,7 +284,7 @@ class Classifier:
             if isinstance(part, NetworkPart):
                 total += sum(network.n_parameters for network in part.networks)
             elif isinstance(part, LinearPart):
-                total += part.model.n_weights
+                total += part.n_weights
         return total
 
     def predict(
@@ -341,7 +350,10 @@ class Classifier:
         top = min(5, self.n_labels) if top is None else top
         top = checked_integer("top", top, 1, self.n_labels, ", the number of labels")
         least = self._least(threshold)
-        asked = LabelFilter.of(self.n_labels, labels, exclude, weights)
+        gone = self.removed
+        if exclude is not None:
+            gone = np.append(checked_ids("exclude", exclude, self.n_labels), gone)
+        asked = LabelFilter.of(self.n_labels, labels, gone, weights)
         if scores not in SCORES:
             raise ArgumentError("scores", repr(scores), f"one of {', '.join(map(repr, SCORES))}")
         margins = scores == "margin"
@@ -406,6 +418,142 @@ class Classifier:
             raise ArgumentError("threshold", f"an array of shape {given.shape}", wanted)
         return given
 
+    # Changes.
+
+    @memory.named_shortage("updating a classifier")
+    def update(self, X: Any, Y: Any, *, network: str = "labels", threads: int | None = None) -> Self:
+        """Learn from new rows, with new labels and features, without a pass over the former rows.
+
+        Parameters
+        ----------
+        X : csr_array or array, shape (rows, n_features or more)
+            Feature rows; columns beyond those of the classifier are new features.
+        Y : csr_array or array, shape (rows, n_labels or more)
+            1 for a label, 0 for none, or lists of ids; columns beyond those of the classifier are new labels.
+            A label that was removed is there again if a row has it.
+        network : str
+            What is trained of networks: ``"labels"``, the weights of labels that had no row before, so that
+            the scores of the others stay; ``"all"``, all weights, by two passes at a fifth of the learning
+            rate, after which all training rows get their hidden vectors again; ``"none"``.
+        threads : int, optional
+            Number of threads; the classifier does not depend on it.
+
+        Returns
+        -------
+        Classifier
+            Itself; it must not predict in other threads meanwhile.
+
+        Raises
+        ------
+        ArgumentError
+            Bad data; nothing was changed.
+
+        Notes
+        -----
+        The new rows are neighbours from now on. The linear path gets a model of the labels that had no row
+        before, trained on the new rows; what it says of others stays. The mixture stays too. A label that
+        has a text but no row yet begins with the text as its row.
+        """
+        if network not in NETWORK_UPDATES:
+            names = ", ".join(map(repr, NETWORK_UPDATES))
+            raise ArgumentError("network", repr(network), f"one of {names}")
+        rows: Any = core.feature_rows(X, "X")
+        if rows.shape[1] < self.n_features or not rows.shape[0]:
+            wanted = f"at least one row of at least {self.n_features} columns"
+            raise ArgumentError("X", f"shape {rows.shape}", wanted)
+        labels: Any = label_rows(Y, "Y", None, rows.shape[0])
+        if sp.issparse(Y) or isinstance(Y, np.ndarray):
+            wanted = f"a matrix of at least {self.n_labels} columns"
+            if labels.shape[1] < self.n_labels:
+                raise ArgumentError("Y", f"{labels.shape[1]} columns", wanted)
+        labels = widened(labels, self.n_labels)
+        counts = np.pad(self.counts, (0, labels.shape[1] - self.n_labels))
+        more = np.bincount(labels.indices, minlength=labels.shape[1])
+        n_rows = self.mixture.n_rows + rows.shape[0]
+        weighting = self.weighting.widened(rows, n_rows)
+        count = core.threads_or_default(threads)
+        update = Update(
+            recipe=self.recipe,
+            rows=Queries(rows, weighting(rows), count),
+            labels=labels,
+            n_rows=n_rows,
+            fresh=np.flatnonzero((counts == 0) & (more > 0)),
+            network=network,
+        )
+        parts = update.run(self.parts)
+        if self.thresholds is not None:
+            new = np.full(labels.shape[1] - self.n_labels, self.thresholds.overall, np.float32)
+            by_label = np.append(self.thresholds.by_label, new)
+            self.thresholds = attrs.evolve(self.thresholds, by_label=by_label)
+        self.mixture = attrs.evolve(self.mixture, n_rows=n_rows)
+        self.removed = self.removed[more[self.removed] == 0]
+        self.weighting, self.parts, self.counts, self.n_features = (
+            weighting,
+            parts,
+            counts + more,
+            rows.shape[1],
+        )
+        return self
+
+    def update_texts(self, texts: Sequence[str], labels: Sequence[Iterable[str]], **options: Any) -> Self:
+        """Learn from new texts; names that are not known are new labels.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Their terms that are not among the features are not used.
+        labels : sequence of iterables of str
+            The names or identifiers of the labels of each text.
+        **options
+            As for :meth:`update`.
+
+        Returns
+        -------
+        Classifier
+            Itself.
+
+        Raises
+        ------
+        ArgumentError
+            As :meth:`update`; the classifier was not fitted to texts.
+        """
+        vectorizer, names = self._of_texts()
+        if len(texts) != len(labels):
+            raise ArgumentError("labels", f"{len(labels)} lists", f"{len(texts)} lists, one for each text")
+        names = names.extended(labels)
+        self.update(vectorizer.transform(texts), names.matrix(labels), **options)
+        self.names = names
+        return self
+
+    def remove_labels(self, ids: npt.ArrayLike) -> Self:
+        """Take labels away: they are not named any more, and the scores of all others stay to the bit.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            Labels. The ids of the others stay.
+
+        Returns
+        -------
+        Classifier
+            Itself.
+
+        Raises
+        ------
+        ArgumentError
+            Ids out of range, or all labels that are left.
+
+        Notes
+        -----
+        Their weights and rows stay, as the probabilities of the others are relative to them. A label is
+        there again after an :meth:`update` with a row that has it.
+        """
+        removed = np.union1d(self.removed, checked_ids("ids", ids, self.n_labels))
+        if len(removed) == self.n_labels:
+            raise ArgumentError("ids", "all labels", "some of the labels")
+        self.removed = removed
+        return self
+
     def evaluate(
         self,
         X: Any,
@@ -447,6 +595,8 @@ class Classifier:
             tensors["labels"]["idf"] = self.weighting.idf
         if self.thresholds is not None:
             tensors["labels"]["thresholds"] = self.thresholds.by_label
+        if self.removed.size:
+            tensors["labels"]["removed"] = self.removed
         for name, part in self.parts.items():
             specs[name], tensors[name] = part.to_arrays()
         text: dict[str, Any] = {}
@@ -504,6 +654,8 @@ class Classifier:
         made = cls(recipe, weighting, parts, mixture, own["counts"], payload["n_features"], stages)
         if payload.get("threshold") is not None:
             made.thresholds = Thresholds(payload["threshold"], own["thresholds"])
+        if "removed" in own:
+            made.removed = own["removed"]
         text = payload["text"]
         stored = _tensors(bundle, "text") if text else {}
         if "vectorizer" in text:

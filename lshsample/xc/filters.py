@@ -41,6 +41,7 @@ class LabelFilter:
     @classmethod
     def of(cls, n_labels: int, labels: Any, exclude: Any, weights: Any) -> Self:
         """From the arguments of :meth:`Classifier.predict <lshsample.xc.Classifier.predict>`."""
+        exclude = None if exclude is not None and not np.size(exclude) else exclude
         factors = None if weights is None else _factors(weights, n_labels)
         if labels is None and exclude is None and (factors is None or factors.all()):
             return cls(None, factors)

@@ -293,7 +293,7 @@ class Fit:
             threads=self.threads,
             progress=self._telling("training the linear path", seconds),
         )
-        return LinearPart(model, chosen.beam, pairs)
+        return LinearPart([model], chosen.beam, pairs)
 
     def _network(
         self,

@@ -464,6 +464,11 @@ class LinearModel:
             out[i] = bits.astype(np.uint32).view(np.float32).sum()
         return out
 
+    def widened(self, n_features: int, n_labels: int) -> LinearModel:
+        """The same model for rows of more features, which it has no weights for, and among more labels."""
+        spec = attrs.evolve(self._spec, n_features=n_features, n_labels=n_labels)
+        return self.from_arrays(to_dict(spec), self.arrays())
+
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays by name: what a file stores beside ``spec``."""
         return self._weights.arrays()

@@ -257,6 +257,47 @@ class RowNeighbours:
         ids[none], cosines[none] = -1, 0
         return ids, cosines
 
+    @memory.named_shortage("adding rows to an index")
+    def add(self, rows: Any) -> Self:
+        """Add rows; they get the next ids.
+
+        Parameters
+        ----------
+        rows : (n, dim) array or scipy.sparse matrix
+            Finite rows, of the same kind as the others. Sparse rows of ``"inverted"`` may have more columns.
+
+        Returns
+        -------
+        RowNeighbours
+            Itself.
+
+        Raises
+        ------
+        ArgumentError
+            Rows of another kind or width; nothing was changed.
+
+        Notes
+        -----
+        Tables are changed by what is new (:meth:`HashTables.insert <lshsample.HashTables.insert>`), and keep
+        their hash functions and probes.
+        """
+        if sp.issparse(rows) != self.is_sparse:
+            given, wanted = ("dense", "sparse") if self.is_sparse else ("sparse", "dense")
+            raise ArgumentError("rows", f"{given} rows", f"{wanted} rows")
+        if self._inverted is not None:
+            unit = unit_rows(rows, "rows", max(self.dim, rows.shape[1]))
+            self._inverted.widen(unit.shape[1]).add(unit)
+            return self
+        unit = unit_rows(rows, "rows", self.dim)
+        if self._tables is not None:
+            self._tables.insert(np.arange(self.n_rows, self.n_rows + unit.shape[0]), unit)
+        if self.is_sparse:
+            self._rows = core.csr_rows(sp.vstack([self._rows, unit]), "rows")
+        else:
+            stored = BFLOAT16 if self._rows.dtype == BFLOAT16.numpy else FLOAT32
+            self._rows = np.concatenate([self._rows, convert.from_float32(unit, stored, threads=1)])
+        return self
+
     def _among_candidates(
         self, unit: Any, k: int, excluded: Int32 | None, threads: int
     ) -> tuple[Int32, Float32]:

@@ -23,7 +23,7 @@ _ROWS = 1 << 16
 
 @attrs.frozen(eq=False)
 class FeaturePairs:
-    """Appends the pairs of features that occurred together in three training rows or more to rows.
+    """Puts columns for pairs of features before rows: those that were together in three training rows or more.
 
     A linear function of features cannot say that two of them together mean something else than each alone,
     such as "new" and "york". With features for pairs it can. The twelve features of a row with the largest
@@ -32,9 +32,7 @@ class FeaturePairs:
     Attributes
     ----------
     keys : (n_pairs,) int64 array
-        ``i * n_features + j`` for each pair of features i < j, ascending.
-    n_features : int
-        Columns of the rows.
+        ``i << 32 | j`` for each pair of features i < j, ascending.
     share : float
         Length of the vector of a row's pairs, for a row of length 1, before the whole is scaled to length 1.
 
@@ -42,14 +40,14 @@ class FeaturePairs:
     --------
     >>> rows = sp.csr_array(np.array([[1, 1, 0], [1, 1, 0], [1, 1, 0], [0, 1, 1]], np.float32))
     >>> pairs = FeaturePairs.of(rows, 0.5)
-    >>> pairs.members([3])
+    >>> pairs.members([0])
     array([[0, 1]])
-    >>> np.round(pairs(rows).toarray()[[0, 3]], 2).tolist()
-    [[0.84, 0.84, 0.0, 0.42], [0.0, 1.0, 1.0, 0.0]]
+    >>> pairs(rows[[0, 3]]).toarray().round(2)
+    array([[0.63, 0.89, 0.89, 0.  ],
+           [0.  , 0.  , 1.  , 1.  ]], dtype=float32)
     """
 
     keys: Int64
-    n_features: int
     share: float
 
     @classmethod
@@ -73,10 +71,10 @@ class FeaturePairs:
         """
         all_keys = np.concatenate([np.empty(0, np.int64), *(keys for _, keys, _ in _pairs(rows))])
         keys, counts = np.unique(all_keys, return_counts=True)
-        return cls(keys[counts >= _LEAST], rows.shape[1], share)
+        return cls(keys[counts >= _LEAST], share)
 
     def __call__(self, rows: sp.csr_array) -> sp.csr_array:
-        """The rows with their pairs, shape (rows, n_features + n_pairs); their lengths do not change."""
+        """Pairs and features, shape (rows, n_pairs + n_features); the lengths of the rows do not change."""
         if not len(self.keys):
             return rows
         found = []
@@ -102,21 +100,21 @@ class FeaturePairs:
             shape=(n_rows, len(self.keys)),
         )
         alone = sp.csr_array((scaled, rows.indices, rows.indptr), shape=rows.shape)
-        return sp.csr_array(sp.hstack([alone, paired], format="csr"))
+        return sp.csr_array(sp.hstack([paired, alone], format="csr"))
 
     def members(self, columns: npt.ArrayLike) -> Int64:
-        """The two features of pairs, shape (n, 2), given by their columns in the rows with pairs."""
-        keys = self.keys[np.asarray(columns, np.int64) - self.n_features]
-        return np.stack(np.divmod(keys, self.n_features), axis=1)
+        """The two features of pairs, shape (n, 2), given by the pairs' columns."""
+        keys = self.keys[np.asarray(columns, np.int64)]
+        return np.stack([keys >> 32, keys & 0xFFFFFFFF], axis=1)
 
     def to_arrays(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         """The pairs as plain data and arrays."""
-        return {"n_features": self.n_features, "share": self.share}, {"keys": self.keys}
+        return {"share": self.share}, {"keys": self.keys}
 
     @classmethod
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """The pairs that :meth:`to_arrays` returned."""
-        return cls(arrays["keys"], spec["n_features"], spec["share"])
+        return cls(arrays["keys"], spec["share"])
 
 
 def _lengths(rows: sp.csr_array) -> npt.NDArray[np.float64]:
@@ -126,7 +124,6 @@ def _lengths(rows: sp.csr_array) -> npt.NDArray[np.float64]:
 
 def _pairs(rows: sp.csr_array) -> Iterator[tuple[Int64, Int64, npt.NDArray[np.float64]]]:
     """For blocks of rows: the row, the key and the value of each pair."""
-    n_features = rows.shape[1]
     for start in range(0, max(rows.shape[0], 1), _ROWS):
         block = rows[start : start + _ROWS]
         sizes = np.diff(block.indptr)
@@ -138,5 +135,5 @@ def _pairs(rows: sp.csr_array) -> Iterator[tuple[Int64, Int64, npt.NDArray[np.fl
         values = np.sqrt(np.abs(block.data[kept].astype(np.float64)))
         for apart in range(1, _PAIRED):
             first = np.flatnonzero(of_row[:-apart] == of_row[apart:])
-            keys = features[first] * n_features + features[first + apart]
+            keys = (features[first] << 32) | features[first + apart]
             yield start + of_row[first], keys, values[first] * values[first + apart]

@@ -71,38 +71,62 @@ class LinearPart(Part):
 
     name = "linear"
 
-    def __init__(self, model: LinearModel, beam: int, pairs: FeaturePairs | None) -> None:
-        self.model, self.beam, self.pairs = model, beam, pairs
+    def __init__(self, models: Sequence[LinearModel], beam: int, pairs: FeaturePairs | None) -> None:
+        #: The first, and those of labels that came later; a label is in one of them.
+        self.models, self.beam, self.pairs = tuple(models), beam, pairs
 
     def top_k(self, queries: Queries, k: int) -> Scored:
         """Values are exp(score), the product of exp(-loss) over the path to the label."""
-        k = min(k, self.model.n_labels)
-        labels, scores = self.model.top_k(self._inputs(queries), k, beam=self.beam, threads=queries.threads)
+        rows = self.inputs(queries)
+        found = [self._of_one(model, rows, k, queries.threads) for model in self.models]
+        if len(found) == 1:
+            return found[0]
+        labels, values = (np.concatenate(arrays, axis=1) for arrays in zip(*found, strict=True))
+        best = np.lexsort((labels, np.where(labels < 0, np.inf, -values)), axis=1)[:, :k]
+        return np.take_along_axis(labels, best, axis=1), np.take_along_axis(values, best, axis=1)
+
+    def _of_one(self, model: LinearModel, rows: sp.csr_array, k: int, threads: int | None) -> Scored:
+        labels, scores = model.top_k(rows, min(k, model.n_labels), beam=self.beam, threads=threads)
         return labels, np.exp(scores)
 
     def values(self, queries: Queries, labels: Int32) -> Float32:
         """As for :meth:`top_k`, without a beam: only the paths to the labels are computed."""
-        return np.exp(self.model.scores(self._inputs(queries), labels))
+        rows = self.inputs(queries)
+        scores: Float32 = np.max([model.scores(rows, labels) for model in self.models], axis=0)
+        return np.exp(scores)
 
-    def shares(self, queries: Queries, label: int) -> Scored:
-        """As :meth:`LinearModel.shares`; what a pair contributes is shared by its two features."""
-        columns, values = self.model.shares(self._inputs(queries), label)
+    def shares(self, queries: Queries, label: int) -> tuple[Int32, Float32]:
+        """As :meth:`LinearModel.shares`; what a pair of features contributes is shared by both."""
+        rows = self.inputs(queries)
+        columns, values = max(
+            (model.shares(rows, label) for model in self.models), key=lambda one: len(one[0])
+        )
         if self.pairs is None:
             return columns, values
-        is_pair = columns >= self.pairs.n_features
+        n_pairs = len(self.pairs.keys)
+        is_pair = columns < n_pairs
         members = self.pairs.members(columns[is_pair])
-        features, place = np.unique(np.append(columns[~is_pair], members.T), return_inverse=True)
-        shared = np.concatenate([values[~is_pair], *2 * [values[is_pair] / 2]])
-        total = np.bincount(place, shared, len(features))
+        features, place = np.unique(np.append(columns[~is_pair] - n_pairs, members.T), return_inverse=True)
+        total = np.bincount(place, np.append(values[~is_pair], np.tile(values[is_pair] / 2, 2)))
         order = np.argsort(-np.abs(total), kind="stable")
         return features[order].astype(np.int32), total[order].astype(np.float32)
 
-    def _inputs(self, queries: Queries) -> sp.csr_array:
+    def inputs(self, queries: Queries) -> sp.csr_array:
+        """What the models see of rows."""
         return queries.weighted if self.pairs is None else self.pairs(queries.weighted)
 
+    @property
+    def n_weights(self) -> int:
+        """Weights of all models."""
+        return sum(model.n_weights for model in self.models)
+
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
-        """The model's, with the beam and the pairs."""
-        spec, arrays = {"beam": self.beam, "model": self.model.spec}, dict(self.model.arrays())
+        """The models' and the pairs', with the beam; later models are in folders by number."""
+        first, *later = self.models
+        spec: dict[str, Any] = {"beam": self.beam, "model": first.spec, "later": [one.spec for one in later]}
+        arrays = dict(first.arrays())
+        for number, model in enumerate(later, 1):
+            arrays |= {f"{number}/{key}": array for key, array in model.arrays().items()}
         if self.pairs is not None:
             spec["pairs"], own = self.pairs.to_arrays()
             arrays |= {f"pairs/{key}": array for key, array in own.items()}
@@ -111,10 +135,14 @@ class LinearPart(Part):
     @classmethod
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Arrays) -> Self:
         """The part that :meth:`to_arrays` returned."""
-        own = _under(arrays, "pairs/")
-        pairs = FeaturePairs.from_arrays(spec["pairs"], own) if "pairs" in spec else None
-        models = {key: array for key, array in arrays.items() if not key.startswith("pairs/")}
-        return cls(LinearModel.from_arrays(spec["model"], models), spec["beam"], pairs)
+        own = {key: array for key, array in arrays.items() if "/" not in key}
+        models = [LinearModel.from_arrays(spec["model"], own)]
+        for number, later in enumerate(spec.get("later", ()), 1):
+            models.append(LinearModel.from_arrays(later, _under(arrays, f"{number}/")))
+        pairs = None
+        if "pairs" in spec:
+            pairs = FeaturePairs.from_arrays(spec["pairs"], _under(arrays, "pairs/"))
+        return cls(models, spec["beam"], pairs)
 
 
 class NetworkPart(Part):

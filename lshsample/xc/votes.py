@@ -188,6 +188,15 @@ class LabelVotes:
 
         return max(votes, key=quality)
 
+    def extended(self, labels: Any) -> Self:
+        """The same votes with more training rows, whose labels may be more."""
+        new = label_rows(labels, "labels")
+        if new.shape[1] < self.n_labels:
+            raise ArgumentError("labels", f"{new.shape[1]} columns", f"at least {self.n_labels} columns")
+        old: Any = self._labels
+        wide = sp.csr_array((old.data, old.indices, old.indptr), shape=(self.n_rows, new.shape[1]))
+        return type(self)(sp.csr_array(sp.vstack([wide, new])), self.voting)
+
     def have(self, ids: Int32, label: int) -> npt.NDArray[np.bool_]:
         """Which training rows, of ids (-1 for none), have a label."""
         rows: Any = self._labels

@@ -37,6 +37,14 @@ class RowWeighting:
         counts = np.bincount(rows.indices, minlength=rows.shape[1])
         return cls((1.0 + np.log((1.0 + rows.shape[0]) / (1.0 + counts))).astype(np.float32))
 
+    def widened(self, rows: sp.csr_array, n_rows: int) -> Self:
+        """The weighting for more features: that of the first, and new frequencies in ``rows`` of n."""
+        if self.idf is None:
+            return self
+        counts = np.bincount(rows.indices, minlength=rows.shape[1])[len(self.idf) :]
+        more = 1.0 + np.log((1.0 + n_rows) / (1.0 + counts))
+        return type(self)(np.append(self.idf, more.astype(np.float32)))
+
     def __call__(self, rows: Any) -> sp.csr_array:
         """Weighted rows of length 1; a row without values stays without."""
         checked: Any = core.csr_rows(rows, "X")

@@ -13,7 +13,7 @@ from lshsample._native import core
 from lshsample.errors import ArgumentError
 from lshsample.specs import checked_integer
 from lshsample.xc.classifier import Classifier
-from lshsample.xc.filters import with_labels
+from lshsample.xc.filters import LabelFilter, with_labels
 from lshsample.xc.parts import HiddenPart, LinearPart, Queries, RowsPart
 from lshsample.xc.votes import LabelVotes
 
@@ -112,11 +112,10 @@ def why(
     values = {
         name: dict(zip(*(part[0].tolist() for part in one), strict=True)) for name, one in scored.items()
     }
-    allowed = None
+    asked = LabelFilter.of(classifier.n_labels, wanted, classifier.removed, None)
     if wanted is not None:
-        allowed, top = np.zeros(classifier.n_labels, bool), max(len(set(wanted)), 1)
-        allowed[wanted] = True
-    found = classifier.mixture.predict(scored, classifier.counts, top, allowed=allowed, threads=count)
+        top = max(len(set(wanted)), 1)
+    found = classifier.mixture.predict(scored, classifier.counts, top, allowed=asked.allowed, threads=count)
     chances = dict(zip(*(part[0].tolist() for part in found), strict=True))
     near = _near(classifier, queries)
     return [

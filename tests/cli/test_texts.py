@@ -149,3 +149,25 @@ def test_the_reliability_is_drawn(
     done = lshsample("evaluate", run, texts[1], "--reliability", tmp_path / "plot.txt")
     assert done.returncode != 0
     assert "--reliability must be a file whose name ends with .png" in " ".join(done.stderr.split())
+
+
+def test_a_model_learns_new_texts_and_forgets_labels(lshsample: Any, run: Path, tmp_path: Path) -> None:
+    new, place = tmp_path / "new.jsonl", tmp_path / "changed"
+    line = json.dumps({"text": "wings whiskers and a leash", "labels": ["dragons"]})
+    new.write_text("\n".join([line] * 5))
+    done = lshsample("update", run, new, "--remove", "cats", "--save", place, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    counts = {key: figures[key] for key in ("rows", "labels", "new_labels", "removed_labels")}
+    assert counts == {"rows": 5, "labels": 4, "new_labels": 1, "removed_labels": 1}
+    assert Classifier.load(run).n_labels == 3
+    done = lshsample("predict", place, new, "--top", "3")
+    found = [one["label"] for one in json.loads(done.stdout.splitlines()[0])["labels"]]
+    assert found[0] == "dragons"
+    assert "cats" not in found
+    again = lshsample("update", place, "--remove", "dragons")
+    assert again.returncode == 0, again.stderr
+    assert Classifier.load(place).removed.tolist() == [1, 3]
+    refused = lshsample("update", run)
+    assert refused.returncode != 0
+    assert "FILE must be a file of new rows, or labels to take away" in " ".join(refused.stderr.split())
