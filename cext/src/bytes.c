@@ -50,12 +50,27 @@ static float round_values(const float *values, int64_t n, int32_t *integers, dou
 }
 
 typedef struct {
-    const lsh_row_kernels *weights;
+    const lsh_row_kernels *weights; /* NULL with scales */
     lsh_dense w;
-    const float *bias;
+    const float *scales, *bias;
     int64_t bias_stride;
     lsh_byte_rows rows;
 } making;
+
+/* The integers and the scale of a row that has been rounded, as round_values gives them of its weights. */
+static float take_values(const int8_t *given, float scale, int64_t n, int32_t *integers, double *norm, double *left) {
+    double squares = 0, rest = 0;
+    for (int64_t p = 0; p < n; p++) {
+        integers[p] = given[p];
+        double value = scale * (float)given[p], remainder = value - (double)scale * given[p];
+        squares += value * value;
+        rest += remainder * remainder;
+    }
+    int finite = isfinite(squares) != 0;
+    *norm = finite ? sqrt(squares) : INFINITY;
+    *left = finite ? sqrt(rest) : INFINITY;
+    return scale;
+}
 
 static lsh_status make_chunk(void *context, int64_t begin, int64_t end, int32_t worker) {
     (void)worker;
@@ -73,8 +88,13 @@ static lsh_status make_chunk(void *context, int64_t begin, int64_t end, int32_t 
             float scale = 0;
             int32_t sum = 0;
             if (label < s->w.rows) {
-                s->weights->load(lsh_element(s->w, s->weights->bytes, label, 0), d, row);
-                scale = round_values(row, d, integers, &norm, &left);
+                if (s->scales) {
+                    const int8_t *given = (const int8_t *)lsh_element(s->w, 1, label, 0);
+                    scale = take_values(given, s->scales[label], d, integers, &norm, &left);
+                } else {
+                    s->weights->load(lsh_element(s->w, s->weights->bytes, label, 0), d, row);
+                    scale = round_values(row, d, integers, &norm, &left);
+                }
                 for (int64_t p = 0; p < d; p++) {
                     values[(p / 4 * PANEL + j) * 4 + p % 4] = (int8_t)integers[p];
                     sum += integers[p];
@@ -96,17 +116,18 @@ static lsh_status make_chunk(void *context, int64_t begin, int64_t end, int32_t 
     return status;
 }
 
-lsh_status lsh_byte_rows_make(lsh_dense w, const float *bias, int64_t bias_stride, lsh_byte_rows rows,
-                              int32_t threads) {
+lsh_status lsh_byte_rows_make(lsh_dense w, const float *scales, const float *bias, int64_t bias_stride,
+                              lsh_byte_rows rows, int32_t threads) {
     const lsh_row_kernels *weights = lsh_row_kernels_for(lsh_kernels_current(), w.dtype);
-    if (!weights || w.cols > LSH_BYTE_DEPTH) return LSH_INVALID;
-    making s = {weights, w, bias, bias_stride, rows};
+    int known = scales ? w.dtype == LSH_INT8 : weights != NULL;
+    if (!known || w.cols > LSH_BYTE_DEPTH) return LSH_INVALID;
+    making s = {weights, w, scales, bias, bias_stride, rows};
     return lsh_parallel_for((w.rows + PANEL - 1) / PANEL, MAKE_PANELS, threads, make_chunk, &s);
 }
 
 typedef struct {
     const lsh_kernels *kernels;
-    const lsh_row_kernels *weights;
+    const lsh_row_kernels *weights; /* NULL where the weights are those of the copy */
     lsh_byte_panel *panel;
     lsh_dense h, w; /* h: one block */
     const float *bias;
@@ -160,16 +181,42 @@ static lsh_status round_chunk(void *context, int64_t begin, int64_t end, int32_t
     return LSH_OK;
 }
 
+/* Terms begin .. begin + depth of the weights of n <= SCORED labels, from the copy, as columns of a panel. */
+static void unpack_columns(const search *s, const int32_t *ids, int64_t n, int64_t begin, int64_t depth, float *panel) {
+    int64_t width = s->kernels->panel_columns;
+    const int8_t *values[SCORED];
+    float scales[SCORED] = {0};
+    for (int64_t t = 0; t < SCORED; t++) {
+        int64_t label = ids[t < n ? t : 0], at = label / PANEL, j = label % PANEL;
+        values[t] = s->rows.values + ((at * s->quads + begin / 4) * PANEL + j) * 4;
+        if (t < n) scales[t] = s->rows.terms[at * 4 * PANEL + j];
+    }
+    for (int64_t p = 0; p < depth; p += 4) {
+        int32_t quads[SCORED];
+        for (int t = 0; t < SCORED; t++) memcpy(quads + t, values[t] + p * PANEL, sizeof *quads);
+        for (int byte = 0; byte < 4 && p + byte < depth; byte++) {
+            float *to = panel + (p + byte) * width;
+            for (int t = 0; t < SCORED; t++)
+                to[t] = scales[t] * (float)((int32_t)((uint32_t)quads[t] << (24 - 8 * byte)) >> 24);
+        }
+    }
+}
+
 /* Scores n <= SCORED labels for row i, as lsh_top_k does: the same sums in the same order. */
 static void score(const search *s, int64_t i, const int32_t *ids, int64_t n, heap best) {
     _Alignas(64) float panel[LSH_PANEL_DEPTH * LSH_PANEL_COLUMNS], first[LSH_PANEL_COLUMNS] = {0};
     float found[LSH_PANEL_COLUMNS];
     int64_t width = s->kernels->panel_columns;
     for (int64_t t = 0; s->bias && t < n; t++) first[t] = s->bias[ids[t] * s->bias_stride];
+    if (!s->w.data) memset(panel, 0, sizeof panel); /* of which unpack_columns fills the first columns */
     for (int64_t begin = 0; begin == 0 || begin < s->h.cols; begin += LSH_PANEL_DEPTH) {
         int64_t depth = s->h.cols - begin < LSH_PANEL_DEPTH ? s->h.cols - begin : LSH_PANEL_DEPTH;
-        const void *w = lsh_element(s->w, s->weights->bytes, 0, begin);
-        s->weights->pack_transposed(w, s->w.stride, ids, n, depth, panel);
+        if (s->w.data) {
+            const void *w = lsh_element(s->w, s->weights->bytes, 0, begin);
+            s->weights->pack_transposed(w, s->w.stride, ids, n, depth, panel);
+        } else {
+            unpack_columns(s, ids, n, begin, depth, panel);
+        }
         s->kernels->product_rows(lsh_float_row(s->h, i) + begin, s->h.stride, 1, panel, depth, begin ? NULL : first,
                                  found, width, n);
     }
@@ -286,8 +333,8 @@ lsh_status lsh_byte_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t b
     if (h.cols != w.cols || k < 1 || w.rows < 1 || w.rows > INT32_MAX || w.cols > LSH_BYTE_DEPTH) return LSH_INVALID;
     search s = {.w = w, .bias = bias, .bias_stride = bias_stride, .rows = rows, .k = k, .quads = (w.cols + 3) / 4};
     s.kernels = lsh_kernels_current();
-    s.weights = lsh_row_kernels_for(s.kernels, w.dtype);
-    if (!s.weights || h.dtype != LSH_FLOAT32) return LSH_INVALID;
+    s.weights = w.data ? lsh_row_kernels_for(s.kernels, w.dtype) : NULL;
+    if ((w.data && !s.weights) || h.dtype != LSH_FLOAT32) return LSH_INVALID;
     s.panel = lsh_byte_panel_current();
     s.range = (w.rows + MAX_RANGES - 1) / MAX_RANGES;
     if (s.range < RANGE_LABELS) s.range = RANGE_LABELS;

@@ -17,12 +17,22 @@ typedef struct {
     float *sums; /* (threads, LSH_POSTINGS_ROWS), zero between parts */
 } search;
 
+/* The postings of a column; none outside of the array, whatever the file says that it is mapped from. */
+static inline int64_t column_begin(const lsh_postings *part, int32_t column) {
+    return part->starts[column] > 0 ? part->starts[column] : 0;
+}
+
+static inline int64_t column_end(const lsh_postings *part, int32_t column) {
+    int64_t end = part->starts[column + 1];
+    return end < part->n_postings ? end : part->n_postings;
+}
+
 static void add_products(const lsh_postings *part, lsh_csr queries, int64_t query, float *restrict sums) {
     for (int64_t t = queries.indptr[query]; t < queries.indptr[query + 1]; t++) {
         int32_t column = queries.indices[t];
         float value = queries.values[t];
-        for (int64_t p = part->starts[column]; p < part->starts[column + 1]; p++)
-            sums[part->rows[p]] += value * part->values[p];
+        int64_t end = column_end(part, column);
+        for (int64_t p = column_begin(part, column); p < end; p++) sums[part->rows[p]] += value * part->values[p];
     }
 }
 
@@ -32,7 +42,8 @@ static void take_sums(const lsh_postings *part, lsh_csr queries, int64_t query, 
     float least = best.scores[0] > 0 ? best.scores[0] : 0;
     for (int64_t t = queries.indptr[query]; t < queries.indptr[query + 1]; t++) {
         int32_t column = queries.indices[t];
-        for (int64_t p = part->starts[column]; p < part->starts[column + 1]; p++) {
+        int64_t end = column_end(part, column);
+        for (int64_t p = column_begin(part, column); p < end; p++) {
             float sum = sums[part->rows[p]];
             sums[part->rows[p]] = 0;
             if (!(sum >= least) || sum == 0) continue;

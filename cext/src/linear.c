@@ -6,7 +6,10 @@
 
 #include "lshsample/parallel.h"
 
-enum { ROWS = 32 }; /* rows of a chunk */
+enum {
+    ROWS = 32,        /* rows of a chunk */
+    PLACES = 1 << 16, /* that an entry can name, in a node of any width */
+};
 
 static float weight_of(uint32_t entry) {
     uint32_t bits = entry << 16;
@@ -33,7 +36,8 @@ static int node_is_sound(const lsh_linear *m, int32_t node) {
     return !bad;
 }
 
-lsh_status lsh_linear_check(const lsh_linear *model, int64_t n_children, int64_t n_pairs, int64_t n_entries) {
+lsh_status lsh_linear_check(const lsh_linear *model, int64_t n_children, int64_t n_pairs, int64_t n_entries,
+                            int32_t contents) {
     const lsh_linear *m = model;
     int32_t nodes = m->forest.n_nodes;
     lsh_status status = lsh_forest_check(&m->forest, n_children);
@@ -47,7 +51,7 @@ lsh_status lsh_linear_check(const lsh_linear *model, int64_t n_children, int64_t
     }
     for (int64_t i = 0; i < n_children; i++)
         if (!isfinite(m->bias[i])) return LSH_INVALID;
-    for (int32_t node = 0; node < nodes; node++)
+    for (int32_t node = 0; node < nodes && contents; node++)
         if (!node_is_sound(m, node)) return LSH_INVALID;
     return LSH_OK;
 }
@@ -60,7 +64,7 @@ typedef struct {
 } candidate;
 
 typedef struct {
-    float *margins;  /* (the widest node) */
+    float *margins;  /* (PLACES) */
     double *share;   /* (n_labels): sum over trees of e^score; 0 outside of a row */
     int32_t *labels; /* those of the row that have a share */
     int64_t n_labels;
@@ -87,13 +91,13 @@ static void space_free(workspace *s) {
 }
 
 static int space_open(workspace *s, const search *job) {
-    size_t labels = (size_t)job->model->forest.n_labels + 1, widest = (size_t)job->widest + 1;
+    size_t labels = (size_t)job->model->forest.n_labels + 1;
     if (s->margins) return 1;
     s->next_room = job->model->forest.n_nodes;
     if (job->widest * job->beam < s->next_room) s->next_room = job->widest * job->beam;
     space_free(s); /* of what a failed call left */
     s->margins = NULL;
-    float *margins = malloc(widest * sizeof *margins);
+    float *margins = malloc(PLACES * sizeof *margins);
     s->share = calloc(labels, sizeof *s->share);
     s->labels = malloc(labels * sizeof *s->labels);
     s->beam = malloc((size_t)job->beam * sizeof *s->beam);
@@ -127,7 +131,7 @@ static void node_margins(const lsh_linear *m, const lsh_csr *x, int64_t row, int
         at = find(m->features, at, end, x->indices[e]);
         if (at == end || m->features[at] != x->indices[e]) continue;
         float value = x->values[e];
-        int64_t stop = at + 1 < end ? (int64_t)m->offsets[at + 1] : n_entries;
+        int64_t stop = at + 1 < end && m->offsets[at + 1] < n_entries ? (int64_t)m->offsets[at + 1] : n_entries;
         for (int64_t i = m->offsets[at]; i < stop; i++) margins[entries[i] >> 16] += value * weight_of(entries[i]);
     }
 }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping
+from typing import Any, Self
 
-from lshsample._native.arrays import Array, Float32, Int32, matrix, strided_vector
+import numpy as np
+import numpy.typing as npt
+
+from lshsample._native.arrays import Array, Float32, Int32, matrix, strided_vector, vector
 from lshsample._native.core import check, ffi, lib, pointer, threads_or_default
-from lshsample._native.dtypes import KERNEL_DTYPES
+from lshsample._native.dtypes import INT8, KERNEL_DTYPES
 from lshsample._native.topk import checked_k
 from lshsample.errors import ArgumentError
 
@@ -38,27 +42,112 @@ class ByteRows:
 
     Notes
     -----
-    ``n * (d + 20)`` bytes, made in one pass over the weights.
+    ``n * (d + 20)`` bytes, made in one pass over the weights. Weights that are 8-bit integers times a scale a
+    row (:meth:`of_int8`) are in the copy as they are, which is then all there is.
     """
 
     def __init__(self, weights: Array, bias: Float32 | None, *, threads: int | None = None) -> None:
-        n_threads = threads_or_default(threads)
         view = matrix(weights, "weights", dtypes=KERNEL_DTYPES)
-        (n, d), panel = weights.shape, lib.LSH_BYTE_PANEL
+        self._begin(weights.shape, weights, bias)
+        self._make(view, ffi.NULL, threads)
+
+    @classmethod
+    def of_int8(
+        cls,
+        values: npt.NDArray[np.int8],
+        scales: Float32,
+        bias: Float32 | None,
+        *,
+        threads: int | None = None,
+    ) -> Self:
+        """Rows whose weights are ``scales[:, None] * values``.
+
+        Parameters
+        ----------
+        values : (n, d) int8
+            From -127 to 127.
+        scales : (n,) float32
+        bias : (n,) float32 or None
+        threads : int or None
+        """
+        out = cls.__new__(cls)
+        view = matrix(values, "values", dtypes=(INT8,))
+        out._begin(values.shape, None, bias)
+        out._make(view, pointer("float *", vector(scales, "scales", np.float32, len(values))), threads)
+        return out
+
+    @classmethod
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, npt.NDArray[Any]],
+        shape: tuple[int, int],
+        weights: Array | None,
+        bias: Float32 | None,
+    ) -> Self:
+        """The rows of :attr:`arrays`, over the arrays themselves, which may be mapped files.
+
+        Parameters
+        ----------
+        arrays : mapping of arrays
+        shape : (n, d)
+        weights, bias
+            As they were; None for those of :meth:`of_int8`.
+
+        Raises
+        ------
+        ArgumentError
+            Arrays of another type, or shape, or that are missing.
+        """
+        out = cls.__new__(cls)
+        if weights is not None:
+            matrix(weights, "weights", shape[0], shape[1], dtypes=KERNEL_DTYPES)
+        out._begin(shape, weights, bias, arrays)
+        return out
+
+    def _begin(
+        self,
+        shape: tuple[int, ...],
+        weights: Array | None,
+        bias: Float32 | None,
+        arrays: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> None:
+        (n, d), panel = shape, int(lib.LSH_BYTE_PANEL)
         if d > lib.LSH_BYTE_DEPTH:
             raise ArgumentError("weights", f"{d} columns", f"at most {lib.LSH_BYTE_DEPTH} columns")
-        bias_pointer, bias_stride = strided_vector(bias, "bias", n)
-        panels, quads = -(-n // panel), -(-d // 4)
-        self._weights, self._bias = weights, bias
-        self._values = np.empty((panels, quads, panel, 4), np.int8)
-        self._offsets = np.empty((panels, panel), np.int32)
-        self._terms = np.empty((panels, 4, panel), np.float32)
-        status = lib.lsh_byte_rows_make(view, bias_pointer, bias_stride, self._view(), n_threads)
-        check(status, "ByteRows")
+        strided_vector(bias, "bias", n)
+        self.shape, self._weights, self._bias = (n, d), weights, bias
+        panels = -(-n // panel)
+        wanted = {
+            "values": ((panels, -(-d // 4), panel, 4), np.int8),
+            "offsets": ((panels, panel), np.int32),
+            "terms": ((panels, 4, panel), np.float32),
+        }
+        if arrays is None:
+            arrays = {name: np.empty(size, dtype) for name, (size, dtype) in wanted.items()}
+        for name, (size, dtype) in wanted.items():
+            given = arrays.get(name)
+            if given is None or given.shape != size or given.dtype != dtype or not given.flags.c_contiguous:
+                what = "nothing" if given is None else f"{given.dtype} {given.shape}"
+                raise ArgumentError(name, what, f"{np.dtype(dtype)} {size}, contiguous")
+        #: The copy: ``values``, ``offsets`` and ``terms``, as ``lsh_byte_rows`` in C describes them.
+        self.arrays = {name: arrays[name] for name in wanted}
 
-    def _view(self) -> object:
-        arrays = (("int8_t *", self._values), ("int32_t *", self._offsets), ("float *", self._terms))
-        return ffi.new("lsh_byte_rows *", tuple(pointer(kind, array) for kind, array in arrays))[0]
+    def _make(self, view: Any, scales: Any, threads: int | None) -> None:
+        count = threads_or_default(threads)
+        bias, stride = strided_vector(self._bias, "bias", self.shape[0])
+        check(lib.lsh_byte_rows_make(view, scales, bias, stride, self._view(), count), "ByteRows")
+
+    def _view(self) -> Any:
+        kinds = {"values": "int8_t *", "offsets": "int32_t *", "terms": "float *"}
+        return ffi.new("lsh_byte_rows *", [pointer(kinds[k], self.arrays[k]) for k in kinds])[0]
+
+    def rows(self, ids: npt.NDArray[np.integer[Any]]) -> Float32:
+        """The weights of some rows, rounded as they are in the copy."""
+        panel, place = np.divmod(ids, int(lib.LSH_BYTE_PANEL))
+        values = self.arrays["values"][panel, :, place].reshape(len(panel), -1)[:, : self.shape[1]]
+        out: Float32 = values.astype(np.float32)
+        out *= self.arrays["terms"][panel, 0, place][:, None]
+        return out
 
     def top_k(self, h: Float32, k: int, *, threads: int | None = None) -> tuple[Int32, Float32, int]:
         """The exact best k rows for each row of h, to the bit those of :func:`~lshsample._native.topk.top_k`.
@@ -87,8 +176,12 @@ class ByteRows:
         m n d multiplications in 8 bits, and the float32 scores. If the weights or a row of h are not finite,
         nothing is ruled out.
         """
-        n_threads, (n, d) = threads_or_default(threads), self._weights.shape
-        left, right = matrix(h, "h", cols=d), matrix(self._weights, "weights", dtypes=KERNEL_DTYPES)
+        n_threads, (n, d) = threads_or_default(threads), self.shape
+        left = matrix(h, "h", cols=d)
+        if self._weights is None:  # those of the copy
+            right = ffi.new("lsh_dense *", (ffi.NULL, n, d, d, lib.LSH_FLOAT32))[0]
+        else:
+            right = matrix(self._weights, "weights", dtypes=KERNEL_DTYPES)
         if checked_k(k) > n:
             raise ArgumentError("k", k, f"an integer from 1 to {n}, the number of rows of weights")
         bias_pointer, bias_stride = strided_vector(self._bias, "bias", n)

@@ -21,6 +21,7 @@ __all__ = [
     "BFLOAT16",
     "DTYPES",
     "FLOAT32",
+    "INT8",
     "KERNEL_DTYPES",
     "DType",
     "alternatives",
@@ -64,6 +65,7 @@ def _bits(name: str, kind: type[np.generic]) -> np.dtype[Any]:
 
 FLOAT32 = DType("float32", np.dtype(np.float32), "F32", 0)
 BFLOAT16 = DType("bfloat16", _bits("bfloat16", np.uint16), "BF16", 1)
+INT8 = DType("int8", np.dtype(np.int8), "I8", 5)
 #: Every type that arrays and files may have.
 DTYPES = (
     FLOAT32,
@@ -71,7 +73,7 @@ DTYPES = (
     DType("float16", np.dtype(np.float16), "F16", 2),
     DType("float8_e4m3", _bits("float8_e4m3", np.uint8), "F8_E4M3", 3),
     DType("float8_e5m2", _bits("float8_e5m2", np.uint8), "F8_E5M2", 4),
-    DType("int8", np.dtype(np.int8), "I8", 5),
+    INT8,
     DType("uint8", np.dtype(np.uint8), "U8", 6),
     DType("float64", np.dtype(np.float64), "F64"),
     DType("int32", np.dtype(np.int32), "I32"),

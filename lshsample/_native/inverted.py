@@ -46,7 +46,7 @@ def postings_top_k(
     Parameters
     ----------
     parts : tuple of Postings
-        Sound parts of one number of columns.
+        Of one number of columns, each with as many values as rows.
     queries : (m, dim) canonical CSR
     excluded : (m,) int32 array or None
         A row for each query that is left out, -1 for none.
@@ -64,7 +64,7 @@ def postings_top_k(
         struct.starts = pointer("int64_t *", part.starts)
         struct.rows = pointer("uint16_t *", part.rows)
         struct.values = pointer("float *", part.values)
-        struct.n_rows = part.n_rows
+        struct.n_postings, struct.n_rows = len(part.rows), part.n_rows
     m = queries.shape[0]
     ids, scores = np.empty((m, k), np.int32), np.empty((m, k), np.float32)
     status = lib.lsh_inverted_top_k(

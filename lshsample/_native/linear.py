@@ -123,9 +123,11 @@ class LinearWeights:
 
     @classmethod
     def of_arrays(
-        cls, arrays: Mapping[str, npt.NDArray[Any]], n_labels: int, n_features: int
+        cls, arrays: Mapping[str, npt.NDArray[Any]], n_labels: int, n_features: int, *, check_all: bool = True
     ) -> LinearWeights:
         """Weights over the arrays of :meth:`arrays`, which may come from anywhere.
+
+        Without ``check_all`` no weights are read: those of a damaged file give wrong scores.
 
         Raises
         ------
@@ -147,7 +149,8 @@ class LinearWeights:
         status = lib.LSH_INVALID
         if n_nodes > 0:
             n_entries = len(weights.entries)
-            status = lib.lsh_linear_check(weights.struct()[0], n_children, len(weights.features), n_entries)
+            sizes_of = n_children, len(weights.features), n_entries
+            status = lib.lsh_linear_check(weights.struct()[0], *sizes_of, check_all)
         if status == lib.LSH_INVALID:
             raise ArgumentError("arrays", "some that do not fit each other", "those of a LinearModel")
         check(status, "reading a linear model")

@@ -13,6 +13,7 @@ from lshsample._native import layers as kernels
 from lshsample._native import unchecked
 from lshsample._native.arrays import row_ids
 from lshsample._native.byterows import ByteRows, bytes_needed
+from lshsample._native.slots import Slots
 from lshsample.nn.activations import Activation, Relu
 from lshsample.nn.layer import (
     LAYERS,
@@ -29,7 +30,17 @@ from lshsample.nn.layer import (
 )
 from lshsample.nn.losses import Loss
 from lshsample.nn.parameter import Parameter, Update
-from lshsample.nn.signals import Block, Run, Signal, indptr_of, scaled, times, values_of, with_values
+from lshsample.nn.signals import (
+    Block,
+    Run,
+    Signal,
+    csr_from_parts,
+    indptr_of,
+    scaled,
+    times,
+    values_of,
+    with_values,
+)
 
 __all__ = ["Dense", "DenseLayer"]
 
@@ -124,6 +135,12 @@ class DenseLayer(OutputLayer):
 
     def _affine(self, x: Signal, run: Run) -> Float32:
         bias = None if self.bias is None else self.bias.slots
+        stored = self.weights.stored
+        if stored is not None and not isinstance(x, Block):
+            touched, places = np.unique(x.indices, return_inverse=True)
+            weights = Slots.of(stored.rows(touched)[:, None, :])
+            x = csr_from_parts(x.indptr, places, x.data, (x.shape[0], len(touched)))
+            return unchecked.csr_matmul(x, weights, bias, run.threads)
         weights, x = self.weights.raw, scaled(x, self.weights.factor)
         if not isinstance(x, Block):
             return unchecked.csr_matmul(x, weights, bias, run.threads)

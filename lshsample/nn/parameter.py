@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import numpy as np
@@ -18,7 +18,7 @@ from lshsample._native.slots import Slots, row_bytes
 from lshsample.display import array_text
 from lshsample.errors import NativeError
 
-__all__ = ["Parameter", "Update"]
+__all__ = ["Parameter", "StoredRows", "Update"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -28,6 +28,16 @@ _BLOCK = 1 << 18
 _SMALLEST_FACTOR = 2.0**-20
 #: The stack and the heap of a thread, reserved when it starts: below that, Python can wait for it forever.
 _THREAD_BYTES = 1 << 25
+
+
+class StoredRows(Protocol):
+    """Weights in another form than an array of float32, such as a mapped file in fewer bits."""
+
+    def rows(self, ids: npt.NDArray[np.integer[Any]]) -> Float32:
+        """The weights of some rows, a new array (n, columns)."""
+
+    def whole(self) -> Float32:
+        """All weights, a new array (rows, columns)."""
 
 
 class Parameter:
@@ -95,6 +105,7 @@ class Parameter:
         self.factor = 1.0
         self.dtype, self.device = checked_dtype(dtype, "dtype"), checked_device(device)
         self._slots: Slots | None = None
+        self._stored: StoredRows | None = None
 
     @property
     def size(self) -> int:
@@ -110,12 +121,20 @@ class Parameter:
 
     @property
     def allocated(self) -> bool:
-        """Whether the weights are allocated."""
-        return self._slots is not None
+        """Whether there are weights: allocated, or stored."""
+        return self._slots is not None or self._stored is not None
+
+    @property
+    def stored(self) -> StoredRows | None:
+        """The weights of :meth:`lend`, until anything needs all of them in memory."""
+        return self._stored
 
     @property
     def raw(self) -> Slots:
         """The rows with all of their slots, whose weights are to be multiplied by :attr:`factor`."""
+        stored = self._stored
+        if stored is not None:
+            self.adopt(stored.whole().reshape(self.rows, 1, self.columns))
         if self._slots is None:
             raise NativeError(f"parameter {self.name} is used before it is allocated")
         return self._slots
@@ -161,13 +180,13 @@ class Parameter:
         """Allocate ``slots`` numbers per weight; the weights are drawn at the first call and kept by later
         ones.
         """
-        if self._slots is None:
+        if not self.allocated:
             made = Slots.zeros(self.rows, self.columns, self._slot_dtypes(slots))
             self._draw(made.weights, threads)
             self._slots = made
-        elif len(self._slots.dtypes) != slots:
+        elif len(self.raw.dtypes) != slots:
             made = Slots.zeros(self.rows, self.columns, self._slot_dtypes(slots))
-            made.weights[...] = self._slots.weights
+            made.weights[...] = self.raw.weights
             self._slots = made
 
     def adopt(self, store: Slots | Float32, factor: float = 1.0) -> None:
@@ -176,7 +195,13 @@ class Parameter:
         """
         slots = store if isinstance(store, Slots) else Slots.of(store)
         assert (slots.rows, slots.columns, slots.dtypes[0]) == (self.rows, self.columns, self.dtype)
-        self._slots, self.factor = slots, factor
+        self._slots, self._stored, self.factor = slots, None, factor
+
+    def lend(self, stored: StoredRows) -> None:
+        """Use weights that are stored in another form. They are unpacked when anything needs all of them;
+        until then a sparse product unpacks the rows that it touches.
+        """
+        self._slots, self._stored, self.factor = None, stored, 1.0
 
     def reset_state(self) -> None:
         """Set the optimizer's state to 0."""

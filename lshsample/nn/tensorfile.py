@@ -5,6 +5,9 @@ memory must not be copied. A file is the length of the header in eight bytes, th
 values; any safetensors reader reads these files. bfloat16 and 8-bit floats are arrays of bits, as described
 in :mod:`lshsample._native.dtypes`.
 
+Tensors come by the size of their elements, the largest first, and the values begin at a multiple of 64 bytes,
+so that :func:`map_tensors` finds every tensor where its type may lie.
+
 The functions take open files, so that what was verified is what is read, whatever a path leads to by then.
 """
 
@@ -22,8 +25,9 @@ import numpy.typing as npt
 
 from lshsample._native.dtypes import DTYPES, described, dtype_of
 from lshsample.errors import CheckpointError
+from lshsample.tables.mapped import MappedFile
 
-__all__ = ["read_header", "read_into", "read_tensor", "write_tensors"]
+__all__ = ["map_tensors", "read_header", "read_into", "read_tensor", "write_tensors"]
 
 _DTYPES = {dtype.file: dtype.numpy for dtype in DTYPES}
 _METADATA = "__metadata__"
@@ -31,6 +35,8 @@ _MAX_HEADER = 1 << 24
 _CHUNK = 1 << 22
 #: Array libraries have at most 32 or 64 dimensions.
 _MAX_DIMENSIONS = 32
+#: Where the values may begin: a cache line.
+_ALIGNMENT = 64
 
 
 def write_tensors(file: BinaryIO, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -43,6 +49,7 @@ def write_tensors(file: BinaryIO, tensors: Mapping[str, npt.NDArray[Any]]) -> No
     """
     header: dict[str, Any] = {}
     at = 0
+    tensors = dict(sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize))
     for name, array in tensors.items():
         header[name] = {
             "dtype": dtype_of(array, name).file,
@@ -51,7 +58,7 @@ def write_tensors(file: BinaryIO, tensors: Mapping[str, npt.NDArray[Any]]) -> No
         }
         at += array.nbytes
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
     file.write(struct.pack("<Q", len(text)) + text)
     for array in tensors.values():
         rows = np.atleast_1d(array)
@@ -148,3 +155,28 @@ def read_tensor(file: BinaryIO, name: str) -> npt.NDArray[Any]:
         raise CheckpointError(f"{file.name}: tensor {name!r} has shape {header[name]['shape']}") from error
     read_into(file, name, out)
     return out
+
+
+def map_tensors(file: BinaryIO) -> tuple[dict[str, npt.NDArray[Any]], MappedFile]:
+    """All tensors of a file, mapped into memory and read only: none is read.
+
+    Returns
+    -------
+    tensors : dict of arrays
+        Processes that map the file share them. A tensor that lies where its type may not, in a file of
+        another program, is copied.
+    file : MappedFile
+        What tells whether the file was changed since.
+    """
+    header, start = read_header(file)
+    mapped = MappedFile(file, file.name)
+    found = {}
+    for name, entry in header.items():
+        dtype, (low, high) = _DTYPES[entry["dtype"]], entry["data_offsets"]
+        count = (high - low) // dtype.itemsize
+        try:
+            array = np.frombuffer(mapped.data, dtype, count, start + low).reshape(entry["shape"])
+        except ValueError as error:  # no element, and other dimensions beyond NumPy's range
+            raise CheckpointError(f"{file.name}: tensor {name!r} has shape {entry['shape']}") from error
+        found[name] = array if array.ctypes.data % dtype.itemsize == 0 else array.copy()
+    return found, mapped

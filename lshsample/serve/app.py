@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, TypeVar
 
-from lshsample.errors import ArgumentError, LshsampleError
+from lshsample.errors import ArgumentError, CheckpointError, LshsampleError
 from lshsample.serve.model import Served, Serving
 from lshsample.serve.openapi import document
 from lshsample.serve.requests import BadRequest, Predict, Suggest, parsed_form, parsed_json
@@ -39,6 +40,7 @@ except ModuleNotFoundError as error:  # pragma: no cover - depends on the instal
 __all__ = ["Application"]
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 #: Upper bounds of the latency histogram, in seconds.
 _LATENCIES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -144,6 +146,9 @@ class _Routes:
                 response = _error(error.status, str(error))
             except ArgumentError as error:
                 response = _error(400, str(error))
+            except CheckpointError as error:
+                _log.error("the model cannot be read any more: %s", error)
+                response = _error(503, "the files of the model are damaged")
             self.measured.requests.labels(path, str(response.status_code)).inc()
             self.measured.seconds.labels(path).observe(time.perf_counter() - began)
             return response

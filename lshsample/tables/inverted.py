@@ -190,8 +190,14 @@ class InvertedIndex:
         return {"sizes": np.array([part.n_rows for part in parts], np.int64), **joined}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]], *, check: bool = True) -> Self:
         """The index of :meth:`arrays`, over the arrays themselves, which may be mapped files.
+
+        Parameters
+        ----------
+        arrays : mapping of arrays
+        check : bool
+            Check all postings. Without it none are read: those of a damaged file give wrong rows.
 
         Raises
         ------
@@ -209,12 +215,12 @@ class InvertedIndex:
         if len(starts) != len(sizes) or starts.shape[1] < 2 or starts[:, -1].sum() != len(rows):
             given = f"{starts.shape} for {len(sizes)} parts and {len(rows)} postings"
             raise ArgumentError("starts", given, "a row for each part, ending with its number of postings")
-        if len(values) != len(rows) or not np.isfinite(values).all():
+        if len(values) != len(rows) or not (not check or np.isfinite(values).all()):
             raise ArgumentError("values", f"{len(values)} values", f"{len(rows)} finite values")
         index = cls(starts.shape[1] - 1)
         ends = np.cumsum(starts[:, -1]).tolist()
         index._parts = tuple(
-            _checked(Postings(begins, rows[first:last], values[first:last], int(size)))
+            _checked(Postings(begins, rows[first:last], values[first:last], int(size)), check)
             for begins, first, last, size in zip(starts, [0, *ends], ends, sizes, strict=False)
         )
         return index
@@ -253,10 +259,12 @@ def _joined(part: Postings, rows: Any) -> Postings:
     return Postings(part.starts + new.starts, own[order], values[order], part.n_rows + new.n_rows)
 
 
-def _checked(part: Postings) -> Postings:
+def _checked(part: Postings, check_all: bool) -> Postings:
     """A part of saved arrays, whose places are inside of it."""
     if not 1 <= part.n_rows <= PART_ROWS:
         raise ArgumentError("sizes", part.n_rows, f"from 1 to {PART_ROWS}")
+    if not check_all:
+        return part
     if part.starts[0] != 0 or (np.diff(part.starts) < 0).any():
         raise ArgumentError("starts", "offsets that descend", "ascending offsets from 0")
     if part.rows.max(initial=0) >= part.n_rows:

@@ -90,7 +90,7 @@ class MappedFile:
 def _mapped(handle: int, name: str) -> mmap.mmap:
     size = os.fstat(handle).st_size
     if not size:
-        raise CheckpointError(f"{name}: not a file of lshsample tables (it is empty)")
+        raise CheckpointError(f"{name}: not a file of lshsample (it is empty)")
     try:
         return mmap.mmap(handle, size, access=mmap.ACCESS_READ)
     except OSError as error:

@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import attrs
 import numpy as np
@@ -23,6 +23,8 @@ from lshsample.nn import Network, tensorfile
 from lshsample.nn.bundle import Bundle, Kind, kind_of, model_folder, read_bundle, write_bundle
 from lshsample.nn.network import MODEL
 from lshsample.specs import checked_integer, checked_number
+from lshsample.tables import HashTables
+from lshsample.tables.mapped import MappedFile
 from lshsample.text import LabelNames, TextVectorizer
 from lshsample.training import Callback, History
 from lshsample.xc.filters import LabelFilter, with_labels
@@ -30,20 +32,39 @@ from lshsample.xc.fitting import Fit, Progress, Stage
 from lshsample.xc.mixture import Mixture
 from lshsample.xc.parts import PARTS, HiddenPart, LinearPart, NetworkPart, Part, Queries, RowsPart
 from lshsample.xc.recipe import Recipe
+from lshsample.xc.stored import under
 from lshsample.xc.thresholds import THRESHOLDS, Thresholds
 from lshsample.xc.updating import NETWORK_UPDATES, Update, widened
 from lshsample.xc.weighting import RowWeighting
 
 __all__ = ["CLASSIFIER", "KINDS", "SCORES", "Classifier", "load_model", "load_network"]
 
+T = TypeVar("T")
+
 #: The folder of a classifier.
-CLASSIFIER = Kind("classifier", rf"({'|'.join(PARTS)}|labels|text)\.safetensors")
+CLASSIFIER = Kind("classifier", rf"({'|'.join(PARTS)}|labels|text)\.safetensors|({'|'.join(PARTS)})\.tables")
 #: The kinds of models.
 KINDS = (MODEL, CLASSIFIER)
 #: What :meth:`Classifier.predict` can return for a label.
 SCORES = ("probability", "margin")
 #: Rows that are computed together.
 _BATCH = 2048
+#: The version of what the files of a classifier hold; it is in the manifest.
+_LAYOUT = 2
+
+
+class _Lazy(Generic[T]):
+    """A value, or what makes it when it is first asked for."""
+
+    def __init__(self, value: T | None = None, make: Callable[[], T] | None = None) -> None:
+        self._value, self._make = value, make
+
+    @property
+    def value(self) -> T | None:
+        make = self._make
+        if make is not None:
+            self._value, self._make = make(), None
+        return self._value
 
 
 class Classifier:
@@ -85,8 +106,9 @@ class Classifier:
         self.recipe, self.weighting, self.parts, self.mixture = recipe, weighting, parts, mixture
         self.n_features, self.stages = n_features, tuple(stages)
         self.histories = tuple(histories)
-        self.vectorizer: TextVectorizer | None = None
-        self.names: LabelNames | None = None
+        self._vectorizer: _Lazy[TextVectorizer] = _Lazy()
+        self._names: _Lazy[LabelNames] = _Lazy()
+        self._files: tuple[MappedFile, ...] = ()
         self.counts = counts
         #: Probabilities of the largest F1 on held-out rows; None in models of versions without them.
         self.thresholds = thresholds
@@ -259,6 +281,24 @@ class Classifier:
         return self.vectorizer, self.names
 
     @property
+    def vectorizer(self) -> TextVectorizer | None:
+        """What makes rows of texts; None if the classifier was fitted to rows."""
+        return self._vectorizer.value
+
+    @vectorizer.setter
+    def vectorizer(self, value: TextVectorizer | None) -> None:
+        self._vectorizer = _Lazy(value)
+
+    @property
+    def names(self) -> LabelNames | None:
+        """The names of the labels; None if they have none."""
+        return self._names.value
+
+    @names.setter
+    def names(self, value: LabelNames | None) -> None:
+        self._names = _Lazy(value)
+
+    @property
     def feature_names(self) -> list[str] | None:
         """The term of each feature; None if the classifier was fitted to rows, or to hashes of terms."""
         return None if self.vectorizer is None else self.vectorizer.terms
@@ -338,6 +378,8 @@ class Classifier:
         ArgumentError
             Rows of another width, NaN or infinite values, ``top`` above the number of labels, labels out of
             range, a threshold that is not known, negative weights, or weights of margins.
+        CheckpointError
+            The files of a loaded classifier were written to since, instead of replaced by :meth:`save`.
 
         Notes
         -----
@@ -346,6 +388,8 @@ class Classifier:
         what finds the candidates, to which probabilities are relative. With more, all that are allowed are
         scored for the rows whose candidates are not enough for ``top`` of them.
         """
+        for file in self._files:
+            file.check()
         rows: Any = core.feature_rows(X, "X", self.n_features)
         top = min(5, self.n_labels) if top is None else top
         top = checked_integer("top", top, 1, self.n_labels, ", the number of labels")
@@ -607,6 +651,7 @@ class Classifier:
             text["names"] = True
             tensors.setdefault("text", {}).update(self.names.to_arrays())
         payload = {
+            "layout": _LAYOUT,
             "text": text,
             "recipe": self.recipe.to_dict(),
             "mixture": self.mixture.to_dict(),
@@ -615,24 +660,37 @@ class Classifier:
             "parts": specs,
             "stages": [attrs.asdict(stage) for stage in self.stages],
         }
-        writers = {
+        writers: dict[str, Any] = {
             f"{name}.safetensors": lambda file, arrays=arrays: tensorfile.write_tensors(file, arrays)
             for name, arrays in tensors.items()
         }
+        tables = {name: part.tables for name, part in self.parts.items()}
+        writers |= {f"{name}.tables": one.save for name, one in tables.items() if one is not None}
         write_bundle(path, CLASSIFIER, payload, writers)
 
     @classmethod
     @memory.named_shortage("loading a classifier")
-    def load(cls, path: str | PathLike[str]) -> Self:
-        """Read a classifier written by :meth:`save`, or the model in a run's folder.
+    def load(cls, path: str | PathLike[str], *, verify: bool = False) -> Self:
+        """Open a classifier written by :meth:`save`, or the model in a run's folder.
+
+        Parameters
+        ----------
+        path : path
+            The folder. Its files are mapped into memory: opening reads none of their arrays, and processes
+            that open it share them. :meth:`save` replaces them without a change to those that are in use;
+            nothing else may write to them.
+        verify : bool
+            Compare all files with their checksums, which reads them. Without it the manifest and the sizes
+            are verified. A file whose content was damaged can give wrong labels then, and is not read
+            outside of its arrays.
 
         Raises
         ------
         CheckpointError
-            If it is missing, truncated, changed, of another kind or of a newer version.
+            If it is missing, truncated, changed, of another kind or of another version.
         """
         folder = model_folder(path)
-        with read_bundle(folder, CLASSIFIER) as bundle:
+        with read_bundle(folder, CLASSIFIER, verify=verify) as bundle:
             try:
                 return cls._from_bundle(bundle)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -643,11 +701,26 @@ class Classifier:
     @classmethod
     def _from_bundle(cls, bundle: Bundle) -> Self:
         payload, parts = bundle.payload, dict[str, Part]()
+        layout = payload.get("layout", 1)
+        if layout != _LAYOUT:
+            wanted = f"this one reads layout {_LAYOUT}; train the model again, or use that version"
+            raise CheckpointError(
+                f"{bundle.path}: of another version of lshsample (layout {layout}); {wanted}"
+            )
+        files = list[MappedFile]()
+
+        def tensors(name: str) -> dict[str, npt.NDArray[Any]]:
+            arrays, file = tensorfile.map_tensors(bundle.file(f"{name}.safetensors"))
+            files.append(file)
+            return arrays
+
         for name in PARTS:
             if name in payload["parts"]:
-                arrays, path = _tensors(bundle, name), os.fspath(bundle.path)
-                parts[name] = _part(name, payload["parts"][name], arrays, parts, path)
-        own = _tensors(bundle, "labels")
+                stored = f"{name}.tables"
+                tables = HashTables.open(bundle.file(stored)) if stored in bundle.files else None
+                spec, path = payload["parts"][name], os.fspath(bundle.path)
+                parts[name] = _part(name, spec, tensors(name), tables, parts, path)
+        own = tensors("labels")
         mixture = Mixture(**payload["mixture"])
         stages = [Stage(**stage) for stage in payload["stages"]]
         weighting, recipe = RowWeighting(own.get("idf")), Recipe.from_dict(payload["recipe"])
@@ -657,23 +730,34 @@ class Classifier:
         if "removed" in own:
             made.removed = own["removed"]
         text = payload["text"]
-        stored = _tensors(bundle, "text") if text else {}
+        texts = tensors("text") if text else {}
         if "vectorizer" in text:
-            arrays = {k.removeprefix("vectorizer/"): a for k, a in stored.items()}
-            made.vectorizer = TextVectorizer.from_arrays(text["vectorizer"], arrays)
+            of_vectorizer = under(texts, "vectorizer/")
+            make = functools.partial(TextVectorizer.from_arrays, text["vectorizer"], of_vectorizer)
+            made._vectorizer = _Lazy(make=make)
         if "names" in text:
-            made.names = LabelNames.from_arrays(stored)
+            made._names = _Lazy(make=functools.partial(LabelNames.from_arrays, texts))
+        made._files = tuple(files)
         return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: arrays of mapped files are copied, and then do not depend on them."""
+        return self.__dict__ | {"_files": ()}
 
     def __repr__(self) -> str:
         parts = ", ".join(self.mixture.parts)
         return f"Classifier({self.n_features:,} features, {self.n_labels:,} labels: {parts})"
 
 
-def load_model(path: str | PathLike[str]) -> Network | Classifier:
-    """The model in a folder of any kind, or in that of a run; errors as :meth:`Classifier.load`."""
+def load_model(path: str | PathLike[str], *, verify: bool = False) -> Network | Classifier:
+    """The model in a folder of any kind, or in that of a run; as :meth:`Classifier.load`.
+
+    Networks alone are read into memory, and always verified.
+    """
     folder = model_folder(path)
-    return Classifier.load(folder) if kind_of(folder) == CLASSIFIER.name else Network.load(folder)
+    if kind_of(folder) == CLASSIFIER.name:
+        return Classifier.load(folder, verify=verify)
+    return Network.load(folder)
 
 
 def load_network(path: str | PathLike[str]) -> Network:
@@ -688,19 +772,16 @@ def _log_odds(probability: Any) -> Any:
         return np.log(probability) - np.log1p(-np.asarray(probability))
 
 
-def _tensors(bundle: Bundle, name: str) -> dict[str, npt.NDArray[Any]]:
-    file = bundle.file(f"{name}.safetensors")
-    return {key: tensorfile.read_tensor(file, key) for key in tensorfile.read_header(file)[0]}
-
-
-def _part(name: str, spec: Any, arrays: Any, before: dict[str, Part], path: str) -> Part:
+def _part(
+    name: str, spec: Any, arrays: Any, tables: HashTables | None, before: dict[str, Part], path: str
+) -> Part:
     """The part that was stored under a name."""
     if name == "linear":
         return LinearPart.from_arrays(spec, arrays)
     if name == "network":
         return NetworkPart.from_arrays(spec, arrays, path)
     if name == "rows":
-        return RowsPart.from_arrays(spec, arrays)
+        return RowsPart.from_arrays(spec, arrays, tables)
     network = before["network"]
     assert isinstance(network, NetworkPart)
-    return HiddenPart.from_arrays(spec, arrays, network.networks[0])
+    return HiddenPart.from_arrays(spec, arrays, tables, network.networks[0])

@@ -474,8 +474,17 @@ class LinearModel:
         return self._weights.arrays()
 
     @classmethod
-    def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> LinearModel:
+    def from_arrays(
+        cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]], *, check: bool = True
+    ) -> LinearModel:
         """The model that had this ``spec`` and these :meth:`arrays`, which are not copied.
+
+        Parameters
+        ----------
+        spec, arrays : mapping
+        check : bool
+            Check all weights. Without it, for arrays of a mapped file, only the trees are: weights that are
+            damaged give wrong scores.
 
         Raises
         ------
@@ -483,7 +492,8 @@ class LinearModel:
             The spec or the arrays are not those of a linear model, or do not fit each other.
         """
         checked = from_dict(LinearSpec, dict(spec))
-        return cls(checked, LinearWeights.of_arrays(arrays, checked.n_labels, checked.n_features))
+        sizes = checked.n_labels, checked.n_features
+        return cls(checked, LinearWeights.of_arrays(arrays, *sizes, check_all=check))
 
 
 def _run(training: Training, threads: int, progress: Progress | None) -> None:

@@ -320,8 +320,13 @@ class RowNeighbours:
             ids[begin:end], cosines[begin:end] = best
         return ids, cosines
 
-    def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+    def to_arrays(self, *, tables: bool = True) -> tuple[dict[str, Any], Arrays]:
         """The index as plain data and arrays, for :meth:`from_arrays`.
+
+        Parameters
+        ----------
+        tables : bool
+            Whether the tables are among the arrays.
 
         Returns
         -------
@@ -339,15 +344,30 @@ class RowNeighbours:
             arrays |= {name: getattr(self._rows, name) for name in ("indptr", "indices", "data")}
         else:
             arrays["dense"] = self._rows.view(np.uint16) if self._rows.dtype == BFLOAT16.numpy else self._rows
-        if self._tables is not None:
+        if self._tables is not None and tables:
             file = io.BytesIO()
             self._tables.save(file)
             arrays["tables"] = np.frombuffer(file.getbuffer(), np.uint8)
         return spec, arrays
 
     @classmethod
-    def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+    def from_arrays(
+        cls,
+        spec: Mapping[str, Any],
+        arrays: Mapping[str, npt.NDArray[Any]],
+        *,
+        tables: HashTables | None = None,
+        check: bool = True,
+    ) -> Self:
         """The index that :meth:`to_arrays` returned; dense rows and postings are not copied.
+
+        Parameters
+        ----------
+        spec, arrays : mapping
+        tables : HashTables, optional
+            The tables, if they are not among the arrays.
+        check : bool
+            Check all postings. Without it, for arrays of a mapped file, none are read.
 
         Raises
         ------
@@ -358,17 +378,19 @@ class RowNeighbours:
         """
         saved = specs.from_dict(_Saved, spec)
         if saved.index == "inverted":
-            return cls(saved.index, None, InvertedIndex.from_arrays(arrays))
+            return cls(saved.index, None, InvertedIndex.from_arrays(arrays, check=check))
         if saved.sparse:
             rows: Any = core.csr_rows(saved_csr(arrays, saved.dim, "sparse rows"), "rows")
         else:
             rows = _saved_dense(arrays, saved.dim)
-        tables = None
         if "tables" in arrays:
             with tempfile.TemporaryFile() as file:
                 file.write(arrays["tables"].tobytes())
                 file.flush()
                 tables = HashTables.open(file, copy=True)
+        if saved.index == "lsh" and rows.shape[0]:
+            if tables is None:
+                raise ArgumentError("tables", "none", "tables of the rows")
             if tables.n_ids != rows.shape[0]:
                 wanted = f"tables of {rows.shape[0]} rows"
                 raise ArgumentError("tables", f"tables of {tables.n_ids} rows", wanted)

@@ -23,7 +23,7 @@ _ROWS = 1 << 16
 
 @attrs.frozen(eq=False)
 class FeaturePairs:
-    """Puts columns for pairs of features before rows: those that were together in three training rows or more.
+    """Puts columns for pairs of features before rows, for pairs that three training rows or more have.
 
     A linear function of features cannot say that two of them together mean something else than each alone,
     such as "new" and "york". With features for pairs it can. The twelve features of a row with the largest

@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample._native import core, topk
-from lshsample._native.byterows import ByteRows
+from lshsample._native import topk
 from lshsample.nn import Loss, Network, Sigmoid
-from lshsample.nn.signals import times
+from lshsample.tables import HashTables
 from lshsample.xc.linear import LinearModel
 from lshsample.xc.mixture import Scored
 from lshsample.xc.neighbours import RowNeighbours
 from lshsample.xc.pairs import FeaturePairs
-from lshsample.xc.stored import pack, unpack
+from lshsample.xc.saved_csr import saved_csr
+from lshsample.xc.stored import StoredNetwork, under
 from lshsample.xc.votes import LabelVotes
 
 __all__ = ["PARTS", "HiddenPart", "LinearPart", "NetworkPart", "Part", "Queries", "RowsPart"]
@@ -53,6 +53,11 @@ class Part(ABC):
     #: The part's name in recipes, reports and files.
     name: ClassVar[str]
 
+    @property
+    def tables(self) -> HashTables | None:
+        """Hash tables of the part, which have a file of their own; None without any."""
+        return None
+
     @abstractmethod
     def top_k(self, queries: Queries, k: int) -> Scored:
         """The labels that the part names for each row, best first, and values from 0 to 1."""
@@ -63,7 +68,7 @@ class Part(ABC):
 
     @abstractmethod
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
-        """The part as plain data and arrays."""
+        """The part as plain data and arrays, without its tables."""
 
 
 class LinearPart(Part):
@@ -136,12 +141,12 @@ class LinearPart(Part):
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Arrays) -> Self:
         """The part that :meth:`to_arrays` returned."""
         own = {key: array for key, array in arrays.items() if "/" not in key}
-        models = [LinearModel.from_arrays(spec["model"], own)]
+        models = [LinearModel.from_arrays(spec["model"], own, check=False)]
         for number, later in enumerate(spec.get("later", ()), 1):
-            models.append(LinearModel.from_arrays(later, _under(arrays, f"{number}/")))
+            models.append(LinearModel.from_arrays(later, under(arrays, f"{number}/"), check=False))
         pairs = None
         if "pairs" in spec:
-            pairs = FeaturePairs.from_arrays(spec["pairs"], _under(arrays, "pairs/"))
+            pairs = FeaturePairs.from_arrays(spec["pairs"], under(arrays, "pairs/"))
         return cls(models, spec["beam"], pairs)
 
 
@@ -152,12 +157,23 @@ class NetworkPart(Part):
 
     def __init__(self, networks: Sequence[Network], storage: str) -> None:
         self.networks, self.storage = list(networks), storage
-        self._copies: list[ByteRows | None] = [None] * len(self.networks)
+        self._stored: list[StoredNetwork] = []
+
+    def round(self) -> None:
+        """Round the weights to what is stored of them, so that a loaded model has the same."""
+        self._stored = [StoredNetwork.round(network, self.storage) for network in self.networks]
+
+    @property
+    def stored(self) -> list[StoredNetwork]:
+        """The networks as they are stored; their weights are rounded, if they were not."""
+        if not self._stored:
+            self.round()
+        return self._stored
 
     def top_k(self, queries: Queries, k: int) -> Scored:
         """Values are means of probabilities: of a softmax over the labels named, or of sigmoids."""
         queries.kept[self.name] = []
-        each = [self._of_one(number, queries, k) for number in range(len(self.networks))]
+        each = [self._of_one(one, queries, k) for one in self.stored]
         return each[0] if len(each) == 1 else mean_of(each, self.networks[0].n_labels, k, queries.threads)
 
     def values(self, queries: Queries, labels: Int32) -> Float32:
@@ -168,49 +184,26 @@ class NetworkPart(Part):
             total = total + _probabilities(network.loss, logits, scale) / len(self.networks)
         return np.asarray(total, np.float32)
 
-    def _of_one(self, number: int, queries: Queries, k: int) -> Scored:
-        network = self.networks[number]
-        hidden, last, copy = queries.hidden(network), network.output, self._copies[number]
-        if copy is None:  # the weights of a part do not change any more
-            copy = self._copies[number] = last.byte_rows(core.threads_or_default(queries.threads))
-        scaled = times(hidden, last.stored_factor)
-        labels, logits, _ = copy.top_k(scaled, min(k, last.units), threads=queries.threads)
+    def _of_one(self, stored: StoredNetwork, queries: Queries, k: int) -> Scored:
+        network, hidden = stored.network, queries.hidden(stored.network)
+        labels, logits, _ = stored.copy.top_k(hidden, min(k, network.n_labels), threads=queries.threads)
         scale = _scale(logits)
         queries.kept[self.name].append(scale)
         return labels, _probabilities(network.loss, logits, scale)
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
         """The networks' specs, and their weights in fewer bits."""
-        arrays: Arrays = {}
-        for i, network in enumerate(self.networks):
-            for parameter in network.parameters:
-                for key, array in pack(parameter.weights, self.storage).items():
-                    arrays[f"{i}/{parameter.name}/{key}"] = array
+        arrays = {f"{i}/{key}": a for i, one in enumerate(self.stored) for key, a in one.arrays.items()}
         payloads = [network.payload() for network in self.networks]
         return {"storage": self.storage, "networks": payloads}, arrays
 
     @classmethod
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Arrays, path: str) -> Self:
-        """The part that :meth:`to_arrays` returned, read from a path."""
-        networks = []
-        for i, payload in enumerate(spec["networks"]):
-            network = Network.from_payload(payload, path)
-            for parameter in network.parameters:
-                prefix = f"{i}/{parameter.name}/"
-                own = {key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)}
-                weights = unpack(own)
-                parameter.adopt(weights.reshape(parameter.rows, 1, parameter.columns))
-            networks.append(network)
-        return cls(networks, spec["storage"])
-
-    def round(self) -> None:
-        """Round the weights to what is stored of them, so that a loaded model has the same."""
-        for network in self.networks:
-            for parameter in network.parameters:
-                parameter.weights[...] = unpack(pack(parameter.weights, self.storage))
-            for layer in network.layers:
-                layer.forget()
-        self._copies = [None] * len(self.networks)
+        """The part that :meth:`to_arrays` returned, over the arrays; ``path`` is where they come from."""
+        networks = [Network.from_payload(payload, path) for payload in spec["networks"]]
+        part = cls(networks, spec["storage"])
+        part._stored = [StoredNetwork.open(one, under(arrays, f"{i}/")) for i, one in enumerate(networks)]
+        return part
 
 
 class _NeighboursPart(Part):
@@ -218,6 +211,11 @@ class _NeighboursPart(Part):
 
     def __init__(self, index: RowNeighbours, votes: LabelVotes) -> None:
         self.index, self.votes = index, votes
+
+    @property
+    def tables(self) -> HashTables | None:
+        """The tables of the index."""
+        return self.index.tables
 
     def _vote(self, queries: Queries, vectors: Any, k: int) -> Scored:
         found = self.index.search(vectors, self.votes.voting.k, threads=queries.threads)
@@ -229,6 +227,20 @@ class _NeighboursPart(Part):
         shares: Any = self.votes.votes(*queries.kept[self.name])
         return np.asarray(shares[:, labels].toarray(), np.float32)
 
+    def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        """The index, without its tables, and the labels of the rows."""
+        index, arrays = self.index.to_arrays(tables=False)
+        votes, labels = self.votes.to_arrays()
+        arrays = {f"index/{key}": array for key, array in arrays.items()}
+        return {"index": index, "votes": votes}, arrays | {f"labels/{k}": a for k, a in labels.items()}
+
+
+def _opened(
+    spec: Mapping[str, Any], arrays: Arrays, tables: HashTables | None
+) -> tuple[RowNeighbours, LabelVotes]:
+    index = RowNeighbours.from_arrays(spec["index"], under(arrays, "index/"), tables=tables, check=False)
+    return index, LabelVotes.from_arrays(spec["votes"], under(arrays, "labels/"), check=False)
+
 
 class RowsPart(_NeighboursPart):
     """Neighbours by the cosine of the sparse rows."""
@@ -239,24 +251,17 @@ class RowsPart(_NeighboursPart):
         """Values are shares of the votes."""
         return self._vote(queries, queries.weighted, k)
 
-    def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
-        """The index and the labels of the rows."""
-        index, arrays = self.index.to_arrays()
-        votes, labels = self.votes.to_arrays()
-        arrays = {f"index/{key}": array for key, array in arrays.items()}
-        return {"index": index, "votes": votes}, arrays | {f"labels/{k}": a for k, a in labels.items()}
-
     @classmethod
-    def from_arrays(cls, spec: Mapping[str, Any], arrays: Arrays) -> Self:
-        """The part that :meth:`to_arrays` returned."""
-        index = RowNeighbours.from_arrays(spec["index"], _under(arrays, "index/"))
-        return cls(index, LabelVotes.from_arrays(spec["votes"], _under(arrays, "labels/")))
+    def from_arrays(cls, spec: Mapping[str, Any], arrays: Arrays, tables: HashTables | None) -> Self:
+        """The part that :meth:`to_arrays` returned, over the arrays."""
+        return cls(*_opened(spec, arrays, tables))
 
 
 class HiddenPart(_NeighboursPart):
     """Neighbours by the cosine of the hidden vectors of a network.
 
-    Stored are the training rows, from which the hidden vectors and their tables are made again.
+    Stored are the hidden vectors and their tables, and the training rows, from which they are made again when
+    the network is trained further.
     """
 
     name = "hidden"
@@ -278,21 +283,18 @@ class HiddenPart(_NeighboursPart):
         return self._vote(queries, queries.hidden(self.network), k)
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
-        """The training rows and their labels."""
-        votes, labels = self.votes.to_arrays()
-        rows: Any = self.rows
-        arrays = {f"rows/{key}": getattr(rows, key) for key in ("indptr", "indices", "data")}
-        return {"recall": self.recall, "votes": votes}, arrays | {f"labels/{k}": a for k, a in labels.items()}
+        """The index, the training rows and their labels."""
+        (spec, arrays), rows = super().to_arrays(), cast(Any, self.rows)
+        arrays |= {f"rows/{key}": getattr(rows, key) for key in ("indptr", "indices", "data")}
+        return spec | {"recall": self.recall}, arrays
 
     @classmethod
-    def from_arrays(cls, spec: Mapping[str, Any], arrays: Arrays, network: Network) -> Self:
-        """The part that :meth:`to_arrays` returned, for the same network."""
-        stored = _under(arrays, "rows/")
-        shape = len(stored["indptr"]) - 1, network.n_features
-        rows = sp.csr_array((stored["data"], stored["indices"], stored["indptr"]), shape=shape)
-        index = cls.index_of(network, Queries(rows, rows, None), spec["recall"], None)
-        votes = LabelVotes.from_arrays(spec["votes"], _under(arrays, "labels/"))
-        return cls(network, rows, index, votes, spec["recall"])
+    def from_arrays(
+        cls, spec: Mapping[str, Any], arrays: Arrays, tables: HashTables | None, network: Network
+    ) -> Self:
+        """The part that :meth:`to_arrays` returned, for the same network, over the arrays."""
+        rows = saved_csr(under(arrays, "rows/"), network.n_features, "the training rows")
+        return cls(network, rows, *_opened(spec, arrays, tables), spec["recall"])
 
 
 PARTS = (LinearPart.name, NetworkPart.name, RowsPart.name, HiddenPart.name)
@@ -326,8 +328,3 @@ def mean_of(each: Sequence[Scored], n_labels: int, k: int, threads: int | None) 
     best = topk.top_k_ragged(values, total.indptr.astype(np.int64), ids, k, threads=threads)
     best[1][best[0] < 0] = 0
     return best
-
-
-def _under(arrays: Arrays, prefix: str) -> Arrays:
-    """The arrays of a folder, without its name."""
-    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}

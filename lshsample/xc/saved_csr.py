@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from lshsample._native.core import csr_from_parts
 from lshsample.errors import ArgumentError
 
-__all__ = ["saved_csr"]
+__all__ = ["parts_of", "saved_csr"]
 
 
 def saved_csr(
@@ -24,11 +24,17 @@ def saved_csr(
     ArgumentError
         An array is missing; the error says of ``what``.
     """
-    names = ["indptr", "indices"] if ones else ["indptr", "indices", "data"]
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        wanted = f"{', '.join(names[:-1])} and {names[-1]} of {what}"
-        raise ArgumentError("arrays", f"no {missing[0]}", wanted)
-    data = np.ones(len(arrays["indices"]), np.float32) if ones else arrays["data"]
-    shape = len(arrays["indptr"]) - 1, columns
-    return sp.csr_array((data, arrays["indices"], arrays["indptr"]), shape=shape)
+    names = ("indptr", "indices") if ones else ("indptr", "indices", "data")
+    indptr, indices, *data = parts_of(arrays, names, what)
+    return csr_from_parts(indptr, indices, data[0] if data else None, (len(indptr) - 1, columns))
+
+
+def parts_of(
+    arrays: Mapping[str, npt.NDArray[Any]], names: Sequence[str], what: str
+) -> list[npt.NDArray[Any]]:
+    """The arrays of these names, each of one dimension; ArgumentError if one is missing."""
+    for name in names:
+        if name not in arrays or arrays[name].ndim != 1:
+            wanted = f"{', '.join(names[:-1])} and {names[-1]} of {what}"
+            raise ArgumentError("arrays", f"no {name}", wanted)
+    return [arrays[name] for name in names]

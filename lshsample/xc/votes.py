@@ -12,11 +12,12 @@ import scipy.sparse as sp
 
 from lshsample import specs
 from lshsample._native import core, topk
+from lshsample._native.core import csr_from_parts
 from lshsample._native.labels import label_rows
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.metrics import precision_at_k
 from lshsample.specs import checked_integer
-from lshsample.xc.saved_csr import saved_csr
+from lshsample.xc.saved_csr import parts_of, saved_csr
 
 __all__ = ["GRID", "LabelVotes", "Voting"]
 
@@ -122,18 +123,20 @@ class LabelVotes:
     def __init__(self, labels: Any, voting: Voting | None = None) -> None:
         if voting is not None and not isinstance(voting, Voting):
             raise ArgumentError("voting", type(voting).__name__, "a Voting")
-        self._labels = label_rows(labels, "labels")
+        rows = label_rows(labels, "labels")
+        self._indptr, self._indices = rows.indptr, rows.indices
+        self._n_labels = int(rows.shape[1])
         self.voting = Voting() if voting is None else voting
 
     @property
     def n_rows(self) -> int:
         """Number of training rows."""
-        return int(self._labels.shape[0])
+        return len(self._indptr) - 1
 
     @property
     def n_labels(self) -> int:
         """Number of labels."""
-        return int(self._labels.shape[1])
+        return self._n_labels
 
     def __repr__(self) -> str:
         return f"LabelVotes({self.n_rows:,} rows, {self.n_labels:,} labels, {self.voting})"
@@ -193,17 +196,13 @@ class LabelVotes:
         new = label_rows(labels, "labels")
         if new.shape[1] < self.n_labels:
             raise ArgumentError("labels", f"{new.shape[1]} columns", f"at least {self.n_labels} columns")
-        old: Any = self._labels
-        wide = sp.csr_array((old.data, old.indices, old.indptr), shape=(self.n_rows, new.shape[1]))
+        wide = csr_from_parts(self._indptr, self._indices, None, (self.n_rows, new.shape[1]))
         return type(self)(sp.csr_array(sp.vstack([wide, new])), self.voting)
 
     def have(self, ids: Int32, label: int) -> npt.NDArray[np.bool_]:
         """Which training rows, of ids (-1 for none), have a label."""
-        rows: Any = self._labels
-        found = [
-            row >= 0 and label in rows.indices[rows.indptr[row] : rows.indptr[row + 1]]
-            for row in np.asarray(ids)
-        ]
+        places, ids = self._indptr, np.asarray(ids)
+        found = [row >= 0 and label in self._indices[places[row] : places[row + 1]] for row in ids]
         return np.array(found, bool)
 
     def votes(self, ids: Int32, cosines: Float32) -> sp.csr_array:
@@ -234,9 +233,23 @@ class LabelVotes:
         weights = self.voting.weights(ids, cosines)
         voting = weights > 0
         indptr = np.concatenate([[0], np.cumsum(voting.sum(axis=1))])
-        near = ids[:, : weights.shape[1]][voting].astype(np.int32)
-        shape = len(ids), self.n_rows
-        return sp.csr_array(sp.csr_array((weights[voting], near, indptr), shape=shape) @ self._labels)
+        labels = self._labels_of(ids[:, : weights.shape[1]][voting])
+        voters = np.arange(labels.shape[0], dtype=np.int32)
+        return sp.csr_array(csr_from_parts(indptr, voters, weights[voting], (len(ids), len(voters))) @ labels)
+
+    def _labels_of(self, ids: npt.NDArray[np.integer[Any]]) -> sp.csr_array:
+        """The labels of training rows, a row for each; checked, as they may come from a damaged file."""
+        begins, ends = self._indptr[ids], self._indptr[ids + 1]
+        lengths = (ends - begins).astype(np.int64)
+        inside = (begins >= 0) & (ends <= len(self._indices)) & (lengths >= 0) & (lengths <= self.n_labels)
+        if not inside.all():
+            raise CheckpointError("the labels of training rows are damaged")
+        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.repeat(begins - indptr[:-1], lengths) + np.arange(indptr[-1])
+        own = self._indices[places]
+        if len(own) and not (own.min() >= 0 and own.max() < self.n_labels):
+            raise CheckpointError("the labels of training rows are damaged")
+        return csr_from_parts(indptr, own, None, (len(ids), self.n_labels))
 
     def predict(
         self, ids: Int32, cosines: Float32, top: int = 5, *, threads: int | None = None
@@ -269,13 +282,20 @@ class LabelVotes:
 
     def to_arrays(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         """The votes as plain data and arrays, for :meth:`from_arrays`."""
-        labels: Any = self._labels
         spec = {"n_labels": self.n_labels, **specs.to_dict(self.voting)}
-        return spec, {"indptr": labels.indptr, "indices": labels.indices}
+        return spec, {"indptr": self._indptr, "indices": self._indices}
 
     @classmethod
-    def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+    def from_arrays(
+        cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]], *, check: bool = True
+    ) -> Self:
         """The votes that :meth:`to_arrays` returned.
+
+        Parameters
+        ----------
+        spec, arrays : mapping
+        check : bool
+            Check all labels now. Without it, for arrays of a mapped file, those of a row are when it votes.
 
         Raises
         ------
@@ -284,5 +304,9 @@ class LabelVotes:
         """
         given = dict(spec)
         n_labels = checked_integer("n_labels", given.pop("n_labels", None), 0, 2**31 - 1)
-        labels = saved_csr(arrays, n_labels, "the labels", ones=True)
-        return cls(labels, specs.from_dict(Voting, given))
+        voting = specs.from_dict(Voting, given)
+        if check:
+            return cls(saved_csr(arrays, n_labels, "the labels", ones=True), voting)
+        votes = cls(sp.csr_array((0, n_labels)), voting)
+        votes._indptr, votes._indices = parts_of(arrays, ("indptr", "indices"), "the labels")
+        return votes

@@ -81,3 +81,34 @@ def test_bad_arguments_are_named():
             call()
         assert caught.value.argument == argument
     assert bytes_needed(33, 5) == 64 * 28
+
+
+@pytest.mark.parametrize(("m", "n", "d"), [(1, 1, 1), (5, 40, 7), (70, 5000, 33), (3, 2100, 300)])
+def test_rows_of_8_bits_need_no_others(isa, rng, m, n, d):
+    values = rng.integers(-127, 128, (n, d)).astype(np.int8)
+    scales = rng.random(n, np.float32) * 1e-3
+    weights, bias = values * scales[:, None], rng.standard_normal(n).astype(np.float32) * 0.01
+    h = rng.standard_normal((m, d), dtype=np.float32)
+    rows = ByteRows.of_int8(values, scales, bias, threads=2)
+    again = ByteRows.from_arrays(rows.arrays, (n, d), None, bias)
+    for k in {1, min(n, 9)}:
+        wanted = layers.top_k(h, weights, bias, k)
+        for one in (rows, again, ByteRows.from_arrays(ByteRows(weights, bias).arrays, (n, d), weights, bias)):
+            ids, scores, _ = one.top_k(h, k, threads=2)
+            np.testing.assert_array_equal(ids, wanted[0])
+            np.testing.assert_array_equal(scores, wanted[1])
+    some = rng.integers(0, n, 5)
+    np.testing.assert_array_equal(rows.rows(some), weights[some])
+
+
+def test_arrays_of_another_form_are_refused(rng):
+    w = rng.standard_normal((40, 6), np.float32)
+    arrays = ByteRows(w, None).arrays
+    with pytest.raises(
+        ArgumentError, match=r"^values must be int8 \(2, 2, 32, 4\), contiguous \(got nothing\)"
+    ):
+        ByteRows.from_arrays({}, (40, 6), w, None)
+    with pytest.raises(ArgumentError, match=r"^terms must be float32 \(2, 4, 32\)"):
+        ByteRows.from_arrays({**arrays, "terms": arrays["terms"][:1]}, (40, 6), w, None)
+    with pytest.raises(ArgumentError, match=r"^values must be a 2-D array of int8"):
+        ByteRows.of_int8(w, np.ones(40, np.float32), None)

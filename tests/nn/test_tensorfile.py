@@ -169,3 +169,37 @@ def test_a_header_nested_too_deep(tmp_path):
     (tmp_path / "t").write_bytes(struct.pack("<Q", len(text)) + text)
     with pytest.raises(CheckpointError, match="not a safetensors file"):
         read(tensorfile.read_header, tmp_path / "t")
+
+
+def test_mapped_tensors_are_those_that_are_read(tmp_path):
+    rng = np.random.default_rng(0)
+    tensors = {
+        "bytes": np.arange(7, dtype=np.uint8),
+        "wide": rng.integers(0, 9, (3, 5)),
+        "half": convert.from_float32(rng.standard_normal((2, 3), np.float32), BFLOAT16),
+        "none": np.zeros((0, 4), np.float32),
+        "single": rng.standard_normal((5, 1), np.float32),
+    }
+    written(tmp_path / "a", tensors)
+    found, file = read(tensorfile.map_tensors, tmp_path / "a")
+    assert found.keys() == tensors.keys()
+    for name, array in tensors.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+        assert found[name].ctypes.data % array.dtype.itemsize == 0
+        assert not found[name].flags.writeable
+    file.check()
+
+
+def test_a_tensor_that_lies_elsewhere_is_copied(tmp_path):
+    header = {
+        "a": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]},
+        "b": {"dtype": "F32", "shape": [2], "data_offsets": [3, 11]},
+    }
+    text = json.dumps(header).encode()
+    values = np.array([1.5, -2.0], np.float32)
+    content = struct.pack("<Q", len(text)) + text + b"abc" + values.tobytes()
+    (tmp_path / "a").write_bytes(content)
+    found, _ = read(tensorfile.map_tensors, tmp_path / "a")
+    np.testing.assert_array_equal(found["b"], values)
+    assert found["b"].flags.aligned

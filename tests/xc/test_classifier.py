@@ -91,7 +91,7 @@ def test_a_changed_file_is_refused(fitted, tmp_path):
     content[-1] ^= 1
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"checksum mismatch"):
-        Classifier.load(tmp_path)
+        load_model(tmp_path, verify=True)
 
 
 def test_limited_time_leaves_networks_out(rows):

@@ -3,7 +3,10 @@
  * A row w is kept as integers q from -127 to 127 and a scale: w = scale * q + r. A row h of input is rounded likewise.
  * From the norms of what rounding leaves, by the inequality of Cauchy and Schwarz, follows an upper bound of each
  * score; only labels whose bound is above the k-th best score so far are scored in float32. The results are thus those
- * of lsh_top_k, to the bit. Integer products have the same bits on every instruction set. */
+ * of lsh_top_k, to the bit. Integer products have the same bits on every instruction set.
+ *
+ * Weights that are integers times a scale a row need nothing but the copy: scores are computed from scale * q, each
+ * product rounded to float32. */
 #ifndef LSHSAMPLE_BYTES_H
 #define LSHSAMPLE_BYTES_H
 
@@ -23,10 +26,13 @@ typedef struct {
     float *terms;     /* (panels, 4, 32): scale, bias, norm of the remainder (and of float32's rounding), norm */
 } lsh_byte_rows;
 
-/* Fills the copy of w (n, d), float32 or bfloat16, and bias(n), or NULL. LSH_INVALID: d above LSH_BYTE_DEPTH. */
-lsh_status lsh_byte_rows_make(lsh_dense w, const float *bias, int64_t bias_stride, lsh_byte_rows rows, int32_t threads);
+/* Fills the copy of w (n, d), float32 or bfloat16, and bias(n), or NULL. With scales(n), or NULL, w is int8, from -127
+ * to 127, and the weights are scale * w. LSH_INVALID: d above LSH_BYTE_DEPTH, or another dtype. */
+lsh_status lsh_byte_rows_make(lsh_dense w, const float *scales, const float *bias, int64_t bias_stride,
+                              lsh_byte_rows rows, int32_t threads);
 
-/* As lsh_top_k, with a copy of the same w and bias. *scored: how many scores were computed in float32. */
+/* As lsh_top_k, with a copy of the same w and bias; w.data is NULL where the weights are those of the copy. *scored: how
+ * many scores were computed in float32. */
 lsh_status lsh_byte_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t bias_stride, lsh_byte_rows rows,
                           int32_t k, int32_t *ids, float *scores, int64_t *scored, int32_t threads);
 

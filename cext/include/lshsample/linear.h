@@ -23,8 +23,10 @@ typedef struct {
 } lsh_linear;
 
 /* Whether the arrays, of n_children, n_pairs (features) and n_entries elements, are as said and all weights finite.
- * LSH_NO_MEMORY. */
-lsh_status lsh_linear_check(const lsh_linear *model, int64_t n_children, int64_t n_pairs, int64_t n_entries);
+ * Without `contents` neither features nor offsets nor entries are read: where they are not as said, which a damaged file
+ * may cause, scores are wrong, and nothing is read outside of the arrays. LSH_NO_MEMORY. */
+lsh_status lsh_linear_check(const lsh_linear *model, int64_t n_children, int64_t n_pairs, int64_t n_entries,
+                            int32_t contents);
 
 /* ids(x.rows, k) and scores: the best labels of each row among those below the `beam` best nodes of each depth of each
  * tree; best first, ties by smaller id; -1 and -inf where there are fewer. LSH_NO_MEMORY. */
