@@ -11,6 +11,7 @@ from lshsample.cli import (
     compare,
     demo,
     explain,
+    export,
     model,
     new_family,
     search,
@@ -73,7 +74,19 @@ _CHOOSING = (
     show.presets, search.search, explain.explain, tune.tune, compare.compare, show.families, show.stages
 )  # fmt: skip
 for _panel, _commands in (
-    (_FIRST, (train.train, model.evaluate, model.predict, update.update, serve.serve, why.why, demo.demo)),
+    (
+        _FIRST,
+        (
+            train.train,
+            model.evaluate,
+            model.predict,
+            update.update,
+            serve.serve,
+            why.why,
+            export.export,
+            demo.demo,
+        ),
+    ),
     (_CHOICE, _CHOOSING),
     (_ABOUT, (new_family.new_family, show.info)),
 ):

@@ -17,7 +17,13 @@ from lshsample._native import layers as kernels
 from lshsample._native.core import threads_or_default
 from lshsample._native.labels import label_rows
 from lshsample.display import html_table
-from lshsample.errors import ArgumentError, CheckpointError, DivergenceError, UnsupportedError
+from lshsample.errors import (
+    ArgumentError,
+    CheckpointError,
+    DivergenceError,
+    LshsampleError,
+    UnsupportedError,
+)
 from lshsample.files import as_path
 from lshsample.metrics import precision_at_k
 from lshsample.nn import tensorfile
@@ -45,6 +51,8 @@ from lshsample.sampling import Sampler
 from lshsample.specs import checked_integer
 
 if TYPE_CHECKING:
+    import torch
+
     from lshsample.nn.sampled import SampledLayer
 
 __all__ = ["MODEL", "Network", "Ranking", "StepReport"]
@@ -598,6 +606,65 @@ class Network:
         if not several:
             raise ArgumentError("top", "nothing", "at least one integer, such as (1, 3, 5)")
         return several
+
+    # Other libraries.
+
+    def to_torch(self) -> torch.nn.Module:
+        """The network as a module of PyTorch, with copies of the weights.
+
+        Returns
+        -------
+        torch.nn.Module
+            Maps rows (rows, n_features), dense or in the layout ``torch.sparse_csr``, to logits (rows,
+            n_labels): those of :meth:`predict`, up to rounding. It computes all units of every layer, also
+            while it is trained, without dropout.
+
+        Raises
+        ------
+        LshsampleError
+            PyTorch is not installed.
+        UnsupportedError
+            A layer or an activation of another package.
+        """
+        from lshsample.nn.plain import PlainNetwork
+
+        try:
+            from lshsample.nn.torch_module import TorchNetwork
+        except ModuleNotFoundError as error:
+            raise LshsampleError(f"to_torch needs PyTorch ({error.name} is missing)") from error
+        return TorchNetwork(PlainNetwork.of(self))
+
+    def to_onnx(self, path: str | PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
+        """Write the exact prediction of the network as an ONNX file; an older file is replaced atomically.
+
+        Its inputs are, for sparse rows, ``ids`` (int64) and ``values`` (float32), both (rows, width): the
+        features of each row, all different, filled up with values of 0; for dense rows ``x`` (float32, (rows,
+        n_features)); and ``top`` (int64, (1,)). Its outputs are ``labels`` (int64) and ``scores`` (float32),
+        (rows, top), as of :meth:`predict`, up to rounding.
+
+        Parameters
+        ----------
+        path : path
+        metadata : mapping of str to str, optional
+            Properties of the model that are written with it.
+
+        Raises
+        ------
+        LshsampleError
+            The package onnx is not installed.
+        UnsupportedError
+            A layer or an activation of another package.
+        ArgumentError
+            More than 2 GiB of weights.
+        """
+        from lshsample.nn.plain import PlainNetwork
+
+        try:
+            from lshsample.nn.onnx_file import write_onnx
+        except ModuleNotFoundError as error:
+            text = f"to_onnx needs pip install 'lshsample[onnx]' ({error.name} is missing)"
+            raise LshsampleError(text) from error
+        write_onnx(PlainNetwork.of(self), as_path(path), metadata or {})
 
     # Folders.
 
