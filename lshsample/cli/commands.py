@@ -14,6 +14,7 @@ from lshsample.cli import (
     export,
     model,
     new_family,
+    report,
     search,
     serve,
     show,
@@ -74,19 +75,8 @@ _CHOOSING = (
     show.presets, search.search, explain.explain, tune.tune, compare.compare, show.families, show.stages
 )  # fmt: skip
 for _panel, _commands in (
-    (
-        _FIRST,
-        (
-            train.train,
-            model.evaluate,
-            model.predict,
-            update.update,
-            serve.serve,
-            why.why,
-            export.export,
-            demo.demo,
-        ),
-    ),
+    (_FIRST, (train.train, model.evaluate, model.predict, update.update, serve.serve, why.why)),
+    (_FIRST, (export.export, report.report, demo.demo)),
     (_CHOICE, _CHOOSING),
     (_ABOUT, (new_family.new_family, show.info)),
 ):

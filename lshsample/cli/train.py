@@ -83,6 +83,12 @@ def train(
         ),
     ] = False,
     json: JsonFile = None,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for losses and accuracy of networks, for TensorBoard.", rich_help_panel=_RESULT
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -298,6 +304,7 @@ def train(
         curve_rows=curve_rows,
         vectorizer=vectorizer,
         names=names,
+        tensorboard=tensorboard,
         to_continue=shlex.join(_again(train, test, test_labels, valid, vocabulary, reading, folder)),
     )
     (train_network if recipe.is_network_alone else train_classifier)(run)

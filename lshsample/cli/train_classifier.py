@@ -6,15 +6,19 @@ import contextlib
 import time
 from typing import Any
 
-from lshsample.cli.app import console, environment, output
+from lshsample import metrics
+from lshsample.cli.app import environment, output
 from lshsample.cli.measures import Wanted, print_measures
 from lshsample.cli.messages import exit_if_signalled, say, working
 from lshsample.cli.training_run import TrainingRun
-from lshsample.training import ProgressBar
+from lshsample.metrics import Interval
 from lshsample.training.history import peak_rss_mib
 from lshsample.xc import CLASSIFIER, Classifier, Interrupted, Stage
 
 __all__ = ["train_classifier"]
+
+#: Of the intervals of measures, in percent.
+_LEVEL = 95.0
 
 
 def train_classifier(run: TrainingRun) -> None:
@@ -35,7 +39,7 @@ def train_classifier(run: TrainingRun) -> None:
             recipe,
             threads=run.threads,
             max_seconds=run.max_seconds,
-            callbacks=[ProgressBar(console), run.stopping()],
+            callbacks=run.callbacks(),
             checkpoint=run.checkpoint,
             curve_rows=run.curve_rows,
             progress=telling.progress,
@@ -53,19 +57,19 @@ def train_classifier(run: TrainingRun) -> None:
     if place is not None:
         with working("saving the model"):
             classifier.save(place)
-    measures: dict[str, float] = {}
+    measures, error = dict[str, Interval](), None
     if run.test is not None:
         wanted = Wanted.parse("p", data.n_labels)
         with working("evaluating on --test") as progress:
-            measures = classifier.evaluate(
-                run.test.x, run.test.y, wanted.tops, threads=run.threads, progress=progress
-            )
+            found = classifier.predict(run.test.x, max(wanted.tops), threads=run.threads, progress=progress)
+            measures = wanted.measure(found[0], run.test.y, level=_LEVEL / 100)
+        error = 100 * metrics.calibration(*found, run.test.y).error
         print_measures(measures)
     output.print(
         f"{seconds:.1f} s; mixed: {', '.join(classifier.mixture.parts)}; peak {peak_rss_mib():,.0f} MiB",
         highlight=False,
     )
-    run.write(_result(run, classifier, seconds, measures))
+    run.write(_result(run, classifier, seconds, measures) | {"calibration_error": error})
     run.forget_checkpoint()
 
 
@@ -93,12 +97,14 @@ class _Telling:
 
 
 def _result(
-    run: TrainingRun, classifier: Classifier, seconds: float, measures: dict[str, float]
+    run: TrainingRun, classifier: Classifier, seconds: float, measures: dict[str, Interval]
 ) -> dict[str, Any]:
     """The figures of a run as plain data."""
     stages = [{"name": s.name, "seconds": s.seconds, "took": s.took, **s.measures} for s in classifier.stages]
     return {
-        **{f"p@{k}": measures.get(f"p@{k}") for k in (1, 3, 5)},
+        **{f"p@{k}": measures[f"p@{k}"].value if f"p@{k}" in measures else None for k in (1, 3, 5)},
+        "intervals": {name: [one.low, one.high] for name, one in measures.items()},
+        "level": _LEVEL,
         "train_seconds": seconds,
         "stages": stages,
         "mixture": classifier.mixture.to_dict(),

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from lshsample.cli.app import check_shape, console, environment, output
+from lshsample.cli.app import check_shape, environment, output
 from lshsample.cli.measures import print_measures
 from lshsample.cli.messages import exit_if_signalled, say, signalled, working
 from lshsample.cli.training_run import TrainingRun
@@ -16,7 +16,7 @@ from lshsample.data import Dataset
 from lshsample.memory import mebibytes, peak_bytes, resident_bytes
 from lshsample.nn import SCHEDULES, Sampled
 from lshsample.nn.network import MODEL
-from lshsample.training import EpochRecord, History, ProgressBar, Trainer
+from lshsample.training import EpochRecord, History, Trainer
 
 __all__ = ["train_network"]
 
@@ -30,7 +30,7 @@ def train_network(run: TrainingRun) -> None:
         "threads": run.threads,
         "max_seconds": run.max_seconds,
         "curve_rows": run.curve_rows,
-        "callbacks": [ProgressBar(console), run.stopping()],
+        "callbacks": run.callbacks(),
     }
     if run.checkpoint is not None:
         options["checkpoint"] = run.checkpoint

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 from pathlib import Path
+from typing import Any
 
 import attrs
+import numpy as np
 
 import lshsample
-from lshsample.cli.app import RESULT, write_json
+from lshsample.cli.app import RESULT, console, write_json
+from lshsample.cli.card import model_card
 from lshsample.cli.messages import Stopping
 from lshsample.data import Dataset, atomic_file
 from lshsample.errors import ArgumentError
 from lshsample.nn.bundle import MANIFEST, Kind, claim, kind_of, remove_bundle
 from lshsample.text import LabelNames, TextVectorizer
+from lshsample.training import Callback, ProgressBar, TensorBoard
 from lshsample.training.checkpoint import CHECKPOINT
 from lshsample.xc import KINDS, Recipe
 
@@ -22,6 +27,8 @@ __all__ = ["RECIPE", "TrainingRun", "check_folder", "is_interrupted", "stored_re
 
 #: The file in the folder of a run with its settings, for --config.
 RECIPE = "recipe.toml"
+#: The file in the folder of a run that describes the model.
+CARD = "README.md"
 
 
 @attrs.frozen(kw_only=True)
@@ -46,6 +53,8 @@ class TrainingRun:
         Options that do not change what is trained.
     to_continue : str
         The command that continues it.
+    tensorboard : Path, optional
+        Where TensorBoard's files are written.
     vectorizer, names : TextVectorizer and LabelNames, optional
         What made rows of texts, and the names of the labels.
     """
@@ -62,6 +71,7 @@ class TrainingRun:
     max_seconds: float | None
     curve_rows: int
     to_continue: str
+    tensorboard: Path | None = None
     vectorizer: TextVectorizer | None = None
     names: LabelNames | None = None
 
@@ -70,11 +80,13 @@ class TrainingRun:
         """The folder of the checkpoint."""
         return None if self.folder is None else self.folder / "checkpoint"
 
-    def stopping(self) -> Stopping:
-        """What says that a signal ends the run."""
-        if self.folder is None:
-            return Stopping(" (the model is not kept, as there is no --save)")
-        return Stopping(f" and writing the checkpoint to {self.folder}")
+    def callbacks(self) -> list[Callback]:
+        """What shows the training of networks, and says that a signal ends the run."""
+        stopping = Stopping(" (the model is not kept, as there is no --save)")
+        if self.folder is not None:
+            stopping = Stopping(f" and writing the checkpoint to {self.folder}")
+        board = [] if self.tensorboard is None else [TensorBoard(self.tensorboard)]
+        return [ProgressBar(console), stopping, *board]
 
     def begin(self, kind: Kind) -> None:
         """Check that the model can be saved, before it is trained, and write the recipe."""
@@ -101,10 +113,42 @@ class TrainingRun:
                 remove_bundle(place, other)
         return place
 
-    def write(self, result: dict[str, object]) -> None:
-        """Write the result."""
+    def write(self, result: dict[str, Any]) -> None:
+        """Write the result, with what is known of the data, and the card of the model."""
+        model = None if self.folder is None else self.folder / "model"
+        size = None
+        if model is not None and model.is_dir():
+            size = sum(file.stat().st_size for file in model.iterdir())
+        versions = {
+            "lshsample": lshsample.__version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+        }
+        whole = {**result, "data": self._shapes(), "versions": versions, "model_bytes": size}
         for path in (self.json, self.folder and self.folder / RESULT):
-            write_json(path, result)
+            write_json(path, whole)
+        if self.folder is not None:
+            with atomic_file(self.folder / CARD) as file:
+                file.write(model_card(whole, self.recipe.to_toml()).encode())
+
+    def _shapes(self) -> dict[str, Any]:
+        """The shapes of the data."""
+        sets = {"training": self.data, "test": self.test, "validation": self.validation}
+        return {
+            "sets": {
+                name: {
+                    "rows": one.n_rows,
+                    "features_per_row": one.x.nnz / max(one.n_rows, 1),
+                    "labels_per_row": one.y.nnz / max(one.n_rows, 1),
+                }
+                for name, one in sets.items()
+                if one is not None
+            },
+            "n_features": self.data.n_features,
+            "n_labels": self.data.n_labels,
+            "labels_without_rows": self.data.n_labels - len(np.unique(self.data.y.indices)),
+            "texts": self.vectorizer is not None,
+        }
 
     def forget_checkpoint(self) -> None:
         """Remove what is needed to continue the run."""

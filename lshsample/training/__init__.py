@@ -6,6 +6,7 @@ from lshsample.training.batch_source import ArrayBatches, BatchSource
 from lshsample.training.callbacks import Callback, EarlyStop, ProgressBar
 from lshsample.training.history import EpochRecord, Evaluation, History
 from lshsample.training.settings import TrainingSettings
+from lshsample.training.tensorboard import TensorBoard
 from lshsample.training.trainer import Trainer
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Evaluation",
     "History",
     "ProgressBar",
+    "TensorBoard",
     "Trainer",
     "TrainingSettings",
 ]

@@ -244,7 +244,7 @@ def test_a_finished_model_is_replaced_only_if_that_is_wanted(
     run, alone = tmp_path / "run", tmp_path / "alone"
     options = [files[0], *small, "--epochs", 1]
     assert lshsample("train", *options, "--save", run).returncode == 0
-    assert sorted(path.name for path in run.iterdir()) == ["model", "recipe.toml", "train.json"]
+    assert sorted(path.name for path in run.iterdir()) == ["README.md", "model", "recipe.toml", "train.json"]
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     Network.load(run).save(alone)
     for words, said in (

@@ -31,7 +31,7 @@ def test_the_default_is_a_mixture(lshsample: Any, files: Files, tmp_path: Path) 
     assert result["p@1"] > 80
     assert f"P@1 {result['p@1']:.2f} %" in done.stdout
     assert {stage["name"] for stage in result["stages"]} == {"rows", "linear", "network", "hidden", "mixture"}
-    assert sorted(path.name for path in run.iterdir()) == ["model", "recipe.toml", "train.json"]
+    assert sorted(path.name for path in run.iterdir()) == ["README.md", "model", "recipe.toml", "train.json"]
     assert Recipe.from_file(run / "recipe.toml").to_dict() == result["recipe"]
     assert Classifier.load(run).recipe == Recipe.from_file(run / "recipe.toml")
     repeated = lshsample("train", files[0], "--config", run / "recipe.toml", "--save", again)
