@@ -1,26 +1,35 @@
-"""The demo: a network trained on real data from a package, compared with two baselines."""
+"""The demo: models trained on real texts from a package, compared with baselines, and asked by a person."""
 
 from __future__ import annotations
 
+import itertools
+import sys
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import attrs
 import typer
 from rich.table import Table
 
-from lshsample.cli.app import JsonFile, Threads, console, environment, output, write_json
+from lshsample.cli.app import STDOUT, JsonFile, Threads, console, environment, output, write_json
 from lshsample.cli.messages import Stopping, exit_if_signalled, set_verbosity, working
 from lshsample.config import TrainConfig, build_network, build_trainer
 from lshsample.data import Demo, cosine_knn, load_demo
+from lshsample.errors import ArgumentError
 from lshsample.metrics import precision_at_k
 from lshsample.nn import Dense, Network
+from lshsample.nn.bundle import claim, kind_of, model_folder
+from lshsample.text import LabelNames
 from lshsample.training import ProgressBar
+from lshsample.xc import CLASSIFIER, Classifier, Recipe
 
 __all__ = ["demo"]
 
 Result = dict[str, Any]
 N_EXAMPLES = 3
+#: Labels of an answer.
+N_LABELS = 6
 
 
 #: Narrower than the default for this number of rows: as accurate here, in a fifth of the time.
@@ -30,9 +39,31 @@ _QUICK: dict[str, Any] = {"hidden": (256,), "dropout": 0.2, "epochs": 4, "lr": 0
 def demo(
     threads: Threads = None,
     seed: Annotated[int, typer.Option(help="Determines every random choice.")] = 0,
+    ask: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Name the labels of this text, by a classifier alone; repeat it for more texts.",
+        ),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the classifier, for lshsample serve and why; with --ask the one in it is asked."
+        ),
+    ] = None,
     json: JsonFile = None,
 ) -> None:
-    """Train and evaluate on ICD-10-CM diagnosis texts, without a download, in about a minute."""
+    """Train and evaluate on ICD-10-CM diagnosis texts, without a download, in about a minute.
+
+    Then, on a terminal, type texts and see the labels that a classifier names for them.
+    """
+    if ask and save is not None and kind_of(model_folder(save)) == CLASSIFIER.name:
+        answers = _answers(Classifier.load(save), ask, threads)
+        write_json(json, {"answers": answers, **environment(threads)})
+        return
+    if save is not None:
+        claim(save, CLASSIFIER).release()  # what cannot be saved is refused before it is trained
     console.print(
         "[bold]1.[/] Diagnosis texts of ICD-10-CM, with the headings of the classification as labels."
     )
@@ -41,6 +72,10 @@ def demo(
     console.print(
         f"   train: {data.train}\n   test:  {data.test}", highlight=False, markup=False, soft_wrap=True
     )
+    if ask:
+        classifier, _ = _classifier(data, seed, save, threads)
+        write_json(json, {"answers": _answers(classifier, ask, threads), **environment(threads)})
+        return
     config = TrainConfig(**_QUICK, seed=seed).resolve(data.train)
     console.print(
         "[bold]2.[/] A network that computes only the output units sampled by hash tables and a uniform draw:"
@@ -53,8 +88,71 @@ def demo(
     results["dense network"] = _network(data, config, dense, threads)
     console.print("[bold]4.[/] Without training: the labels of the 20 nearest texts by cosine.")
     results["cosine 20-NN"] = _neighbours(data)
+    console.print("[bold]5.[/] A classifier of the texts, which names labels with probabilities:")
+    classifier, results["classifier"] = _classifier(data, seed, save, threads)
     output.print(_table(results))
     write_json(json, {"results": results, "config": attrs.asdict(config), **environment(threads)})
+    if sys.stdin.isatty() and console.is_terminal and json != STDOUT:
+        _prompt(classifier, threads)
+
+
+def _classifier(data: Demo, seed: int, save: Path | None, threads: int | None) -> tuple[Classifier, Result]:
+    """A quick classifier of the texts by name, and its results."""
+    rows: Any = data.train.y
+    ends = rows.indptr.tolist()
+    labels = [
+        [data.label_names[label] for label in rows.indices[begin:end]]
+        for begin, end in itertools.pairwise(ends)
+    ]
+    began = time.perf_counter()
+    with working("training the classifier"):
+        recipe = attrs.evolve(Recipe.preset("fast"), seed=seed)
+        names = LabelNames(data.label_names)
+        classifier = Classifier.fit_texts(data.train_texts, labels, recipe, names=names, threads=threads)
+    seconds = time.perf_counter() - began
+    console.print(f"   {classifier}", highlight=False, markup=False, soft_wrap=True)
+    if save is not None:
+        classifier.save(save)
+        console.print(f"   saved: lshsample serve {save}", highlight=False, markup=False, soft_wrap=True)
+    assert classifier.vectorizer is not None
+    with working("evaluating") as progress:
+        x = classifier.vectorizer.transform(data.test_texts)
+        measures = classifier.evaluate(x, data.test.y, threads=threads, progress=progress)
+    return classifier, {**measures, "train_seconds": seconds}
+
+
+def _answers(classifier: Classifier, texts: list[str], threads: int | None) -> list[Result]:
+    """Print the labels of texts; returns them as plain data."""
+    if classifier.vectorizer is None or classifier.names is None:
+        raise ArgumentError("--save", "a classifier of rows", "the folder of one of texts")
+    answers = []
+    for text in texts:
+        output.print(f"{text!r}", highlight=False, markup=False, soft_wrap=True)
+        x = classifier.vectorizer.transform([text])
+        found = classifier.predict_texts([text], min(N_LABELS, classifier.n_labels), threads=threads)[0]
+        if not x.nnz:
+            output.print("   no word of it is in the training texts")
+            found = []
+        for label, probability in found:
+            bar = "█" * round(20 * probability)
+            line = f"   {100 * probability:5.1f} %  {bar:20}  {label}"
+            output.print(line, highlight=False, markup=False, soft_wrap=True)
+        labels = [{"label": label, "score": probability} for label, probability in found]
+        answers.append({"text": text, "labels": labels})
+    return answers
+
+
+def _prompt(classifier: Classifier, threads: int | None) -> None:
+    """Ask for texts until an empty line or the end of the input."""
+    output.print("Type a diagnosis or a cause, such as: bitten by a dog. An empty line ends.")
+    while True:
+        try:
+            text = input("> ").strip()
+        except EOFError:
+            return
+        if not text:
+            return
+        _answers(classifier, [text], threads)
 
 
 def _network(data: Demo, config: TrainConfig, network: Network, threads: int | None) -> Result:

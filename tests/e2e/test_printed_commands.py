@@ -51,6 +51,12 @@ NOT_RUN = {
     "lshsample serve run/": "as on docs/texts.md",
     "lshsample serve run/ --port 8000": "as on docs/texts.md",
     'lshsample why run/ "barking at night"': "as on docs/texts.md",
+    "pip install 'lshsample[onnx]'": "downloads",
+    "lshsample export run/ model.onnx": "tests/cli/test_export.py",
+    "lshsample report runs/first runs/second -o report.html": "tests/cli/test_report.py",
+    'lshsample demo --ask "bitten by a dog" --save demo/': "tests/cli/test_demo.py",
+    'lshsample demo --ask "broken arm" --save demo/': "as above",
+    "lshsample serve demo/": "as on docs/texts.md",
     _LOOP: "the command train as on other pages, with names that are compared below",
 }
 #: Values of options that would take long here, with those that are run in their place.
