@@ -631,7 +631,8 @@ class Network:
         try:
             from lshsample.nn.torch_module import TorchNetwork
         except ModuleNotFoundError as error:
-            raise LshsampleError(f"to_torch needs PyTorch ({error.name} is missing)") from error
+            text = f"to_torch needs pip install 'lshsample[torch]' ({error.name} is missing)"
+            raise LshsampleError(text) from error
         return TorchNetwork(PlainNetwork.of(self))
 
     def to_onnx(self, path: str | PathLike[str], metadata: Mapping[str, str] | None = None) -> None:

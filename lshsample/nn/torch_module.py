@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,14 @@ from lshsample.nn.plain import PlainNetwork
 
 __all__ = ["TorchNetwork"]
 
-_ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "linear": lambda x: x}
+_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "linear": lambda x: x,
+}
 
 
-class TorchNetwork(torch.nn.Module):  # type: ignore[misc]
+class TorchNetwork(torch.nn.Module):
     """The logits of a network for dense rows, or for rows in the layout ``torch.sparse_csr``.
 
     Parameters
@@ -26,6 +31,7 @@ class TorchNetwork(torch.nn.Module):  # type: ignore[misc]
     def __init__(self, plain: PlainNetwork) -> None:
         super().__init__()
         self.weighting, self.activations = plain.weighting, [step.activation for step in plain.steps]
+        self.factors: torch.Tensor | None
         factors = None if plain.weights is None else torch.from_numpy(plain.weights.copy())
         self.register_buffer("factors", factors)
         self.layers = torch.nn.ModuleList(_linear(step.weights, step.bias) for step in plain.steps)
@@ -33,6 +39,7 @@ class TorchNetwork(torch.nn.Module):  # type: ignore[misc]
     def forward(self, x: Any) -> Any:
         """Logits (rows, n_labels) of rows (rows, n_features)."""
         x = self._weighted(x)
+        layer: Any
         for layer, activation in zip(self.layers, self.activations, strict=True):
             x = layer(x) if x.layout == torch.strided else torch.mm(x, layer.weight.T) + layer.bias
             x = _ACTIVATIONS[activation](x)
@@ -55,7 +62,7 @@ class TorchNetwork(torch.nn.Module):  # type: ignore[misc]
 
 def _linear(weights: Any, bias: Any) -> Any:
     units, inputs = weights.shape
-    layer = torch.nn.utils.skip_init(torch.nn.Linear, inputs, units)
+    layer = torch.nn.Linear(inputs, units, device="meta").to_empty(device="cpu")
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(weights)))
         layer.bias.copy_(torch.from_numpy(bias))

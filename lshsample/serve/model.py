@@ -138,7 +138,9 @@ class Serving:
         model, stamp = Classifier.load(self._folder), self._look()
         rows = np.zeros((1, model.n_features), np.float32)
         rows[0, 0] = 1.0
-        model.predict(rows, threads=self.settings.threads)  # what is made on first use is made now
+        # What is made on first use is made now.
+        model.predict(rows, threads=self.settings.threads)
+        _ = model.vectorizer, model.names
         return Served(model, f"{stamp[0]:x}", stamp[0] / 1e9)
 
     def watch(self) -> None:

@@ -734,9 +734,10 @@ class Classifier:
         if "vectorizer" in text:
             of_vectorizer = under(texts, "vectorizer/")
             make = functools.partial(TextVectorizer.from_arrays, text["vectorizer"], of_vectorizer)
-            made._vectorizer = _Lazy(make=make)
+            made._vectorizer = _Lazy(make=functools.partial(_read_texts, make, bundle.path))
         if "names" in text:
-            made._names = _Lazy(make=functools.partial(LabelNames.from_arrays, texts))
+            named = functools.partial(LabelNames.from_arrays, texts)
+            made._names = _Lazy(make=functools.partial(_read_texts, named, bundle.path))
         made._files = tuple(files)
         return made
 
@@ -770,6 +771,14 @@ def _log_odds(probability: Any) -> Any:
     """The log odds of probabilities from 0 to 1."""
     with np.errstate(divide="ignore"):
         return np.log(probability) - np.log1p(-np.asarray(probability))
+
+
+def _read_texts(make: Callable[[], T], path: PathLike[str]) -> T:
+    """Texts of stored arrays, which may be damaged."""
+    try:
+        return make()
+    except (KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: its texts cannot be read: {error!r}") from error
 
 
 def _part(

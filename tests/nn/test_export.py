@@ -106,5 +106,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path, monkeypatch):
         LshsampleError, match=r"to_onnx needs pip install 'lshsample\[onnx\]' \(onnx is missing"
     ):
         network.to_onnx(tmp_path / "a.onnx")
-    with pytest.raises(LshsampleError, match=r"to_torch needs PyTorch \(torch is missing\)"):
+    with pytest.raises(
+        LshsampleError, match=r"to_torch needs pip install 'lshsample\[torch\]' \(torch is missing"
+    ):
         network.to_torch()

@@ -15,6 +15,7 @@ import pytest
 from lshsample._native import core
 from lshsample.errors import CheckpointError, LshsampleError
 from lshsample.nn import Dense, Network, Sampled, Sparse, tensorfile
+from lshsample.text import LabelNames
 from lshsample.xc import (
     Classifier,
     LabelVotes,
@@ -182,6 +183,18 @@ def test_damaged_arrays_give_errors_or_labels(rows, make, tmp_path):
         file.write_bytes(whole)
     assert refused > 0
     assert load_network(tmp_path).n_labels == 60
+
+
+def test_damaged_names_are_refused(make, tmp_path):
+    made = pickle.loads(pickle.dumps(make()))
+    made.names = LabelNames([f"label {i}" for i in range(60)])
+    made.save(tmp_path)
+    assert Classifier.load(tmp_path).names.names == made.names.names
+    file = tmp_path / "text-1.safetensors"
+    file.write_bytes(file.read_bytes().replace(b"label 3", b"label \xff"))
+    opened = Classifier.load(tmp_path)
+    with pytest.raises(CheckpointError, match=r"its texts cannot be read: UnicodeDecodeError"):
+        opened.names  # noqa: B018
 
 
 def test_another_layout_is_refused(make, tmp_path, monkeypatch):
