@@ -1,4 +1,4 @@
-"""A parameter with its optimizer state interleaved by row, so that a row's update is contiguous."""
+"""A parameter with its optimizer state: interleaved by row, so that a row's update is contiguous, or not."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from lshsample._native.arrays import Array, Float32, whole
+from lshsample._native.arrays import Array, Float32, matrix, whole
 from lshsample._native.core import ffi, pointer
-from lshsample._native.dtypes import FLOAT32, KERNEL_DTYPES, DType, alternatives, described
+from lshsample._native.dtypes import FLOAT32, KERNEL_DTYPES, DType, alternatives, described, dtype_of
 from lshsample.errors import ArgumentError
 
-__all__ = ["Slots", "array_struct", "row_bytes"]
+__all__ = ["ArraySlots", "Slots", "array_struct", "row_bytes"]
 
 #: Every slot begins at a multiple of this, so that NumPy can view any of them.
 _ALIGNMENT = 4
@@ -35,8 +35,8 @@ def _offsets(columns: int, dtypes: tuple[DType, ...]) -> tuple[int, ...]:
 def _template(columns: int, dtypes: tuple[DType, ...]) -> Any:
     """An ``lsh_store *`` without memory, to be copied, which takes half of the time of making one."""
     offsets = _offsets(columns, dtypes)
-    slots = [(offset, dtype.code) for offset, dtype in zip(offsets, dtypes, strict=False)]
-    return ffi.new("lsh_store *", (ffi.NULL, 0, columns, offsets[-1], len(slots), slots))
+    slots = [(offset, offsets[-1], dtype.code) for offset, dtype in zip(offsets, dtypes, strict=False)]
+    return ffi.new("lsh_store *", (ffi.NULL, 0, columns, len(slots), slots))
 
 
 @lru_cache(maxsize=256)
@@ -188,3 +188,53 @@ class Slots:
     def struct(self) -> Any:
         """An ``lsh_store *`` over the memory, which must outlive its use."""
         return _struct(_template(self.columns, self.dtypes), self.data)
+
+
+@attrs.frozen(eq=False)
+class ArraySlots(Slots):
+    """Slots in arrays whose memory belongs to somebody else; made by :meth:`over`.
+
+    An update of a row accesses as many ranges of memory as there are arrays that are not interleaved.
+
+    Attributes
+    ----------
+    arrays : tuple of ndarray, each of shape (rows, columns)
+        The slots.
+    """
+
+    arrays: tuple[Array, ...] = ()
+
+    @classmethod
+    def over(cls, *arrays: Array) -> ArraySlots:
+        """Slots over arrays with contiguous rows: weights of float32 or bfloat16, and float32 state.
+
+        Raises
+        ------
+        ArgumentError
+            Another dtype or layout, or arrays of several shapes.
+        """
+        rows, columns = arrays[0].shape
+        for slot, array in enumerate(arrays):
+            matrix(array, f"slot {slot}", rows, columns, dtypes=(FLOAT32,) if slot else KERNEL_DTYPES)
+        dtypes = tuple(dtype_of(array, "slots") for array in arrays)
+        return cls(arrays[0].view(np.uint8), columns, dtypes, arrays)
+
+    def slot(self, index: int) -> Array:
+        """The array of one slot."""
+        return self.arrays[index]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the memory."""
+        return sum(array.nbytes for array in self.arrays)
+
+    @cached_property
+    def struct(self) -> Any:
+        """An ``lsh_store *`` over the memory, which must outlive its use."""
+        begin = self.arrays[0].ctypes.data
+        slots = [
+            (array.ctypes.data - begin, array.strides[0], dtype.code)
+            for array, dtype in zip(self.arrays, self.dtypes, strict=True)
+        ]
+        where = ffi.cast("void *", begin)
+        return ffi.new("lsh_store *", (where, self.rows, self.columns, len(slots), slots))

@@ -119,9 +119,9 @@ def test_the_core_refuses_dtypes_without_kernels():
         lib.lsh_matmul_tn(floats_view, bfloats, ffi.new("lsh_dense *", (ffi.NULL, 4, 4, 4, 0))[0], 1) == bad
     )
     assert lib.lsh_column_sums(bfloats, ffi.NULL, 1) == bad
-    store = ffi.new("lsh_store *", (ffi.NULL, 0, 4, 24, 3, [(0, 2), (8, 0), (24, 0)]))
+    store = ffi.new("lsh_store *", (ffi.NULL, 0, 4, 3, [(0, 24, 2), (8, 24, 0), (24, 24, 0)]))
     assert lib.lsh_adam_rows(store, ffi.NULL, floats_view, 0.1, 0.9, 0.99, 1e-8, 1, ffi.NULL, 1) == bad
-    store = ffi.new("lsh_store *", (ffi.NULL, 0, 4, 24, 3, [(0, 1), (8, 1), (16, 0)]))
+    store = ffi.new("lsh_store *", (ffi.NULL, 0, 4, 3, [(0, 24, 1), (8, 24, 1), (16, 24, 0)]))
     assert lib.lsh_adam_rows(store, ffi.NULL, floats_view, 0.1, 0.9, 0.99, 1e-8, 1, ffi.NULL, 1) == bad
 
 

@@ -7,7 +7,7 @@ import reference
 from lshsample._native import convert, optim
 from lshsample._native.convert import Rounding
 from lshsample._native.dtypes import BFLOAT16, FLOAT32
-from lshsample._native.slots import Slots
+from lshsample._native.slots import ArraySlots, Slots
 from lshsample.errors import ArgumentError
 
 SLOTS = {"sgd": 1, "adagrad": 2, "adam": 3}
@@ -105,6 +105,32 @@ def test_bfloat16_weights_are_the_float32_step_rounded(isa, rng, name):
         expected = convert.from_float32(wide[:, 0], BFLOAT16, rounding)
         np.testing.assert_array_equal(slots.weights[rows], expected[rows])
         np.testing.assert_array_equal(slots.data[untouched], before)
+
+
+@pytest.mark.parametrize("dtype", [FLOAT32, BFLOAT16])
+def test_slots_in_arrays_of_their_own_are_updated_as_interleaved_ones(rng, dtype):
+    together = bfloat16_slots(rng, "adam", 9, 5) if dtype == BFLOAT16 else Slots.zeros(9, 5, [dtype] * 3)
+    weights, (first, second) = together.weights.copy(), np.zeros((2, 9, 5), np.float32)
+    moments = np.zeros((9, 2, 5), np.float32)
+    apart = (
+        ArraySlots.over(weights, moments[:, 0], moments[:, 1]),
+        ArraySlots.over(weights.copy(), first, second),
+    )
+    for slot in (1, 2):
+        values = np.abs(rng.standard_normal((9, 5), dtype=np.float32))
+        for slots in (together, *apart):
+            slots.slot(slot)[...] = values
+    rows, gradient = np.array([7, 0, 3], np.int32), rng.standard_normal((3, 5), dtype=np.float32)
+    for slots in (together, *apart):
+        optim.adam_rows(slots, rows, gradient, 0.1, step=3)
+    for slots in apart:
+        assert slots.nbytes == 9 * 5 * (dtype.itemsize + 8)
+        for slot in range(3):
+            assert slots.slot(slot).tobytes() == together.slot(slot).tobytes()
+    with pytest.raises(ArgumentError, match="slot 1 must be"):
+        ArraySlots.over(weights, first[:3])
+    with pytest.raises(ArgumentError, match="slot 1 must be"):
+        ArraySlots.over(weights, first.astype(np.float64))
 
 
 def test_small_updates_are_lost_to_nearest_and_kept_on_average_stochastically(isa):

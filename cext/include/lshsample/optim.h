@@ -1,4 +1,4 @@
-/* Row-sparse optimizers over a parameter with its optimizer state interleaved by row.
+/* Row-sparse optimizers over a parameter with its optimizer state, interleaved by row or in arrays of their own.
  *
  * A step reads and writes the given rows only (lazy updates; LazyAdam), and costs accordingly. rows: n ids, unique and in
  * range, or NULL for all rows. gradient: (n, cols) float32. Arithmetic is float32. Weights (slot 0) are float32, or
@@ -14,16 +14,18 @@
 #include "lshsample/views.h"
 
 typedef struct {
-    int64_t offset; /* bytes from the row's begin to the slot's `cols` values */
-    int32_t dtype;  /* lsh_dtype */
+    int64_t offset;    /* bytes from the store's data to the `cols` values of row 0; may be negative */
+    int64_t row_bytes; /* from a row's values to those of the next */
+    int32_t dtype;     /* lsh_dtype */
 } lsh_slot;
 
-/* A parameter with its optimizer state interleaved by row: row r begins at data + r * row_bytes, with the weights in
- * slot 0 and the state in the others. A row is contiguous, so an update accesses one range of memory. Borrowed for
- * the call; slots of a row do not overlap; no alignment is assumed. */
+/* A parameter with its optimizer state: row r of a slot begins at data + offset + r * row_bytes; the weights are slot 0,
+ * the state the others. Slots that are interleaved by row, with one row_bytes for all, make a row contiguous, so that an
+ * update accesses one range of memory; slots may also be arrays of their own. Borrowed for the call; slots do not
+ * overlap; no alignment is assumed. */
 typedef struct {
     void *data;
-    int64_t rows, cols, row_bytes;
+    int64_t rows, cols;
     int32_t n_slots; /* 1 to 8 */
     lsh_slot slots[8];
 } lsh_store;

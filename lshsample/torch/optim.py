@@ -1,0 +1,190 @@
+"""An optimizer of the rows that have a gradient: the kernels of the C core on the memory of the tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed as dist
+
+from lshsample._native import optim
+from lshsample._native.slots import ArraySlots
+from lshsample.errors import ArgumentError
+from lshsample.specs import checked_number
+from lshsample.torch.arrays import check_parameter, in_large_pages, view_of
+
+__all__ = ["RowAdam"]
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class RowAdam(torch.optim.Optimizer):
+    """Lazy Adam: only the rows that have a gradient are updated, and only their moments decay.
+
+    For sparse gradients, as those of :class:`SampledLinearCrossEntropy` with ``sparse=True`` and of
+    ``torch.nn.Embedding(sparse=True)``, a step costs what these rows cost, however large the parameter is.
+    A dense gradient updates all rows.
+
+    Parameters
+    ----------
+    params : iterable
+        Contiguous parameters of float32 or bfloat16 on the CPU, or dicts of groups.
+    lr : float
+        Learning rate.
+    betas : tuple of two floats
+        Decay rates of the moments, in [0, 1).
+    eps : float
+        Added to the square root of the second moment.
+    process_group : ProcessGroup, optional
+        Processes that train together: their gradients are averaged in each step, where a process without a
+        gradient counts as one of zeros, and they begin with the parameters of the first. For sparse
+        gradients, which ``DistributedDataParallel`` takes from embeddings alone; a model below it gives its
+        other gradients to optimizers without a group.
+
+    Raises
+    ------
+    ArgumentError
+        A bad argument, or a parameter of another dtype, device or layout.
+
+    Notes
+    -----
+    Kingma & Ba 2015; the correction of bias is by the number of all steps. ``torch.optim.SparseAdam`` does
+    the same up to the place of eps, about an order of magnitude slower. Parameters and moments, which are
+    float32, are updated in place, without a copy. Gradients that were accumulated over several backward
+    passes are added by row first. A parameter of one column or of one axis has rows of one number.
+
+    Examples
+    --------
+    >>> embedding = torch.nn.Embedding(1000, 8, sparse=True)
+    >>> optimizer = RowAdam(embedding.parameters(), lr=0.1)
+    >>> embedding(torch.tensor([3, 5])).sum().backward()
+    >>> before = embedding.weight.detach().clone()
+    >>> optimizer.step()
+    >>> (embedding.weight != before).any(1).nonzero().ravel()
+    tensor([3, 5])
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        *,
+        process_group: Any = None,
+    ) -> None:
+        checked_number("lr", lr, 0.0, float("inf"))
+        checked_number("eps", eps, 0.0, float("inf"))
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise ArgumentError("betas", repr(betas), "a pair of numbers in [0, 1)")
+        for beta in betas:
+            checked_number("betas", beta, 0.0, 1.0, open_high=True)
+        self._processes = process_group
+        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters, all of which must be contiguous and of float32 or bfloat16."""
+        super().add_param_group(param_group)
+        for parameter in self.param_groups[-1]["params"]:
+            check_parameter(parameter, "params")
+            if not parameter.is_contiguous():
+                raise ArgumentError("params", f"strides {parameter.stride()}", "contiguous parameters")
+            if self._processes is not None:
+                dist.broadcast(parameter.data, group=self._processes, group_src=0)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what ``state_dict()`` returned; moments stay float32, whatever type the parameters have."""
+        super().load_state_dict(state_dict)
+        saved = [key for group in state_dict["param_groups"] for key in group["params"]]
+        own = [parameter for group in self.param_groups for parameter in group["params"]]
+        for key, parameter in zip(saved, own, strict=True):
+            if parameter in self.state:
+                moments = _new_moments(parameter)
+                for name, moment in moments.items():
+                    moment.copy_(state_dict["state"][key][name])
+                self.state[parameter] |= moments
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the rows that have a gradient.
+
+        Parameters
+        ----------
+        closure : callable, optional
+            Computes the loss again, as for all optimizers of PyTorch.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                gradient = parameter.grad if self._processes is None else self._averaged(parameter)
+                if gradient is not None:
+                    self._update(parameter, gradient, group)
+        return loss
+
+    def _averaged(self, parameter: torch.Tensor) -> torch.Tensor:
+        """The mean of the gradients of all processes."""
+        gradient = parameter.grad
+        if gradient is None:
+            gradient = torch.sparse_coo_tensor(
+                torch.empty((1, 0), dtype=torch.int64), parameter.new_empty((0, *parameter.shape[1:])),
+                parameter.shape, check_invariants=False,
+            )  # fmt: skip
+        work = dist.all_reduce(gradient.coalesce(), group=self._processes, async_op=True)
+        work.wait()
+        total: torch.Tensor = work.result()[0]
+        return total / dist.get_world_size(self._processes)
+
+    def _update(self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["step"] = 0
+            state |= _new_moments(parameter)
+        state["step"] += 1
+        rows, values = _rows_of(gradient)
+        arrays = parameter, *(state[name] for name in _MOMENTS)
+        slots = ArraySlots.over(*(_matrix(view_of(array)) for array in arrays))
+        beta1, beta2 = group["betas"]
+        optim.adam_rows(
+            slots,
+            rows,
+            values,
+            float(group["lr"]),
+            beta1,
+            beta2,
+            group["eps"],
+            state["step"],
+            threads=torch.get_num_threads(),
+        )
+        # The kernels write to the memory itself: graphs that need the old values must find out.
+        torch.autograd.graph.increment_version(parameter)
+
+
+def _new_moments(parameter: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Moments of 0, interleaved by row, so that a row's are together in memory."""
+    size = len(parameter) if parameter.dim() else 1, len(_MOMENTS), *parameter.shape[1:]
+    both = in_large_pages(torch.empty(size, dtype=torch.float32))
+    return {name: both[:, place].view(parameter.shape) for place, name in enumerate(_MOMENTS)}
+
+
+def _matrix(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """An array as rows: those of its first axis, each contiguous."""
+    return array.reshape(len(array) if array.ndim else 1, -1)
+
+
+def _rows_of(gradient: torch.Tensor) -> tuple[npt.NDArray[np.int32] | None, Any]:
+    """The rows with a gradient, None for all, and their gradient in float32."""
+    if gradient.layout == torch.strided:
+        return None, np.ascontiguousarray(_matrix(view_of(gradient.to(torch.float32))))
+    if gradient.layout != torch.sparse_coo or gradient.sparse_dim() != 1:
+        raise ArgumentError("params", f"a gradient of layout {gradient.layout}", "dense, or sparse by rows")
+    rows, values = gradient._indices()[0], gradient._values()
+    if not bool((rows[1:] > rows[:-1]).all()):  # a gradient of one pass has ascending rows
+        summed = gradient.coalesce()
+        rows, values = summed.indices()[0], summed.values()
+    return view_of(rows.to(torch.int32)), np.ascontiguousarray(_matrix(view_of(values.to(torch.float32))))

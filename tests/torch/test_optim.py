@@ -1,0 +1,156 @@
+"""The row optimizer beside those of PyTorch, and processes that train together."""
+
+import copy
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
+
+from lshsample.errors import ArgumentError
+from lshsample.torch import RowAdam, SampledLinearCrossEntropy, SamplingOptions
+
+D, CLASSES, ROWS = 9, 50, 6
+
+
+def layer_of(sparse=True, **arguments):
+    torch.manual_seed(0)
+    options = SamplingOptions(sampler="uniform", n_active=20, sparse=sparse)
+    return SampledLinearCrossEntropy(D, CLASSES, options=options, **arguments)
+
+
+def batch(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(ROWS, D, generator=generator), torch.randint(CLASSES, (ROWS,), generator=generator)
+
+
+def trained(layer, optimizer, steps=4):
+    for step in range(steps):
+        optimizer.zero_grad()
+        layer(*batch(step)).backward()
+        optimizer.step()
+    return torch.cat([layer.weight.detach().float().ravel(), layer.bias.detach().float()])
+
+
+def test_three_ways_to_update_agree():
+    dense, sparse, rows = (layer_of(sparse) for sparse in (False, True, True))
+    optimizers = (torch.optim.Adam, dense), (torch.optim.SparseAdam, sparse), (RowAdam, rows)
+    first = [
+        trained(layer, kind(layer.parameters(), lr=0.01, eps=1e-15), steps=1) for kind, layer in optimizers
+    ]
+    torch.testing.assert_close(first[1], first[0])
+    torch.testing.assert_close(first[2], first[0])
+    # From the second step on, Adam also moves the rows without a gradient; the lazy ones do not.
+    lazy = [trained(layer, kind(layer.parameters(), lr=0.01, eps=1e-15)) for kind, layer in optimizers[1:]]
+    torch.testing.assert_close(*lazy, rtol=1e-4, atol=1e-6)
+
+
+def test_a_dense_gradient_updates_all_rows():
+    layer, other = layer_of(sparse=False), layer_of(sparse=False)
+    given = trained(layer, RowAdam(layer.parameters(), lr=0.01))
+    torch.testing.assert_close(given, trained(other, torch.optim.Adam(other.parameters(), lr=0.01)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_training_goes_on_from_a_state_dict(dtype):
+    layer = layer_of(dtype=dtype)
+    optimizer = RowAdam(layer.parameters(), lr=0.05)
+    trained(layer, optimizer)
+    other = copy.deepcopy(layer)
+    resumed = RowAdam(other.parameters())
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    other.step.copy_(layer.step)
+    assert resumed.param_groups[0]["lr"] == 0.05
+    assert trained(layer, optimizer).equal(trained(other, resumed))
+    assert resumed.state[other.weight]["exp_avg"].dtype == torch.float32
+
+
+def test_gradients_of_several_passes_are_added_by_row():
+    embedding = torch.nn.Embedding(30, D, sparse=True)
+    whole = copy.deepcopy(embedding)
+    optimizers = RowAdam(embedding.parameters(), lr=0.1), RowAdam(whole.parameters(), lr=0.1)
+    for ids in ([3, 9, 3], [9, 1]):
+        embedding(torch.tensor(ids)).sum().backward()
+    whole(torch.tensor([3, 9, 3, 9, 1])).sum().backward()
+    for optimizer in optimizers:
+        assert optimizer.step(lambda: 7) == 7
+    torch.testing.assert_close(embedding.weight, whole.weight)
+
+
+def test_an_update_is_seen_by_graphs_that_need_the_old_weight():
+    layer = layer_of()
+    optimizer = RowAdam(layer.parameters())
+    hidden, target = batch(0)
+    kept = layer.logits(hidden.requires_grad_()).sum()
+    layer(hidden, target).backward()
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        kept.backward()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lr": -1.0}, "lr must be a finite number"),
+        ({"betas": (0.9, 1.0)}, "betas must be a finite number"),
+        ({"betas": 0.9}, "betas must be a pair"),
+        ({"eps": -1.0}, "eps must be"),
+        ({"params": [torch.nn.Parameter(torch.zeros(3, 3).double())]}, "params must be of dtype"),
+        ({"params": [torch.nn.Parameter(torch.zeros(3, 4).T)]}, "params must be contiguous"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ArgumentError, match=message):
+        RowAdam(**{"params": layer_of().parameters(), **arguments})
+
+
+def test_gradients_of_other_layouts_are_refused():
+    parameter = torch.nn.Parameter(torch.zeros(3, 4))
+    parameter.grad = torch.eye(3, 4).to_sparse()
+    with pytest.raises(ArgumentError, match="sparse by rows"):
+        RowAdam([parameter]).step()
+
+
+def halves_of(step):
+    """What each of two processes has of a batch."""
+    hidden, target = batch(step)
+    return [(hidden[rank::2], target[rank::2]) for rank in range(2)]
+
+
+def process(rank, address, results):
+    """Train on a half of each batch, together with another process."""
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    for sparse in (True, False):
+        layer = layer_of(sparse)
+        layer.weight.data += rank  # the weights of the first process are those of all
+        if sparse:
+            model, optimizer = layer, RowAdam(layer.parameters(), lr=0.01, process_group=dist.group.WORLD)
+        else:
+            model = DistributedDataParallel(layer)
+            optimizer = RowAdam(layer.parameters(), lr=0.01)
+        for step in range(3):
+            optimizer.zero_grad()
+            if not (sparse and step == 2 and rank == 1):  # a process without a batch
+                model(*halves_of(step)[rank]).backward()
+            optimizer.step()
+        results[rank, sparse] = layer.weight.detach().numpy()
+    dist.destroy_process_group()
+
+
+def test_processes_average_the_gradients_of_their_rows(tmp_path):
+    with mp.Manager() as manager:
+        results = manager.dict()
+        mp.spawn(process, (f"file://{tmp_path}/store", results), nprocs=2)
+        found = dict(results)
+    for sparse in (True, False):
+        layer = layer_of(sparse)
+        optimizer = RowAdam(layer.parameters(), lr=0.01)
+        for step in range(3):
+            optimizer.zero_grad()
+            for half in halves_of(step)[: 1 if sparse and step == 2 else 2]:
+                (layer(*half, step=step + 1) / 2).backward()
+            optimizer.step()
+        assert (found[0, sparse] == found[1, sparse]).all()
+        torch.testing.assert_close(torch.from_numpy(found[0, sparse]), layer.weight.detach())
