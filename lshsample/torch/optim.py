@@ -83,7 +83,12 @@ class RowAdam(torch.optim.Optimizer):
         for beta in betas:
             checked_number("betas", beta, 0.0, 1.0, open_high=True)
         self._processes = process_group
+        self._held: dict[torch.Tensor, tuple[tuple[int, ...], ArraySlots]] = {}
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._processes, self._held = None, {}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters, all of which must be contiguous and of float32 or bfloat16."""
@@ -130,6 +135,9 @@ class RowAdam(torch.optim.Optimizer):
     def _averaged(self, parameter: torch.Tensor) -> torch.Tensor:
         """The mean of the gradients of all processes."""
         gradient = parameter.grad
+        if gradient is not None and gradient.layout != torch.sparse_coo:
+            given = "a dense gradient in a group of processes"
+            raise ArgumentError("params", given, "sparse gradients; dense ones are averaged by DDP")
         if gradient is None:
             gradient = torch.sparse_coo_tensor(
                 torch.empty((1, 0), dtype=torch.int64), parameter.new_empty((0, *parameter.shape[1:])),
@@ -141,17 +149,15 @@ class RowAdam(torch.optim.Optimizer):
         return total / dist.get_world_size(self._processes)
 
     def _update(self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
+        rows, values = _rows_of(gradient)
         state = self.state[parameter]
         if not state:
             state["step"] = 0
             state |= _new_moments(parameter)
         state["step"] += 1
-        rows, values = _rows_of(gradient)
-        arrays = parameter, *(state[name] for name in _MOMENTS)
-        slots = ArraySlots.over(*(_matrix(view_of(array)) for array in arrays))
         beta1, beta2 = group["betas"]
         optim.adam_rows(
-            slots,
+            self._slots(parameter),
             rows,
             values,
             float(group["lr"]),
@@ -163,6 +169,16 @@ class RowAdam(torch.optim.Optimizer):
         )
         # The kernels write to the memory itself: graphs that need the old values must find out.
         torch.autograd.graph.increment_version(parameter)
+
+    def _slots(self, parameter: torch.Tensor) -> ArraySlots:
+        """The memory of a parameter and its moments, looked up again when it is elsewhere."""
+        tensors = parameter, *(self.state[parameter][name] for name in _MOMENTS)
+        places = tuple(tensor.data_ptr() for tensor in tensors)
+        held = self._held.get(parameter)
+        if held is None or held[0] != places:
+            held = places, ArraySlots.over(*(_matrix(view_of(tensor)) for tensor in tensors))
+            self._held[parameter] = held
+        return held[1]
 
 
 def _new_moments(parameter: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -183,8 +199,8 @@ def _rows_of(gradient: torch.Tensor) -> tuple[npt.NDArray[np.int32] | None, Any]
         return None, np.ascontiguousarray(_matrix(view_of(gradient.to(torch.float32))))
     if gradient.layout != torch.sparse_coo or gradient.sparse_dim() != 1:
         raise ArgumentError("params", f"a gradient of layout {gradient.layout}", "dense, or sparse by rows")
-    rows, values = gradient._indices()[0], gradient._values()
-    if not bool((rows[1:] > rows[:-1]).all()):  # a gradient of one pass has ascending rows
+    rows, values = view_of(gradient._indices()[0]), gradient._values()
+    if not np.all(rows[1:] > rows[:-1]):  # a gradient of one pass has ascending rows
         summed = gradient.coalesce()
-        rows, values = summed.indices()[0], summed.values()
-    return view_of(rows.to(torch.int32)), np.ascontiguousarray(_matrix(view_of(values.to(torch.float32))))
+        rows, values = view_of(summed.indices()[0]), summed.values()
+    return rows.astype(np.int32), np.ascontiguousarray(_matrix(view_of(values.to(torch.float32))))

@@ -66,6 +66,15 @@ def test_training_goes_on_from_a_state_dict(dtype):
     assert resumed.state[other.weight]["exp_avg"].dtype == torch.float32
 
 
+def test_copies_of_an_optimizer_go_on():
+    layer = layer_of()
+    optimizer = RowAdam(layer.parameters(), lr=0.05)
+    trained(layer, optimizer)
+    layer_too, optimizer_too = copy.deepcopy((layer, optimizer))
+    layer_too.step.copy_(layer.step)
+    assert trained(layer, optimizer).equal(trained(layer_too, optimizer_too))
+
+
 def test_gradients_of_several_passes_are_added_by_row():
     embedding = torch.nn.Embedding(30, D, sparse=True)
     whole = copy.deepcopy(embedding)
