@@ -13,5 +13,15 @@ except ModuleNotFoundError as error:
 from lshsample.torch.linear import SampledLinearCrossEntropy, SampledLinearSigmoid
 from lshsample.torch.optim import RowAdam
 from lshsample.torch.options import SamplingOptions
+from lshsample.torch.retrieval import contrastive_loss
+from lshsample.torch.sampler import ParameterSampler, SampledRows
 
-__all__ = ["RowAdam", "SampledLinearCrossEntropy", "SampledLinearSigmoid", "SamplingOptions"]
+__all__ = [
+    "ParameterSampler",
+    "RowAdam",
+    "SampledLinearCrossEntropy",
+    "SampledLinearSigmoid",
+    "SampledRows",
+    "SamplingOptions",
+    "contrastive_loss",
+]

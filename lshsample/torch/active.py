@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lshsample._native import layers
 from lshsample._native.labels import CheckedLabels
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.sampling import ActiveSet, MaintainedSampler
 from lshsample.sampling.functions import stream_seed
-from lshsample.tables import Candidates
 from lshsample.torch.arrays import float32_rows, view_of
 from lshsample.torch.labels import canonical_labels
 from lshsample.torch.options import SamplingOptions
@@ -107,11 +107,19 @@ class LayerSampler:
         self.last = active
         return active
 
-    def candidates(self, rows: npt.NDArray[np.float32], weight: torch.Tensor) -> Candidates:
-        """The classes that tables of the current weight retrieve for each row."""
+    def best_retrieved(
+        self, queries: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, k: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Values (rows, k) and ids of the best rows that tables of the current weight retrieve."""
         if self.maintained.has_tables and self.maintained.n_builds == 0:
             self.refresh(weight, 0)
-        return self.maintained.candidates(rows, float32_rows(weight.detach()), torch.get_num_threads())
+        rows, threads = np.ascontiguousarray(float32_rows(queries)), torch.get_num_threads()
+        found = self.maintained.candidates(rows, float32_rows(weight.detach()), threads)
+        biases = None if bias is None else view_of(bias.detach().to(torch.float32))
+        ids, values = layers.csr_top_k(
+            rows, view_of(weight), biases, found.indptr, found.ids, k, threads=threads
+        )
+        return torch.from_numpy(values), torch.from_numpy(ids.astype(np.int64))
 
 
 def sampler_of(number: int) -> LayerSampler:

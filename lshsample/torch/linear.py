@@ -6,7 +6,6 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from torch.nn import functional
 
@@ -16,7 +15,7 @@ from lshsample.sampling import ActiveSet
 from lshsample.specs import checked_integer, checked_number
 from lshsample.torch.active import LayerSampler, draw_active_set
 from lshsample.torch.arrays import check_cpu, check_parameter, float32_rows, in_large_pages, view_of
-from lshsample.torch.labels import labels_of_csr
+from lshsample.torch.labels import labels_of_target
 from lshsample.torch.loss import sampled_loss
 from lshsample.torch.options import SamplingOptions
 
@@ -190,24 +189,7 @@ class _SampledLinear(torch.nn.Module):
         check_parameter(self.weight, "weight")
         self._check_hidden(hidden)
         rows = hidden.reshape(-1, self.in_features)
-        if sp.issparse(target) or (
-            isinstance(target, torch.Tensor) and target.layout in (torch.sparse_csr, torch.sparse_coo)
-        ):
-            return rows, *labels_of_csr(target, len(rows), self.num_classes)
-        if not isinstance(target, torch.Tensor):
-            wanted = "a tensor of class ids, or a sparse matrix"
-            raise ArgumentError("target", type(target).__name__, wanted)
-        check_cpu(target, "target")
-        if target.dtype not in (torch.int64, torch.int32):
-            raise ArgumentError("target", str(target.dtype), "class ids of dtype torch.int64")
-        leading = hidden.shape[:-1]
-        if target.shape == leading:
-            return rows, target.reshape(-1).to(torch.int64), None
-        if target.dim() != hidden.dim() or target.shape[:-1] != leading:
-            shape = ", ".join(map(str, leading))
-            wanted = f"of shape ({shape}) for class ids, or ({shape}, m) for several labels a row"
-            raise ArgumentError("target", f"shape {tuple(target.shape)}", wanted)
-        return rows, target.reshape(len(rows), -1).to(torch.int64), None
+        return rows, *labels_of_target(target, "target", hidden.shape[:-1], self.num_classes)
 
     def _check_hidden(self, hidden: torch.Tensor) -> None:
         if not isinstance(hidden, torch.Tensor):
@@ -295,17 +277,16 @@ class _SampledLinear(torch.nn.Module):
         check_parameter(self.weight, "weight")
         self._check_hidden(hidden)
         k = checked_integer("k", k, 1, self.num_classes)
-        rows = np.ascontiguousarray(float32_rows(hidden.detach().reshape(-1, self.in_features)))
-        weight, bias = view_of(self.weight), self.bias
-        biases = None if bias is None else view_of(bias.detach().to(torch.float32))
-        threads = torch.get_num_threads()
+        rows = hidden.detach().reshape(-1, self.in_features)
         if exact:
-            ids, scores = layers.top_k(rows, weight, biases, k, threads=threads)
+            bias = None if self.bias is None else view_of(self.bias.detach().to(torch.float32))
+            arrays = np.ascontiguousarray(float32_rows(rows)), view_of(self.weight), bias
+            ids, scores = layers.top_k(*arrays, k, threads=torch.get_num_threads())
+            best = torch.from_numpy(scores), torch.from_numpy(ids.astype(np.int64))
         else:
-            found = self.sampler.candidates(rows, self.weight)
-            ids, scores = layers.csr_top_k(rows, weight, biases, found.indptr, found.ids, k, threads=threads)
-        shape = *hidden.shape[:-1], k
-        return torch.from_numpy(scores).reshape(shape), torch.from_numpy(ids.astype(np.int64)).reshape(shape)
+            best = self.sampler.best_retrieved(rows, self.weight, self.bias, k)
+        values, indices = (part.reshape(*hidden.shape[:-1], k) for part in best)
+        return values, indices
 
     def extra_repr(self) -> str:
         """The arguments, for the module's text."""

@@ -21,13 +21,9 @@ def layer_of(kind=SampledLinearCrossEntropy, options=FULL, **arguments):
     return kind(D, CLASSES, options=options, **arguments)
 
 
-def inputs(seed=1, **like):
+def inputs(seed=1):
     generator = torch.Generator().manual_seed(seed)
-    hidden = (
-        torch.randn(ROWS, D, generator=generator).to(**like)
-        if like
-        else torch.randn(ROWS, D, generator=generator)
-    )
+    hidden = torch.randn(ROWS, D, generator=generator)
     return hidden.requires_grad_(), torch.randint(CLASSES, (ROWS,), generator=generator)
 
 
@@ -272,11 +268,11 @@ HIDDEN, TARGET = torch.zeros(ROWS, D), torch.zeros(ROWS, dtype=torch.int64)
         (HIDDEN.double(), TARGET, "hidden must be of dtype torch.float32, .*got torch.float64"),
         (HIDDEN.to("meta"), TARGET, "hidden must be on 'cpu'.*got on 'meta'"),
         (HIDDEN * torch.nan, TARGET, "queries must be"),
-        (HIDDEN, TARGET.float(), "target must be class ids of dtype torch.int64"),
-        (HIDDEN, [0] * ROWS, "target must be a tensor of class ids, or a sparse matrix"),
-        (HIDDEN, TARGET[:3], r"target must be of shape \(7\) for class ids, or \(7, m\)"),
-        (HIDDEN, TARGET - 5, r"target must be class ids from 0 to 59, or ignore_index.*got -5 at \(0,\)"),
-        (HIDDEN, TARGET + CLASSES, r"target must be class ids.*got 60 at \(0,\)"),
+        (HIDDEN, TARGET.float(), "target must be ids of dtype torch.int64"),
+        (HIDDEN, [0] * ROWS, "target must be a tensor of ids, or a sparse matrix"),
+        (HIDDEN, TARGET[:3], r"target must be of shape \(7\) for one id a row, or \(7, m\)"),
+        (HIDDEN, TARGET - 5, r"target must be ids from 0 to 59, or -100 for none \(got -5 at \(0,\)\)"),
+        (HIDDEN, TARGET + CLASSES, r"target must be ids from 0 to 59.*got 60 at \(0,\)"),
         (HIDDEN, sp.csr_array((3, CLASSES)), "target must be a matrix of 7 rows"),
         (HIDDEN, sp.csr_array((ROWS, 3)), "target must be a matrix with 60 columns"),
     ],
