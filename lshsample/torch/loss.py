@@ -296,7 +296,7 @@ def _weighted(rows: _Rows, loss: Softmax | Sigmoid, class_weight: torch.Tensor |
     """The rows with the targets of the loss, and the weights of the classes."""
     targets, log_inclusion = loss.label_weights(rows.labels), rows.log_inclusion
     if class_weight is not None:
-        weights = view_of(class_weight)
+        weights = view_of(class_weight.to(torch.float32))
         if loss.needs_labels:
             targets = targets * weights[rows.labels.indices]
         else:  # the sigmoid's sum over classes is weighted by exp(-log_inclusion)
