@@ -77,9 +77,9 @@ def test_gradients_are_those_of_differences(kind, active_set, reduction):
     assert torch.autograd.gradcheck(loss, points, eps=1e-2, atol=5e-3, rtol=2e-2, nondet_tol=0.0)
 
 
-@pytest.mark.parametrize("reduction", ["mean", "none"])
-def test_compiled_without_a_break_the_loss_is_the_same(reduction):
-    layer, plain = layer_of(reduction=reduction), layer_of(reduction=reduction)
+@pytest.mark.parametrize(("reduction", "sparse"), [("mean", False), ("mean", True), ("none", False)])
+def test_compiled_without_a_break_the_loss_is_the_same(reduction, sparse):
+    layer, plain = (layer_of(reduction=reduction, sparse=sparse) for _ in range(2))
     body, (hidden, target) = torch.nn.Linear(D, D), inputs()
     # The compiler's front ends; the last one, which makes C++ of other operators, takes a minute.
     compiled = torch.compile(lambda h, t: layer(body(h).relu(), t), fullgraph=True, backend="aot_eager")
@@ -90,7 +90,7 @@ def test_compiled_without_a_break_the_loss_is_the_same(reduction):
             torch.autograd.grad(value, (body.weight, own.weight, own.bias))
             for value, own in ((loss, layer), (wanted, plain))
         )
-        torch.testing.assert_close(given, expected)
+        torch.testing.assert_close([one.to_dense() for one in given], [one.to_dense() for one in expected])
     assert int(layer.step) == 3
 
 
