@@ -1,4 +1,4 @@
-"""Sampled output layers for PyTorch, and samplers over its tensors (``pip install 'lshsample[torch]'``)."""
+"""Sampled output layers, hash tables and samplers for PyTorch (``pip install 'lshsample[torch]'``)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lshsample.torch.optim import RowAdam
 from lshsample.torch.options import SamplingOptions
 from lshsample.torch.retrieval import contrastive_loss
 from lshsample.torch.sampler import ParameterSampler, SampledRows
+from lshsample.torch.tables import TorchCandidates, TorchTables
 
 __all__ = [
     "ParameterSampler",
@@ -23,5 +24,7 @@ __all__ = [
     "SampledLinearSigmoid",
     "SampledRows",
     "SamplingOptions",
+    "TorchCandidates",
+    "TorchTables",
     "contrastive_loss",
 ]
