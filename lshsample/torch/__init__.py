@@ -10,6 +10,7 @@ except ModuleNotFoundError as error:
     needed = "pip install 'lshsample[torch]'"
     raise LshsampleError(f"lshsample.torch needs {needed} ({error.name} is missing)") from error
 
+from lshsample.torch.attention import SampledAttention
 from lshsample.torch.linear import SampledLinearCrossEntropy, SampledLinearSigmoid
 from lshsample.torch.optim import RowAdam
 from lshsample.torch.options import SamplingOptions
@@ -20,6 +21,7 @@ from lshsample.torch.tables import TorchCandidates, TorchTables
 __all__ = [
     "ParameterSampler",
     "RowAdam",
+    "SampledAttention",
     "SampledLinearCrossEntropy",
     "SampledLinearSigmoid",
     "SampledRows",
