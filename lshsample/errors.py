@@ -19,6 +19,7 @@ __all__ = [
     "PluginError",
     "PluginWarning",
     "UnsupportedError",
+    "WorkerError",
 ]
 
 
@@ -124,6 +125,10 @@ class DivergenceError(LshsampleError, ArithmeticError):
 
 class NativeError(LshsampleError, RuntimeError):
     """The C core is not built, or reported a failure that argument checks do not cover."""
+
+
+class WorkerError(LshsampleError, RuntimeError):
+    """A process that holds a part of a network was lost and cannot be brought back to its state."""
 
 
 class PipelineWarning(UserWarning):

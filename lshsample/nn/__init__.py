@@ -20,6 +20,7 @@ from lshsample.nn.optimizers import *  # noqa: F403
 from lshsample.nn.parameter import Parameter, Update
 from lshsample.nn.sampled import Sampled
 from lshsample.nn.schedules import *  # noqa: F403
+from lshsample.nn.sharded import Sharded
 from lshsample.nn.signals import Block, LossGradient, Run
 from lshsample.sampling import Rehash
 
@@ -44,6 +45,7 @@ __all__ = [
     "Rehash",
     "Run",
     "Sampled",
+    "Sharded",
     "Sparse",
     "StepReport",
     "Update",

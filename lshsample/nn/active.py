@@ -17,7 +17,7 @@ from lshsample.sampling.functions import stream_seed
 if TYPE_CHECKING:
     from lshsample.nn.sampled import Sampled
 
-__all__ = ["ActiveUnits"]
+__all__ = ["ActiveUnits", "n_active_of"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -56,7 +56,7 @@ class ActiveUnits(MaintainedSampler):
     @property
     def expected_size(self) -> int:
         """Estimate of the units computed for a row, for the memory estimate; at least the layer's budget."""
-        return max(super().expected_size, min(_n_active(self.spec), self.spec.units))
+        return max(super().expected_size, min(n_active_of(self.spec), self.spec.units))
 
     @property
     def needs_frequencies(self) -> bool:
@@ -102,7 +102,7 @@ class ActiveUnits(MaintainedSampler):
             return None
 
 
-def _n_active(spec: Sampled) -> int:
+def n_active_of(spec: Sampled) -> int:
     """The budget of a named pipeline: as given, or a default for steps of a few milliseconds."""
     default = _ACTIVE_OF_BATCH if spec.active_set == "batch" else _ACTIVE_OF_SAMPLE
     return default if spec.n_active is None else spec.n_active
@@ -110,7 +110,7 @@ def _n_active(spec: Sampled) -> int:
 
 def _pipeline(spec: Sampled) -> Pipeline:
     """The spec's pipeline; in the last layer it always includes the labels of the batch."""
-    pipeline = make_pipeline(spec.sampler, n_active=_n_active(spec), n_items=spec.units)
+    pipeline = make_pipeline(spec.sampler, n_active=n_active_of(spec), n_items=spec.units)
     if spec.loss is not None and not pipeline.forces_ids:
         pipeline = pipeline | Include()
     return pipeline

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -29,25 +29,33 @@ from lshsample.files import as_path, create_file, make_folder, open_regular, syn
 from lshsample.nn.folder_lock import LOCK, FolderLock
 
 __all__ = [
+    "BLOCK_FILES",
     "MANIFEST",
     "Bundle",
     "Claim",
     "Kind",
+    "OtherWriter",
+    "WrittenFiles",
     "claim",
+    "is_of_head",
     "kind_of",
     "model_folder",
     "read_bundle",
     "remove_bundle",
     "write_bundle",
+    "write_data_file",
 ]
 
 MANIFEST = "lshsample.json"
+#: Names of the files of blocks of a layer's units, which are read and written apart from the others.
+BLOCK_FILES = r"block[0-9]+\.safetensors|block[0-9]+tables\.lsh"
 _NEW = f"{MANIFEST}.new"
 _FORMAT = 1
 #: A manifest is read as a whole; a larger file is not one.
 _MAX_MANIFEST = 1 << 25
 _MAX_INTEGER = 2**63
 Writer = Callable[[BinaryIO], None]
+OtherWriter = Callable[[Path, int], "WrittenFiles | None"]
 
 
 @attrs.frozen
@@ -77,6 +85,22 @@ class Kind:
         return file == _NEW or self.generation(temporary[1] if temporary else file) > 0
 
 
+@attrs.frozen
+class WrittenFiles:
+    """Data files of a folder that others have written, perhaps other processes.
+
+    Attributes
+    ----------
+    entries : dict
+        What the manifest says of each file, by name; from :func:`write_data_file`.
+    facts : dict
+        Plain data, by keys that are added to the manifest's payload.
+    """
+
+    entries: dict[str, dict[str, Any]]
+    facts: dict[str, Any]
+
+
 class Bundle:
     """A verified folder, with its data files open for reading.
 
@@ -88,10 +112,14 @@ class Bundle:
         Plain data stored in the manifest.
     files : dict
         Each data file, by name.
+    generation : int
+        Number of this content of the folder: it rises with each that is written.
     """
 
-    def __init__(self, path: Path, payload: dict[str, Any], files: dict[str, BinaryIO]) -> None:
-        self.path, self.payload, self.files = path, payload, files
+    def __init__(
+        self, path: Path, payload: dict[str, Any], files: dict[str, BinaryIO], generation: int
+    ) -> None:
+        self.path, self.payload, self.files, self.generation = path, payload, files, generation
 
     def file(self, name: str) -> BinaryIO:
         """The data file with this name, at its beginning; CheckpointError if there is none."""
@@ -124,7 +152,9 @@ class Claim:
         """Whether a path is this folder."""
         return os.path.realpath(path) == os.path.realpath(self.folder)
 
-    def write(self, payload: dict[str, Any], writers: Mapping[str, Writer]) -> None:
+    def write(
+        self, payload: dict[str, Any], writers: Mapping[str, Writer], others: Sequence[OtherWriter] = ()
+    ) -> None:
         """Replace the folder's content atomically.
 
         Parameters
@@ -133,6 +163,9 @@ class Claim:
             Plain data for the manifest.
         writers : mapping
             The function that writes each data file, by name.
+        others : sequence of callable
+            Functions of the folder and the generation that write further files by :func:`write_data_file`,
+            here or in other processes, and return them; None for no file.
 
         Raises
         ------
@@ -146,7 +179,7 @@ class Claim:
         try:
             _sweep(self.folder, self.kind)
             old, like = _content(self.folder, self.kind), _status(self.folder / MANIFEST)
-            body = self._write_files(payload, writers, old, like)
+            body = self._write_files(payload, writers, others, old, like)
             _write_manifest(self.folder, body, like)
             os.replace(self.folder / _NEW, self.folder / MANIFEST)
             written = True
@@ -161,6 +194,7 @@ class Claim:
         self,
         payload: dict[str, Any],
         writers: Mapping[str, Writer],
+        others: Sequence[OtherWriter],
         old: dict[str, Any] | None,
         like: os.stat_result | None,
     ) -> dict[str, Any]:
@@ -170,9 +204,13 @@ class Claim:
         for name, write in writers.items():
             before = (old or {"files": {}})["files"].get(name)
             status = None if before is None else _status(self.folder / before["file"])
-            stem, dot, suffix = name.partition(".")
-            path = self.folder / f"{stem}-{generation}{dot}{suffix}"
+            path = self.folder / _numbered(name, generation)
             entries[name] = _write_file(path, write, status or like)
+        for other in others:
+            written = other(self.folder, generation)
+            if written is not None:
+                entries |= written.entries
+                payload = payload | written.facts
         return {
             "kind": self.kind.name,
             "generation": generation,
@@ -212,6 +250,11 @@ def model_folder(path: str | PathLike[str]) -> Path:
     return folder / "model" if (folder / "model").is_dir() else folder
 
 
+def is_of_head(name: str) -> bool:
+    """Whether a data file is not that of a block."""
+    return re.fullmatch(BLOCK_FILES, name) is None
+
+
 def kind_of(path: str | PathLike[str]) -> str | None:
     """The name of the kind that a folder holds; None if it has no manifest.
 
@@ -225,11 +268,28 @@ def kind_of(path: str | PathLike[str]) -> str | None:
 
 
 def write_bundle(
-    path: str | PathLike[str], kind: Kind, payload: dict[str, Any], writers: Mapping[str, Writer]
+    path: str | PathLike[str],
+    kind: Kind,
+    payload: dict[str, Any],
+    writers: Mapping[str, Writer],
+    others: Sequence[OtherWriter] = (),
 ) -> None:
     """Replace a folder's content atomically, as :func:`claim` and :meth:`Claim.write`."""
     with claim(path, kind) as own:
-        own.write(payload, writers)
+        own.write(payload, writers, others)
+
+
+def write_data_file(folder: Path, generation: int, name: str, write: Writer) -> dict[str, Any]:
+    """Write a data file for a generation of a folder, which the manifest is to list; returns its entry."""
+    path, like = folder / _numbered(name, generation), _status(folder / MANIFEST)
+    path.unlink(missing_ok=True)  # of a process that died while it wrote this generation
+    return _write_file(path, write, like)
+
+
+def _numbered(name: str, generation: int) -> str:
+    """The name that a data file has in the folder."""
+    stem, dot, suffix = name.partition(".")
+    return f"{stem}-{generation}{dot}{suffix}"
 
 
 def remove_bundle(path: str | PathLike[str], kind: Kind) -> None:
@@ -363,8 +423,8 @@ def _read_manifest(folder: Path, kind: Kind | None, wanted: str = "") -> dict[st
     if body["kind"] != kind.name:
         raise CheckpointError(f"{folder}: holds a {body['kind']}, expected {wanted}")
     for name, entry in body["files"].items():
-        generation, (stem, dot, suffix) = kind.generation(entry["file"]), name.partition(".")
-        if not generation or entry["file"] != f"{stem}-{generation}{dot}{suffix}":
+        generation = kind.generation(entry["file"])
+        if not generation or entry["file"] != _numbered(name, generation):
             raise CheckpointError(
                 f"{path}: lists the file {entry['file']!r} as {name!r}, which a {kind.name} does not have"
             )
@@ -382,11 +442,24 @@ def _is_body(body: Any) -> bool:
 
 
 @contextlib.contextmanager
-def read_bundle(path: str | PathLike[str], kind: Kind, *, verify: bool = True) -> Iterator[Bundle]:
+def read_bundle(
+    path: str | PathLike[str], kind: Kind, names: Callable[[str], bool] | None = None, *, verify: bool = True
+) -> Iterator[Bundle]:
     """Open a folder, after verifying the size and checksum of every file; a context manager.
 
     Each file is opened once, and what is read is what was verified, whatever another process saves
     meanwhile. Without ``verify`` the manifest and the sizes are verified, and no other file is read.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+    kind : Kind
+        What it has to hold.
+    names : callable, optional
+        Whether to open the file of a name; by default all are.
+    verify : bool
+        Whether to read the files for their checksums.
 
     Raises
     ------
@@ -395,21 +468,23 @@ def read_bundle(path: str | PathLike[str], kind: Kind, *, verify: bool = True) -
     """
     folder = as_path(path)
     with contextlib.ExitStack() as stack:
-        body, files = _opened(folder, kind, stack)
-        for name, entry in body["files"].items():
-            _verify(folder / entry["file"], files[name], entry, verify)
-        yield Bundle(folder, body["payload"], files)
+        body, files = _opened(folder, kind, names, stack)
+        for name, file in files.items():
+            entry = body["files"][name]
+            _verify(folder / entry["file"], file, entry, verify)
+        yield Bundle(folder, body["payload"], files, body["generation"])
 
 
 def _opened(
-    folder: Path, kind: Kind, stack: contextlib.ExitStack
+    folder: Path, kind: Kind, names: Callable[[str], bool] | None, stack: contextlib.ExitStack
 ) -> tuple[dict[str, Any], dict[str, BinaryIO]]:
     """The manifest's body and its open files; read again if another process has replaced them meanwhile."""
     body = _read_manifest(folder, kind, f"a {kind.name}")
     while True:
         files = {}
         try:
-            for name, entry in body["files"].items():
+            wanted = {name: entry for name, entry in body["files"].items() if names is None or names(name)}
+            for name, entry in wanted.items():
                 files[name] = stack.enter_context(open_regular(folder / entry["file"]))
             return body, files
         except FileNotFoundError as error:

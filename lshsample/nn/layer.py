@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol
 
 import attrs
@@ -22,6 +23,7 @@ from lshsample._native import layers as kernels
 from lshsample._native.byterows import ByteRows
 from lshsample.errors import ArgumentError, UnsupportedError, did_you_mean
 from lshsample.nn.activations import ACTIVATIONS, Activation
+from lshsample.nn.bundle import Kind, WrittenFiles
 from lshsample.nn.losses import LOSSES, Loss
 from lshsample.nn.names import NameTable
 from lshsample.nn.parameter import Parameter, Update
@@ -30,6 +32,7 @@ from lshsample.nn.signals import LossGradient, Run, Signal, values_of, with_valu
 if TYPE_CHECKING:
     from lshsample.family import HashFamily
     from lshsample.nn.batches import FeatureRows
+    from lshsample.nn.optimizers import Optimizer
 
 __all__ = [
     "LAYERS",
@@ -39,6 +42,7 @@ __all__ = [
     "CandidateLists",
     "InputLayer",
     "Layer",
+    "LossPass",
     "OutputBackward",
     "OutputLayer",
     "activation_or_loss",
@@ -72,6 +76,9 @@ class BuildContext:
         Whether its input is sparse feature rows.
     needs_input_gradient : bool
         Whether a layer below has trained parameters.
+    first_unit : int
+        Number of its first unit, where it is a block of the units of a wider layer: a block has the initial
+        weights of these units.
     """
 
     index: int
@@ -79,6 +86,7 @@ class BuildContext:
     seed: int
     sparse_input: bool = False
     needs_input_gradient: bool = True
+    first_unit: int = 0
 
 
 class Layer(ABC):
@@ -155,6 +163,72 @@ class BuiltLayer(ABC):
             ``context.needs_input_gradient`` is False) and an :class:`Update` for each parameter.
         """
 
+    # Parameters. A layer that keeps its parameters elsewhere, in other processes for instance, has none in
+    # ``parameters``, and overrides these.
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of its trained weights."""
+        return sum(p.size for p in self.parameters if p.trained)
+
+    def parameters_needed(self, slots: int) -> int:
+        """Bytes of the parameters in this process, with ``slots`` values for each trained weight."""
+        return sum(p.memory_needed(slots if p.trained else 1) for p in self.parameters)
+
+    def allocate(self, slots: int, threads: int) -> None:
+        """Allocate the parameters and their optimizer state; existing weights are kept."""
+        for parameter in self.parameters:
+            parameter.allocate(slots if parameter.trained else 1, threads)
+
+    def is_allocated(self, slots: int | None = None) -> bool:
+        """Whether the parameters are allocated, with ``slots`` values for each trained weight if given."""
+        return all(
+            p.allocated and (slots is None or not p.trained or len(p.raw.dtypes) == slots)
+            for p in self.parameters
+        )
+
+    def settle_weights(self) -> None:
+        """Apply weight decay that is kept in a factor to the stored weights."""
+        for parameter in self.parameters:
+            parameter.settle()
+
+    def reset_state(self) -> None:
+        """Set the optimizer's state to 0."""
+        for parameter in self.parameters:
+            parameter.reset_state()
+
+    def update(self, optimizer: Optimizer, lr: float, kept: float, step: int, threads: int) -> None:
+        """Update parameters that are kept elsewhere by the gradient of the last backward pass.
+
+        Parameters
+        ----------
+        optimizer : Optimizer
+            The optimizer.
+        lr : float
+            Learning rate of the step.
+        kept : float
+            The factor by which weight decay multiplies all weights first.
+        step : int
+            Number of the step, from 1.
+        threads : int
+            Number of threads.
+        """
+
+    def keep_best(self) -> None:
+        """Keep a copy of the current weights that are kept elsewhere."""
+
+    def restore_best(self) -> None:
+        """Return to the weights of :meth:`keep_best`."""
+
+    def write_files(self, folder: Path, generation: int, checkpoint: bool) -> WrittenFiles | None:
+        """Write files of parameters that are kept elsewhere, for a checkpoint or for a model."""
+        return None
+
+    def read_files(self, folder: Path, kind: Kind, generation: int, slots: int | None) -> None:
+        """Read the files of :meth:`write_files`: of a checkpoint, with ``slots`` values for each weight, or
+        of a model, if ``slots`` is None.
+        """
+
     def workspace_needed(self, batch_size: int) -> int:
         """Estimate of the bytes that a training step needs besides parameters; by default three outputs."""
         return 12 * batch_size * self.units
@@ -224,11 +298,42 @@ class InputLayer(BuiltLayer):
         """Compute statistics of the training rows; does nothing by default."""
 
 
+@attrs.frozen(eq=False)
+class LossPass:
+    """The loss of a batch, from a layer that computes it itself.
+
+    Attributes
+    ----------
+    losses : ndarray of float32, shape (rows,)
+        The loss of each row.
+    active : int
+        Number of logits that were computed.
+    hits : float or None
+        As that of :class:`~lshsample.nn.StepReport`.
+    backward : callable
+        Takes a factor; returns the gradient of the layer's input, of the losses' sum times the factor, and
+        updates.
+    """
+
+    losses: Float32 = attrs.field(repr=False)
+    active: int
+    hits: float | None
+    backward: Callable[[float], tuple[Signal | None, list[Update]]]
+
+
 class OutputLayer(BuiltLayer):
     """The last layer: logits for a loss, and scores of units for prediction.
 
     The memory layout of its weights is up to the layer; :meth:`unit_vectors` returns one vector per unit.
     """
+
+    #: Whether it computes the loss itself (:meth:`loss_pass`), as its logits are in several parts.
+    in_parts: ClassVar[bool] = False
+
+    @property
+    def exchanged(self) -> int:
+        """Bytes exchanged so far with another process that holds a part of it; 0 by default."""
+        return 0
 
     #: Whether it has hash tables that :meth:`candidates` retrieves from.
     retrieves: bool = False
@@ -251,6 +356,22 @@ class OutputLayer(BuiltLayer):
         backward : callable
             As for :meth:`forward`, but it takes a :class:`LossGradient`.
         """
+
+    def loss_pass(self, x: Signal, y: sp.csr_array, weights: Float32, run: Run, count_hits: bool) -> LossPass:
+        """The loss of a batch, for a layer whose logits are ``in_parts``.
+
+        Parameters
+        ----------
+        x, run
+            As for :meth:`logits`.
+        y : csr_array
+            The rows' labels.
+        weights : ndarray of float32
+            Target of each label.
+        count_hits : bool
+            Whether to count the rows whose best active unit is one of their labels.
+        """
+        raise UnsupportedError(f"layer {self.index} does not compute its loss in parts")
 
     def begin_biases(self, values: Float32) -> None:
         """Set the biases of a layer that has not been trained, shape (units,); does nothing by default."""
@@ -318,6 +439,13 @@ class OutputLayer(BuiltLayer):
     def stored_factor(self) -> float:
         """What the products with the vectors of :meth:`byte_rows` are to be multiplied by."""
         return 1.0
+
+    def top_retrieved(self, h: Float32, k: int, threads: int) -> tuple[Int32, Float32, int]:
+        """The best of the units that the layer's hash tables retrieve for each row, as :meth:`top_k`; and the
+        number of these units.
+        """
+        found = self.candidates(h, threads)
+        return *self.top_k(h, k, found, threads=threads), len(found.ids)
 
     def candidates(self, h: Float32, threads: int) -> CandidateLists:
         """The units that the layer's hash tables retrieve for each row of inputs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
@@ -13,7 +14,6 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample import memory
-from lshsample._native import layers as kernels
 from lshsample._native.core import threads_or_default
 from lshsample._native.labels import label_rows
 from lshsample.display import html_table
@@ -28,20 +28,35 @@ from lshsample.files import as_path
 from lshsample.metrics import precision_at_k
 from lshsample.nn import tensorfile
 from lshsample.nn.batches import Batch, FeatureRows
-from lshsample.nn.bundle import Bundle, Kind, model_folder, read_bundle, write_bundle
+from lshsample.nn.best import best_units, hits_of
+from lshsample.nn.bundle import (
+    BLOCK_FILES,
+    Bundle,
+    Kind,
+    OtherWriter,
+    is_of_head,
+    model_folder,
+    read_bundle,
+    write_bundle,
+)
 from lshsample.nn.guard import Guard, is_own
-from lshsample.nn.layer import BuildContext, BuiltLayer, CandidateLists, InputLayer, Layer, OutputLayer
+from lshsample.nn.layer import (
+    BuildContext,
+    BuiltLayer,
+    InputLayer,
+    Layer,
+    LossPass,
+    OutputLayer,
+)
 from lshsample.nn.losses import Logits, Loss
 from lshsample.nn.network_spec import NetworkSpec
 from lshsample.nn.optimizers import Optimizer
 from lshsample.nn.parameter import Parameter, Update
 from lshsample.nn.signals import (
-    Block,
     LossGradient,
     Run,
     Signal,
     as_dense,
-    indptr_of,
     take_rows,
     times,
     values_of,
@@ -64,7 +79,7 @@ Int32 = npt.NDArray[np.int32]
 
 _WEIGHTS = "weights.safetensors"
 #: The kind of a folder that holds a network.
-MODEL = Kind("model", r"weights\.safetensors")
+MODEL = Kind("model", r"weights\.safetensors|" + BLOCK_FILES)
 
 
 @attrs.frozen
@@ -80,11 +95,15 @@ class StepReport:
     hits : float or None
         Fraction of rows whose best active unit is one of its labels, if it was requested: an upper estimate
         of P@1, as only active units are compared.
+    exchanged : int
+        Bytes that were sent to and received from a process that holds a part of the network, the busiest one;
+        0 if the network is in this process.
     """
 
     loss: float
     active: float
     hits: float | None = None
+    exchanged: int = 0
 
 
 @attrs.frozen(eq=False)
@@ -167,7 +186,7 @@ class Network:
     @property
     def n_parameters(self) -> int:
         """Number of trained weights."""
-        return sum(p.size for p in self.parameters if p.trained)
+        return sum(layer.n_parameters for layer in self.layers)
 
     @property
     def sampled_layers(self) -> list[SampledLayer]:
@@ -189,22 +208,25 @@ class Network:
             Number of threads that build the tables; each has its own scratch memory.
         """
         return {
-            "parameters": sum(p.memory_needed(slots if p.trained else 1) for p in self.parameters),
+            "parameters": sum(layer.parameters_needed(slots) for layer in self.layers),
             "tables": sum(layer.tables_needed(threads) for layer in self.layers),
             "step": sum(layer.workspace_needed(batch_size) for layer in self.layers) if batch_size else 0,
         }
 
     def allocate(self, slots: int = 1, threads: int = 1) -> None:
         """Allocate the parameters and their optimizer state; existing weights are kept."""
-        for parameter in self.parameters:
-            parameter.allocate(slots if parameter.trained else 1, threads)
+        for layer in self.layers:
+            layer.allocate(slots, threads)
 
     def allocate_for_prediction(self, threads: int = 1) -> None:
         """Draw the initial weights, unless weights were trained or loaded before."""
-        missing = [parameter for parameter in self.parameters if not parameter.allocated]
+        missing = [layer for layer in self.layers if not layer.is_allocated()]
         if missing:
-            memory.require_bytes(sum(p.memory_needed(1) for p in missing), "the network's parameters")
-            self.allocate(threads=threads)
+            memory.require_bytes(
+                sum(layer.parameters_needed(1) for layer in missing), "the network's parameters"
+            )
+            for layer in missing:
+                layer.allocate(1, threads)
 
     # Training.
 
@@ -295,20 +317,31 @@ class Network:
         for layer in below:
             x, backward = layer.forward(x, run)
             backwards.append(backward)
-        signal, log_inclusion, last = output.logits(x, run)  # type: ignore[union-attr]
-        rows, active = max(len(y.indptr) - 1, 1), values_of(signal).size
-        hits = _hits(signal, y) if count_hits else None
-        logits = Logits.of(signal, y, self._label_weights(y), log_inclusion)
-        loss = float(self.loss.apply(logits, run.threads).sum(dtype=np.float64)) / rows
+        rows, weights = max(len(y.indptr) - 1, 1), self._label_weights(y)
+        if self.output.in_parts:
+            done = self.output.loss_pass(x, y, weights, run, count_hits)
+        else:
+            done = self._loss_pass(output, x, y, weights, run, count_hits)
+        loss = float(done.losses.sum(dtype=np.float64)) / rows
         if not math.isfinite(loss):
             raise DivergenceError(f"the loss is {loss}")
-        gradient, updates = last(LossGradient(signal, 1.0 / rows))
+        gradient, updates = done.backward(1.0 / rows)
         for backward in reversed(backwards):
             if gradient is None:
                 break
             gradient, more = backward(gradient)
             updates += more
-        return StepReport(loss, active / rows, hits), updates
+        return StepReport(loss, done.active / rows, done.hits), updates
+
+    def _loss_pass(
+        self, output: Any, x: Signal, y: sp.csr_array, weights: Float32, run: Run, count_hits: bool
+    ) -> LossPass:
+        """The loss over the logits of the last layer, or of its guard."""
+        signal, log_inclusion, last = output.logits(x, run)
+        active = values_of(signal).size
+        hits = hits_of(best_units(signal)[0], y) if count_hits else None
+        losses = self.loss.apply(Logits.of(signal, y, weights, log_inclusion), run.threads)
+        return LossPass(losses, active, hits, lambda scale: last(LossGradient(signal, scale)))
 
     def train_step(
         self, x: Signal, y: sp.csr_array, optimizer: Optimizer, lr: float, run: Run, count_hits: bool = False
@@ -327,6 +360,7 @@ class Network:
             wanted = f"below 1 / the weight_decay of {optimizer.weight_decay:g}"
             raise ArgumentError("lr", lr, wanted)
         self.prepare(run.step - 1, run.threads)
+        before = self.output.exchanged
         with np.errstate(over="ignore", invalid="ignore"):  # reported as DivergenceError
             report, updates = self.gradients(x, y, run, count_hits)
         if kept != 1.0:
@@ -338,6 +372,9 @@ class Network:
             # Stored weights are the weights divided by the factor of weight decay, and so are their changes.
             rate = lr / update.parameter.factor
             optimizer.update_checked(slots, rows, gradient, rate, run.step, run.threads)
+        if self.output.in_parts:
+            self.output.update(optimizer, lr, kept, run.step, run.threads)
+            report = attrs.evolve(report, exchanged=self.output.exchanged - before)
         return report
 
     # Prediction.
@@ -438,55 +475,59 @@ class Network:
             raise ArgumentError("precision", repr(precision), "'float32' or 'int8'")
         if precision == "int8" and mode == "sampled":
             raise ArgumentError("precision", "'int8' with mode='sampled'", "'float32' with mode='sampled'")
-        candidates = self._candidates(mode, sampler, count)
+        self._check_mode(mode, sampler)
         self.allocate_for_prediction(count)
-        copy = last.byte_rows(count) if precision == "int8" else None
+        best = self._search(mode, sampler, precision, top, count)
         scored = 0
         labels = np.full((len(rows), top), -1, np.int32)
         scores = np.full((len(rows), top), -np.inf, np.float32)
         for start, h in self._hidden(rows, batch_size, count):
-            found = None if candidates is None else candidates(h)
             part = slice(start, start + len(h))
-            if copy is None:
-                labels[part], scores[part] = last.top_k(h, top, found, threads=count)
-                scored += len(h) * last.units if found is None else len(found.ids)
-            else:
-                h = times(h, last.stored_factor)
-                labels[part], scores[part], some = copy.top_k(h, top, threads=count)
-                scored += some
-            if found is None and (labels[part] < 0).any():
+            labels[part], scores[part], some = best(h)
+            scored += some
+            if mode == "exact" and (labels[part] < 0).any():
                 row = start + int((labels[part] < 0).any(axis=1).argmax())
                 raise DivergenceError(f"row {row}: scores are NaN: weights or hidden units are not finite")
             if progress is not None:
                 progress(start + len(h), len(rows))
         return Ranking(labels, scores, scored / max(len(rows), 1))
 
-    def _candidates(
-        self, mode: str, sampler: Sampler | None, threads: int
-    ) -> Callable[[Float32], CandidateLists] | None:
-        """The function that retrieves the labels to score for a batch of hidden rows; None to score all."""
+    def _check_mode(self, mode: str, sampler: Sampler | None) -> None:
+        """Refuse a mode that there is not, and a sampler that does not fit it."""
         last = self.output
         if mode not in ("exact", "sampled"):
             raise ArgumentError("mode", repr(mode), "'exact' or 'sampled'")
         if mode == "exact":
             if sampler is not None:
                 raise ArgumentError("sampler", sampler, "left out with mode='exact', which scores all labels")
-            return None
-        if sampler is not None:
+        elif sampler is not None:
             if sampler.n_items != last.units:
                 given, wanted = f"one over {sampler.n_items} items", f"a sampler over the {last.units} labels"
                 raise ArgumentError("sampler", given, wanted)
-            return lambda h: sampler.sample(h, threads=threads)
-        if not last.samples:
+        elif not last.retrieves:
+            needed = "retrieves from hash tables" if last.samples else "samples"
             raise UnsupportedError(
-                "mode='sampled' needs a last layer that samples, or a sampler; use mode='exact'"
+                f"mode='sampled' needs a last layer that {needed}, or a sampler; use mode='exact'"
             )
-        if not last.retrieves:
-            raise UnsupportedError(
-                "mode='sampled' needs a last layer that retrieves from hash tables, or a sampler; use "
-                "mode='exact'"
-            )
-        return lambda h: last.candidates(h, threads)
+
+    def _search(
+        self, mode: str, sampler: Sampler | None, precision: str, top: int, threads: int
+    ) -> Callable[[Float32], tuple[Int32, Float32, int]]:
+        """The function that returns the best labels of hidden rows, their scores, and how many it scored."""
+        last = self.output
+        if precision == "int8":
+            copy = last.byte_rows(threads)
+            return lambda h: copy.top_k(times(h, last.stored_factor), top, threads=threads)
+        if mode == "exact":
+            return lambda h: (*last.top_k(h, top, threads=threads), len(h) * last.units)
+        if sampler is None:
+            return lambda h: last.top_retrieved(h, top, threads)
+
+        def sampled(h: Float32) -> tuple[Int32, Float32, int]:
+            found = sampler.sample(h, threads=threads)
+            return *last.top_k(h, top, found, threads=threads), len(found.ids)
+
+        return sampled
 
     def _hidden(self, rows: FeatureRows, batch_size: int, threads: int) -> Iterator[tuple[int, Float32]]:
         """The last layer's input, batch by batch; the layers below compute all of their units."""
@@ -695,10 +736,13 @@ class Network:
         self.allocate_for_prediction()
         weights = {p.name: p.weights for p in self.parameters}
         writers = {_WEIGHTS: lambda file: tensorfile.write_tensors(file, weights)}
-        write_bundle(path, MODEL, payload, writers)
+        write_bundle(path, MODEL, payload, writers, self.other_writers(checkpoint=False))
+
+    def other_writers(self, checkpoint: bool) -> list[OtherWriter]:
+        """The functions that write what layers keep elsewhere, for :meth:`Claim.write`."""
+        return [partial(layer.write_files, checkpoint=checkpoint) for layer in self.layers]
 
     @classmethod
-    @memory.named_shortage("loading a network")
     def load(cls, path: str | PathLike[str]) -> Self:
         """Read a network written by :meth:`save`, or the model in a run's folder (``train --save``).
 
@@ -711,14 +755,22 @@ class Network:
         MemoryBudgetError
             If its weights need more memory than is available.
         """
+        return cls._read(path, cls.from_spec)
+
+    @classmethod
+    @memory.named_shortage("loading a network")
+    def _read(cls, path: str | PathLike[str], made: Callable[[NetworkSpec], Self]) -> Self:
+        """Read a network that is made from its spec by a function."""
         folder = as_path(path)
-        with read_bundle(model_folder(folder), MODEL) as bundle:
-            network = cls.from_bundle(bundle)
+        with read_bundle(model_folder(folder), MODEL, is_of_head) as bundle:
+            network = cls.from_bundle(bundle, made)
             memory.require_bytes(network.memory_needed()["parameters"], f"{folder}: the network")
             for parameter in network.parameters:
                 store = np.empty((parameter.rows, 1, parameter.columns), np.float32)
                 tensorfile.read_into(bundle.file(_WEIGHTS), parameter.name, store[:, 0])
                 parameter.adopt(store)
+            for layer in network.layers:
+                layer.read_files(bundle.path, MODEL, bundle.generation, slots=None)
         return network
 
     def payload(self) -> dict[str, Any]:
@@ -728,12 +780,17 @@ class Network:
         return {"network": self.spec.to_dict(), "provenance": saved}
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle) -> Self:
+    def from_bundle(cls, bundle: Bundle, made: Callable[[NetworkSpec], Self] | None = None) -> Self:
         """The network that a manifest describes, without its weights; errors as :meth:`from_payload`."""
-        return cls.from_payload(bundle.payload, bundle.path)
+        return cls.from_payload(bundle.payload, bundle.path, made)
 
     @classmethod
-    def from_payload(cls, payload: Mapping[str, Any], path: PathLike[str] | str) -> Self:
+    def from_payload(
+        cls,
+        payload: Mapping[str, Any],
+        path: PathLike[str] | str,
+        made: Callable[[NetworkSpec], Self] | None = None,
+    ) -> Self:
         """The network that :meth:`payload` described, without its weights.
 
         Parameters
@@ -742,6 +799,8 @@ class Network:
             What :meth:`payload` returned.
         path : path
             Where it was read, for messages.
+        made : callable, optional
+            Makes the network from its spec; by default :meth:`from_spec`.
 
         Raises
         ------
@@ -759,7 +818,7 @@ class Network:
         for one in saved.values():
             one.require_installed()
         try:
-            network = cls.from_spec(NetworkSpec.from_dict(payload["network"]))
+            network = (made or cls.from_spec)(NetworkSpec.from_dict(payload["network"]))
         except (ArgumentError, LookupError, TypeError, ValueError) as error:
             notes = "".join(dict.fromkeys(one.note() for one in saved.values()))
             raise CheckpointError(f"{path}: its network cannot be made: {error}{notes}") from error
@@ -805,19 +864,3 @@ def _build(spec: NetworkSpec) -> list[BuiltLayer]:
             )  # fmt: skip
         built.append(made)
     return built
-
-
-def _hits(logits: Signal, labels: sp.csr_array) -> float:
-    """Fraction of a batch's rows whose best active unit is one of their labels."""
-    best = _best(logits)
-    indptr, hits = labels.indptr, 0
-    for row, unit in enumerate(best.tolist()):
-        hits += unit in labels.indices[indptr[row] : indptr[row + 1]]
-    return hits / max(len(best), 1)
-
-
-def _best(logits: Signal) -> npt.NDArray[np.integer]:
-    if isinstance(logits, Block):
-        columns = logits.values.argmax(axis=1)
-        return cast(npt.NDArray[np.integer], columns if logits.ids is None else logits.ids[columns])
-    return kernels.top_k_ragged(logits.data, indptr_of(logits), logits.indices, 1)[0][:, 0]

@@ -65,6 +65,8 @@ class Parameter:
         Type of the weights: ``"float32"`` or ``"bfloat16"``.
     device : str
         Where its memory is; ``"cpu"`` is the only device.
+    first_row : int
+        Number of its first row in the matrix that it is a block of; its initial weights are these rows'.
 
     Raises
     ------
@@ -98,7 +100,9 @@ class Parameter:
         decays: bool = True,
         dtype: DType | str = FLOAT32,
         device: str = "cpu",
+        first_row: int = 0,
     ) -> None:
+        self.first_row = first_row
         self.name, self.rows, self.columns, self.scale, self.key = name, rows, columns, scale, key
         self.trained, self.decays = trained, trained and decays
         #: The weights are this factor times the stored ones; it is in (0, 1].
@@ -215,16 +219,20 @@ class Parameter:
         rows, half = max(_BLOCK // self.columns, 1), np.float32(math.sqrt(3.0) * self.scale)
         key = np.array(self.key, np.uint64)
 
+        first, last = self.first_row, self.first_row + self.rows
+
         def fill(start: int) -> None:
             stream = np.random.Philox(key=key, counter=np.array([0, 0, 0, start // rows], np.uint64))
-            block = weights[start : start + rows]
-            values = np.random.Generator(stream).random(block.shape, dtype=np.float32)
+            low, high = max(start, first), min(start + rows, last)
+            block = weights[low - first : high - first]
+            values = np.random.Generator(stream).random((high - start, self.columns), dtype=np.float32)
+            values = values[low - start :]
             values -= np.float32(0.5)
             values *= 2 * half
             narrow = self.dtype != FLOAT32
             block[...] = convert.from_float32(values, self.dtype, threads=1) if narrow else values
 
-        starts = range(0, self.rows, rows)
+        starts = range(first - first % rows, last, rows)
         available = memory.available_bytes()
         if threads > 1 and (available is None or available > threads * _THREAD_BYTES):
             # Where the system starts no more threads, this one draws the same values.

@@ -126,7 +126,7 @@ class Sampled(Layer):
         """The loss, in the last layer."""
         return self.activation if isinstance(self.activation, Loss) else None
 
-    def build(self, context: BuildContext) -> SampledLayer:
+    def build(self, context: BuildContext) -> OutputLayer:
         """The layer, with weights, bias and a sampler."""
         return SampledLayer(self, context)
 
@@ -152,7 +152,10 @@ class SampledLayer(OutputLayer):
         self._activation = None if isinstance(spec.activation, Loss) else spec.activation
         index, seed, self.inputs = context.index, context.seed, context.inputs
         scale = initial_scale(spec.init_scale, self.inputs, self._activation)
-        self.weights = Parameter(f"{index}.weights", spec.units, self.inputs, scale, (seed, 2 * index))
+        self.weights = Parameter(
+            f"{index}.weights", spec.units, self.inputs, scale, (seed, 2 * index),
+            first_row=context.first_unit,
+        )  # fmt: skip
         self.bias = (
             Parameter(f"{index}.bias", spec.units, 1, 0.0, (seed, 2 * index + 1), decays=False)
             if spec.bias

@@ -18,8 +18,9 @@ import numpy.typing as npt
 from lshsample import memory
 from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.nn import tensorfile
-from lshsample.nn.bundle import Bundle, Claim, Kind, read_bundle
+from lshsample.nn.bundle import BLOCK_FILES, Bundle, Claim, Kind, is_of_head, read_bundle
 from lshsample.nn.network import Network
+from lshsample.nn.network_spec import NetworkSpec
 from lshsample.nn.parameter import Parameter
 from lshsample.training.run_state import RunState
 from lshsample.training.settings import TrainingSettings
@@ -27,7 +28,7 @@ from lshsample.training.settings import TrainingSettings
 __all__ = ["CHECKPOINT", "Restored", "read_checkpoint", "write_checkpoint"]
 
 #: The kind of a folder that holds a checkpoint.
-CHECKPOINT = Kind("checkpoint", r"state\.safetensors|tables[0-9]+\.lsh")
+CHECKPOINT = Kind("checkpoint", r"state\.safetensors|tables[0-9]+\.lsh|" + BLOCK_FILES)
 _STATE = "state.safetensors"
 _STEP_TIMES = "step_ms"
 _RATES = "rate_factors"
@@ -80,11 +81,20 @@ def write_checkpoint(
         "tables": tables,
         "factors": {p.name: p.factor for p in network.parameters if p.factor != 1.0},
     }
-    folder.write(payload, writers)
+    folder.write(payload, writers, network.other_writers(checkpoint=True))
 
 
-def read_checkpoint(path: str | PathLike[str]) -> Restored:
+def read_checkpoint(
+    path: str | PathLike[str], made: Callable[[NetworkSpec], Network] = Network.from_spec
+) -> Restored:
     """Read a checkpoint.
+
+    Parameters
+    ----------
+    path : path
+        Its folder.
+    made : callable
+        Makes the network from its spec, without its weights.
 
     Raises
     ------
@@ -92,8 +102,8 @@ def read_checkpoint(path: str | PathLike[str]) -> Restored:
         If it is missing, truncated, changed, of another kind or of a newer version, or its hash functions
         are not those of the installed version of their plugin.
     """
-    with read_bundle(path, CHECKPOINT) as bundle:
-        network = Network.from_bundle(bundle)
+    with read_bundle(path, CHECKPOINT, is_of_head) as bundle:
+        network = Network.from_bundle(bundle, made)
         try:
             settings = TrainingSettings.from_dict(bundle.payload["settings"])
             state = RunState.from_dict(bundle.payload["state"])
@@ -139,6 +149,8 @@ def _read_arrays(
     for parameter in network.parameters if state.best_epoch else ():
         best[parameter.name] = np.empty(parameter.weights.shape, parameter.weights.dtype)
         tensorfile.read_into(file, f"{_BEST}{parameter.name}", best[parameter.name])
+    for layer in network.layers:
+        layer.read_files(bundle.path, CHECKPOINT, bundle.generation, settings.optimizer.slots)
     return best
 
 

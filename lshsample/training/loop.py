@@ -211,8 +211,8 @@ class Loop:
                 raise _Abandoned
 
         # Whether or not the weights are read here, so that a validation changes no bit of later ones.
-        for parameter in self.network.parameters:
-            parameter.settle()
+        for layer in self.network.layers:
+            layer.settle_weights()
         measured: dict[str, float] = {}
         held_out = self.held_out
         if held_out is not None:

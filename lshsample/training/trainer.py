@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from os import PathLike
 from pathlib import Path
@@ -18,6 +18,7 @@ from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.files import as_path
 from lshsample.nn.bundle import Claim
 from lshsample.nn.network import Network, StepReport
+from lshsample.nn.network_spec import NetworkSpec
 from lshsample.nn.optimizers import Optimizer
 from lshsample.nn.schedules import Schedule
 from lshsample.training.batch_source import ArrayBatches, BatchSource, fingerprint_of
@@ -142,13 +143,21 @@ class Trainer:
 
     @classmethod
     @memory.named_shortage("loading a checkpoint")
-    def resume(cls, path: str | PathLike[str], **options: Any) -> Self:
+    def resume(
+        cls,
+        path: str | PathLike[str],
+        *,
+        made: Callable[[NetworkSpec], Network] = Network.from_spec,
+        **options: Any,
+    ) -> Self:
         """A trainer restored from a checkpoint, with its network; call :meth:`fit` to continue the run.
 
         Parameters
         ----------
         path : path
             The checkpoint's folder; the continued run writes to it too, unless ``checkpoint`` is given.
+        made : callable
+            Makes the network from its spec.
         **options
             ``threads``, ``max_seconds``, ``repeat``, ``curve_rows``, ``checkpoint``, ``checkpoint_seconds``,
             ``callbacks``, ``memory_limit``.
@@ -163,7 +172,7 @@ class Trainer:
             raise ArgumentError(
                 sorted(fixed)[0], options[sorted(fixed)[0]], "left out, as the checkpoint holds it"
             )
-        restored = read_checkpoint(path)
+        restored = read_checkpoint(path, made)
         settings = restored.settings
         trainer = cls(restored.network, **{"checkpoint": path, **options})
         trainer.settings, trainer.state, trainer._restored = settings, restored.state, True
@@ -359,8 +368,7 @@ class Trainer:
         """Bytes by purpose that a run will allocate; allocated parameters and the data are not counted."""
         slots = self.settings.optimizer.slots
         needed = self.network.memory_needed(slots, self.settings.batch_size, self.threads)
-        trained = [p for p in self.network.parameters if p.trained]
-        if all(p.allocated and len(p.raw.dtypes) == slots for p in trained):
+        if all(layer.is_allocated(slots) for layer in self.network.layers):
             needed["parameters"] = 0
         if self.state.patience and not self._best.arrays:
             needed["best epoch"] = self.network.memory_needed(1)["parameters"]
@@ -433,9 +441,8 @@ class Trainer:
         if self.state.step:
             return
         self.network.allocate(self.settings.optimizer.slots, self.threads)
-        for parameter in self.network.parameters:
-            parameter.reset_state()
         for layer in self.network.layers:
+            layer.reset_state()
             layer.forget()
 
     def _progress(self, what: str, done: int, total: int) -> None:

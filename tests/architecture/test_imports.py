@@ -38,7 +38,7 @@ FLOORS = [
     ["training"],
     ["config"],
     ["xc"],
-    ["compare", "testing", "serve", "sklearn", "torch"],
+    ["compare", "testing", "ray", "serve", "sklearn", "torch"],
     ["cli", "scaffold", "pytest_plugin", "__main__"],
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -1,0 +1,8 @@
+"""Networks whose output layer is spread over processes and machines by Ray (the extra ``ray``)."""
+
+from __future__ import annotations
+
+from lshsample.ray.cluster import Cluster
+from lshsample.ray.network import ShardedNetwork
+
+__all__ = ["Cluster", "ShardedNetwork"]

@@ -1,0 +1,125 @@
+"""Networks with their last layer on workers of Ray; one Ray for all of these tests, as it starts slowly."""
+
+import hashlib
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from lshsample.errors import ArgumentError, UnsupportedError
+from lshsample.nn import Dense, Network, Sampled, Sharded, Sparse
+from lshsample.ray import Cluster, ShardedNetwork
+from lshsample.training import Callback, Trainer
+
+N_FEATURES, N_LABELS = 60, 203
+LAYERS = [Sparse(N_FEATURES), Dense(8), Sharded(N_LABELS, n_active=64, n_hashes=4, n_tables=4, rehash=3)]
+
+
+@pytest.fixture(scope="module")
+def started():
+    """A Ray on this machine, for four workers."""
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="error")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    x = sp.random_array((120, N_FEATURES), density=0.1, rng=rng, format="csr", dtype=np.float32)
+    return x, rng.integers(0, N_LABELS, (120, 3)).tolist()
+
+
+def trainer(network, **options):
+    return Trainer(network, **{"batch_size": 30, "epochs": 3, "lr": 0.01, "threads": 1} | options)
+
+
+def digest(network, x, modes=("exact", "sampled")):
+    parts = [p.weights for p in network.parameters] + [network.output.unit_vectors()]
+    parts += [part for mode in modes for part in network.predict(x, 7, mode)]
+    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
+
+
+class Kill(Callback):
+    """Kills a worker after some steps."""
+
+    def __init__(self, shards, steps):
+        self.shards, self.steps = shards, steps
+
+    def on_step(self, step, report, milliseconds):
+        if step in self.steps:
+            os.kill(self.shards.pids()[step % len(self.shards)], signal.SIGKILL)
+        return False
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("started")
+def test_workers_that_are_killed_change_no_bit(data, tmp_path):
+    x, _ = data
+    wanted = Network(LAYERS, 3)
+    trainer(wanted).fit(*data)
+    cluster = Cluster(workers=2, snapshot_steps=4, recovery=tmp_path / "recovery")
+    with ShardedNetwork(LAYERS, 3, cluster=cluster) as network:
+        callback = Kill(network.shards, (3, 6))
+        history = trainer(network, callbacks=[callback], checkpoint=tmp_path / "run").fit(*data)
+        assert (history.steps, network.shards.n_restarts) == (12, 2)
+        assert network.output.exchanged > 12 * 2 * 4 * 8 * 30
+        found, exact = digest(network, x), digest(network, x, ["exact"])
+        network.save(tmp_path / "model")
+        with pytest.raises(ArgumentError, match=r"workers must be at most the 2 free CPUs .* \(got 4\)"):
+            ShardedNetwork(LAYERS, 3, cluster=Cluster(workers=4))
+    assert found == digest(wanted, x)
+    assert digest(Network.load(tmp_path / "model"), x, ["exact"]) == exact
+    assert digest(Trainer.resume(tmp_path / "run").network, x) == found
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("started")
+def test_a_run_of_one_process_continues_on_workers(data, tmp_path):
+    x, _ = data
+    wanted = Network(LAYERS, 3)
+    trainer(wanted).fit(*data)
+
+    class Stop(Callback):
+        def on_step(self, step, report, milliseconds):
+            return step == 5
+
+    trainer(Network(LAYERS, 3), checkpoint=tmp_path, callbacks=[Stop()]).fit(*data)
+    continued = ShardedNetwork.resume(tmp_path, cluster=Cluster(workers=2), threads=1)
+    with continued.network:
+        continued.fit(*data)
+        assert digest(continued.network, x) == digest(wanted, x)
+        with pytest.raises(ArgumentError, match="nan"):  # as raised by a worker, with its class
+            continued.network.output.shards.ask_all(
+                "top_retrieved", np.full((1, 8), np.nan, np.float32), 1, 1
+            )
+
+
+def test_what_cannot_be_spread_is_refused():
+    for workers, given in ((3, "3"), (16, "16")):
+        with pytest.raises(
+            ArgumentError, match=rf"workers must be a power of two, at most the 8 .*{given}\)"
+        ):
+            ShardedNetwork(LAYERS, cluster=Cluster(workers=workers))
+    with pytest.raises(ArgumentError, match="workers must be an integer from 1 to 1024"):
+        Cluster(workers=0)
+    with pytest.raises(ArgumentError, match="a Sharded or a Sampled layer"):
+        ShardedNetwork([Sparse(9), Dense(5, "softmax")])
+    with pytest.raises(ArgumentError, match="cluster must be a Cluster"):
+        ShardedNetwork(LAYERS, cluster=2)
+
+
+def test_a_network_of_another_layer_is_not_read_by_workers(tmp_path):
+    Network([Sparse(9), Dense(4), Sampled(50, n_active=9)]).save(tmp_path)
+    with pytest.raises(Exception, match="a Sharded layer, to be read by workers"):
+        ShardedNetwork.load(tmp_path)
+
+
+def test_without_ray_the_error_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UnsupportedError, match=r"pip install 'lshsample\[ray\]'"):
+        ShardedNetwork(LAYERS)
