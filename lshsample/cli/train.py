@@ -18,6 +18,7 @@ from lshsample.cli.training_run import TrainingRun, check_folder, is_interrupted
 from lshsample.config import TrainConfig
 from lshsample.errors import ArgumentError
 from lshsample.nn import LOSSES, OPTIMIZERS, SCHEDULES
+from lshsample.ray import Cluster
 from lshsample.text import TextRow
 from lshsample.xc import PRESETS, Recipe
 
@@ -165,6 +166,21 @@ def train(
         typer.Option(help="Determines every random choice.", show_default="0", rich_help_panel=_RUN),
     ] = None,
     threads: Threads = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Spread the labels of a network alone over this number of processes, a power of two.",
+            show_default="none",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="With --workers: address of the Ray cluster, or auto; by default Ray is started here.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     hidden: Annotated[
         str | None,
         typer.Option(
@@ -280,6 +296,7 @@ def train(
     if isinstance(file, str):
         of_valid = attrs.evolve(reading, labels=None)
         validation = load_data(Path(file), of_valid, threads, data.n_features, data.n_labels)
+    cluster = _cluster(workers, address, recipe)
     recipe, folder = recipe.resolve(data.x, data.y), resume or save
     continued = resume is not None
     if save is not None and is_interrupted(save) and not overwrite:
@@ -302,10 +319,11 @@ def train(
         threads=threads,
         max_seconds=max_seconds,
         curve_rows=curve_rows,
+        cluster=cluster,
         vectorizer=vectorizer,
         names=names,
         tensorboard=tensorboard,
-        to_continue=shlex.join(_again(train, test, test_labels, valid, vocabulary, reading, folder)),
+        to_continue=shlex.join(_again(train, test, test_labels, valid, vocabulary, reading, folder, cluster)),
     )
     (train_network if recipe.is_network_alone else train_classifier)(run)
 
@@ -346,6 +364,17 @@ def _recipe(
         raise ArgumentError("--patience", "--patience without it", wanted) from error
 
 
+def _cluster(workers: int | None, address: str | None, recipe: Recipe) -> Cluster | None:
+    """The workers, of a network alone."""
+    if workers is None:
+        if address is not None:
+            raise ArgumentError("--address", address, "used with --workers")
+        return None
+    if not recipe.is_network_alone:
+        raise ArgumentError("--workers", workers, "used with --preset network, as only networks are spread")
+    return Cluster(workers=workers, address=address)
+
+
 def _check_resume(resume: Path | None, changes: list[str], of_recipe: dict[str, Any]) -> None:
     """Refuse options that would change a continued run."""
     given = [*changes, *(name for name, value in of_recipe.items() if value is not None)]
@@ -365,6 +394,7 @@ def _again(
     vocabulary: Path | None,
     reading: ReadOptions,
     folder: Path | None,
+    cluster: Cluster | None,
 ) -> list[str]:
     """The command that continues the run of a folder on the same data."""
     files = {"test": test, "test-labels": test_labels, "valid": valid, "vocabulary": vocabulary}
@@ -374,4 +404,7 @@ def _again(
         if value is not None:
             option = f"--{name.replace('_', '-')}"
             words += [option] if value is True else [option, str(value)]
+    if cluster is not None:
+        words += ["--workers", str(cluster.workers)]
+        words += [] if cluster.address is None else ["--address", cluster.address]
     return [*words, "--resume", str(folder)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lshsample.data import Dataset
 from lshsample.memory import mebibytes, peak_bytes, resident_bytes
 from lshsample.nn import SCHEDULES, Sampled
 from lshsample.nn.network import MODEL
+from lshsample.ray import ShardedNetwork
 from lshsample.training import EpochRecord, History, Trainer
 
 __all__ = ["train_network"]
@@ -34,12 +36,27 @@ def train_network(run: TrainingRun) -> None:
     }
     if run.checkpoint is not None:
         options["checkpoint"] = run.checkpoint
-    if run.is_continued:
-        assert run.checkpoint is not None
-        trainer = Trainer.resume(run.checkpoint, **options)
-        say(f"continues the interrupted run in {folder} after step {trainer.state.step}")
-    else:
-        trainer = build_trainer(chosen, build_network(chosen, data.n_features, data.n_labels), **options)
+    with contextlib.ExitStack() as stack:
+        if run.is_continued:
+            assert run.checkpoint is not None
+            if run.cluster is None:
+                trainer = Trainer.resume(run.checkpoint, **options)
+            else:
+                trainer = ShardedNetwork.resume(run.checkpoint, cluster=run.cluster, **options)
+            say(f"continues the interrupted run in {folder} after step {trainer.state.step}")
+        else:
+            network = build_network(chosen, data.n_features, data.n_labels)
+            if run.cluster is not None:
+                network = ShardedNetwork.from_spec(network.spec, cluster=run.cluster)
+            trainer = build_trainer(chosen, network, **options)
+        if isinstance(trainer.network, ShardedNetwork):
+            stack.enter_context(trainer.network)
+        _train(run, chosen, trainer)
+
+
+def _train(run: TrainingRun, chosen: TrainConfig, trainer: Trainer) -> None:
+    """Train a network that is made, save it, and measure it."""
+    recipe, data, folder = run.recipe, run.data, run.folder
     trainer.validation_name = "test" if chosen.valid is None else "valid"
     check_shape(trainer.network, data, "TRAIN")
     _print_plan(trainer, data, chosen, folder)

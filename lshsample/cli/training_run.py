@@ -18,6 +18,7 @@ from lshsample.cli.messages import Stopping
 from lshsample.data import Dataset, atomic_file
 from lshsample.errors import ArgumentError
 from lshsample.nn.bundle import MANIFEST, Kind, claim, kind_of, remove_bundle
+from lshsample.ray import Cluster
 from lshsample.text import LabelNames, TextVectorizer
 from lshsample.training import Callback, ProgressBar, TensorBoard
 from lshsample.training.checkpoint import CHECKPOINT
@@ -55,6 +56,8 @@ class TrainingRun:
         The command that continues it.
     tensorboard : Path, optional
         Where TensorBoard's files are written.
+    cluster : Cluster, optional
+        The workers of ``--workers``.
     vectorizer, names : TextVectorizer and LabelNames, optional
         What made rows of texts, and the names of the labels.
     """
@@ -72,6 +75,7 @@ class TrainingRun:
     curve_rows: int
     to_continue: str
     tensorboard: Path | None = None
+    cluster: Cluster | None = None
     vectorizer: TextVectorizer | None = None
     names: LabelNames | None = None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lshsample.ray.cluster import Cluster
+from lshsample.ray.cluster import Cluster, cluster_resources
+from lshsample.ray.cost import StepCost, step_cost
 from lshsample.ray.network import ShardedNetwork
 
-__all__ = ["Cluster", "ShardedNetwork"]
+__all__ = ["Cluster", "ShardedNetwork", "StepCost", "cluster_resources", "step_cost"]

@@ -24,7 +24,7 @@ from lshsample.nn.remote import LostError, RemoteShards, Worker
 from lshsample.nn.shard import Shard
 from lshsample.nn.sharded import Sharded
 
-__all__ = ["Cluster", "RayShards"]
+__all__ = ["Cluster", "RayShards", "cluster_resources"]
 
 #: Seconds that Ray has to start the workers.
 _START_SECONDS = 120.0
@@ -203,6 +203,47 @@ class RayShards(RemoteShards):
             self._started = False
 
 
+def cluster_resources(address: str) -> dict[str, float]:
+    """What a running Ray cluster has.
+
+    Parameters
+    ----------
+    address : str
+        Its address, or ``"auto"``.
+
+    Returns
+    -------
+    dict
+        ``machines``, and free ``cpus`` and ``memory`` in bytes.
+
+    Raises
+    ------
+    ArgumentError
+        There is no cluster at the address.
+    """
+    ray = _ray()
+    started = _join(address)
+    try:
+        free = ray.available_resources()
+        machines = sum(node["Alive"] for node in ray.nodes())
+    finally:
+        if started:
+            ray.shutdown()
+    return {"machines": machines, "cpus": free.get("CPU", 0.0), "memory": free.get("memory", 0.0)}
+
+
+def _join(address: str) -> bool:
+    """Connect to a cluster, unless this process is connected; whether it did."""
+    ray = _ray()
+    if ray.is_initialized():
+        return False
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="warning")
+    except (ConnectionError, ValueError) as error:
+        raise ArgumentError("address", repr(address), f"that of a running Ray cluster: {error}") from error
+    return True
+
+
 def _ray() -> Any:
     try:
         import ray
@@ -217,11 +258,12 @@ def _connect(cluster: Cluster) -> bool:
     """
     ray = _ray()
     needed = cluster.workers * cluster.threads
-    started = False
-    if not ray.is_initialized():
-        own = {} if cluster.address else {"num_cpus": needed, "include_dashboard": False}
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="warning", **own)
-        started = True
+    if cluster.address is not None:
+        started = _join(cluster.address)
+    else:
+        started = not ray.is_initialized()
+        if started:
+            ray.init(num_cpus=needed, include_dashboard=False, log_to_driver=False, logging_level="warning")
     free = ray.available_resources().get("CPU", 0)
     if free < needed:
         if started:

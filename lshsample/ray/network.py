@@ -72,6 +72,11 @@ class ShardedNetwork(Network):
         return self._shards
 
     @classmethod
+    def from_spec(cls, spec: NetworkSpec, *, cluster: Cluster | None = None) -> Self:
+        """A network from its spec, with initial weights."""
+        return cls(spec.layers, spec.seed, cluster=cluster)
+
+    @classmethod
     def load(cls, path: str | PathLike[str], *, cluster: Cluster | None = None) -> Self:
         """Read a network written by :meth:`save` with any number of workers, or by a
         :class:`~lshsample.Network` with a :class:`~lshsample.nn.Sharded` layer.
@@ -94,7 +99,7 @@ class ShardedNetwork(Network):
     def _made(cls, spec: NetworkSpec, cluster: Cluster | None) -> Self:
         if not isinstance(spec.layers[-1], Sharded):
             raise ArgumentError("layers[-1]", repr(spec.layers[-1]), "a Sharded layer, to be read by workers")
-        return cls(spec.layers, spec.seed, cluster=cluster)
+        return cls.from_spec(spec, cluster=cluster)
 
     def close(self) -> None:
         """End the workers, and Ray if it was started for them."""

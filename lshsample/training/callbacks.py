@@ -204,6 +204,8 @@ class ProgressBar(Callback):
         if report.hits is not None and not self._curve:
             self._p1 = f"~{100 * report.hits:.1f}"
         self._words = f"{self._milliseconds:.1f} ms/step  active {report.active:.0f}  loss {self._loss:.3f}"
+        if report.exchanged:
+            self._words += f"  {report.exchanged / 1e3:.0f} KB/worker"
         self._bar.update(self._task, completed=step, description=f"{self._words}  P@1 {self._p1}")
         if self._total is not None and self._state.progress:
             self._bar.update(self._task, total=max(step, self._state.step / self._state.progress))

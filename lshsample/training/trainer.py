@@ -284,7 +284,7 @@ class Trainer:
         EpochRecord or None
             That of the best epoch; None if there is none.
         """
-        if not self._best.arrays:
+        if not self.state.best_epoch:
             return None
         self._best.restore(self.network)
         return self.state.records[self.state.best_epoch - 1]
@@ -370,7 +370,7 @@ class Trainer:
         needed = self.network.memory_needed(slots, self.settings.batch_size, self.threads)
         if all(layer.is_allocated(slots) for layer in self.network.layers):
             needed["parameters"] = 0
-        if self.state.patience and not self._best.arrays:
+        if self.state.patience and not self.state.best_epoch:
             needed["best epoch"] = self.network.memory_needed(1)["parameters"]
         if self.checkpoint is not None:
             needed["checkpoint"] = 8 << 20

@@ -1,14 +1,17 @@
 """Networks with their last layer on workers of Ray; one Ray for all of these tests, as it starts slowly."""
 
 import hashlib
+import json
 import os
 import signal
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from lshsample.data import Dataset, write_xc
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.nn import Dense, Network, Sampled, Sharded, Sparse
 from lshsample.ray import Cluster, ShardedNetwork
@@ -97,6 +100,29 @@ def test_a_run_of_one_process_continues_on_workers(data, tmp_path):
             continued.network.output.shards.ask_all(
                 "top_retrieved", np.full((1, 8), np.nan, np.float32), 1, 1
             )
+
+
+@pytest.mark.usefixtures("started")
+def test_the_command_line_trains_on_workers(data, tmp_path):
+    ray = pytest.importorskip("ray")
+    x, y = data
+    rows = sp.csr_array((np.ones(3 * len(y)), np.ravel(y), 3 * np.arange(len(y) + 1)), (len(y), N_LABELS))
+    rows.sum_duplicates()
+    rows.data[:] = 1
+    file = tmp_path / "train.txt"
+    write_xc(file, Dataset(x, rows))
+    address = ray.get_runtime_context().gcs_address
+    words = ["train", file, "--preset", "network", "--hidden", "8", "--n-active", "64", "--epochs", "2"]
+    words += ["--threads", "1", "--save", tmp_path / "run", "--workers", "2", "--address", address]
+    line = [sys.executable, "-c", "from lshsample.cli import main; main()", *map(str, words)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    found = Network.load(tmp_path / "run")
+    wanted = Network.from_spec(found.spec)
+    settings = json.loads((tmp_path / "run" / "train.json").read_text())["settings"]
+    of_network = Trainer(wanted, **settings, threads=1)
+    of_network.fit(x, rows)
+    assert digest(found, x, ["exact"]) == digest(wanted, x, ["exact"])
 
 
 def test_what_cannot_be_spread_is_refused():

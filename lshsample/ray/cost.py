@@ -1,0 +1,128 @@
+"""What a step on workers costs, before anything is started: bytes, memory, and seconds of traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+
+from lshsample import specs
+from lshsample.nn import Adam, Layer, Optimizer
+from lshsample.nn.layer import BuildContext
+from lshsample.nn.remote import message_bytes
+from lshsample.nn.sampled import SampledLayer
+from lshsample.nn.shard import Forward, LabelPart, Summaries
+from lshsample.nn.sharded import Sharded
+
+__all__ = ["StepCost", "step_cost"]
+
+#: Columns of what a loss without smoothing knows of a row: the largest logit, and three sums.
+_COLUMNS, _ALL_COLUMNS = 4, 7
+
+
+@attrs.frozen(kw_only=True)
+class StepCost:
+    """The cost of a step.
+
+    Attributes
+    ----------
+    workers : int
+        Number of workers.
+    sent, received : int
+        Bytes that the trainer sends to a worker, and receives from it.
+    dense : int
+        Bytes of the gradient of all weights of the layer, which an engine without active sets would reduce.
+    memory : int
+        Bytes that a worker needs for weights, optimizer state and tables.
+    """
+
+    workers: int
+    sent: int
+    received: int
+    dense: int
+    memory: int
+
+    @property
+    def exchanged(self) -> int:
+        """Bytes exchanged with a worker."""
+        return self.sent + self.received
+
+    def dense_seconds(self, bandwidth: float) -> float:
+        """Seconds to reduce the dense gradient in a ring of all workers."""
+        return 8 * 2 * (self.workers - 1) / self.workers * self.dense / bandwidth
+
+    def seconds(self, bandwidth: float, latency: float = 0.0) -> float:
+        """Seconds of traffic, where the connection of the trainer's machine is the narrowest.
+
+        Parameters
+        ----------
+        bandwidth : float
+            Bits a second of this connection, in each direction.
+        latency : float
+            Seconds from one process to another. A step waits for two exchanges.
+        """
+        return 8 * self.workers * self.exchanged / bandwidth + 4 * latency
+
+
+def step_cost(
+    layers: Sequence[Layer],
+    *,
+    workers: int,
+    batch_size: int = 256,
+    labels_per_row: float = 5.0,
+    optimizer: Optimizer | None = None,
+    threads: int = 1,
+) -> StepCost:
+    """The cost of a step of a :class:`~lshsample.ray.ShardedNetwork`.
+
+    The bytes are counted on messages of the same form as those of a step.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        Its layers, of which the last two count.
+    workers : int
+        Number of workers.
+    batch_size : int
+        Rows of a step.
+    labels_per_row : float
+        Labels of a row, on average.
+    optimizer : Optimizer, optional
+        By default ``Adam()``.
+    threads : int
+        Threads of a worker, each with scratch memory to build tables.
+
+    Examples
+    --------
+    >>> from lshsample.nn import Dense, Sharded, Sparse
+    >>> cost = step_cost([Sparse(1000), Dense(128), Sharded(670_091, n_active=4096)], workers=2)
+    >>> cost.exchanged, cost.dense
+    (285851, 343086592)
+    >>> round(1000 * cost.seconds(bandwidth=1e10), 2)  # milliseconds at 10 Gbit/s
+    0.46
+    """
+    specs.checked_integer("batch_size", batch_size, 1)
+    optimizer = Adam() if optimizer is None else optimizer
+    last, inputs = Sharded.of(layers[-1]), layers[-2].units  # type: ignore[arg-type]
+    context = BuildContext(len(layers) - 1, inputs, 0)
+    hidden = np.zeros((batch_size, inputs), np.float32)
+    n_labels = round(batch_size * labels_per_row / workers)
+    labels = LabelPart(
+        np.zeros(batch_size, np.int32), np.zeros(n_labels, np.int32), np.zeros(n_labels, np.float32)
+    )
+    sums = Summaries(np.zeros(_COLUMNS, np.int32), np.zeros((batch_size, _COLUMNS)), _ALL_COLUMNS)
+    sent = [
+        ("forward", (hidden, labels, 0, 1, threads, False)),
+        ("backward", (sums, 0.5, threads)),
+        ("update", (optimizer, 0.5, 1.0, 1, threads)),
+    ]
+    layer = SampledLayer(last.of_block(0, context), context)
+    in_block = layer.parameters_needed(optimizer.slots) + layer.tables_needed(threads)
+    return StepCost(
+        workers=workers,
+        sent=sum(map(message_bytes, sent)),
+        received=sum(map(message_bytes, (Forward(sums, n_labels, None), hidden))),
+        dense=4 * last.units * inputs,
+        memory=last.blocks // workers * in_block,
+    )

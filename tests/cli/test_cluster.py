@@ -1,0 +1,42 @@
+"""What a run on workers costs, and which runs there are."""
+
+import json
+
+import pytest
+
+from lshsample.nn import SGD, Dense, Sharded, Sparse
+from lshsample.ray import step_cost
+
+
+def test_the_check_is_that_of_step_cost(lshsample):
+    run = lshsample(
+        "cluster-check", "--labels", 100_000, "--workers", 4, "--hidden", 64, "--batch-size", 100,
+        "--optimizer", "sgd", "--bandwidth", 1, "--latency", 2, "--json", "-",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    layers = [Sparse(1), Dense(64), Sharded(100_000, n_active=4096)]
+    wanted = step_cost(layers, workers=4, batch_size=100, optimizer=SGD())
+    found = json.loads(run.stdout)
+    assert (found["sent"], found["received"], found["memory"]) == (
+        wanted.sent,
+        wanted.received,
+        wanted.memory,
+    )
+    assert found["seconds"] == pytest.approx(4 * 8 * wanted.exchanged / 1e9 + 0.008)
+    assert found["dense_seconds"] == pytest.approx(1.5 * 8 * 4 * 64 * 100_000 / 1e9)
+    assert f"{wanted.sent:,} bytes" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["cluster-check", "--labels", 100, "--workers", 3], "workers must be a power of two"),
+        (["cluster-check", "--labels", 100, "--bandwidth", 0], "--bandwidth must be a number above 0"),
+        (["train", "FILE", "--workers", 2], "--workers must be used with --preset network"),
+        (["train", "FILE", "--address", "auto"], "--address must be used with --workers"),
+    ],
+)
+def test_bad_options_are_refused(lshsample, files, words, message):
+    run = lshsample(*[files[0] if word == "FILE" else word for word in words])
+    assert run.returncode != 0
+    assert message in run.stderr
