@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from lshsample.sklearn.targets import ONE, checked_target, class_ids, encoded, is_names
+from lshsample.sklearn.targets import ONE, checked_target, class_ids, encoded, is_names, with_classes
 from lshsample.sklearn.threads import seed_of, threads_of
 from lshsample.specs import checked_integer, checked_number
 from lshsample.xc import Classifier, Recipe
@@ -71,6 +71,9 @@ class LSHClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     [('cat',)]
     """
 
+    classes_: npt.NDArray[Any]
+    _form: str
+
     def __init__(
         self,
         recipe: Recipe | str | Mapping[str, Any] = "balanced",
@@ -113,21 +116,64 @@ class LSHClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ValueError
             Bad rows or labels, a bad parameter, fewer than two classes.
         """
+        X, y = self._validated(X, y, reset=True)
+        return self._fit(X, *checked_target(y))
+
+    def partial_fit(
+        self, X: Any, y: Any, classes: Collection[Any] | None = None, *, network: str = "labels"
+    ) -> Self:
+        """Fit to first rows, or learn from more rows and their new classes.
+
+        Parameters
+        ----------
+        X : array or sparse matrix, shape (rows, n_features)
+        y : labels, in the form of the first call
+            Classes that are new are added behind ``classes_``.
+        classes : list of classes, optional
+            For the first call: all classes that are known already.
+        network : str
+            What later calls train of networks; see
+            :meth:`Classifier.update <lshsample.xc.Classifier.update>`.
+
+        Returns
+        -------
+        LSHClassifier
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`fit`; labels of another form than before.
+        """
+        if not hasattr(self, "classifier_"):
+            X, y = self._validated(X, y, reset=True)
+            return self._fit(X, *checked_target(y, classes))
+        X, y = self._validated(X, y, reset=False)
+        found = with_classes(self._form, self.classes_, y)
+        labels = encoded(y, found)
+        self.classifier_.update(X, labels, network=network, threads=threads_of(self.n_jobs))
+        self.classes_ = found
+        return self
+
+    def _validated(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
+        """Checked rows and labels."""
+        if is_names(y):
+            X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=reset)
+            check_consistent_length(X, y)
+            return X, y
+        checks = {"accept_sparse": "csr", "dtype": "numeric", "multi_output": True}
+        X, y = validate_data(self, X, y, reset=reset, **checks)
+        return X, y
+
+    def _fit(self, X: Any, form: str, classes: npt.NDArray[Any], y: Any) -> Self:
         recipe = Recipe.of(self.recipe)
         recipe = attrs.evolve(recipe, seed=seed_of(self.random_state, recipe.seed))
         checked_integer("top_k", self.top_k, 1)
         checked_number("threshold", self.threshold, 0, 1, open_low=True, open_high=True)
         threads = threads_of(self.n_jobs)
-        if is_names(y):
-            X = validate_data(self, X, accept_sparse="csr", dtype="numeric")
-            check_consistent_length(X, y)
-        else:
-            X, y = validate_data(self, X, y, accept_sparse="csr", dtype="numeric", multi_output=True)
-        form, classes, y = checked_target(y)
         labels = encoded(y, classes)
         self.classifier_ = Classifier.fit(X, labels, recipe, threads=threads, max_seconds=self.max_seconds)
         self.classes_, self._form, self.multilabel_ = classes, form, form != ONE
-        self._frequencies = np.bincount(labels.indices, minlength=len(classes)) / max(labels.nnz, 1)
         return self
 
     def predict(self, X: Any) -> Any:
@@ -262,7 +308,8 @@ class LSHClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> npt.NDArray[np.float32]:
         """Probabilities of a sum of 1, of one class a row."""
         dense = self._matrix(ids, probabilities.astype(np.float64)).toarray()
-        dense[dense.sum(axis=1) == 0] = np.where(True if allowed is None else allowed, self._frequencies, 0)
+        frequencies = self.classifier_.counts / max(self.classifier_.counts.sum(), 1)
+        dense[dense.sum(axis=1) == 0] = np.where(True if allowed is None else allowed, frequencies, 0)
         total = dense.sum(axis=1, keepdims=True)
         np.divide(dense, total, out=dense, where=total > 0)
         return np.asarray(dense, np.float32)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import column_or_1d
 from lshsample.errors import ArgumentError
 from lshsample.text import LabelNames
 
-__all__ = ["ONE", "checked_target", "class_ids", "encoded", "is_names"]
+__all__ = ["ONE", "checked_target", "class_ids", "encoded", "is_names", "with_classes"]
 
 #: A class for each row; else rows have any number of labels.
 ONE = "classes"
@@ -30,8 +30,10 @@ def is_names(y: Any) -> bool:
     return rows and all(isinstance(name, str) for row in y for name in row)
 
 
-def checked_target(y: Any) -> tuple[str, npt.NDArray[Any], Any]:
+def checked_target(y: Any, known: Collection[Any] | None = None) -> tuple[str, npt.NDArray[Any], Any]:
     """The form of labels, :data:`ONE`, ``"dense"``, ``"sparse"`` or ``"names"``; their classes; and they.
+
+    Classes that are known without a row with them are among the classes.
 
     Raises
     ------
@@ -39,7 +41,9 @@ def checked_target(y: Any) -> tuple[str, npt.NDArray[Any], Any]:
         Labels of another form, or all of one class.
     """
     if is_names(y):
-        return "names", np.array(LabelNames.of(y).names, dtype=object), y
+        return "names", np.array(LabelNames.of([*y, known or ()]).names, dtype=object), y
+    if known is not None and np.ndim(y) == 2 and y.shape[1] > 1 and len(known) != y.shape[1]:
+        raise ArgumentError("classes", f"{len(known)} classes", f"{y.shape[1]}, as many as y has columns")
     if not isinstance(y, np.ndarray):
         return "sparse", np.arange(y.shape[1]), y
     if y.ndim == 2 and y.shape[1] > 1:
@@ -49,10 +53,36 @@ def checked_target(y: Any) -> tuple[str, npt.NDArray[Any], Any]:
         return "dense", np.arange(y.shape[1]), y
     y = column_or_1d(y, warn=True)
     check_classification_targets(y)
-    classes = np.unique(y)
+    classes = np.unique(y) if known is None else np.union1d(np.asarray(known), y)
     if len(classes) < 2:
         raise ArgumentError("y", f"one class, {classes.tolist()}", "labels of at least two classes")
     return ONE, classes, y
+
+
+def with_classes(form: str, classes: npt.NDArray[Any], y: Any) -> npt.NDArray[Any]:
+    """Classes, and behind them the new ones of labels of the same form.
+
+    Raises
+    ------
+    ValueError
+        Labels of another form.
+    """
+    names = is_names(y)
+    is_matrix = not names and np.ndim(y) == 2 and y.shape[1] > 1
+    if names != (form == "names") or is_matrix != (form in ("dense", "sparse")):
+        given = "lists of names" if names else f"{type(y).__name__} of shape {np.shape(y)}"
+        raise ArgumentError("y", given, f"labels of the form of the first ones, {form}")
+    if is_matrix:
+        if y.shape[1] < len(classes):
+            raise ArgumentError("y", f"{y.shape[1]} columns", f"at least {len(classes)} columns")
+        return np.arange(y.shape[1])
+    found = LabelNames.of(y).names if names else np.unique(np.asarray(y)).tolist()
+    known = set(classes.tolist())
+    if not names:
+        check_classification_targets(np.ravel(y))
+    new = [one for one in found if one not in known]
+    kind = object if classes.dtype == object else None
+    return np.concatenate([classes, np.array(new, kind)]) if new else classes
 
 
 def encoded(y: Any, classes: npt.NDArray[Any]) -> sp.csr_array:
@@ -62,7 +92,8 @@ def encoded(y: Any, classes: npt.NDArray[Any]) -> sp.csr_array:
     if sp.issparse(y) or np.ndim(y) == 2:
         return sp.csr_array(y)
     values = np.asarray(y)
-    at = np.minimum(np.searchsorted(classes, values), len(classes) - 1)
+    order = np.argsort(classes)  # those of a partial fit are behind the others
+    at = order[np.minimum(np.searchsorted(classes, values, sorter=order), len(classes) - 1)]
     rows = np.flatnonzero(classes[at] == values)
     ones = np.ones(len(rows), np.float32)
     return sp.csr_array((ones, (rows, at[rows])), shape=(len(values), len(classes)))

@@ -18,7 +18,6 @@ from lshsample.xc.linear import LinearModel
 from lshsample.xc.parts import HiddenPart, LinearPart, NetworkPart, Part, Queries, RowsPart
 from lshsample.xc.recipe import LinearRecipe, Recipe
 from lshsample.xc.stored import pack, unpack
-from lshsample.xc.votes import LabelVotes
 
 __all__ = ["NETWORK_UPDATES", "Update", "widened"]
 
@@ -72,13 +71,11 @@ class Update:
         if isinstance(network := parts.get("network"), NetworkPart):
             new["network"] = self._network(network)
         if isinstance(rows := parts.get("rows"), RowsPart):
-            new["rows"] = RowsPart(rows.index.add(self.rows.weighted), self._votes(rows.votes))
+            votes = rows.votes.extended(self.labels)
+            new["rows"] = RowsPart(rows.index.add(self.rows.weighted), votes)
         if isinstance(hidden := parts.get("hidden"), HiddenPart):
             new["hidden"] = self._hidden(hidden, new["network"])
         return new
-
-    def _votes(self, votes: LabelVotes) -> LabelVotes:
-        return votes.extended(self.labels)
 
     def _linear(self, part: LinearPart) -> LinearPart:
         """A model of the new labels beside the others, which stay as they are."""
@@ -126,18 +123,20 @@ class Update:
         """A wider copy of a network, trained on the new rows."""
         grown = _grown(old, self.rows.raw.shape[1], self.labels.shape[1])
         self._weigh_features(grown, old.n_features)
-        config = self.recipe.network
         with_labels = np.flatnonzero(np.diff(self.labels.indptr))
-        if self.network == "none" or config is None or not len(with_labels):
+        is_trained = self.network != "none" and len(with_labels)
+        silent = np.setdiff1d(np.arange(old.n_labels, grown.n_labels), self.fresh if is_trained else ())
+        _silence(grown, silent.astype(np.int64))
+        if not is_trained:
             return grown
-        threads: Any = self.rows.threads
-        y: Any = self.labels[with_labels]
+        assert self.recipe.network is not None
+        config: Any = attrs.evolve(self.recipe.network, seed=old.spec.seed)
+        x, y = self.rows.raw[with_labels], self.labels[with_labels]
         if self.network == "all":
-            config = attrs.evolve(config, epochs=_EPOCHS, lr=_SLOWER * (config.lr or 0.0), seed=old.spec.seed)
-            build_trainer(config, grown, threads=threads).fit(self.rows.raw[with_labels], y)
-            return grown
-        if len(self.fresh):
-            self._train_labels(grown, with_labels, y, storage)
+            config = attrs.evolve(config, epochs=_EPOCHS, lr=_SLOWER * config.lr)
+            build_trainer(config, grown, threads=self.rows.threads).fit(x, y)
+        elif len(self.fresh):
+            self._train_labels(grown, config, x, y, storage)
         return grown
 
     def _weigh_features(self, network: Network, n_before: int) -> None:
@@ -146,18 +145,16 @@ class Update:
             counts = np.bincount(self.rows.raw.indices, minlength=network.n_features)[n_before:]
             parameter.weights[n_before:, 0] = np.log((1.0 + self.n_rows) / (1.0 + counts))
 
-    def _train_labels(self, network: Network, rows: Any, y: Any, storage: str) -> None:
-        """Train the weights of the new labels alone, on the hidden vectors of the rows."""
-        config: Any = self.recipe.network
-        x = network.hidden(self.rows.raw[rows], threads=self.rows.threads)
-        spec = network.spec
-        first = Input(x.shape[1], dropout=config.dropout or 0.0)
+    def _train_labels(self, network: Network, config: Any, x: Any, y: Any, storage: str) -> None:
+        """Train the weights of the new labels alone, on the hidden vectors of rows."""
+        vectors, spec = network.hidden(x, threads=self.rows.threads), network.spec
+        first = Input(vectors.shape[1], dropout=config.dropout)
         head = Network.from_spec(NetworkSpec([first, spec.layers[-1]], spec.seed))
         for own, of_network in zip(head.output.parameters, network.output.parameters, strict=True):
             own.adopt(of_network.weights[:, None].copy())
-        trainer = build_trainer(attrs.evolve(config, seed=spec.seed), head, threads=self.rows.threads)
+        trainer = build_trainer(config, head, threads=self.rows.threads)
         trainer.settings = attrs.evolve(trainer.settings, optimizer=_OfRows(rows=self.fresh))
-        trainer.fit(x, y)
+        trainer.fit(vectors, y)
         for own, of_network in zip(head.output.parameters, network.output.parameters, strict=True):
             new = np.ascontiguousarray(own.weights[self.fresh])
             of_network.weights[self.fresh] = unpack(pack(new, storage))
@@ -172,7 +169,7 @@ class Update:
             index = HiddenPart.index_of(network, queries, part.recall, self.rows.threads)
         else:
             index = part.index.add(network.hidden(raw, threads=self.rows.threads))
-        return HiddenPart(network, rows, index, self._votes(part.votes), part.recall)
+        return HiddenPart(network, rows, index, part.votes.extended(self.labels), part.recall)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -195,7 +192,7 @@ class _OfRows(Optimizer):
 
 
 def _grown(old: Network, n_features: int, n_labels: int) -> Network:
-    """A copy of a network with more features, whose weights are 0, and more labels, as they begin."""
+    """A copy of a network with more features, whose weights are 0, and more labels, as before training."""
     layers: list[Any] = list(old.spec.layers)
     layers[0] = attrs.evolve(layers[0], n_features=n_features)
     layers[-1] = attrs.evolve(layers[-1], units=n_labels)
@@ -206,8 +203,16 @@ def _grown(old: Network, n_features: int, n_labels: int) -> Network:
             raise ArgumentError("network", f"layers {old.spec.layers}", "one whose layers can grow by rows")
         weights = parameter.weights
         weights[: before.rows] = before.weights
-    for parameter in grown.layers[1].parameters[:1]:
-        parameter.weights[old.n_features :] = 0
+    if len(layers) > 2:
+        grown.layers[1].parameters[0].weights[old.n_features :] = 0
     for parameter in grown.output.parameters[1:]:
         parameter.weights[old.n_labels :] = parameter.weights[: old.n_labels].mean()
     return grown
+
+
+def _silence(network: Network, labels: npt.NDArray[np.int64]) -> None:
+    """Weights with which a network does not name labels: 0, and the smallest bias."""
+    weights, *biases = network.output.parameters
+    weights.weights[labels] = 0
+    for bias in biases:
+        bias.weights[labels] = bias.weights.min()

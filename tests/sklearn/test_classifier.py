@@ -184,3 +184,32 @@ def test_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(LshsampleError, match=r"needs pip install 'lshsample\[sklearn\]'"):
         import_module("lshsample.sklearn")
+
+
+def test_a_partial_fit_learns_more_rows_and_classes(rows):
+    x, y = rows
+    one = y.argmax(axis=1)
+    first = np.flatnonzero(one[:200] < 4)
+    model = LSHClassifier("fast").partial_fit(x[first], one[first], classes=[0, 1, 2, 3, 5])
+    assert model.classes_.tolist() == [0, 1, 2, 3, 5]
+    rest = np.setdiff1d(np.arange(200), first)
+    assert model.partial_fit(x[rest], one[rest]) is model
+    assert model.classes_.tolist() == [0, 1, 2, 3, 5, 4]
+    assert model.score(x[200:], one[200:]) > 0.6
+    assert (model.predict(x[rest]) >= 4).mean() > 0.8
+    assert model.predict_proba(x[:3]).shape == (3, 6)
+    with pytest.raises(ArgumentError, match=r"^y must be labels of the form of the first ones, classes"):
+        model.partial_fit(x, y)
+    with pytest.raises(ArgumentError, match=r"^classes must be 6, as many as y has columns"):
+        LSHClassifier("fast").partial_fit(x, y, classes=[0, 1])
+
+
+def test_names_of_a_partial_fit(texts):
+    given, names = texts
+    x = TfidfVectorizer().fit_transform(given)
+    model = LSHClassifier("fast").partial_fit(x[:150], [one[:1] for one in names[:150]])
+    cats = np.array(["cat" in one for one in names])
+    model.partial_fit(x[150:], [(*one, "pet") if "cat" in one else one for one in names[150:]])
+    assert list(model.classes_) == [*sorted(WORDS), "pet"]
+    pets = model.predict_proba(x, labels=["pet"]).toarray()[:, 6]
+    assert pets[cats].mean() > 5 * pets[~cats].mean()

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from lshsample.errors import ArgumentError
 from lshsample.xc import Classifier, Recipe, RowNeighbours
 from lshsample.xc import why as reasons_for
+from lshsample.xc.parts import Queries
 
 SMALL = {"hidden": 24, "epochs": 8, "lr": 0.02, "batch_size": 40, "dropout": 0.0, "n_active": 20}
 RECIPE = Recipe(network=SMALL, holdout=0.2, refit=False)
@@ -76,6 +77,15 @@ def test_a_label_begins_with_its_text(fitted, rows):
     without = others[others[:, 200:].sum(axis=1) == 0]
     assert without.shape[0] > 50
     assert (fitted.predict(without, 1)[0] == 50).mean() < 0.02
+
+
+def test_labels_that_are_not_trained_are_not_named_by_a_network(fitted, rows, tmp_path):
+    _, second, (x, _) = split(rows)
+    fitted.update(*second, network="none", threads=1)
+    found, _ = fitted.parts["network"].top_k(Queries(x, fitted.weighting(x), 1), 5)
+    assert (found < 50).all()
+    fitted.save(tmp_path)
+    np.testing.assert_array_equal(Classifier.load(tmp_path).predict(x, 5), fitted.predict(x, 5))
 
 
 def test_all_weights_of_a_network_can_be_trained(fitted, rows):
