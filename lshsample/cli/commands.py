@@ -11,6 +11,7 @@ from lshsample.cli import (
     cluster_check,
     compare,
     demo,
+    diagnose,
     explain,
     export,
     model,
@@ -73,8 +74,8 @@ def prepare(
 
 _FIRST, _CHOICE, _ABOUT = "Models", "Choice of recipes, hash functions and samplers", "About and extending"
 _CHOOSING = (
-    show.presets, search.search, cluster_check.cluster_check, explain.explain, tune.tune, compare.compare,
-    show.families, show.stages,
+    show.presets, search.search, diagnose.diagnose, cluster_check.cluster_check, explain.explain, tune.tune,
+    compare.compare, show.families, show.stages,
 )  # fmt: skip
 for _panel, _commands in (
     (_FIRST, (train.train, model.evaluate, model.predict, update.update, serve.serve, why.why)),

@@ -11,6 +11,7 @@ except ModuleNotFoundError as error:
     raise LshsampleError(f"lshsample.torch needs {needed} ({error.name} is missing)") from error
 
 from lshsample.torch.attention import SampledAttention
+from lshsample.torch.diagnosing import diagnose
 from lshsample.torch.linear import SampledLinearCrossEntropy, SampledLinearSigmoid
 from lshsample.torch.optim import RowAdam
 from lshsample.torch.options import SamplingOptions
@@ -29,4 +30,5 @@ __all__ = [
     "TorchCandidates",
     "TorchTables",
     "contrastive_loss",
+    "diagnose",
 ]

@@ -38,7 +38,7 @@ FLOORS = [
     ["training"],
     ["config"],
     ["xc"],
-    ["compare", "testing", "ray", "serve", "sklearn", "torch"],
+    ["compare", "diagnosis", "testing", "ray", "serve", "sklearn", "torch"],
     ["cli", "scaffold", "pytest_plugin", "__main__"],
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
