@@ -13,8 +13,14 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.editable_wheel import editable_wheel
 
 
+def require_system():
+    """End with advice on a system that the C core does not know, before a build that cannot succeed."""
+    if sys.platform == "win32":
+        sys.exit("lshsample needs Linux or macOS: on Windows, install it in the Windows Subsystem for Linux.")
+
+
 def require_compiler():
-    """End with advice if there is no C compiler, before the output of a build that cannot succeed."""
+    """The same where there is no C compiler."""
     command = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
     if shutil.which(shlex.split(command)[0]) is None:
         sys.exit(
@@ -71,6 +77,8 @@ class EditableWheel(editable_wheel):
         root = Path(__file__).resolve().parent
         return Paths(name, [root, root / "plugins"])
 
+
+require_system()
 
 # A free-threaded interpreter has no stable ABI: its wheels are for its own version. cffi builds them so too.
 stable_abi = {} if sysconfig.get_config_var("Py_GIL_DISABLED") else {"py_limited_api": "cp311"}

@@ -5,9 +5,11 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#endif
 
 enum {
     MAX_WORKERS = 255,
@@ -68,16 +70,24 @@ static inline void relax(void) {
 
 void lsh_interrupt_by(lsh_interrupt_fn fn) { atomic_store(&interrupt_fn, fn); }
 
+#if defined(__APPLE__)
+#define COARSE_CLOCK CLOCK_MONOTONIC_RAW_APPROX
+static int is_main_thread(void) { return pthread_main_np(); }
+#else
+#define COARSE_CLOCK CLOCK_MONOTONIC_COARSE
+static int is_main_thread(void) { return syscall(SYS_gettid) == getpid(); }
+#endif
+
 /* Whether the program wants this thread, its main one, to stop what it does. The coarse clock takes some nanoseconds; the
  * system calls that tell the main thread from others, also in a forked child, are made once an interval. */
 static int poll_interrupt(void) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    clock_gettime(COARSE_CLOCK, &now);
     int64_t milliseconds = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
     if (milliseconds - last_poll < POLL_INTERVAL) return 0;
     last_poll = milliseconds;
     lsh_interrupt_fn fn = atomic_load(&interrupt_fn);
-    return fn && syscall(SYS_gettid) == getpid() && fn();
+    return fn && is_main_thread() && fn();
 }
 
 int32_t lsh_interrupted(void) {

@@ -5,6 +5,9 @@
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__APPLE__)
+#include <xlocale.h>
+#endif
 #include "lshsample/parallel.h"
 
 /* ---- Cutting and counting ---- */

@@ -106,7 +106,7 @@ def kernel_density(
     bandwidth: float = 1.0,
     **draws: Unpack[DrawOptions],
 ) -> Estimate:
-    """The mean over all items of a kernel of the distance to each query: (1/N) sum_j k(|q - x_j| / h).
+    """The mean over all items of a kernel of the distance to each query: ``(1/N) sum_j k(|q - x_j| / h)``.
 
     Parameters
     ----------

@@ -292,7 +292,7 @@ class _CompiledLoss(Loss):
 @LOSSES.add("softmax")
 @attrs.frozen(repr=False)
 class Softmax(_CompiledLoss):
-    """Softmax cross-entropy with the target 1/|Y| at each of a row's labels Y: ``-sum_j log(p_j) / |Y|``.
+    """Softmax cross-entropy with the target ``1/|Y|`` at each of a row's labels Y: ``-sum_j log(p_j) / |Y|``.
 
     Rows without labels are left out.
 

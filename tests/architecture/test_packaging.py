@@ -71,3 +71,9 @@ def test_an_editable_install_is_a_file_of_paths(setup: dict[str, Any]) -> None:
     with command._select_strategy("lshsample", "tag", "build") as strategy:
         strategy(wheel, [], {})
     assert written == {"__editable__.lshsample.pth": f"{ROOT}\n{ROOT / 'plugins'}\n"}
+
+
+def test_windows_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    with pytest.raises(SystemExit, match=r"^lshsample needs Linux or macOS: on Windows, .*\.$"):
+        said(monkeypatch)

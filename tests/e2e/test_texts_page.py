@@ -31,15 +31,16 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Any:
         for label in ["dogs", "cats"] * 100
     ]
     (folder / "texts.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    program = folder / "bin" / "lshsample"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m lshsample "$@"\n')
-    program.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "COLUMNS": "150"}
+    programs = folder / "bin"
+    programs.mkdir()
+    for name, options in (("lshsample", "-m lshsample "), ("python", "")):
+        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {options}"$@"\n')
+        (programs / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "COLUMNS": "150"}
 
     def start(command: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            ["bash", "-c", f"exec {command}" if "|" not in command else command],
+            ["bash", "-c", f"exec {command}" if not re.search(r"[|{]", command) else command],
             cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
@@ -90,3 +91,17 @@ def test_the_commands_of_the_server_page(shell: Any, printed: Any) -> None:
     with served(shell(serve.replace("8000", "0"))) as address:
         answer = output_of(shell(curl.replace("http://127.0.0.1:8000", address)))
     assert json.loads(answer)["results"][0]["labels"][0]["label"] == "dogs"
+
+
+def test_the_commands_of_a_first_model(shell: Any, printed: Any) -> None:
+    pytest.importorskip("uvicorn", reason="pip install 'lshsample[serve]'")
+    page = (ROOT / "docs" / "tutorial-first-model.md").read_text()
+    install, table, train, predict, why, serve = printed(page)
+    assert install.startswith("pip install")
+    output_of(shell(f"{{ {table}\n}}"))
+    output_of(shell(f"{train} --preset fast"))
+    found = {one["label"] for one in json.loads(output_of(shell(predict)))["labels"][:2]}
+    assert found == {"cats", "dogs"}
+    assert "whiskers" in output_of(shell(why))
+    with served(shell(serve.replace("8000", "0"))) as address:
+        assert address.startswith("http://127.0.0.1:")

@@ -1,0 +1,38 @@
+"""How Sphinx shows the pages: `tools/build_site.py` runs it over a copy of them."""
+
+import lshsample
+
+project = "lshsample"
+author = "lshsample contributors"
+project_copyright = author
+version = release = lshsample.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
+root_doc = "index"
+nitpicky = False  # annotations name types of other packages, whose indexes are not here
+
+myst_heading_anchors = 4
+myst_enable_extensions = []
+# Blocks of `python` hold examples with prompts; others are shells, TOML and formats without a highlighter.
+highlight_language = "python"
+
+autosummary_generate = True
+autodoc_typehints = "none"  # numpydoc's sections say them in words
+numpydoc_show_class_members = True
+numpydoc_show_inherited_class_members = False
+numpydoc_class_members_toctree = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"{project} {release}"
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {
+    "header_links_before_dropdown": 6,
+    "navbar_align": "left",
+    "navigation_with_keys": False,
+    "show_prev_next": True,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["theme-version"],
+}
+html_sidebars = {"index": []}
