@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from sizes import rounds, sized
 
 from lshsample._native import convert, core, layers, loss, optim
-from lshsample._native.dtypes import BFLOAT16, FLOAT32
+from lshsample._native.dtypes import BFLOAT16
 from lshsample._native.slots import Slots
 
 BATCH, HIDDEN, FEATURES, FEATURES_EACH = sized(256, 16), 128, sized(135_909, 500), 75
@@ -26,7 +26,7 @@ class Step:
     def __init__(self):
         rng = np.random.default_rng(0)
         self.labels, self.features = self.store(rng, LABELS), self.store(rng, FEATURES)
-        self.narrow = Slots.zeros(LABELS, HIDDEN, [BFLOAT16, FLOAT32, FLOAT32])
+        self.narrow = Slots.zeros(LABELS, HIDDEN, [BFLOAT16] * 3)
         self.narrow.weights[...] = convert.from_float32(self.labels[:1, 0], BFLOAT16)
         self.weights, self.bias = self.labels[:, 0], np.zeros((LABELS, 3), np.float32)[:, 0]
         choice = [rng.choice(LABELS, ACTIVE, replace=False) for _ in range(32)]
@@ -111,15 +111,34 @@ KERNELS = {
         PRODUCT,
         ACTIVE * ROW // 2 + 4 * BATCH * ACTIVE,
     ),
+    "matmul_nt_rounded": (
+        lambda s, t: layers.matmul_nt(
+            s.hidden, s.narrow.weights, rows=s.rows(), out=s.logits, operands="bfloat16", threads=t
+        ),
+        PRODUCT,
+        ACTIVE * ROW // 2 + 4 * BATCH * ACTIVE,
+    ),
+    "matmul_nn_rounded": (
+        lambda s, t: layers.matmul_nn(
+            s.errors, s.narrow.weights, rows=s.rows(), operands="bfloat16", threads=t
+        ),
+        PRODUCT,
+        ACTIVE * ROW // 2 + 4 * BATCH * ACTIVE,
+    ),
+    "matmul_tn_rounded": (
+        lambda s, t: layers.matmul_tn(s.errors, s.hidden, out=s.gradient, operands="bfloat16", threads=t),
+        PRODUCT,
+        ACTIVE * ROW + 4 * BATCH * ACTIVE,
+    ),
     "adam_rows_bfloat16": (
         lambda s, t: adam(s.narrow, s.rows(), s.gradient, t),
         12 * ACTIVE * HIDDEN,
-        6 * ACTIVE * ROW,
+        4 * ACTIVE * ROW,
     ),
     "adam_rows_stochastic": (
         lambda s, t: adam(s.narrow, s.rows(), s.gradient, t, convert.Rounding(1, 2)),
         12 * ACTIVE * HIDDEN,
-        6 * ACTIVE * ROW,
+        4 * ACTIVE * ROW,
     ),
     "csr_matmul": (
         lambda s, t: layers.csr_matmul(s.x, s.features[:, 0], threads=t),

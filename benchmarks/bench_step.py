@@ -8,6 +8,8 @@ active unit, read and written once), and the number of active units.
 - ``test_pipeline``: every named pipeline (pooled), simhash tables.
 - ``test_family``: the ``lsh`` pipeline with every registered family that hashes dense rows as they are.
 - ``test_isa``: the ``lsh`` pipeline on every instruction set.
+- ``test_precision``: the ``lsh`` pipeline in bfloat16, in turns with float32, one active set a batch or one a
+  sample (about 1,000 units); ``ratio_quartiles`` are float32's time over bfloat16's.
 - ``test_labels``: 67,000 to 2,000,000 labels with the same active set: the cost of a step must not grow.
 - ``test_python_share``: the time of a step outside of the C core; ``extra_info`` has its calls of Python
   functions and of C functions. ``python benchmarks/bench_step.py [LABELS]`` prints the same.
@@ -20,6 +22,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sizes import rounds, sized
+from turns import in_turns
 
 from lshsample._native import core
 from lshsample._native.core import lib
@@ -49,9 +52,13 @@ def sparse_rows(rng, n_columns, per_row, values):
 class Steps:
     """A network with built tables, and batches in a cycle."""
 
-    def __init__(self, n_labels=N_LABELS, family="simhash", sampler="lsh", n_active=ACTIVE):
-        layer = Sampled(n_labels, family=family, sampler=sampler, n_active=n_active, rehash=0)
-        self.network = Network([Sparse(N_FEATURES), Dense(HIDDEN), layer])
+    def __init__(
+        self, n_labels=N_LABELS, family="simhash", sampler="lsh", n_active=ACTIVE, *, each="batch", **options
+    ):
+        layer = Sampled(
+            n_labels, family=family, sampler=sampler, n_active=n_active, rehash=0, active_set=each
+        )
+        self.network = Network([Sparse(N_FEATURES), Dense(HIDDEN), layer], **options)
         rng = np.random.default_rng(0)
         x = [sparse_rows(rng, N_FEATURES, FEATURES_A_ROW, rng.random) for _ in range(N_BATCHES)]
         y = [sparse_rows(rng, n_labels, LABELS_A_ROW, np.ones) for _ in range(N_BATCHES)]
@@ -97,6 +104,16 @@ def test_family(benchmark, family):
 def test_isa(benchmark, isa):
     with core.forced_isa(isa):
         measure(benchmark, Steps())
+
+
+@pytest.mark.benchmark(group="precision")
+@pytest.mark.parametrize(("each", "n_active"), [("batch", ACTIVE), ("sample", sized(980, 40))])
+def test_precision(benchmark, each, n_active):
+    wide, narrow = (
+        Steps(n_active=n_active, each=each, precision=precision) for precision in ("float32", "bfloat16")
+    )
+    in_turns(benchmark, narrow, wide, 30)
+    benchmark.extra_info["active"] = float(np.median(narrow.active))
 
 
 @pytest.mark.benchmark(group="labels")

@@ -15,6 +15,7 @@ from lshsample.family import HashFamily
 from lshsample.nn import LOSSES, OPTIMIZERS, SCHEDULES, Dense, Network, Sampled, Sparse
 from lshsample.nn.inputs import WEIGHTINGS
 from lshsample.nn.names import NameTable
+from lshsample.nn.network_spec import PRECISIONS
 from lshsample.nn.sampled import ACTIVE_SETS, IMPORTANCE
 from lshsample.nn.schedules import warmup_of
 from lshsample.registry import family_to_dict, resolve_family
@@ -79,6 +80,8 @@ class TrainConfig:
         The loss's ``smoothing``; see :class:`~lshsample.nn.Softmax`.
     propensity : tuple of two floats, optional
         The loss's propensity model (A, B), also as ``"0.55,1.5"``; by default all labels weigh the same.
+    precision : str
+        The type of the network's weights and of their optimizer state; see :class:`~lshsample.nn.Network`.
     weighting, input_dropout, dropout
         Weighting and dropout of the input, dropout of the hidden units; see :class:`~lshsample.nn.Sparse` and
         :class:`~lshsample.nn.Dense`.
@@ -130,6 +133,7 @@ class TrainConfig:
     warmup: float = attrs.field(default=0, converter=warmup_of)
     optimizer: str = attrs.field(default="adam", validator=OPTIMIZERS.validator)
     weight_decay: float = attrs.field(default=0.0, validator=specs.number(0, 1e6))
+    precision: str = attrs.field(default="float32", validator=specs.one_of(*PRECISIONS))
     input_dropout: float = attrs.field(default=0.0, validator=specs.number(0, 1, open_high=True))
     dropout: float | None = attrs.field(default=None, validator=_optional(specs.number(0, 1, open_high=True)))
     weighting: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*WEIGHTINGS)))
@@ -195,7 +199,7 @@ def build_network(config: TrainConfig, n_features: int, n_labels: int) -> Networ
         importance=config.importance or "off",
     )
     first = Sparse(n_features, weighting=config.weighting or "none", dropout=config.input_dropout)
-    return Network([first, *hidden, last], seed=config.seed)
+    return Network([first, *hidden, last], seed=config.seed, precision=config.precision)
 
 
 def _with(table: NameTable[Any], name: str, **options: Any) -> Any:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import core
+from lshsample._native.convert import ConvertedRows
 from lshsample.display import html_table
 from lshsample.errors import ArgumentError, PluginError, UnsupportedError
 from lshsample.specs import integer
@@ -70,8 +71,13 @@ def checked_rows(
 ) -> Rows:
     """Validated rows: finite, ``family.dim`` columns, dense float32 or canonical CSR.
 
-    ``finite=False`` leaves the check for NaN and infinity to the caller.
+    ``finite=False`` leaves the check for NaN and infinity to the caller. Rows of a narrower type
+    (:class:`~lshsample._native.convert.ConvertedRows`) are converted, and checked, where they are read.
     """
+    if isinstance(x, ConvertedRows):
+        if x.shape[1] != family.dim:
+            raise ArgumentError(argument, f"{x.shape[1]} columns", f"an array with {family.dim} columns")
+        return cast("Rows", x)
     if sp.issparse(x):
         return core.csr_rows(x, argument, family.dim, finite=finite, threads=threads)
     return core.dense_rows(x, argument, family.dim, finite=finite)

@@ -12,6 +12,7 @@ import numpy as np
 
 from lshsample import memory
 from lshsample._native import core, kernels
+from lshsample._native.convert import ConvertedRows
 from lshsample._native.core import lib
 from lshsample._native.kernels import KernelStruct
 from lshsample._native.reader import NativeReader
@@ -94,6 +95,10 @@ def prepared(family: HashFamily, rows: Rows) -> HashFamily:
     PluginError
         ``prepare`` failed or returned something else.
     """
+    if isinstance(rows, ConvertedRows):
+        if type(family).prepare is HashFamily.prepare:
+            return family
+        rows = rows[:]
     return _same_shape(family, "prepare", _call_python(family, "prepare", rows), family.seed)
 
 

@@ -2,7 +2,6 @@
  * so the bits are the same on every instruction set. */
 
 typedef uint16_t element_bfloat16;
-typedef uint16_t lsh_vh __attribute__((vector_size(2 * LSH_WIDTH)));
 typedef uint32_t lsh_vw __attribute__((vector_size(4 * LSH_WIDTH)));
 
 LSH_INLINE float read_one_bfloat16(const uint16_t *p) {
@@ -52,9 +51,13 @@ LSH_INLINE void write_bfloat16(uint16_t *p, lsh_vf v) {
     write_upper_halves(p, v, ((lsh_vw)v >> 16 & 1) + 0x7fff);
 }
 
+LSH_INLINE void write_some_bfloat16(uint16_t *p, lsh_vf v, int64_t n) {
+    uint16_t some[LSH_WIDTH];
+    write_bfloat16(some, v);
+    memcpy(p, some, (size_t)n * sizeof *p);
+}
+
 /* The 16 bits that are cut off are a number of 2^16ths of a unit: adding a uniform one carries with that probability. */
-LSH_INLINE void write_stochastic_bfloat16(uint16_t *p, lsh_vf v, const uint16_t *bits) {
-    lsh_vh increment;
-    memcpy(&increment, bits, sizeof increment);
-    write_upper_halves(p, v, __builtin_convertvector(increment, lsh_vw));
+LSH_INLINE void write_stochastic_bfloat16(uint16_t *p, lsh_vf v, lsh_vh bits) {
+    write_upper_halves(p, v, __builtin_convertvector(bits, lsh_vw));
 }

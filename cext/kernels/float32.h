@@ -16,8 +16,10 @@ LSH_INLINE lsh_vf read_some_float32(const float *p, int64_t n) { return lsh_load
 
 LSH_INLINE void write_float32(float *p, lsh_vf v) { lsh_store(p, v); }
 
+LSH_INLINE void write_some_float32(float *p, lsh_vf v, int64_t n) { lsh_store_some(p, v, n); }
+
 /* Nothing is lost, so there is nothing to round. */
-LSH_INLINE void write_stochastic_float32(float *p, lsh_vf v, const uint16_t *bits) {
+LSH_INLINE void write_stochastic_float32(float *p, lsh_vf v, lsh_vh bits) {
     (void)bits;
     lsh_store(p, v);
 }

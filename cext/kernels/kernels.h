@@ -66,7 +66,6 @@ typedef struct {
     KERNEL(int64_t, next_above, (const float *scores, int64_t from, int64_t n, float threshold)) \
     LSH_LOSS_KERNELS(KERNEL) \
     LSH_HINGE_KERNELS(KERNEL) \
-    LSH_OPTIMIZER_KERNELS(KERNEL) \
     LSH_DRAW_KERNELS(KERNEL)
 
 #define LSH_LOSS_KERNELS(KERNEL) \
@@ -87,13 +86,6 @@ typedef struct {
     /* One step of dual coordinate descent for each of the rows order[from .. to), in that order. */ \
     KERNEL(void, hinge_rows, (lsh_hinge *block, int64_t from, int64_t to))
 
-/* n weights of one row, their optimizer state, and their gradient. Weights of another dtype pass through a
- * buffer (cext/src/optim.c). */
-#define LSH_OPTIMIZER_KERNELS(KERNEL) \
-    KERNEL(void, sgd, (float *w, const float *gradient, int64_t n, float lr)) \
-    KERNEL(void, adagrad, (float *w, float *s, const float *gradient, int64_t n, float lr, float eps)) \
-    KERNEL(void, adam, (float *w, float *m, float *v, const float *gradient, int64_t n, const lsh_adam_step *step))
-
 #define LSH_DRAW_KERNELS(KERNEL) \
     /* out[i] = words 0 and 1 (word 0 above) of lsh_philox at index indices[i], or first + i where indices is NULL. */ \
     KERNEL(void, draw_words, (uint64_t seed, uint32_t purpose, uint32_t stream, uint64_t step, uint32_t first, \
@@ -103,7 +95,8 @@ typedef struct {
     KERNEL(void, draw_halves, (uint64_t seed, uint32_t purpose, uint32_t stream, uint64_t step, uint32_t first, \
                                int64_t n, uint16_t *out))
 
-/* Kernels over rows of one dtype: weights, which are read, converted and stored, while all sums are float32. */
+/* Kernels over rows of one dtype: weights, which are read, converted and stored, while all sums are float32;
+ * and their optimizer state. */
 #define LSH_ROW_KERNELS(KERNEL) \
     /* out[n] = row[n]. */ \
     KERNEL(void, load, (const void *row, int64_t n, float *out)) \
@@ -122,7 +115,14 @@ typedef struct {
                                 const float *first, float *out, int64_t d)) \
     /* values[t] = h . w[rows[t]]. */ \
     KERNEL(void, dots, (const float *h, int64_t d, const void *w, int64_t stride, const int32_t *rows, int64_t n, \
-                        float *values))
+                        float *values)) \
+    /* Optimizer steps over n columns of a row: weights, state, gradient (optim_body.h). bits: NULL, which rounds to nearest, \
+     * or 16 random bits for each column, followed by as many bytes as a vector has. */ \
+    KERNEL(void, sgd, (void *w, const float *gradient, int64_t n, float lr, const uint16_t *bits)) \
+    KERNEL(void, adagrad, (void *w, void *s, const float *gradient, int64_t n, float lr, float eps, \
+                           const uint16_t *bits)) \
+    KERNEL(void, adam, (void *w, void *m, void *v, const float *gradient, int64_t n, const lsh_adam_step *step, \
+                        const uint16_t *bits))
 
 /* The dtypes that have kernels, as DTYPE(name in lsh_dtype, name of the C file that reads and writes its elements). */
 #define LSH_ROW_DTYPES(DTYPE) \

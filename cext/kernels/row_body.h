@@ -1,7 +1,8 @@
 /* Kernels over rows of one dtype, and their table; compiled for each dtype in each instruction set.
  *
  * The including file defines LSH_DTYPE. The dtype's own header (float32.h, bfloat16.h) says how its elements are read
- * and written: element_D, read_one_D, read_four_D, read_D and read_some_D (a vector), write_D, write_stochastic_D. */
+ * and written: element_D, read_one_D, read_four_D, read_D and read_some_D (a vector), write_D, write_some_D,
+ * write_stochastic_D. */
 #define LSH_ROW(f) LSH_PASTE(f, LSH_DTYPE)
 #define LSH_ELEMENT LSH_ROW(element)
 
@@ -13,22 +14,20 @@ static void LSH_ROW(load)(const void *row, int64_t n, float *out) {
 }
 
 static void LSH_ROW(store)(void *row, int64_t n, const float *values) {
-    LSH_ELEMENT *to = row, last[LSH_WIDTH];
+    LSH_ELEMENT *to = row;
     int64_t i = 0;
     for (; i + LSH_WIDTH <= n; i += LSH_WIDTH) LSH_ROW(write)(to + i, lsh_load(values + i));
-    if (i == n) return;
-    LSH_ROW(write)(last, lsh_load_some(values + i, n - i));
-    memcpy(to + i, last, (size_t)(n - i) * sizeof *to);
+    if (i < n) LSH_ROW(write_some)(to + i, lsh_load_some(values + i, n - i), n - i);
 }
 
 static void LSH_ROW(store_stochastic)(void *row, int64_t n, const float *values, const uint16_t *bits) {
     LSH_ELEMENT *to = row, last[LSH_WIDTH];
     uint16_t last_bits[LSH_WIDTH] = {0};
     int64_t i = 0;
-    for (; i + LSH_WIDTH <= n; i += LSH_WIDTH) LSH_ROW(write_stochastic)(to + i, lsh_load(values + i), bits + i);
+    for (; i + LSH_WIDTH <= n; i += LSH_WIDTH) LSH_ROW(write_stochastic)(to + i, lsh_load(values + i), load_bits(bits + i));
     if (i == n) return;
     memcpy(last_bits, bits + i, (size_t)(n - i) * sizeof *bits);
-    LSH_ROW(write_stochastic)(last, lsh_load_some(values + i, n - i), last_bits);
+    LSH_ROW(write_stochastic)(last, lsh_load_some(values + i, n - i), load_bits(last_bits));
     memcpy(to + i, last, (size_t)(n - i) * sizeof *to);
 }
 
@@ -122,6 +121,8 @@ static void LSH_ROW(dots)(const float *h, int64_t d, const void *w, int64_t stri
         values[t] = lsh_sum((sum[0] + sum[1]) + (sum[2] + sum[3]));
     }
 }
+
+#include "optim_body.h"
 
 #define LSH_ROW_ENTRY(result, name, arguments) .name = LSH_ROW(name),
 static const lsh_row_kernels LSH_ROW(rows) = {.bytes = sizeof(LSH_ELEMENT), LSH_ROW_KERNELS(LSH_ROW_ENTRY)};

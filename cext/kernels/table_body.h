@@ -8,7 +8,6 @@ LSH_KERNELS_BEGIN
 #include "product_body.h"
 #include "loss_body.h"
 #include "hinge_body.h"
-#include "optim_body.h"
 #include "draw_body.h"
 
 #include "gather.h"

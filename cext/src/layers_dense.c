@@ -5,6 +5,8 @@
 
 #include "dense.h"
 #include "kernels.h"
+#include "layers_tiles.h"
+#include "lshsample/convert.h"
 #include "lshsample/parallel.h"
 #include "lshsample/rng.h"
 
@@ -50,6 +52,13 @@ static int choose_kernels(product *p) {
     return p->weights && p->a.dtype == LSH_FLOAT32 && p->out.dtype == LSH_FLOAT32;
 }
 
+int32_t lsh_has_tiles(void) { return lsh_tile_kernels_current() != NULL; }
+
+/* The kernels for operands that may be rounded to bfloat16, of weights that are; NULL for products in float32. */
+static const lsh_tile_kernels *tiles_for(int32_t operands, int32_t weights, int32_t wanted) {
+    return operands == LSH_BFLOAT16 && weights == wanted ? lsh_tile_kernels_current() : NULL;
+}
+
 /* One panel of columns j .. j + n of the output of lsh_matmul_nt. */
 static lsh_status nt_panel(const product *p, int64_t j, int64_t n) {
     const lsh_kernels *k = p->kernels;
@@ -81,11 +90,13 @@ static lsh_status nt_chunk(void *context, int64_t begin, int64_t end, int32_t wo
 }
 
 lsh_status lsh_matmul_nt(lsh_dense a, lsh_dense b, const int32_t *rows, const float *bias, int64_t bias_stride,
-                         lsh_dense out, int32_t threads) {
+                         lsh_dense out, int32_t operands, int32_t threads) {
     if (a.cols != b.cols || out.rows != a.rows || (!rows && out.cols != b.rows)) return LSH_INVALID;
     product p = {.a = a, .b = b, .out = out, .rows = rows, .bias = bias, .bias_stride = bias_stride};
     if (!choose_kernels(&p)) return LSH_INVALID;
     if (a.rows == 0) return LSH_OK;
+    const lsh_tile_kernels *tiles = a.cols ? tiles_for(operands, b.dtype, LSH_BFLOAT16) : NULL;
+    if (tiles) return lsh_tiles_nt(tiles, a, b, rows, bias, bias_stride, out, threads);
     /* With few rows a panel is little work: take more of them at once. */
     int64_t grain = a.rows < 16 ? 16 * LSH_PANEL_COLUMNS : LSH_PANEL_COLUMNS;
     return lsh_parallel_for(out.cols, grain, threads, nt_chunk, &p);
@@ -141,12 +152,15 @@ static lsh_status nn_add_parts(void *context, int64_t begin, int64_t end, int32_
     return LSH_OK;
 }
 
-lsh_status lsh_matmul_nn(lsh_dense a, lsh_dense b, const int32_t *rows, lsh_dense out, int32_t threads) {
+lsh_status lsh_matmul_nn(lsh_dense a, lsh_dense b, const int32_t *rows, lsh_dense out, int32_t operands,
+                         int32_t threads) {
     if ((!rows && a.cols != b.rows) || out.rows != a.rows || out.cols != b.cols) return LSH_INVALID;
     product p = {.a = a, .b = b, .out = out, .rows = rows};
     if (!choose_kernels(&p)) return LSH_INVALID;
     if (a.cols == 0) clear(out);
     if (a.rows == 0 || a.cols == 0 || b.cols == 0) return LSH_OK;
+    const lsh_tile_kernels *tiles = tiles_for(operands, b.dtype, LSH_BFLOAT16);
+    if (tiles) return lsh_tiles_nn(tiles, a, b, rows, out, threads);
     p.row_blocks = (a.rows + NN_ROWS - 1) / NN_ROWS;
     int64_t parts = least((a.cols + NN_DEPTH - 1) / NN_DEPTH, (NN_PARTS + p.row_blocks - 1) / p.row_blocks);
     p.depth = (a.cols + parts - 1) / parts;
@@ -192,10 +206,25 @@ static lsh_status tn_chunk(void *context, int64_t begin, int64_t end, int32_t wo
     return LSH_OK;
 }
 
-lsh_status lsh_matmul_tn(lsh_dense a, lsh_dense b, lsh_dense out, int32_t threads) {
+/* The product in float32, and then rounded to the dtype of the output. */
+static lsh_status tn_rounded(lsh_dense a, lsh_dense b, lsh_dense out, int32_t threads) {
+    lsh_dense sums = {.rows = out.rows, .cols = out.cols, .stride = out.cols, .dtype = LSH_FLOAT32};
+    if (!(sums.data = floats_alloc(sums.rows, sums.cols))) return LSH_NO_MEMORY;
+    lsh_status status = lsh_matmul_tn(a, b, sums, LSH_FLOAT32, threads);
+    if (status == LSH_OK) status = lsh_convert(sums, out, NULL, threads);
+    free(sums.data);
+    return status;
+}
+
+lsh_status lsh_matmul_tn(lsh_dense a, lsh_dense b, lsh_dense out, int32_t operands, int32_t threads) {
     if (a.rows != b.rows || out.rows != a.cols || out.cols != b.cols) return LSH_INVALID;
     product p = {.a = a, .b = b, .out = out};
+    if (!lsh_row_kernels_for(lsh_kernels_current(), out.dtype)) return LSH_INVALID;
+    p.out.dtype = LSH_FLOAT32;
     if (!choose_kernels(&p) || b.dtype != LSH_FLOAT32) return LSH_INVALID;
+    const lsh_tile_kernels *tiles = a.rows && a.cols && b.cols ? tiles_for(operands, b.dtype, LSH_FLOAT32) : NULL;
+    if (tiles) return lsh_tiles_tn(tiles, a, b, out, threads);
+    if (out.dtype != LSH_FLOAT32) return tn_rounded(a, b, out, threads);
     if (a.rows == 0) clear(out);
     if (a.rows == 0 || a.cols == 0 || b.cols == 0) return LSH_OK;
     int64_t width = p.kernels->panel_columns;

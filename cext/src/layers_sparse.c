@@ -11,12 +11,14 @@
 enum {
     SPARSE_ROWS = 4,    /* samples in one task: about 300 gathered rows at 75 entries each */
     SUMMED_ROWS = 64,   /* distinct columns in one task */
+    ROUNDED = 256,      /* columns that are summed before they are rounded: 1 KiB on the stack */
     DOTS = 4096,        /* gathered rows in one task: enough work to wake another thread for */
     PAIRS = 1024        /* pairs of sparse rows in one task */
 };
 
 typedef struct {
     const lsh_row_kernels *weights; /* for rows of w */
+    const lsh_row_kernels *narrow;  /* of sums that are rounded: for rows of the output */
     const int64_t *indptr;
     const int32_t *indices;
     float *values;
@@ -53,12 +55,29 @@ lsh_status lsh_csr_matmul(lsh_csr x, lsh_dense w, const float *bias, int64_t bia
     return status;
 }
 
+/* As matmul_chunk, with rows of the output that are rounded to its dtype. */
+static lsh_status rounded_chunk(void *context, int64_t begin, int64_t end, int32_t worker) {
+    (void)worker;
+    const sparse_product *p = context;
+    float sums[ROUNDED];
+    for (int64_t i = begin; i < end; i++)
+        for (int64_t j = 0; j < p->out.cols; j += ROUNDED) {
+            int64_t from = p->indptr[i], d = p->out.cols - j < ROUNDED ? p->out.cols - j : ROUNDED;
+            p->weights->weighted_sum(p->indices + from, p->values + from, p->indptr[i + 1] - from,
+                                     lsh_float_row(p->w, 0) + j, p->w.stride, NULL, sums, d);
+            p->narrow->store(lsh_element(p->out, p->narrow->bytes, i, j), d, sums);
+        }
+    return LSH_OK;
+}
+
 lsh_status lsh_csr_weighted_sums(const int64_t *starts, const int32_t *samples, const float *values, lsh_dense d,
                                  lsh_dense out, int32_t threads) {
-    if (out.cols != d.cols || d.dtype != LSH_FLOAT32 || out.dtype != LSH_FLOAT32) return LSH_INVALID;
-    sparse_product p = {.weights = lsh_row_kernels_for(lsh_kernels_current(), d.dtype), .indptr = starts,
+    const lsh_kernels *kernels = lsh_kernels_current();
+    sparse_product p = {.weights = kernels->float32, .narrow = lsh_row_kernels_for(kernels, out.dtype), .indptr = starts,
                         .indices = samples, .values = (float *)values, .w = d, .out = out};
-    return lsh_parallel_for(out.rows, SUMMED_ROWS, threads, matmul_chunk, &p);
+    if (out.cols != d.cols || d.dtype != LSH_FLOAT32 || !p.narrow) return LSH_INVALID;
+    lsh_chunk_fn chunk = out.dtype == LSH_FLOAT32 ? matmul_chunk : rounded_chunk;
+    return lsh_parallel_for(out.rows, SUMMED_ROWS, threads, chunk, &p);
 }
 
 /* The row that holds entry `at`: the last one that begins at or before it and is not empty. */

@@ -15,45 +15,44 @@ typedef struct {
     float lr, eps;
     lsh_adam_step adam;
     lsh_rounder rounder;
-    /* Updates n weights w, which are columns `column` .. of row `row`. */
-    void (*update)(const void *step, float *w, int64_t row, int64_t column, const float *gradient, int64_t n);
+    /* Updates n columns of a row from `column` on. */
+    void (*update)(const void *step, int64_t row, int64_t column, const float *gradient, int64_t n, const uint16_t *bits);
 } step;
 
-static char *slot_row(const step *s, int slot, int64_t row) {
-    const lsh_slot *at = &s->store->slots[slot];
-    return (char *)s->store->data + at->offset + row * at->row_bytes;
+static char *slot(const step *s, int index, int64_t row, int64_t column) {
+    const lsh_slot *at = &s->store->slots[index];
+    return (char *)s->store->data + at->offset + row * at->row_bytes + column * s->rounder.rows->bytes;
 }
 
-static float *state(const step *s, int64_t row, int slot, int64_t column) {
-    return (float *)slot_row(s, slot, row) + column;
-}
-
-static void sgd_update(const void *context, float *w, int64_t row, int64_t column, const float *gradient, int64_t n) {
-    (void)row, (void)column;
+static void sgd_update(const void *context, int64_t row, int64_t column, const float *gradient, int64_t n,
+                       const uint16_t *bits) {
     const step *s = context;
-    s->rounder.kernels->sgd(w, gradient, n, s->lr);
+    s->rounder.rows->sgd(slot(s, 0, row, column), gradient, n, s->lr, bits);
 }
 
-static void adagrad_update(const void *context, float *w, int64_t row, int64_t column, const float *gradient, int64_t n) {
+static void adagrad_update(const void *context, int64_t row, int64_t column, const float *gradient, int64_t n,
+                           const uint16_t *bits) {
     const step *s = context;
-    s->rounder.kernels->adagrad(w, state(s, row, 1, column), gradient, n, s->lr, s->eps);
+    s->rounder.rows->adagrad(slot(s, 0, row, column), slot(s, 1, row, column), gradient, n, s->lr, s->eps, bits);
 }
 
-static void adam_update(const void *context, float *w, int64_t row, int64_t column, const float *gradient, int64_t n) {
+static void adam_update(const void *context, int64_t row, int64_t column, const float *gradient, int64_t n,
+                        const uint16_t *bits) {
     const step *s = context;
-    s->rounder.kernels->adam(w, state(s, row, 1, column), state(s, row, 2, column), gradient, n, &s->adam);
+    s->rounder.rows->adam(slot(s, 0, row, column), slot(s, 1, row, column), slot(s, 2, row, column), gradient, n,
+                          &s->adam, bits);
 }
 
-/* Weights of another dtype pass through a buffer that stays in L1, so that optimizers are for float32 only. */
-static void update_converted(const step *s, int64_t row, const float *gradient) {
-    const lsh_row_kernels *rows = s->rounder.rows;
-    float buffer[LSH_ROUND_BLOCK];
+/* A row by row i of the gradient: a few columns at a time, whose random bits, and whose gradient in float32, stay in L1. */
+static void update_in_blocks(const step *s, int64_t row, int64_t i) {
+    uint16_t bits[LSH_ROUND_BLOCK + LSH_PANEL_COLUMNS]; /* the kernels load a vector behind the last ones */
+    float widened[LSH_ROUND_BLOCK];
+    int wide = s->gradient.dtype == LSH_FLOAT32;
     for (int64_t j = 0; j < s->store->cols; j += LSH_ROUND_BLOCK) {
         int64_t n = s->store->cols - j < LSH_ROUND_BLOCK ? s->store->cols - j : LSH_ROUND_BLOCK;
-        char *weights = slot_row(s, 0, row) + j * rows->bytes;
-        rows->load(weights, n, buffer);
-        s->update(s, buffer, row, j, gradient + j, n);
-        lsh_round_row(&s->rounder, row, j, n, buffer, weights);
+        if (s->rounder.rounding) lsh_rounding_bits(&s->rounder, row, j, n, bits);
+        if (!wide) s->rounder.rows->load(lsh_element(s->gradient, s->rounder.rows->bytes, i, j), n, widened);
+        s->update(s, row, j, wide ? lsh_float_row(s->gradient, i) + j : widened, n, s->rounder.rounding ? bits : NULL);
     }
 }
 
@@ -61,36 +60,35 @@ static lsh_status rows_chunk(void *context, int64_t begin, int64_t end, int32_t 
     (void)worker;
     const step *s = context;
     const lsh_store *store = s->store;
-    int plain = store->slots[0].dtype == LSH_FLOAT32;
     enum { AHEAD = 4 }; /* measured: 0.45 ms for 5,000 rows of 1.5 KiB; 0.54 with 2, 0.75 without */
     for (int64_t i = begin; i < end; i++) {
         if (s->rows && i + AHEAD < end) {
-            for (int slot = 0; slot < store->n_slots; slot++) {
-                const char *later = slot_row(s, slot, s->rows[i + AHEAD]);
-                int64_t bytes = store->cols * (slot ? (int64_t)sizeof(float) : s->rounder.rows->bytes);
-                for (int64_t j = 0; j < bytes; j += 64) __builtin_prefetch(later + j, 1);
+            for (int32_t index = 0; index < store->n_slots; index++) {
+                const char *later = slot(s, index, s->rows[i + AHEAD], 0);
+                for (int64_t j = 0; j < store->cols * s->rounder.rows->bytes; j += 64) __builtin_prefetch(later + j, 1);
             }
         }
         int64_t row = s->rows ? s->rows[i] : i;
-        const float *gradient = lsh_float_row(s->gradient, i);
-        if (plain) s->update(s, state(s, row, 0, 0), row, 0, gradient, store->cols);
-        else update_converted(s, row, gradient);
+        if (store->slots[0].dtype == LSH_FLOAT32) s->update(s, row, 0, lsh_float_row(s->gradient, i), store->cols, NULL);
+        else update_in_blocks(s, row, i);
     }
     return LSH_OK;
 }
 
-/* Whether the slots are weights of a dtype with kernels and float32 state within the row, and the gradient fits. */
+/* Whether the slots are of one dtype, and the gradient fits. */
 static int fits(const step *s) {
     const lsh_store *store = s->store;
     if (store->n_slots < 1 || store->n_slots > (int32_t)(sizeof store->slots / sizeof store->slots[0])) return 0;
     for (int32_t i = 1; i < store->n_slots; i++)
-        if (store->slots[i].dtype != LSH_FLOAT32) return 0;
-    return s->gradient.dtype == LSH_FLOAT32 && s->gradient.cols == store->cols &&
+        if (store->slots[i].dtype != store->slots[0].dtype) return 0;
+    int known = s->gradient.dtype == LSH_FLOAT32 || s->gradient.dtype == store->slots[0].dtype;
+    return known && s->gradient.cols == store->cols &&
            (s->rows || s->gradient.rows == store->rows);
 }
 
 static lsh_status run(step s, const lsh_rounding *rounding, int32_t threads) {
-    if (!fits(&s) || !lsh_rounder_for(s.store->slots[0].dtype, rounding, &s.rounder)) return LSH_INVALID;
+    int32_t dtype = s.store->slots[0].dtype;
+    if (!fits(&s) || !lsh_rounder_for(dtype, dtype == LSH_FLOAT32 ? NULL : rounding, &s.rounder)) return LSH_INVALID;
     int64_t d = s.store->cols;
     if (d == 0) return LSH_OK;
     int64_t grain = 8192 / d < 16 ? 16 : 8192 / d;

@@ -16,6 +16,9 @@ typedef struct {
 /* Fills a rounder for a dtype with kernels; 0 for any other. */
 int lsh_rounder_for(int32_t dtype, const lsh_rounding *rounding, lsh_rounder *out);
 
+/* The 16 random bits of each of n <= LSH_ROUND_BLOCK columns from `column` on, a multiple of 8; bits has a whole block. */
+void lsh_rounding_bits(const lsh_rounder *rounder, int64_t row, int64_t column, int64_t n, uint16_t *bits);
+
 /* to[n] = values[n], which are columns `column` .. of row `row`; column is a multiple of 8. `to` points at that column. */
 void lsh_round_row(const lsh_rounder *rounder, int64_t row, int64_t column, int64_t n, const float *values, void *to);
 

@@ -14,7 +14,7 @@ from lshsample._native.core import check, ffi, lib, threads_or_default
 from lshsample._native.dtypes import FLOAT32, KERNEL_DTYPES, DType, checked_dtype
 from lshsample.errors import ArgumentError
 
-__all__ = ["Rounding", "from_float32", "rounding_pointer", "to_float32"]
+__all__ = ["ConvertedRows", "Rounding", "from_float32", "rounding_pointer", "to_float32"]
 
 
 @attrs.frozen
@@ -101,3 +101,56 @@ def to_float32(values: npt.NDArray[Any], *, threads: int | None = None) -> Float
     out = np.empty(values.shape, FLOAT32.numpy)
     _convert(values, out, None, threads)
     return out
+
+
+class ConvertedRows:
+    """Rows of a narrower type that are read as float32: slices and selections are float32 copies.
+
+    Where rows are read in blocks, as for hashing, they take the place of a float32 array of all rows.
+
+    Parameters
+    ----------
+    rows : (n, d) array
+        Of a type with kernels, rows contiguous; kept by reference.
+    factor : float
+        What the values are multiplied by.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lshsample._native import convert
+    >>> rows = convert.ConvertedRows(convert.from_float32(np.eye(3, dtype=np.float32), "bfloat16"), 0.5)
+    >>> rows.shape, rows[1:]
+    ((3, 3), array([[0. , 0.5, 0. ],
+           [0. , 0. , 0.5]], dtype=float32))
+    """
+
+    ndim, dtype = 2, FLOAT32.numpy
+
+    def __init__(self, rows: Array, factor: float = 1.0) -> None:
+        self.rows = rows  #: the rows, as given
+        self.factor = factor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, d)."""
+        n, d = self.rows.shape
+        return n, d
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: slice | npt.NDArray[Any]) -> Float32:
+        values = to_float32(self.rows[rows])
+        if self.factor != 1.0:
+            values *= np.float32(self.factor)
+        return values
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError("rows of another type can only be read as a copy")
+        return self[:].astype(FLOAT32.numpy if dtype is None else dtype, copy=False)
+
+    def copy(self) -> ConvertedRows:
+        """A copy that does not change with the rows."""
+        return ConvertedRows(self.rows.copy(), self.factor)

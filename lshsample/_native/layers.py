@@ -25,7 +25,7 @@ from lshsample._native.arrays import (
     strided_vector,
 )
 from lshsample._native.core import check, csr_view, ffi, lib, pointer, threads_or_default
-from lshsample._native.dtypes import KERNEL_DTYPES
+from lshsample._native.dtypes import FLOAT32, KERNEL_DTYPES, DType, checked_dtype
 from lshsample._native.topk import csr_top_k, top_k, top_k_ragged
 from lshsample.errors import ArgumentError
 
@@ -37,12 +37,20 @@ __all__ = [
     "csr_top_k",
     "csr_transpose_matmul",
     "dropout_mask",
+    "has_tiles",
     "matmul_nn",
     "matmul_nt",
     "matmul_tn",
     "top_k",
     "top_k_ragged",
 ]
+
+
+def has_tiles() -> bool:
+    """Whether products with ``operands="bfloat16"`` run in tile registers (AMX-BF16): the processor has them,
+    the instruction set in use is ``"avx512"``, and the system permits their use.
+    """
+    return bool(lib.lsh_has_tiles())
 
 
 def matmul_nt(
@@ -52,6 +60,7 @@ def matmul_nt(
     bias: Float32 | None = None,
     rows: Int32 | None = None,
     out: Float32 | None = None,
+    operands: DType | str = FLOAT32,
     threads: int | None = None,
 ) -> Float32:
     """``a @ b[rows].T + bias[rows]``: the affine map onto active rows, without a copy of them.
@@ -67,6 +76,9 @@ def matmul_nt(
         Row ids in [0, n_rows), in any order, repeats allowed; None takes all rows.
     out : (m, n) float32 or None
         Written and returned.
+    operands : DType or str
+        ``"bfloat16"`` permits to round a to bfloat16 if b is bfloat16: processors with tile registers
+        (:func:`has_tiles`) do so, and are many times faster; others compute as with ``"float32"``.
     threads : int or None
         None takes the default of :func:`lshsample._native.core.threads_or_default`.
 
@@ -91,16 +103,15 @@ def matmul_nt(
     >>> layers.matmul_nt(np.ones((1, 2), np.float32), weights, rows=np.array([2, 0], np.int32))
     array([[9., 1.]], dtype=float32)
     """
-    n_threads = threads_or_default(threads)
+    n_threads, rounded = threads_or_default(threads), checked_dtype(operands, "operands").code
     left, right = matrix(a, "a"), matrix(b, "b", cols=a.shape[1], dtypes=KERNEL_DTYPES)
     n = b.shape[0] if rows is None else row_ids(rows, "rows", b.shape[0]).size
     bias_pointer, bias_stride = strided_vector(bias, "bias", b.shape[0])
     result = new_or_checked(out, a.shape[0], n, a, b, bias)
     ids = pointer("int32_t *", rows)
-    check(
-        lib.lsh_matmul_nt(left, right, ids, bias_pointer, bias_stride, matrix(result, "out"), n_threads),
-        "matmul_nt",
-    )
+    target = matrix(result, "out")
+    status = lib.lsh_matmul_nt(left, right, ids, bias_pointer, bias_stride, target, rounded, n_threads)
+    check(status, "matmul_nt")
     return result
 
 
@@ -110,6 +121,7 @@ def matmul_nn(
     *,
     rows: Int32 | None = None,
     out: Float32 | None = None,
+    operands: DType | str = FLOAT32,
     threads: int | None = None,
 ) -> Float32:
     """``a @ b[rows]``: the gradient at the input of an affine map onto active rows.
@@ -122,6 +134,8 @@ def matmul_nn(
     rows : (n,) int32 or None
         Row ids in [0, n_rows); None takes all rows.
     out : (m, k) float32 or None
+    operands : DType or str
+        As for :func:`matmul_nt`.
     threads : int or None
 
     Returns
@@ -133,30 +147,37 @@ def matmul_nn(
     ArgumentError
         A wrong dtype, layout or shape, or an id out of range.
     """
-    n_threads = threads_or_default(threads)
+    n_threads, rounded = threads_or_default(threads), checked_dtype(operands, "operands").code
     left, right = matrix(a, "a"), matrix(b, "b", dtypes=KERNEL_DTYPES)
     n = b.shape[0] if rows is None else row_ids(rows, "rows", b.shape[0]).size
     matrix(a, "a", cols=n)
     result = new_or_checked(out, a.shape[0], b.shape[1], a, b)
-    check(
-        lib.lsh_matmul_nn(left, right, pointer("int32_t *", rows), matrix(result, "out"), n_threads),
-        "matmul_nn",
-    )
+    ids, target = pointer("int32_t *", rows), matrix(result, "out")
+    check(lib.lsh_matmul_nn(left, right, ids, target, rounded, n_threads), "matmul_nn")
     return result
 
 
-def matmul_tn(a: Float32, b: Float32, *, out: Float32 | None = None, threads: int | None = None) -> Float32:
+def matmul_tn(
+    a: Float32,
+    b: Float32,
+    *,
+    out: Float32 | None = None,
+    operands: DType | str = FLOAT32,
+    threads: int | None = None,
+) -> Float32:
     """``a.T @ b`` for a (m, n) and b (m, k): the gradient (n, k) of the active rows.
+
+    ``operands="bfloat16"`` permits to round both to bfloat16, as for :func:`matmul_nt`.
 
     Raises
     ------
     ArgumentError
         A wrong dtype, layout or shape.
     """
-    n_threads = threads_or_default(threads)
+    n_threads, rounded = threads_or_default(threads), checked_dtype(operands, "operands").code
     left, right = matrix(a, "a"), matrix(b, "b", rows=a.shape[0])
     result = new_or_checked(out, a.shape[1], b.shape[1], a, b)
-    check(lib.lsh_matmul_tn(left, right, matrix(result, "out"), n_threads), "matmul_tn")
+    check(lib.lsh_matmul_tn(left, right, matrix(result, "out"), rounded, n_threads), "matmul_tn")
     return result
 
 

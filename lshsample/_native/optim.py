@@ -2,8 +2,8 @@
 
 A store is a parameter with its optimizer state interleaved by row: :class:`~lshsample._native.slots.Slots`,
 or a C-contiguous float32 array (n, slots, d), with the weights in slot 0 and the state in the others. A row
-with its state is thus contiguous in memory. Rows that are not given are unchanged (lazy updates). State and
-arithmetic are float32; bfloat16 weights are read as float32 and rounded when they are written.
+with its state is thus contiguous in memory. Rows that are not given are unchanged (lazy updates). Arithmetic
+is float32; slots of bfloat16 are read as float32 and rounded when they are written.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from lshsample._native.arrays import Float32, Int32, matrix, row_ids
 from lshsample._native.convert import Rounding, rounding_pointer
 from lshsample._native.core import check, ffi, lib, pointer, threads_or_default
+from lshsample._native.dtypes import FLOAT32
 from lshsample._native.slots import Slots, array_struct
 from lshsample._native.unchecked import dense
 from lshsample.errors import ArgumentError
@@ -55,7 +56,9 @@ def _update(
         struct, n, d = array_struct(store, "store", slots), store.shape[0], store.shape[2]
     if rows is not None:
         _checked_rows(rows, n)
-    view = matrix(gradient, "grad", n if rows is None else rows.size, d)
+    of_slots = store.dtypes[:1] if isinstance(store, Slots) else ()
+    supported = tuple(dict.fromkeys((FLOAT32, *of_slots)))
+    view = matrix(gradient, "grad", n if rows is None else rows.size, d, dtypes=supported)
     return struct, pointer("int32_t *", rows), view
 
 
@@ -81,10 +84,10 @@ def sgd_rows(
         Slot 0 is used.
     rows : (r,) int32 or None
         Unique ids; None means all n rows.
-    grad : (r, d) float32
+    grad : (r, d) float32, or of the type of the slots
     lr : float
     rounding : Rounding or None
-        How new weights become bfloat16: stochastically, or, by default, to nearest. Float32 weights need
+        How new values become bfloat16: stochastically, or, by default, to nearest. Float32 slots need
         no rounding.
     threads : int or None
 
@@ -206,20 +209,22 @@ def check_update(rows: Int32 | None, gradient: Float32, n_rows: int, columns: in
 # The same over arrays that are known to be valid (see lshsample._native.unchecked).
 
 
-def sgd_unchecked(store: Slots, rows: Int32 | None, grad: Float32, lr: float, threads: int) -> None:
-    """:func:`sgd_rows` without a check of its arguments."""
+def sgd_unchecked(
+    store: Slots, rows: Int32 | None, grad: Float32, lr: float, step: int, threads: int
+) -> None:
+    """:func:`sgd_rows` without a check of its arguments, and with the rounding of the store."""
     ids = ffi.NULL if rows is None else ffi.from_buffer("int32_t *", rows)
-    status = lib.lsh_sgd_rows(store.struct, ids, dense(grad), lr, ffi.NULL, threads)
+    status = lib.lsh_sgd_rows(store.struct, ids, dense(grad), lr, store.rounding(step), threads)
     if status:
         check(status, "sgd_rows")
 
 
 def adagrad_unchecked(
-    store: Slots, rows: Int32 | None, grad: Float32, lr: float, eps: float, threads: int
+    store: Slots, rows: Int32 | None, grad: Float32, lr: float, eps: float, step: int, threads: int
 ) -> None:
-    """:func:`adagrad_rows` without a check of its arguments."""
-    ids = ffi.NULL if rows is None else ffi.from_buffer("int32_t *", rows)
-    status = lib.lsh_adagrad_rows(store.struct, ids, dense(grad), lr, eps, ffi.NULL, threads)
+    """:func:`adagrad_rows` without a check of its arguments, and with the rounding of the store."""
+    ids, how = ffi.NULL if rows is None else ffi.from_buffer("int32_t *", rows), store.rounding(step)
+    status = lib.lsh_adagrad_rows(store.struct, ids, dense(grad), lr, eps, how, threads)
     if status:
         check(status, "adagrad_rows")
 
@@ -235,8 +240,8 @@ def adam_unchecked(
     step: int,
     threads: int,
 ) -> None:
-    """:func:`adam_rows` without a check of its arguments."""
-    ids = ffi.NULL if rows is None else ffi.from_buffer("int32_t *", rows)
-    status = lib.lsh_adam_rows(store.struct, ids, dense(grad), lr, beta1, beta2, eps, step, ffi.NULL, threads)
+    """:func:`adam_rows` without a check of its arguments, and with the rounding of the store."""
+    ids, how = ffi.NULL if rows is None else ffi.from_buffer("int32_t *", rows), store.rounding(step)
+    status = lib.lsh_adam_rows(store.struct, ids, dense(grad), lr, beta1, beta2, eps, step, how, threads)
     if status:
         check(status, "adam_rows")

@@ -56,10 +56,16 @@ def row_bytes(columns: int, dtypes: Sequence[DType]) -> int:
     return _offsets(columns, tuple(dtypes))[-1]
 
 
-def _check_array(array: Any, argument: str, slots: int | None) -> None:
-    """Refuse anything but a C-contiguous float32 array (rows, slots, columns)."""
-    wanted = f"a float32 array (n, {slots or 'slots'}, d)"
-    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.ndim != 3:
+def _check_array(
+    array: Any, argument: str, slots: int | None, supported: Sequence[DType] = (FLOAT32,)
+) -> DType:
+    """The type of a C-contiguous array (rows, slots, columns); anything else is refused."""
+    wanted = f"a {alternatives(supported)} array (n, {slots or 'slots'}, d)"
+    if (
+        not isinstance(array, np.ndarray)
+        or array.ndim != 3
+        or array.dtype not in [d.numpy for d in supported]
+    ):
         shaped = isinstance(array, np.ndarray)
         given = f"{array.ndim}-D {described(array.dtype)}" if shaped else type(array).__name__
         raise ArgumentError(argument, given, wanted)
@@ -68,6 +74,7 @@ def _check_array(array: Any, argument: str, slots: int | None) -> None:
         more = "" if slots else f" of 1 to {_MAX_SLOTS} slots"
         raise ArgumentError(argument, f"shape {array.shape}", wanted + more)
     whole(array, argument)
+    return dtype_of(array, argument, supported)
 
 
 def array_struct(array: Float32, argument: str, slots: int | None = None) -> Any:
@@ -88,8 +95,8 @@ def array_struct(array: Float32, argument: str, slots: int | None = None) -> Any
 class Slots:
     """Rows of ``columns`` weights (slot 0), followed by as many values of optimizer state in each other slot.
 
-    Weights are float32 or bfloat16, state is float32. Each slot begins at a multiple of 4 bytes. Slots that
-    are all float32 are thus the C-contiguous array (rows, slots, columns).
+    All slots are float32, or all bfloat16. Each begins at a multiple of 4 bytes: slots of float32 are thus
+    the C-contiguous array (rows, slots, columns), and so are those of an even number of columns in bfloat16.
 
     Attributes
     ----------
@@ -99,11 +106,15 @@ class Slots:
         Values in a slot of a row.
     dtypes : tuple of DType
         Type of each slot, 1 to 8 of them.
+    seed : int or None
+        Seed of the stochastic rounding of slots in bfloat16
+        (:class:`~lshsample._native.convert.Rounding`); None rounds to nearest.
     """
 
     data: npt.NDArray[np.uint8]
     columns: int
     dtypes: tuple[DType, ...]
+    seed: int | None = None
 
     @classmethod
     def zeros(cls, rows: int, columns: int, dtypes: Sequence[DType]) -> Slots:
@@ -112,30 +123,32 @@ class Slots:
         Raises
         ------
         ArgumentError
-            No slots or more than 8, weights of a type without kernels, or state that is not float32.
+            No slots or more than 8, a type without kernels, or another type in another slot.
         """
         if not 1 <= len(dtypes) <= _MAX_SLOTS:
             raise ArgumentError("dtypes", f"{len(dtypes)} slots", f"those of 1 to {_MAX_SLOTS} slots")
         for slot, dtype in enumerate(dtypes):
-            supported = (FLOAT32,) if slot else KERNEL_DTYPES
+            supported = dtypes[:1] if slot else KERNEL_DTYPES
             if dtype not in supported:
                 wanted = f"{alternatives(supported)} in slot {slot}"
                 raise ArgumentError("dtypes", f"{dtype.name} in slot {slot}", wanted)
         return cls(np.zeros((rows, row_bytes(columns, dtypes)), np.uint8), columns, tuple(dtypes))
 
     @classmethod
-    def of(cls, array: Float32, argument: str = "store") -> Slots:
-        """A view of a float32 array (rows, slots, columns).
+    def of(cls, array: Array, argument: str = "store") -> Slots:
+        """A view of an array (rows, slots, columns) of a type with kernels.
 
         Raises
         ------
         ArgumentError
-            Another dtype or layout, or a number of slots that is not from 1 to 8.
+            Another dtype or layout, a number of slots that is not from 1 to 8, or slots of bfloat16 that do
+            not begin at multiples of 4 bytes.
         """
-        _check_array(array, argument, None)
+        dtypes = (_check_array(array, argument, None, KERNEL_DTYPES),) * array.shape[1]
         rows, count, columns = array.shape
-        data = array.reshape(rows, count * columns).view(np.uint8)
-        return cls(data, columns, (FLOAT32,) * count)
+        if row_bytes(columns, dtypes) != count * columns * array.itemsize:
+            raise ArgumentError(argument, f"{columns} columns", "an even number of columns in bfloat16")
+        return cls(array.reshape(rows, count * columns).view(np.uint8), columns, dtypes)
 
     @property
     def rows(self) -> int:
@@ -158,18 +171,15 @@ class Slots:
         return self.slot(0)
 
     @property
-    def array(self) -> Float32:
-        """The array (rows, slots, columns) of slots that are all float32; a view.
+    def array(self) -> Array:
+        """The view (rows, slots, columns) of all slots."""
+        kind, offsets = self.dtypes[0], _offsets(self.columns, self.dtypes)
+        strides = offsets[-1], offsets[1], kind.itemsize
+        return np.ndarray((self.rows, len(self.dtypes), self.columns), kind.numpy, self.data, strides=strides)
 
-        Raises
-        ------
-        ArgumentError
-            A slot has another type.
-        """
-        for dtype in self.dtypes:
-            if dtype != FLOAT32:
-                raise ArgumentError("dtype", dtype.name, "float32 in every slot, for one array of all slots")
-        return self.data.view(np.float32).reshape(self.rows, len(self.dtypes), self.columns)
+    def rounding(self, step: int) -> Any:
+        """A ``const lsh_rounding *`` of a step: stochastic, or NULL, which is to nearest, without a seed."""
+        return ffi.NULL if self.seed is None else ffi.new("lsh_rounding *", (self.seed, step))
 
     @cached_property
     def view(self) -> Any:
@@ -206,18 +216,19 @@ class ArraySlots(Slots):
 
     @classmethod
     def over(cls, *arrays: Array) -> ArraySlots:
-        """Slots over arrays with contiguous rows: weights of float32 or bfloat16, and float32 state.
+        """Slots over arrays with contiguous rows, all of float32 or all of bfloat16.
 
         Raises
         ------
         ArgumentError
-            Another dtype or layout, or arrays of several shapes.
+            Another dtype or layout, or arrays of several shapes or types.
         """
         rows, columns = arrays[0].shape
-        for slot, array in enumerate(arrays):
-            matrix(array, f"slot {slot}", rows, columns, dtypes=(FLOAT32,) if slot else KERNEL_DTYPES)
-        dtypes = tuple(dtype_of(array, "slots") for array in arrays)
-        return cls(arrays[0].view(np.uint8), columns, dtypes, arrays)
+        matrix(arrays[0], "slot 0", rows, columns, dtypes=KERNEL_DTYPES)
+        dtype = dtype_of(arrays[0], "slot 0")
+        for slot, array in enumerate(arrays[1:], 1):
+            matrix(array, f"slot {slot}", rows, columns, dtypes=(dtype,))
+        return cls(arrays[0].view(np.uint8), columns, (dtype,) * len(arrays), arrays=arrays)
 
     def slot(self, index: int) -> Array:
         """The array of one slot."""

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from lshsample._native.arrays import Float32, Int32, Int64, matrix
+from lshsample._native.arrays import Array, Float32, Int32, Int64, matrix
 from lshsample._native.core import check, csr_struct, ffi, lib
+from lshsample._native.dtypes import KERNEL_DTYPES
 from lshsample._native.slots import Slots
 
 __all__ = [
@@ -31,17 +32,20 @@ __all__ = [
     "matmul_tn",
 ]
 
-_new, _from_buffer, _NULL, _FLOAT32 = ffi.new, ffi.from_buffer, ffi.NULL, lib.LSH_FLOAT32
+_new, _from_buffer, _NULL = ffi.new, ffi.from_buffer, ffi.NULL
+_FLOAT32, _BFLOAT16 = lib.LSH_FLOAT32, lib.LSH_BFLOAT16
 _NO_VECTOR = _NULL, 1
 _empty = np.empty
 
 
-def dense(array: Float32) -> Any:
-    """An ``lsh_dense`` over float32 rows (rows, columns), each contiguous, which must outlive its use."""
+def dense(array: Array) -> Any:
+    """An ``lsh_dense`` over rows (rows, columns) of a type with kernels, each contiguous, which must outlive
+    its use.
+    """
     if not array.flags.c_contiguous:
-        return matrix(array, "array")
-    rows, columns = array.shape
-    return _new("lsh_dense *", (_from_buffer("char *", array), rows, columns, columns, _FLOAT32))[0]
+        return matrix(array, "array", dtypes=KERNEL_DTYPES)
+    (rows, columns), code = array.shape, _FLOAT32 if array.itemsize == 4 else _BFLOAT16
+    return _new("lsh_dense *", (_from_buffer("char *", array), rows, columns, columns, code))[0]
 
 
 def ids_pointer(ids: Int32 | None) -> Any:
@@ -57,27 +61,31 @@ def matmul_nt(a: Any, weights: Slots, rows: Any, bias: Slots | None, out: Any, t
     a, out : lsh_dense
         From :func:`dense`.
     weights : Slots
+        If they are bfloat16, processors with tile registers round a to bfloat16 too.
     rows : int32_t *
         From :func:`ids_pointer`.
     bias : Slots or None
     threads : int
     """
     first, stride = _NO_VECTOR if bias is None else bias.vector
-    status = lib.lsh_matmul_nt(a, weights.view, rows, first, stride, out, threads)
+    operands = weights.dtypes[0].code
+    status = lib.lsh_matmul_nt(a, weights.view, rows, first, stride, out, operands, threads)
     if status:
         check(status, "matmul_nt")
 
 
 def matmul_nn(a: Any, weights: Slots, rows: Any, out: Any, threads: int) -> None:
     """``out = a @ weights[rows]``; arguments as for :func:`matmul_nt`."""
-    status = lib.lsh_matmul_nn(a, weights.view, rows, out, threads)
+    status = lib.lsh_matmul_nn(a, weights.view, rows, out, weights.dtypes[0].code, threads)
     if status:
         check(status, "matmul_nn")
 
 
-def matmul_tn(a: Any, b: Any, out: Any, threads: int) -> None:
-    """``out = a.T @ b``, all from :func:`dense`."""
-    status = lib.lsh_matmul_tn(a, b, out, threads)
+def matmul_tn(a: Any, b: Any, out: Any, weights: Slots, threads: int) -> None:
+    """``out = a.T @ b``, all from :func:`dense`: the gradient of weights, whose type out may have too; the
+    operands may be rounded to it.
+    """
+    status = lib.lsh_matmul_tn(a, b, out, weights.dtypes[0].code, threads)
     if status:
         check(status, "matmul_tn")
 
@@ -102,9 +110,14 @@ def csr_matmul(x: sp.csr_array, weights: Slots, bias: Slots | None, threads: int
     return result
 
 
-def csr_transpose_matmul(x: sp.csr_array, d: Any, columns: int, threads: int) -> tuple[Int32, Float32]:
-    """The columns of CSR rows x that have entries, ascending, and those rows of ``x.T @ d``; d is an
-    ``lsh_dense`` with ``columns`` columns.
+def csr_transpose_matmul(
+    x: sp.csr_array, d: Any, weights: Slots, threads: int, scale: float | None = None
+) -> tuple[Int32, Array, Float32 | None]:
+    """The columns of CSR rows x that have entries, ascending, and those rows of ``x.T @ d``: the gradient of
+    weights, of their width and type; d is an ``lsh_dense``.
+
+    With a ``scale`` also the sums (n, 1) of the entries of each of these columns times it: the gradient of
+    biases. The entries are then grouped by column only once.
     """
     size = x.data.size
     ids, samples = _empty(size, np.int32), _empty(size, np.int32)
@@ -114,11 +127,15 @@ def csr_transpose_matmul(x: sp.csr_array, d: Any, columns: int, threads: int) ->
     status = lib.lsh_csr_transpose(csr_struct(x)[0], _from_buffer("int32_t *", ids), at, of, factors, count)
     if status:
         check(status, "csr_transpose_matmul")
-    gradient = _empty((count[0], columns), np.float32)
+    gradient = _empty((count[0], weights.columns), weights.dtypes[0].numpy)
     status = lib.lsh_csr_weighted_sums(at, of, factors, d, dense(gradient), threads)
+    sums = None
+    if scale is not None and not status:
+        sums, ones = _empty((count[0], 1), np.float32), np.full((x.shape[0], 1), scale, np.float32)
+        status = lib.lsh_csr_weighted_sums(at, of, factors, dense(ones), dense(sums), threads)
     if status:
         check(status, "csr_transpose_matmul")
-    return ids[: count[0]].copy(), gradient
+    return ids[: count[0]].copy(), gradient, sums
 
 
 def csr_sampled_matmul(

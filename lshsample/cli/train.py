@@ -18,6 +18,7 @@ from lshsample.cli.training_run import TrainingRun, check_folder, is_interrupted
 from lshsample.config import TrainConfig
 from lshsample.errors import ArgumentError
 from lshsample.nn import LOSSES, OPTIMIZERS, SCHEDULES
+from lshsample.nn.network_spec import PRECISIONS
 from lshsample.ray import Cluster
 from lshsample.text import TextRow
 from lshsample.xc import PRESETS, Recipe
@@ -138,6 +139,15 @@ def train(
     weight_decay: Annotated[
         float | None,
         typer.Option(help="Decoupled weight decay of the optimizer.", show_default="0", rich_help_panel=_RUN),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help=f"The type of the weights and of their optimizer state: {' or '.join(PRECISIONS)}, in half "
+            "of the memory.",
+            show_default="float32",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
     patience: Annotated[
         int | None,

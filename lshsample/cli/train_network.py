@@ -125,7 +125,9 @@ def _print_plan(trainer: Trainer, data: Dataset, chosen: TrainConfig, folder: Pa
     say(
         f"training  epochs {settings.epochs}, batch {settings.batch_size}, lr {settings.lr:.4g} "
         f"{schedule}{warmup}, {optimizer}"
-        f"{f', weight decay {decay:.3g}' if decay else ''}, seed {settings.seed}{held}{stop}"
+        f"{f', weight decay {decay:.3g}' if decay else ''}"
+        f"{f', {network.precision}' if network.precision != 'float32' else ''}"
+        f", seed {settings.seed}{held}{stop}"
     )
     needed = max(sum(trainer.memory_needed().values()) + (resident_bytes() or 0), peak_bytes())
     say(f"size      {network.n_parameters:,} parameters; about {mebibytes(needed)} of memory at the peak")

@@ -112,7 +112,14 @@ class DenseLayer(OutputLayer):
             context.index,
             context.seed,
         )
-        self.weights = Parameter(f"{index}.weights", context.inputs, spec.units, scale, (seed, 2 * index))
+        self.weights = Parameter(
+            f"{index}.weights",
+            context.inputs,
+            spec.units,
+            scale,
+            (seed, 2 * index),
+            dtype=context.precision,
+        )
         self.bias = (
             Parameter(f"{index}.bias", 1, spec.units, 0.0, (seed, 2 * index + 1), decays=False)
             if spec.bias
@@ -153,12 +160,14 @@ class DenseLayer(OutputLayer):
 
     def _backward(self, x: Signal, dz: Float32, run: Run) -> tuple[Signal | None, list[Update]]:
         rows: Int32 | None
-        threads, view = run.threads, unchecked.dense(dz)
+        threads, view, weights = run.threads, unchecked.dense(dz), self.weights.raw
         if isinstance(x, Block):
-            rows, gradient = x.ids, np.empty((x.values.shape[1], self.units), np.float32)
-            unchecked.matmul_tn(unchecked.dense(x.values), view, unchecked.dense(gradient), threads)
+            rows = x.ids
+            gradient = np.empty((x.values.shape[1], self.units), weights.dtypes[0].numpy)
+            out = unchecked.dense(gradient)
+            unchecked.matmul_tn(unchecked.dense(x.values), view, out, weights, threads)
         else:
-            rows, gradient = unchecked.csr_transpose_matmul(x, view, self.units, threads)
+            rows, gradient, _ = unchecked.csr_transpose_matmul(x, view, weights, threads)
         updates = [Update(self.weights, rows, gradient)]
         if self.bias is not None:
             sums = unchecked.column_sums(view, self.units, threads)
@@ -180,8 +189,8 @@ class DenseLayer(OutputLayer):
         begin_at(self.bias, values)
 
     def unit_vectors(self) -> Float32:
-        """The weights, (units, inputs): the transposed view of W."""
-        return self.weights.weights.T
+        """The weights, (units, inputs): the transposed view of W, or of its copy in float32."""
+        return self.weights.values.T
 
     def score(self, h: Float32, ids: Int32 | None = None, *, threads: int | None = None) -> Float32:
         """Logits of the given units, whose weights are copied, or of all."""
@@ -197,7 +206,7 @@ class DenseLayer(OutputLayer):
             out += bias
         return out
 
-    def _rows_of(self, ids: Int32) -> Float32:
+    def _rows_of(self, ids: Int32) -> npt.NDArray[Any]:
         """Stored weights of units, to be multiplied by the factor."""
         return np.ascontiguousarray(self.weights.raw.weights.T[ids])
 

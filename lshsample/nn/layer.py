@@ -79,6 +79,10 @@ class BuildContext:
     first_unit : int
         Number of its first unit, where it is a block of the units of a wider layer: a block has the initial
         weights of these units.
+    precision : str
+        The network's: the type of its weights, ``"float32"`` or ``"bfloat16"``, to give to
+        :class:`~lshsample.nn.parameter.Parameter`. A layer may keep its weights in float32 in any network;
+        biases always are.
     """
 
     index: int
@@ -87,6 +91,7 @@ class BuildContext:
     sparse_input: bool = False
     needs_input_gradient: bool = True
     first_unit: int = 0
+    precision: str = "float32"
 
 
 class Layer(ABC):
@@ -378,7 +383,9 @@ class OutputLayer(BuiltLayer):
 
     @abstractmethod
     def unit_vectors(self) -> Float32:
-        """The weights, shape (units, inputs), as a view with any strides; writing to it changes them."""
+        """The weights in float32, shape (units, inputs): a view with any strides, writing to which changes
+        them, or a copy of weights of another type.
+        """
 
     @abstractmethod
     def score(self, h: Float32, ids: Int32 | None = None, *, threads: int | None = None) -> Float32:

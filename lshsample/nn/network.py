@@ -136,6 +136,11 @@ class Network:
         a name of :data:`LOSSES`, such as ``"softmax"``, or a :class:`Loss`.
     seed : int
         Determines the initial weights and the hash functions.
+    precision : {"float32", "bfloat16"}
+        The type of the layers' weights and of their optimizer state. ``"bfloat16"`` needs half of the memory,
+        and less time where a step is limited by memory or the processor multiplies it (docs/precision.md); it
+        is rounded stochastically, and needs an optimizer of this package. Biases, and weights of layers of
+        other packages that do not say otherwise, are float32.
 
     Notes
     -----
@@ -154,8 +159,8 @@ class Network:
     ((2, 3), (2, 3))
     """
 
-    def __init__(self, layers: Sequence[Layer], seed: int = 0) -> None:
-        self.spec = NetworkSpec(layers, seed)
+    def __init__(self, layers: Sequence[Layer], seed: int = 0, *, precision: str = "float32") -> None:
+        self.spec = NetworkSpec(layers, seed, precision)
         self.layers = _build(self.spec)
         self.parameters: tuple[Parameter, ...] = tuple(p for layer in self.layers for p in layer.parameters)
         #: The input layer, and the last one.
@@ -171,7 +176,19 @@ class Network:
     @classmethod
     def from_spec(cls, spec: NetworkSpec) -> Self:
         """A network from its spec, with initial weights."""
-        return cls(spec.layers, spec.seed)
+        return cls(spec.layers, spec.seed, precision=spec.precision)
+
+    @property
+    def precision(self) -> str:
+        """The type of the layers' weights and of their optimizer state."""
+        return self.spec.precision
+
+    def check_optimizer(self, optimizer: Optimizer) -> None:
+        """UnsupportedError if an optimizer does not train weights of this network's type."""
+        if self.precision not in optimizer.precisions:
+            trained = ", ".join(optimizer.precisions)
+            name = type(optimizer).__name__
+            raise UnsupportedError(f"{name} trains networks in {trained}; this one is in {self.precision}")
 
     @property
     def n_features(self) -> int:
@@ -648,6 +665,24 @@ class Network:
             raise ArgumentError("top", "nothing", "at least one integer, such as (1, 3, 5)")
         return several
 
+    def in_float32(self) -> Network:
+        """This network, if its precision is float32; otherwise a copy that has it, to predict with.
+
+        The weights have the same values; neither optimizer state nor tables are copied. With more than one
+        hidden layer predictions may differ by rounding, as products between hidden layers may round
+        activations in bfloat16.
+        """
+        if self.precision == "float32":
+            return self
+        made = Network(self.spec.layers, self.spec.seed)
+        memory.require_bytes(made.memory_needed()["parameters"], "the network in float32")
+        self.allocate_for_prediction()
+        for wide, narrow in zip(made.parameters, self.parameters, strict=True):
+            slots = wide.new_slots(1)
+            slots.weights[...] = narrow.weights if wide.dtype == narrow.dtype else narrow.values
+            wide.adopt(slots)
+        return made
+
     # Other libraries.
 
     def to_torch(self) -> torch.nn.Module:
@@ -674,7 +709,7 @@ class Network:
         except ModuleNotFoundError as error:
             text = f"to_torch needs pip install 'lshsample[torch]' ({error.name} is missing)"
             raise LshsampleError(text) from error
-        return TorchNetwork(PlainNetwork.of(self))
+        return TorchNetwork(PlainNetwork.of(self.in_float32()))
 
     def to_onnx(self, path: str | PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
         """Write the exact prediction of the network as an ONNX file; an older file is replaced atomically.
@@ -706,7 +741,7 @@ class Network:
         except ModuleNotFoundError as error:
             text = f"to_onnx needs pip install 'lshsample[onnx]' ({error.name} is missing)"
             raise LshsampleError(text) from error
-        write_onnx(PlainNetwork.of(self), as_path(path), metadata or {})
+        write_onnx(PlainNetwork.of(self.in_float32()), as_path(path), metadata or {})
 
     # Folders.
 
@@ -766,9 +801,9 @@ class Network:
             network = cls.from_bundle(bundle, made)
             memory.require_bytes(network.memory_needed()["parameters"], f"{folder}: the network")
             for parameter in network.parameters:
-                store = np.empty((parameter.rows, 1, parameter.columns), np.float32)
-                tensorfile.read_into(bundle.file(_WEIGHTS), parameter.name, store[:, 0])
-                parameter.adopt(store)
+                slots = parameter.new_slots(1)
+                tensorfile.read_into(bundle.file(_WEIGHTS), parameter.name, slots.weights)
+                parameter.adopt(slots)
             for layer in network.layers:
                 layer.read_files(bundle.path, MODEL, bundle.generation, slots=None)
         return network
@@ -830,7 +865,8 @@ class Network:
         return network
 
     def __repr__(self) -> str:
-        return f"Network({list(self.spec.layers)}, seed={self.spec.seed})"
+        other = "" if self.precision == "float32" else f", precision={self.precision!r}"
+        return f"Network({list(self.spec.layers)}, seed={self.spec.seed}{other})"
 
     def _repr_html_(self) -> str:
         title = f"Network of {self.n_parameters:,} parameters"
@@ -854,6 +890,7 @@ def _build(spec: NetworkSpec) -> list[BuiltLayer]:
             seed=spec.seed,
             sparse_input=bool(built) and spec.layers[index - 1].is_sparse,
             needs_input_gradient=any(p.trained for below in built for p in below.parameters),
+            precision=spec.precision,
         )
         made = layer.build(context)
         wanted = InputLayer if not built else OutputLayer if index == len(spec.layers) - 1 else BuiltLayer

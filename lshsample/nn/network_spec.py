@@ -15,11 +15,15 @@ import attrs
 import tomli_w
 
 from lshsample import specs
+from lshsample._native.dtypes import KERNEL_DTYPES
 from lshsample.errors import ArgumentError, did_you_mean
 from lshsample.nn.layer import LAYERS, Layer
 from lshsample.nn.losses import LOSSES
 
-__all__ = ["NetworkSpec"]
+__all__ = ["PRECISIONS", "NetworkSpec"]
+
+#: The types that weights and optimizer state may have.
+PRECISIONS = tuple(dtype.name for dtype in KERNEL_DTYPES)
 
 
 def _layers(value: Sequence[Layer]) -> tuple[Layer, ...]:
@@ -68,6 +72,8 @@ class NetworkSpec:
         An input, then the layers; the last one has a loss.
     seed : int
         Determines the initial weights and the hash functions.
+    precision : str
+        The type of weights and optimizer state: ``"float32"`` or ``"bfloat16"``.
 
     Examples
     --------
@@ -79,6 +85,7 @@ class NetworkSpec:
 
     layers: tuple[Layer, ...] = attrs.field(converter=_layers)
     seed: int = attrs.field(default=0, validator=specs.integer(0, 2**63 - 1))
+    precision: str = attrs.field(default="float32", validator=specs.one_of(*PRECISIONS))
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain data.
@@ -88,7 +95,8 @@ class NetworkSpec:
         UnsupportedError
             If a layer, loss or activation is not registered; the message says how to register it.
         """
-        return {"seed": self.seed, "layers": [LAYERS.to_data(layer) for layer in self.layers]}
+        layers = [LAYERS.to_data(layer) for layer in self.layers]
+        return {"seed": self.seed, "precision": self.precision, "layers": layers}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

@@ -39,6 +39,9 @@ class Optimizer(ABC):
     #: (:class:`~lshsample.nn.parameter.Parameter`), by stored weights that it scales; hence an optimizer with
     #: weight decay must not read the weights, and its update must be proportional to ``lr``.
     weight_decay: float = 0.0
+    #: The precisions of networks that it can train: the types of the slots that :meth:`update` changes. Slots
+    #: in bfloat16 are read and written by :mod:`lshsample._native.convert`.
+    precisions: ClassVar[tuple[str, ...]] = ("float32",)
 
     @abstractmethod
     def update(
@@ -91,6 +94,7 @@ class SGD(Optimizer):
 
     weight_decay: float = _decay()
     slots = 1
+    precisions = ("float32", "bfloat16")
 
     def update(
         self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
@@ -102,7 +106,7 @@ class SGD(Optimizer):
         self, store: Slots, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
         """As :meth:`Optimizer.update_checked`."""
-        optim.sgd_unchecked(store, rows, gradient, lr, threads)
+        optim.sgd_unchecked(store, rows, gradient, lr, step, threads)
 
 
 @OPTIMIZERS.add("adagrad")
@@ -121,6 +125,7 @@ class Adagrad(Optimizer):
     eps: float = attrs.field(default=1e-8, validator=specs.at_least(0.0))
     weight_decay: float = _decay()
     slots = 2
+    precisions = ("float32", "bfloat16")
 
     def update(
         self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
@@ -132,7 +137,7 @@ class Adagrad(Optimizer):
         self, store: Slots, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
         """As :meth:`Optimizer.update_checked`."""
-        optim.adagrad_unchecked(store, rows, gradient, lr, self.eps, threads)
+        optim.adagrad_unchecked(store, rows, gradient, lr, self.eps, step, threads)
 
 
 @OPTIMIZERS.add("adam")
@@ -158,6 +163,7 @@ class Adam(Optimizer):
     eps: float = attrs.field(default=1e-8, validator=specs.at_least(0.0))
     weight_decay: float = _decay()
     slots = 3
+    precisions = ("float32", "bfloat16")
 
     def update(
         self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import attrs
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from lshsample import memory
 from lshsample._native import convert
+from lshsample._native.convert import ConvertedRows
 from lshsample._native.dtypes import FLOAT32, DType, checked_device, checked_dtype
 from lshsample._native.slots import Slots, row_bytes
 from lshsample.display import array_text
@@ -24,6 +25,8 @@ Float32 = npt.NDArray[np.float32]
 
 # Values drawn from one random stream: a constant, so that the weights do not depend on the machine.
 _BLOCK = 1 << 18
+#: Last in the key of the random stream of a parameter's rounding.
+_ROUNDING = 0x726F756E64
 #: A smaller factor of weight decay is applied to the weights, far from the ends of float32.
 _SMALLEST_FACTOR = 2.0**-20
 #: The stack and the heap of a thread, reserved when it starts: below that, Python can wait for it forever.
@@ -43,9 +46,9 @@ class StoredRows(Protocol):
 class Parameter:
     """A matrix of weights with its optimizer state interleaved by row.
 
-    A row is its slots one after another: slot 0 holds the weights, the others optimizer state. State is
-    float32; if the weights are float32 too, all slots are one array (rows, slots, columns). Nothing is
-    allocated before :meth:`allocate`, so that the memory of a network can be computed before it is needed.
+    A row is its slots one after another: slot 0 holds the weights, the others optimizer state. All slots are
+    of one type, and thus one array (rows, slots, columns). Nothing is allocated before :meth:`allocate`, so
+    that the memory of a network can be computed before it is needed.
 
     Parameters
     ----------
@@ -62,7 +65,9 @@ class Parameter:
     decays : bool
         Whether an optimizer's weight decay applies to it; biases do not decay.
     dtype : DType or str
-        Type of the weights: ``"float32"`` or ``"bfloat16"``.
+        Type of the weights and of their optimizer state: ``"float32"`` or ``"bfloat16"``, which the
+        optimizers of this package round stochastically (:class:`~lshsample._native.convert.Rounding`), by a
+        seed that the key determines.
     device : str
         Where its memory is; ``"cpu"`` is the only device.
     first_row : int
@@ -76,8 +81,8 @@ class Parameter:
     Examples
     --------
     >>> parameter = Parameter("w", 1000, 100, 0.1, (0, 0), dtype="bfloat16")
-    >>> parameter.memory_needed(slots=3)  # 2 bytes a weight, 8 of optimizer state
-    1000000
+    >>> parameter.memory_needed(slots=3)  # 2 bytes a weight, 4 of optimizer state
+    600000
 
     Notes
     -----
@@ -110,6 +115,7 @@ class Parameter:
         self.dtype, self.device = checked_dtype(dtype, "dtype"), checked_device(device)
         self._slots: Slots | None = None
         self._stored: StoredRows | None = None
+        self._converted: ConvertedRows | None = None
 
     @property
     def size(self) -> int:
@@ -121,7 +127,7 @@ class Parameter:
         return self.rows * row_bytes(self.columns, self._slot_dtypes(slots))
 
     def _slot_dtypes(self, slots: int) -> tuple[DType, ...]:
-        return (self.dtype,) + (FLOAT32,) * (slots - 1)
+        return (self.dtype,) * slots
 
     @property
     def allocated(self) -> bool:
@@ -150,8 +156,8 @@ class Parameter:
         return self.raw
 
     @property
-    def store(self) -> Float32:
-        """A view (rows, slots, columns) of a parameter whose slots are all float32."""
+    def store(self) -> npt.NDArray[Any]:
+        """The view (rows, slots, columns) of all slots."""
         return self.slots.array
 
     @property
@@ -163,6 +169,26 @@ class Parameter:
     def vector(self) -> npt.NDArray[Any]:
         """The weights of a parameter of one row or one column, as a strided 1-D view."""
         return self.weights[0] if self.rows == 1 else self.weights[:, 0]
+
+    @property
+    def values(self) -> Float32:
+        """The weights as float32: a view, writing to which changes them, or, of another type, a copy."""
+        weights = self.weights
+        return weights if self.dtype == FLOAT32 else convert.to_float32(weights)
+
+    @property
+    def vectors(self) -> Float32:
+        """The rows as float32, for what reads them in blocks: a view of the stored weights, which are to be
+        multiplied by :attr:`factor`; or, of another type,
+        :class:`~lshsample._native.convert.ConvertedRows`, which are multiplied already.
+        """
+        weights = self.raw.weights
+        if self.dtype == FLOAT32:
+            return weights
+        if self._converted is None or self._converted.rows is not weights:
+            self._converted = ConvertedRows(weights)
+        self._converted.factor = self.factor
+        return cast("Float32", self._converted)
 
     def decay(self, factor: float) -> None:
         """Multiply all weights by a factor in (0, 1], in O(1)."""
@@ -176,26 +202,43 @@ class Parameter:
             weights, factor, self.factor = self.raw.weights, np.float32(self.factor), 1.0
             if self.dtype == FLOAT32:
                 weights *= factor
-            else:
-                values = convert.to_float32(weights, threads=1)
-                weights[...] = convert.from_float32(values * factor, self.dtype, threads=1)
+                return
+            if self._converted is not None:
+                self._converted.factor = 1.0
+            # A factor near 1 would be lost by rounding to nearest. The random bits are those of the factor
+            # itself in the place of a step: the result is a function of the state alone.
+            assert self._slots is not None
+            seed, bits = self._slots.seed, int(np.float64(factor).view(np.uint64))
+            rounding = None if seed is None else convert.Rounding(seed, bits)
+            for start in range(0, self.rows, step := max(_BLOCK // self.columns, 1)):
+                block = weights[start : start + step]
+                values = convert.to_float32(block, threads=1) * factor
+                block[...] = convert.from_float32(values, self.dtype, rounding, threads=1)
 
     def allocate(self, slots: int, threads: int = 1) -> None:
         """Allocate ``slots`` numbers per weight; the weights are drawn at the first call and kept by later
         ones.
         """
         if not self.allocated:
-            made = Slots.zeros(self.rows, self.columns, self._slot_dtypes(slots))
+            made = self.new_slots(slots)
             self._draw(made.weights, threads)
             self._slots = made
         elif len(self.raw.dtypes) != slots:
-            made = Slots.zeros(self.rows, self.columns, self._slot_dtypes(slots))
+            made = self.new_slots(slots)
             made.weights[...] = self.raw.weights
             self._slots = made
 
-    def adopt(self, store: Slots | Float32, factor: float = 1.0) -> None:
-        """Use the given slots, or a float32 array (rows, slots, columns), as memory, without a copy; their
-        weights are to be multiplied by ``factor``.
+    def new_slots(self, slots: int) -> Slots:
+        """Memory for :meth:`adopt`: ``slots`` slots of all rows, all 0."""
+        made = Slots.zeros(self.rows, self.columns, self._slot_dtypes(slots))
+        if self.dtype == FLOAT32:
+            return made
+        stream = np.random.SeedSequence((*self.key, _ROUNDING))
+        return attrs.evolve(made, seed=int(stream.generate_state(1, np.uint64)[0]))
+
+    def adopt(self, store: Slots | npt.NDArray[Any], factor: float = 1.0) -> None:
+        """Use slots of :meth:`new_slots`, or an array (rows, slots, columns) of the parameter's type, as
+        memory, without a copy; their weights are to be multiplied by ``factor``.
         """
         slots = store if isinstance(store, Slots) else Slots.of(store)
         assert (slots.rows, slots.columns, slots.dtypes[0]) == (self.rows, self.columns, self.dtype)
@@ -210,7 +253,7 @@ class Parameter:
     def reset_state(self) -> None:
         """Set the optimizer's state to 0."""
         for index in range(1, len(self.slots.dtypes)):
-            self.slots.slot(index)[...] = 0.0
+            self.slots.slot(index).view(np.uint8)[...] = 0
 
     def _draw(self, weights: npt.NDArray[Any], threads: int) -> None:
         """Fill with uniform values of standard deviation ``scale``; one random stream per block of rows."""
@@ -255,9 +298,10 @@ class Update:
     rows : ndarray of int32 or None
         The rows, without duplicates; None for all.
     gradient : ndarray of float32
-        Shape (number of rows, columns).
+        Shape (number of rows, columns). Layers of this package give that of weights in bfloat16 in bfloat16,
+        rounded to nearest.
     """
 
     parameter: Parameter
     rows: npt.NDArray[np.int32] | None = attrs.field(repr=array_text)
-    gradient: Float32 = attrs.field(repr=array_text)
+    gradient: npt.NDArray[Any] = attrs.field(repr=array_text)

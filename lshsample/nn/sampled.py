@@ -153,9 +153,14 @@ class SampledLayer(OutputLayer):
         index, seed, self.inputs = context.index, context.seed, context.inputs
         scale = initial_scale(spec.init_scale, self.inputs, self._activation)
         self.weights = Parameter(
-            f"{index}.weights", spec.units, self.inputs, scale, (seed, 2 * index),
+            f"{index}.weights",
+            spec.units,
+            self.inputs,
+            scale,
+            (seed, 2 * index),
+            dtype=context.precision,
             first_row=context.first_unit,
-        )  # fmt: skip
+        )
         self.bias = (
             Parameter(f"{index}.bias", spec.units, 1, 0.0, (seed, 2 * index + 1), decays=False)
             if spec.bias
@@ -165,17 +170,19 @@ class SampledLayer(OutputLayer):
         super().__init__(spec.units, context, parameters)
         self.active = ActiveUnits(spec, index, self.inputs, seed)
         self.retrieves = self.active.has_tables
-        self._buffers: dict[str, Float32] = {}
+        self._buffers: dict[str, npt.NDArray[Any]] = {}
 
     # The tables and the sampler over them.
 
     def prepare(self, done: int, threads: int) -> None:
         """Update the tables as the rehash schedule says, from settled weights."""
-        rehash = self.spec.rehash
-        if self.weights.factor != 1.0 and self.retrieves and rehash.count(done) > rehash.count(done - 1):
+        rehash, vectors = self.spec.rehash, self.weights.vectors
+        # Rows that are converted where they are read are multiplied by the factor there.
+        unsettled = self.weights.factor != 1.0 and isinstance(vectors, np.ndarray)
+        if unsettled and self.retrieves and rehash.count(done) > rehash.count(done - 1):
             self.weights.settle()
         try:
-            self.active.refresh(self.weights.raw.weights, done, threads)
+            self.active.refresh(vectors, done, threads)
         except ArgumentError as error:
             self._diverged(None, error)
             raise
@@ -210,7 +217,7 @@ class SampledLayer(OutputLayer):
 
     def restore(self, state: dict[str, Any], file: BinaryIO) -> None:
         """Restore the saved tables."""
-        self.active.restore(state, file, self.weights.raw.weights)
+        self.active.restore(state, file, self.weights.vectors)
 
     def _diverged(self, h: Float32 | None, error: ArgumentError) -> None:
         """Raise DivergenceError if a sampler failed because numbers exceeded the range of float32.
@@ -218,7 +225,7 @@ class SampledLayer(OutputLayer):
         The sampler validates its queries and vectors, so that they are checked here only after it has failed.
         Finite queries and weights are too large as well if their inner products can overflow.
         """
-        weights = self.weights.weights
+        weights = self.weights.values
         largest = float(np.abs(weights).max(initial=0.0))
         what = "vectors"
         if h is not None:
@@ -270,8 +277,8 @@ class SampledLayer(OutputLayer):
         def backward(gradient: LossGradient) -> tuple[Signal | None, list[Update]]:
             dz, scale = unchecked.dense(values_of(gradient.signal)), gradient.scale
             scaled = h if scale == 1.0 else h * np.float32(scale)
-            dw = self._buffer("gradient", (active, self.inputs))
-            unchecked.matmul_tn(dz, unchecked.dense(scaled), unchecked.dense(dw), threads)
+            dw = self._buffer("gradient", (active, self.inputs), weights.dtypes[0].numpy)
+            unchecked.matmul_tn(dz, unchecked.dense(scaled), unchecked.dense(dw), weights, threads)
             updates = [Update(self.weights, ids, dw)]
             if self.bias is not None:
                 sums = unchecked.column_sums(dz, active, threads) * np.float32(scale)
@@ -297,11 +304,12 @@ class SampledLayer(OutputLayer):
         def backward(gradient: LossGradient) -> tuple[Signal | None, list[Update]]:
             dz, scale = csr_from_parts(indptr, ids, values_of(gradient.signal), shape), gradient.scale
             scaled = h * np.float32(scale)
-            rows, dw = unchecked.csr_transpose_matmul(dz, unchecked.dense(scaled), self.inputs, threads)
+            of_bias = None if self.bias is None else scale
+            rows, dw, sums = unchecked.csr_transpose_matmul(
+                dz, unchecked.dense(scaled), weights, threads, of_bias
+            )
             updates = [Update(self.weights, rows, dw)]
-            if self.bias is not None:
-                ones = np.full((len(h), 1), np.float32(scale), np.float32)
-                rows, sums = unchecked.csr_transpose_matmul(dz, unchecked.dense(ones), 1, threads)
+            if self.bias is not None and sums is not None:
                 updates.append(Update(self.bias, rows, sums))
             if not self.context.needs_input_gradient:
                 return None, updates
@@ -317,12 +325,14 @@ class SampledLayer(OutputLayer):
             dh *= np.float32(scale)
         return from_dense(dh, x)
 
-    def _buffer(self, name: str, shape: tuple[int, int]) -> Float32:
+    def _buffer(
+        self, name: str, shape: tuple[int, int], dtype: npt.DTypeLike = np.float32
+    ) -> npt.NDArray[Any]:
         """Scratch memory, reused: page faults on new memory would cost as much as a matrix product."""
         size = shape[0] * shape[1]
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size:
-            self._buffers[name] = buffer = np.empty(size + size // 4, np.float32)
+            self._buffers[name] = buffer = np.empty(size + size // 4, dtype)
         return buffer[:size].reshape(shape)
 
     def workspace_needed(self, batch_size: int) -> int:
@@ -340,8 +350,8 @@ class SampledLayer(OutputLayer):
         begin_at(self.bias, values)
 
     def unit_vectors(self) -> Float32:
-        """The weights, (units, inputs), as a view with contiguous rows."""
-        return self.weights.weights
+        """The weights, (units, inputs), with contiguous rows: a view, or a copy in float32."""
+        return self.weights.values
 
     def score(self, h: Float32, ids: Int32 | None = None, *, threads: int | None = None) -> Float32:
         """Logits of the given units, or of all."""
@@ -374,4 +384,5 @@ class SampledLayer(OutputLayer):
         """The units retrieved from tables of the current weights."""
         if not self.retrieves:
             raise UnsupportedError(f"layer {self.index} has no hash tables to retrieve from")
-        return self.active.candidates(h, self.weights.weights, threads)
+        self.weights.settle()
+        return self.active.candidates(h, self.weights.vectors, threads)

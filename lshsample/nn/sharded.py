@@ -116,7 +116,17 @@ class Sharded(Sampled):
         return functions.family(0).n_hashes
 
     def build(self, context: BuildContext) -> ShardedLayer:
-        """The layer, with all of its blocks in this process."""
+        """The layer, with all of its blocks in this process.
+
+        Raises
+        ------
+        UnsupportedError
+            A network in bfloat16, whose rounding would depend on the blocks.
+        """
+        if context.precision != "float32":
+            raise UnsupportedError(
+                f"a Sharded layer trains in float32; this network is in {context.precision}"
+            )
         return ShardedLayer(self, context)
 
 

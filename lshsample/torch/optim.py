@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.distributed as dist
 
 from lshsample._native import optim
+from lshsample._native.convert import Rounding
 from lshsample._native.slots import ArraySlots
 from lshsample.errors import ArgumentError
-from lshsample.specs import checked_number
+from lshsample.specs import checked_integer, checked_number
 from lshsample.torch.arrays import check_parameter, in_large_pages, view_of
 
 __all__ = ["RowAdam"]
@@ -38,6 +40,8 @@ class RowAdam(torch.optim.Optimizer):
         Decay rates of the moments, in [0, 1).
     eps : float
         Added to the square root of the second moment.
+    seed : int
+        Of the stochastic rounding of parameters in bfloat16 and of their moments.
     process_group : ProcessGroup, optional
         Processes that train together: their gradients are averaged in each step, where a process without a
         gradient counts as one of zeros, and they begin with the parameters of the first. For sparse
@@ -52,8 +56,9 @@ class RowAdam(torch.optim.Optimizer):
     Notes
     -----
     Kingma & Ba 2015; the correction of bias is by the number of all steps. ``torch.optim.SparseAdam`` does
-    the same up to the place of eps, about an order of magnitude slower. Parameters and moments, which are
-    float32, are updated in place, without a copy. Gradients that were accumulated over several backward
+    the same up to the place of eps, about an order of magnitude slower. Parameters and moments, which are of
+    the same type, are updated in place, without a copy; those of bfloat16 are rounded stochastically, so that
+    small updates are not lost. Gradients that were accumulated over several backward
     passes are added by row first. A parameter of one column or of one axis has rows of one number.
 
     Examples
@@ -74,6 +79,7 @@ class RowAdam(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         *,
+        seed: int = 0,
         process_group: Any = None,
     ) -> None:
         checked_number("lr", lr, 0.0, float("inf"))
@@ -82,6 +88,7 @@ class RowAdam(torch.optim.Optimizer):
             raise ArgumentError("betas", repr(betas), "a pair of numbers in [0, 1)")
         for beta in betas:
             checked_number("betas", beta, 0.0, 1.0, open_high=True)
+        self._seed = checked_integer("seed", seed, 0, 2**64 - 1)
         self._processes = process_group
         self._held: dict[torch.Tensor, tuple[tuple[int, ...], ArraySlots]] = {}
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps})
@@ -101,7 +108,7 @@ class RowAdam(torch.optim.Optimizer):
                 dist.broadcast(parameter.data, group=self._processes, group_src=0)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what ``state_dict()`` returned; moments stay float32, whatever type the parameters have."""
+        """Load what ``state_dict()`` returned; moments get the type of their parameter."""
         super().load_state_dict(state_dict)
         saved = [key for group in state_dict["param_groups"] for key in group["params"]]
         own = [parameter for group in self.param_groups for parameter in group["params"]]
@@ -156,8 +163,10 @@ class RowAdam(torch.optim.Optimizer):
             state |= _new_moments(parameter)
         state["step"] += 1
         beta1, beta2 = group["betas"]
+        slots = self._slots(parameter)
+        rounding = None if slots.seed is None else Rounding(slots.seed, state["step"])
         optim.adam_rows(
-            self._slots(parameter),
+            slots,
             rows,
             values,
             float(group["lr"]),
@@ -165,6 +174,7 @@ class RowAdam(torch.optim.Optimizer):
             beta2,
             group["eps"],
             state["step"],
+            rounding=rounding,
             threads=torch.get_num_threads(),
         )
         # The kernels write to the memory itself: graphs that need the old values must find out.
@@ -176,15 +186,24 @@ class RowAdam(torch.optim.Optimizer):
         places = tuple(tensor.data_ptr() for tensor in tensors)
         held = self._held.get(parameter)
         if held is None or held[0] != places:
-            held = places, ArraySlots.over(*(_matrix(view_of(tensor)) for tensor in tensors))
-            self._held[parameter] = held
+            slots = ArraySlots.over(*(_matrix(view_of(tensor)) for tensor in tensors))
+            if parameter.dtype == torch.bfloat16:
+                slots = attrs.evolve(slots, seed=self._seed_of(parameter))
+            held = self._held[parameter] = places, slots
         return held[1]
+
+    def _seed_of(self, parameter: torch.Tensor) -> int:
+        """A parameter's own seed, by its place in the groups."""
+        own = [one for group in self.param_groups for one in group["params"]]
+        place = next(i for i, one in enumerate(own) if one is parameter)
+        stream = np.random.SeedSequence((self._seed, place))
+        return int(stream.generate_state(1, np.uint64)[0])
 
 
 def _new_moments(parameter: torch.Tensor) -> dict[str, torch.Tensor]:
     """Moments of 0, interleaved by row, so that a row's are together in memory."""
     size = len(parameter) if parameter.dim() else 1, len(_MOMENTS), *parameter.shape[1:]
-    both = in_large_pages(torch.empty(size, dtype=torch.float32))
+    both = in_large_pages(torch.empty(size, dtype=parameter.dtype))
     return {name: both[:, place].view(parameter.shape) for place, name in enumerate(_MOMENTS)}
 
 

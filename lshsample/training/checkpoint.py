@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample import memory
+from lshsample._native.slots import Slots
 from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.nn import tensorfile
 from lshsample.nn.bundle import BLOCK_FILES, Bundle, Claim, Kind, is_of_head, read_bundle
@@ -165,7 +166,7 @@ def _factor(payload: Mapping[str, Any], parameter: Parameter) -> float:
     return factor
 
 
-def _read_store(file: BinaryIO, parameter: Parameter, slots: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    store = np.empty((parameter.rows, slots, parameter.columns), np.float32)
-    tensorfile.read_into(file, parameter.name, store)
+def _read_store(file: BinaryIO, parameter: Parameter, slots: int) -> Slots:
+    store = parameter.new_slots(slots)
+    tensorfile.read_into(file, parameter.name, store.array)
     return store

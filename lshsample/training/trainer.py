@@ -125,6 +125,7 @@ class Trainer:
         self.settings = TrainingSettings(
             batch_size=batch_size, epochs=epochs, lr=lr, optimizer=optimizer, schedule=schedule, seed=seed
         )
+        network.check_optimizer(self.settings.optimizer)
         self.threads = core.threads_or_default(threads)
         self.max_seconds = None if max_seconds is None else _positive("max_seconds", max_seconds)
         self.repeat = None if repeat is None else _checked_repeat(repeat, max_seconds)
@@ -438,6 +439,7 @@ class Trainer:
 
     def _prepare(self) -> None:
         """Before the first step: allocate the weights and the optimizer's state, which is 0."""
+        self.network.check_optimizer(self.settings.optimizer)
         if self.state.step:
             return
         self.network.allocate(self.settings.optimizer.slots, self.threads)

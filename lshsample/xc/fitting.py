@@ -326,7 +326,7 @@ class Fit:
         self.histories.append(history)
         if history.stopped.startswith("SIG"):
             raise Interrupted(history)
-        return trainer.network
+        return trainer.network.in_float32()
 
 
 @attrs.define

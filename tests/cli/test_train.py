@@ -43,6 +43,21 @@ def test_every_sampler_trains(
     assert 0 < json.loads((tmp_path / "r.json").read_text())["active_mean"] <= 60
 
 
+def test_a_network_in_bfloat16(lshsample: Any, small: list[object], files: Files, tmp_path: Path) -> None:
+    run = ["train", files[0], *small, "--epochs", 1, "--save", tmp_path / "run", "--precision"]
+    done = lshsample(*run, "bfloat16")
+    assert done.returncode == 0, done.stderr
+    assert "bfloat16" in done.stderr
+    assert json.loads((tmp_path / "run" / "train.json").read_text())["network"]["precision"] == "bfloat16"
+    assert tomllib.loads((tmp_path / "run" / "recipe.toml").read_text())["network"]["precision"] == "bfloat16"
+    assert Network.load(tmp_path / "run").precision == "bfloat16"
+    done = lshsample("evaluate", tmp_path / "run", files[1], "--precision", "int8")
+    assert done.returncode == 0, done.stderr
+    done = lshsample(*run, "half", "--overwrite")
+    assert done.returncode == 2
+    assert "float32" in done.stderr
+
+
 def test_libsvm_files_take_their_shape_from_the_training_data(
     lshsample: Any, small: list[object], files: Files, tmp_path: Path
 ) -> None:

@@ -59,13 +59,18 @@ def bfloat16_values(bits: npt.NDArray[np.uint16]) -> Float64:
 
 
 def bfloat16_bits(
-    values: Array, rounding: tuple[int, int] | None = None, purpose: int = 10
+    values: Array,
+    rounding: tuple[int, int] | None = None,
+    purpose: int = 10,
+    ids: Array | None = None,
+    turned: int = 0,
 ) -> npt.NDArray[np.uint16]:
     """Finite float32 values (rows, columns) as bfloat16, from the distance to the two neighbours.
 
     Without ``rounding``, to nearest, ties to even. With ``rounding``, a (seed, step), stochastic: away from
     zero if 65536 times the position in the gap, plus 16 random bits, is at least 65536. Column j of row i
-    uses half-word ``j % 8`` of the Philox draw ``j // 8`` of stream i, the lower half of a word first.
+    uses half-word ``j % 8`` of the Philox draw ``j // 8`` of stream i, or ``ids[i]``, the lower half of a
+    word first, turned by some bits.
     """
     x = np.asarray(values, np.float32)
     low = (x.view(np.uint32) >> 16).astype(np.uint16)  # truncated: towards zero
@@ -76,8 +81,12 @@ def bfloat16_bits(
         up = (share > 0.5) | ((share == 0.5) & (low % 2 == 1))
     else:
         noise = np.array(
-            [[_noise(*rounding, purpose, i, j) for j in range(x.shape[1])] for i in range(len(x))]
+            [
+                [_noise(*rounding, purpose, int(i), j) for j in range(x.shape[1])]
+                for i in (range(len(x)) if ids is None else ids)
+            ]
         )
+        noise = (noise << turned | noise >> (16 - turned)) & 0xFFFF
         up = share * 65536 + noise.reshape(x.shape) >= 65536
     return np.asarray(low + up, np.uint16)
 

@@ -113,11 +113,11 @@ def test_the_core_refuses_dtypes_without_kernels():
     assert lib.lsh_convert(floats_view, halves, ffi.NULL, 1) == bad
     assert lib.lsh_convert(bfloats, bfloats, ffi.NULL, 1) == bad
     out = ffi.new("lsh_dense *", (ffi.NULL, 0, 0, 0, lib.LSH_FLOAT32))[0]
-    assert lib.lsh_matmul_nt(floats_view, halves, ffi.NULL, ffi.NULL, 1, out, 1) == bad
-    assert lib.lsh_matmul_nt(bfloats, bfloats, ffi.NULL, ffi.NULL, 1, out, 1) == bad
-    assert (
-        lib.lsh_matmul_tn(floats_view, bfloats, ffi.new("lsh_dense *", (ffi.NULL, 4, 4, 4, 0))[0], 1) == bad
-    )
+    square = ffi.new("lsh_dense *", (ffi.NULL, 4, 4, 4, 0))[0]
+    for operands in (lib.LSH_FLOAT32, lib.LSH_BFLOAT16):
+        assert lib.lsh_matmul_nt(floats_view, halves, ffi.NULL, ffi.NULL, 1, out, operands, 1) == bad
+        assert lib.lsh_matmul_nt(bfloats, bfloats, ffi.NULL, ffi.NULL, 1, out, operands, 1) == bad
+        assert lib.lsh_matmul_tn(floats_view, bfloats, square, operands, 1) == bad
     assert lib.lsh_column_sums(bfloats, ffi.NULL, 1) == bad
     store = ffi.new("lsh_store *", (ffi.NULL, 0, 4, 3, [(0, 24, 2), (8, 24, 0), (24, 24, 0)]))
     assert lib.lsh_adam_rows(store, ffi.NULL, floats_view, 0.1, 0.9, 0.99, 1e-8, 1, ffi.NULL, 1) == bad
@@ -157,9 +157,11 @@ class OnDevice:
         ("dtype", "int8", "float32 or bfloat16", lambda: convert.from_float32(B, DTYPES[5])),
         ("dtypes", "float16", "float32 or bfloat16", lambda: Slots.zeros(1, 1, DTYPES[2:3])),
         ("dtypes", "bfloat16 in slot 1", "float32 in slot 1", lambda: Slots.zeros(1, 1, [FLOAT32, BFLOAT16])),
+        ("dtypes", "float32 in slot 1", "bfloat16 in slot 1", lambda: Slots.zeros(1, 1, [BFLOAT16, FLOAT32])),
         ("dtypes", "9 slots", "1 to 8 slots", lambda: Slots.zeros(1, 1, [FLOAT32] * 9)),
         ("dtypes", "0 slots", "1 to 8 slots", lambda: Slots.zeros(1, 1, [])),
-        ("dtype", "bfloat16", "float32 in every slot", lambda: Slots.zeros(1, 1, [BFLOAT16]).array),
+        ("store", "3 columns", "even number", lambda: Slots.of(np.zeros((1, 1, 3), BFLOAT16.numpy))),
+        ("operands", "int8", "float32 or bfloat16", lambda: layers.matmul_nt(A, B, operands="int8")),
         ("store", "9", "1 to 8 slots", lambda: Slots.of(np.zeros((1, 9, 1), np.float32))),
         ("rounding", "int", "a Rounding", lambda: optim.sgd_rows(B[:, None], None, GRAD, 0.1, rounding=3)),
         ("seed", "-1", "from 0", lambda: Rounding(-1, 0)),
@@ -178,20 +180,20 @@ def test_what_is_not_supported_is_named(argument, given, wanted, call):
     assert (B == 1).all()
 
 
-def test_slots_lie_interleaved_each_of_its_type():
-    slots = Slots.zeros(5, 3, [BFLOAT16, FLOAT32, FLOAT32])
-    assert row_bytes(3, slots.dtypes) == 8 + 12 + 12  # three halves, padded to a multiple of 4
-    assert (slots.rows, slots.nbytes) == (5, 5 * 32)
-    slots.weights[...] = convert.from_float32(np.full((5, 3), 2.0, np.float32), BFLOAT16)
-    slots.slot(1)[...], slots.slot(2)[...] = 3.0, 4.0
-    assert (convert.to_float32(slots.weights) == 2).all()
-    assert (slots.slot(1) == 3).all()
-    assert (slots.slot(2) == 4).all()
-    assert slots.slot(1).flags.aligned
-    # The first row, byte for byte: halves 0x4000, two bytes of padding, then the floats.
-    row = np.concatenate([np.full(3, 0x4000, np.uint16).view(np.uint8), np.zeros(2, np.uint8)])
-    state = np.repeat(np.array([3, 4], np.float32), 3).view(np.uint8)
-    np.testing.assert_array_equal(slots.data[0], np.concatenate([row, state]))
+def test_slots_of_bfloat16_lie_interleaved():
+    slots = Slots.zeros(5, 3, [BFLOAT16] * 3)
+    assert row_bytes(3, slots.dtypes) == 3 * 8  # three halves, padded to a multiple of 4
+    assert (slots.rows, slots.nbytes) == (5, 5 * 24)
+    for index, value in enumerate((2.0, 3.0, 4.0)):
+        slots.slot(index)[...] = convert.from_float32(np.full((5, 3), value, np.float32), BFLOAT16)
+    for index, value in enumerate((2.0, 3.0, 4.0)):
+        assert (convert.to_float32(slots.slot(index)) == value).all()
+        assert (reference.bfloat16_values(slots.array["bfloat16"])[:, index] == value).all()
+    # The first row: halves 0x4000, 0x4040, 0x4080, each slot with two bytes of padding.
+    row = np.array([0x4000] * 3 + [0] + [0x4040] * 3 + [0] + [0x4080] * 3 + [0], np.uint16)
+    np.testing.assert_array_equal(slots.data[0], row.view(np.uint8))
+    even = Slots.zeros(5, 4, [BFLOAT16] * 2)
+    assert np.shares_memory(Slots.of(even.array).data, even.data)
 
 
 @pytest.mark.parametrize("shape", [(4, 1, 3), (4, 3, 5), (0, 3, 5), (4, 2, 0)])

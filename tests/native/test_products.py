@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import reference
+import scipy.sparse as sp
 
-from lshsample._native import convert, layers
+from lshsample._native import convert, core, layers, unchecked
+from lshsample._native.dtypes import BFLOAT16, FLOAT32
+from lshsample._native.slots import Slots
 from lshsample.errors import ArgumentError
 
 SHAPES = [
@@ -103,6 +106,59 @@ def test_tn(isa, rng, m, n, k):
     close(same_bits(lambda t: layers.matmul_tn(a, b, threads=t)), reference.matmul_tn(a, b), m)
 
 
+def rounded(values):
+    """The values of an array rounded to bfloat16."""
+    return reference.bfloat16_values(reference.bfloat16_bits(values))
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [*SHAPES, (40, 600, 1100)])
+def test_products_of_rounded_operands(isa, rng, m, n, k):
+    """In tile registers they are those of operands in bfloat16; elsewhere nothing is rounded."""
+    b, values = bfloat16_weights(rng, n, k)
+    used = rounded if layers.has_tiles() else np.asarray
+    rows, bias = rng.integers(0, n, size=2 * n + 1, dtype=np.int32), normal(rng, n, 3)[:, 1]
+    a, wide = unaligned(normal(rng, m, k)), unaligned(normal(rng, m, len(rows)))
+    how = {"operands": "bfloat16"}
+    found = same_bits(lambda t: layers.matmul_nt(a, b, bias=bias, rows=rows, threads=t, **how))
+    close(found, reference.matmul_nt(used(a), values, bias, rows), k)
+    close(layers.matmul_nt(a, b, **how), reference.matmul_nt(used(a), values), k)
+    found = same_bits(lambda t: layers.matmul_nn(wide, b, rows=rows, threads=t, **how))
+    close(found, reference.matmul_nn(used(wide), values, rows), len(rows))
+    close(layers.matmul_nn(wide[:, :n], b, **how), reference.matmul_nn(used(wide[:, :n]), values), n)
+    found = same_bits(lambda t: layers.matmul_tn(wide, a, threads=t, **how))
+    close(found, reference.matmul_tn(used(wide), used(a)), m)
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(5, 33, 129), (33, 70, 300), (1100, 13, 31)])
+def test_gradients_in_bfloat16_are_those_of_float32_rounded(isa, rng, m, n, k):
+    """Of weights in bfloat16: dense, and of the columns that sparse rows have."""
+    a, b = normal(rng, m, n), normal(rng, m, k)
+    narrow, wide = (Slots.zeros(1, k, [dtype]) for dtype in (BFLOAT16, FLOAT32))
+    out = np.zeros((n, k), BFLOAT16.numpy)
+    unchecked.matmul_tn(unchecked.dense(a), unchecked.dense(b), unchecked.dense(out), narrow, 2)
+    wanted = layers.matmul_tn(a, b, operands="bfloat16")
+    np.testing.assert_array_equal(out, convert.from_float32(wanted, BFLOAT16))
+    x = core.csr_rows(sp.random_array((m, n), density=0.3, rng=rng, format="csr", dtype=np.float32), "x")
+    found = unchecked.csr_transpose_matmul(x, unchecked.dense(b), narrow, 2, 0.5)
+    columns, sums, of_bias = unchecked.csr_transpose_matmul(x, unchecked.dense(b), wide, 1, 0.5)
+    np.testing.assert_array_equal(found[0], columns)
+    np.testing.assert_array_equal(found[1], convert.from_float32(sums, BFLOAT16))
+    np.testing.assert_array_equal(found[2], of_bias)
+    np.testing.assert_allclose(of_bias[:, 0], 0.5 * x.toarray().sum(axis=0)[columns], rtol=1e-5, atol=1e-5)
+
+
+def test_tiles_are_used_on_the_last_set_alone(isa):
+    assert not layers.has_tiles() or isa == "avx512"
+
+
+def test_rounded_products_of_weights_in_float32_are_those_of_float32(isa, rng):
+    a, b = normal(rng, 5, 9), normal(rng, 17, 9)
+    np.testing.assert_array_equal(layers.matmul_nt(a, b, operands="bfloat16"), layers.matmul_nt(a, b))
+    np.testing.assert_array_equal(
+        layers.matmul_nn(a @ b.T, b, operands="bfloat16"), layers.matmul_nn(a @ b.T, b)
+    )
+
+
 def test_column_sums(isa, rng):
     for m, n in [(1, 1), (3, 7), (130, 1025), (0, 4)]:
         a = unaligned(normal(rng, m, n))
@@ -111,10 +167,14 @@ def test_column_sums(isa, rng):
 
 def test_out_is_written_within_its_bounds(isa, rng):
     a, b = normal(rng, 9, 20), normal(rng, 41, 20)
+    halves = convert.from_float32(b, "bfloat16")
     for call, shape in [
         (lambda out: layers.matmul_nt(a, b, out=out), (9, 41)),
         (lambda out: layers.matmul_nn(normal(rng, 9, 41), b, out=out), (9, 20)),
         (lambda out: layers.matmul_tn(a, normal(rng, 9, 33), out=out), (20, 33)),
+        (lambda out: layers.matmul_nt(a, halves, operands="bfloat16", out=out), (9, 41)),
+        (lambda out: layers.matmul_nn(normal(rng, 9, 41), halves, operands="bfloat16", out=out), (9, 20)),
+        (lambda out: layers.matmul_tn(a, normal(rng, 9, 33), operands="bfloat16", out=out), (20, 33)),
     ]:
         space = np.full((shape[0] + 2, shape[1] + 7), 7.5, np.float32)
         out = space[1:-1, 3 : 3 + shape[1]]
@@ -133,14 +193,21 @@ def test_empty_sizes():
         np.ones((2, 0), np.float32), np.ones((3, 0), np.float32), bias=np.ones(3, np.float32)
     )
     assert (zero_width == 1).all()
+    halves, how = convert.from_float32(np.ones((3, 4), np.float32), "bfloat16"), {"operands": "bfloat16"}
+    assert layers.matmul_nt(none, halves, **how).shape == (0, 3)
+    assert (layers.matmul_nn(np.ones((2, 0), np.float32), halves[:0], **how) == 0).all()
+    assert (layers.matmul_nt(np.ones((2, 0), np.float32), halves[:, :0], **how) == 0).all()
+    assert (layers.matmul_tn(np.ones((0, 2), np.float32), none, **how) == 0).all()
 
 
 def test_nan_reaches_only_its_row(isa, rng):
     a, b = normal(rng, 6, 10), normal(rng, 40, 10)
     a[2, 3] = np.nan
-    bad = np.isnan(layers.matmul_nt(a, b))
-    assert bad[2].all()
-    assert bad.sum() == 40
+    halves = convert.from_float32(b, "bfloat16")
+    for found in (layers.matmul_nt(a, b), layers.matmul_nt(a, halves, operands="bfloat16")):
+        bad = np.isnan(found)
+        assert bad[2].all()
+        assert bad.sum() == 40
 
 
 A, B = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)

@@ -6,7 +6,7 @@ import reference
 import scipy.sparse as sp
 
 from lshsample._native import convert, core, layers
-from lshsample._native.dtypes import BFLOAT16, FLOAT32
+from lshsample._native.dtypes import BFLOAT16
 from lshsample._native.slots import Slots
 from lshsample.errors import ArgumentError
 
@@ -36,7 +36,7 @@ def test_csr_matmul(isa, rng, d):
 
 def bfloat16_weights(rng, n, d):
     """Slot 0 of a parameter with optimizer state, and its values."""
-    slots = Slots.zeros(n, d, [BFLOAT16, FLOAT32, FLOAT32])
+    slots = Slots.zeros(n, d, [BFLOAT16] * 3)
     slots.weights[...] = convert.from_float32(rng.standard_normal((n, d), dtype=np.float32), BFLOAT16)
     return slots.weights, reference.bfloat16_values(slots.weights["bfloat16"])
 

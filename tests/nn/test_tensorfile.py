@@ -8,7 +8,7 @@ import pytest
 import safetensors
 
 from lshsample._native import convert
-from lshsample._native.dtypes import BFLOAT16, DTYPES, FLOAT32
+from lshsample._native.dtypes import BFLOAT16, DTYPES
 from lshsample._native.slots import Slots
 from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.nn import tensorfile
@@ -75,16 +75,15 @@ def test_what_the_library_writes_is_read(tmp_path, dtype):
     assert not strided[:, ::2].tobytes().strip(b"\0")
 
 
-def test_slots_of_two_types_round_trip(tmp_path):
-    """Weights in bfloat16 with float32 state, written and read as strided views."""
+def test_slots_of_bfloat16_round_trip(tmp_path):
+    """Weights and state, written and read as one strided view of all slots."""
     path, rng = tmp_path / "t", np.random.default_rng(1)
-    dtypes = [BFLOAT16, FLOAT32]
-    slots, again = Slots.zeros(50, 7, dtypes), Slots.zeros(50, 7, dtypes)
-    slots.weights[...] = convert.from_float32(rng.standard_normal((50, 7), dtype=np.float32), BFLOAT16)
-    slots.slot(1)[...] = rng.standard_normal((50, 7))
-    written(path, {"w": slots.weights, "state": slots.slot(1)})
-    read(tensorfile.read_into, path, "w", again.weights)
-    read(tensorfile.read_into, path, "state", again.slot(1))
+    slots, again = (Slots.zeros(50, 7, [BFLOAT16] * 2) for _ in range(2))
+    for index in (0, 1):
+        values = rng.standard_normal((50, 7), dtype=np.float32)
+        slots.slot(index)[...] = convert.from_float32(values, BFLOAT16)
+    written(path, {"w": slots.array})
+    read(tensorfile.read_into, path, "w", again.array)
     np.testing.assert_array_equal(slots.data, again.data)
 
 

@@ -63,7 +63,23 @@ def test_training_goes_on_from_a_state_dict(dtype):
     other.step.copy_(layer.step)
     assert resumed.param_groups[0]["lr"] == 0.05
     assert trained(layer, optimizer).equal(trained(other, resumed))
-    assert resumed.state[other.weight]["exp_avg"].dtype == torch.float32
+    assert resumed.state[other.weight]["exp_avg"].dtype == dtype
+
+
+def test_small_updates_of_bfloat16_are_kept_on_average():
+    """Updates of a hundredth of the gap between numbers: to nearest, all would be lost."""
+    weights = torch.nn.Parameter(torch.ones(400, 32, dtype=torch.bfloat16))
+    optimizer = RowAdam([weights], lr=1e-4, seed=3)
+    for _ in range(50):
+        weights.grad = torch.ones_like(weights)
+        optimizer.step()
+    assert weights.detach().float().mean() == pytest.approx(1 - 50e-4, abs=5e-4)
+    again = torch.nn.Parameter(torch.ones(400, 32, dtype=torch.bfloat16))
+    other = RowAdam([again], lr=1e-4, seed=3)
+    for _ in range(50):
+        again.grad = torch.ones_like(again)
+        other.step()
+    assert weights.equal(again)
 
 
 def test_copies_of_an_optimizer_go_on():

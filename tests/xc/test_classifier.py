@@ -71,6 +71,21 @@ def test_a_saved_classifier_is_the_same(rows, tmp_path, storage):
     np.testing.assert_array_equal(alone.predict(x[500:], 3)[1], made.network.predict(x[500:], 3)[1])
 
 
+def test_a_network_is_trained_in_bfloat16_and_stored_as_others_are(rows, tmp_path):
+    x, y = rows
+    networks = []
+    for precision in ("float32", "bfloat16"):
+        network = {**SMALL, "precision": precision}
+        recipe = Recipe(linear=None, neighbours=None, network=network, holdout=0.2)
+        made = Classifier.fit(x[:500], y[:500], recipe, threads=1)
+        networks.append(made.network)
+    made.save(tmp_path / "run")
+    assert_same(Classifier.load(tmp_path / "run").predict(x[500:], 3), made.predict(x[500:], 3))
+    assert networks[1].precision == "float32"
+    wide, narrow = (network.output.unit_vectors() for network in networks)
+    assert (wide != narrow).any()
+
+
 def test_models_of_every_kind_are_loaded_by_one_function(rows, fitted, tmp_path):
     fitted.network.save(tmp_path / "network")
     assert isinstance(load_model(tmp_path / "network"), Network)

@@ -1,8 +1,10 @@
 /* Row-sparse optimizers over a parameter with its optimizer state, interleaved by row or in arrays of their own.
  *
  * A step reads and writes the given rows only (lazy updates; LazyAdam), and costs accordingly. rows: n ids, unique and in
- * range, or NULL for all rows. gradient: (n, cols) float32. Arithmetic is float32. Weights (slot 0) are float32, or
- * bfloat16, which is read as float32 and rounded as `rounding` says when written; optimizer state is float32.
+ * range, or NULL for all rows. The slots are all float32, or all bfloat16, which is read as float32 and rounded as `rounding`
+ * says when written. gradient: (n, cols) float32, or of the dtype of the slots. Arithmetic is float32. Stochastic rounding
+ * draws 16 random bits for each column of a row: those of lsh_convert for the weights, and the same turned by 5 and by 10
+ * places for the next slots.
  * Thread-safe for disjoint rows; same bits for any number of threads. LSH_INVALID: another dtype, a wrong number of
  * slots, a gradient of another shape. */
 #ifndef LSHSAMPLE_OPTIM_H
