@@ -106,3 +106,18 @@ def test_pairs_by_the_number_of_rows():
     resolved = Recipe.preset("fast").linear.resolve
     assert (resolved(19_999).pairs, resolved(20_000).pairs) == (0.0, 0.5)
     assert Recipe(linear={"pairs": 2}).linear.resolve(10**6).pairs == 2
+
+
+def test_pairs_stay_when_features_and_labels_come(either_or, tmp_path):
+    x, y = either_or
+    made = Classifier.fit(x[:200], y[:200], PAIRED, threads=1)
+    before = made.predict(x[300:], 2)
+    made.save(tmp_path)
+    grown = Classifier.load(tmp_path)
+    more_x = sp.csr_array(sp.hstack([x[:50], np.ones((50, 1), np.float32)]))
+    more_y = sp.csr_array(sp.hstack([sp.csr_array((50, 2)), np.ones((50, 1))]))
+    grown.update(more_x, more_y, threads=2)
+    wide = sp.csr_array(sp.hstack([x[300:], sp.csr_array((100, 1), dtype=np.float32)]))
+    for one, same in zip(grown.predict(wide, 2, labels=[0, 1]), before, strict=True):
+        np.testing.assert_array_equal(one, same)
+    assert (grown.predict(more_x, 1)[0] == 2).mean() > 0.5
