@@ -76,7 +76,7 @@ class LinearPart(Part):
 
     name = "linear"
 
-    def __init__(self, models: Sequence[LinearModel], beam: int, pairs: FeaturePairs | None) -> None:
+    def __init__(self, models: Sequence[LinearModel], beam: int, pairs: FeaturePairs | None = None) -> None:
         #: The first, and those of labels that came later; a label is in one of them.
         self.models, self.beam, self.pairs = tuple(models), beam, pairs
 

@@ -54,6 +54,8 @@ NOT_RUN = {
     'lshsample why run/ "barking at night"': "as on docs/texts.md",
     "pip install 'lshsample[onnx]'": "downloads",
     "lshsample export run/ model.onnx": "tests/cli/test_export.py",
+    "lshsample update run/ new.jsonl --remove obsolete": "tests/cli/test_texts.py",
+    "lshsample train train.txt.gz --preset network --workers 4 --save run/": "tests/cli/test_cluster.py",
     "lshsample report runs/first runs/second -o report.html": "tests/cli/test_report.py",
     'lshsample demo --ask "bitten by a dog" --save demo/': "tests/cli/test_demo.py",
     'lshsample demo --ask "broken arm" --save demo/': "as above",

@@ -47,7 +47,7 @@ def make(rows):
         hidden = RowNeighbours.build(network.hidden(x), index="lsh", seed=seed, threads=1)
         parts = {
             "rows": RowsPart(RowNeighbours.build(queries.weighted), votes),
-            "linear": LinearPart(LinearModel.fit(queries.weighted, y, seed=seed, threads=1), 10),
+            "linear": LinearPart([LinearModel.fit(queries.weighted, y, seed=seed, threads=1)], 10),
             "network": networks,
             "hidden": HiddenPart(network, x, hidden, votes, 0.9),
         }
@@ -91,7 +91,7 @@ def test_opening_reads_no_array_and_prediction_copies_none(tmp_path):
     }
     model = LinearModel.from_arrays({"n_features": n, "n_labels": n_labels}, arrays)
     mixture = Mixture(parts=("linear",), weights=(1.0,) * 6, intercept=0.0)
-    parts = {"linear": LinearPart(model, 10)}
+    parts = {"linear": LinearPart([model], 10)}
     made = Classifier(Recipe.preset("fast"), RowWeighting(None), parts, mixture, np.ones(n_labels, int), n)
     made.save(tmp_path)
     size = sum(file.stat().st_size for file in tmp_path.iterdir())
