@@ -36,6 +36,8 @@ _SMALL_SHARE = 0.02
 _RESERVE = 0.2
 #: Share of a limited time below which no network is trained.
 _NETWORK = 0.3
+#: The linear path with pairs of features takes up to as many times as long as without, with finding them.
+_PAIRED = 4.0
 #: A part is trained again in a limited time if as many times as long as it took are left.
 _AGAIN = 1.2
 
@@ -155,11 +157,11 @@ class Fit:
             index = self._rows_index(rows)
             parts["rows"] = judge.heard(RowsPart(index, self._votes(index, labels, judge, None)), since)
         if recipe.linear is not None:
-            since, limit = self.elapsed(), self.left() / (2 * _AGAIN if refit else 1)
+            limit = self.left()
             if not parts and recipe.network is None:
                 limit = np.inf  # without it there is nothing
             try:
-                linear = self._linear(rows, labels, limit)
+                since, linear = self._linear_in_time(rows, labels, limit, refit)
                 parts["linear"] = judge.heard(linear, since)
             except _OutOfTimeError:
                 _log.info("linear    left out: it takes too long")
@@ -193,7 +195,7 @@ class Fit:
             self.report("rows", since, {})
         if isinstance(linear, LinearPart) and self._has_time(took["linear"]):
             since = self.elapsed()
-            new["linear"] = self._linear(rows, labels, np.inf)
+            new["linear"] = self._linear(rows, labels, np.inf, linear.pairs is not None)
             self.report("linear", since, {})
         if isinstance(network, NetworkPart):
             networks = self._networks(network.networks[0], took["network"])
@@ -278,11 +280,28 @@ class Fit:
         found = index.search(queries, self.recipe.neighbours.k, threads=self.threads)
         return LabelVotes.fit(labels, *found, judge.truth)
 
-    def _linear(self, rows: Queries, labels: sp.csr_array, seconds: float) -> LinearPart:
+    def _linear_in_time(
+        self, rows: Queries, labels: sp.csr_array, seconds: float, refit: bool
+    ) -> tuple[float, LinearPart]:
+        """The linear path, and when its training began: in a limited time without pairs of features first."""
+        since = self.elapsed()
+        if self.max_seconds is None:
+            return since, self._linear(rows, labels, seconds, True)
+        alone = self._linear(rows, labels, seconds, False)
+        took, again = self.elapsed() - since, self.elapsed()
         assert self.recipe.linear is not None
-        chosen = self.recipe.linear
-        assert chosen.pairs is not None
-        pairs = FeaturePairs.of(rows.weighted, chosen.pairs) if chosen.pairs else None
+        if not self.recipe.linear.pairs or self.left() < _PAIRED * took * (2 if refit else 1):
+            return since, alone
+        try:
+            return again, self._linear(rows, labels, self.left(), True)
+        except _OutOfTimeError:
+            return since, alone
+
+    def _linear(self, rows: Queries, labels: sp.csr_array, seconds: float, with_pairs: bool) -> LinearPart:
+        assert self.recipe.linear is not None
+        chosen, pairs = self.recipe.linear, None
+        if chosen.pairs and with_pairs:
+            pairs = FeaturePairs.of(rows.weighted, chosen.pairs)
         model = LinearModel.fit(
             rows.weighted if pairs is None else pairs(rows.weighted),
             labels,

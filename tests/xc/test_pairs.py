@@ -121,3 +121,9 @@ def test_pairs_stay_when_features_and_labels_come(either_or, tmp_path):
     for one, same in zip(grown.predict(wide, 2, labels=[0, 1]), before, strict=True):
         np.testing.assert_array_equal(one, same)
     assert (grown.predict(more_x, 1)[0] == 2).mean() > 0.5
+
+
+def test_in_a_limited_time_pairs_come_if_there_is_time_for_them(either_or):
+    x, y = either_or
+    assert Classifier.fit(x, y, PAIRED, max_seconds=1e-6).parts["linear"].pairs is None
+    assert Classifier.fit(x, y, PAIRED, max_seconds=1000).parts["linear"].pairs is not None
