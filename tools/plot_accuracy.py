@@ -20,8 +20,14 @@ from typing import Any
 __all__ = ["plot"]
 
 
+#: The least points of P@1 from the lower to the upper end of an axis.
+_SPAN = 5
+
+
 def draw(one: dict[str, Any], axis: Any) -> None:
     """The runs of a data set: a line for each name, bold for this package."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     runs = sorted(one["runs"], key=lambda run: (run["name"], run["seconds"]))
     for name, same in groupby(runs, key=lambda run: run["name"]):
         points = list(same)
@@ -34,9 +40,15 @@ def draw(one: dict[str, Any], axis: Any) -> None:
             label=name,
         )
     axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_locator(NullLocator())
+    # Small differences are to look small.
+    middle = sum(axis.get_ylim()) / 2
+    if axis.get_ylim()[1] - middle < _SPAN / 2:
+        axis.set_ylim(middle - _SPAN / 2, middle + _SPAN / 2)
     axis.set_title(one["data"])
     axis.set_xlabel("training time, seconds")
-    axis.legend(fontsize="small")
 
 
 def plot(sets: list[dict[str, Any]], path: Path) -> None:
@@ -50,6 +62,7 @@ def plot(sets: list[dict[str, Any]], path: Path) -> None:
         for one, axis in zip(sets, axes, strict=True):
             draw(one, axis)
         axes[0].set_ylabel("P@1, percent")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=9)
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {})
 
 
