@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -17,7 +17,17 @@ from lshsample.sampling import Retrieve, Sampler
 from lshsample.specs import checked_integer, checked_number
 from lshsample.tables import HashTables
 
-__all__ = ["FRACTIONS", "Lookup", "UnitTables", "best_of", "checked_fractions", "default_settings", "largest"]
+__all__ = [
+    "FRACTIONS",
+    "Lookup",
+    "UnitTables",
+    "best_of",
+    "checked_fractions",
+    "checked_settings",
+    "default_settings",
+    "largest",
+    "looked_up",
+]
 
 Float32 = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -77,6 +87,42 @@ class UnitTables:
         """The time to look up, score and rank the units for inputs."""
         queries = _queries(h)
         return best_of(lambda: self.sampler.search(queries, 1, threads=self.threads))
+
+
+def looked_up(
+    weights: Float32,
+    bias: Float32 | None,
+    h: Float32,
+    masks: Mapping[float, Mask],
+    settings: Sequence[tuple[int, int]],
+    loss: Callable[[UnitTables, Mask], float],
+    *,
+    seed: int,
+    threads: int | None,
+) -> tuple[Lookup, ...]:
+    """What tables of each setting find for inputs of a layer.
+
+    Parameters
+    ----------
+    weights, bias : (units, d) and (units,) arrays
+        Of the layer; the bias may be None.
+    h : (rows, d) array
+        Its inputs.
+    masks : dict of float to (rows, units) bool array
+        The largest outputs, for each share of the oracle.
+    settings : sequence of (n_hashes, n_tables)
+    loss : callable
+        The loss with the units alone that tables find; called with the tables and what they found for ``h``.
+    seed, threads
+        Of the tables.
+    """
+    lookups = []
+    for shape in settings:
+        tables = UnitTables(weights, bias, shape, seed, threads)
+        found = tables.found(h)
+        recall = {share: float((found & mask).sum() / mask.sum()) for share, mask in masks.items()}
+        lookups.append(Lookup(*shape, float(found.mean()), recall, loss(tables, found), tables.seconds(h)))
+    return tuple(lookups)
 
 
 def _queries(h: Float32) -> Float32:

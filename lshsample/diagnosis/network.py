@@ -12,12 +12,11 @@ import scipy.sparse as sp
 from lshsample._native.core import threads_or_default
 from lshsample.diagnosis.lookups import (
     FRACTIONS,
-    Lookup,
-    UnitTables,
     best_of,
     checked_fractions,
     checked_settings,
     largest,
+    looked_up,
 )
 from lshsample.diagnosis.result import Diagnosis
 from lshsample.errors import ArgumentError
@@ -105,12 +104,9 @@ def diagnose(
 
     masks = {f: largest(outputs, max(round(f * built.units), 1)) for f in shares}
     weights, bias = np.array(built.unit_vectors(), np.float32), _bias(built, h.shape[1])
-    lookups = []
-    for shape in tried:
-        tables = UnitTables(weights, bias, shape, seed, count)
-        found = tables.found(h)
-        recall = {f: float((found & mask).sum() / mask.sum()) for f, mask in masks.items()}
-        lookups.append(Lookup(*shape, float(found.mean()), recall, loss(found), tables.seconds(h)))
+    lookups = looked_up(
+        weights, bias, h, masks, tried, lambda _, found: loss(found), seed=seed, threads=count
+    )
     return Diagnosis(
         layers={names[i]: seconds[i] for i in names},
         layer=names[at],
@@ -119,7 +115,7 @@ def diagnose(
         loss=loss(None),
         oracle={f: loss(mask) for f, mask in masks.items()},
         exact_seconds=best_of(lambda: built.score(h, threads=count)),
-        lookups=tuple(lookups),
+        lookups=lookups,
     )
 
 

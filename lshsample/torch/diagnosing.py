@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lshsample.diagnosis import Diagnosis, Lookup
+from lshsample.diagnosis import Diagnosis
 from lshsample.diagnosis.lookups import (
     FRACTIONS,
     UnitTables,
@@ -21,6 +21,7 @@ from lshsample.diagnosis.lookups import (
     checked_fractions,
     checked_settings,
     largest,
+    looked_up,
 )
 from lshsample.errors import ArgumentError
 
@@ -108,13 +109,12 @@ def diagnose(
         outputs = outputs if bias is None else outputs + bias
         sizes = {f: max(round(f * module.out_features), 1) for f in shares}
         masks = {f: largest(outputs, k) for f, k in sizes.items()}
-        lookups = []
-        for shape in tried:
-            tables = UnitTables(weights, bias, shape, seed, torch.get_num_threads())
-            found = tables.found(h)
-            recall = {f: float((found & mask).sum() / mask.sum()) for f, mask in masks.items()}
-            kept = run.loss_with(module, lambda x, _, tables=tables: tables.found(x))  # type: ignore[misc]
-            lookups.append(Lookup(*shape, float(found.mean()), recall, kept, tables.seconds(h)))
+
+        def loss_of(tables: UnitTables, _: Any) -> float:
+            return run.loss_with(module, lambda x, _: tables.found(x))
+
+        threads = torch.get_num_threads()
+        lookups = looked_up(weights, bias, h, masks, tried, loss_of, seed=seed, threads=threads)
         rows = torch.from_numpy(h)
         return Diagnosis(
             layers=seconds,
@@ -124,7 +124,7 @@ def diagnose(
             loss=full,
             oracle={f: run.loss_with(module, lambda _, z, k=k: largest(z, k)) for f, k in sizes.items()},  # type: ignore[misc]
             exact_seconds=best_of(lambda: module(rows.to(module.weight.dtype))),
-            lookups=tuple(lookups),
+            lookups=lookups,
         )
     finally:
         model.train(was_training)

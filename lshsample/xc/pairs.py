@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from lshsample.xc.unit_rows import row_lengths
+
 __all__ = ["FeaturePairs"]
 
 Int64 = npt.NDArray[np.int64]
@@ -84,7 +86,7 @@ class FeaturePairs:
             known = self.keys[place] == keys
             found.append((of_row[known], place[known], values[known]))
         of_row, place, values = (np.concatenate(one) for one in zip(*found, strict=True))
-        n_rows, lengths = rows.shape[0], _lengths(rows)
+        n_rows, lengths = rows.shape[0], row_lengths(rows.data, rows.indptr)
         squares = np.bincount(of_row, np.square(values), n_rows)
         has = squares > 0
         whole = np.where(has, 1.0 / np.sqrt(1.0 + self.share**2), 1.0)
@@ -115,11 +117,6 @@ class FeaturePairs:
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """The pairs that :meth:`to_arrays` returned."""
         return cls(arrays["keys"], spec["share"])
-
-
-def _lengths(rows: sp.csr_array) -> npt.NDArray[np.float64]:
-    of_row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-    return np.sqrt(np.bincount(of_row, np.square(rows.data.astype(np.float64)), rows.shape[0]))
 
 
 def _pairs(rows: sp.csr_array) -> Iterator[tuple[Int64, Int64, npt.NDArray[np.float64]]]:

@@ -28,6 +28,8 @@ _HELD_OUT = 5_000
 _OF_MIXTURES = ("n_networks", "network_rows", "holdout", "refit", "candidates", "storage", "tail", "text")
 #: Length of the vector of pairs, and the number of training rows from which there are pairs.
 _PAIRS, _PAIRS_FROM = 0.5, 20_000
+#: Sections that leave a part out if they are false.
+_SECTIONS = ("linear", "neighbours", "network")
 _optional = attrs.validators.optional
 
 
@@ -308,10 +310,9 @@ class Recipe:
             value = getattr(self, field.name)
             if self.is_network_alone and field.name in _OF_MIXTURES:
                 continue
-            if field.name == "network_rows" and value is None:
-                continue
             if value is None:
-                data[field.name] = False
+                if field.name in _SECTIONS:
+                    data[field.name] = False
             elif isinstance(value, TrainConfig):
                 data[field.name] = {key: one for key, one in value.to_dict().items() if key != "seed"}
             elif attrs.has(type(value)):

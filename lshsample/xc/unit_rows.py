@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import core
 
-__all__ = ["unit_rows"]
+__all__ = ["row_lengths", "unit_rows"]
 
 #: Values that are scaled at once.
 _CELLS = 1 << 22
@@ -25,10 +26,8 @@ def unit_rows(rows: Any, argument: str, dim: int | None = None) -> Any:
     """
     if sp.issparse(rows):
         sparse: Any = core.csr_rows(rows, argument, dim)
-        row_of = np.repeat(np.arange(sparse.shape[0]), np.diff(sparse.indptr))
-        squares = np.bincount(row_of, np.square(sparse.data, dtype=np.float64), sparse.shape[0])
-        scale = _inverse(np.sqrt(squares))
-        values = (sparse.data * scale[row_of]).astype(np.float32)
+        scale = _inverse(row_lengths(sparse.data, sparse.indptr))
+        values = (sparse.data * np.repeat(scale, np.diff(sparse.indptr))).astype(np.float32)
         # Values that are far below the others in their row may have become 0.
         return core.csr_rows(
             core.csr_from_parts(sparse.indptr, sparse.indices, values, sparse.shape), argument
@@ -41,6 +40,13 @@ def unit_rows(rows: Any, argument: str, dim: int | None = None) -> Any:
         squares = np.einsum("ij,ij->i", part, part, dtype=np.float64)
         out[begin : begin + step] = part * _inverse(np.sqrt(squares))[:, None]
     return out
+
+
+def row_lengths(values: npt.NDArray[Any], indptr: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """The lengths of rows, given by the values of a CSR matrix and its row pointers."""
+    sizes = np.diff(indptr)
+    row_of = np.repeat(np.arange(len(sizes)), sizes)
+    return np.sqrt(np.bincount(row_of, np.square(values, dtype=np.float64), len(sizes)))
 
 
 def _inverse(norms: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import core
+from lshsample.xc.unit_rows import row_lengths
 
 __all__ = ["RowWeighting"]
 
@@ -51,10 +52,7 @@ class RowWeighting:
         values = checked.data.astype(np.float64)
         if self.idf is not None:
             values *= self.idf[checked.indices]
-        lengths = np.diff(checked.indptr)
-        of_row = np.repeat(np.arange(len(lengths)), lengths)
-        squares = np.bincount(of_row, weights=np.square(values), minlength=len(lengths))
-        norms = np.sqrt(squares)
+        norms = row_lengths(values, checked.indptr)
         norms[norms == 0.0] = 1.0
-        scaled = (values / norms[of_row]).astype(np.float32)
+        scaled = (values / np.repeat(norms, np.diff(checked.indptr))).astype(np.float32)
         return sp.csr_array((scaled, checked.indices, checked.indptr), shape=checked.shape)
