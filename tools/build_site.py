@@ -2,9 +2,10 @@
 
 Needs ``pip install 'lshsample[docs]'``, and no network. The site has the pages of docs/ and those beside
 the sources (CONTRIBUTING.md, the examples and others), with links between them as in the repository, and a
-page for each public name, from its docstring. Its sections are those of docs/README.md: a section has the
-pages that its table links to, in that order. Any warning is a failure. ``python tools/build_site.py OUT
-linkcheck`` asks for the pages of others that are linked to.
+page for each public name, from its docstring. Notebooks are shown with the output that is stored in them.
+The sections are those of docs/README.md: each has the pages that its table links to, in that order. Any
+warning is a failure. ``python tools/build_site.py OUT linkcheck`` asks for the pages of others that are
+linked to.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ _LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)([^)#]+)((?:#[^)]*)?)(?=\))")
 def pages() -> dict[Path, str]:
     """The name on the site of each page: a path without its extension."""
     docs = ROOT / "docs"
-    named = {path: path.relative_to(docs).with_suffix("").as_posix() for path in sorted(docs.rglob("*.md"))}
+    files = sorted([*docs.rglob("*.md"), *docs.rglob("*.ipynb")])
+    named = {path: path.relative_to(docs).with_suffix("").as_posix() for path in files}
     named[INDEX] = "index"
     named |= {ROOT / path: name for path, name in OUTSIDE.items()}
     return named | {
@@ -67,7 +69,7 @@ def with_links_of_the_site(page: Path, text: str, named: dict[Path, str]) -> str
     def on_site(link: re.Match[str]) -> str:
         (target,) = targets(page, f"]({link[0]})")
         if target in named:
-            return f"{up}{named[target]}.md{link[2]}"
+            return f"{up}{named[target]}{target.suffix}{link[2]}"
         if target.is_relative_to(ROOT / "docs"):
             return f"{up}{target.relative_to(ROOT / 'docs').as_posix()}"
         raise SystemExit(f"{page}: the site has no {link[1]}, to which a link leads")
@@ -115,6 +117,8 @@ def stage(folder: Path) -> None:
             raise SystemExit(f"docs/README.md links to {name} in no section")
         contents[above].append(name)
     for path, name in named.items():
+        if path.suffix == ".ipynb":
+            continue  # copied with the pictures
         text = with_links_of_the_site(path, path.read_text(), named)
         file = folder / f"{name}.md"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +128,7 @@ def stage(folder: Path) -> None:
 
 def public_modules() -> list[str]:
     """The modules for users: those in which most names are at home first, then those that show them again."""
-    own = sorted({*lshsample._MODULES, "serve", "sklearn", "text", "xc"} - {"plugin"})
+    own = sorted({*lshsample._MODULES, "ray", "serve", "sklearn", "text", "torch", "xc"} - {"plugin"})
     return [*(f"lshsample.{name}" for name in own), "lshsample.plugin", "lshsample"]
 
 

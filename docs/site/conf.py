@@ -7,10 +7,11 @@ author = "lshsample contributors"
 project_copyright = author
 version = release = lshsample.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
 root_doc = "index"
 nitpicky = False  # annotations name types of other packages, whose indexes are not here
 
+nb_execution_mode = "off"  # notebooks hold their output
 myst_heading_anchors = 4
 myst_enable_extensions = []
 # Blocks of `python` hold examples with prompts; others are shells, TOML and formats without a highlighter.

@@ -23,7 +23,9 @@ def site():
 def test_every_page_is_in_the_contents_of_one_other(site, tmp_path):
     site.stage(tmp_path / "staged")
     found = {
-        path.relative_to(tmp_path / "staged").with_suffix("").as_posix() for path in tmp_path.rglob("*.md")
+        path.relative_to(tmp_path / "staged").with_suffix("").as_posix()
+        for path in tmp_path.rglob("*")
+        if path.suffix in {".md", ".ipynb"}
     }
     listed = [
         name
