@@ -52,6 +52,7 @@ NOT_RUN = {
     "lshsample serve run/": "as on docs/texts.md",
     "lshsample serve run/ --port 8000": "as on docs/texts.md",
     'lshsample why run/ "barking at night"': "as on docs/texts.md",
+    'lshsample why run/ "..."': "as on docs/texts.md",
     "pip install 'lshsample[onnx]'": "downloads",
     "lshsample export run/ model.onnx": "tests/cli/test_export.py",
     "lshsample update run/ new.jsonl --remove obsolete": "tests/cli/test_texts.py",
