@@ -27,6 +27,12 @@ typedef struct {
     float scale; /* 1 / sqrt(1 - beta2^step) */
 } lsh_adam_step;
 
+enum { LSH_GROUP = 16 };  /* floats in a group of a run (conv_body.h): the same place of 16 images, or 16 places */
+
+/* The maps of tiles of Winograd's algorithm, to each of which the number of a tile's outputs (2 or 4) is added: inputs to
+ * points, points to outputs, and the transposed maps. */
+enum { LSH_POINTS = 0, LSH_OUTPUTS = 8, LSH_POINTS_BACK = 16, LSH_OUTPUTS_BACK = 24 };
+
 enum { LSH_LANES = 16 }; /* problems that hinge_rows solves at once: one cache line of weights for each feature */
 
 /* A block of LSH_LANES problems over the same rows: min |w|^2 / 2 + sum of C_i max(0, 1 - y_i w . x_i)^2, where the last
@@ -66,7 +72,8 @@ typedef struct {
     KERNEL(int64_t, next_above, (const float *scores, int64_t from, int64_t n, float threshold)) \
     LSH_LOSS_KERNELS(KERNEL) \
     LSH_HINGE_KERNELS(KERNEL) \
-    LSH_DRAW_KERNELS(KERNEL)
+    LSH_DRAW_KERNELS(KERNEL) \
+    LSH_CONVOLUTION_KERNELS(KERNEL)
 
 #define LSH_LOSS_KERNELS(KERNEL) \
     /* z -= log_inclusion (unless NULL); the largest z. */ \
@@ -94,6 +101,21 @@ typedef struct {
      * draw first + i, out[8 i + 2 w + 1] the upper one. */ \
     KERNEL(void, draw_halves, (uint64_t seed, uint32_t purpose, uint32_t stream, uint64_t step, uint32_t first, \
                                int64_t n, uint16_t *out))
+
+#define LSH_CONVOLUTION_KERNELS(KERNEL) \
+    /* out[i] += sum over t of values[t] * in[offsets[t] + i], i below LSH_GROUP * groups, in the order of t; from *first on \
+     * where it is not NULL. */ \
+    KERNEL(void, add_runs, (const int32_t *offsets, const float *values, int64_t n, const float *in, const float *first, \
+                            float *out, int64_t groups)) \
+    /* A group of sums[t] grows by the partial sums of the products of run and in + offsets[t]. */ \
+    KERNEL(void, dot_runs, (const float *run, const int32_t *offsets, int64_t n, const float *in, float *sums, \
+                            int64_t groups)) \
+    /* out[c * out_stride + r] = in[r * in_stride + c], r < rows, c < columns. */ \
+    KERNEL(void, transpose, (const float *in, int64_t in_stride, int64_t rows, int64_t columns, float *out, \
+                             int64_t out_stride)) \
+    /* A tile of groups, at strides of its rows and columns, by one of the maps of Winograd's algorithm. */ \
+    KERNEL(void, winograd_map, (int32_t map, const float *in, int64_t in_row, int64_t in_column, float *out, \
+                                int64_t out_row, int64_t out_column))
 
 /* Kernels over rows of one dtype: weights, which are read, converted and stored, while all sums are float32;
  * and their optimizer state. */

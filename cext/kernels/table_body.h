@@ -9,6 +9,7 @@ LSH_KERNELS_BEGIN
 #include "loss_body.h"
 #include "hinge_body.h"
 #include "draw_body.h"
+#include "conv_body.h"
 
 #include "gather.h"
 #include "float32.h"

@@ -2,6 +2,13 @@
  * Included once per instruction set, between LSH_KERNELS_BEGIN and LSH_KERNELS_END. */
 #define LSH_INLINE static inline __attribute__((always_inline))
 
+/* Before a loop whose bounds are known: all of its turns are written out, so that arrays stay in registers. */
+#if defined(__clang__)
+#define LSH_UNROLL _Pragma("unroll")
+#else
+#define LSH_UNROLL _Pragma("GCC unroll 32")
+#endif
+
 /* The first n (0 < n < LSH_WIDTH) floats at p, the other lanes 0; reads nothing behind them. */
 LSH_INLINE lsh_vf lsh_load_some(const float *p, int64_t n) {
 #if defined(LSH_TARGET_AVX512)

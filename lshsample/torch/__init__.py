@@ -11,6 +11,7 @@ except ModuleNotFoundError as error:
     raise LshsampleError(f"lshsample.torch needs {needed} ({error.name} is missing)") from error
 
 from lshsample.torch.attention import SampledAttention
+from lshsample.torch.convolution import SparseConv2d
 from lshsample.torch.diagnosing import diagnose
 from lshsample.torch.linear import SampledLinearCrossEntropy, SampledLinearSigmoid
 from lshsample.torch.optim import RowAdam
@@ -27,6 +28,7 @@ __all__ = [
     "SampledLinearSigmoid",
     "SampledRows",
     "SamplingOptions",
+    "SparseConv2d",
     "TorchCandidates",
     "TorchTables",
     "contrastive_loss",
