@@ -1,2 +1,2 @@
-/* The kernels for every processor: SSE2 on x86-64, NEON on ARM. */
+/* The kernels for every processor, with the same bits on each: SSE2 on x86-64, NEON without fused multiply-adds on ARM. */
 #include "table_body.h"

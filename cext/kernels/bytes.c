@@ -116,6 +116,31 @@ __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))) static 
     for (; i < m; i++) tile_vnni(1, u + 4 * quads * i, values, quads, offsets, terms, queries + i, above + i,
                   bounds + i * PANEL);
 }
+
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+
+/* Two labels in a vector: a product of a byte without a sign and one with fits in 16 bits; pairs are added to 32. */
+static void panel_neon(const uint8_t *u, int64_t m, const int8_t *values, int64_t quads, const int32_t *offsets,
+                       const float *terms, const lsh_byte_query *queries, uint32_t *above, float *bounds) {
+    for (int64_t i = 0; i < m; i++, u += 4 * quads) {
+        int32x4_t pairs[PANEL / 2];
+        for (int v = 0; v < PANEL / 2; v++) pairs[v] = vdupq_n_s32(0);
+        for (int64_t p = 0; p < quads; p++) {
+            uint32_t four;
+            memcpy(&four, u + 4 * p, sizeof four);
+            int16x8_t x = vreinterpretq_s16_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four))));
+            const int8_t *q = values + p * 4 * PANEL;
+            for (int v = 0; v < PANEL / 2; v++)
+                pairs[v] = vpadalq_s16(pairs[v], vmulq_s16(x, vmovl_s8(vld1_s8(q + 8 * v))));
+        }
+        int32_t sums[PANEL];
+        for (int v = 0; v < PANEL / 4; v++)
+            vst1q_s32(sums + 4 * v,
+                      vaddq_s32(vld1q_s32(offsets + 4 * v), vpaddq_s32(pairs[2 * v], pairs[2 * v + 1])));
+        above[i] = above_threshold(sums, terms, queries + i, bounds + i * PANEL);
+    }
+}
 #endif
 
 lsh_byte_panel *lsh_byte_panel_current(void) {
@@ -123,6 +148,8 @@ lsh_byte_panel *lsh_byte_panel_current(void) {
     lsh_isa isa = lsh_isa_current();
     if (isa == LSH_ISA_AVX512 && __builtin_cpu_supports("avx512vnni")) return panel_vnni;
     if (isa == LSH_ISA_AVX512 || isa == LSH_ISA_AVX2) return panel_avx2;
+#elif defined(__aarch64__)
+    if (lsh_isa_current() == LSH_ISA_NEON) return panel_neon;
 #endif
     return panel_baseline;
 }

@@ -10,6 +10,8 @@ const lsh_kernels *lsh_kernels_current(void) {
     lsh_isa isa = lsh_isa_current();
     if (isa == LSH_ISA_AVX512) return &lsh_kernels_avx512;
     if (isa == LSH_ISA_AVX2) return &lsh_kernels_avx2;
+#elif defined(__aarch64__)
+    if (lsh_isa_current() == LSH_ISA_NEON) return &lsh_kernels_neon;
 #endif
     return &lsh_kernels_baseline;
 }

@@ -173,6 +173,8 @@ const lsh_row_kernels *lsh_row_kernels_for(const lsh_kernels *kernels, int32_t d
 extern const lsh_kernels lsh_kernels_baseline;
 #if defined(__x86_64__)
 extern const lsh_kernels lsh_kernels_avx2, lsh_kernels_avx512;
+#elif defined(__aarch64__)
+extern const lsh_kernels lsh_kernels_neon;
 #endif
 
 #endif

@@ -1,9 +1,9 @@
 /* Dense products: a register tile of up to LSH_TILE rows and two vectors of columns, over panels packed for it.
  *
- * A tile's accumulators stay in registers over the whole depth of a panel: of 32 registers on AVX-512, 16 hold sums,
- * 2 the panel's row and 1 a broadcast from a; of 16 on AVX2, 12, 2 and 1. */
+ * A tile's accumulators stay in registers over the whole depth of a panel: of 32 registers on AVX-512 and ARM, 16 hold
+ * sums, 2 the panel's row and 1 a broadcast from a; of 16 on AVX2, 12, 2 and 1. */
 #define LSH_PANEL (2 * LSH_WIDTH)
-#if LSH_WIDTH == 16
+#if LSH_WIDTH == 16 || defined(__aarch64__)
 #define LSH_TILE 8
 #elif LSH_WIDTH == 8
 #define LSH_TILE 6

@@ -78,6 +78,8 @@ LSH_INLINE int lsh_any_above(lsh_vf a, lsh_vf b) {
     return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ)) != 0;
 #elif defined(__x86_64__)
     return _mm_movemask_ps(_mm_cmpgt_ps((__m128)a, (__m128)b)) != 0;
+#elif defined(__aarch64__)
+    return vmaxvq_u32(vcgtq_f32((float32x4_t)a, (float32x4_t)b)) != 0;
 #else
     lsh_vi above = a > b;
     int any = 0;

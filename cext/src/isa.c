@@ -14,13 +14,16 @@ int32_t lsh_isa_available(lsh_isa isa) {
         return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 #endif
+#if defined(__aarch64__)
+    if (isa == LSH_ISA_NEON) return 1;
+#endif
     return 0;
 }
 
 lsh_isa lsh_isa_current(void) {
     int isa = atomic_load(&current);
     if (isa < 0) {
-        isa = LSH_ISA_AVX512;
+        isa = LSH_ISA_NEON;
         while (!lsh_isa_available((lsh_isa)isa)) isa--;
         atomic_store(&current, isa);
     }

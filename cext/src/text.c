@@ -346,7 +346,7 @@ static lsh_status parse_chunk(void *context, int64_t begin, int64_t end, int32_t
         const char *found = memchr(line, '\n', (size_t)(stop - line));
         const char *next = found ? found + 1 : stop, *tail = found ? found : stop;
         if (tail > line && tail[-1] == '\r') tail--;
-        if (rows->svmlight) tail = before_comment(line, tail);
+        if (rows->svmlight && line < tail) tail = before_comment(line, tail);
         if (tail != NULL) {
             status = read_row(job, c, line, tail);
             c->row++;

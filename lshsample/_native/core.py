@@ -54,7 +54,12 @@ __all__ = [
 Float32 = npt.NDArray[np.float32]
 
 #: Instruction sets by name, the least first.
-ISAS = {"baseline": lib.LSH_ISA_BASELINE, "avx2": lib.LSH_ISA_AVX2, "avx512": lib.LSH_ISA_AVX512}
+ISAS = {
+    "baseline": lib.LSH_ISA_BASELINE,
+    "avx2": lib.LSH_ISA_AVX2,
+    "avx512": lib.LSH_ISA_AVX512,
+    "neon": lib.LSH_ISA_NEON,
+}
 _ISA_NAMES = {value: name for name, value in ISAS.items()}
 _MAX_THREADS = 64
 _INT32_MAX = 2**31 - 1
@@ -122,7 +127,7 @@ _isa = _ISA_NAMES[lib.lsh_isa_current()]
 
 
 def isa() -> str:
-    """The instruction set in use: ``"baseline"``, ``"avx2"`` or ``"avx512"``."""
+    """The instruction set in use: ``"baseline"``, ``"avx2"``, ``"avx512"`` or, on ARM, ``"neon"``."""
     return _isa
 
 

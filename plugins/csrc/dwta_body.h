@@ -25,6 +25,9 @@ LSH_INLINE uint32_t LSH_NAME(lane_bits)(lsh_vi mask) {
     return (uint32_t)_mm256_movemask_ps((__m256)mask);
 #elif defined(__x86_64__)
     return (uint32_t)_mm_movemask_ps((__m128)mask);
+#elif defined(__aarch64__)
+    const uint32x4_t places = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32((uint32x4_t)mask, places));
 #else
     uint32_t bits = 0;
     for (int r = 0; r < LSH_WIDTH; r++) bits |= (uint32_t)(mask[r] & 1) << r;

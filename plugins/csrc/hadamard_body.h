@@ -122,6 +122,8 @@ LSH_INLINE lsh_vi LSH_NAME(larger)(lsh_vi a, lsh_vi b) {
     return (lsh_vi)_mm512_max_epi32((__m512i)a, (__m512i)b);
 #elif defined(LSH_TARGET_AVX2)
     return (lsh_vi)_mm256_max_epi32((__m256i)a, (__m256i)b);
+#elif defined(__aarch64__)
+    return (lsh_vi)vmaxq_s32((int32x4_t)a, (int32x4_t)b);
 #else
     lsh_vi more = a > b;
     return (a & more) | (b & ~more);

@@ -8,7 +8,9 @@ version and ``--check`` with another compare the two.
 
 Results depend on NumPy and SciPy, which round differently in other versions and on other processors. The
 section ``libraries`` has digests of results of NumPy and SciPy alone. If these differ from the stored ones,
-only results that do not depend on them are compared.
+only results that do not depend on them are compared. So it is on other processors: the baseline's kernels
+have the same bits on x86-64 and on ARM. Sections that are not stored for an instruction set are compared with
+those of the baseline, as far as they are the same on every set.
 """
 
 from __future__ import annotations
@@ -34,6 +36,12 @@ from scipy import special
 import lshsample as ls
 from lshsample import data as files
 from lshsample import laws, metrics
+from lshsample._native import convert, core, optim
+from lshsample._native import layers as products
+from lshsample._native import loss as losses
+from lshsample._native.byterows import ByteRows
+from lshsample._native.dtypes import KERNEL_DTYPES
+from lshsample._native.slots import Slots
 from lshsample.config import TrainConfig, build_network, build_trainer
 from lshsample.data import Dataset, load, load_demo
 from lshsample.errors import UnsupportedError
@@ -57,7 +65,7 @@ def trained_arrays(network: ls.Network) -> list[Any]:
 # End of the names of the package.
 
 STORED = Path(__file__).with_name("digests.json")
-ISAS = ("baseline", "avx2", "avx512")
+ISAS = ("baseline", "avx2", "avx512", "neon")
 Digests = dict[str, str]
 
 
@@ -136,6 +144,54 @@ def libraries() -> Digests:
         "decompositions": digest(*np.linalg.eigh(wide.T @ wide), *np.linalg.svd(wide), *np.linalg.qr(wide)),
         "draws": digest(draws),
     }
+
+
+# The kernels of the C core alone: from the same bits in, without NumPy or SciPy between.
+
+
+def rough(seed: int, *shape: int) -> Any:
+    """Numbers whose products are not exact, so that the order of a sum shows."""
+    return normal(seed, *shape) / np.float32(3)
+
+
+def _trained(dtype: Any, rounding: convert.Rounding | None) -> Iterator[tuple[str, str]]:
+    """Rows of weights and state after steps of each optimizer."""
+    steps: dict[str, Any] = {"sgd": optim.sgd_rows, "adagrad": optim.adagrad_rows, "adam": optim.adam_rows}
+    for place, (name, step) in enumerate(steps.items()):
+        slots = Slots.zeros(60, DIM, [dtype] * (place + 1))
+        slots.weights[...] = convert.from_float32(rough(11, 60, DIM), dtype)
+        for seed in range(3):
+            rows = np.arange(seed, 60, 7, dtype=np.int32)
+            step(slots, rows, rough(12 + seed, len(rows), DIM), 0.05, rounding=rounding)
+        yield f"{name}, {dtype.name}{', stochastic' if rounding else ''}", digest(slots.data)
+
+
+def kernels() -> Digests:
+    """Products, losses, optimizers, roundings, draws and searches of the C core."""
+    found: Digests = {"dropout": digest(products.dropout_mask(3, 5, 1, (9, DIM), 0.3))}
+    a, b, bias = rough(1, 33, DIM), rough(2, 60, DIM), rough(3, 60)
+    rows, x = np.arange(0, 60, 3, dtype=np.int32), core.csr_rows(sparse(4, 33, 60, 20), "x")
+    indptr, ids = np.arange(34) * 5, np.arange(165, dtype=np.int32) % 60
+    for dtype in KERNEL_DTYPES:
+        weights = convert.from_float32(b, dtype)
+        found[f"products, {dtype.name}"] = digest(
+            products.matmul_nt(a, weights, bias=bias, rows=rows),
+            products.matmul_nn(rough(5, 33, 20), weights, rows=rows),
+            products.csr_matmul(x, weights, rough(6, DIM)),
+            products.csr_sampled_matmul(a, weights, bias, indptr, ids),
+        )
+        found[f"top 5, {dtype.name}"] = digest(*products.top_k(a, weights, bias, 5))
+        found |= dict(_trained(dtype, None))
+    found |= dict(_trained(KERNEL_DTYPES[-1], convert.Rounding(1, 2)))
+    found["products of gradients"] = digest(
+        products.matmul_tn(a, rough(7, 33, 20)), products.column_sums(a), *products.csr_transpose_matmul(x, a)
+    )
+    found["top 5 by 8 bits"] = digest(*ByteRows(b, bias).top_k(a, 5)[:2])
+    targets = indptr, np.tile(np.arange(0, 45, 9, dtype=np.int32), 33), np.full(165, 0.2, np.float32)
+    for name in losses.LOSSES:
+        values, inclusion = rough(8, 33, DIM), -np.abs(rough(9, DIM))
+        found[name] = digest(losses.apply(name, values, targets, inclusion), values)
+    return found
 
 
 # Codes and the laws of the families.
@@ -953,6 +1009,7 @@ def others() -> Digests:
 
 SECTIONS: dict[str, Callable[[], Digests]] = {
     "libraries": libraries,
+    "kernels": kernels,
     "codes": codes,
     "samples": samples,
     "estimates": all_estimates,
@@ -965,6 +1022,8 @@ Recorded = dict[str, Digests]
 
 def is_portable(section: str, name: str) -> bool:
     """Whether a digest is the same with other versions of the libraries."""
+    if section == "kernels":
+        return True
     if section == "codes":
         return not name.endswith(": law") and not name.startswith(_NARROW)
     return section == "tables" or (section == "samples" and not name.endswith((", marginal", ", search")))
@@ -1013,7 +1072,7 @@ def _check(stored: dict[str, Recorded], found: dict[str, Recorded]) -> int:
     """Print the differences; returns 1 if there are any."""
     status = 0
     for isa, sections in found.items():
-        before = stored.get(isa, {})
+        before = stored["baseline"] | stored.get(isa, {})
         lines, count = differences(before, sections)
         for line in lines:
             print(f"{isa}: {line}")

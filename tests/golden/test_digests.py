@@ -14,7 +14,7 @@ import lshsample
 from lshsample._native import core
 
 SCRIPT = Path(__file__).with_name("digests.py")
-SECTIONS = ("codes", "samples", "estimates", "tables", "models", "others")
+SECTIONS = ("kernels", "codes", "samples", "estimates", "tables", "models", "others")
 
 
 @pytest.mark.parametrize("isa", core.available_isas())

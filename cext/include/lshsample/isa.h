@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include "lshsample/status.h"
 
-typedef enum { LSH_ISA_BASELINE = 0, LSH_ISA_AVX2 = 1, LSH_ISA_AVX512 = 2 } lsh_isa;
+typedef enum { LSH_ISA_BASELINE = 0, LSH_ISA_AVX2 = 1, LSH_ISA_AVX512 = 2, LSH_ISA_NEON = 3 } lsh_isa;
 
 /* The set in use. Thread-safe. */
 lsh_isa lsh_isa_current(void);

@@ -1,7 +1,7 @@
 /* Vectors for kernels that are written once and compiled once per instruction set.
  *
- * The including file defines LSH_TARGET_AVX2 or LSH_TARGET_AVX512, or neither (baseline: SSE2 or NEON), includes this
- * header, and puts its functions between LSH_KERNELS_BEGIN and LSH_KERNELS_END. Plugins may use it as the core does.
+ * The including file defines LSH_TARGET_AVX2, LSH_TARGET_AVX512 or LSH_TARGET_NEON, or none of them (baseline: SSE2, or
+ * NEON without fused multiply-adds, which gives the same bits), includes this header, and puts its functions between LSH_KERNELS_BEGIN and LSH_KERNELS_END. Plugins may use it as the core does.
  *
  *   LSH_WIDTH        floats in a vector: 4, 8 or 16
  *   lsh_vf, lsh_vi   vectors of float and of int32_t (GCC and clang vector extensions: + - * / & | < work)
@@ -33,6 +33,9 @@
 #define LSH_WIDTH 8
 #define LSH_SUFFIX avx2
 #define LSH_TARGET "avx2,fma,bmi2,popcnt"
+#elif defined(LSH_TARGET_NEON) /* part of every 64-bit ARM: no target is named */
+#define LSH_WIDTH 4
+#define LSH_SUFFIX neon
 #else
 #define LSH_WIDTH 4
 #define LSH_SUFFIX baseline
@@ -74,7 +77,7 @@ static inline __attribute__((always_inline)) lsh_vf lsh_fma(lsh_vf a, lsh_vf b, 
     return (lsh_vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif defined(LSH_TARGET_AVX2)
     return (lsh_vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-#elif defined(__aarch64__)
+#elif defined(LSH_TARGET_NEON)
     return (lsh_vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
     return a * b + c;
@@ -94,6 +97,9 @@ static inline __attribute__((always_inline)) float lsh_sum(lsh_vf v) {
 #endif
     __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+#elif defined(__aarch64__)
+    float32x2_t two = vadd_f32(vget_low_f32((float32x4_t)v), vget_high_f32((float32x4_t)v));
+    return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
 #else
     float lanes[LSH_WIDTH];
     memcpy(lanes, &v, sizeof v);

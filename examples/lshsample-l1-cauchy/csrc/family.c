@@ -9,8 +9,10 @@ intptr_t lshsample_l1_cauchy_function(const char *isa) {
 #if defined(__x86_64__)
     if (strcmp(isa, "avx2") == 0) return (intptr_t)lshsample_l1_cauchy_kernel_avx2();
     if (strcmp(isa, "avx512") == 0) return (intptr_t)lshsample_l1_cauchy_kernel_avx512();
+#else
+    (void)isa;
 #endif
-    return strcmp(isa, "baseline") == 0 ? (intptr_t)lshsample_l1_cauchy_kernel_baseline() : 0;
+    return (intptr_t)lshsample_l1_cauchy_kernel_baseline();
 }
 
 int32_t lshsample_l1_cauchy_abi(void) { return LSH_FAMILY_ABI; }

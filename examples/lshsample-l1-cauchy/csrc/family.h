@@ -11,7 +11,8 @@ typedef struct {
     const double *offsets;   /* (n_hashes * n_tables) */
 } lshsample_l1_cauchy_state;
 
-/* Address of the lsh_hash_fn for an instruction set by its name: "baseline", "avx2", "avx512"; 0 for any other. */
+/* Address of the lsh_hash_fn for an instruction set by its name: "avx2", "avx512", or that of the baseline for any
+ * other, such as "neon": codes are the same on all of them. */
 intptr_t lshsample_l1_cauchy_function(const char *isa);
 /* LSH_FAMILY_ABI of the header that it was compiled with. */
 int32_t lshsample_l1_cauchy_abi(void);

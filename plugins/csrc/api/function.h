@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 /* The address of a kernel by its name in kernels.h, an lsh_hash_fn or an lsh_probe_fn, compiled for an instruction set by
- * its name ("baseline", "avx2", "avx512"). 0 for an unknown name, or a set that is not compiled in. */
+ * its name ("avx2", "avx512"), or for the baseline where the set has none of its own. 0 for an unknown kernel. */
 intptr_t lsh_family_function(const char *isa, const char *name);
 
 #endif
