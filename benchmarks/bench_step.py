@@ -10,6 +10,9 @@ active unit, read and written once), and the number of active units.
 - ``test_isa``: the ``lsh`` pipeline on every instruction set.
 - ``test_precision``: the ``lsh`` pipeline in bfloat16, in turns with float32, one active set a batch or one a
   sample (about 1,000 units); ``ratio_quartiles`` are float32's time over bfloat16's.
+- ``test_rehash``: steps with the default schedule of rehashing, in turns with steps without; ``longest`` is
+the
+  longest step over the median, ``excess`` the time of a rebuild in median steps.
 - ``test_labels``: 67,000 to 2,000,000 labels with the same active set: the cost of a step must not grow.
 - ``test_python_share``: the time of a step outside of the C core; ``extra_info`` has its calls of Python
   functions and of C functions. ``python benchmarks/bench_step.py [LABELS]`` prints the same.
@@ -30,6 +33,7 @@ from lshsample.errors import LshsampleError
 from lshsample.nn import Adam, Dense, Network, Sampled, Sparse
 from lshsample.nn.signals import Run
 from lshsample.registry import families
+from lshsample.sampling import Rehash
 
 N_FEATURES, N_LABELS, ACTIVE = sized(135_909, 800), sized(670_091, 2_000), sized(5_000, 200)
 HIDDEN, BATCH, THREADS = 128, sized(256, 16), 2
@@ -53,10 +57,18 @@ class Steps:
     """A network with built tables, and batches in a cycle."""
 
     def __init__(
-        self, n_labels=N_LABELS, family="simhash", sampler="lsh", n_active=ACTIVE, *, each="batch", **options
+        self,
+        n_labels=N_LABELS,
+        family="simhash",
+        sampler="lsh",
+        n_active=ACTIVE,
+        *,
+        each="batch",
+        rehash=0,
+        **options,
     ):
         layer = Sampled(
-            n_labels, family=family, sampler=sampler, n_active=n_active, rehash=0, active_set=each
+            n_labels, family=family, sampler=sampler, n_active=n_active, rehash=rehash, active_set=each
         )
         self.network = Network([Sparse(N_FEATURES), Dense(HIDDEN), layer], **options)
         rng = np.random.default_rng(0)
@@ -114,6 +126,17 @@ def test_precision(benchmark, each, n_active):
     )
     in_turns(benchmark, narrow, wide, 30)
     benchmark.extra_info["active"] = float(np.median(narrow.active))
+
+
+@pytest.mark.benchmark(group="rehash")
+@pytest.mark.parametrize("strategy", ["rebuild", "sliced"])
+def test_rehash(benchmark, strategy):
+    steps, without = Steps(rehash=Rehash(strategy=strategy)), Steps()
+    in_turns(benchmark, steps, without, 170)
+    taken, median = np.array(benchmark.stats.stats.data), benchmark.extra_info["peer_ms"] / 1e3
+    builds = steps.network.sampled_layers[0].active.n_builds - 1
+    benchmark.extra_info["longest"] = round(float(taken.max() / np.median(taken)), 2)
+    benchmark.extra_info["excess"] = round(float((taken - median).sum() / median) / max(builds, 1), 1)
 
 
 @pytest.mark.benchmark(group="labels")

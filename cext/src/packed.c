@@ -86,22 +86,31 @@ typedef struct {
     const lsh_packed *tables;
     uint32_t *columns;
     uint64_t *scratch; /* (workers, 2, n_items), where codes are kept */
+    int64_t first;     /* table */
 } build_job;
 
-/* Counting sort by the whole code: the directory is the counters. It is stable, so ids ascend in a bucket. */
-static lsh_status count_sort(const lsh_packed *p, const uint32_t *codes, int32_t *ids, int32_t *directory) {
-    int64_t n = p->n_items, buckets = directory_size(p) - 1;
-    memset(directory, 0, (size_t)(buckets + 1) * sizeof *directory);
-    for (int64_t i = 0; i < n; i++) {
+/* Counting sort by the whole code: the directory is the counters. It is stable, so ids ascend in a bucket. Each pass takes
+ * the rows in ranges: `codes` are those of rows begin .. end - 1. */
+static lsh_status count_rows(const lsh_packed *p, const uint32_t *codes, int64_t begin, int64_t end,
+                             int32_t *directory) {
+    int64_t buckets = directory_size(p) - 1;
+    if (begin == 0) memset(directory, 0, (size_t)(buckets + 1) * sizeof *directory);
+    for (int64_t i = 0; i < end - begin; i++) {
         if (codes[i] >= buckets) return LSH_OUT_OF_RANGE;
         directory[codes[i] + 1]++;
     }
-    for (int64_t c = 0; c < buckets; c++) directory[c + 1] += directory[c];
-    for (int64_t i = 0; i < n; i++) ids[directory[codes[i]]++] = (int32_t)i;
+    return LSH_OK;
+}
+
+static void place_rows(const lsh_packed *p, const uint32_t *codes, int64_t begin, int64_t end, int32_t *ids,
+                       int32_t *directory) {
+    int64_t buckets = directory_size(p) - 1;
+    for (int64_t c = 0; begin == 0 && c < buckets; c++) directory[c + 1] += directory[c];
+    for (int64_t i = begin; i < end; i++) ids[directory[codes[i - begin]]++] = (int32_t)i;
+    if (end < p->n_items) return;
     /* Each entry now holds its bucket's end, which is the next one's begin. */
     memmove(directory + 1, directory, (size_t)buckets * sizeof *directory);
     directory[0] = 0;
-    return LSH_OK;
 }
 
 /* Sorted keys (code << 32 | id) as arrays, and where each value of the codes' top bits begins. */
@@ -120,12 +129,13 @@ static lsh_status build_tables(void *context, int64_t begin, int64_t end, int32_
     const build_job *job = context;
     const lsh_packed *p = job->tables;
     int64_t n = p->n_items;
-    for (int64_t t = begin; t < end; t++) {
+    for (int64_t t = job->first + begin; t < job->first + end; t++) {
         uint32_t *codes = job->columns + t * n;
         int32_t *ids = p->ids + t * n, *directory = p->directory + t * directory_size(p);
         if (p->directory_bits == p->code_bits) {
-            lsh_status status = count_sort(p, codes, ids, directory);
+            lsh_status status = count_rows(p, codes, 0, n, directory);
             if (status != LSH_OK) return status;
+            place_rows(p, codes, 0, n, ids, directory);
             continue;
         }
         uint64_t *scratch = job->scratch + 2 * n * worker;
@@ -136,14 +146,84 @@ static lsh_status build_tables(void *context, int64_t begin, int64_t end, int32_
     return LSH_OK;
 }
 
-lsh_status lsh_packed_build(const lsh_packed *tables, uint32_t *columns, int32_t threads) {
-    if (!valid(tables) || threads < 1) return LSH_INVALID;
-    build_job job = {tables, columns, NULL};
-    int64_t scratch = lsh_packed_build_scratch(tables->n_items, tables->n_tables, tables->code_bits, threads);
+/* Sorts tables first to last - 1. */
+static lsh_status sort_tables(const lsh_packed *tables, uint32_t *columns, int64_t first, int64_t last,
+                              int32_t threads) {
+    build_job job = {tables, columns, NULL, first};
+    int64_t scratch =
+        lsh_packed_build_scratch(tables->n_items, (int32_t)(last - first), tables->code_bits, threads);
     if (scratch > 0 && !(job.scratch = malloc((size_t)scratch))) return LSH_NO_MEMORY;
-    lsh_status status = lsh_parallel_for(tables->n_tables, 1, threads, build_tables, &job);
+    lsh_status status = lsh_parallel_for(last - first, 1, threads, build_tables, &job);
     free(job.scratch);
     return status;
+}
+
+lsh_status lsh_packed_build(const lsh_packed *tables, uint32_t *columns, int32_t threads) {
+    if (!valid(tables) || threads < 1) return LSH_INVALID;
+    return sort_tables(tables, columns, 0, tables->n_tables, threads);
+}
+
+/* ---- sort in slices ---- */
+
+typedef struct {
+    const lsh_packed *tables;
+    const uint32_t *blocks; /* (blocks, n_tables, rows) */
+    int64_t rows;           /* of a block */
+    int64_t begin, end;     /* of the slice: table t takes the rows twice from step 2 n t on, to count and to place them */
+    int64_t first;          /* table */
+} slice_job;
+
+static int64_t clamp(int64_t at, int64_t high) { return at < 0 ? 0 : at < high ? at : high; }
+
+/* Counts or places rows of a table, block by block. */
+static lsh_status pass_rows(const slice_job *job, int64_t t, int64_t begin, int64_t end, int placing) {
+    const lsh_packed *p = job->tables;
+    int32_t *ids = p->ids + t * p->n_items, *directory = p->directory + t * directory_size(p);
+    lsh_status status = LSH_OK;
+    while (begin < end && status == LSH_OK) {
+        int64_t block = begin / job->rows, offset = begin % job->rows, last = (block + 1) * job->rows;
+        const uint32_t *codes = job->blocks + (block * p->n_tables + t) * job->rows + offset;
+        if (last > end) last = end;
+        if (placing) place_rows(p, codes, begin, last, ids, directory);
+        else status = count_rows(p, codes, begin, last, directory);
+        begin = last;
+    }
+    return status;
+}
+
+static lsh_status sort_slice(void *context, int64_t begin, int64_t end, int32_t worker) {
+    const slice_job *job = context;
+    int64_t n = job->tables->n_items;
+    (void)worker;
+    for (int64_t t = job->first + begin; t < job->first + end; t++) {
+        int64_t from = job->begin - 2 * n * t, to = job->end - 2 * n * t;
+        lsh_status status = pass_rows(job, t, clamp(from, n), clamp(to, n), 0);
+        if (status != LSH_OK) return status;
+        pass_rows(job, t, clamp(from - n, n), clamp(to - n, n), 1);
+    }
+    return LSH_OK;
+}
+
+/* Copies the codes of table t out of the blocks. */
+static void copy_column(const slice_job *job, int64_t t, uint32_t *out) {
+    int64_t n = job->tables->n_items;
+    for (int64_t begin = 0, block = 0; begin < n; begin += job->rows, block++) {
+        int64_t count = begin + job->rows < n ? job->rows : n - begin;
+        memcpy(out + begin, job->blocks + (block * job->tables->n_tables + t) * job->rows, (size_t)count * sizeof *out);
+    }
+}
+
+lsh_status lsh_packed_sort_slice(const lsh_packed *tables, const uint32_t *blocks, int64_t rows, int64_t begin,
+                                 int64_t end, int32_t threads) {
+    if (!valid(tables) || blocks == NULL || rows < 1 || threads < 1 || begin < 0 || begin >= end) return LSH_INVALID;
+    int64_t each = 2 * tables->n_items;
+    if (end > each * tables->n_tables) return LSH_INVALID;
+    slice_job job = {tables, blocks, rows, begin, end, begin / each};
+    if (tables->directory_bits == tables->code_bits)
+        return lsh_parallel_for((end - 1) / each + 1 - job.first, 1, threads, sort_slice, &job);
+    /* The tables that end in this slice. */
+    for (int64_t t = begin / each; t < end / each; t++) copy_column(&job, t, tables->codes + t * tables->n_items);
+    return sort_tables(tables, tables->codes, begin / each, end / each, threads);
 }
 
 /* ---- check and lookup ---- */

@@ -14,12 +14,14 @@ from lshsample._native.core import ffi, lib
 from lshsample.errors import PluginError
 
 __all__ = ["MemoryNeed", "PackedTables", "block_rows", "build_packed", "directory_bits", "memory_need"]
-__all__ += ["packed_shapes"]
+__all__ += ["SlicedPacked", "packed_shapes"]
 
 Codes = npt.NDArray[np.uint32]
 
 #: Bytes of one block of codes that is transposed at a time: it fits into the L2 cache.
 _BLOCK_BYTES = 2**20
+#: Rows of a block of codes of a build in slices: 16 KiB of each table.
+_SLICED_ROWS = 4096
 
 
 @attrs.frozen
@@ -229,6 +231,69 @@ def build_packed(
         lib.lsh_packed_build(tables.struct(), core.pointer("uint32_t *", columns), threads), code_bits, label
     )
     return tables
+
+
+class SlicedPacked:
+    """Tables that are built in slices: the codes of all rows are added, in order, and then sorted.
+
+    The codes are in blocks of rows, so that a slice touches memory of its own: the columns of
+    :func:`build_packed` are so large that the first rows would touch a huge page of each.
+
+    Parameters
+    ----------
+    n_items, n_tables, code_bits, label
+        As for :func:`build_packed`.
+
+    Attributes
+    ----------
+    tables : PackedTables
+        The tables, which are valid when they are sorted.
+    added : int
+        Rows whose codes are added.
+    sorted : int
+        Steps of the sort that are done.
+    n_steps : int
+        Steps of the whole sort, two for each row and table.
+    """
+
+    def __init__(self, n_items: int, n_tables: int, code_bits: int, label: str) -> None:
+        self._label, self.added, self.sorted = label, 0, 0
+        self.n_steps = 2 * n_items * n_tables
+        self.tables = empty_packed(n_items, n_tables, code_bits, n_items)
+        self._blocks: Codes = np.empty((-(-n_items // _SLICED_ROWS), n_tables, _SLICED_ROWS), np.uint32)
+
+    @property
+    def codes(self) -> Codes:
+        """The codes (added, n_tables) of the rows so far, a new array."""
+        n_blocks, n_tables, _ = self._blocks[: -(-self.added // _SLICED_ROWS)].shape
+        rows = self._blocks[:n_blocks].transpose(0, 2, 1).reshape(-1, n_tables)
+        return rows[: self.added]
+
+    def add(self, codes: Codes, threads: int) -> None:
+        """Add the codes (m, n_tables) of the next rows.
+
+        Raises
+        ------
+        PluginError
+            A code is out of range.
+        """
+        done, (_, n_tables, each) = 0, self._blocks.shape
+        while done < len(codes):
+            block, first = divmod(self.added, each)
+            part = codes[done : done + each - first]
+            given, to = core.pointer("uint32_t *", part), core.pointer("uint32_t *", self._blocks[block])
+            bits = self.tables.code_bits
+            status = lib.lsh_codes_transpose(given, len(part), n_tables, bits, first, each, to, threads)
+            _check(status, bits, self._label)
+            done, self.added = done + len(part), self.added + len(part)
+
+    def sort_until(self, step: int, threads: int) -> None:
+        """Sort up to a step, after the codes of all rows were added."""
+        blocks = core.pointer("uint32_t *", self._blocks)
+        tables, begin = self.tables.struct(), self.sorted
+        status = lib.lsh_packed_sort_slice(tables, blocks, _SLICED_ROWS, begin, step, threads)
+        _check(status, self.tables.code_bits, self._label)
+        self.sorted = step
 
 
 def _check(status: int, code_bits: int, label: str) -> None:

@@ -175,14 +175,16 @@ class SampledLayer(OutputLayer):
     # The tables and the sampler over them.
 
     def prepare(self, done: int, threads: int) -> None:
-        """Update the tables as the rehash schedule says, from settled weights."""
-        rehash, vectors = self.spec.rehash, self.weights.vectors
+        """Update the tables as the rehash schedule says, from the weights with their decay."""
+        rehash, vectors, factor = self.spec.rehash, self.weights.vectors, 1.0
         # Rows that are converted where they are read are multiplied by the factor there.
-        unsettled = self.weights.factor != 1.0 and isinstance(vectors, np.ndarray)
-        if unsettled and self.retrieves and rehash.count(done) > rehash.count(done - 1):
-            self.weights.settle()
+        if isinstance(vectors, np.ndarray) and self.weights.factor != 1.0 and self.retrieves:
+            if rehash.strategy.keeps_serving:
+                factor = self.weights.factor  # of the rows of this step's slice
+            elif rehash.count(done) > rehash.count(done - 1):
+                self.weights.settle()
         try:
-            self.active.refresh(vectors, done, threads)
+            self.active.refresh(vectors, done, threads, factor=factor)
         except ArgumentError as error:
             self._diverged(None, error)
             raise

@@ -17,7 +17,15 @@ from lshsample.sampling.rehash import Rehash
 from lshsample.sampling.sampler import Sampler
 from lshsample.sampling.stage import Stage
 from lshsample.sampling.stages import *  # noqa: F403
-from lshsample.sampling.strategies import STRATEGIES, Background, Drift, Maintenance, Rebuild, Strategy
+from lshsample.sampling.strategies import (
+    STRATEGIES,
+    Background,
+    Drift,
+    Maintenance,
+    Rebuild,
+    Sliced,
+    Strategy,
+)
 from lshsample.sampling.text import builtin_stages, stages
 
 __all__ = [
@@ -40,6 +48,7 @@ __all__ = [
     "Rehash",
     "Sampler",
     "SamplerStage",
+    "Sliced",
     "Stage",
     "StageReport",
     "Strategy",

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from lshsample._native.convert import ConvertedRows
 from lshsample.errors import ArgumentError, CheckpointError, UnsupportedError
 from lshsample.family import HashFamily, Rows
 from lshsample.files import name_of
@@ -28,6 +29,8 @@ from lshsample.sampling.stage import Stage
 from lshsample.sampling.strategies import Maintenance
 from lshsample.specs import checked_integer
 from lshsample.tables import Candidates, HashTables
+from lshsample.tables.file import read_next_codes
+from lshsample.tables.sliced import save_with_next
 
 __all__ = ["MaintainedSampler"]
 
@@ -197,7 +200,7 @@ class MaintainedSampler:
         peak = HashTables.memory_needed(family, self.n_vectors, threads).peak
         return peak + self.rehash.strategy.memory_needed(self.n_vectors, self.dim, family)
 
-    def refresh(self, vectors: Rows, step: int, threads: int | None = None) -> None:
+    def refresh(self, vectors: Rows, step: int, threads: int | None = None, *, factor: float = 1.0) -> None:
         """Update the tables as the schedule says, after ``step`` steps.
 
         Parameters
@@ -209,6 +212,9 @@ class MaintainedSampler:
             Steps done so far; 0 at the first call. If several builds are due, only the last is done.
         threads : int, optional
             Number of threads of a build; the tables do not depend on it.
+        factor : float
+            What dense vectors are multiplied by where they are hashed, for vectors that all shrink at each
+            step.
 
         Raises
         ------
@@ -221,8 +227,9 @@ class MaintainedSampler:
 
         Notes
         -----
-        O(1) if no build is due; see the strategies for the cost of a build. A rebuild frees the old tables
-        first, so that memory never holds both; if it fails, the next refresh tries again.
+        O(1) if no build is due or under way; see the strategies for the cost of a build. A rebuild at once
+        frees the old tables first, so that memory never holds both; if it fails, the next refresh tries
+        again.
         """
         if not _same_memory(self._vectors, vectors):
             self._check_vectors(vectors)
@@ -236,8 +243,12 @@ class MaintainedSampler:
         if not self.is_asynchronous:
             if due <= self._maintenance.n_builds:
                 return
-            self._sampler = None  # it would keep the old tables in memory while new ones are built
-        self._maintenance.refresh(vectors, due, threads)
+            if not self.rehash.strategy.keeps_serving:
+                self._sampler = None  # it would keep the old tables in memory while new ones are built
+        if factor != 1.0:
+            vectors = cast(Rows, ConvertedRows(cast(Any, vectors), factor))
+        next_due = self.rehash.next_due(step)
+        self._maintenance.refresh(vectors, due, threads, step=step, next_due=next_due)
 
     def sample(
         self,
@@ -373,8 +384,8 @@ class MaintainedSampler:
         return {**named, **self._maintenance.state()}
 
     def save_tables(self, path: str | PathLike[str] | BinaryIO) -> None:
-        """Write the tables to a file, as :meth:`HashTables.save`."""
-        self.tables.save(path)
+        """Write the tables to a file, as :meth:`HashTables.save`, and what is built of the next ones."""
+        save_with_next(path, self.tables, self._maintenance.next_codes())
 
     def restore(
         self, state: Mapping[str, Any], path: str | PathLike[str] | BinaryIO, vectors: Rows | None = None
@@ -413,7 +424,9 @@ class MaintainedSampler:
             raise CheckpointError(
                 f"{name_of(path)}: (items, dim) of the tables are {found}, expected {wanted}"
             )
-        self._maintenance.restore(dict(state), tables, builds)
+        next_codes = read_next_codes(path)
+        saved = dict(state) if next_codes is None else {**state, "next_codes": next_codes}
+        self._maintenance.restore(saved, tables, builds)
         self._vectors, self._sampler, self._serving = vectors, None, None
 
     def _check_vectors(self, vectors: Any) -> None:

@@ -113,15 +113,24 @@ class Rehash:
 
     def count(self, step: int) -> int:
         """Number of rebuilds due up to and including ``step``; O(this number)."""
+        return self._until(step)[0]
+
+    def next_due(self, step: int) -> int:
+        """The first step after ``step`` at which a rebuild is due; 2**63 for never. O(:meth:`count`)."""
+        return self._until(step)[1]
+
+    def _until(self, step: int) -> tuple[int, int]:
+        """The rebuilds due up to and including ``step``, and the step of the next one."""
         if self.first == 0:
-            return 0
+            return 0, 2**63
         if self.growth == 0.0:
-            return step // self.first
+            done = step // self.first
+            return done, (done + 1) * self.first
         done, at = 0, self.first
         while at <= step:
             done += 1
             at += round(self.first * math.exp(min(self.growth * done, 40.0)))
-        return done
+        return done, at
 
 
 specs.write_as(Rehash, Rehash.to_dict)

@@ -1,4 +1,5 @@
-"""Strategies that update tables of changing vectors: rebuild, move changed vectors, build in the background.
+"""Strategies that update tables of changing vectors: rebuild at once, in slices or in the background; move
+changed vectors.
 
 A :class:`Strategy` is a frozen value that a spec can hold. The :class:`Maintenance` that it starts holds the
 tables of one sampler, and the state of the strategy between calls.
@@ -17,11 +18,21 @@ import numpy.typing as npt
 
 from lshsample import specs
 from lshsample.errors import ArgumentError, CheckpointError, UnsupportedError, did_you_mean
-from lshsample.family import HashFamily, Rows
+from lshsample.family import Codes, HashFamily, Rows
 from lshsample.sampling.functions import FunctionSequence
 from lshsample.tables import HashTables
+from lshsample.tables.sliced import SlicedBuild
 
-__all__ = ["STRATEGIES", "Background", "BackgroundBuild", "Drift", "Maintenance", "Rebuild", "Strategy"]
+__all__ = [
+    "STRATEGIES",
+    "Background",
+    "BackgroundBuild",
+    "Drift",
+    "Maintenance",
+    "Rebuild",
+    "Sliced",
+    "Strategy",
+]
 
 #: Vectors that are moved at a time; their rows are copied.
 _MOVED_AT_ONCE = 16384
@@ -52,7 +63,9 @@ class Maintenance(ABC):
         self.tables: HashTables | None = None
         self.n_builds = 0
 
-    def refresh(self, vectors: Rows, due: int, threads: int | None) -> None:
+    def refresh(
+        self, vectors: Rows, due: int, threads: int | None, *, step: int = 0, next_due: int = 1
+    ) -> None:
         """Update the tables if a build is due.
 
         Parameters
@@ -63,6 +76,8 @@ class Maintenance(ABC):
             Number of builds due so far, the first one included.
         threads : int, optional
             Number of threads of a build.
+        step, next_due : int
+            Steps done so far, and after which the next build is due.
         """
         if self.n_builds >= due:
             return
@@ -96,7 +111,7 @@ class Maintenance(ABC):
         """Record that the vectors of these ids (None: all) may have changed."""
 
     def settle(self) -> None:  # noqa: B027
-        """Wait for builds that have started."""
+        """Wait for builds in the background that have started."""
 
     def forget(self) -> None:
         """Reset to the state before the first build."""
@@ -106,14 +121,22 @@ class Maintenance(ABC):
         """The state of the strategy besides the tables, as plain data."""
         return {}
 
+    def next_codes(self) -> Codes | None:
+        """Codes (rows, n_tables) of the next tables that are saved with the present ones; None for none."""
+        return None
+
     def restore(self, state: dict[str, Any], tables: HashTables, n_builds: int) -> None:
-        """Restore saved tables and the state that :meth:`state` returned with them."""
+        """Restore saved tables and the state that :meth:`state` returned with them.
+
+        What :meth:`next_codes` returned is added to the state, under its name.
+        """
         self.tables, self.n_builds = tables, n_builds
 
 
 @attrs.frozen
 class Strategy(ABC):
-    """How tables are updated: base class of :class:`Rebuild`, :class:`Drift` and :class:`Background`.
+    """How tables are updated: base class of :class:`Rebuild`, :class:`Sliced`, :class:`Drift` and
+    :class:`Background`.
 
     A custom strategy is a frozen attrs subclass that implements :meth:`start`; pass an instance to
     :class:`Rehash`. To save specs that contain it, add its class to ``STRATEGIES`` under a name.
@@ -123,6 +146,8 @@ class Strategy(ABC):
     is_asynchronous: ClassVar[bool] = False
     #: Whether all builds have the same hash functions.
     keeps_functions: ClassVar[bool] = False
+    #: Whether samples are drawn from the old tables while new ones are built.
+    keeps_serving: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, functions: FunctionSequence, n_vectors: int) -> Maintenance:
@@ -151,6 +176,120 @@ class Rebuild(Strategy):
 class _RebuildMaintenance(Maintenance):
     def advance(self, vectors: Rows, due: int, threads: int | None) -> None:
         self.rebuild(vectors, due, threads)
+
+
+@attrs.frozen
+class Sliced(Strategy):
+    """Build new tables in slices, one at each refresh, and sample from the old ones meanwhile.
+
+    No step waits for a whole build: rows are hashed in order, each as it is at the step of its slice, and
+    then sorted into the tables in slices too. Which step does what is a function of the schedule and the step
+    alone, so that results are the same bits for any number of threads, and after a restart in the middle of a
+    build.
+
+    Attributes
+    ----------
+    steps : int
+        Number of steps that a build takes; fewer where the next one is due before, which it never waits for.
+
+    Notes
+    -----
+    The first build is done at once. Marginal inclusion probabilities are unknown after a build in slices,
+    since the vectors changed during it; conditional ones are exact. A family that is fitted to all rows (a
+    norm bound) cannot be hashed while they change: its tables are rebuilt at once. Wide codes (``code_bits``
+    above about log2 of the number of vectors) are sorted one table at a time. If ``refresh`` is not called at
+    each step, the slices that were left out are done by the next call. Memory: a second set of tables.
+
+    Examples
+    --------
+    >>> Sliced().steps, Sliced.is_asynchronous
+    (64, False)
+    """
+
+    steps: int = attrs.field(default=64, validator=specs.integer(1, 2**31 - 1))
+
+    keeps_serving: ClassVar[bool] = True
+
+    def start(self, functions: FunctionSequence, n_vectors: int) -> Maintenance:
+        """Start the strategy for the tables of one sampler."""
+        return _SlicedMaintenance(functions, n_vectors, self.steps)
+
+    def memory_needed(self, n_vectors: int, dim: int, family: HashFamily) -> int:
+        """Bytes of a second set of tables."""
+        return HashTables.memory_needed(family, n_vectors).tables
+
+
+@attrs.define
+class _Pending:
+    """A build in slices: its number, the step of its first slice, and the number of its slices."""
+
+    build: SlicedBuild
+    number: int
+    begin: int
+    slices: int
+
+
+class _SlicedMaintenance(Maintenance):
+    def __init__(self, functions: FunctionSequence, n_vectors: int, steps: int) -> None:
+        super().__init__(functions, n_vectors)
+        self._steps = steps
+        self._step = self._next_due = 0
+        self._pending: _Pending | None = None
+
+    def refresh(
+        self, vectors: Rows, due: int, threads: int | None, *, step: int = 0, next_due: int = 1
+    ) -> None:
+        self._step, self._next_due = step, next_due
+        super().refresh(vectors, due, threads)
+
+    def advance(self, vectors: Rows, due: int, threads: int | None) -> None:
+        if self._pending is None:
+            family = self.family(due)
+            if type(family).prepare is not HashFamily.prepare:
+                self.rebuild(
+                    vectors, due, threads
+                )  # it is fitted to all rows, which must not change meanwhile
+                return
+            slices = max(min(self._steps, self._next_due - self._step), 1)
+            self._pending = _Pending(SlicedBuild(family, self.n_vectors, threads), due, self._step, slices)
+        now = self._pending
+        if now.build.advance(vectors, self._step + 1 - now.begin, now.slices, threads):
+            self.tables, self.n_builds, self._pending = now.build.result(), now.number, None
+
+    def forget(self) -> None:
+        super().forget()
+        self._pending = None
+
+    def state(self) -> dict[str, Any]:
+        now = self._pending
+        if now is None:
+            return {}
+        named = {"number": now.number, "begin": now.begin, "slices": now.slices, "sorted": now.build.sorted}
+        return {"next": named}
+
+    def next_codes(self) -> Codes | None:
+        return None if self._pending is None else self._pending.build.codes
+
+    def restore(self, state: dict[str, Any], tables: HashTables, n_builds: int) -> None:
+        pending = None
+        if "next" in state:
+            number, begin, slices, done = _next_of(state["next"])
+            if "next_codes" not in state:
+                raise CheckpointError("the codes of the next tables, which were being built, are not saved")
+            build = SlicedBuild(self.family(number), self.n_vectors)
+            build.restore(state["next_codes"], done)
+            pending = _Pending(build, number, begin, slices)
+        super().restore(state, tables, n_builds)
+        self._pending = pending
+
+
+def _next_of(named: Any) -> tuple[int, int, int, int]:
+    """Number, first step, slices and steps of sorting of a build, from the state of its maintenance."""
+    keys = ("number", "begin", "slices", "sorted")
+    values: list[Any] = [named.get(key) if isinstance(named, dict) else None for key in keys]
+    if not all(type(value) is int and 0 <= value < 2**63 for value in values) or 0 in (values[0], values[2]):
+        raise CheckpointError(f"the state of the tables does not describe the next build: {named!r:.100}")
+    return values[0], values[1], values[2], values[3]
 
 
 @attrs.frozen
@@ -294,7 +433,9 @@ class _BackgroundMaintenance(Maintenance):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pending": None}  # a copy has no thread, and starts its own
 
-    def refresh(self, vectors: Rows, due: int, threads: int | None) -> None:
+    def refresh(
+        self, vectors: Rows, due: int, threads: int | None, *, step: int = 0, next_due: int = 1
+    ) -> None:
         self._change_over(0.0)
         super().refresh(vectors, due, threads)
 
@@ -376,7 +517,12 @@ class BackgroundBuild:
 
 
 #: Strategies by name. Add a custom subclass of :class:`Strategy` to save specs that contain it.
-STRATEGIES: dict[str, type[Strategy]] = {"rebuild": Rebuild, "drift": Drift, "background": Background}
+STRATEGIES: dict[str, type[Strategy]] = {
+    "rebuild": Rebuild,
+    "sliced": Sliced,
+    "drift": Drift,
+    "background": Background,
+}
 
 
 def strategy_class(name: Any) -> type[Strategy]:

@@ -10,8 +10,9 @@
                   array its name, dtype, shape, offset and SHA-256
     ...           the arrays, each from a multiple of 4,096 on, little-endian
 
-The arrays are ``ids``, ``directory``, for wide codes ``codes``, ``keys`` if the items have keys, and
-``vectors`` if they are saved. The ``directory`` of bounded tables is the sizes of their buckets.
+The arrays are ``ids``, ``directory``, for wide codes ``codes``, ``keys`` if the items have keys, ``vectors``
+if they are saved, and ``next_codes`` if the next tables were being built in slices. The ``directory`` of
+bounded tables is the sizes of their buckets.
 
 Opening maps the arrays and reads none of them, so that it takes the same time at any size and all processes
 that open a file share one copy. Lookups in mapped arrays check each read (``untrusted``), verified or not,
@@ -24,7 +25,8 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from os import PathLike
 from typing import Any, BinaryIO
 
@@ -36,7 +38,7 @@ from lshsample._native.bounded import BoundedTables, bounded_shapes
 from lshsample._native.packed import PackedTables, packed_shapes
 from lshsample._native.reader import Base
 from lshsample.errors import ArgumentError, CheckpointError, LshsampleError
-from lshsample.family import HashFamily, Rows
+from lshsample.family import Codes, HashFamily, Rows
 from lshsample.files import atomic_file, name_of, open_regular
 from lshsample.provenance import Provenance
 from lshsample.tables.ids import MAX_ITEMS
@@ -44,7 +46,7 @@ from lshsample.tables.keys import Keys
 from lshsample.tables.mapped import MappedFile
 from lshsample.tables.state import TableState, checksum
 
-__all__ = ["pack_prefix", "read_state", "write_state"]
+__all__ = ["pack_prefix", "read_next_codes", "read_state", "write_state"]
 
 Array = npt.NDArray[Any]
 #: A file by its path, or an open binary file.
@@ -56,6 +58,7 @@ _PREFIX = struct.Struct("<8sII32s")
 _PAGE = 4096
 _MAX_HEADER = 1 << 24
 _DTYPES = {"ids": "<i4", "codes": "<u4", "directory": "<i4", "vectors": "<f4", "keys": "<i8"}
+_DTYPES["next_codes"] = "<u4"
 
 
 def _bytes(array: Array) -> memoryview:
@@ -93,13 +96,17 @@ def pack_prefix(header: bytes) -> bytes:
     return _PREFIX.pack(_MAGIC, _VERSION, len(header), hashlib.sha256(header).digest())
 
 
-def write_state(path: Source, state: TableState, vectors: Rows | None) -> None:
+def write_state(
+    path: Source, state: TableState, vectors: Rows | None, next_codes: Codes | None = None
+) -> None:
     """Write a state without deltas: to a path atomically, to an open file directly."""
     arrays: dict[str, Array] = state.base.arrays
     if state.keys is not None:
         arrays["keys"] = state.keys
     if isinstance(vectors, np.ndarray):
         arrays["vectors"] = np.ascontiguousarray(vectors)
+    if next_codes is not None:
+        arrays["next_codes"] = np.ascontiguousarray(next_codes)
     header = _header_of(state, arrays)
     begin = _page(_PREFIX.size + len(header))
     with atomic_file(path) if isinstance(path, str | PathLike) else nullcontext(path) as file:
@@ -152,8 +159,11 @@ def _state_of(file: MappedFile, header: dict[str, Any], begin: int, verify: bool
     keys = arrays.pop("keys", None)
     if keys is not None and keys.shape != (n_ids,):
         raise ValueError(f"keys of shape {keys.shape}")
+    arrays.pop("next_codes", None)  # of other tables: see read_next_codes
     base = _base_of(arrays, n_items, n_ids, family, room)
-    checksums = {name: str(entry["sha256"]) for name, entry in header["arrays"].items()}
+    checksums = {
+        name: str(entry["sha256"]) for name, entry in header["arrays"].items() if name != "next_codes"
+    }
     # Which ids are in the tables is read from the first one, where an operation needs it.
     keyed = None if keys is None else Keys(keys, None if n_items == n_ids else base.ids[0])
     return TableState(
@@ -206,13 +216,45 @@ def read_state(path: Source, *, verify: bool) -> TableState:
     MemoryBudgetError
         There is no address space to map it.
     """
-    where = name_of(path)
+    file = _mapped(path)
+    header, begin = _read_header(file)
+    with _describing_tables(file.name):
+        return _state_of(file, header, begin, verify)
+
+
+def read_next_codes(path: Source) -> Codes | None:
+    """The codes (rows, n_tables) of tables that were being built when a file was saved: a copy, verified.
+
+    Raises
+    ------
+    CheckpointError
+        As for :func:`read_state`, or the codes are corrupted.
+    """
+    file = _mapped(path)
+    header, begin = _read_header(file)
+    with _describing_tables(file.name):
+        entry = header["arrays"].get("next_codes")
+        if entry is None:
+            return None
+        codes = file.read(_array(file.data, begin, "next_codes", entry))
+        if codes.ndim != 2 or checksum(codes) != entry["sha256"]:
+            raise CheckpointError(
+                f"{file.name}: corrupted: next_codes does not match the checksum in the file"
+            )
+        return codes
+
+
+def _mapped(path: Source) -> MappedFile:
     opening = open_regular(path) if isinstance(path, str | PathLike) else nullcontext(path)
     with opening as opened:
-        file = MappedFile(opened, where)
-    header, begin = _read_header(file)
+        return MappedFile(opened, name_of(path))
+
+
+@contextmanager
+def _describing_tables(where: str) -> Iterator[None]:
+    """Errors of a header as CheckpointError."""
     try:
-        return _state_of(file, header, begin, verify)
+        yield
     except CheckpointError:
         raise
     except (ValueError, LshsampleError) as error:

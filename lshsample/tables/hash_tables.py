@@ -269,6 +269,13 @@ class HashTables(TableReader):
 
     # ---- building
 
+    @classmethod
+    def of_state(cls, state: TableState, *, threads: int | None = None) -> Self:
+        """Tables that begin with a state; ``threads`` as for the class."""
+        tables = cls(state.family, bucket_size=state.bucket_size, threads=threads)
+        tables._state = state
+        return tables
+
     @staticmethod
     def memory_needed(
         family: FamilyLike,
@@ -767,8 +774,7 @@ class HashTables(TableReader):
         state = read_state(path, verify=verify)
         if copy:
             state = state.copied()
-        tables = cls(state.family, bucket_size=state.bucket_size, threads=threads)
-        tables._state = state
+        tables = cls.of_state(state, threads=threads)
         if verify:
             try:
                 tables.verify()

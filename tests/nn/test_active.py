@@ -14,7 +14,7 @@ from lshsample.errors import ArgumentError
 from lshsample.nn import Dense, Network, Rehash, Sampled, Sparse
 from lshsample.nn.active import ActiveUnits
 from lshsample.nn.signals import Run
-from lshsample.sampling import Drift, strategies
+from lshsample.sampling import Drift, Sliced, strategies
 from lshsample.sampling.strategies import BackgroundBuild
 from lshsample.training import Trainer
 from lshsample.training.callbacks import Callback
@@ -40,8 +40,9 @@ def small_run(rehash, threads, **options):
         Rehash(first=5, growth=0.2),
         Rehash(first=5, growth=0.0, new_functions=False),
         Rehash(first=5, growth=0.0, strategy="drift"),
+        Rehash(first=5, growth=0.0, strategy=Sliced(4)),
     ],
-    ids=["off", "fixed", "decaying", "same functions", "drift"],
+    ids=["off", "fixed", "decaying", "same functions", "drift", "sliced"],
 )
 def test_synchronous_strategies_give_the_same_bits_for_any_number_of_threads(rehash):
     networks = [small_run(rehash, threads) for threads in (1, 2, 3, 8)]

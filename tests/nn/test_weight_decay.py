@@ -110,6 +110,22 @@ def test_tables_are_built_from_settled_weights() -> None:
     assert network.parameters[0].factor == pytest.approx((1 - RATE * DECAY) ** 5)
 
 
+def test_tables_in_slices_are_built_from_weights_with_their_factor() -> None:
+    """The first slice multiplies the rows that it hashes; it does not settle all weights."""
+    rehash = {"first": 4, "growth": 0.0, "strategy": "sliced", "steps": 4}
+    network = make(rehash=rehash, family="e2lsh:width=0.5")
+    run, layer = trainer(network), network.sampled_layers[0]
+    for _ in range(4):
+        run.step(X[ROWS[:10]], Y[ROWS[:10]])
+    layer.prepare(4, 1)
+    assert layer.weights.factor == pytest.approx((1 - RATE * DECAY) ** 4)
+    codes, rows = layer.active.maintenance.next_codes(), layer.weights.raw.weights
+    family = layer.active.maintenance.family(2)
+    assert 5 < len(codes) < layer.units
+    factor = np.float32(layer.weights.factor)
+    np.testing.assert_array_equal(codes, family.hash(rows * factor)[: len(codes)])
+
+
 def test_a_small_factor_is_applied_to_the_weights() -> None:
     for dtype in ("float32", "bfloat16"):
         parameter = Parameter("w", 50, 7, 1.0, (0, 0), dtype=dtype)

@@ -70,6 +70,7 @@ STACKS = {
     "deep": {"hidden": [Sampled(40, "relu", active_set="sample", **LSH), Dense(12, dropout=0.3)]},
     "fixed": {"rehash": Rehash(4, 0.0, new_functions=False)},
     "drift": {"rehash": {"first": 2, "growth": 0.0, "strategy": "drift", "threshold": 0.05, "sketch": 9}},
+    "sliced": {"rehash": {"first": 9, "growth": 0.0, "strategy": "sliced", "steps": 7}},
 }
 
 

@@ -43,6 +43,13 @@ lsh_status lsh_codes_transpose(const uint32_t *block, int64_t rows, int32_t n_ta
  * Parallel over tables. LSH_OUT_OF_RANGE for a code not below 2^code_bits, LSH_NO_MEMORY; the arrays are then undefined. */
 lsh_status lsh_packed_build(const lsh_packed *tables, uint32_t *columns, int32_t threads);
 
+/* The same in slices, between which the caller may do anything else: steps begin .. end - 1 of 2 n_items n_tables, in
+ * order, each once. A table takes 2 n_items steps, one table after the other, so that its counters stay in the cache; where
+ * codes are kept it is sorted whole at its last step. The codes are in blocks (n_items / rows rounded up, n_tables, rows).
+ * The arrays are tables after the last step of all. Parallel over the tables of a slice. Errors as for lsh_packed_build. */
+lsh_status lsh_packed_sort_slice(const lsh_packed *tables, const uint32_t *blocks, int64_t rows, int64_t begin,
+                                 int64_t end, int32_t threads);
+
 /* Checks arrays that come from outside: directories ascend from 0 to n_items, ids lie in 0..n_ids-1, codes ascend
  * and agree with the directory. LSH_OUT_OF_RANGE where they do not. After it, every lookup stays inside the arrays. */
 lsh_status lsh_packed_check(const lsh_packed *tables, int32_t threads);
