@@ -8,11 +8,10 @@ active unit, read and written once), and the number of active units.
 - ``test_pipeline``: every named pipeline (pooled), simhash tables.
 - ``test_family``: the ``lsh`` pipeline with every registered family that hashes dense rows as they are.
 - ``test_isa``: the ``lsh`` pipeline on every instruction set.
-- ``test_precision``: the ``lsh`` pipeline in bfloat16, in turns with float32, one active set a batch or one a
-  sample (about 1,000 units); ``ratio_quartiles`` are float32's time over bfloat16's.
-- ``test_rehash``: steps with the default schedule of rehashing, in turns with steps without; ``longest`` is
-the
+- ``test_rehash``: steps with the default schedule of rehashing, in turns with steps without; ``longest`` is the
   longest step over the median, ``excess`` the time of a rebuild in median steps.
+- ``test_precision``: the ``lsh`` pipeline in each other precision, in turns with float32, one active set a
+  batch or one a sample (about 1,000 units); ``ratio_quartiles`` are float32's time over the other's.
 - ``test_labels``: 67,000 to 2,000,000 labels with the same active set: the cost of a step must not grow.
 - ``test_python_share``: the time of a step outside of the C core; ``extra_info`` has its calls of Python
   functions and of C functions. ``python benchmarks/bench_step.py [LABELS]`` prints the same.
@@ -119,11 +118,10 @@ def test_isa(benchmark, isa):
 
 
 @pytest.mark.benchmark(group="precision")
+@pytest.mark.parametrize("precision", ["bfloat16", "int8", "int4"])
 @pytest.mark.parametrize(("each", "n_active"), [("batch", ACTIVE), ("sample", sized(980, 40))])
-def test_precision(benchmark, each, n_active):
-    wide, narrow = (
-        Steps(n_active=n_active, each=each, precision=precision) for precision in ("float32", "bfloat16")
-    )
+def test_precision(benchmark, each, n_active, precision):
+    wide, narrow = (Steps(n_active=n_active, each=each, precision=one) for one in ("float32", precision))
     in_turns(benchmark, narrow, wide, 30)
     benchmark.extra_info["active"] = float(np.median(narrow.active))
 

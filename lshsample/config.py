@@ -13,6 +13,7 @@ from lshsample.data import Dataset
 from lshsample.errors import ArgumentError
 from lshsample.family import HashFamily
 from lshsample.nn import LOSSES, OPTIMIZERS, SCHEDULES, Dense, Network, Sampled, Sparse
+from lshsample.nn.coded import CODED_PRECISIONS
 from lshsample.nn.inputs import WEIGHTINGS
 from lshsample.nn.names import NameTable
 from lshsample.nn.network_spec import PRECISIONS
@@ -82,6 +83,8 @@ class TrainConfig:
         The loss's propensity model (A, B), also as ``"0.55,1.5"``; by default all labels weigh the same.
     precision : str
         The type of the network's weights and of their optimizer state; see :class:`~lshsample.nn.Network`.
+    cache_share : float, optional
+        With the precisions ``"int8"`` and ``"int4"``: the share of the rows that stay in float32.
     weighting, input_dropout, dropout
         Weighting and dropout of the input, dropout of the hidden units; see :class:`~lshsample.nn.Sparse` and
         :class:`~lshsample.nn.Dense`.
@@ -134,6 +137,7 @@ class TrainConfig:
     optimizer: str = attrs.field(default="adam", validator=OPTIMIZERS.validator)
     weight_decay: float = attrs.field(default=0.0, validator=specs.number(0, 1e6))
     precision: str = attrs.field(default="float32", validator=specs.one_of(*PRECISIONS))
+    cache_share: float | None = attrs.field(default=None, validator=_optional(specs.number(0, 1)))
     input_dropout: float = attrs.field(default=0.0, validator=specs.number(0, 1, open_high=True))
     dropout: float | None = attrs.field(default=None, validator=_optional(specs.number(0, 1, open_high=True)))
     weighting: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*WEIGHTINGS)))
@@ -147,6 +151,10 @@ class TrainConfig:
     def __attrs_post_init__(self) -> None:
         if self.patience is not None and self.valid is None:
             raise ArgumentError("patience", f"{self.patience} without valid", "used with valid")
+        if self.cache_share is not None and self.precision not in CODED_PRECISIONS:
+            given = f"{self.cache_share:g} with precision={self.precision!r}"
+            wanted = f"used with the precision {' or '.join(CODED_PRECISIONS)}"
+            raise ArgumentError("cache_share", given, wanted)
 
     def merged(self, changes: Mapping[str, Any]) -> TrainConfig:
         """This config with every value of ``changes`` that is not None."""
@@ -199,7 +207,8 @@ def build_network(config: TrainConfig, n_features: int, n_labels: int) -> Networ
         importance=config.importance or "off",
     )
     first = Sparse(n_features, weighting=config.weighting or "none", dropout=config.input_dropout)
-    return Network([first, *hidden, last], seed=config.seed, precision=config.precision)
+    layers = [first, *hidden, last]
+    return Network(layers, config.seed, precision=config.precision, row_cache=config.cache_share)
 
 
 def _with(table: NameTable[Any], name: str, **options: Any) -> Any:

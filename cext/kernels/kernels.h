@@ -73,6 +73,7 @@ typedef struct {
     LSH_LOSS_KERNELS(KERNEL) \
     LSH_HINGE_KERNELS(KERNEL) \
     LSH_DRAW_KERNELS(KERNEL) \
+    LSH_CODED_KERNELS(KERNEL) \
     LSH_CONVOLUTION_KERNELS(KERNEL)
 
 #define LSH_LOSS_KERNELS(KERNEL) \
@@ -116,6 +117,24 @@ typedef struct {
     /* A tile of groups, at strides of its rows and columns, by one of the maps of Winograd's algorithm. */ \
     KERNEL(void, winograd_map, (int32_t map, const float *in, int64_t in_row, int64_t in_column, float *out, \
                                 int64_t out_row, int64_t out_column))
+
+/* Rows in codes of 8 or 4 bits (lshsample/coded.h). */
+#define LSH_CODED_KERNELS(KERNEL) \
+    /* The least and the greatest value; NaN where there is a NaN. */ \
+    KERNEL(void, coded_range, (const float *values, int64_t n, float *least, float *greatest)) \
+    /* out[j] = offset + scale * code j. */ \
+    KERNEL(void, decode_8, (const uint8_t *codes, int64_t n, float scale, float offset, float *out)) \
+    KERNEL(void, decode_4, (const uint8_t *codes, int64_t n, float scale, float offset, float *out)) \
+    /* code j = floor((values[j] - offset) * inverse + u), u from 16 random bits, followed by as many bytes as a vector has, \
+     * or 1/2 where bits is NULL. */ \
+    KERNEL(void, encode_8, (uint8_t *codes, int64_t n, const float *values, float inverse, float offset, \
+                            const uint16_t *bits)) \
+    KERNEL(void, encode_4, (uint8_t *codes, int64_t n, const float *values, float inverse, float offset, \
+                            const uint16_t *bits)) \
+    /* The mean of the squares; moment = beta moment + rest gradient; each 16 bits turned to the left. */ \
+    KERNEL(float, mean_square, (const float *values, int64_t n)) \
+    KERNEL(void, moment_step, (float *moment, const float *gradient, int64_t n, float beta, float rest)) \
+    KERNEL(void, turn_bits, (uint16_t *bits, int64_t n, int places))
 
 /* Kernels over rows of one dtype: weights, which are read, converted and stored, while all sums are float32;
  * and their optimizer state. */

@@ -20,6 +20,7 @@ LSH_KERNELS_BEGIN
 #define LSH_DTYPE bfloat16
 #include "row_body.h"
 #undef LSH_DTYPE
+#include "coded_body.h"
 
 LSH_KERNELS_END
 

@@ -143,9 +143,17 @@ def train(
     precision: Annotated[
         str | None,
         typer.Option(
-            help=f"The type of the weights and of their optimizer state: {' or '.join(PRECISIONS)}, in half "
-            "of the memory.",
+            help=f"The type of the weights and of their optimizer state: {', '.join(PRECISIONS)}; "
+            "int8 and int4 are for the rows of wide layers.",
             show_default="float32",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    cache_share: Annotated[
+        float | None,
+        typer.Option(
+            help="With --precision int8 or int4: the share of the rows that stay in float32.",
+            show_default="0.05 with int8, 0.01 with int4",
             rich_help_panel=_RUN,
         ),
     ] = None,

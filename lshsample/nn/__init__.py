@@ -6,6 +6,7 @@ one is listed only there.
 
 from __future__ import annotations
 
+from lshsample._native.coded import RowCache
 from lshsample.nn import activations, losses, optimizers, schedules
 from lshsample.nn.activations import *  # noqa: F403
 from lshsample.nn.batches import Batch, FeatureRows
@@ -43,6 +44,7 @@ __all__ = [
     "Parameter",
     "Ranking",
     "Rehash",
+    "RowCache",
     "Run",
     "Sampled",
     "Sharded",

@@ -13,6 +13,7 @@ from lshsample._native import layers as kernels
 from lshsample._native import unchecked
 from lshsample._native.arrays import row_ids
 from lshsample._native.byterows import ByteRows, bytes_needed
+from lshsample._native.coded import CodedRows
 from lshsample._native.slots import Slots
 from lshsample.nn.activations import Activation, Relu
 from lshsample.nn.layer import (
@@ -112,13 +113,11 @@ class DenseLayer(OutputLayer):
             context.index,
             context.seed,
         )
-        self.weights = Parameter(
-            f"{index}.weights",
-            context.inputs,
-            spec.units,
-            scale,
-            (seed, 2 * index),
-            dtype=context.precision,
+        given = f"{index}.weights", context.inputs, spec.units, scale, (seed, 2 * index)
+        self.weights = (
+            context.rows_parameter(*given)
+            if context.sparse_input and not context.needs_input_gradient and spec.loss is None
+            else Parameter(*given, dtype=context.precision)
         )
         self.bias = (
             Parameter(f"{index}.bias", 1, spec.units, 0.0, (seed, 2 * index + 1), decays=False)
@@ -149,6 +148,8 @@ class DenseLayer(OutputLayer):
             x = csr_from_parts(x.indptr, places, x.data, (x.shape[0], len(touched)))
             return unchecked.csr_matmul(x, weights, bias, run.threads)
         weights, x = self.weights.raw, scaled(x, self.weights.factor)
+        if isinstance(weights, CodedRows):
+            return weights.csr_matmul(x, bias, run.threads)
         if not isinstance(x, Block):
             return unchecked.csr_matmul(x, weights, bias, run.threads)
         out = np.empty((len(x.values), self.units), np.float32)

@@ -24,6 +24,7 @@ from lshsample._native.byterows import ByteRows
 from lshsample.errors import ArgumentError, UnsupportedError, did_you_mean
 from lshsample.nn.activations import ACTIVATIONS, Activation
 from lshsample.nn.bundle import Kind, WrittenFiles
+from lshsample.nn.coded import CodedParameter, RowCodes
 from lshsample.nn.losses import LOSSES, Loss
 from lshsample.nn.names import NameTable
 from lshsample.nn.parameter import Parameter, Update
@@ -83,6 +84,9 @@ class BuildContext:
         The network's: the type of its weights, ``"float32"`` or ``"bfloat16"``, to give to
         :class:`~lshsample.nn.parameter.Parameter`. A layer may keep its weights in float32 in any network;
         biases always are.
+    codes : RowCodes, optional
+        How the rows of wide layers are stored in a network in ``"int8"`` or ``"int4"``, whose other weights
+        are in float32.
     """
 
     index: int
@@ -92,6 +96,16 @@ class BuildContext:
     needs_input_gradient: bool = True
     first_unit: int = 0
     precision: str = "float32"
+    codes: RowCodes | None = None
+
+    def rows_parameter(
+        self, name: str, rows: int, columns: int, scale: float, key: tuple[int, int]
+    ) -> Parameter:
+        """A parameter of which a step touches few rows: of the network's precision, or in codes."""
+        if self.codes is not None:
+            return CodedParameter(name, rows, columns, scale, key, self.codes)
+        first = self.first_unit
+        return Parameter(name, rows, columns, scale, key, dtype=self.precision, first_row=first)
 
 
 class Layer(ABC):

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample import memory
+from lshsample._native.coded import RowCache
 from lshsample._native.core import threads_or_default
 from lshsample._native.labels import label_rows
 from lshsample.display import html_table
@@ -39,6 +40,7 @@ from lshsample.nn.bundle import (
     read_bundle,
     write_bundle,
 )
+from lshsample.nn.coded import RowCodes
 from lshsample.nn.guard import Guard, is_own
 from lshsample.nn.layer import (
     BuildContext,
@@ -136,11 +138,17 @@ class Network:
         a name of :data:`LOSSES`, such as ``"softmax"``, or a :class:`Loss`.
     seed : int
         Determines the initial weights and the hash functions.
-    precision : {"float32", "bfloat16"}
+    precision : {"float32", "bfloat16", "int8", "int4"}
         The type of the layers' weights and of their optimizer state. ``"bfloat16"`` needs half of the memory,
         and less time where a step is limited by memory or the processor multiplies it (docs/precision.md); it
         is rounded stochastically, and needs an optimizer of this package. Biases, and weights of layers of
-        other packages that do not say otherwise, are float32.
+        other packages that do not say otherwise, are float32. ``"int8"`` and ``"int4"`` keep the rows of
+        sampled layers, and of a dense layer after a sparse input, in 8 or 4 bits, and the most used ones in
+        float32 (docs/few-bits.md). How :meth:`predict` computes scores is another choice, by its own
+        ``precision``.
+    row_cache : float or RowCache, optional
+        The share of the rows that ``"int8"`` and ``"int4"`` keep in float32, or a
+        :class:`~lshsample.nn.RowCache`; by default 0.05 with ``"int8"`` and 0.01 with ``"int4"``.
 
     Notes
     -----
@@ -159,8 +167,15 @@ class Network:
     ((2, 3), (2, 3))
     """
 
-    def __init__(self, layers: Sequence[Layer], seed: int = 0, *, precision: str = "float32") -> None:
-        self.spec = NetworkSpec(layers, seed, precision)
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        seed: int = 0,
+        *,
+        precision: str = "float32",
+        row_cache: RowCache | float | None = None,
+    ) -> None:
+        self.spec = NetworkSpec(layers, seed, precision, row_cache)
         self.layers = _build(self.spec)
         self.parameters: tuple[Parameter, ...] = tuple(p for layer in self.layers for p in layer.parameters)
         #: The input layer, and the last one.
@@ -176,7 +191,7 @@ class Network:
     @classmethod
     def from_spec(cls, spec: NetworkSpec) -> Self:
         """A network from its spec, with initial weights."""
-        return cls(spec.layers, spec.seed, precision=spec.precision)
+        return cls(spec.layers, spec.seed, precision=spec.precision, row_cache=spec.row_cache)
 
     @property
     def precision(self) -> str:
@@ -679,7 +694,7 @@ class Network:
         self.allocate_for_prediction()
         for wide, narrow in zip(made.parameters, self.parameters, strict=True):
             slots = wide.new_slots(1)
-            slots.weights[...] = narrow.weights if wide.dtype == narrow.dtype else narrow.values
+            slots.weights[...] = narrow.values
             wide.adopt(slots)
         return made
 
@@ -769,7 +784,7 @@ class Network:
         """
         payload = self.payload()
         self.allocate_for_prediction()
-        weights = {p.name: p.weights for p in self.parameters}
+        weights = {name: array for p in self.parameters for name, array in p.tensors(state=False).items()}
         writers = {_WEIGHTS: lambda file: tensorfile.write_tensors(file, weights)}
         write_bundle(path, MODEL, payload, writers, self.other_writers(checkpoint=False))
 
@@ -801,9 +816,11 @@ class Network:
             network = cls.from_bundle(bundle, made)
             memory.require_bytes(network.memory_needed()["parameters"], f"{folder}: the network")
             for parameter in network.parameters:
-                slots = parameter.new_slots(1)
-                tensorfile.read_into(bundle.file(_WEIGHTS), parameter.name, slots.weights)
-                parameter.adopt(slots)
+                read_into = partial(tensorfile.read_into, bundle.file(_WEIGHTS))
+                try:
+                    parameter.adopt(parameter.read(read_into, 1, state=False))
+                except ArgumentError as error:
+                    raise CheckpointError(f"{folder}: {parameter.name} cannot be read: {error}") from error
             for layer in network.layers:
                 layer.read_files(bundle.path, MODEL, bundle.generation, slots=None)
         return network
@@ -866,6 +883,7 @@ class Network:
 
     def __repr__(self) -> str:
         other = "" if self.precision == "float32" else f", precision={self.precision!r}"
+        other += "" if self.spec.row_cache is None else f", row_cache={self.spec.row_cache!r}"
         return f"Network({list(self.spec.layers)}, seed={self.spec.seed}{other})"
 
     def _repr_html_(self) -> str:
@@ -883,6 +901,7 @@ class Network:
 def _build(spec: NetworkSpec) -> list[BuiltLayer]:
     """Build the layer of each spec."""
     built: list[BuiltLayer] = []
+    codes = RowCodes.of(spec.precision, spec.row_cache)
     for index, layer in enumerate(spec.layers):
         context = BuildContext(
             index=index,
@@ -890,7 +909,8 @@ def _build(spec: NetworkSpec) -> list[BuiltLayer]:
             seed=spec.seed,
             sparse_input=bool(built) and spec.layers[index - 1].is_sparse,
             needs_input_gradient=any(p.trained for below in built for p in below.parameters),
-            precision=spec.precision,
+            precision="float32" if codes else spec.precision,
+            codes=codes,
         )
         made = layer.build(context)
         wanted = InputLayer if not built else OutputLayer if index == len(spec.layers) - 1 else BuiltLayer

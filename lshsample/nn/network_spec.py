@@ -15,15 +15,32 @@ import attrs
 import tomli_w
 
 from lshsample import specs
+from lshsample._native.coded import RowCache
 from lshsample._native.dtypes import KERNEL_DTYPES
 from lshsample.errors import ArgumentError, did_you_mean
+from lshsample.nn.coded import CODED_PRECISIONS
 from lshsample.nn.layer import LAYERS, Layer
 from lshsample.nn.losses import LOSSES
 
 __all__ = ["PRECISIONS", "NetworkSpec"]
 
-#: The types that weights and optimizer state may have.
-PRECISIONS = tuple(dtype.name for dtype in KERNEL_DTYPES)
+#: The types that weights and optimizer state may have, and those of rows in few bits.
+PRECISIONS = (*(dtype.name for dtype in KERNEL_DTYPES), *CODED_PRECISIONS)
+
+
+def _cache(value: RowCache | Mapping[str, Any] | float | None) -> RowCache | None:
+    """A cache from itself, plain data, or its share of the rows."""
+    if value is None or isinstance(value, RowCache):
+        return value
+    if isinstance(value, Mapping):
+        return specs.from_dict(RowCache, value)
+    return RowCache(specs.checked_number("row_cache", value, 0.0, 1.0))
+
+
+def _check_cache(spec: NetworkSpec, _: Any, value: RowCache | None) -> None:
+    if value is not None and spec.precision not in CODED_PRECISIONS:
+        wanted = f"left out with precision={spec.precision!r}, which has no cache"
+        raise ArgumentError("row_cache", repr(value), wanted)
 
 
 def _layers(value: Sequence[Layer]) -> tuple[Layer, ...]:
@@ -73,7 +90,10 @@ class NetworkSpec:
     seed : int
         Determines the initial weights and the hash functions.
     precision : str
-        The type of weights and optimizer state: ``"float32"`` or ``"bfloat16"``.
+        The type of weights and optimizer state: ``"float32"`` or ``"bfloat16"``; or ``"int8"`` or
+        ``"int4"``, for the rows of wide layers.
+    row_cache : RowCache, optional
+        The rows that ``"int8"`` and ``"int4"`` keep in float32; a number is their share.
 
     Examples
     --------
@@ -86,6 +106,7 @@ class NetworkSpec:
     layers: tuple[Layer, ...] = attrs.field(converter=_layers)
     seed: int = attrs.field(default=0, validator=specs.integer(0, 2**63 - 1))
     precision: str = attrs.field(default="float32", validator=specs.one_of(*PRECISIONS))
+    row_cache: RowCache | None = attrs.field(default=None, converter=_cache, validator=_check_cache)
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain data.
@@ -96,7 +117,8 @@ class NetworkSpec:
             If a layer, loss or activation is not registered; the message says how to register it.
         """
         layers = [LAYERS.to_data(layer) for layer in self.layers]
-        return {"seed": self.seed, "precision": self.precision, "layers": layers}
+        cache = {} if self.row_cache is None else {"row_cache": attrs.asdict(self.row_cache)}
+        return {"seed": self.seed, "precision": self.precision, **cache, "layers": layers}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from lshsample import specs
 from lshsample._native import optim
+from lshsample._native.coded import CodedRows, CodedStep
 from lshsample._native.slots import Slots
 from lshsample.nn.names import NameTable
 
@@ -67,9 +68,10 @@ class Optimizer(ABC):
         """
 
     def update_checked(
-        self, store: Slots, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
+        self, store: Slots | CodedRows, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
         """:meth:`update` without validation, for the arguments that a network gives; by default the same."""
+        assert isinstance(store, Slots)  # precisions permits no other
         self.update(store, rows, gradient, lr, step, threads)
 
 
@@ -94,7 +96,7 @@ class SGD(Optimizer):
 
     weight_decay: float = _decay()
     slots = 1
-    precisions = ("float32", "bfloat16")
+    precisions = ("float32", "bfloat16", "int8", "int4")
 
     def update(
         self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
@@ -103,10 +105,13 @@ class SGD(Optimizer):
         optim.sgd_rows(store, rows, gradient, lr, threads=threads)
 
     def update_checked(
-        self, store: Slots, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
+        self, store: Slots | CodedRows, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
         """As :meth:`Optimizer.update_checked`."""
-        optim.sgd_unchecked(store, rows, gradient, lr, step, threads)
+        if isinstance(store, CodedRows):
+            store.update(rows, gradient, CodedStep(lr), step, threads)
+        else:
+            optim.sgd_unchecked(store, rows, gradient, lr, step, threads)
 
 
 @OPTIMIZERS.add("adagrad")
@@ -125,7 +130,7 @@ class Adagrad(Optimizer):
     eps: float = attrs.field(default=1e-8, validator=specs.at_least(0.0))
     weight_decay: float = _decay()
     slots = 2
-    precisions = ("float32", "bfloat16")
+    precisions = ("float32", "bfloat16", "int8", "int4")
 
     def update(
         self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
@@ -134,10 +139,13 @@ class Adagrad(Optimizer):
         optim.adagrad_rows(store, rows, gradient, lr, self.eps, threads=threads)
 
     def update_checked(
-        self, store: Slots, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
+        self, store: Slots | CodedRows, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
         """As :meth:`Optimizer.update_checked`."""
-        optim.adagrad_unchecked(store, rows, gradient, lr, self.eps, step, threads)
+        if isinstance(store, CodedRows):
+            store.update(rows, gradient, CodedStep(lr, eps=self.eps), step, threads)
+        else:
+            optim.adagrad_unchecked(store, rows, gradient, lr, self.eps, step, threads)
 
 
 @OPTIMIZERS.add("adam")
@@ -163,7 +171,7 @@ class Adam(Optimizer):
     eps: float = attrs.field(default=1e-8, validator=specs.at_least(0.0))
     weight_decay: float = _decay()
     slots = 3
-    precisions = ("float32", "bfloat16")
+    precisions = ("float32", "bfloat16", "int8", "int4")
 
     def update(
         self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
@@ -172,7 +180,22 @@ class Adam(Optimizer):
         optim.adam_rows(store, rows, gradient, lr, self.beta1, self.beta2, self.eps, step, threads=threads)
 
     def update_checked(
-        self, store: Slots, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
+        self, store: Slots | CodedRows, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
     ) -> None:
         """As :meth:`Optimizer.update_checked`."""
-        optim.adam_unchecked(store, rows, gradient, lr, self.beta1, self.beta2, self.eps, step, threads)
+        if isinstance(store, CodedRows):
+            store.update(rows, gradient, self._coded_step(lr, step), step, threads)
+        else:
+            optim.adam_unchecked(store, rows, gradient, lr, self.beta1, self.beta2, self.eps, step, threads)
+
+    def _coded_step(self, lr: float, step: int) -> CodedStep:
+        beta1, beta2 = self.beta1, self.beta2
+        return CodedStep(
+            rate=lr / (1 - beta1**step),
+            beta1=beta1,
+            rest1=1 - beta1,
+            beta2=beta2,
+            rest2=1 - beta2,
+            scale=(1 - beta2**step) ** -0.5,
+            eps=self.eps,
+        )

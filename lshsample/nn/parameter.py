@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol, cast
 
 import attrs
@@ -16,6 +18,7 @@ from lshsample._native import convert
 from lshsample._native.convert import ConvertedRows
 from lshsample._native.dtypes import FLOAT32, DType, checked_device, checked_dtype
 from lshsample._native.slots import Slots, row_bytes
+from lshsample._native.unchecked import ids_pointer
 from lshsample.display import array_text
 from lshsample.errors import NativeError
 
@@ -221,12 +224,22 @@ class Parameter:
         """
         if not self.allocated:
             made = self.new_slots(slots)
-            self._draw(made.weights, threads)
+            self._draw(partial(self._put, made), threads)
             self._slots = made
         elif len(self.raw.dtypes) != slots:
-            made = self.new_slots(slots)
-            made.weights[...] = self.raw.weights
-            self._slots = made
+            self._slots = self._with_slots(slots)
+
+    def _put(self, made: Slots, first: int, values: Float32) -> None:
+        """Write the first weights of some rows."""
+        narrow = self.dtype != FLOAT32
+        block = made.weights[first : first + len(values)]
+        block[...] = convert.from_float32(values, self.dtype, threads=1) if narrow else values
+
+    def _with_slots(self, slots: int) -> Slots:
+        """The weights with another number of slots."""
+        made = self.new_slots(slots)
+        made.weights[...] = self.raw.weights
+        return made
 
     def new_slots(self, slots: int) -> Slots:
         """Memory for :meth:`adopt`: ``slots`` slots of all rows, all 0."""
@@ -240,7 +253,7 @@ class Parameter:
         """Use slots of :meth:`new_slots`, or an array (rows, slots, columns) of the parameter's type, as
         memory, without a copy; their weights are to be multiplied by ``factor``.
         """
-        slots = store if isinstance(store, Slots) else Slots.of(store)
+        slots = Slots.of(store) if isinstance(store, np.ndarray) else store
         assert (slots.rows, slots.columns, slots.dtypes[0]) == (self.rows, self.columns, self.dtype)
         self._slots, self._stored, self.factor = slots, None, factor
 
@@ -255,8 +268,59 @@ class Parameter:
         for index in range(1, len(self.slots.dtypes)):
             self.slots.slot(index).view(np.uint8)[...] = 0
 
-    def _draw(self, weights: npt.NDArray[Any], threads: int) -> None:
-        """Fill with uniform values of standard deviation ``scale``; one random stream per block of rows."""
+    def tensors(self, state: bool, slots: Slots | None = None) -> dict[str, npt.NDArray[Any]]:
+        """Views of all of its numbers by their names in files; without optimizer state those of the weights.
+
+        Parameters
+        ----------
+        state : bool
+            Whether to include optimizer state.
+        slots : Slots, optional
+            The memory, from :meth:`new_slots`; by default its own.
+        """
+        if slots is None:
+            slots = self.raw if state else self.slots
+        return {self.name: slots.array if state else slots.weights}
+
+    def read(self, read_into: Callable[[str, npt.NDArray[Any]], None], slots: int, state: bool) -> Slots:
+        """Memory for :meth:`adopt`, filled by a function that is called for each of :meth:`tensors`.
+
+        Raises
+        ------
+        ArgumentError
+            What was read is not valid.
+        """
+        made = self.new_slots(slots)
+        for name, array in self.tensors(state, made).items():
+            read_into(name, array)
+        return made
+
+    def restore(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Return to weights that were copied from :meth:`tensors` without state."""
+        self.settle()
+        for name, array in self.tensors(state=False).items():
+            array[...] = tensors[name]
+
+    def operands(self, ids: npt.NDArray[np.int32] | None, threads: int) -> tuple[Slots, Any]:
+        """Weights that products with some rows read, to be multiplied by :attr:`factor`, and which of them: a
+        pointer to ids, or NULL for all.
+        """
+        return self.raw, ids_pointer(ids)
+
+    def blocks(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """All stored weights, to be multiplied by :attr:`factor`, as (first row, rows): one view of all."""
+        yield 0, self.raw.weights
+
+    def among(
+        self, ids: npt.NDArray[np.int32]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32], npt.NDArray[np.int32] | None]:
+        """Stored weights that hold some rows, to be multiplied by :attr:`factor`; the place of each id in
+        them; and the ids that they are copies of, or None if they are all rows.
+        """
+        return self.raw.weights, ids, None
+
+    def _draw(self, put: Callable[[int, Float32], None], threads: int) -> None:
+        """Put uniform values of standard deviation ``scale``; one random stream per block of rows."""
         if self.scale == 0.0:
             return
         rows, half = max(_BLOCK // self.columns, 1), np.float32(math.sqrt(3.0) * self.scale)
@@ -267,13 +331,11 @@ class Parameter:
         def fill(start: int) -> None:
             stream = np.random.Philox(key=key, counter=np.array([0, 0, 0, start // rows], np.uint64))
             low, high = max(start, first), min(start + rows, last)
-            block = weights[low - first : high - first]
             values = np.random.Generator(stream).random((high - start, self.columns), dtype=np.float32)
             values = values[low - start :]
             values -= np.float32(0.5)
             values *= 2 * half
-            narrow = self.dtype != FLOAT32
-            block[...] = convert.from_float32(values, self.dtype, threads=1) if narrow else values
+            put(low - first, values)
 
         starts = range(first - first % rows, last, rows)
         available = memory.available_bytes()

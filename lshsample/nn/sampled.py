@@ -13,11 +13,15 @@ import scipy.sparse as sp
 from lshsample import memory, specs
 from lshsample._native import layers as kernels
 from lshsample._native import unchecked
+from lshsample._native.arrays import row_ids
 from lshsample._native.byterows import ByteRows, bytes_needed
+from lshsample._native.coded import CodedRows
+from lshsample._native.slots import Slots
 from lshsample.errors import ArgumentError, DivergenceError, UnsupportedError
 from lshsample.family import HashFamily
 from lshsample.nn.activations import Activation
 from lshsample.nn.active import ActiveUnits
+from lshsample.nn.best import Chosen, merge_top
 from lshsample.nn.layer import (
     LAYERS,
     Backward,
@@ -152,14 +156,8 @@ class SampledLayer(OutputLayer):
         self._activation = None if isinstance(spec.activation, Loss) else spec.activation
         index, seed, self.inputs = context.index, context.seed, context.inputs
         scale = initial_scale(spec.init_scale, self.inputs, self._activation)
-        self.weights = Parameter(
-            f"{index}.weights",
-            spec.units,
-            self.inputs,
-            scale,
-            (seed, 2 * index),
-            dtype=context.precision,
-            first_row=context.first_unit,
+        self.weights = context.rows_parameter(
+            f"{index}.weights", spec.units, self.inputs, scale, (seed, 2 * index)
         )
         self.bias = (
             Parameter(f"{index}.bias", spec.units, 1, 0.0, (seed, 2 * index + 1), decays=False)
@@ -268,9 +266,12 @@ class SampledLayer(OutputLayer):
 
     def _pooled(self, x: Signal, h: Float32, ids: Int32 | None, run: Run) -> tuple[Signal, OutputBackward]:
         """One set for all rows: three matrix products over the weight rows of the set."""
-        weights, threads, factor = self.weights.raw, run.threads, self.weights.factor
+        threads, factor = run.threads, self.weights.factor
+        weights, rows = self.weights.operands(ids, threads)
         bias = None if self.bias is None else self.bias.slots
-        active, rows = self.units if ids is None else len(ids), unchecked.ids_pointer(ids)
+        active = self.units if ids is None else len(ids)
+        if bias is not None and weights.rows != self.units:  # a copy of the active rows
+            bias = Slots.of(bias.weights[ids][:, None])
         shape = len(h), active
         values = self._buffer("logits", shape) if run.training else np.empty(shape, np.float32)
         view, scaled_h = unchecked.dense(values), times(h, factor)
@@ -301,7 +302,11 @@ class SampledLayer(OutputLayer):
         shape = len(h), self.units
         bias = None if self.bias is None else self.bias.slots
         scaled_h = times(h, factor)  # a view of it does not keep it in memory
-        values = unchecked.csr_sampled_matmul(unchecked.dense(scaled_h), weights, bias, indptr, ids, threads)
+        if isinstance(weights, CodedRows):
+            values = weights.csr_sampled_matmul(scaled_h, bias, indptr, ids, threads)
+        else:
+            scaled = unchecked.dense(scaled_h)
+            values = unchecked.csr_sampled_matmul(scaled, weights, bias, indptr, ids, threads)
 
         def backward(gradient: LossGradient) -> tuple[Signal | None, list[Update]]:
             dz, scale = csr_from_parts(indptr, ids, values_of(gradient.signal), shape), gradient.scale
@@ -315,9 +320,11 @@ class SampledLayer(OutputLayer):
                 updates.append(Update(self.bias, rows, sums))
             if not self.context.needs_input_gradient:
                 return None, updates
-            return self._to_input(
-                unchecked.csr_matmul(dz, weights, None, threads), x, scale * factor
-            ), updates
+            if isinstance(weights, CodedRows):
+                dh = weights.csr_matmul(dz, None, threads)
+            else:
+                dh = unchecked.csr_matmul(dz, weights, None, threads)
+            return self._to_input(dh, x, scale * factor), updates
 
         return csr_from_parts(indptr, ids, values, shape), backward
 
@@ -341,9 +348,10 @@ class SampledLayer(OutputLayer):
         """Logits, the gradient of the active rows and the dense input, for the expected size of the active
         set.
         """
-        active = self.active.expected_size
-        rows = active if self.spec.active_set == "batch" else min(active * batch_size, self.units)
-        return 5 * (batch_size * active + rows * self.inputs) + 12 * batch_size * self.inputs
+        active, pooled = self.active.expected_size, self.spec.active_set == "batch"
+        rows = active if pooled else min(active * batch_size, self.units)
+        copied = 4 * rows * self.inputs if pooled and self.context.codes is not None else 0
+        return 5 * (batch_size * active + rows * self.inputs) + 12 * batch_size * self.inputs + copied
 
     # Prediction.
 
@@ -357,25 +365,45 @@ class SampledLayer(OutputLayer):
 
     def score(self, h: Float32, ids: Int32 | None = None, *, threads: int | None = None) -> Float32:
         """Logits of the given units, or of all."""
-        bias = None if self.bias is None else self.bias.vector
-        h = times(h, self.weights.factor)
-        return kernels.matmul_nt(h, self.weights.raw.weights, bias=bias, rows=ids, threads=threads)
+        bias, h = None if self.bias is None else self.bias.vector, times(h, self.weights.factor)
+        if ids is None:
+            parts = [
+                kernels.matmul_nt(h, rows, bias=_part(bias, first, rows), threads=threads)
+                for first, rows in self.weights.blocks()
+            ]
+            return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        row_ids(ids, "ids", self.units)
+        weights, places, units = self.weights.among(ids)
+        return kernels.matmul_nt(h, weights, bias=_some(bias, units), rows=places, threads=threads)
 
     def top_k(
         self, h: Float32, k: int, candidates: CandidateLists | None = None, *, threads: int | None = None
     ) -> tuple[Int32, Float32]:
         """The best units of each row."""
-        weights, bias = self.weights.raw.weights, None if self.bias is None else self.bias.vector
-        h = times(h, self.weights.factor)
-        if candidates is None:
-            return kernels.top_k(h, weights, bias, k, threads=threads)
-        return kernels.csr_top_k(h, weights, bias, candidates.indptr, candidates.ids, k, threads=threads)
+        bias, h = None if self.bias is None else self.bias.vector, times(h, self.weights.factor)
+        if candidates is not None:
+            weights, places, units = self.weights.among(candidates.ids)
+            bias = _some(bias, units)
+            best, scores = kernels.csr_top_k(h, weights, bias, candidates.indptr, places, k, threads=threads)
+            return best if units is None else np.append(units, np.int32(-1))[best], scores
+        parts = []
+        for first, rows in self.weights.blocks():
+            of_block = _part(bias, first, rows)
+            best, scores = kernels.top_k(h, rows, of_block, min(k, len(rows)), threads=threads)
+            if len(rows) == self.units:
+                return best, scores
+            parts.append(Chosen(np.where(best < 0, -1, best + first).astype(np.int32), scores))
+        merged = merge_top(parts, k)
+        return merged.ids, merged.scores
 
     def byte_rows(self, threads: int) -> ByteRows:
         """A copy of the stored vectors in 8 bits."""
-        bias = None if self.bias is None else self.bias.vector
-        memory.require_bytes(bytes_needed(*self.weights.raw.weights.shape), "the 8-bit copy of the weights")
-        return ByteRows(self.weights.raw.weights, bias, threads=threads)
+        bias, shape = None if self.bias is None else self.bias.vector, (self.units, self.inputs)
+        rows = self.weights.raw
+        copied = isinstance(rows, CodedRows)
+        needed = bytes_needed(*shape) + (4 * self.weights.size if copied else 0)
+        memory.require_bytes(needed, "the 8-bit copy of the weights")
+        return ByteRows(rows.read() if isinstance(rows, CodedRows) else rows.weights, bias, threads=threads)
 
     @property
     def stored_factor(self) -> float:
@@ -388,3 +416,13 @@ class SampledLayer(OutputLayer):
             raise UnsupportedError(f"layer {self.index} has no hash tables to retrieve from")
         self.weights.settle()
         return self.active.candidates(h, self.weights.vectors, threads)
+
+
+def _part(bias: Float32 | None, first: int, rows: npt.NDArray[Any]) -> Float32 | None:
+    """The biases of a block of rows."""
+    return None if bias is None else bias[first : first + len(rows)]
+
+
+def _some(bias: Float32 | None, units: Int32 | None) -> Float32 | None:
+    """The biases of some units, or of all."""
+    return bias if bias is None or units is None else np.ascontiguousarray(bias[units])

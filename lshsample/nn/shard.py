@@ -24,7 +24,7 @@ from lshsample import memory
 from lshsample.display import array_text
 from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.nn import tensorfile
-from lshsample.nn.best import best_units
+from lshsample.nn.best import Chosen, best_units, merge_top
 from lshsample.nn.bundle import (
     BLOCK_FILES,
     MANIFEST,
@@ -46,7 +46,7 @@ from lshsample.sampling.functions import stream_seed
 if TYPE_CHECKING:
     from lshsample.nn.sharded import Sharded
 
-__all__ = ["Chosen", "Forward", "LabelPart", "Shard", "Summaries", "label_part", "merge_top", "tree"]
+__all__ = ["Forward", "LabelPart", "Shard", "Summaries", "label_part", "tree"]
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -124,31 +124,6 @@ class Summaries:
         out = np.zeros((len(self.values), self.width))
         out[:, self.columns] = self.values
         return out
-
-
-@attrs.frozen(eq=False)
-class Chosen:
-    """The best units of rows, and their scores.
-
-    Attributes
-    ----------
-    ids : ndarray of int32, shape (rows, k)
-        Units of the whole layer; -1 where there are fewer.
-    scores : ndarray of float32, shape (rows, k)
-    """
-
-    ids: Int32 = attrs.field(repr=array_text)
-    scores: Float32 = attrs.field(repr=array_text)
-
-
-def merge_top(parts: Sequence[Chosen], k: int) -> Chosen:
-    """The best k units of several ranges of units, in their order: best first, ties by the smaller unit."""
-    ids = np.concatenate([part.ids for part in parts], axis=1)
-    scores = np.concatenate([part.scores for part in parts], axis=1)
-    # The sort is stable, and parts are in the order of their units, so that among equal scores the smaller
-    # unit comes first. What is missing comes last, after units with a score of minus infinity.
-    order = np.lexsort((-scores, ids < 0), axis=1)[:, :k]
-    return Chosen(np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1))
 
 
 @attrs.frozen(eq=False)

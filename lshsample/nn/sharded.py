@@ -15,14 +15,14 @@ from lshsample._native.core import threads_or_default
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.family import HashFamily
 from lshsample.nn.active import ActiveUnits, n_active_of
-from lshsample.nn.best import hits_of
+from lshsample.nn.best import Chosen, hits_of, merge_top
 from lshsample.nn.bundle import Kind, WrittenFiles
 from lshsample.nn.layer import LAYERS, BuildContext, CandidateLists, LossPass, OutputBackward, OutputLayer
 from lshsample.nn.losses import Loss
 from lshsample.nn.optimizers import Optimizer
 from lshsample.nn.parameter import Update
 from lshsample.nn.sampled import Sampled
-from lshsample.nn.shard import Chosen, Forward, Summaries, label_part, merge_top, tree
+from lshsample.nn.shard import Forward, Summaries, label_part, tree
 from lshsample.nn.shards import LocalShards, Shards
 from lshsample.nn.signals import Run, Signal, as_dense, from_dense
 from lshsample.registry import named_family
@@ -121,12 +121,11 @@ class Sharded(Sampled):
         Raises
         ------
         UnsupportedError
-            A network in bfloat16, whose rounding would depend on the blocks.
+            A network in another precision, whose rounding would depend on the blocks.
         """
-        if context.precision != "float32":
-            raise UnsupportedError(
-                f"a Sharded layer trains in float32; this network is in {context.precision}"
-            )
+        if context.precision != "float32" or context.codes is not None:
+            given = context.precision if context.codes is None else f"int{context.codes.bits}"
+            raise UnsupportedError(f"a Sharded layer trains in float32; this network is in {given}")
         return ShardedLayer(self, context)
 
 

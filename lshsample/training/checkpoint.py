@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample import memory
-from lshsample._native.slots import Slots
 from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.nn import tensorfile
 from lshsample.nn.bundle import BLOCK_FILES, Bundle, Claim, Kind, is_of_head, read_bundle
@@ -61,7 +60,7 @@ def write_checkpoint(
     CheckpointError
         If it cannot be written; the previous one is kept.
     """
-    tensors = {p.name: p.raw.array for p in network.parameters}
+    tensors = {name: array for p in network.parameters for name, array in p.tensors(state=True).items()}
     tensors |= {f"{_BEST}{name}": weights for name, weights in best.items()}
     tensors[_STEP_TIMES] = np.asarray(state.step_ms, np.float32)
     if state.rate_factors:
@@ -125,9 +124,10 @@ def _read_arrays(
     if state.best_epoch:
         needed += network.memory_needed(1)["parameters"]
     memory.require_bytes(needed, f"{bundle.path}: its weights and optimizer state")
+    read_into = partial(tensorfile.read_into, file)
     for parameter in network.parameters:
-        store = _read_store(file, parameter, settings.optimizer.slots if parameter.trained else 1)
-        parameter.adopt(store, _factor(bundle.payload, parameter))
+        slots = parameter.read(read_into, settings.optimizer.slots if parameter.trained else 1, state=True)
+        parameter.adopt(slots, _factor(bundle.payload, parameter))
     times = tensorfile.read_tensor(file, _STEP_TIMES)
     if times.shape != (state.step,):
         raise ArgumentError(
@@ -148,8 +148,9 @@ def _read_arrays(
             layer.restore(saved[str(layer.index)], bundle.file(f"tables{layer.index}.lsh"))
     best = {}
     for parameter in network.parameters if state.best_epoch else ():
-        best[parameter.name] = np.empty(parameter.weights.shape, parameter.weights.dtype)
-        tensorfile.read_into(file, f"{_BEST}{parameter.name}", best[parameter.name])
+        for name, array in parameter.tensors(state=False, slots=parameter.raw).items():
+            best[name] = np.empty(array.shape, array.dtype)
+            tensorfile.read_into(file, f"{_BEST}{name}", best[name])
     for layer in network.layers:
         layer.read_files(bundle.path, CHECKPOINT, bundle.generation, settings.optimizer.slots)
     return best
@@ -164,9 +165,3 @@ def _factor(payload: Mapping[str, Any], parameter: Parameter) -> float:
     if not isinstance(factor, float) or not 0 < factor <= 1:
         raise ArgumentError("factors", f"{factor!r} for {parameter.name}", "numbers in (0, 1]")
     return factor
-
-
-def _read_store(file: BinaryIO, parameter: Parameter, slots: int) -> Slots:
-    store = parameter.new_slots(slots)
-    tensorfile.read_into(file, parameter.name, store.array)
-    return store

@@ -37,14 +37,15 @@ class BestWeights:
 
     def keep(self, network: Network) -> None:
         """Copy the current weights."""
-        self.arrays = {p.name: p.weights.copy() for p in network.parameters}
+        weights = (p.tensors(state=False) for p in network.parameters)
+        self.arrays = {name: array.copy() for tensors in weights for name, array in tensors.items()}
         for layer in network.layers:
             layer.keep_best()
 
     def restore(self, network: Network) -> None:
         """Give a network the weights, and make it forget tables of others."""
         for parameter in network.parameters:
-            parameter.weights[...] = self.arrays[parameter.name]
+            parameter.restore(self.arrays)
         for layer in network.layers:
             layer.restore_best()
             layer.forget()

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from lshsample.data import read_xc
-from lshsample.nn import Network
+from lshsample.nn import Network, RowCache
 
 Files = tuple[Path, Path]
 SAMPLERS = ["lsh", "uniform", "exact-top", "full", "slide-vanilla", "slide-topk", "slide-threshold"]
@@ -43,7 +43,9 @@ def test_every_sampler_trains(
     assert 0 < json.loads((tmp_path / "r.json").read_text())["active_mean"] <= 60
 
 
-def test_a_network_in_bfloat16(lshsample: Any, small: list[object], files: Files, tmp_path: Path) -> None:
+def test_a_network_in_other_precisions(
+    lshsample: Any, small: list[object], files: Files, tmp_path: Path
+) -> None:
     run = ["train", files[0], *small, "--epochs", 1, "--save", tmp_path / "run", "--precision"]
     done = lshsample(*run, "bfloat16")
     assert done.returncode == 0, done.stderr
@@ -53,6 +55,15 @@ def test_a_network_in_bfloat16(lshsample: Any, small: list[object], files: Files
     assert Network.load(tmp_path / "run").precision == "bfloat16"
     done = lshsample("evaluate", tmp_path / "run", files[1], "--precision", "int8")
     assert done.returncode == 0, done.stderr
+    few = [*run, "int4", "--cache-share", 0.2, "--overwrite"]
+    done = lshsample(*few)
+    assert done.returncode == 0, done.stderr
+    assert Network.load(tmp_path / "run").spec.row_cache == RowCache(0.2)
+    done = lshsample("evaluate", tmp_path / "run", files[1])
+    assert done.returncode == 0, done.stderr
+    done = lshsample(*run, "float32", "--cache-share", 0.2, "--overwrite")
+    assert done.returncode == 2
+    assert "cache_share" in done.stderr or "cache-share" in done.stderr
     done = lshsample(*run, "half", "--overwrite")
     assert done.returncode == 2
     assert "float32" in done.stderr

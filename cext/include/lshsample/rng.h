@@ -18,7 +18,8 @@ enum {
     LSH_DRAW_MERGE = 9,     /* merging bounded buckets: stream = table, step = code, index = draw */
     LSH_DRAW_ROUNDING = 10, /* stochastic rounding: stream = row, index = column/8 */
     LSH_DRAW_LABELS = 11,   /* first rows of 2-means over labels: stream = tree, step = depth, index = part */
-    LSH_DRAW_LINEAR = 12    /* the order of rows in linear training: stream = node, index = block */
+    LSH_DRAW_LINEAR = 12,   /* the order of rows in linear training: stream = node, index = block */
+    LSH_DRAW_EVICTION = 13  /* stochastic rounding of rows that leave a cache: stream = row, index = column/8 */
 };
 
 /* Four words of 32 random bits. Thread-safe; cost: about 40 integer operations. */

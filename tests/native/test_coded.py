@@ -1,0 +1,241 @@
+"""Rows in 8 and 4 bits: their codes, their rounding, the cache against a plain model, the sparse products."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lshsample._native import core
+from lshsample._native.coded import CodedRows, CodedStep, RowCache
+from lshsample._native.slots import Slots
+from lshsample.errors import ArgumentError
+
+NONE = RowCache(0.0)
+WIDTHS = (1, 2, 15, 16, 33, 128, 131)
+
+
+def made(rows=40, columns=33, bits=8, slots=3, cache=NONE, seed=5):
+    coded = CodedRows.zeros(rows, columns, bits, slots, cache, seed)
+    values = np.random.default_rng(0).standard_normal((rows, columns), dtype=np.float32)
+    coded.write(0, values)
+    return coded, values
+
+
+@pytest.mark.parametrize("isa", core.available_isas())
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_values_are_the_nearest_of_equally_spaced_ones(isa, bits, columns):
+    with core.forced_isa(isa):
+        coded, values = made(columns=columns, bits=bits)
+        found = coded.read()
+    low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
+    step = (high - low).astype(np.float64) / (2**bits - 1)
+    nearest = low + np.floor((values - low) / np.where(step, step, 1) + 0.5) * step
+    np.testing.assert_allclose(found, nearest, atol=1e-5)
+    np.testing.assert_allclose(coded.scales, np.concatenate([step, low], axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_instruction_sets_write_the_same_codes(bits):
+    found = []
+    for isa in core.available_isas():
+        with core.forced_isa(isa):
+            coded, values = made(columns=45, bits=bits, slots=1)
+            coded.update(None, values * np.float32(0.01), CodedStep(0.1), 3, 1)
+            found.append(coded.records.tobytes())
+    # Updates may differ by fused operations, which moves no code but in rare ties.
+    arrays = [np.frombuffer(one, np.uint8) for one in found]
+    assert all((one != arrays[0]).mean() < 0.02 for one in arrays)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_rounding_is_unbiased(bits):
+    """The mean of many rows that are written with the same value is the value (Gupta et al. 2015)."""
+    values = np.zeros((1, 9), np.float32)
+    values[0] = [0.0, 1.0, 0.1, 0.37, 0.5, 0.613, 0.75, 0.99, 0.004]
+    trials, step = 20_000, 1 / (2**bits - 1)
+    coded = CodedRows.zeros(trials, 9, bits, 1, NONE, seed=8)
+    coded.update(None, -np.repeat(values, trials, axis=0), CodedStep(1.0), 1, 2)
+    found = coded.read().astype(np.float64)
+    assert set(np.unique(np.round(found / step)).astype(int)) <= set(range(2**bits))
+    fraction = values[0] / step - np.floor(values[0] / step)
+    deviation = step * np.sqrt(fraction * (1 - fraction) / trials) + step * 2.0**-16
+    assert (np.abs(found.mean(axis=0) - values[0]) < 5 * deviation + 1e-6).all()
+    # Columns are rounded independently.
+    middle = np.flatnonzero((fraction > 0.2) & (fraction < 0.8))
+    correlation = np.corrcoef(found[:, middle].T)
+    assert np.abs(correlation - np.eye(len(middle))).max() < 6 / np.sqrt(trials)
+
+
+def plain_step(w, m, s, g, how, slots):
+    """One step of a row in float64."""
+    rate = how.rate
+    if slots > 1:
+        s = how.beta2 * s + how.rest2 * (g**2).mean()
+        rate = how.rate / (how.scale * np.sqrt(s) + how.eps)
+    if slots == 3:
+        m = how.beta1 * m + how.rest1 * g
+    return w - rate * (m if slots == 3 else g), m, s
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3])
+def test_a_cached_row_is_trained_in_float32(slots):
+    coded, _ = made(rows=6, columns=21, slots=slots, cache=RowCache(1.0))
+    rng, how = np.random.default_rng(1), CodedStep(0.1, 0.9, 0.1, 0.99, 0.01, 1.1, 1e-6)
+    rows = np.array([1, 4], np.int32)
+    w, m, s = coded.read(rows).astype(np.float64), np.zeros((2, 21)), np.zeros(2)
+    for step in range(1, 30):
+        g = rng.standard_normal((2, 21), dtype=np.float32)
+        coded.update(rows, g, how, step, 1)
+        for i in range(2):
+            w[i], m[i], s[i] = plain_step(w[i], m[i], s[i], g[i].astype(np.float64), how, slots)
+    np.testing.assert_allclose(coded.read(rows), w, rtol=1e-4, atol=1e-5)
+    assert sorted(coded.tags[coded.tags >= 0]) == [1, 4]
+
+
+def test_rows_without_a_cache_stay_near_those_of_float32():
+    coded, _ = made(rows=3, columns=64)
+    how, rows = CodedStep(0.01, 0.9, 0.1, 0.99, 0.01, 1.0, 1e-6), np.arange(3, dtype=np.int32)
+    rng = np.random.default_rng(1)
+    w, m, s = coded.read().astype(np.float64), np.zeros((3, 64)), np.zeros(3)
+    for step in range(1, 50):
+        g = rng.standard_normal((3, 64), dtype=np.float32)
+        coded.update(rows, g, how, step, 1)
+        for i in range(3):
+            w[i], m[i], s[i] = plain_step(w[i], m[i], s[i], g[i].astype(np.float64), how, 3)
+    difference = coded.read() - w
+    assert np.abs(difference).max() < 5 * np.sqrt(49 / 6) * float(coded.scales[:, 0].max())  # a random walk
+    assert abs(difference.mean()) < 0.2 * float(coded.scales[:, 0].mean())
+    np.testing.assert_allclose(coded.read(moment=True), m, atol=0.03)
+
+
+class PlainCache:
+    """Sets of at most ``ways`` rows in lists, as the header describes them."""
+
+    def __init__(self, rows, cache):
+        self.sets, self.ways = cache.shape(rows)
+        self.lfu = cache.policy == "lfu"
+        self.places = [[-1] * self.ways for _ in range(self.sets)]
+        self.uses, self.last = [0] * rows, [0] * rows
+
+    def update(self, rows, step):
+        for row in rows:
+            self.uses[row] += 1
+        for row in rows:
+            places = self.places[row % self.sets]
+            if row not in places:
+                worth = (lambda r: self.uses[r]) if self.lfu else (lambda r: self.last[r])
+                least = min(range(self.ways), key=lambda at: -1 if places[at] < 0 else worth(places[at]))
+                if places[least] < 0 or worth(places[least]) < (self.uses[row] if self.lfu else step):
+                    places[least] = row
+            if row in places:
+                self.last[row] = step
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["lfu", "lru"]),
+    st.integers(1, 3),
+    st.floats(0.05, 1.0),
+    st.lists(st.sets(st.integers(0, 22)), max_size=25),
+)
+def test_the_cache_holds_what_a_plain_model_says(policy, ways, share, steps):
+    cache = RowCache(share, policy=policy, ways=ways)
+    coded, _ = made(rows=23, columns=3, slots=1, cache=cache)
+    plain = PlainCache(23, cache) if cache.shape(23)[0] else None
+    for step, rows in enumerate(steps, 1):
+        ids = np.array(sorted(rows), np.int32)
+        before = coded.read()
+        coded.update(ids, np.zeros((len(ids), 3), np.float32), CodedStep(1.0), step, 1)
+        if plain is not None:
+            plain.update(ids.tolist(), step)
+            assert coded.tags.tolist() == plain.places
+        # A gradient of 0 changes nothing but by the rounding of rows that are written in codes.
+        assert np.abs(coded.read() - before).max() < 2 * (before.max() - before.min()) / 255
+
+
+def test_numbers_of_updates_are_halved_before_they_overflow():
+    coded, _ = made(rows=5, columns=2, slots=1, cache=RowCache(0.4))
+    coded.uses[:] = [65535, 100, 7, 0, 0]
+    coded.update(np.array([0], np.int32), np.zeros((1, 2), np.float32), CodedStep(0.0), 1, 1)
+    assert coded.uses.tolist() == [32768, 50, 3, 0, 0]
+
+
+@pytest.mark.parametrize("policy", ["lfu", "lru"])
+@pytest.mark.parametrize("bits", [8, 4])
+def test_the_bits_are_the_same_for_any_number_of_threads(policy, bits):
+    found = []
+    for threads in (1, 3):
+        coded, _ = made(rows=400, bits=bits, cache=RowCache(0.1, policy=policy))
+        rng = np.random.default_rng(2)
+        for step in range(1, 9):
+            rows = np.unique(rng.integers(0, 400, 300)).astype(np.int32)
+            gradient = rng.standard_normal((len(rows), 33), dtype=np.float32)
+            coded.update(rows, gradient, CodedStep(0.01, 0.9, 0.1, 0.99, 0.01, 1.0, 1e-8), step, threads)
+        found.append([array.tobytes() for array in coded.arrays(state=True).values()])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("isa", core.available_isas())
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("columns", [1, 16, 45, 2100])
+def test_sparse_products_read_the_rows_where_they_are(isa, bits, columns):
+    with core.forced_isa(isa):
+        coded, _ = made(rows=50, columns=columns, bits=bits, cache=RowCache(0.2))
+        rows = np.arange(0, 50, 3, dtype=np.int32)
+        gradient = np.random.default_rng(1).standard_normal((len(rows), columns), dtype=np.float32)
+        coded.update(rows, gradient, CodedStep(0.1), 1, 1)
+        weights, rng = coded.read().astype(np.float64), np.random.default_rng(3)
+        x = sp.random_array((9, 50), density=0.5, rng=rng, format="csr", dtype=np.float32)
+        bias = rng.standard_normal(columns).astype(np.float32)
+        found = coded.csr_matmul(x, Slots.of(bias.reshape(1, 1, -1)), 2)
+        np.testing.assert_allclose(found, x @ weights + bias, rtol=1e-4, atol=1e-4)
+        h = rng.standard_normal((9, columns)).astype(np.float32)
+        of_rows = Slots.of(rng.standard_normal((50, 1, 1)).astype(np.float32))
+        dots = coded.csr_sampled_matmul(h, of_rows, x.indptr.astype(np.int64), x.indices, 2)
+        wanted = (h @ weights.T)[np.repeat(np.arange(9), np.diff(x.indptr)), x.indices]
+        np.testing.assert_allclose(dots, wanted + of_rows.weights[x.indices, 0], rtol=1e-4, atol=1e-3)
+        assert (coded.tags >= 0).any()
+        np.testing.assert_array_equal(coded.read(x.indices[:4].copy()), coded.read()[x.indices[:4]])
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3])
+def test_memory_is_what_was_said(slots):
+    for cache in (NONE, RowCache(0.05), RowCache(0.3, policy="lru", ways=3)):
+        coded = CodedRows.zeros(333, 65, 4, slots, cache)
+        assert coded.nbytes == CodedRows.bytes_needed(333, 65, 4, slots, cache)
+
+
+def test_what_is_not_finite_stays_so():
+    coded, _ = made(rows=3, columns=20, slots=1)
+    gradient = np.zeros((3, 20), np.float32)
+    gradient[0, 7], gradient[1, 19] = np.nan, np.inf
+    coded.update(None, gradient, CodedStep(1.0), 1, 1)
+    assert np.isfinite(coded.read()).all(axis=1).tolist() == [False, False, True]
+
+
+def test_new_state_keeps_the_weights():
+    coded, _ = made(cache=RowCache(0.2))
+    coded.update(None, np.ones((40, 33), np.float32), CodedStep(0.1, 0.9, 0.1), 1, 1)
+    for slots in (1, 2, 3):
+        np.testing.assert_array_equal(coded.with_slots(slots).read(), coded.read())
+    coded.reset_state()
+    assert not coded.with_slots(3).read(moment=True).any()
+    assert not coded.read(moment=True).any()
+
+
+def test_bad_values_are_refused():
+    with pytest.raises(ArgumentError, match="bits"):
+        CodedRows.zeros(4, 4, 5, 1, NONE)
+    with pytest.raises(ArgumentError, match="slots"):
+        CodedRows.zeros(4, 4, 8, 4, NONE)
+    for options in ({"share": 1.5}, {"share": 0.1, "policy": "fifo"}, {"share": 0.1, "ways": 0}):
+        with pytest.raises(ArgumentError):
+            RowCache(**options)
+    coded, _ = made(cache=RowCache(0.5, ways=2))
+    coded.tags[0, 0] = 1
+    with pytest.raises(ArgumentError, match="tags"):
+        coded.check_tags()
+    with pytest.raises(ArgumentError, match="rows"):
+        coded.read(np.array([40], np.int32))
