@@ -4,6 +4,7 @@
 
 #include "lshsample/bytes.h"
 #include "lshsample/isa.h"
+#include "tiles.h"
 
 enum { PANEL = LSH_BYTE_PANEL };
 
@@ -73,6 +74,19 @@ VNNI __m512 half_bounds(__m512i sums, const float *terms, const lsh_byte_query *
     return bound;
 }
 
+VNNI uint32_t compared(__m512i left_sums, __m512i right_sums, const float *terms, const lsh_byte_query *query,
+                       float *bounds) {
+    __m512 left = half_bounds(left_sums, terms, query), right = half_bounds(right_sums, terms + 16, query);
+    __m512 threshold = _mm512_set1_ps(query->threshold);
+    uint32_t above = (uint32_t)_mm512_cmp_ps_mask(left, threshold, _CMP_GT_OQ) |
+                     (uint32_t)_mm512_cmp_ps_mask(right, threshold, _CMP_GT_OQ) << 16;
+    if (above) {
+        _mm512_storeu_ps(bounds, left);
+        _mm512_storeu_ps(bounds + 16, right);
+    }
+    return above;
+}
+
 /* h rows at once, a compile-time constant, so that the sums live in registers. */
 VNNI void tile_vnni(const int h, const uint8_t *u, const int8_t *values, int64_t quads, const int32_t *offsets,
                     const float *terms, const lsh_byte_query *queries, uint32_t *above, float *bounds) {
@@ -94,16 +108,8 @@ VNNI void tile_vnni(const int h, const uint8_t *u, const int8_t *values, int64_t
         }
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < h; i++) {
-        __m512 left = half_bounds(sums[i][0], terms, queries + i), threshold = _mm512_set1_ps(queries[i].threshold);
-        __m512 right = half_bounds(sums[i][1], terms + 16, queries + i);
-        above[i] = (uint32_t)_mm512_cmp_ps_mask(left, threshold, _CMP_GT_OQ) |
-                   (uint32_t)_mm512_cmp_ps_mask(right, threshold, _CMP_GT_OQ) << 16;
-        if (above[i]) {
-            _mm512_storeu_ps(bounds + i * PANEL, left);
-            _mm512_storeu_ps(bounds + i * PANEL + 16, right);
-        }
-    }
+    for (int i = 0; i < h; i++)
+        above[i] = compared(sums[i][0], sums[i][1], terms, queries + i, bounds + i * PANEL);
 }
 
 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))) static void panel_vnni(
@@ -117,6 +123,65 @@ __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))) static 
                   bounds + i * PANEL);
 }
 
+#if defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define HAVE_BYTE_TILES
+/* Tiles of 16 rows with 16 labels by 64 terms; terms behind the last whole 64 as in panel_vnni. Reads up to 31 rows
+ * behind the last one, whose products are not used. */
+__attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))) static void panel_tiles(
+    const uint8_t *u, int64_t m, const int8_t *values, int64_t quads, const int32_t *offsets, const float *terms,
+    const lsh_byte_query *queries, uint32_t *above, float *bounds) {
+    enum { HEIGHT = 2 * LSH_TILE_HEIGHT, QUADS = 16, ROW = 4 * PANEL }; /* bytes between rows of a panel's tile */
+    if (m < TILE || quads < QUADS) {
+        panel_vnni(u, m, values, quads, offsets, terms, queries, above, bounds);
+        return;
+    }
+    struct {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } shapes = {.palette = 1};
+    for (int i = 0; i < 8; i++) shapes.row_bytes[i] = 64, shapes.rows[i] = 16;
+    __asm__ volatile("" ::: "memory"); /* loads of tiles do not tell the compiler what they read */
+    _tile_loadconfig(&shapes);
+    int64_t whole = quads / QUADS * QUADS, stride = 4 * quads;
+    __m512i first_left = _mm512_loadu_si512(offsets), first_right = _mm512_loadu_si512(offsets + 16);
+    for (int64_t i = 0; i < m; i += HEIGHT, u += HEIGHT * stride) {
+        _Alignas(64) int32_t sums[HEIGHT * PANEL];
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        for (int64_t p = 0; p < whole; p += QUADS) {
+            _tile_loadd(6, values + p * ROW, ROW);
+            _tile_loadd(7, values + p * ROW + ROW / 2, ROW);
+            _tile_loadd(4, u + 4 * p, stride);
+            _tile_dpbusd(0, 4, 6);
+            _tile_dpbusd(1, 4, 7);
+            _tile_loadd(5, u + LSH_TILE_HEIGHT * stride + 4 * p, stride);
+            _tile_dpbusd(2, 5, 6);
+            _tile_dpbusd(3, 5, 7);
+        }
+        _tile_stored(0, sums, ROW);
+        _tile_stored(1, sums + 16, ROW);
+        _tile_stored(2, sums + LSH_TILE_HEIGHT * PANEL, ROW);
+        _tile_stored(3, sums + LSH_TILE_HEIGHT * PANEL + 16, ROW);
+        int64_t rows = m - i < HEIGHT ? m - i : HEIGHT;
+        for (int64_t r = 0; r < rows; r++) {
+            __m512i left = _mm512_add_epi32(_mm512_load_si512(sums + r * PANEL), first_left);
+            __m512i right = _mm512_add_epi32(_mm512_load_si512(sums + r * PANEL + 16), first_right);
+            for (int64_t p = whole; p < quads; p++) {
+                int32_t four;
+                memcpy(&four, u + r * stride + 4 * p, sizeof four);
+                __m512i x = _mm512_set1_epi32(four);
+                left = _mm512_dpbusd_epi32(left, x, _mm512_loadu_si512(values + p * ROW));
+                right = _mm512_dpbusd_epi32(right, x, _mm512_loadu_si512(values + p * ROW + 64));
+            }
+            above[i + r] = compared(left, right, terms, queries + i + r, bounds + (i + r) * PANEL);
+        }
+    }
+    _tile_release();
+}
+#endif
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 
@@ -146,7 +211,11 @@ static void panel_neon(const uint8_t *u, int64_t m, const int8_t *values, int64_
 lsh_byte_panel *lsh_byte_panel_current(void) {
 #if defined(__x86_64__)
     lsh_isa isa = lsh_isa_current();
-    if (isa == LSH_ISA_AVX512 && __builtin_cpu_supports("avx512vnni")) return panel_vnni;
+    int vnni = isa == LSH_ISA_AVX512 && __builtin_cpu_supports("avx512vnni");
+#if defined(HAVE_BYTE_TILES)
+    if (vnni && lsh_byte_tiles_current()) return panel_tiles;
+#endif
+    if (vnni) return panel_vnni;
     if (isa == LSH_ISA_AVX512 || isa == LSH_ISA_AVX2) return panel_avx2;
 #elif defined(__aarch64__)
     if (lsh_isa_current() == LSH_ISA_NEON) return panel_neon;

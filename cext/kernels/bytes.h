@@ -9,9 +9,11 @@ typedef struct {
     float scale, norm, error, threshold;
 } lsh_byte_query;
 
+enum { LSH_BYTE_SLACK = 31 }; /* rows */
+
 /* above[i]: bit j is set where scale_j * scale * (offset_j + u_i . q_j) + bias_j + error_j * norm + norm_j * error
- * is above row i's threshold; these bounds are written to bounds(m, 32), in rows with such a bit. u(m, 4 * quads);
- * one panel as in lsh_byte_rows. */
+ * is above row i's threshold; these bounds are written to bounds(m, 32), in rows with such a bit. u(m, 4 * quads),
+ * with LSH_BYTE_SLACK more rows that may be read; one panel as in lsh_byte_rows. */
 typedef void lsh_byte_panel(const uint8_t *u, int64_t m, const int8_t *values, int64_t quads, const int32_t *offsets,
                             const float *terms, const lsh_byte_query *queries, uint32_t *above, float *bounds);
 

@@ -198,22 +198,30 @@ static const lsh_tile_kernels tile_kernels = {.pack_left = pack_left, .pack_left
                                               .pack_transposed = pack_transposed, .pack_rows = pack_rows,
                                               .pack_floats = pack_floats, .product = product};
 
-/* The processor has tiles and conversions to bfloat16, and the system lets this process use them (Linux 5.16). */
+/* What a processor must have for products of bfloat16 (with conversions to it), and of bytes. */
+enum { OF_HALVES = 1, OF_BYTES = 2 };
+
+/* The products that the processor has, and the system lets this process use (Linux 5.16). */
 static int tiles_permitted(void) {
     enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
     uint32_t a, b, c, d, more;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 22 & 1) || !(d >> 24 & 1)) return 0;
-    if (!__get_cpuid_count(7, 1, &more, &b, &c, &d) || !(more >> 5 & 1)) return 0;
-    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 24 & 1)) return 0;
+    int found = d >> 25 & 1 ? OF_BYTES : 0;
+    if (d >> 22 & 1 && __get_cpuid_count(7, 1, &more, &b, &c, &d) && more >> 5 & 1) found |= OF_HALVES;
+    return found && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0 ? found : 0;
 }
 
-const lsh_tile_kernels *lsh_tile_kernels_current(void) {
+static int tiles_current(void) {
     static _Atomic int permitted = -1;
-    if (lsh_isa_current() != LSH_ISA_AVX512) return NULL;
+    if (lsh_isa_current() != LSH_ISA_AVX512) return 0;
     int known = atomic_load(&permitted);
     if (known < 0) atomic_store(&permitted, known = tiles_permitted());
-    return known ? &tile_kernels : NULL;
+    return known;
 }
+
+const lsh_tile_kernels *lsh_tile_kernels_current(void) { return tiles_current() & OF_HALVES ? &tile_kernels : NULL; }
+int lsh_byte_tiles_current(void) { return (tiles_current() & OF_BYTES) != 0; }
 #else
 const lsh_tile_kernels *lsh_tile_kernels_current(void) { return NULL; }
+int lsh_byte_tiles_current(void) { return 0; }
 #endif

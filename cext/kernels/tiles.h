@@ -43,6 +43,9 @@ typedef struct {
 /* NULL where the processor or the instruction set in use has no tile registers, or the system keeps them back. */
 const lsh_tile_kernels *lsh_tile_kernels_current(void);
 
+/* 1 where tile registers multiply bytes (AMX-INT8), under the same conditions. */
+int lsh_byte_tiles_current(void);
+
 /* Terms, rounded up to those of whole instructions. */
 static inline int64_t lsh_whole_terms(int64_t depth) {
     return (depth + LSH_TILE_TERMS - 1) / LSH_TILE_TERMS * LSH_TILE_TERMS;

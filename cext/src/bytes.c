@@ -346,7 +346,7 @@ lsh_status lsh_byte_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t b
     s.scored = counts;
     s.scores = malloc(places * sizeof *s.scores);
     s.ids = malloc(places * sizeof *s.ids);
-    s.bytes = malloc(block * 4 * (size_t)s.quads + 1);
+    s.bytes = calloc(block + LSH_BYTE_SLACK, 4 * (size_t)s.quads + 1);
     s.queries = malloc(block * sizeof *s.queries);
     lsh_status status = s.scores && s.ids && s.bytes && s.queries ? LSH_OK : LSH_NO_MEMORY;
     for (int64_t i = 0; i < h.rows && status == LSH_OK; i += s.block) {
