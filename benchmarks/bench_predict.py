@@ -2,7 +2,8 @@
 
 ``pytest benchmarks/bench_predict.py --benchmark-only`` runs it, on 2 threads. The results are the same, to
 the bit; ``extra_info`` has the labels of a row that were scored in float32, and the milliseconds that making
-the 8-bit copy took.
+the 8-bit copy took. ``test_like_a_trained_layer`` has an order in which most of the copy is not read: a part
+of the rows of weights has larger norms than the others, and rows of input have a large mean.
 """
 
 import time
@@ -37,5 +38,28 @@ def test_batch(benchmark, labels, hidden):
         benchmark,
         lambda: copy.top_k(h, 5, threads=THREADS),
         lambda: layers.top_k(h, weights, None, 5, threads=THREADS),
+        rounds=9,
+    )
+
+
+@pytest.mark.benchmark(group="best label through 8-bit bounds in order, in turns with float32 (peer_ms)")
+@pytest.mark.parametrize("rows", [1, 256])
+@pytest.mark.parametrize("top", [1, 5])
+def test_like_a_trained_layer(benchmark, rows, top):
+    rng, labels, hidden = np.random.default_rng(0), sized(670_091, 1000), 128
+    weights = rng.standard_normal((labels, hidden), np.float32) / np.float32(np.sqrt(hidden))
+    trained = rng.integers(0, labels, labels // 50)
+    weights[trained] *= rng.uniform(1, 4, (len(trained), 1)).astype(np.float32)
+    h = np.abs(rng.standard_normal((1024, hidden), np.float32))
+    h += 1.2 * np.maximum(weights[rng.choice(trained, 1024)], 0)
+    copy, h = ByteRows(weights, None, like=h, threads=THREADS), h[:rows]
+    ids, scores, scored = copy.top_k(h, top)
+    for found, wanted in zip((ids, scores), layers.top_k(h, weights, None, top), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    benchmark.extra_info["scored"] = scored / rows
+    in_turns(
+        benchmark,
+        lambda: copy.top_k(h, top, threads=THREADS),
+        lambda: layers.top_k(h, weights, None, top, threads=THREADS),
         rounds=9,
     )

@@ -15,7 +15,7 @@ enum {
     BLOCK_SAMPLES = 512, /* rows of h in 8 bits that stay in L2 */
     PART_SAMPLES = 128,  /* rows of a block that one task takes through one range */
     MAX_RANGES = 32,     /* ranges of labels that the work is cut into */
-    RANGE_LABELS = 2048, /* labels that a range has at least */
+    RANGE_LABELS = 2048, /* labels that a range has at least, on average */
     MAKE_PANELS = 8,     /* panels made at once */
     WAITING = 2 * PANEL, /* candidates of a row that wait: the best of many are scored first */
     SCORED = 8           /* candidates scored at once: at most the narrowest panel of any instruction set */
@@ -57,6 +57,10 @@ typedef struct {
     lsh_byte_rows rows;
 } making;
 
+static inline int32_t label_at(const lsh_byte_rows *rows, int64_t place) {
+    return rows->ids ? rows->ids[place] : (int32_t)place;
+}
+
 /* The integers and the scale of a row that has been rounded, as round_values gives them of its weights. */
 static float take_values(const int8_t *given, float scale, int64_t n, int32_t *integers, double *norm, double *left) {
     double squares = 0, rest = 0;
@@ -72,6 +76,28 @@ static float take_values(const int8_t *given, float scale, int64_t n, int32_t *i
     return scale;
 }
 
+/* The part of a row along the direction u, 1 / inverse long, and the norm of the rest, a little more than it is. */
+static void take_parts(const float *row, const float *u, double inverse, int64_t n, double *along, double *across) {
+    enum { LANES = 8 };
+    double products[LANES] = {0}, squares[LANES] = {0};
+    for (int64_t p = 0; p < n; p += LANES)
+        for (int64_t t = 0; t < LANES && p + t < n; t++) {
+            products[t] += (double)row[p + t] * u[p + t];
+            squares[t] += (double)row[p + t] * row[p + t];
+        }
+    for (int t = 1; t < LANES; t++) products[0] += products[t], squares[0] += squares[t];
+    *along = products[0] * inverse;
+    double rest = squares[0] - *along * *along;
+    *across = sqrt(rest > 0 ? rest : 0) + 1e-6 * sqrt(squares[0]); /* what was lost in the difference */
+}
+
+/* 1 / |u|; 0 of a direction that is 0. */
+static double inverse_length(const float *u, int64_t n) {
+    double squares = 0;
+    for (int64_t p = 0; p < n; p++) squares += (double)u[p] * u[p];
+    return squares > 0 ? 1 / sqrt(squares) : 0;
+}
+
 static lsh_status make_chunk(void *context, int64_t begin, int64_t end, int32_t worker) {
     (void)worker;
     const making *s = context;
@@ -83,11 +109,12 @@ static lsh_status make_chunk(void *context, int64_t begin, int64_t end, int32_t 
         int8_t *values = s->rows.values + panel * quads * 4 * PANEL;
         float *terms = s->rows.terms + panel * 4 * PANEL;
         memset(values, 0, (size_t)(quads * 4 * PANEL));
-        for (int64_t j = 0, label = panel * PANEL; j < PANEL; j++, label++) {
+        for (int64_t j = 0, place = panel * PANEL; j < PANEL; j++, place++) {
             double norm = 0, left = 0, bias = -INFINITY;
             float scale = 0;
             int32_t sum = 0;
-            if (label < s->w.rows) {
+            if (place < s->w.rows) {
+                int64_t label = label_at(&s->rows, place);
                 if (s->scales) {
                     const int8_t *given = (const int8_t *)lsh_element(s->w, 1, label, 0);
                     scale = take_values(given, s->scales[label], d, integers, &norm, &left);
@@ -104,7 +131,7 @@ static lsh_status make_chunk(void *context, int64_t begin, int64_t end, int32_t 
                 left += norm * float_loss(d) + 1e-30;
                 norm += 1e-30;
             }
-            s->rows.offsets[panel * PANEL + j] = -128 * sum;
+            s->rows.offsets[place] = -128 * sum;
             terms[j] = scale;
             terms[PANEL + j] = (float)bias;
             terms[2 * PANEL + j] = (float)left;
@@ -126,16 +153,55 @@ lsh_status lsh_byte_rows_make(lsh_dense w, const float *scales, const float *bia
 }
 
 typedef struct {
+    const lsh_row_kernels *weights;
+    lsh_dense w;
+    const float *bias, *direction;
+    int64_t bias_stride;
+    float *limits;
+} limiting;
+
+static lsh_status limits_chunk(void *context, int64_t begin, int64_t end, int32_t worker) {
+    (void)worker;
+    const limiting *s = context;
+    int64_t d = s->w.cols;
+    float *row = malloc((size_t)(d + 1) * sizeof *row);
+    if (!row) return LSH_NO_MEMORY;
+    double inverse = inverse_length(s->direction, d), loss = float_loss(d);
+    for (int64_t i = begin; i < end; i++) {
+        double along, across, bias = s->bias ? s->bias[i * s->bias_stride] : 0;
+        s->weights->load(lsh_element(s->w, s->weights->bytes, i, 0), d, row);
+        take_parts(row, s->direction, inverse, d, &along, &across);
+        float *limits = s->limits + i * LSH_BYTE_LIMITS;
+        limits[0] = (float)along;
+        limits[1] = (float)-along;
+        limits[2] = (float)across;
+        limits[3] = (float)((fabs(along) + across) * loss + 1e-30);
+        limits[4] = (float)(bias + fabs(bias) * loss);
+    }
+    free(row);
+    return LSH_OK;
+}
+
+lsh_status lsh_byte_row_limits(lsh_dense w, const float *bias, int64_t bias_stride, const float *direction,
+                               float *limits, int32_t threads) {
+    const lsh_row_kernels *weights = lsh_row_kernels_for(lsh_kernels_current(), w.dtype);
+    if (!weights) return LSH_INVALID;
+    limiting s = {weights, w, bias, direction, bias_stride, limits};
+    return lsh_parallel_for(w.rows, MAKE_PANELS * PANEL, threads, limits_chunk, &s);
+}
+
+typedef struct {
     const lsh_kernels *kernels;
     const lsh_row_kernels *weights; /* NULL where the weights are those of the copy */
     lsh_byte_panel *panel;
     lsh_dense h, w; /* h: one block */
     const float *bias;
-    int64_t bias_stride, quads, range, ranges, begin_range, block;
+    int64_t bias_stride, quads, panels, all_ranges, ranges, begin_range, block;
     lsh_byte_rows rows;
     int32_t k;
     uint8_t *bytes;          /* (block, 4 * quads) */
     lsh_byte_query *queries; /* (block); the threshold is the k-th best score of earlier ranges */
+    float *parts;            /* (LSH_BYTE_LIMITS - 1, block): what a panel's limits are multiplied by */
     float *scores;           /* (ranges, block, k) */
     int32_t *ids;
     int64_t *scored; /* (tasks) */
@@ -145,14 +211,23 @@ typedef struct {
 
 /* Candidates of a range that wait, for each row of a part of the block, which begins at row `begin`. */
 typedef struct {
-    lsh_byte_query queries[PART_SAMPLES];
+    lsh_byte_query queries[PART_SAMPLES], chosen_queries[PART_SAMPLES];
+    float thresholds[PART_SAMPLES]; /* those of the queries */
+    uint8_t chosen[PART_SAMPLES];   /* the rows that a panel is read for */
+    int64_t n_chosen;
+    uint8_t *bytes, held[PART_SAMPLES]; /* theirs, where they are not all, and whose are there */
     uint32_t above[PART_SAMPLES];
     float panel_bounds[PART_SAMPLES * PANEL];
     float bounds[PART_SAMPLES][WAITING];
-    int32_t ids[PART_SAMPLES][WAITING];
+    int32_t places[PART_SAMPLES][WAITING];
     uint8_t n[PART_SAMPLES];
     int64_t begin, rows, scored;
 } range_state;
+
+/* Ranges grow, so that the first ones, by which all others are judged, are soon done. */
+static int64_t range_begin(const search *s, int64_t range) {
+    return s->panels * range * range / (s->all_ranges * s->all_ranges);
+}
 
 static heap range_heap(const search *s, int64_t range, int64_t sample) {
     int64_t at = (range * s->block + sample) * s->k;
@@ -165,6 +240,7 @@ static lsh_status round_chunk(void *context, int64_t begin, int64_t end, int32_t
     int64_t d = s->h.cols;
     int32_t *integers = malloc((size_t)(d + 1) * sizeof *integers);
     if (!integers) return LSH_NO_MEMORY;
+    double inverse = s->rows.limits ? inverse_length(s->rows.direction, d) : 0;
     for (int64_t i = begin; i < end; i++) {
         double norm, left;
         float scale = round_values(lsh_float_row(s->h, i), d, integers, &norm, &left);
@@ -176,18 +252,24 @@ static lsh_status round_chunk(void *context, int64_t begin, int64_t end, int32_t
         s->queries[i] = (lsh_byte_query){.scale = scale, .norm = (float)((norm + left) * loss + 1e-30),
                                          .error = (float)(left * loss + norm * 0x1p-22 + 1e-30),
                                          .threshold = -INFINITY};
+        if (!s->rows.limits) continue;
+        double along, across;
+        take_parts(lsh_float_row(s->h, i), s->rows.direction, inverse, d, &along, &across);
+        double parts[LSH_BYTE_LIMITS - 1] = {along > 0 ? along : 0, along < 0 ? -along : 0, across, norm};
+        if (!isfinite(norm)) parts[3] = NAN; /* nothing is skipped */
+        for (int t = 0; t < LSH_BYTE_LIMITS - 1; t++) s->parts[t * s->block + i] = (float)parts[t];
     }
     free(integers);
     return LSH_OK;
 }
 
-/* Terms begin .. begin + depth of the weights of n <= SCORED labels, from the copy, as columns of a panel. */
-static void unpack_columns(const search *s, const int32_t *ids, int64_t n, int64_t begin, int64_t depth, float *panel) {
+/* Terms begin .. begin + depth of the weights in n <= SCORED places of the copy, as columns of a panel. */
+static void unpack_columns(const search *s, const int32_t *places, int64_t n, int64_t begin, int64_t depth, float *panel) {
     int64_t width = s->kernels->panel_columns;
     const int8_t *values[SCORED];
     float scales[SCORED] = {0};
     for (int64_t t = 0; t < SCORED; t++) {
-        int64_t label = ids[t < n ? t : 0], at = label / PANEL, j = label % PANEL;
+        int64_t place = places[t < n ? t : 0], at = place / PANEL, j = place % PANEL;
         values[t] = s->rows.values + ((at * s->quads + begin / 4) * PANEL + j) * 4;
         if (t < n) scales[t] = s->rows.terms[at * 4 * PANEL + j];
     }
@@ -202,11 +284,13 @@ static void unpack_columns(const search *s, const int32_t *ids, int64_t n, int64
     }
 }
 
-/* Scores n <= SCORED labels for row i, as lsh_top_k does: the same sums in the same order. */
-static void score(const search *s, int64_t i, const int32_t *ids, int64_t n, heap best) {
+/* Scores the labels in n <= SCORED places for row i, as lsh_top_k does: the same sums in the same order. */
+static void score(const search *s, int64_t i, const int32_t *places, int64_t n, heap best) {
     _Alignas(64) float panel[LSH_PANEL_DEPTH * LSH_PANEL_COLUMNS], first[LSH_PANEL_COLUMNS] = {0};
     float found[LSH_PANEL_COLUMNS];
+    int32_t ids[SCORED];
     int64_t width = s->kernels->panel_columns;
+    for (int64_t t = 0; t < n; t++) ids[t] = label_at(&s->rows, places[t]);
     for (int64_t t = 0; s->bias && t < n; t++) first[t] = s->bias[ids[t] * s->bias_stride];
     if (!s->w.data) memset(panel, 0, sizeof panel); /* of which unpack_columns fills the first columns */
     for (int64_t begin = 0; begin == 0 || begin < s->h.cols; begin += LSH_PANEL_DEPTH) {
@@ -215,7 +299,7 @@ static void score(const search *s, int64_t i, const int32_t *ids, int64_t n, hea
             const void *w = lsh_element(s->w, s->weights->bytes, 0, begin);
             s->weights->pack_transposed(w, s->w.stride, ids, n, depth, panel);
         } else {
-            unpack_columns(s, ids, n, begin, depth, panel);
+            unpack_columns(s, places, n, begin, depth, panel);
         }
         s->kernels->product_rows(lsh_float_row(s->h, i) + begin, s->h.stride, 1, panel, depth, begin ? NULL : first,
                                  found, width, n);
@@ -223,10 +307,15 @@ static void score(const search *s, int64_t i, const int32_t *ids, int64_t n, hea
     for (int64_t t = 0; t < n; t++) heap_offer(best, found[t], ids[t]);
 }
 
+/* What bounds must be above: an equal score wins by a smaller id, which may follow where labels are not in order. */
+static inline float threshold_of(const search *s, float score) {
+    return s->rows.ids ? nextafterf(score, -INFINITY) : score;
+}
+
 /* Scores waiting candidates of a row, the highest bounds first, until at most `most` wait. */
 static void score_waiting(const search *s, range_state *state, int64_t range, int64_t i, int64_t most) {
     float *bounds = state->bounds[i], *threshold = &state->queries[i].threshold;
-    int32_t *ids = state->ids[i];
+    int32_t *places = state->places[i];
     int64_t n = state->n[i];
     heap best = range_heap(s, range, state->begin + i);
     while (n > most) {
@@ -234,21 +323,22 @@ static void score_waiting(const search *s, range_state *state, int64_t range, in
         for (int64_t t = 0; t < chosen; t++) {
             int64_t top = t;
             for (int64_t u = t + 1; u < n; u++) top = bounds[u] > bounds[top] ? u : top;
-            int32_t id = ids[top];
+            int32_t place = places[top];
             float bound = bounds[top];
-            ids[top] = ids[t];
+            places[top] = places[t];
             bounds[top] = bounds[t];
-            ids[t] = id;
+            places[t] = place;
             bounds[t] = bound;
         }
-        score(s, state->begin + i, ids, chosen, best);
+        score(s, state->begin + i, places, chosen, best);
         state->scored += chosen;
-        if (best.scores[0] > *threshold) *threshold = best.scores[0];
+        float found = threshold_of(s, best.scores[0]);
+        if (found > *threshold) *threshold = state->thresholds[i] = found;
         /* An equal score wins by a smaller id, and ids are no longer in order here. */
         int64_t left = 0;
         for (int64_t t = chosen; t < n; t++) {
             if (!(bounds[t] >= *threshold)) continue;
-            ids[left] = ids[t];
+            places[left] = places[t];
             bounds[left++] = bounds[t];
         }
         n = left;
@@ -256,27 +346,57 @@ static void score_waiting(const search *s, range_state *state, int64_t range, in
     state->n[i] = (uint8_t)n;
 }
 
+/* Chooses the rows for which a label of a panel may reach the threshold, and brings their bytes together. */
+static void choose_rows(const search *s, range_state *state, int64_t panel) {
+    const float *limits = s->rows.limits + panel * LSH_BYTE_LIMITS, *parts = s->parts + state->begin;
+    uint8_t reached[PART_SAMPLES];
+    for (int64_t i = 0; i < state->rows; i++) {
+        float bound = limits[4];
+        for (int t = 0; t < LSH_BYTE_LIMITS - 1; t++) bound += parts[t * s->block + i] * limits[t];
+        reached[i] = !(bound < state->thresholds[i]);
+    }
+    int64_t n = 0, row = 4 * s->quads;
+    for (int64_t i = 0; i < state->rows; i++)
+        if (reached[i]) state->chosen[n++] = (uint8_t)i;
+    state->n_chosen = n;
+    if (n == state->rows) return;
+    for (int64_t i = 0; i < n; i++) {
+        uint8_t at = state->chosen[i];
+        state->chosen_queries[i] = state->queries[at];
+        if (state->held[i] == at) continue;
+        memcpy(state->bytes + i * row, s->bytes + (state->begin + at) * row, (size_t)row);
+        state->held[i] = at;
+    }
+}
+
 static lsh_status search_range(const search *s, range_state *state, int64_t range) {
-    int64_t end = (range + 1) * s->range < s->w.rows ? (range + 1) * s->range : s->w.rows;
     memset(state->n, 0, sizeof state->n);
+    memset(state->held, UINT8_MAX, sizeof state->held);
     for (int64_t i = 0; i < state->rows; i++) {
         heap_clear(range_heap(s, range, state->begin + i));
         state->queries[i] = s->queries[state->begin + i];
+        state->thresholds[i] = state->queries[i].threshold;
+        state->chosen[i] = (uint8_t)i;
     }
-    for (int64_t j = range * s->range; j < end; j += PANEL) {
+    const uint8_t *bytes = s->bytes + state->begin * 4 * s->quads;
+    state->n_chosen = state->rows;
+    for (int64_t panel = range_begin(s, range); panel < range_begin(s, range + 1); panel++) {
         if (lsh_interrupted()) return LSH_INTERRUPTED;
-        int64_t panel = j / PANEL;
-        s->panel(s->bytes + state->begin * 4 * s->quads, state->rows, s->rows.values + panel * s->quads * 4 * PANEL,
-                 s->quads, s->rows.offsets + panel * PANEL, s->rows.terms + panel * 4 * PANEL, state->queries,
-                 state->above, state->panel_bounds);
-        for (int64_t i = 0; i < state->rows; i++) {
-            uint32_t above = state->above[i];
+        if (s->rows.limits) choose_rows(s, state, panel);
+        int all = state->n_chosen == state->rows;
+        if (!state->n_chosen) continue;
+        s->panel(all ? bytes : state->bytes, state->n_chosen, s->rows.values + panel * s->quads * 4 * PANEL, s->quads,
+                 s->rows.offsets + panel * PANEL, s->rows.terms + panel * 4 * PANEL,
+                 all ? state->queries : state->chosen_queries, state->above, state->panel_bounds);
+        for (int64_t c = 0; c < state->n_chosen; c++) {
+            uint32_t above = state->above[c];
             if (!above) continue;
+            int64_t i = state->chosen[c];
             if (state->n[i] + __builtin_popcount(above) > WAITING) score_waiting(s, state, range, i, PANEL);
             for (; above; above &= above - 1) {
                 int32_t place = __builtin_ctz(above), at = state->n[i]++;
-                state->bounds[i][at] = state->panel_bounds[i * PANEL + place];
-                state->ids[i][at] = (int32_t)(j + place);
+                state->bounds[i][at] = state->panel_bounds[c * PANEL + place];
+                state->places[i][at] = (int32_t)(panel * PANEL + place);
             }
         }
     }
@@ -290,7 +410,9 @@ static lsh_status range_chunk(void *context, int64_t task, int64_t task_end, int
     const search *s = context;
     int64_t parts = (s->h.rows + PART_SAMPLES - 1) / PART_SAMPLES;
     range_state *state = malloc(sizeof *state);
-    lsh_status status = state ? LSH_OK : LSH_NO_MEMORY;
+    uint8_t *bytes = s->rows.limits ? calloc(PART_SAMPLES + LSH_BYTE_SLACK, 4 * (size_t)s->quads + 1) : NULL;
+    lsh_status status = state && (bytes || !s->rows.limits) ? LSH_OK : LSH_NO_MEMORY;
+    if (state) state->bytes = bytes;
     for (; task < task_end && status == LSH_OK; task++) {
         state->begin = task % parts * PART_SAMPLES;
         state->rows = s->h.rows - state->begin < PART_SAMPLES ? s->h.rows - state->begin : PART_SAMPLES;
@@ -298,6 +420,7 @@ static lsh_status range_chunk(void *context, int64_t task, int64_t task_end, int
         status = search_range(s, state, s->begin_range + task / parts);
         s->scored[task] += state->scored;
     }
+    free(bytes);
     free(state);
     return status;
 }
@@ -313,7 +436,7 @@ static lsh_status merge_chunk(void *context, int64_t begin, int64_t end, int32_t
             heap part = range_heap(s, range, i);
             for (int32_t t = 0; t < s->k; t++) heap_offer(best, part.scores[t], part.ids[t]);
         }
-        s->queries[i].threshold = best.scores[0];
+        s->queries[i].threshold = threshold_of(s, best.scores[0]);
         heap_finish(best);
     }
     return LSH_OK;
@@ -336,10 +459,9 @@ lsh_status lsh_byte_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t b
     s.weights = w.data ? lsh_row_kernels_for(s.kernels, w.dtype) : NULL;
     if ((w.data && !s.weights) || h.dtype != LSH_FLOAT32) return LSH_INVALID;
     s.panel = lsh_byte_panel_current();
-    s.range = (w.rows + MAX_RANGES - 1) / MAX_RANGES;
-    if (s.range < RANGE_LABELS) s.range = RANGE_LABELS;
-    s.range = (s.range + PANEL - 1) / PANEL * PANEL;
-    int64_t ranges = (w.rows + s.range - 1) / s.range;
+    s.panels = (w.rows + PANEL - 1) / PANEL;
+    int64_t ranges = (w.rows + RANGE_LABELS - 1) / RANGE_LABELS;
+    s.all_ranges = ranges = ranges < MAX_RANGES ? ranges : MAX_RANGES;
     s.block = h.rows < BLOCK_SAMPLES ? h.rows : BLOCK_SAMPLES;
     size_t places = (size_t)(ranges * s.block) * (size_t)k + 1, block = (size_t)s.block + 1;
     int64_t counts[MAX_RANGES * (BLOCK_SAMPLES / PART_SAMPLES)] = {0};
@@ -348,7 +470,8 @@ lsh_status lsh_byte_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t b
     s.ids = malloc(places * sizeof *s.ids);
     s.bytes = calloc(block + LSH_BYTE_SLACK, 4 * (size_t)s.quads + 1);
     s.queries = malloc(block * sizeof *s.queries);
-    lsh_status status = s.scores && s.ids && s.bytes && s.queries ? LSH_OK : LSH_NO_MEMORY;
+    s.parts = malloc(block * (LSH_BYTE_LIMITS - 1) * sizeof *s.parts);
+    lsh_status status = s.scores && s.ids && s.bytes && s.queries && s.parts ? LSH_OK : LSH_NO_MEMORY;
     for (int64_t i = 0; i < h.rows && status == LSH_OK; i += s.block) {
         s.h = h;
         s.h.data = lsh_float_row(h, i);
@@ -369,5 +492,6 @@ lsh_status lsh_byte_top_k(lsh_dense h, lsh_dense w, const float *bias, int64_t b
     free(s.ids);
     free(s.bytes);
     free(s.queries);
+    free(s.parts);
     return status;
 }

@@ -57,6 +57,7 @@ class Mode(StrEnum):
 
     exact = "exact"
     sampled = "sampled"
+    auto = "auto"
 
 
 class Precision(StrEnum):
@@ -71,7 +72,14 @@ ModelPath = Annotated[
     typer.Argument(metavar="MODEL", help="Folder written by train --save, or by a model's save."),
 ]
 DataPath = Annotated[Path, typer.Argument(metavar="FILE", help=f"Data: {FILES_OR_TEXTS}")]
-ModeOption = Annotated[Mode, typer.Option(help="Score all labels, or those retrieved from the tables.")]
+ModeOption = Annotated[
+    Mode,
+    typer.Option(
+        help="Score all labels, or those retrieved from the tables; auto: all, in float32 or through 8-bit "
+        "bounds, or those of the tables of --family where they find the best label of 99 % of some rows, "
+        "by the expected cost."
+    ),
+]
 PrecisionOption = Annotated[
     Precision,
     typer.Option(help="With --mode exact: all scores in float32, or bounds in 8 bits first; same labels."),
@@ -96,6 +104,7 @@ class _Model:
             self.model = load_model(path)
         self.mode, self.precision, self.threads, self.sampler = mode, precision, threads, None
         self.scored_mean: float | None = None
+        self.took: dict[str, int] | None = None
         self.options: dict[str, Any] = {}
         if isinstance(self.model, Network):
             if choice is not None and (given := choice.given()):
@@ -127,7 +136,10 @@ class _Model:
             threads=self.threads,
             progress=progress,
         )
-        self.scored_mean = ranking.scored_mean
+        self.scored_mean, self.took = ranking.scored_mean, dict(ranking.took)
+        if self.mode is Mode.auto:
+            ways = ", ".join(f"{way} for {rows:,} rows" for way, rows in self.took.items())
+            console.print(f"took {ways or 'nothing'}", highlight=False)
         return ranking.labels, ranking.scores
 
     def data(self, path: Path, reading: ReadOptions, argument: str) -> Dataset:
@@ -247,6 +259,7 @@ def evaluate(
         "evaluate_seconds": seconds,
         "predict_seconds": predict_seconds,
         "scored_mean": loaded.scored_mean,
+        "took": loaded.took,
         "n_parameters": network.n_parameters,
     }
     facts = {"seed": loaded.seed, "peak_rss_mib": peak_rss_mib(), **environment(threads)}

@@ -21,8 +21,9 @@ ServingFamily = Annotated[
     str | None,
     typer.Option(
         metavar="FAMILY",
-        help="With --mode sampled: build new tables of this family, or family:option=value,option=value.",
-        show_default="the tables of the trained layer",
+        help="With --mode sampled or auto: build new tables of this family, or "
+        "family:option=value,option=value.",
+        show_default="the tables of the trained layer; with auto none",
     ),
 ]
 ServingTables = Annotated[int, typer.Option(min=1, max=65535, help="Number of tables of --family, L.")]
@@ -43,7 +44,7 @@ def serving_sampler(
             raise ArgumentError("--sampler", repr(pipeline), "used with --family")
         return None
     if mode == "exact":
-        raise ArgumentError("--family", repr(family), "used with --mode sampled")
+        raise ArgumentError("--family", repr(family), "used with --mode sampled or auto")
     last = network.output
     stages = parse_pipeline(pipeline)
     _, options = named_family(family, "--family")

@@ -15,10 +15,11 @@ from lshsample.nn.inputs import Input, Sparse
 from lshsample.nn.layer import LAYERS, BuildContext, BuiltLayer, InputLayer, Layer, OutputLayer
 from lshsample.nn.losses import *  # noqa: F403
 from lshsample.nn.names import NameTable
-from lshsample.nn.network import Network, Ranking, StepReport
+from lshsample.nn.network import Network, StepReport
 from lshsample.nn.network_spec import NetworkSpec
 from lshsample.nn.optimizers import *  # noqa: F403
 from lshsample.nn.parameter import Parameter, Update
+from lshsample.nn.ranking import Ranker, Ranking
 from lshsample.nn.sampled import Sampled
 from lshsample.nn.schedules import *  # noqa: F403
 from lshsample.nn.sharded import Sharded
@@ -42,6 +43,7 @@ __all__ = [
     "NetworkSpec",
     "OutputLayer",
     "Parameter",
+    "Ranker",
     "Ranking",
     "Rehash",
     "RowCache",

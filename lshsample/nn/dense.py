@@ -227,12 +227,13 @@ class DenseLayer(OutputLayer):
         )
         return np.append(units, np.int32(-1))[best], scores  # -1 (no candidate) stays -1
 
-    def byte_rows(self, threads: int) -> ByteRows:
+    def byte_rows(self, threads: int, like: Float32 | None = None) -> ByteRows:
         """A copy of the stored vectors in 8 bits, over a transposed copy in float32."""
         bias = None if self.bias is None else self.bias.vector
         needed = 4 * self.weights.size + bytes_needed(self.units, self.context.inputs)
         memory.require_bytes(needed, "the 8-bit and the transposed copy of the weights")
-        return ByteRows(np.ascontiguousarray(self.weights.raw.weights.T), bias, threads=threads)
+        rows = np.ascontiguousarray(self.weights.raw.weights.T)
+        return ByteRows(rows, bias, like=like, threads=threads)
 
     @property
     def stored_factor(self) -> float:

@@ -444,8 +444,10 @@ class OutputLayer(BuiltLayer):
             Their logits; -inf where there is no unit.
         """
 
-    def byte_rows(self, threads: int) -> ByteRows:
+    def byte_rows(self, threads: int, like: Float32 | None = None) -> ByteRows:
         """A copy of the units' stored vectors in 8 bits, for exact prediction of many rows.
+
+        With ``like``, inputs of the layer, it is in an order that is good for inputs like these.
 
         Raises
         ------

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import attrs
 import numpy as np
@@ -54,13 +54,13 @@ from lshsample.nn.losses import Logits, Loss
 from lshsample.nn.network_spec import NetworkSpec
 from lshsample.nn.optimizers import Optimizer
 from lshsample.nn.parameter import Parameter, Update
+from lshsample.nn.ranking import Mode, Precision, Ranker, Ranking, checked_ranker
 from lshsample.nn.signals import (
     LossGradient,
     Run,
     Signal,
     as_dense,
     take_rows,
-    times,
     values_of,
 )
 from lshsample.provenance import Provenance
@@ -72,10 +72,8 @@ if TYPE_CHECKING:
 
     from lshsample.nn.sampled import SampledLayer
 
-__all__ = ["MODEL", "Network", "Ranking", "StepReport"]
+__all__ = ["MODEL", "Network", "StepReport"]
 
-Mode = Literal["exact", "sampled"]
-Precision = Literal["float32", "int8"]
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 
@@ -106,25 +104,6 @@ class StepReport:
     active: float
     hits: float | None = None
     exchanged: int = 0
-
-
-@attrs.frozen(eq=False)
-class Ranking:
-    """The best labels of rows, and what they cost.
-
-    Attributes
-    ----------
-    labels : ndarray of int32, shape (rows, top)
-        As :meth:`Network.predict` returns them.
-    scores : ndarray of float32, shape (rows, top)
-        Their logits.
-    scored_mean : float
-        Labels of a row whose score was computed in float32, on average; 0 without rows.
-    """
-
-    labels: Int32
-    scores: Float32
-    scored_mean: float
 
 
 class Network:
@@ -431,18 +410,20 @@ class Network:
             Feature rows.
         top : int, optional
             Labels per row; by default 5, or all if there are fewer.
-        mode : {"exact", "sampled"}
+        mode : {"exact", "sampled", "auto"}
             ``"exact"`` scores every label; ``"sampled"`` scores those retrieved from the last layer's tables,
             at a cost that does not grow with the number of labels once the tables are built (at the first
-            such call after training).
+            such call after training). ``"auto"`` takes the way of the least expected cost, as
+            :meth:`ranker` does; without a sampler the result is that of ``"exact"``.
         sampler : Sampler, optional
             With ``mode="sampled"``: retrieves the labels to score, instead of the last layer's tables. It
             must be bound to one item per label, for instance ``Retrieve(probes=8)`` over tables of
-            ``network.output.unit_vectors()``.
+            ``network.output.unit_vectors()``. With ``mode="auto"``: may be taken.
         precision : {"float32", "int8"}
             With ``mode="exact"``: whether all scores are computed in float32, or first bounded through a copy
             of the last layer's weights in 8 bits, made at the call, so that few are computed in float32. The
-            result is the same, to the bit; ``"int8"`` pays from some hundreds of rows a call.
+            result is the same, to the bit; ``"int8"`` pays from some hundreds of rows a call, or with a
+            :meth:`ranker`, which keeps the copy.
         batch_size : int
             Rows computed together; the result does not depend on it, unless a stage of ``sampler`` draws at
             random.
@@ -464,7 +445,7 @@ class Network:
         ArgumentError
             Rows of another width, NaN or infinite values, ``top`` above the number of labels, a sampler over
             another number of items or together with ``mode="exact"``,
-            ``precision="int8"`` with ``mode="sampled"``.
+            ``precision="int8"`` with another mode.
         DivergenceError
             With ``mode="exact"``: fewer than ``top`` labels of a row have a score, as the others are NaN.
         UnsupportedError
@@ -498,70 +479,74 @@ class Network:
         threads: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Ranking:
-        """As :meth:`predict`, with the number of labels that were scored in float32."""
-        rows, last = self.input.checked(X), self.output
-        top = min(5, last.units) if top is None else top
-        top = checked_integer("top", top, 1, last.units, ", the number of labels")
+        """As :meth:`predict`, with the number of labels that were scored in float32, and the way taken."""
+        rows = self.input.checked(X)
         batch_size, count = checked_integer("batch_size", batch_size, 1), threads_or_default(threads)
-        if precision not in ("float32", "int8"):
-            raise ArgumentError("precision", repr(precision), "'float32' or 'int8'")
-        if precision == "int8" and mode == "sampled":
-            raise ArgumentError("precision", "'int8' with mode='sampled'", "'float32' with mode='sampled'")
-        self._check_mode(mode, sampler)
-        self.allocate_for_prediction(count)
-        best = self._search(mode, sampler, precision, top, count)
-        scored = 0
-        labels = np.full((len(rows), top), -1, np.int32)
-        scores = np.full((len(rows), top), -np.inf, np.float32)
-        for start, h in self._hidden(rows, batch_size, count):
-            part = slice(start, start + len(h))
-            labels[part], scores[part], some = best(h)
-            scored += some
-            if mode == "exact" and (labels[part] < 0).any():
-                row = start + int((labels[part] < 0).any(axis=1).argmax())
-                raise DivergenceError(f"row {row}: scores are NaN: weights or hidden units are not finite")
-            if progress is not None:
-                progress(start + len(h), len(rows))
-        return Ranking(labels, scores, scored / max(len(rows), 1))
 
-    def _check_mode(self, mode: str, sampler: Sampler | None) -> None:
-        """Refuse a mode that there is not, and a sampler that does not fit it."""
-        last = self.output
-        if mode not in ("exact", "sampled"):
-            raise ArgumentError("mode", repr(mode), "'exact' or 'sampled'")
-        if mode == "exact":
-            if sampler is not None:
-                raise ArgumentError("sampler", sampler, "left out with mode='exact', which scores all labels")
-        elif sampler is not None:
-            if sampler.n_items != last.units:
-                given, wanted = f"one over {sampler.n_items} items", f"a sampler over the {last.units} labels"
-                raise ArgumentError("sampler", given, wanted)
-        elif not last.retrieves:
-            needed = "retrieves from hash tables" if last.samples else "samples"
-            raise UnsupportedError(
-                f"mode='sampled' needs a last layer that {needed}, or a sampler; use mode='exact'"
-            )
+        def first() -> Float32:
+            return self._below(len(self.layers) - 1, rows.slice(0, batch_size), count)
 
-    def _search(
-        self, mode: str, sampler: Sampler | None, precision: str, top: int, threads: int
-    ) -> Callable[[Float32], tuple[Int32, Float32, int]]:
-        """The function that returns the best labels of hidden rows, their scores, and how many it scored."""
-        last = self.output
-        if precision == "int8":
-            copy = last.byte_rows(threads)
-            return lambda h: copy.top_k(times(h, last.stored_factor), top, threads=threads)
-        if mode == "exact":
-            return lambda h: (*last.top_k(h, top, threads=threads), len(h) * last.units)
-        if sampler is None:
-            return lambda h: last.top_retrieved(h, top, threads)
+        ranker = checked_ranker(self, first, top, mode, sampler, precision, 0.99, len(rows), count)
+        return ranker.rank(rows, batch_size=batch_size, threads=count, progress=progress)
 
-        def sampled(h: Float32) -> tuple[Int32, Float32, int]:
-            found = sampler.sample(h, threads=threads)
-            return *last.top_k(h, top, found, threads=threads), len(found.ids)
+    @memory.named_shortage("predicting")
+    def ranker(
+        self,
+        like: Any,
+        top: int | None = None,
+        mode: Mode = "auto",
+        *,
+        sampler: Sampler | None = None,
+        precision: Precision = "float32",
+        recall: float = 0.99,
+        threads: int | None = None,
+    ) -> Ranker:
+        """What ranks labels for many calls with few rows each, by the weights that the network has now.
 
-        return sampled
+        Parameters
+        ----------
+        like : csr_array or array, shape (rows, n_features)
+            Rows that are like those to come, such as some hundred training rows. Labels with high scores for
+            them are looked at first: they decide the time, not the result.
+        top, sampler, precision, threads
+            As for :meth:`predict`; ``threads`` for what is made now.
+        mode : {"auto", "exact", "sampled"}
+            As for :meth:`predict`. ``"auto"`` chooses for each batch among all labels in float32, 8-bit
+            bounds (if the layer keeps an 8-bit copy and it fits in memory), and ``sampler``, if one is given
+            and has found the best label of a share ``recall`` of ``like`` (up to 256 rows). The cheapest is
+            taken by the numbers of weights that each way reads, as counted for ``like``.
+        recall : float
+            With ``mode="auto"`` and a sampler: the least share of best labels.
 
-    def _hidden(self, rows: FeatureRows, batch_size: int, threads: int) -> Iterator[tuple[int, Float32]]:
+        Returns
+        -------
+        Ranker
+            ``ranker.rank(X)`` returns a :class:`Ranking`.
+
+        Raises
+        ------
+        ArgumentError, UnsupportedError, MemoryBudgetError
+            As :meth:`predict`.
+
+        Examples
+        --------
+        >>> from lshsample.nn import Dense, Input
+        >>> network = Network([Input(20), Dense(100, "softmax")], seed=1)
+        >>> rows = np.random.default_rng(0).standard_normal((300, 20), np.float32)
+        >>> ranker = network.ranker(rows, top=3)
+        >>> ranker.rank(rows[:1]).took
+        {'int8': 1}
+        """
+        rows, count = self.input.checked(like), threads_or_default(threads)
+
+        def hidden() -> Float32:
+            return self._below(len(self.layers) - 1, rows.slice(0, len(rows)), count)
+
+        return checked_ranker(self, hidden, top, mode, sampler, precision, recall, None, count)
+
+    def hidden_batches(
+        self, rows: FeatureRows, batch_size: int, threads: int
+    ) -> Iterator[tuple[int, Float32]]:
         """The last layer's input, batch by batch; the layers below compute all of their units."""
         for start in range(0, len(rows), batch_size):
             yield start, self._below(len(self.layers) - 1, rows.slice(start, start + batch_size), threads)
@@ -590,7 +575,7 @@ class Network:
         batch_size = checked_integer("batch_size", batch_size, 1)
         self.allocate_for_prediction(count)
         out = np.empty((len(rows), self.layers[-2].units), np.float32)
-        for start, h in self._hidden(rows, batch_size, count):
+        for start, h in self.hidden_batches(rows, batch_size, count):
             out[start : start + len(h)] = h
         return out
 

@@ -396,14 +396,15 @@ class SampledLayer(OutputLayer):
         merged = merge_top(parts, k)
         return merged.ids, merged.scores
 
-    def byte_rows(self, threads: int) -> ByteRows:
+    def byte_rows(self, threads: int, like: Float32 | None = None) -> ByteRows:
         """A copy of the stored vectors in 8 bits."""
         bias, shape = None if self.bias is None else self.bias.vector, (self.units, self.inputs)
         rows = self.weights.raw
         copied = isinstance(rows, CodedRows)
         needed = bytes_needed(*shape) + (4 * self.weights.size if copied else 0)
         memory.require_bytes(needed, "the 8-bit copy of the weights")
-        return ByteRows(rows.read() if isinstance(rows, CodedRows) else rows.weights, bias, threads=threads)
+        read = rows.read() if isinstance(rows, CodedRows) else rows.weights
+        return ByteRows(read, bias, like=like, threads=threads)
 
     @property
     def stored_factor(self) -> float:

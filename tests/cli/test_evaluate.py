@@ -111,6 +111,14 @@ def test_8_bit_prediction(model, files, tmp_path):
     assert results["int8"]["p@1"] == results["float32"]["p@1"]
     assert results["float32"]["scored_mean"] == 60
     assert 5 <= results["int8"]["scored_mean"] <= 60
+    assert results["int8"]["took"] == {"int8": results["int8"]["rows"]}
+    written = tmp_path / "auto.json"
+    done = evaluate(model, files[1], "--mode", "auto", "--json", written)
+    found = json.loads(written.read_text())
+    assert done.exit_code == 0, done.output
+    assert found["p@1"] == results["float32"]["p@1"]
+    assert found["took"] == {"float32": found["rows"]}
+    assert f"took float32 for {found['rows']} rows" in done.stderr
     done = evaluate(model, files[1], "--precision", "int8", "--mode", "sampled")
     assert done.exit_code == 1
     assert str(done.exception).startswith("precision must be 'float32'")

@@ -9,17 +9,25 @@ from lshsample.errors import ArgumentError
 
 
 def check(h, w, bias, k):
-    """The same bits for any number of threads, and the number scored."""
-    rows = ByteRows(w, bias, threads=2)
-    wanted = layers.top_k(h, w, bias, k)
-    counts = set()
-    for threads in (1, 2, 4):
-        ids, scores, scored = rows.top_k(h, k, threads=threads)
-        np.testing.assert_array_equal(ids, wanted[0])
-        np.testing.assert_array_equal(scores, wanted[1])
-        counts.add(scored)
-    (scored,) = counts
+    """The same bits in any order, for any number of threads; the number scored in the order of the rows."""
+    wanted, scored = layers.top_k(h, w, bias, k), 0
+    for rows in (ByteRows(w, bias, like=h, threads=2), ByteRows(w, bias, threads=2)):
+        counts = set()
+        for threads in (1, 2, 4):
+            ids, scores, some = rows.top_k(h, k, threads=threads)
+            np.testing.assert_array_equal(ids, wanted[0])
+            np.testing.assert_array_equal(scores, wanted[1])
+            counts.add(some)
+        (scored,) = counts
     return scored
+
+
+def like_trained(rng, m, n, d, bias=True):
+    """Rows of input with a large mean, and few rows of weights that products with it are large of."""
+    h = np.abs(rng.standard_normal((m, d), np.float32))
+    w = rng.standard_normal((n, d), np.float32) / np.float32(np.sqrt(d))
+    w[rng.integers(0, n, n // 50)] *= 4
+    return h, w, (rng.standard_normal(n, np.float32) / 10 if bias else None)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +45,26 @@ def test_the_results_are_those_of_float32(isa, rng, m, n, d, k):
 def test_few_labels_are_scored_in_float32(isa, rng):
     h, w = rng.standard_normal((40, 64), np.float32), rng.standard_normal((20000, 64), np.float32)
     assert 5 * 40 <= check(h, w, None, 5) < 300 * 40
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("m", "k"), [(1, 1), (1, 5), (150, 3), (530, 1)])
+def test_in_an_order_most_rows_are_not_read(isa, rng, m, k, bias):
+    h, w, b = like_trained(rng, m, 12_000, 36, bias)
+    check(h, w, b, k)
+    check(-h, convert.from_float32(w, "bfloat16"), b, k)
+    check(h, w - 2 * w.mean(), None if b is None else b * 100, k)
+    # Integers that are bounded leave out those of most panels.
+    rows = ByteRows(w, b, like=h)
+    rows.arrays["values"][rows.arrays["limits"][:, 2] < 1.5] = 127
+    ids, _, _ = rows.top_k(h, k)
+    np.testing.assert_array_equal(ids, layers.top_k(h, w, b, k)[0])
+    # A copy for some rows serves any others.
+    other = rng.standard_normal((7, 36), np.float32) * 10.0 ** rng.integers(-2, 3, (7, 1)).astype(np.float32)
+    for one, wanted in zip(
+        ByteRows(w, b, like=h).top_k(other, k), layers.top_k(other, w, b, k), strict=False
+    ):
+        np.testing.assert_array_equal(one, wanted)
 
 
 def test_ties_go_to_the_smaller_id(isa):
@@ -75,6 +103,7 @@ def test_bad_arguments_are_named():
         ("h", lambda: rows.top_k(h[:, :2].copy(), 1)),
         ("bias", lambda: ByteRows(w, np.ones(3, np.float32))),
         ("weights", lambda: ByteRows(w.astype(np.float64), None)),
+        ("like", lambda: ByteRows(w, None, like=h[:, :2].copy())),
         ("weights", lambda: ByteRows(np.zeros((1, 65537), np.float32), None)),
     ):
         with pytest.raises(ArgumentError) as caught:

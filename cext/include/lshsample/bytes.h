@@ -5,6 +5,12 @@
  * score; only labels whose bound is above the k-th best score so far are scored in float32. The results are thus those
  * of lsh_top_k, to the bit. Integer products have the same bits on every instruction set.
  *
+ * Most labels need not even be bounded one by one, if rows of input are alike, as those of a trained layer are: then the
+ * copy is in an order in which labels with high scores for them come first, and a panel is skipped where a bound for all
+ * of its labels is below the k-th best score. With a direction u of norm 1, w = a u + r and h = b u + s, a score is at
+ * most a b + |r| |s| + bias; of a, -a, |r|, |w| and the bias each panel keeps the largest. The order and the direction
+ * decide the time only, never the result.
+ *
  * Weights that are integers times a scale a row need nothing but the copy: scores are computed from scale * q, each
  * product rounded to float32. */
 #ifndef LSHSAMPLE_BYTES_H
@@ -24,12 +30,23 @@ typedef struct {
     int8_t *values;   /* (panels, quads, 32, 4): the integers, 0 behind the last row and column */
     int32_t *offsets; /* (panels, 32): -128 times the sum of a row's integers */
     float *terms;     /* (panels, 4, 32): scale, bias, norm of the remainder (and of float32's rounding), norm */
+    /* All three NULL in the order of the labels, in which every panel is read. */
+    int32_t *ids;     /* (panels, 32): the label in each place; any behind the last one */
+    float *direction; /* (d): u */
+    float *limits;    /* (panels, LSH_BYTE_LIMITS): the largest a, -a, |r|, |w| times float32's rounding, bias */
 } lsh_byte_rows;
 
-/* Fills the copy of w (n, d), float32 or bfloat16, and bias(n), or NULL. With scales(n), or NULL, w is int8, from -127
- * to 127, and the weights are scale * w. LSH_INVALID: d above LSH_BYTE_DEPTH, or another dtype. */
+enum { LSH_BYTE_LIMITS = 5 };
+
+/* Fills the copy, whose ids, direction and limits are given, of w (n, d), float32 or bfloat16, and bias(n), or NULL. With
+ * scales(n), or NULL, w is int8, from -127 to 127, and the weights are scale * w. LSH_INVALID: d above LSH_BYTE_DEPTH,
+ * or another dtype. */
 lsh_status lsh_byte_rows_make(lsh_dense w, const float *scales, const float *bias, int64_t bias_stride,
                               lsh_byte_rows rows, int32_t threads);
+
+/* The limits (n, LSH_BYTE_LIMITS) of each row of w (n, d) with a direction u (d). LSH_INVALID: as above. */
+lsh_status lsh_byte_row_limits(lsh_dense w, const float *bias, int64_t bias_stride, const float *direction,
+                               float *limits, int32_t threads);
 
 /* As lsh_top_k, with a copy of the same w and bias; w.data is NULL where the weights are those of the copy. *scored: how
  * many scores were computed in float32. */
