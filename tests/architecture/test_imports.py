@@ -38,6 +38,7 @@ FLOORS = [
     ["training"],
     ["config"],
     ["xc"],
+    ["coding"],
     ["compare", "diagnosis", "testing", "ray", "serve", "sklearn", "torch"],
     ["cli", "scaffold", "pytest_plugin", "__main__"],
 ]
