@@ -21,7 +21,7 @@ from lshsample.nn.sampled import ACTIVE_SETS, IMPORTANCE
 from lshsample.nn.schedules import warmup_of
 from lshsample.registry import family_to_dict, resolve_family
 from lshsample.training import Trainer
-from lshsample.training.defaults import choose_defaults
+from lshsample.training.defaults import DataShape, Defaults, choose_defaults, defaults_of
 
 __all__ = ["TrainConfig", "build_network", "build_trainer"]
 
@@ -182,10 +182,17 @@ class TrainConfig:
 
     def resolve(self, data: Dataset) -> TrainConfig:
         """This config with every None replaced by the choice of :func:`choose_defaults` for the data."""
-        chosen = attrs.asdict(choose_defaults(data.x, data.y, self.loss))
-        return attrs.evolve(
-            self, **{key: value for key, value in chosen.items() if getattr(self, key) is None}
-        )
+        return self._filled(choose_defaults(data.x, data.y, self.loss))
+
+    def resolve_shape(self, shape: DataShape) -> TrainConfig:
+        """As :meth:`resolve`, for data of a shape."""
+        return self._filled(defaults_of(shape, self.loss))
+
+    def _filled(self, chosen: Defaults) -> TrainConfig:
+        open_values = {
+            key: value for key, value in attrs.asdict(chosen).items() if getattr(self, key) is None
+        }
+        return attrs.evolve(self, **open_values)
 
 
 def build_network(config: TrainConfig, n_features: int, n_labels: int) -> Network:

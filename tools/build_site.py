@@ -128,7 +128,8 @@ def stage(folder: Path) -> None:
 
 def public_modules() -> list[str]:
     """The modules for users: those in which most names are at home first, then those that show them again."""
-    own = sorted({*lshsample._MODULES, "ray", "serve", "sklearn", "text", "torch", "xc"} - {"plugin"})
+    beside = {"convolution", "ray", "serve", "sklearn", "streams", "text", "torch", "xc"}
+    own = sorted({*lshsample._MODULES, *beside} - {"plugin"})
     return [*(f"lshsample.{name}" for name in own), "lshsample.plugin", "lshsample"]
 
 

@@ -16,6 +16,7 @@ from lshsample._native import core
 from lshsample.data import Dataset, atomic_file
 from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.nn import Network
+from lshsample.streams import StreamedRows
 from lshsample.xc import Classifier
 
 __all__ = [
@@ -126,7 +127,7 @@ def check_shape(network: Network | Classifier, data: Dataset, argument: str, *, 
         raise ArgumentError(argument, given, f"a file of {wanted}, as the model")
 
 
-def check_same_shape(data: Dataset, trained: Dataset, argument: str) -> None:
+def check_same_shape(data: Dataset, trained: Dataset | StreamedRows, argument: str) -> None:
     """Refuse data of another shape than the training data."""
     given, wanted = (f"{one.n_features} features and {one.n_labels} labels" for one in (data, trained))
     if given != wanted:

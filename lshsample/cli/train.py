@@ -9,18 +9,22 @@ from typing import Annotated, Any
 import attrs
 import typer
 
+from lshsample._native import core
 from lshsample.cli.app import JsonFile, Threads, check_same_shape
 from lshsample.cli.reading import FILES_OR_TEXTS, ReadOptions, load_data, reads_texts
+from lshsample.cli.streaming import streamed_rows
 from lshsample.cli.texts import fitted_texts, named_dataset, read_all
 from lshsample.cli.train_classifier import train_classifier
 from lshsample.cli.train_network import train_network
 from lshsample.cli.training_run import TrainingRun, check_folder, is_interrupted, stored_recipe
 from lshsample.config import TrainConfig
+from lshsample.data import Dataset
 from lshsample.errors import ArgumentError
 from lshsample.nn import LOSSES, OPTIMIZERS, SCHEDULES
 from lshsample.nn.network_spec import PRECISIONS
 from lshsample.ray import Cluster
-from lshsample.text import TextRow
+from lshsample.streams import StreamedRows
+from lshsample.text import LabelNames, TextRow, TextVectorizer
 from lshsample.xc import PRESETS, Recipe
 
 __all__ = ["train"]
@@ -62,6 +66,31 @@ def train(
         Path | None,
         typer.Option(
             help="Names and identifiers of the labels of texts: <identifier>, a tab, the name.",
+            rich_help_panel=_FILES,
+        ),
+    ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="TRAIN is a file, a folder or a pattern of files, whose rows need not fit into memory; for "
+            "--preset network.",
+            rich_help_panel=_FILES,
+        ),
+    ] = False,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            help="With --stream: MiB of text whose rows are shuffled together.",
+            show_default="64",
+            rich_help_panel=_FILES,
+        ),
+    ] = None,
+    parsers: Annotated[
+        int | None,
+        typer.Option(
+            help="With --stream: processes that parse, 0 for none; the model does not depend on it.",
+            show_default="as many as --threads",
             rich_help_panel=_FILES,
         ),
     ] = None,
@@ -172,6 +201,12 @@ def train(
             rich_help_panel=_RUN,
         ),
     ] = None,
+    checkpoint_seconds: Annotated[
+        float,
+        typer.Option(
+            help="Training time between two checkpoints of a network, in seconds.", rich_help_panel=_RUN
+        ),
+    ] = 300.0,
     curve_rows: Annotated[
         int,
         typer.Option(
@@ -294,15 +329,21 @@ def train(
         raise ArgumentError("--test-labels", test_labels, "used with --test")
     stored = None if resume is None else stored_recipe(resume)
     recipe = stored or _recipe(preset, config, changes, seed, valid)
-    texts, vectorizer, names, held_out = read_all(train, reading), None, None, None
-    if vocabulary is not None and texts is None:
-        raise ArgumentError("--vocabulary", vocabulary, "used with texts")
-    if texts is not None and recipe.is_network_alone:
-        raise ArgumentError("TRAIN", f"texts, of {train}", "rows of features for a network alone")
-    if texts is None:
-        data = load_data(train, reading, threads)
+    for option, value in (("--window", window), ("--parsers", parsers)):
+        if value is not None and not stream:
+            raise ArgumentError(option, value, "used with --stream")
+    n_parsers = core.threads_or_default(threads) if parsers is None else parsers
+    vectorizer, names, held_out = None, None, None
+    data: Dataset | StreamedRows
+    if stream:
+        if workers is not None:
+            raise ArgumentError("--workers", workers, "used without --stream")
+        again = resume or (None if save is None or overwrite or not is_interrupted(save) else save)
+        checkpoint = None if again is None else again / "checkpoint"
+        data = streamed_rows(train, reading, recipe, vocabulary, n_parsers, checkpoint)
+        vectorizer, names = data.vectorizer, data.names
     else:
-        data, vectorizer, names = fitted_texts(texts, recipe.text, vocabulary)
+        data, vectorizer, names = _in_memory(train, reading, recipe, vocabulary, threads)
     if test is not None and vectorizer is not None and names is not None:
         held_out = named_dataset(_texts(test, reading), vectorizer, names)
     elif test is not None:
@@ -315,7 +356,11 @@ def train(
         of_valid = attrs.evolve(reading, labels=None)
         validation = load_data(Path(file), of_valid, threads, data.n_features, data.n_labels)
     cluster = _cluster(workers, address, recipe)
-    recipe, folder = recipe.resolve(data.x, data.y), resume or save
+    if isinstance(data, StreamedRows):
+        recipe = recipe.resolve_stream(data.shape)
+    else:
+        recipe = recipe.resolve(data.x, data.y)
+    folder = resume or save
     continued = resume is not None
     if save is not None and is_interrupted(save) and not overwrite:
         if stored_recipe(save) != recipe:
@@ -341,9 +386,29 @@ def train(
         vectorizer=vectorizer,
         names=names,
         tensorboard=tensorboard,
-        to_continue=shlex.join(_again(train, test, test_labels, valid, vocabulary, reading, folder, cluster)),
+        window=64 if window is None else window,
+        parsers=n_parsers,
+        checkpoint_seconds=checkpoint_seconds,
+        to_continue=shlex.join(
+            _again(train, test, test_labels, valid, vocabulary, reading, folder, cluster, stream, window)
+        ),
     )
-    (train_network if recipe.is_network_alone else train_classifier)(run)
+    (train_network if recipe.is_network_alone and not stream else train_classifier)(run)
+
+
+def _in_memory(
+    path: Path, reading: ReadOptions, recipe: Recipe, vocabulary: Path | None, threads: int | None
+) -> tuple[Dataset, TextVectorizer | None, LabelNames | None]:
+    """The rows of TRAIN, and what made them of texts."""
+    texts = read_all(path, reading)
+    if vocabulary is not None and texts is None:
+        raise ArgumentError("--vocabulary", vocabulary, "used with texts")
+    if texts is None:
+        return load_data(path, reading, threads), None, None
+    if recipe.is_network_alone:
+        wanted = "rows of features for a network alone; with --stream it takes texts too"
+        raise ArgumentError("TRAIN", f"texts, of {path}", wanted)
+    return fitted_texts(texts, recipe.text, vocabulary)
 
 
 def _texts(path: Path, reading: ReadOptions) -> list[TextRow]:
@@ -413,10 +478,12 @@ def _again(
     reading: ReadOptions,
     folder: Path | None,
     cluster: Cluster | None,
+    stream: bool,
+    window: int | None,
 ) -> list[str]:
     """The command that continues the run of a folder on the same data."""
     files = {"test": test, "test-labels": test_labels, "valid": valid, "vocabulary": vocabulary}
-    given = files | reading.given()
+    given = files | {"stream": stream or None, "window": window} | reading.given()
     words = ["lshsample", "train", str(train)]
     for name, value in given.items():
         if value is not None:

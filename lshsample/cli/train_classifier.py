@@ -10,8 +10,9 @@ from lshsample import metrics
 from lshsample.cli.app import environment, output
 from lshsample.cli.measures import Wanted, print_measures
 from lshsample.cli.messages import exit_if_signalled, say, working
-from lshsample.cli.training_run import TrainingRun
+from lshsample.cli.training_run import STREAMED, TrainingRun
 from lshsample.metrics import Interval
+from lshsample.streams import StreamedRows
 from lshsample.training.history import peak_rss_mib
 from lshsample.xc import CLASSIFIER, Classifier, Interrupted, Stage
 
@@ -25,7 +26,8 @@ def train_classifier(run: TrainingRun) -> None:
     """Train, save and measure a classifier."""
     recipe, data = run.recipe, run.data
     say(f"data      {data.n_rows:,} rows, {data.n_features:,} features, {data.n_labels:,} labels")
-    say(f"parts     {', '.join(recipe.parts)}; P@k on {recipe.n_held_out(data.n_rows):,} held-out rows:")
+    held = data.n_held if isinstance(data, StreamedRows) else recipe.n_held_out(data.n_rows)
+    say(f"parts     {', '.join(recipe.parts)}; P@k on {held:,} held-out rows:")
     if run.folder is None:
         say("note: the model will not be kept; --save DIR keeps it, for lshsample evaluate and predict")
     elif run.is_continued:
@@ -33,25 +35,13 @@ def train_classifier(run: TrainingRun) -> None:
     run.begin(CLASSIFIER)
     began, telling = time.perf_counter(), _Telling()
     try:
-        classifier = Classifier.fit(
-            data.x,
-            data.y,
-            recipe,
-            threads=run.threads,
-            max_seconds=run.max_seconds,
-            callbacks=run.callbacks(),
-            checkpoint=run.checkpoint,
-            curve_rows=run.curve_rows,
-            progress=telling.progress,
-            on_stage=telling.stage,
-        )
+        classifier = _fitted(run, telling)
     except Interrupted as ended:
         if run.folder is not None:
             say(f"to continue: {run.to_continue}")
         exit_if_signalled(ended.history)
     finally:
         telling.close()
-    classifier.vectorizer, classifier.names = run.vectorizer, run.names
     seconds = time.perf_counter() - began
     place = run.make_place(CLASSIFIER)
     if place is not None:
@@ -71,6 +61,26 @@ def train_classifier(run: TrainingRun) -> None:
     )
     run.write(_result(run, classifier, seconds, measures) | {"calibration_error": error})
     run.forget_checkpoint()
+
+
+def _fitted(run: TrainingRun, telling: _Telling) -> Classifier:
+    options: dict[str, Any] = {
+        "threads": run.threads,
+        "max_seconds": run.max_seconds,
+        "callbacks": run.callbacks(),
+        "checkpoint": run.checkpoint,
+        "checkpoint_seconds": run.checkpoint_seconds,
+        "curve_rows": run.curve_rows,
+        "on_stage": telling.stage,
+    }
+    data = run.data
+    if isinstance(data, StreamedRows):
+        if run.checkpoint is not None:
+            data.save(run.checkpoint / STREAMED)
+        return Classifier.fit_stream(data, run.recipe, window=run.window, parsers=run.parsers, **options)
+    classifier = Classifier.fit(data.x, data.y, run.recipe, progress=telling.progress, **options)
+    classifier.vectorizer, classifier.names = run.vectorizer, run.names
+    return classifier
 
 
 class _Telling:

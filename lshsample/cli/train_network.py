@@ -27,11 +27,13 @@ def train_network(run: TrainingRun) -> None:
     """Train, save and measure a network."""
     recipe, data, folder = run.recipe, run.data, run.folder
     assert recipe.network is not None
+    assert isinstance(data, Dataset)
     chosen = attrs.evolve(recipe.network, seed=recipe.seed)
     options: dict[str, Any] = {
         "threads": run.threads,
         "max_seconds": run.max_seconds,
         "curve_rows": run.curve_rows,
+        "checkpoint_seconds": run.checkpoint_seconds,
         "callbacks": run.callbacks(),
     }
     if run.checkpoint is not None:
@@ -51,12 +53,12 @@ def train_network(run: TrainingRun) -> None:
             trainer = build_trainer(chosen, network, **options)
         if isinstance(trainer.network, ShardedNetwork):
             stack.enter_context(trainer.network)
-        _train(run, chosen, trainer)
+        _train(run, data, chosen, trainer)
 
 
-def _train(run: TrainingRun, chosen: TrainConfig, trainer: Trainer) -> None:
+def _train(run: TrainingRun, data: Dataset, chosen: TrainConfig, trainer: Trainer) -> None:
     """Train a network that is made, save it, and measure it."""
-    recipe, data, folder = run.recipe, run.data, run.folder
+    recipe, folder = run.recipe, run.folder
     trainer.validation_name = "test" if chosen.valid is None else "valid"
     check_shape(trainer.network, data, "TRAIN")
     _print_plan(trainer, data, chosen, folder)

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
 import lshsample
 from lshsample.cli.app import RESULT, console, write_json
@@ -19,15 +20,19 @@ from lshsample.data import Dataset, atomic_file
 from lshsample.errors import ArgumentError
 from lshsample.nn.bundle import MANIFEST, Kind, claim, kind_of, remove_bundle
 from lshsample.ray import Cluster
+from lshsample.streams import StreamedRows
+from lshsample.streams.rows import ROWS
 from lshsample.text import LabelNames, TextVectorizer
 from lshsample.training import Callback, ProgressBar, TensorBoard
 from lshsample.training.checkpoint import CHECKPOINT
 from lshsample.xc import KINDS, Recipe
 
-__all__ = ["RECIPE", "TrainingRun", "check_folder", "is_interrupted", "stored_recipe"]
+__all__ = ["RECIPE", "STREAMED", "TrainingRun", "check_folder", "is_interrupted", "stored_recipe"]
 
 #: The file in the folder of a run with its settings, for --config.
 RECIPE = "recipe.toml"
+#: The folder in that of the checkpoint with what a pass over streamed rows has found.
+STREAMED = "rows"
 #: The file in the folder of a run that describes the model.
 CARD = "README.md"
 
@@ -40,8 +45,10 @@ class TrainingRun:
     ----------
     recipe : Recipe
         Resolved for ``data``.
-    data, test : Dataset
-        Training data, and what is evaluated at the end.
+    data : Dataset or StreamedRows
+        Training data.
+    test : Dataset, optional
+        What is evaluated at the end.
     validation : Dataset, optional
         The data file of ``--valid``.
     folder : Path, optional
@@ -60,10 +67,14 @@ class TrainingRun:
         The workers of ``--workers``.
     vectorizer, names : TextVectorizer and LabelNames, optional
         What made rows of texts, and the names of the labels.
+    window, parsers : int
+        How streamed rows are shuffled and parsed.
+    checkpoint_seconds : float
+        Training time between two checkpoints, in seconds.
     """
 
     recipe: Recipe
-    data: Dataset
+    data: Dataset | StreamedRows
     test: Dataset | None
     validation: Dataset | None
     folder: Path | None
@@ -78,6 +89,9 @@ class TrainingRun:
     cluster: Cluster | None = None
     vectorizer: TextVectorizer | None = None
     names: LabelNames | None = None
+    window: int = 64
+    parsers: int = 1
+    checkpoint_seconds: float = 300.0
 
     @property
     def checkpoint(self) -> Path | None:
@@ -138,19 +152,19 @@ class TrainingRun:
     def _shapes(self) -> dict[str, Any]:
         """The shapes of the data."""
         sets = {"training": self.data, "test": self.test, "validation": self.validation}
+        totals = {name: _totals(one) for name, one in sets.items() if one is not None}
         return {
             "sets": {
                 name: {
-                    "rows": one.n_rows,
-                    "features_per_row": one.x.nnz / max(one.n_rows, 1),
-                    "labels_per_row": one.y.nnz / max(one.n_rows, 1),
+                    "rows": n_rows,
+                    "features_per_row": n_values / max(n_rows, 1),
+                    "labels_per_row": labels.sum() / max(n_rows, 1),
                 }
-                for name, one in sets.items()
-                if one is not None
+                for name, (n_rows, n_values, labels) in totals.items()
             },
             "n_features": self.data.n_features,
             "n_labels": self.data.n_labels,
-            "labels_without_rows": self.data.n_labels - len(np.unique(self.data.y.indices)),
+            "labels_without_rows": int((totals["training"][2] == 0).sum()),
             "texts": self.vectorizer is not None,
         }
 
@@ -160,9 +174,16 @@ class TrainingRun:
             return
         for place in (*self.checkpoint.iterdir(), self.checkpoint):
             if _holds(place):
-                remove_bundle(place, CHECKPOINT)
+                remove_bundle(place, ROWS if kind_of(place) == ROWS.name else CHECKPOINT)
         with contextlib.suppress(OSError):  # other files are kept
             self.checkpoint.rmdir()
+
+
+def _totals(data: Dataset | StreamedRows) -> tuple[int, int, npt.NDArray[np.int64]]:
+    """The numbers of rows, of values, and of rows with each label."""
+    if isinstance(data, StreamedRows):
+        return data.n_rows, data.n_values, data.label_counts()
+    return data.n_rows, data.x.nnz, np.bincount(data.y.indices, minlength=data.n_labels)
 
 
 def stored_recipe(folder: Path) -> Recipe | None:

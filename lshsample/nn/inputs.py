@@ -151,7 +151,12 @@ class SparseInput(InputLayer):
         """Compute the inverse document frequency of each feature over the training rows."""
         if self._idf is not None:
             counts = np.bincount(rows.data.indices, minlength=self.units)  # type: ignore[union-attr]
-            self._idf.weights[:, 0] = np.log((1.0 + len(rows)) / (1.0 + counts))
+            self.observe_counts(counts, len(rows))
+
+    def observe_counts(self, counts: npt.NDArray[Any], n_rows: int) -> None:
+        """As :meth:`observe`, of the number of training rows with each feature, and of all rows."""
+        if self._idf is not None:
+            self._idf.weights[:, 0] = np.log((1.0 + n_rows) / (1.0 + counts))
 
     def forward(self, x: Signal, run: Run) -> tuple[Signal, Backward]:
         """The rows themselves, or a copy with weighted values, some of them dropped."""

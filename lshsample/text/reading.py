@@ -8,16 +8,24 @@ import re
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
-from lshsample.data.source import STDIN, LineSource
+from lshsample.data.source import STDIN, LineSource, TextBlock
 from lshsample.errors import ArgumentError, DataFormatError, did_you_mean
 from lshsample.files import as_path
 from lshsample.text.names import LabelNames
 
-__all__ = ["FORMATS", "TextRow", "detect_text_format", "read_texts", "read_vocabulary"]
+__all__ = [
+    "FORMATS",
+    "Lines",
+    "TextRow",
+    "detect_text_format",
+    "read_texts",
+    "read_vocabulary",
+    "rows_of_lines",
+]
 
 #: The formats of texts with labels.
 FORMATS = ("jsonl", "tsv", "csv", "fasttext", "annif", "folder")
@@ -32,6 +40,18 @@ class TextRow:
 
     text: str
     labels: tuple[str, ...]
+
+
+class Lines(Protocol):
+    """Lines to read rows from: a :class:`~lshsample.data.source.LineSource`, or a part of one."""
+
+    def blocks(self, block_bytes: int) -> Iterator[TextBlock]:
+        """The lines, in blocks of complete ones."""
+        ...
+
+    def fail(self, problem: str, line: int | None = None, column: int = 0) -> DataFormatError:
+        """An error at a line."""
+        ...
 
 
 def detect_text_format(path: str | PathLike[str]) -> str | None:
@@ -137,14 +157,19 @@ def read_texts(
         raise ArgumentError(
             "form", f"a format that is not recognised, of {file}", f"one of {', '.join(FORMATS)}"
         )
-    if chosen in ("tsv", "csv"):
-        return _table(source, "\t" if chosen == "tsv" else ",", text, labels, separator)
-    if chosen == "jsonl":
+    return rows_of_lines(source, chosen, text, labels, separator)
+
+
+def rows_of_lines(source: Lines, form: str, text: str, labels: str, separator: str) -> Iterator[TextRow]:
+    """The rows of lines in a format that is known, of those but ``folder``; see :func:`read_texts`."""
+    if form in ("tsv", "csv"):
+        return _table(source, "\t" if form == "tsv" else ",", text, labels, separator)
+    if form == "jsonl":
         return _json_lines(source, text, labels)
-    return (_fasttext if chosen == "fasttext" else _annif)(source)
+    return (_fasttext if form == "fasttext" else _annif)(source)
 
 
-def _lines(source: LineSource) -> Iterator[tuple[int, str]]:
+def _lines(source: Lines) -> Iterator[tuple[int, str]]:
     """The lines that are not empty, with their numbers."""
     for block in source.blocks(_BLOCK):
         for offset, line in enumerate(block.text.split(b"\n")):
@@ -156,7 +181,7 @@ def _lines(source: LineSource) -> Iterator[tuple[int, str]]:
                     raise source.fail("the line is not UTF-8", number, error.start + 1) from None
 
 
-def _json_lines(source: LineSource, text: str, labels: str) -> Iterator[TextRow]:
+def _json_lines(source: Lines, text: str, labels: str) -> Iterator[TextRow]:
     for number, line in _lines(source):
         try:
             data = json.loads(line)
@@ -173,7 +198,7 @@ def _json_lines(source: LineSource, text: str, labels: str) -> Iterator[TextRow]
         yield TextRow(data[text], tuple(named))
 
 
-def _table(source: LineSource, delimiter: str, text: str, labels: str, separator: str) -> Iterator[TextRow]:
+def _table(source: Lines, delimiter: str, text: str, labels: str, separator: str) -> Iterator[TextRow]:
     number = 0
 
     def lines() -> Iterator[str]:
@@ -198,7 +223,7 @@ def _table(source: LineSource, delimiter: str, text: str, labels: str, separator
         raise source.fail(str(error), number) from None
 
 
-def _fasttext(source: LineSource) -> Iterator[TextRow]:
+def _fasttext(source: Lines) -> Iterator[TextRow]:
     for _, line in _lines(source):
         words = line.split()
         count = next((i for i, word in enumerate(words) if not word.startswith(_PREFIX)), len(words))
@@ -206,7 +231,7 @@ def _fasttext(source: LineSource) -> Iterator[TextRow]:
         yield TextRow(" ".join(words[count:]), named)
 
 
-def _annif(source: LineSource) -> Iterator[TextRow]:
+def _annif(source: Lines) -> Iterator[TextRow]:
     for _, line in _lines(source):
         text, _, subjects = line.partition("\t")
         yield TextRow(text, tuple(_URI.findall(subjects)))

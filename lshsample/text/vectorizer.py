@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from lshsample import specs
 from lshsample.errors import ArgumentError, LshsampleError
 from lshsample.text.names import packed_texts, unpacked_texts
 
-__all__ = ["TextVectorizer", "VectorizerSpec"]
+__all__ = ["TermCounter", "TextVectorizer", "VectorizerSpec"]
 
 
 def _sklearn() -> Any:
@@ -90,8 +91,26 @@ class TextVectorizer:
             raise ArgumentError("texts", f"{len(texts)} texts ({error})", wanted) from error
         terms = None if spec.hashing else counter.get_feature_names_out().tolist()
         frequency = np.bincount(counts.indices, minlength=counts.shape[1])
-        idf = 1.0 + np.log((1.0 + counts.shape[0]) / (1.0 + frequency))
-        return cls(spec, terms, idf.astype(np.float32))
+        return cls(spec, terms, _idf(frequency, counts.shape[0]))
+
+    @classmethod
+    def of_frequencies(cls, spec: VectorizerSpec, frequencies: Mapping[Any, int], n_texts: int) -> Self:
+        """The vectorizer of texts that were counted by a :class:`TermCounter`.
+
+        As :meth:`fit`, except that ``max_features`` keeps the terms that are in the most texts, not those
+        that occur most often; of terms in equally many texts, the first in the order of the alphabet.
+        """
+        if spec.hashing:
+            counts = np.zeros(_n_hashes(spec))
+            counts[list(frequencies)] = list(frequencies.values())
+            return cls(spec, None, _idf(counts, n_texts))
+        kept = [(-count, term) for term, count in frequencies.items() if count >= spec.min_df]
+        terms = sorted(term for _, term in sorted(kept)[: spec.max_features])
+        if not terms:
+            wanted = f"texts with terms that are in {spec.min_df} of them"
+            raise ArgumentError("texts", f"{n_texts} texts", wanted)
+        counts = np.array([frequencies[term] for term in terms], np.float64)
+        return cls(spec, terms, _idf(counts, n_texts))
 
     @property
     def n_features(self) -> int:
@@ -135,6 +154,38 @@ class TextVectorizer:
         return f"TextVectorizer({self.n_features:,} features, {self.spec})"
 
 
+class TermCounter:
+    """Counts in how many texts terms are; with ``hashing``, their hashes."""
+
+    def __init__(self, spec: VectorizerSpec) -> None:
+        self._spec, self._counter = spec, _counter(spec, None)
+        self._analyze = None if spec.hashing else self._counter.build_analyzer()
+
+    def __reduce__(self) -> Any:
+        return type(self), (self._spec,)
+
+    def __call__(self, texts: Sequence[str]) -> Counter[Any]:
+        """The number of the texts that have each term, or each hash."""
+        if self._analyze is None:
+            columns, counts = np.unique(self._counter.transform(texts).indices, return_counts=True)
+            return Counter(dict(zip(columns.tolist(), counts.tolist(), strict=True)))
+        found: Counter[Any] = Counter()
+        for text in texts:
+            found.update(set(self._analyze(text)))
+        return found
+
+
+def _idf(frequency: npt.NDArray[Any], n_texts: int) -> npt.NDArray[np.float32]:
+    """The inverse document frequencies of terms, of the number of texts that have each."""
+    idf: npt.NDArray[Any] = 1.0 + np.log((1.0 + n_texts) / (1.0 + frequency))
+    return idf.astype(np.float32)
+
+
+def _n_hashes(spec: VectorizerSpec) -> int:
+    """The number of features of hashes."""
+    return 2**18 if spec.max_features is None else spec.max_features
+
+
 def _counter(spec: VectorizerSpec, terms: Sequence[str] | None) -> Any:
     text = _sklearn()
     first = 1 if spec.analyzer == "word" else min(2, spec.ngrams)
@@ -142,7 +193,7 @@ def _counter(spec: VectorizerSpec, terms: Sequence[str] | None) -> Any:
     # Single characters are words too: in some languages, and C and R.
     common["token_pattern"] = r"(?u)\b\w+\b" if spec.analyzer == "word" else None
     if spec.hashing:
-        size = 2**18 if spec.max_features is None else spec.max_features
+        size = _n_hashes(spec)
         return text.HashingVectorizer(n_features=size, alternate_sign=False, norm=None, **common)
     if terms is not None:
         return text.CountVectorizer(vocabulary=terms, **common)

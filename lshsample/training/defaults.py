@@ -17,7 +17,7 @@ from lshsample._native import core
 from lshsample._native.labels import label_rows
 from lshsample.errors import ArgumentError
 
-__all__ = ["Defaults", "choose_defaults"]
+__all__ = ["DataShape", "Defaults", "choose_defaults", "defaults_of"]
 
 #: Largest product of rows and hidden units, a limit on training time.
 _ROWS_BY_UNITS = 1_000_000_000
@@ -44,6 +44,23 @@ _ONE_VS_ALL = 2 * _ACTIVE
 _SMOOTHING = 0.1
 #: With the sigmoid loss and more labels, as many times more units are kept by dropout.
 _KEPT_ONE_VS_MANY = 2.5
+
+
+@attrs.frozen
+class DataShape:
+    """What :func:`choose_defaults` looks at in training data.
+
+    Attributes
+    ----------
+    n_rows, n_features, n_labels : int
+    is_whole : bool
+        Whether all values are integers.
+    """
+
+    n_rows: int
+    n_features: int
+    n_labels: int
+    is_whole: bool
 
 
 @attrs.frozen
@@ -148,8 +165,13 @@ def choose_defaults(x: Any, y: Any, loss: str | None = None) -> Defaults:
     """
     x, y = core.feature_rows(x, "x"), label_rows(y, "y")
     _check(x, y)
-    n_rows, n_labels = x.shape[0], y.shape[1]
-    hidden, many = _hidden(n_rows, x.shape[1] + n_labels), max(1.0, n_rows / _FEW_ROWS)
+    return defaults_of(DataShape(x.shape[0], x.shape[1], y.shape[1], _whole(x)), loss)
+
+
+def defaults_of(shape: DataShape, loss: str | None = None) -> Defaults:
+    """As :func:`choose_defaults`, for data of a shape."""
+    n_rows, n_labels = shape.n_rows, shape.n_labels
+    hidden, many = _hidden(n_rows, shape.n_features + n_labels), max(1.0, n_rows / _FEW_ROWS)
     loss = ("sigmoid" if n_labels <= _ONE_VS_ALL else "softmax") if loss is None else loss
     kept = _KEPT_UNITS * many ** (1 / 3)
     if loss == "sigmoid" and n_labels > _ONE_VS_ALL:
@@ -165,7 +187,7 @@ def choose_defaults(x: Any, y: Any, loss: str | None = None) -> Defaults:
         hidden=(hidden,),
         loss=loss,
         label_smoothing=_SMOOTHING if loss == "sigmoid" else 0.0,
-        weighting="idf-l2" if _whole(x) else "l2",
+        weighting="idf-l2" if shape.is_whole else "l2",
         dropout=dropout,
         batch_size=batch_size,
         epochs=_within(round(epochs), *_EPOCHS),

@@ -23,6 +23,7 @@ from lshsample.nn import Network, tensorfile
 from lshsample.nn.bundle import Bundle, Kind, kind_of, model_folder, read_bundle, write_bundle
 from lshsample.nn.network import MODEL
 from lshsample.specs import checked_integer, checked_number
+from lshsample.streams import StreamedRows
 from lshsample.tables import HashTables
 from lshsample.tables.mapped import MappedFile
 from lshsample.text import LabelNames, TextVectorizer
@@ -33,6 +34,7 @@ from lshsample.xc.mixture import Mixture
 from lshsample.xc.parts import PARTS, HiddenPart, LinearPart, NetworkPart, Part, Queries, RowsPart
 from lshsample.xc.recipe import Recipe
 from lshsample.xc.stored import under
+from lshsample.xc.streaming import StreamFit
 from lshsample.xc.thresholds import THRESHOLDS, Thresholds
 from lshsample.xc.updating import NETWORK_UPDATES, Update, widened
 from lshsample.xc.weighting import RowWeighting
@@ -127,6 +129,7 @@ class Classifier:
         max_seconds: float | None = None,
         callbacks: Sequence[Callback] = (),
         checkpoint: str | PathLike[str] | None = None,
+        checkpoint_seconds: float = 300.0,
         curve_rows: int = 0,
         progress: Progress | None = None,
         on_stage: Callable[[Stage], None] | None = None,
@@ -150,6 +153,8 @@ class Classifier:
             Callbacks of the training of networks.
         checkpoint : path, optional
             Folder of checkpoints of the networks; a fit that was interrupted continues from it.
+        checkpoint_seconds : float
+            Training time between two checkpoints of a network, in seconds.
         curve_rows : int
             Held-out rows that networks are also evaluated on between steps; see
             :class:`~lshsample.training.Trainer`.
@@ -187,6 +192,7 @@ class Classifier:
             max_seconds=max_seconds,
             callbacks=callbacks,
             checkpoint=None if checkpoint is None else as_path(checkpoint),
+            checkpoint_seconds=checkpoint_seconds,
             curve_rows=curve_rows,
             progress=progress,
             on_stage=on_stage,
@@ -240,6 +246,75 @@ class Classifier:
         vectorizer = TextVectorizer.fit(texts, recipe.text)
         made = cls.fit(vectorizer.transform(texts), names.matrix(labels), recipe, **options)
         made.vectorizer, made.names = vectorizer, names
+        return made
+
+    @classmethod
+    @memory.named_shortage("fitting a classifier")
+    def fit_stream(
+        cls,
+        rows: StreamedRows,
+        recipe: Recipe | str = "network",
+        *,
+        window: int = 64,
+        parsers: int = 1,
+        threads: int | None = None,
+        max_seconds: float | None = None,
+        callbacks: Sequence[Callback] = (),
+        checkpoint: str | PathLike[str] | None = None,
+        checkpoint_seconds: float = 300.0,
+        curve_rows: int = 0,
+        on_stage: Callable[[Stage], None] | None = None,
+    ) -> Self:
+        """Train a classifier on rows of files that need not fit into memory.
+
+        Parameters
+        ----------
+        rows : StreamedRows
+            The rows, after a pass over them.
+        recipe : Recipe or str
+            A network alone, as other parts need all rows in memory. Its section ``text`` is that of the rows.
+        window, parsers : int
+            See :class:`~lshsample.streams.StreamBatches`.
+        threads, max_seconds, callbacks, checkpoint, checkpoint_seconds, curve_rows, on_stage
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        Classifier
+            Of one part, the network; with ``vectorizer`` and ``names`` if the rows are texts. The rows that
+            are held out give its probabilities, and are not trained on.
+
+        Raises
+        ------
+        ArgumentError
+            A recipe with other parts, before anything is trained.
+        CheckpointError
+            A file has changed since it was scanned.
+        MemoryBudgetError
+            If the network needs more memory than available.
+        Interrupted
+            A signal ended the training; its checkpoint, if there is one, is kept.
+        """
+        recipe = Recipe.of(recipe).resolve_stream(rows.shape)
+        if rows.vectorizer is not None:
+            recipe = attrs.evolve(recipe, text=rows.vectorizer.spec)
+        run = StreamFit(
+            recipe=recipe,
+            rows=rows,
+            window=window,
+            parsers=parsers,
+            threads=core.threads_or_default(threads),
+            max_seconds=max_seconds,
+            callbacks=callbacks,
+            checkpoint=None if checkpoint is None else as_path(checkpoint),
+            checkpoint_seconds=checkpoint_seconds,
+            curve_rows=curve_rows,
+            on_stage=on_stage,
+        )
+        parts, mixture, thresholds = run.run()
+        told = run.stages, run.histories, thresholds
+        made = cls(recipe, RowWeighting(None), parts, mixture, rows.counts, rows.n_features, *told)
+        made.vectorizer, made.names = rows.vectorizer, rows.names
         return made
 
     def predict_texts(

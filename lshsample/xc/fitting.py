@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lshsample.config import build_network, build_trainer
+from lshsample.config import TrainConfig, build_network, build_trainer
 from lshsample.errors import CheckpointError
 from lshsample.metrics import precision_at_k
 from lshsample.nn import Network
@@ -28,7 +28,7 @@ from lshsample.xc.recipe import Recipe
 from lshsample.xc.thresholds import Thresholds
 from lshsample.xc.votes import LabelVotes
 
-__all__ = ["Fit", "Interrupted", "Progress", "Stage"]
+__all__ = ["Fit", "Interrupted", "Judge", "Progress", "Reporting", "Stage", "finished", "made_trainer"]
 
 #: The share of held-out rows up to which the parts are not trained again.
 _SMALL_SHARE = 0.02
@@ -85,18 +85,18 @@ class _OutOfTimeError(Exception):
 
 
 @attrs.define(kw_only=True)
-class Fit:
-    """A fit of a classifier; :meth:`run` does it.
+class Reporting:
+    """What every fit tells of its stages.
 
     Attributes
     ----------
     recipe : Recipe
         Resolved for the rows.
-    rows : Queries
-        All training rows.
-    labels : csr_array, shape (rows, n_labels)
-    threads, max_seconds, callbacks, checkpoint, curve_rows, progress, on_stage
-        See :meth:`Classifier.fit <lshsample.xc.Classifier.fit>`.
+    threads : int
+    on_stage : callable, optional
+        Called with each stage that is done.
+    began : float
+        A time of ``time.perf_counter``.
     stages : list of Stage
         What has been done.
     histories : list of History
@@ -104,36 +104,55 @@ class Fit:
     """
 
     recipe: Recipe
-    rows: Queries
-    labels: sp.csr_array
     threads: int
-    max_seconds: float | None = None
-    callbacks: Sequence[Callback] = ()
-    checkpoint: Path | None = None
-    curve_rows: int = 0
-    progress: Progress | None = None
     on_stage: Callable[[Stage], None] | None = None
     began: float = attrs.field(factory=time.perf_counter)
     stages: list[Stage] = attrs.field(factory=list)
     histories: list[History] = attrs.field(factory=list)
+
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return time.perf_counter() - self.began
+
+    def report(self, name: str, since: float, measures: dict[str, float]) -> None:
+        """Say that a stage is done."""
+        stage = Stage(name, self.elapsed(), self.elapsed() - since, measures)
+        self.stages.append(stage)
+        if self.on_stage is not None:
+            self.on_stage(stage)
+
+
+@attrs.define(kw_only=True)
+class Fit(Reporting):
+    """A fit of a classifier; :meth:`run` does it.
+
+    Attributes
+    ----------
+    rows : Queries
+        All training rows.
+    labels : csr_array, shape (rows, n_labels)
+    max_seconds, callbacks, checkpoint, checkpoint_seconds, curve_rows, progress
+        See :meth:`Classifier.fit <lshsample.xc.Classifier.fit>`.
+    """
+
+    rows: Queries
+    labels: sp.csr_array
+    max_seconds: float | None = None
+    callbacks: Sequence[Callback] = ()
+    checkpoint: Path | None = None
+    checkpoint_seconds: float = 300.0
+    curve_rows: int = 0
+    progress: Progress | None = None
 
     def run(self) -> tuple[dict[str, Part], Mixture, Thresholds]:
         """The parts that help, their mixture, and the thresholds of its probabilities."""
         held, kept = self._split()
         refit = self.recipe.refit and len(held) > _SMALL_SHARE * (len(held) + len(kept))
         trained = self.labels[kept]
-        judge = _Judge(self, self.rows[held], self.labels[held], trained)
+        counts = np.bincount(trained.indices, minlength=trained.shape[1])
+        judge = Judge(self, self.rows[held], self.labels[held], counts)
         parts = self._parts(self.rows[kept], trained, judge, refit)
-        since = self.elapsed()
-        mixture = attrs.evolve(
-            Mixture.fit(judge.scored, judge.truth, judge.counts),
-            tail=self.recipe.tail,
-            n_rows=self.labels.shape[0],
-        )
-        width = min(self.recipe.candidates, self.labels.shape[1])
-        found = mixture.predict(judge.scored, judge.counts, width, threads=self.threads)
-        thresholds = Thresholds.fit(*found, judge.truth, self.labels.shape[1])
-        judge.measure("mixture", found, since)
+        mixture, thresholds = judge.mixed(self.labels.shape[0])
         needed = {*mixture.parts, *(("network",) if "hidden" in mixture.parts else ())}
         parts = {name: part for name, part in parts.items() if name in needed}
         if refit:
@@ -148,7 +167,7 @@ class Fit:
         held = np.sort(rng.choice(with_labels, count, replace=False))
         return held, np.setdiff1d(np.arange(self.labels.shape[0]), held)
 
-    def _parts(self, rows: Queries, labels: sp.csr_array, judge: _Judge, refit: bool) -> dict[str, Part]:
+    def _parts(self, rows: Queries, labels: sp.csr_array, judge: Judge, refit: bool) -> dict[str, Part]:
         """All parts of the recipe that the time allows, measured by the judge."""
         recipe, parts = self.recipe, dict[str, Part]()
         of = () if recipe.neighbours is None else recipe.neighbours.of
@@ -223,11 +242,7 @@ class Fit:
             self.report("network", since, {})
         return [*networks, first] if count > 1 or not networks else networks
 
-    # Time and reports.
-
-    def elapsed(self) -> float:
-        """Seconds since the beginning."""
-        return time.perf_counter() - self.began
+    # Time.
 
     def left(self) -> float:
         """Seconds that are left for training; infinite without a limit."""
@@ -244,13 +259,6 @@ class Fit:
             return True
         again = _AGAIN * self.elapsed() if refit else 0.0
         return self.left() - again > _NETWORK * self.max_seconds
-
-    def report(self, name: str, since: float, measures: dict[str, float]) -> None:
-        """Say that a stage is done."""
-        stage = Stage(name, self.elapsed(), self.elapsed() - since, measures)
-        self.stages.append(stage)
-        if self.on_stage is not None:
-            self.on_stage(stage)
 
     def _telling(self, what: str, seconds: float) -> Callable[[int, int], None] | None:
         """What tells how much of something is done, and ends it when its time has passed."""
@@ -272,7 +280,7 @@ class Fit:
         return RowNeighbours.build(rows.weighted, seed=self.recipe.seed, threads=self.threads)
 
     def _votes(
-        self, index: RowNeighbours, labels: sp.csr_array, judge: _Judge, network: Network | None
+        self, index: RowNeighbours, labels: sp.csr_array, judge: Judge, network: Network | None
     ) -> LabelVotes:
         """How the neighbours vote, chosen on the held-out rows."""
         assert self.recipe.neighbours is not None
@@ -321,47 +329,78 @@ class Fit:
         number: int,
         seconds: float,
         name: str,
-        judge: _Judge | None = None,
+        judge: Judge | None = None,
     ) -> Network:
         """Train one network; raises :class:`Interrupted` if a signal ended it."""
         assert self.recipe.network is not None
         config = attrs.evolve(self.recipe.network, seed=self.recipe.seed + number)
         run: dict[str, Any] = {"threads": self.threads, "callbacks": self.callbacks}
+        run["checkpoint_seconds"] = self.checkpoint_seconds
         if np.isfinite(seconds):
             run["max_seconds"] = max(seconds, 0.01)
         place = None if self.checkpoint is None else self.checkpoint / f"{name}-{number}"
         if judge is not None:
             run["curve_rows"] = self.curve_rows
-        network = build_network(config, rows.raw.shape[1], labels.shape[1])
-        trainer = build_trainer(config, network, checkpoint=place, **run)
-        if place is not None and (place / MANIFEST).exists():
-            before = Trainer.resume(place, **run)
-            if (before.settings, before.network.spec) != (trainer.settings, network.spec):
-                raise CheckpointError(f"{place}: the checkpoint of a network of another recipe or other data")
-            trainer = before
-        trainer.validation_name = "held-out"
+        trainer = made_trainer(config, rows.raw.shape[1], labels.shape[1], place, **run)
         validation = None if judge is None else (judge.queries.raw, judge.truth)
-        history = trainer.fit(rows.raw, labels, validation=validation)
-        self.histories.append(history)
-        if history.stopped.startswith("SIG"):
-            raise Interrupted(history)
-        return trainer.network.in_float32()
+        return finished(trainer, trainer.fit(rows.raw, labels, validation=validation), self.histories)
+
+
+def made_trainer(
+    config: TrainConfig, n_features: int, n_labels: int, place: Path | None, **run: Any
+) -> Trainer:
+    """The trainer of a network, which continues from the checkpoint of a place if there is one."""
+    network = build_network(config, n_features, n_labels)
+    trainer = build_trainer(config, network, checkpoint=place, **run)
+    if place is not None and (place / MANIFEST).exists():
+        before = Trainer.resume(place, **run)
+        if (before.settings, before.network.spec) != (trainer.settings, network.spec):
+            raise CheckpointError(f"{place}: the checkpoint of a network of another recipe or other data")
+        trainer = before
+    trainer.validation_name = "held-out"
+    return trainer
+
+
+def finished(trainer: Trainer, history: History, histories: list[History]) -> Network:
+    """The network of a run, whose history is kept; raises :class:`Interrupted` if a signal ended it."""
+    histories.append(history)
+    if history.stopped.startswith("SIG"):
+        raise Interrupted(history)
+    return trainer.network.in_float32()
 
 
 @attrs.define
-class _Judge:
-    """Measures parts on the held-out rows, and keeps what they say of them for the mixture."""
+class Judge:
+    """Measures parts on the held-out rows, and keeps what they say of them for the mixture.
 
-    fit: Fit
+    Attributes
+    ----------
+    fit : Reporting
+        What is told of the parts.
+    queries, truth : Queries and csr_array
+        The held-out rows, and their labels.
+    counts : (n_labels,) integers
+        The number of training rows of each label.
+    scored : dict
+        What each part says.
+    """
+
+    fit: Reporting
     queries: Queries
     truth: sp.csr_array
-    trained: sp.csr_array
+    counts: npt.NDArray[np.int64]
     scored: dict[str, Scored] = attrs.field(factory=dict)
 
-    @property
-    def counts(self) -> npt.NDArray[np.int64]:
-        """The number of training rows of each label."""
-        return np.bincount(self.trained.indices, minlength=self.trained.shape[1])
+    def mixed(self, n_rows: int) -> tuple[Mixture, Thresholds]:
+        """The mixture of the parts, for so many training rows, and the thresholds of its probabilities."""
+        since, recipe = self.fit.elapsed(), self.fit.recipe
+        mixture = Mixture.fit(self.scored, self.truth, self.counts)
+        mixture = attrs.evolve(mixture, tail=recipe.tail, n_rows=n_rows)
+        width = min(recipe.candidates, self.truth.shape[1])
+        found = mixture.predict(self.scored, self.counts, width, threads=self.fit.threads)
+        thresholds = Thresholds.fit(*found, self.truth, self.truth.shape[1])
+        self.measure("mixture", found, since)
+        return mixture, thresholds
 
     @property
     def top(self) -> int:

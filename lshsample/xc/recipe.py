@@ -17,6 +17,7 @@ from lshsample.data import Dataset
 from lshsample.errors import ArgumentError, did_you_mean
 from lshsample.files import as_path
 from lshsample.text import VectorizerSpec
+from lshsample.training.defaults import DataShape
 
 __all__ = ["PRESETS", "LinearRecipe", "NeighboursRecipe", "Recipe"]
 
@@ -25,7 +26,7 @@ PRESETS = ("fast", "balanced", "accurate", "propensity", "network")
 #: Held-out rows, at most.
 _HELD_OUT = 5_000
 #: Settings that a network alone has no use for.
-_OF_MIXTURES = ("n_networks", "network_rows", "holdout", "refit", "candidates", "storage", "tail", "text")
+_OF_MIXTURES = ("n_networks", "network_rows", "holdout", "refit", "candidates", "storage", "tail")
 #: Length of the vector of pairs, and the number of training rows from which there are pairs.
 _PAIRS, _PAIRS_FROM = 0.5, 20_000
 #: Sections that leave a part out if they are false.
@@ -240,6 +241,27 @@ class Recipe:
             return attrs.evolve(found, network=None, neighbours=rows)
         return attrs.evolve(found, network=self.network.resolve(Dataset.of(X, Y)))
 
+    def resolve_stream(self, shape: DataShape) -> Self:
+        """As :meth:`resolve`, for rows that are not all in memory, after :meth:`check_stream`."""
+        self.check_stream()
+        assert self.network is not None
+        return attrs.evolve(self, network=self.network.resolve_shape(shape))
+
+    def check_stream(self) -> None:
+        """ArgumentError if it cannot be followed without all rows in memory."""
+        if not self.is_network_alone:
+            others = [name for name in self.parts if name != "network"]
+            given = f"one with {', '.join(others)}" if others else f"one with {self.n_networks} networks"
+            wanted = (
+                "a network alone (the preset network), as other parts need all rows in memory; to have them, "
+                "train on rows that are not streamed"
+            )
+            raise ArgumentError("recipe", given, wanted)
+        for name in ("valid", "patience"):
+            if getattr(self.network, name) is not None:
+                wanted = "left out for rows that are streamed, some of which are held out by themselves"
+                raise ArgumentError(name, repr(getattr(self.network, name)), wanted)
+
     def merged(self, changes: Mapping[str, Any]) -> Self:
         """The recipe with other settings of its network, which is trained for any number of rows then.
 
@@ -309,6 +331,8 @@ class Recipe:
         for field in attrs.fields(type(self)):
             value = getattr(self, field.name)
             if self.is_network_alone and field.name in _OF_MIXTURES:
+                continue
+            if self.is_network_alone and value == VectorizerSpec():  # most networks alone are not of texts
                 continue
             if value is None:
                 if field.name in _SECTIONS:

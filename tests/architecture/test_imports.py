@@ -36,7 +36,7 @@ FLOORS = [
     ["estimates", "metrics", "data", "plugin"],
     ["tuning", "nn", "text"],
     ["training"],
-    ["config"],
+    ["config", "streams"],
     ["xc"],
     ["coding"],
     ["compare", "diagnosis", "testing", "ray", "serve", "sklearn", "torch"],
