@@ -5,5 +5,6 @@ from __future__ import annotations
 from lshsample.ray.cluster import Cluster, cluster_resources
 from lshsample.ray.cost import StepCost, step_cost
 from lshsample.ray.network import ShardedNetwork
+from lshsample.ray.serving import application
 
-__all__ = ["Cluster", "ShardedNetwork", "StepCost", "cluster_resources", "step_cost"]
+__all__ = ["Cluster", "ShardedNetwork", "StepCost", "application", "cluster_resources", "step_cost"]

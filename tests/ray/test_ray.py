@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from lshsample.data import Dataset, write_xc
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.nn import Dense, Network, Sampled, Sharded, Sparse
-from lshsample.ray import Cluster, ShardedNetwork
+from lshsample.ray import Cluster, ShardedNetwork, application
 from lshsample.training import Callback, Trainer
 
 N_FEATURES, N_LABELS = 60, 203
@@ -123,6 +123,23 @@ def test_the_command_line_trains_on_workers(data, tmp_path):
     of_network = Trainer(wanted, **settings, threads=1)
     of_network.fit(x, rows)
     assert digest(found, x, ["exact"]) == digest(wanted, x, ["exact"])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("started")
+def test_ray_serve_answers_as_one_process(data, tmp_path):
+    serve = pytest.importorskip("ray.serve")
+    x, _ = data
+    network = Network(LAYERS, 3)
+    trainer(network).fit(*data)
+    network.save(tmp_path)
+    serve.start(http_options={"location": "NoServer"})
+    try:
+        found = serve.run(application(tmp_path), route_prefix=None).predict.remote(x, 7).result()
+    finally:
+        serve.shutdown()
+    for one, wanted in zip(found, network.predict(x, 7), strict=True):
+        np.testing.assert_array_equal(one, wanted)
 
 
 def test_what_cannot_be_spread_is_refused():
