@@ -29,10 +29,11 @@ __all__ = ["LostError", "RemoteShards", "Worker", "message_bytes"]
 _log = logging.getLogger(__name__)
 
 #: Methods of a shard that do not change its state.
-_READS = frozenset({"top_k", "top_retrieved", "score", "vectors", "write", "snapshot"})
+_READS = frozenset({"top_k", "top_retrieved", "score", "vectors", "write", "snapshot", "room"})
 #: Restarts of a worker for one call, after which the run ends.
 _MAX_RESTARTS = 5
-#: A worker that needs more than this multiple of the median time of all is reported, after so many steps.
+#: A worker that needs more than this multiple of the median time of the others is reported, after so many
+#: steps.
 _SLOW, _SLOW_STEPS = 2.0, 100
 
 
@@ -253,13 +254,14 @@ class RemoteShards(Shards):
             peer.calls.clear()
 
     def _report_slow(self) -> None:
+        """Log the workers that need much more time for their part than the others."""
         seconds = [peer.seconds for peer in self._peers]
-        median = float(np.median(seconds))
         for i, own in enumerate(seconds):
-            if own > _SLOW * median:
+            others = float(np.median(seconds[:i] + seconds[i + 1 :] or [own]))
+            if own > _SLOW * others:
                 _log.warning(
-                    "worker %d is slow: %.1f s of work in %d steps, the median of all is %.1f s",
-                    i, own, _SLOW_STEPS, median,
+                    "worker %d is slow: %.1f s of work in %d steps, the median of the others is %.1f s",
+                    i, own, _SLOW_STEPS, others,
                 )  # fmt: skip
             self._peers[i].seconds = 0.0
 

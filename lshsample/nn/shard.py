@@ -10,6 +10,7 @@ same bits however many shards there are.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -46,7 +47,7 @@ from lshsample.sampling.functions import stream_seed
 if TYPE_CHECKING:
     from lshsample.nn.sharded import Sharded
 
-__all__ = ["Forward", "LabelPart", "Shard", "Summaries", "label_part", "tree"]
+__all__ = ["Forward", "LabelPart", "Room", "Shard", "Summaries", "label_part", "tree"]
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -145,6 +146,25 @@ class Forward:
     best: Chosen | None
 
 
+@attrs.frozen
+class Room:
+    """What a shard still has to allocate, and what there is where it is.
+
+    Attributes
+    ----------
+    machine : str
+        Name of its machine, whose memory other shards may need too.
+    needed : int
+        Bytes.
+    available : int or None
+        Bytes that its process can allocate; None if the system does not report it.
+    """
+
+    machine: str
+    needed: int
+    available: int | None
+
+
 @attrs.define(eq=False)
 class _Pass:
     """A block's forward pass, which waits for its backward pass."""
@@ -213,16 +233,24 @@ class Shard:
 
     # Parameters.
 
-    def allocate(self, slots: int, threads: int) -> None:
-        """Allocate weights and optimizer state; MemoryBudgetError if they and the tables do not fit."""
-        missing = [b for b in self.blocks if not b.layer.is_allocated(slots)]
+    def room(self, slots: int, threads: int) -> Room:
+        """What :meth:`allocate` would need, tables included."""
+        missing = self._missing(slots)
         needed = sum(b.layer.parameters_needed(slots) for b in missing)
         tables = max((b.layer.tables_needed(self._count(threads)) for b in missing), default=0) * len(missing)
-        if missing:
+        return Room(platform.node(), needed + tables, memory.available_bytes())
+
+    def allocate(self, slots: int, threads: int) -> None:
+        """Allocate weights and optimizer state; MemoryBudgetError if they and the tables do not fit."""
+        room = self.room(slots, threads)
+        if room.needed:
             what = f"labels {self.first:,} to {self.last - 1:,} of layer {self.context.index}"
-            memory.require_bytes(needed + tables, what)
-        for block in missing:
+            memory.require_bytes(room.needed, what)
+        for block in self._missing(slots):
             block.layer.allocate(slots, self._count(threads))
+
+    def _missing(self, slots: int) -> list[_Block]:
+        return [block for block in self.blocks if not block.layer.is_allocated(slots)]
 
     def reset_state(self) -> None:
         """Set the optimizer's state to 0."""

@@ -12,8 +12,9 @@ import scipy.sparse as sp
 
 from lshsample import specs
 from lshsample._native.core import threads_or_default
-from lshsample.errors import ArgumentError, UnsupportedError
+from lshsample.errors import ArgumentError, MemoryBudgetError, UnsupportedError
 from lshsample.family import HashFamily
+from lshsample.memory import mebibytes
 from lshsample.nn.active import ActiveUnits, n_active_of
 from lshsample.nn.best import Chosen, hits_of, merge_top
 from lshsample.nn.bundle import Kind, WrittenFiles
@@ -22,7 +23,7 @@ from lshsample.nn.losses import Loss
 from lshsample.nn.optimizers import Optimizer
 from lshsample.nn.parameter import Update
 from lshsample.nn.sampled import Sampled
-from lshsample.nn.shard import Forward, Summaries, label_part, tree
+from lshsample.nn.shard import Forward, Room, Summaries, label_part, tree
 from lshsample.nn.shards import LocalShards, Shards
 from lshsample.nn.signals import Run, Signal, as_dense, from_dense
 from lshsample.registry import named_family
@@ -164,8 +165,11 @@ class ShardedLayer(OutputLayer):
         return 4 * slots * self.n_parameters if self.shards.is_local else 0
 
     def allocate(self, slots: int, threads: int) -> None:
-        """Allocate the parameters of all shards."""
+        """Allocate the parameters of all shards; MemoryBudgetError, before any does, if those of a machine
+        do not fit together.
+        """
         if self._slots != slots:
+            _require_rooms(self.shards.ask_all("room", slots, threads), self.shards.bounds)
             self.shards.ask_all("allocate", slots, threads)
             self._slots = slots
 
@@ -312,3 +316,20 @@ class ShardedLayer(OutputLayer):
         """Each shard reads the files of its blocks."""
         self.shards.ask_all("read", folder, kind, generation, slots)
         self._slots = slots or 1
+
+
+def _require_rooms(rooms: list[Room], bounds: list[tuple[int, int]]) -> None:
+    """Refuse shards that do not fit into the memory of their machine, all of them together."""
+    for machine in dict.fromkeys(room.machine for room in rooms):
+        own = [i for i, room in enumerate(rooms) if room.machine == machine]
+        needed = sum(rooms[i].needed for i in own)
+        free = [available for i in own if (available := rooms[i].available) is not None]
+        if free and needed > min(free):
+            parts = ", ".join(
+                f"worker {i} (labels {bounds[i][0]:,} to {bounds[i][1] - 1:,}) {mebibytes(rooms[i].needed)}"
+                for i in own
+            )
+            raise MemoryBudgetError(
+                f"the workers on {machine} need {mebibytes(needed)}: {parts}; {mebibytes(min(free))} are "
+                "available there"
+            )

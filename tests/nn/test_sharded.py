@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from lshsample.errors import ArgumentError, CheckpointError, DivergenceError, UnsupportedError, WorkerError
+from lshsample import memory
+from lshsample.errors import (
+    ArgumentError,
+    CheckpointError,
+    DivergenceError,
+    MemoryBudgetError,
+    UnsupportedError,
+    WorkerError,
+)
 from lshsample.nn import (
     Adam,
     Dense,
@@ -100,6 +108,18 @@ class Dead(InThread):
         super().__init__(spec, context, first, last, iter([True]))
 
 
+class Timed(InThread):
+    """A worker that says that each of its calls took some seconds."""
+
+    def __init__(self, spec, context, first, last, seconds):
+        super().__init__(spec, context, first, last, iter(()))
+        self.seconds = seconds
+
+    def submit(self, method, arguments):
+        result = super().submit(method, arguments)
+        return lambda: (result()[0], self.seconds)
+
+
 def remote(of, n_shards, folder, deaths=(), snapshot_steps=3):
     """The network with its shards behind the interface of other processes."""
     spec, context = of.output.spec, of.output.context
@@ -187,6 +207,37 @@ def test_a_worker_that_always_dies_ends_the_run(tmp_path):
     of.output.shards = RemoteShards(spec, 2, lambda a, b: Dead(spec, context, a, b), tmp_path, 3)
     with pytest.raises(WorkerError, match="a worker was lost 6 times at one call: as drawn"):
         of.predict(X)
+
+
+@pytest.mark.parametrize("n_shards", [2, 4])
+def test_a_slow_worker_is_reported(n_shards, tmp_path, caplog):
+    of = network(sampler="uniform")
+    spec, context = of.output.spec, of.output.context
+
+    def start(first, last):
+        return Timed(spec, context, first, last, 0.5 if last == 8 else 0.1)
+
+    of.output.shards = RemoteShards(spec, n_shards, start, tmp_path, 1000)
+    trainer(of, epochs=25).fit(X, Y)
+    slow = [record.getMessage() for record in caplog.records if "is slow" in record.getMessage()]
+    # Each of the first 99 steps waits for two results, and the call before them for one.
+    assert len(slow) == 1
+    assert slow[0].startswith(f"worker {n_shards - 1} is slow: ")
+    assert "s of work in 100 steps, the median of the others is 2" in slow[0]
+
+
+def test_workers_that_do_not_fit_are_refused_before_any_allocates(tmp_path, monkeypatch):
+    of = remote(network(), 2, tmp_path)
+    need = [worker.shard.room(3, 1).needed for worker in of.output.shards.workers]
+    monkeypatch.setattr(memory, "available_bytes", lambda: sum(need) - 1)  # enough for each of them
+    with pytest.raises(
+        MemoryBudgetError, match=r"need .*: worker 0 \(labels 0 to 100\) .*, worker 1 \(labels 101 to 202\) "
+    ):
+        of.output.allocate(3, 1)
+    assert not any(b.layer.is_allocated() for w in of.output.shards.workers for b in w.shard.blocks)
+    monkeypatch.setattr(memory, "available_bytes", lambda: sum(need))
+    of.output.allocate(3, 1)
+    assert all(b.layer.is_allocated(3) for w in of.output.shards.workers for b in w.shard.blocks)
 
 
 def test_a_snapshot_that_is_gone_is_an_error(tmp_path):

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +34,10 @@ def started():
 
 @pytest.fixture
 def data():
+    return made_data()
+
+
+def made_data():
     rng = np.random.default_rng(0)
     x = sp.random_array((120, N_FEATURES), density=0.1, rng=rng, format="csr", dtype=np.float32)
     return x, rng.integers(0, N_LABELS, (120, 3)).tolist()
@@ -100,6 +106,55 @@ def test_a_run_of_one_process_continues_on_workers(data, tmp_path):
             continued.network.output.shards.ask_all(
                 "top_retrieved", np.full((1, 8), np.nan, np.float32), 1, 1
             )
+
+
+#: A run that kills its own process, with no time to write a checkpoint or to end its workers.
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from test_ray import LAYERS, Callback, Cluster, ShardedNetwork, made_data, trainer
+
+class Killed(Callback):
+    def on_step(self, step, report, milliseconds):
+        if step == 8:
+            print(*network.shards.pids(), flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+network = ShardedNetwork(LAYERS, 3, cluster=Cluster(workers=2, address=sys.argv[3]))
+options = {"checkpoint": sys.argv[2], "checkpoint_seconds": 1e-6, "callbacks": [Killed()]}
+trainer(network, **options).fit(*made_data())
+"""
+
+
+def is_running(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("started")
+def test_a_run_whose_trainer_was_killed_continues_with_the_same_bits(data, tmp_path):
+    x, _ = data
+    wanted = Network(LAYERS, 3)
+    trainer(wanted).fit(*data)
+    address = pytest.importorskip("ray").get_runtime_context().gcs_address
+    line = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path), address]
+    killed = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    workers = [int(word) for word in killed.stdout.split()]
+    assert len(workers) == 2
+    deadline = time.monotonic() + 60
+    while any(map(is_running, workers)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not any(map(is_running, workers))
+    continued = ShardedNetwork.resume(tmp_path, cluster=Cluster(workers=2), threads=1)
+    with continued.network:
+        assert continued.state.step == 8
+        continued.fit(*data)
+        assert digest(continued.network, x) == digest(wanted, x)
 
 
 @pytest.mark.usefixtures("started")
