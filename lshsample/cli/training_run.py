@@ -19,7 +19,7 @@ from lshsample.cli.messages import Stopping
 from lshsample.data import Dataset, atomic_file
 from lshsample.errors import ArgumentError
 from lshsample.nn.bundle import MANIFEST, Kind, claim, kind_of, remove_bundle
-from lshsample.ray import Cluster
+from lshsample.ray import Cluster, RayMetrics
 from lshsample.streams import StreamedRows
 from lshsample.streams.rows import ROWS
 from lshsample.text import LabelNames, TextVectorizer
@@ -104,7 +104,8 @@ class TrainingRun:
         if self.folder is not None:
             stopping = Stopping(f" and writing the checkpoint to {self.folder}")
         board = [] if self.tensorboard is None else [TensorBoard(self.tensorboard)]
-        return [ProgressBar(console), stopping, *board]
+        counted = [] if self.cluster is None else [RayMetrics()]
+        return [ProgressBar(console), stopping, *board, *counted]
 
     def begin(self, kind: Kind) -> None:
         """Check that the model can be saved, before it is trained, and write the recipe."""

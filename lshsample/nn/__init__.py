@@ -11,6 +11,7 @@ from lshsample.nn import activations, losses, optimizers, schedules
 from lshsample.nn.activations import *  # noqa: F403
 from lshsample.nn.batches import Batch, FeatureRows
 from lshsample.nn.dense import Dense
+from lshsample.nn.exchange import ApproximateActivations, ApproximateGradients
 from lshsample.nn.inputs import Input, Sparse
 from lshsample.nn.layer import LAYERS, BuildContext, BuiltLayer, InputLayer, Layer, OutputLayer
 from lshsample.nn.losses import *  # noqa: F403
@@ -18,6 +19,7 @@ from lshsample.nn.names import NameTable
 from lshsample.nn.network import Network, StepReport
 from lshsample.nn.network_spec import NetworkSpec
 from lshsample.nn.optimizers import *  # noqa: F403
+from lshsample.nn.parallel import DataParallel, Group
 from lshsample.nn.parameter import Parameter, Update
 from lshsample.nn.ranking import Ranker, Ranking
 from lshsample.nn.sampled import Sampled
@@ -28,12 +30,16 @@ from lshsample.sampling import Rehash
 
 __all__ = [
     "LAYERS",
+    "ApproximateActivations",
+    "ApproximateGradients",
     "Batch",
     "Block",
     "BuildContext",
     "BuiltLayer",
+    "DataParallel",
     "Dense",
     "FeatureRows",
+    "Group",
     "Input",
     "InputLayer",
     "Layer",

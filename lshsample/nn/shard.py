@@ -36,6 +36,7 @@ from lshsample.nn.bundle import (
     write_bundle,
     write_data_file,
 )
+from lshsample.nn.exchange import KeptRows, as_matrix
 from lshsample.nn.layer import BuildContext
 from lshsample.nn.losses import Logits, Loss
 from lshsample.nn.optimizers import Optimizer
@@ -221,6 +222,7 @@ class Shard:
             self.blocks.append(_Block(number, placed.first_unit, layer))
         self.first, self.last = self.blocks[0].first, self.blocks[-1].last
         self._updates: list[Update] = []
+        self._kept: KeptRows | None = None
 
     def _count(self, threads: int) -> int:
         return threads if self._threads is None else self._threads
@@ -292,10 +294,12 @@ class Shard:
     # Training.
 
     def forward(
-        self, h: Float32, labels: LabelPart, seed: int, step: int, threads: int, want_best: bool
+        self, h: Float32 | KeptRows, labels: LabelPart, seed: int, step: int, threads: int, want_best: bool
     ) -> Forward:
         """Update tables that are due, compute the logits of the active units, and summarise them."""
         threads = self._count(threads)
+        self._kept = h if isinstance(h, KeptRows) else None
+        h = as_matrix(h)
         passes, best, active = [], [], 0
         for block in self.blocks:
             block.layer.prepare(step - 1, threads)
@@ -317,7 +321,9 @@ class Shard:
         return Forward(Summaries.of(whole), active, merge_top(best, 1) if want_best else None)
 
     def backward(self, total: Summaries, scale: float, threads: int) -> Float32 | None:
-        """The gradient of the input, from the summaries of whole rows; updates wait for :meth:`update`."""
+        """The gradient of the input, at the places where it was given, from the summaries of whole rows;
+        updates wait for :meth:`update`.
+        """
         threads, whole = self._count(threads), total.whole()
         gradients, self._updates = [], []
         for block in self.blocks:
@@ -329,7 +335,11 @@ class Shard:
             self._updates += updates
             if gradient is not None:
                 gradients.append(values_of(gradient))
-        return tree(gradients, lambda a, b: np.add(a, b, out=a)) if gradients else None
+        if not gradients:
+            return None
+        if self._kept is not None:
+            gradients = [self._kept.part_of(gradient) for gradient in gradients]
+        return tree(gradients, lambda a, b: np.add(a, b, out=a))
 
     def update(self, optimizer: Optimizer, lr: float, kept: float, step: int, threads: int) -> None:
         """Decay the weights, and update them by the gradient of the last backward pass."""
@@ -346,18 +356,20 @@ class Shard:
 
     # Prediction.
 
-    def top_k(self, h: Float32, k: int, candidates: tuple[Int64, Int32] | None, threads: int) -> Chosen:
+    def top_k(
+        self, h: Float32 | KeptRows, k: int, candidates: tuple[Int64, Int32] | None, threads: int
+    ) -> Chosen:
         """The best k units of each row, of all or of candidates (indptr, units of the layer)."""
-        parts = []
+        h, parts = as_matrix(h), []
         for block in self.blocks:
             lists = None if candidates is None else _Lists(*candidates).part(block.first, block.last)
             ids, scores = block.layer.top_k(h, min(k, block.layer.units), lists, threads=self._count(threads))
             parts.append(Chosen(np.where(ids < 0, -1, ids + block.first).astype(np.int32), scores))
         return merge_top(parts, k)
 
-    def top_retrieved(self, h: Float32, k: int, threads: int) -> tuple[Chosen, int]:
+    def top_retrieved(self, h: Float32 | KeptRows, k: int, threads: int) -> tuple[Chosen, int]:
         """The best k of the units that the tables retrieve for each row, and the number of those."""
-        parts, found = [], 0
+        h, parts, found = as_matrix(h), [], 0
         for block in self.blocks:
             lists = block.layer.candidates(h, self._count(threads))
             found += len(lists.ids)
@@ -365,8 +377,9 @@ class Shard:
             parts.append(Chosen(np.where(ids < 0, -1, ids + block.first).astype(np.int32), scores))
         return merge_top(parts, k), found
 
-    def score(self, h: Float32, threads: int) -> Float32:
+    def score(self, h: Float32 | KeptRows, threads: int) -> Float32:
         """Logits of all units."""
+        h = as_matrix(h)
         return np.concatenate([b.layer.score(h, threads=self._count(threads)) for b in self.blocks], axis=1)
 
     def vectors(self) -> Float32:

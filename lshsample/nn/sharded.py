@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lshsample.memory import mebibytes
 from lshsample.nn.active import ActiveUnits, n_active_of
 from lshsample.nn.best import Chosen, hits_of, merge_top
 from lshsample.nn.bundle import Kind, WrittenFiles
+from lshsample.nn.exchange import ApproximateActivations, KeptRows
 from lshsample.nn.layer import LAYERS, BuildContext, CandidateLists, LossPass, OutputBackward, OutputLayer
 from lshsample.nn.losses import Loss
 from lshsample.nn.optimizers import Optimizer
@@ -43,6 +45,14 @@ def _power_of_two(spec: Any, attribute: attrs.Attribute[Any], value: Any) -> Non
         raise ArgumentError(attribute.name, value, wanted)
 
 
+def _exchange(value: Any) -> ApproximateActivations | None:
+    if value is None or isinstance(value, ApproximateActivations):
+        return value
+    if isinstance(value, Mapping):
+        return specs.from_dict(ApproximateActivations, value)
+    raise ArgumentError("exchange", repr(value), "None or an ApproximateActivations, such as one of 0.1")
+
+
 @LAYERS.add("sharded")
 @attrs.frozen
 class Sharded(Sampled):
@@ -64,6 +74,8 @@ class Sharded(Sampled):
         The budget of all blocks together, for a named pipeline.
     sampler : str or pipeline
         As in :class:`Sampled`; the numbers in the text of a pipeline are those of a block.
+    exchange : ApproximateActivations, optional
+        Send only the largest hidden units of each row; the others count as 0. By default all are sent.
 
     Examples
     --------
@@ -72,6 +84,7 @@ class Sharded(Sampled):
     """
 
     blocks: int = attrs.field(default=8, validator=_power_of_two, kw_only=True)
+    exchange: ApproximateActivations | None = attrs.field(default=None, converter=_exchange, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if self.rehash.is_asynchronous:
@@ -235,6 +248,10 @@ class ShardedLayer(OutputLayer):
         """Set the biases of an untrained layer."""
         self.shards.ask("begin_biases", [(values[low:high],) for low, high in self.shards.bounds])
 
+    def sent(self, h: Float32) -> Float32 | KeptRows:
+        """What is sent of the layer's input: all of it, or the largest units of each row."""
+        return h if self.spec.exchange is None else self.spec.exchange.largest(h)
+
     # Training.
 
     def forward(self, x: Signal, run: Run) -> Any:
@@ -247,14 +264,15 @@ class ShardedLayer(OutputLayer):
 
     def loss_pass(self, x: Signal, y: sp.csr_array, weights: Float32, run: Run, count_hits: bool) -> LossPass:
         """Send the input to all shards, and combine what they return."""
-        h, labels = as_dense(x), label_part(y, weights)
-        if not self.shards.is_local:  # calls are kept, while a layer below may use its memory again
-            h = h.copy()
+        sent, labels = self.sent(as_dense(x)), label_part(y, weights)
+        # Calls are kept, while a layer below may use its memory again.
+        if isinstance(sent, np.ndarray) and not self.shards.is_local:
+            sent = sent.copy()
         loss: Loss = self.spec.loss  # type: ignore[assignment]
         parts: list[Forward] = self.shards.ask(
             "forward",
             [
-                (h, labels.part(*bounds), run.seed, run.step, run.threads, count_hits)
+                (sent, labels.part(*bounds), run.seed, run.step, run.threads, count_hits)
                 for bounds in self.shards.bounds
             ],
         )
@@ -270,6 +288,8 @@ class ShardedLayer(OutputLayer):
             if not self.context.needs_input_gradient:
                 return None, []
             gradient = np.require(tree(gradients, np.add), requirements="W")
+            if isinstance(sent, KeptRows):
+                gradient = sent.matrix(gradient)
             return from_dense(gradient, x), []
 
         return LossPass(losses, sum(part.active for part in parts), hits, backward)
@@ -283,7 +303,7 @@ class ShardedLayer(OutputLayer):
     def score(self, h: Float32, ids: Int32 | None = None, *, threads: int | None = None) -> Float32:
         """Logits of all units, or of some of them, which costs the same."""
         threads = threads_or_default(threads)
-        scores = np.concatenate(self.shards.ask_all("score", h, threads), axis=1)
+        scores = np.concatenate(self.shards.ask_all("score", self.sent(h), threads), axis=1)
         return scores if ids is None else np.ascontiguousarray(scores[:, ids])
 
     def top_k(
@@ -292,7 +312,7 @@ class ShardedLayer(OutputLayer):
         """The best units of each row: the best of each shard, merged."""
         threads = threads_or_default(threads)
         lists = None if candidates is None else (candidates.indptr, candidates.ids)
-        parts: list[Chosen] = self.shards.ask_all("top_k", h, k, lists, threads)
+        parts: list[Chosen] = self.shards.ask_all("top_k", self.sent(h), k, lists, threads)
         best = merge_top(parts, k)
         return best.ids, best.scores
 
@@ -300,7 +320,7 @@ class ShardedLayer(OutputLayer):
         """The best of the units that the tables of all shards retrieve."""
         if not self.retrieves:
             raise UnsupportedError(f"layer {self.index} has no hash tables to retrieve from")
-        parts: list[tuple[Chosen, int]] = self.shards.ask_all("top_retrieved", h, k, threads)
+        parts: list[tuple[Chosen, int]] = self.shards.ask_all("top_retrieved", self.sent(h), k, threads)
         best = merge_top([chosen for chosen, _ in parts], k)
         return best.ids, best.scores, sum(found for _, found in parts)
 

@@ -24,10 +24,10 @@ from lshsample.nn.remote import LostError, RemoteShards, Worker
 from lshsample.nn.shard import Shard
 from lshsample.nn.sharded import Sharded
 
-__all__ = ["Cluster", "RayShards", "cluster_resources"]
+__all__ = ["START_SECONDS", "Cluster", "RayShards", "cluster_resources", "connect", "the_ray", "tune"]
 
 #: Seconds that Ray has to start the workers.
-_START_SECONDS = 120.0
+START_SECONDS = 120.0
 
 
 def _path(value: Any) -> Path | None:
@@ -76,13 +76,13 @@ class _ShardActor:
 
     def listen(self, key: bytes) -> tuple[Any, int]:
         """Wait for a connection in a thread; returns where, and the number of this process."""
-        listener = Listener((_ray().util.get_node_ip_address(), 0), authkey=key)
+        listener = Listener((the_ray().util.get_node_ip_address(), 0), authkey=key)
         Thread(target=self._answer, args=(listener,), daemon=True).start()
         return listener.address, os.getpid()
 
     def _answer(self, listener: Listener) -> None:
         with listener, listener.accept() as connection:
-            _tune(connection)
+            tune(connection)
             while True:
                 try:
                     method, arguments = connection.recv()
@@ -114,9 +114,9 @@ class RayWorker(Worker):
         return self._listens()[1]
 
     def _listens(self) -> tuple[Any, int]:
-        ray = _ray()
+        ray = the_ray()
         try:
-            place: tuple[Any, int] = ray.get(self._place, timeout=_START_SECONDS)
+            place: tuple[Any, int] = ray.get(self._place, timeout=START_SECONDS)
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
             raise LostError(f"not started: {str(error).splitlines()[0]}") from error
         return place
@@ -126,7 +126,7 @@ class RayWorker(Worker):
         try:
             if self._connection is None:
                 self._connection = Client(self._listens()[0], authkey=self._key)
-                _tune(self._connection)
+                tune(self._connection)
             self._connection.send((method, arguments))
         except (OSError, EOFError) as error:
             raise LostError(f"the connection ended: {error!r}") from error
@@ -146,10 +146,10 @@ class RayWorker(Worker):
         """Close the connection and end the actor."""
         if self._connection is not None:
             self._connection.close()
-        _ray().kill(self._actor)
+        the_ray().kill(self._actor)
 
 
-def _tune(connection: Connection) -> None:
+def tune(connection: Connection) -> None:
     """Send small messages at once, and notice within half a minute that the other machine is gone."""
     with socket.socket(fileno=os.dup(connection.fileno())) as end:
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -174,8 +174,8 @@ class RayShards(RemoteShards):
 
     def __init__(self, spec: Sharded, context: BuildContext, cluster: Cluster) -> None:
         cluster.check(spec)
-        ray = _ray()
-        self._started = _connect(cluster)
+        ray = the_ray()
+        self._started = connect(cluster)
         self._temporary = None
         folder = cluster.recovery
         if folder is None:
@@ -199,7 +199,7 @@ class RayShards(RemoteShards):
         if self._temporary is not None:
             self._temporary.cleanup()
         if self._started:
-            _ray().shutdown()
+            the_ray().shutdown()
             self._started = False
 
 
@@ -221,7 +221,7 @@ def cluster_resources(address: str) -> dict[str, float]:
     ArgumentError
         There is no cluster at the address.
     """
-    ray = _ray()
+    ray = the_ray()
     started = _join(address)
     try:
         free = ray.available_resources()
@@ -234,7 +234,7 @@ def cluster_resources(address: str) -> dict[str, float]:
 
 def _join(address: str) -> bool:
     """Connect to a cluster, unless this process is connected; whether it did."""
-    ray = _ray()
+    ray = the_ray()
     if ray.is_initialized():
         return False
     try:
@@ -244,7 +244,8 @@ def _join(address: str) -> bool:
     return True
 
 
-def _ray() -> Any:
+def the_ray() -> Any:
+    """The package; UnsupportedError if it is not installed."""
     try:
         import ray
     except ImportError as error:
@@ -252,11 +253,11 @@ def _ray() -> Any:
     return ray
 
 
-def _connect(cluster: Cluster) -> bool:
+def connect(cluster: Cluster) -> bool:
     """Connect to Ray, or start it on this machine; whether it was started. ArgumentError if it has too few
     CPUs for the workers.
     """
-    ray = _ray()
+    ray = the_ray()
     needed = cluster.workers * cluster.threads
     if cluster.address is not None:
         started = _join(cluster.address)

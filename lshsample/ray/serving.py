@@ -16,6 +16,7 @@ from lshsample import specs
 from lshsample.errors import ArgumentError, CheckpointError, UnsupportedError
 from lshsample.nn import BuildContext, Network, NetworkSpec, Sharded
 from lshsample.nn.bundle import model_folder, read_bundle
+from lshsample.nn.exchange import KeptRows
 from lshsample.nn.network import MODEL
 from lshsample.nn.shard import Chosen, Shard, merge_top
 from lshsample.nn.sharded import ShardedLayer
@@ -61,7 +62,7 @@ class _ShardReplica:
         self._shard, self._threads = Shard(spec, context, *blocks, threads), threads
         self._shard.read(folder, MODEL, generation, None)
 
-    def best(self, h: Float32, k: int, mode: str) -> Chosen:
+    def best(self, h: Float32 | KeptRows, k: int, mode: str) -> Chosen:
         if mode == "sampled":
             return self._shard.top_retrieved(h, k, self._threads)[0]
         return self._shard.top_k(h, k, None, self._threads)
@@ -80,7 +81,8 @@ class _Front:
     async def predict(self, x: Any, top: int = 5) -> tuple[npt.NDArray[np.int32], Float32]:
         """As :meth:`Network.predict <lshsample.Network.predict>`."""
         top = specs.checked_integer("top", top, 1, self._network.n_labels, ", the number of labels")
-        h = self._network.hidden(x)
+        assert isinstance(self._network.output, ShardedLayer)
+        h = self._network.output.sent(self._network.hidden(x))
         parts = await asyncio.gather(*(shard.best.remote(h, top, self._mode) for shard in self._shards))
         best = merge_top(parts, top)
         return best.ids, best.scores

@@ -18,6 +18,7 @@ from lshsample.errors import (
 )
 from lshsample.nn import (
     Adam,
+    ApproximateActivations,
     Dense,
     Loss,
     Network,
@@ -139,6 +140,7 @@ def remote(of, n_shards, folder, deaths=(), snapshot_steps=3):
         {"sampler": "full", "activation": Softmax(smoothing=0.1)},
         {"sampler": "Retrieve() | Include()", "bias": False},
         {"rehash": Rehash(3, strategy="drift")},
+        {"exchange": ApproximateActivations(0.3)},
     ],
     ids=str,
 )

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,14 @@ import pytest
 import scipy.sparse as sp
 
 from lshsample.data import Dataset, write_xc
-from lshsample.errors import ArgumentError, UnsupportedError
-from lshsample.nn import Dense, Network, Sampled, Sharded, Sparse
-from lshsample.ray import Cluster, ShardedNetwork, application
+from lshsample.errors import ArgumentError, UnsupportedError, WorkerError
+from lshsample.nn import DataParallel, Dense, Network, Sampled, Sharded, Sparse
+from lshsample.nn.parallel import Alone
+from lshsample.ray import Cluster, RayMetrics, ShardedNetwork, application, data_parallel
 from lshsample.training import Callback, Trainer
+
+# Ray leaves processes and files to be closed later.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 N_FEATURES, N_LABELS = 60, 203
 LAYERS = [Sparse(N_FEATURES), Dense(8), Sharded(N_LABELS, n_active=64, n_hashes=4, n_tables=4, rehash=3)]
@@ -65,7 +70,6 @@ class Kill(Callback):
         return False
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("started")
 def test_workers_that_are_killed_change_no_bit(data, tmp_path):
     x, _ = data
@@ -86,7 +90,6 @@ def test_workers_that_are_killed_change_no_bit(data, tmp_path):
     assert digest(Trainer.resume(tmp_path / "run").network, x) == found
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("started")
 def test_a_run_of_one_process_continues_on_workers(data, tmp_path):
     x, _ = data
@@ -134,7 +137,6 @@ def is_running(pid):
     return state != "Z"
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("started")
 def test_a_run_whose_trainer_was_killed_continues_with_the_same_bits(data, tmp_path):
     x, _ = data
@@ -180,7 +182,6 @@ def test_the_command_line_trains_on_workers(data, tmp_path):
     assert digest(found, x, ["exact"]) == digest(wanted, x, ["exact"])
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("started")
 def test_ray_serve_answers_as_one_process(data, tmp_path):
     serve = pytest.importorskip("ray.serve")
@@ -195,6 +196,55 @@ def test_ray_serve_answers_as_one_process(data, tmp_path):
         serve.shutdown()
     for one, wanted in zip(found, network.predict(x, 7), strict=True):
         np.testing.assert_array_equal(one, wanted)
+
+
+def trained_together(group, fails=False):
+    """Bits of the weights, steps, and bytes exchanged, of a network of all processes."""
+    if fails and group.rank:
+        os.kill(os.getpid(), signal.SIGKILL)
+    layers = [Sparse(N_FEATURES), Dense(8), Dense(N_LABELS, "softmax")]
+    network = DataParallel(layers, 3, parts=4, group=group)
+    history = trainer(network).fit(*made_data())
+    weights = [np.ascontiguousarray(p.weights).tobytes() for p in network.parameters]
+    return hashlib.sha256(b"".join(weights)).hexdigest(), history.steps, group.exchanged
+
+
+@pytest.mark.usefixtures("started")
+def test_processes_train_one_network_together():
+
+    cloudpickle = pytest.importorskip("ray.cloudpickle")
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    bits, steps, exchanged = data_parallel(trained_together, Cluster(workers=2))
+    assert (bits, steps, 0) == trained_together(Alone())
+    assert exchanged > 2 * 12 * 4 * N_LABELS * 8  # the dense gradient of the last layer, each way
+    with pytest.raises(WorkerError, match="a process of the run was lost"):
+        data_parallel(partial(trained_together, fails=True), Cluster(workers=2))
+    with pytest.raises(ArgumentError, match="cluster must be a Cluster"):
+        data_parallel(trained_together, 2)
+
+
+@pytest.mark.usefixtures("started")
+def test_a_run_is_counted_in_the_metrics_of_ray(data, monkeypatch):
+    metrics = pytest.importorskip("ray.util.metrics")
+    counted = {}
+
+    def add(self, value=1.0, tags=None):
+        counted[self.info["name"], tags["run"]] = counted.get((self.info["name"], tags["run"]), 0) + value
+
+    monkeypatch.setattr(metrics.Counter, "inc", add)
+    monkeypatch.setattr(metrics.Gauge, "set", add)
+    layers = [Sparse(N_FEATURES), Dense(8), Dense(N_LABELS, "softmax")]
+
+    class Two(Alone):
+        def gather(self, value):
+            self.exchanged += 100
+            return [value]
+
+    history = trainer(DataParallel(layers, group=Two()), callbacks=[RayMetrics("a")]).fit(*data)
+    assert counted["lshsample_steps", "a"] == history.steps == 12
+    assert counted["lshsample_exchanged_bytes", "a"] == 1200
+    assert counted["lshsample_loss", "a"] == pytest.approx(4 * sum(one.loss for one in history.epochs))
+    assert counted["lshsample_step_milliseconds", "a"] > 0
 
 
 def test_what_cannot_be_spread_is_refused():

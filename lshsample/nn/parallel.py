@@ -1,0 +1,258 @@
+"""Data parallelism: each of several processes computes the gradient of its rows of every batch.
+
+All processes do the same run, on the same data, with the same seeds; they exchange gradients alone, and so
+have the same weights after each step. A batch is cut into a fixed number of parts. The gradients of parts are
+added in pairs, then pairs of pairs; a process has a power of two of neighbouring parts, so that sums have the
+same bits however many processes there are.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lshsample import specs
+from lshsample.display import array_text
+from lshsample.errors import ArgumentError, DivergenceError, UnsupportedError
+from lshsample.nn.exchange import ApproximateGradients, Entries, ErrorFeedback
+from lshsample.nn.layer import Layer
+from lshsample.nn.network import Network, StepReport
+from lshsample.nn.parameter import Parameter, Update
+from lshsample.nn.shard import tree
+from lshsample.nn.shards import ranges
+from lshsample.nn.signals import Block, Run, Signal, csr_from_parts
+from lshsample.sampling.functions import stream_seed
+
+__all__ = ["Alone", "DataParallel", "Group"]
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+
+
+class Group(ABC):
+    """The processes that do a run together.
+
+    Attributes
+    ----------
+    rank, size : int
+        The number of this process, from 0, and of all.
+    exchanged : int
+        Bytes that this process has sent and received so far.
+    """
+
+    rank: int = 0
+    size: int = 1
+    exchanged: int = 0
+
+    @abstractmethod
+    def gather(self, value: Any) -> list[Any]:
+        """What all processes give at the same call, in the order of their ranks."""
+
+
+class Alone(Group):
+    """This process alone."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value."""
+        return [value]
+
+
+@attrs.frozen(eq=False)
+class _Rows:
+    """The gradient of some rows of a parameter, ascending; of all if ``rows`` is None."""
+
+    rows: Int32 | None = attrs.field(repr=array_text)
+    gradient: Float32 = attrs.field(repr=array_text)
+
+    def plus(self, other: _Rows) -> _Rows:
+        """The sum, of the rows of either."""
+        if self.rows is None and other.rows is None:
+            return _Rows(None, self.gradient + other.gradient)
+        if self.rows is None or other.rows is None:
+            whole, some = (self, other) if self.rows is None else (other, self)
+            gradient = whole.gradient.copy()
+            gradient[some.rows] += some.gradient
+            return _Rows(None, gradient)
+        rows = np.union1d(self.rows, other.rows)
+        gradient = np.zeros((len(rows), self.gradient.shape[1]), np.float32)
+        gradient[np.searchsorted(rows, self.rows)] = self.gradient
+        gradient[np.searchsorted(rows, other.rows)] += other.gradient
+        return _Rows(rows, gradient)
+
+
+@attrs.frozen(eq=False)
+class _Gradient:
+    """What a part of a batch adds to the step: its share of the report, and gradients by parameter."""
+
+    loss: float = 0.0
+    active: float = 0.0
+    hits: float = 0.0
+    of: dict[int, Any] = attrs.field(factory=dict, repr=False)
+
+    def plus(self, other: _Gradient) -> _Gradient:
+        """The sum, of gradients as rows."""
+        of = dict(self.of)
+        for index, rows in other.of.items():
+            of[index] = of[index].plus(rows) if index in of else rows
+        return self.reported(other, of)
+
+    def reported(self, other: _Gradient, of: dict[int, Any]) -> _Gradient:
+        """The sum of the reports."""
+        return _Gradient(self.loss + other.loss, self.active + other.active, self.hits + other.hits, of)
+
+
+class DataParallel(Network):
+    """A network that several processes train together, each on its rows of every batch.
+
+    Each process makes it, and trains it by a :class:`~lshsample.Trainer` on the same data with the same
+    settings (:func:`lshsample.ray.data_parallel`). The processes exchange the gradients of the rows of
+    weights that a step touches. One of them should write checkpoints.
+
+    The weights have the same bits for any number of processes, which depend on ``parts``: samplers and
+    dropout draw for each part of a batch.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        As for :class:`~lshsample.Network`; their weights are in float32.
+    seed : int
+        Determines the initial weights and the hash functions.
+    parts : int
+        Parts of a batch, a power of two: the largest number of processes.
+    group : Group, optional
+        The processes; by default this one alone, which computes all parts.
+    exchange : ApproximateGradients, optional
+        Send only the largest numbers of gradients. By default all are sent.
+
+    Raises
+    ------
+    ArgumentError
+        ``parts`` or the size of the group is no power of two, or the group is larger.
+    UnsupportedError
+        A :class:`Sharded` layer, whose weights are not in one place.
+
+    Examples
+    --------
+    >>> from lshsample import Trainer
+    >>> from lshsample.nn import Dense, Sparse
+    >>> network = DataParallel([Sparse(100), Dense(8), Dense(20, "softmax")], seed=1, parts=4)
+    >>> x = sp.random_array((40, 100), density=0.1, rng=np.random.default_rng(0), format="csr")
+    >>> Trainer(network, batch_size=10, epochs=2).fit(x, [[i % 20] for i in range(40)]).steps
+    8
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        seed: int = 0,
+        *,
+        parts: int = 2,
+        group: Group | None = None,
+        exchange: ApproximateGradients | None = None,
+    ) -> None:
+        super().__init__(layers, seed)
+        self.group = Alone() if group is None else group
+        specs.checked_integer("parts", parts, 1, 1024)
+        if parts & (parts - 1):
+            raise ArgumentError("parts", parts, "a power of two")
+        if self.group.size & (self.group.size - 1) or self.group.size > parts:
+            wanted = f"of a power of two of processes, at most the {parts} parts"
+            raise ArgumentError("group", f"{self.group.size} processes", wanted)
+        if self.output.in_parts:
+            raise UnsupportedError("data parallelism needs a last layer with its weights in each process")
+        if not (exchange is None or isinstance(exchange, ApproximateGradients)):
+            raise ArgumentError("exchange", repr(exchange), "None or an ApproximateGradients")
+        self.parts, self.exchange = parts, exchange
+        self._own = range(*ranges(parts, self.group.size)[self.group.rank])
+        self._index = {id(parameter): i for i, parameter in enumerate(self.parameters)}
+        self._feedback: dict[tuple[int, int], ErrorFeedback] = {}
+
+    def gradients(
+        self, x: Signal, y: sp.csr_array, run: Run, count_hits: bool = False
+    ) -> tuple[StepReport, list[Update]]:
+        """As :meth:`Network.gradients <lshsample.Network.gradients>`, from the parts of all processes."""
+        before = self.group.exchanged
+        try:
+            own: Any = [self._gradient(part, x, y, run, count_hits) for part in self._own]
+            if self.exchange is None:
+                own = [tree(own, _Gradient.plus)]
+        except DivergenceError as error:  # raised in all processes, which wait for each other
+            own = error
+        gathered = self.group.gather(own)
+        for one in gathered:
+            if isinstance(one, DivergenceError):
+                raise one
+        several: list[_Gradient] = [one for of_rank in gathered for one in of_rank]
+        if self.exchange is None:
+            whole = tree(several, _Gradient.plus)
+            updates = [Update(self.parameters[i], one.rows, one.gradient) for i, one in whole.of.items()]
+        else:
+            whole = tree(several, lambda a, b: a.reported(b, {}))
+            updates = [self._merged(i, [one.of[i] for one in several if i in one.of]) for i in self._kept()]
+        hits = whole.hits if count_hits else None
+        return StepReport(whole.loss, whole.active, hits, self.group.exchanged - before), updates
+
+    def _gradient(self, part: int, x: Signal, y: sp.csr_array, run: Run, count_hits: bool) -> _Gradient:
+        """Of one part of a batch, times its share of the rows."""
+        rows = len(y.indptr) - 1
+        first, last = part * rows // self.parts, (part + 1) * rows // self.parts
+        if first == last:
+            return _Gradient()
+        targets: Any = _slice(y, first, last)
+        of_part = attrs.evolve(run, seed=stream_seed(run.seed, 1 + part), targets=targets)
+        report, updates = super().gradients(_slice(x, first, last), targets, of_part, count_hits)
+        share = (last - first) / rows
+        of: dict[int, Any] = {}
+        for update in updates:
+            index, gradient = self._index[id(update.parameter)], update.gradient * np.float32(share)
+            if self.exchange is None:
+                of[index] = _Rows(*_ascending(update.rows, gradient))
+            else:
+                of[index] = self._feedback_of(part, index).sent(update.rows, gradient)
+        return _Gradient(report.loss * share, report.active * share, (report.hits or 0.0) * share, of)
+
+    def _feedback_of(self, part: int, index: int) -> ErrorFeedback:
+        assert self.exchange is not None
+        if (part, index) not in self._feedback:
+            parameter = self.parameters[index]
+            shape = parameter.rows, parameter.columns
+            self._feedback[part, index] = ErrorFeedback(self.exchange, shape)
+        return self._feedback[part, index]
+
+    def _kept(self) -> list[int]:
+        return [i for i, parameter in enumerate(self.parameters) if parameter.trained]
+
+    def _merged(self, index: int, several: Sequence[Entries]) -> Update:
+        """The sum of what the parts send, for the rows that it changes."""
+        parameter: Parameter = self.parameters[index]
+        places = np.concatenate([np.zeros(0, np.int64), *(one.places.astype(np.int64) for one in several)])
+        values = np.concatenate([np.zeros(0, np.float32), *(one.values for one in several)])
+        rows, at = np.unique(places // parameter.columns, return_inverse=True)
+        at = at * parameter.columns + places % parameter.columns
+        size = len(rows) * parameter.columns
+        gradient = np.bincount(at, values, size).astype(np.float32)  # added in the order of the parts
+        return Update(parameter, rows.astype(np.int32), gradient.reshape(len(rows), parameter.columns))
+
+
+def _ascending(rows: Int32 | None, gradient: Float32) -> tuple[Int32 | None, Float32]:
+    """Rows in their order; those of an active set may be in another one."""
+    if rows is None or bool(np.all(rows[1:] > rows[:-1])):
+        return rows, gradient
+    order = np.argsort(rows)
+    return rows[order], gradient[order]
+
+
+def _slice(signal: Signal, first: int, last: int) -> Signal:
+    """Rows ``first`` to ``last - 1``."""
+    if isinstance(signal, Block):
+        return Block(signal.values[first:last], signal.width, signal.ids)
+    indptr = signal.indptr[first : last + 1]
+    low, high = indptr[0], indptr[-1]
+    shape = (last - first, signal.shape[1])
+    return csr_from_parts(indptr - low, signal.indices[low:high], signal.data[low:high], shape)
