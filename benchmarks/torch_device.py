@@ -2,8 +2,10 @@
 
 ``python benchmarks/torch_device.py`` runs the tests of :mod:`lshsample.torch` on the device, then times, in
 turns: the build; a query by sorted tables; by a scan of all codes, which counts equal ones; and exact inner
-products with the 100 best of each query. ``--json FILE`` also writes the times. On the CPU the build of the C
-tables is timed too.
+products with the 100 best of each query; and a training step of an output layer over as many classes, sampled
+on the device (``backend="torch"``, about ``--active`` classes) with ``RowAdam``, and of all classes with
+``cross_entropy`` and Adam. ``--json FILE`` also writes the times. On the CPU the C tables and the step of the
+C core are timed too.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import torch
 
 from lshsample.registry import make_family
 from lshsample.tables import HashTables
-from lshsample.torch import TorchTables
+from lshsample.torch import RowAdam, SampledLinearCrossEntropy, SamplingOptions, TorchTables
 
 TESTS = Path(__file__).resolve().parents[1] / "tests" / "torch"
 
@@ -53,6 +55,32 @@ def scanned(codes, wanted, n_best=100):
     return counts.topk(min(n_best, len(codes)), dim=1)
 
 
+def steps(args, device, rows):
+    """Training steps of output layers, by name."""
+    hidden = rows[: args.batch].clone()
+    target = torch.arange(len(hidden), device=device)
+
+    def step_of(loss, optimizer):
+        def step():
+            optimizer.zero_grad()
+            loss(hidden, target).backward()
+            optimizer.step()
+
+        return step
+
+    made = {}
+    for backend in ("torch", "core") if device.type == "cpu" else ("torch",):
+        options = SamplingOptions(n_active=args.active, rehash=0, sparse=True, backend=backend)
+        layer = SampledLinearCrossEntropy(args.dim, args.items, options=options).to(device)
+        made[f"step, sampled, backend {backend}"] = step_of(layer, RowAdam(layer.parameters()))
+    linear = torch.nn.Linear(args.dim, args.items, device=device)
+    optimizer = torch.optim.Adam(linear.parameters(), fused=True)
+    made["step, all classes"] = step_of(
+        lambda x, y: torch.nn.functional.cross_entropy(linear(x), y), optimizer
+    )
+    return made
+
+
 def measure(args, device):
     """Times by name."""
     generator = torch.Generator().manual_seed(0)
@@ -75,7 +103,7 @@ def measure(args, device):
         array, c_tables = rows.numpy(), HashTables(family, threads=torch.get_num_threads())
         calls["build of the C tables"] = lambda: c_tables.build(array)
         calls["query of the C tables"] = lambda: c_tables.query(queries.numpy())
-    return in_turns(calls, device, args.rounds)
+    return in_turns(calls | steps(args, device, rows), device, args.rounds)
 
 
 def main():
@@ -86,6 +114,7 @@ def main():
     parser.add_argument("--hashes", type=int, default=15)
     parser.add_argument("--tables", type=int, default=50)
     parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--active", type=int, default=5000, help="classes of a sampled step, about")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, help="threads of torch and of the core on the CPU")
     parser.add_argument("--no-tests", action="store_true", help="only the times")

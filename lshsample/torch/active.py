@@ -7,7 +7,7 @@ under which it is registered for as long as it is there.
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, Self
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -17,19 +17,43 @@ import torch
 from lshsample._native import layers
 from lshsample._native.labels import CheckedLabels
 from lshsample.errors import ArgumentError, UnsupportedError
-from lshsample.sampling import ActiveSet, MaintainedSampler
+from lshsample.sampling import ActiveSet, MaintainedSampler, Pipeline
 from lshsample.sampling.functions import stream_seed
 from lshsample.torch.arrays import float32_rows, view_of
-from lshsample.torch.labels import canonical_labels
+from lshsample.torch.device import DeviceSampler
+from lshsample.torch.labels import canonical_labels, label_tensors
 from lshsample.torch.options import SamplingOptions
 
-__all__ = ["LayerSampler", "draw_active_set"]
+__all__ = ["LayerSampler", "RegisteredDeviceSampler", "draw_active_set", "make_sampler"]
 
 _numbers = itertools.count()
-_samplers: WeakValueDictionary[int, LayerSampler] = WeakValueDictionary()
+_samplers: WeakValueDictionary[int, _Registered] = WeakValueDictionary()
 
 
-class LayerSampler:
+class _Registered:
+    """What operators know by a number. Copies and pickles have the options alone."""
+
+    def __init__(self, in_features: int, num_classes: int, options: SamplingOptions) -> None:
+        self.in_features, self.num_classes, self.options = in_features, num_classes, options
+        self.number = next(_numbers)
+        _samplers[self.number] = self
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.in_features, self.num_classes, self.options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return type(self)(self.in_features, self.num_classes, self.options)
+
+
+class RegisteredDeviceSampler(_Registered, DeviceSampler):
+    """The sampler of ``backend="torch"`` as operators know it."""
+
+    def __init__(self, in_features: int, num_classes: int, options: SamplingOptions) -> None:
+        DeviceSampler.__init__(self, in_features, num_classes, options)
+        _Registered.__init__(self, in_features, num_classes, options)
+
+
+class LayerSampler(_Registered):
     """The sampler of a layer's classes, kept over the memory of its weight.
 
     Copies and pickles have the options alone: their tables are built from the weight that they are used with.
@@ -50,7 +74,6 @@ class LayerSampler:
     """
 
     def __init__(self, in_features: int, num_classes: int, options: SamplingOptions) -> None:
-        self.in_features, self.num_classes, self.options = in_features, num_classes, options
         self.maintained = MaintainedSampler(
             in_features,
             num_classes,
@@ -64,14 +87,12 @@ class LayerSampler:
         )
         self.last: ActiveSet | None = None
         self._copy: npt.NDArray[np.float32] | None = None
-        self.number = next(_numbers)
-        _samplers[self.number] = self
+        super().__init__(in_features, num_classes, options)
 
-    def __reduce__(self) -> Any:
-        return type(self), (self.in_features, self.num_classes, self.options)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> LayerSampler:
-        return type(self)(self.in_features, self.num_classes, self.options)
+    @property
+    def pipeline(self) -> Pipeline:
+        """The stages."""
+        return self.maintained.pipeline
 
     def forget(self) -> None:
         """Discard the tables; the next step builds them from the weight of that time."""
@@ -122,10 +143,18 @@ class LayerSampler:
         return torch.from_numpy(values), torch.from_numpy(ids.astype(np.int64))
 
 
-def sampler_of(number: int) -> LayerSampler:
+def make_sampler(
+    in_features: int, num_classes: int, options: SamplingOptions
+) -> LayerSampler | RegisteredDeviceSampler:
+    """The sampler of a layer, by ``options.backend``."""
+    kind = LayerSampler if options.backend == "core" else RegisteredDeviceSampler
+    return kind(in_features, num_classes, options)
+
+
+def sampler_of(number: int) -> LayerSampler | RegisteredDeviceSampler:
     """The sampler with this number."""
     found = _samplers.get(number)
-    if found is None:
+    if not isinstance(found, LayerSampler | RegisteredDeviceSampler):
         raise ArgumentError("sampler", number, "the number of a layer that is still there")
     return found
 
@@ -171,6 +200,9 @@ def draw_active_set(
     label_indptr : (rows + 1,) int64 tensor
         Row pointers of the labels.
     """
+    layer = None if sampler < 0 else sampler_of(sampler)
+    if isinstance(layer, RegisteredDeviceSampler):
+        return _drawn_on_device(layer, hidden, weight, target, starts, int(step), seed, ignore_index)
     rows = None if starts is None else view_of(starts)
     labels = canonical_labels(view_of(target), rows, ignore_index, weight.shape[0])
     named = (
@@ -178,15 +210,40 @@ def draw_active_set(
         torch.from_numpy(labels.indptr.astype(np.int64)),
     )
     nothing = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float32)
-    if sampler < 0:
+    if layer is None:
         return torch.arange(weight.shape[0], dtype=torch.int32), *nothing, *named
-    layer = sampler_of(sampler)
     active = layer.draw(hidden, weight, CheckedLabels(labels), seed, int(step))
     ids = torch.from_numpy(active.ids)
     indptr = nothing[0] if active.pooled else torch.from_numpy(active.indptr)
     corrected = layer.options.importance == "on"
     log_inclusion = torch.from_numpy(active.log_inclusion) if corrected else nothing[1]
     return ids, indptr, log_inclusion, *named
+
+
+def _drawn_on_device(
+    layer: RegisteredDeviceSampler,
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    target: torch.Tensor,
+    starts: torch.Tensor | None,
+    step: int,
+    seed: int,
+    ignore_index: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """As :func:`draw_active_set`, by tensor operations."""
+    labels = label_tensors(target, starts, ignore_index, weight.shape[0])
+    drawn = layer.draw(hidden, weight, labels, seed, step)
+    options = layer.options
+    indptr = drawn.indptr[:0] if options.active_set == "batch" else drawn.indptr
+    log_inclusion = drawn.log_inclusion if options.importance == "on" else drawn.log_inclusion[:0]
+    # Results of an operator are no views of each other or of its arguments.
+    return (
+        drawn.ids.to(torch.int32),
+        indptr.clone(),
+        log_inclusion.clone(),
+        labels[0].to(torch.int32),
+        labels[1].clone(),
+    )
 
 
 @draw_active_set.register_fake

@@ -12,7 +12,15 @@ from lshsample._native import convert
 from lshsample._native.dtypes import BFLOAT16
 from lshsample.errors import ArgumentError, UnsupportedError
 
-__all__ = ["PARAMETER_DTYPES", "check_cpu", "check_parameter", "float32_rows", "in_large_pages", "view_of"]
+__all__ = [
+    "PARAMETER_DTYPES",
+    "check_cpu",
+    "check_device",
+    "check_parameter",
+    "float32_rows",
+    "in_large_pages",
+    "view_of",
+]
 
 #: Types of parameters; sums are float32 for both.
 PARAMETER_DTYPES = (torch.float32, torch.bfloat16)
@@ -20,15 +28,22 @@ PARAMETER_DTYPES = (torch.float32, torch.bfloat16)
 
 def check_cpu(tensor: torch.Tensor, argument: str) -> None:
     """Refuse tensors on other devices, and those that are no dense arrays."""
-    if tensor.device.type != "cpu":
-        raise ArgumentError(argument, f"on {str(tensor.device)!r}", "on 'cpu', where the hash tables are")
+    check_device(tensor, argument, torch.device("cpu"))
+
+
+def check_device(tensor: torch.Tensor, argument: str, device: torch.device) -> None:
+    """Refuse tensors on other devices than the tables', and those that are no dense arrays."""
+    if tensor.device != device:
+        wanted = f"on {str(device)!r}, where the hash tables are"
+        raise ArgumentError(argument, f"on {str(tensor.device)!r}", wanted)
     if tensor.layout != torch.strided:
         raise ArgumentError(argument, f"of layout {tensor.layout}", "a dense tensor")
 
 
-def check_parameter(tensor: torch.Tensor, argument: str) -> None:
-    """Refuse parameters whose memory the C core cannot use as it is."""
-    check_cpu(tensor, argument)
+def check_parameter(tensor: torch.Tensor, argument: str, backend: str = "core") -> None:
+    """Refuse parameters whose memory the C core cannot use as it is, or of other types."""
+    if backend == "core":
+        check_cpu(tensor, argument)
     if tensor.dtype not in PARAMETER_DTYPES:
         wanted = "of dtype torch.float32 or torch.bfloat16"
         raise ArgumentError(argument, str(tensor.dtype), wanted)

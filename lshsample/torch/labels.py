@@ -12,15 +12,15 @@ import torch
 from lshsample._native import core
 from lshsample._native.labels import label_rows
 from lshsample.errors import ArgumentError
-from lshsample.torch.arrays import check_cpu
+from lshsample.torch.arrays import check_device
 
-__all__ = ["canonical_labels", "labels_of_target"]
+__all__ = ["canonical_labels", "label_tensors", "labels_of_target"]
 
 Int64 = npt.NDArray[np.int64]
 
 
 def labels_of_target(
-    target: Any, argument: str, leading: torch.Size, n_items: int
+    target: Any, argument: str, leading: torch.Size, n_items: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Targets as :func:`canonical_labels` takes them, with rows in one axis.
 
@@ -34,6 +34,8 @@ def labels_of_target(
         The shape (...,) of the rows.
     n_items : int
         Columns of an indicator matrix.
+    device : torch.device
+        Where ids must be, and where those of an indicator matrix go.
 
     Returns
     -------
@@ -47,10 +49,11 @@ def labels_of_target(
     """
     rows = leading.numel()
     if sp.issparse(target) or (isinstance(target, torch.Tensor) and target.layout == torch.sparse_csr):
-        return _of_csr(target, argument, rows, n_items)
+        ids, starts = _of_csr(target, argument, rows, n_items)
+        return ids.to(device), starts.to(device)
     if not isinstance(target, torch.Tensor):
         raise ArgumentError(argument, type(target).__name__, "a tensor of ids, or a sparse matrix")
-    check_cpu(target, argument)
+    check_device(target, argument, device)
     if target.dtype not in (torch.int64, torch.int32):
         raise ArgumentError(argument, str(target.dtype), "ids of dtype torch.int64")
     if target.shape == leading:
@@ -65,7 +68,9 @@ def labels_of_target(
 def _of_csr(target: Any, argument: str, rows: int, n_items: int) -> tuple[torch.Tensor, torch.Tensor]:
     if isinstance(target, torch.Tensor):
         parts = target.values(), target.col_indices(), target.crow_indices()
-        target = sp.csr_array(tuple(part.numpy() for part in parts), shape=(len(target), target.shape[-1]))
+        target = sp.csr_array(
+            tuple(part.cpu().numpy() for part in parts), shape=(len(target), target.shape[-1])
+        )
     labels = label_rows(target, argument, n_items)
     if labels.shape[0] != rows:
         raise ArgumentError(argument, f"{labels.shape[0]} rows", f"a matrix of {rows} rows")
@@ -111,3 +116,26 @@ def canonical_labels(
     lengths = given.sum(axis=1) if ids.ndim == 2 else given
     indptr = np.concatenate([[0], np.cumsum(lengths)])
     return core.csr_from_parts(indptr, ids[given], None, (len(ids), n_items))
+
+
+def label_tensors(
+    ids: torch.Tensor, starts: torch.Tensor | None, ignore_index: int, n_items: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As :func:`canonical_labels`, in tensor operations: ids (nnz,) and row pointers (rows + 1,), int64.
+
+    Raises
+    ------
+    ArgumentError
+        An id out of range.
+    """
+    if starts is not None:
+        return ids, starts
+    given = ids != ignore_index
+    if bool((given & ((ids < 0) | (ids >= n_items))).any()):
+        canonical_labels(ids.cpu().numpy(), None, ignore_index, n_items)  # its error has the place
+    if ids.dim() == 2:
+        ids = ids.masked_fill(~given, n_items).sort(1).values
+        given = ids < n_items
+        given[:, 1:] &= ids[:, 1:] != ids[:, :-1]
+    lengths = given.sum(1) if ids.dim() == 2 else given.long()
+    return ids[given], torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])

@@ -13,11 +13,12 @@ from lshsample._native import layers
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.sampling import ActiveSet
 from lshsample.specs import checked_integer, checked_number
-from lshsample.torch.active import LayerSampler, draw_active_set
-from lshsample.torch.arrays import check_cpu, check_parameter, float32_rows, in_large_pages, view_of
-from lshsample.torch.labels import labels_of_target
+from lshsample.torch.active import draw_active_set, make_sampler
+from lshsample.torch.arrays import check_device, check_parameter, float32_rows, in_large_pages, view_of
+from lshsample.torch.labels import label_tensors, labels_of_target
 from lshsample.torch.loss import sampled_loss
 from lshsample.torch.options import SamplingOptions
+from lshsample.torch.tensor_loss import full_loss, gathered_loss
 
 __all__ = ["SampledLinearCrossEntropy", "SampledLinearSigmoid"]
 
@@ -57,7 +58,7 @@ class _SampledLinear(torch.nn.Module):
         self.options = SamplingOptions() if options is None else options
         if not isinstance(self.options, SamplingOptions):
             raise ArgumentError("options", type(options).__name__, "SamplingOptions, or None")
-        self.sampler = LayerSampler(self.in_features, self.num_classes, self.options)
+        self.sampler = make_sampler(self.in_features, self.num_classes, self.options)
         place: dict[str, Any] = {"device": device, "dtype": dtype}
         empty = torch.empty((self.num_classes, self.in_features), **place)
         self.weight = torch.nn.Parameter(in_large_pages(empty))
@@ -116,7 +117,8 @@ class _SampledLinear(torch.nn.Module):
         Parameters
         ----------
         hidden : (..., in_features) tensor
-            Inputs of the layer: float32, bfloat16 or float16, on the CPU.
+            Inputs of the layer: float32, bfloat16 or float16, on the CPU, or with ``backend="torch"`` on the
+            device of the weight.
         target : integer tensor, or sparse matrix
             Class ids (...,), ``ignore_index`` for rows without loss; or several labels a row: padded ids
             (..., m), ``ignore_index`` where there is none, or an indicator matrix (rows, num_classes) of
@@ -140,6 +142,9 @@ class _SampledLinear(torch.nn.Module):
             Transforms of ``torch.func``, and checkpointing without ``step``.
         """
         rows, ids, starts = self._checked(hidden, target)
+        if self.options.backend == "torch":
+            of_rows = self._in_tensors(rows, ids, starts, step)
+            return of_rows.reshape(hidden.shape[:-1]) if self.reduction == "none" else of_rows
         parameters = self.weight.requires_grad or (self.bias is not None and self.bias.requires_grad)
         recorded = torch.is_grad_enabled()
         parts = draw_active_set(
@@ -170,6 +175,40 @@ class _SampledLinear(torch.nn.Module):
         )[0]
         return loss.reshape(hidden.shape[:-1]) if self.reduction == "none" else loss
 
+    def _in_tensors(
+        self, rows: torch.Tensor, ids: torch.Tensor, starts: Any, step: int | torch.Tensor | None
+    ) -> torch.Tensor:
+        """The loss in tensor operations."""
+        factors = None
+        if self._loss == "sigmoid" and starts is None and ids.dim() == 1:
+            factors = (ids != self.ignore_index).to(torch.float32)
+        how = self.class_weight, factors, self._loss, self.reduction, self.label_smoothing
+        with torch.autocast(rows.device.type, enabled=False):
+            if not self.training:
+                labels = label_tensors(ids, starts, self.ignore_index, self.num_classes)
+                return full_loss(rows, self.weight, self.bias, labels, *how)
+            drawn, indptr, log_inclusion, *labelled = draw_active_set(
+                rows.detach(),
+                self.weight.detach(),
+                ids,
+                starts,
+                self._step(step),
+                self.sampler.number,
+                self.options.seed,
+                self.ignore_index,
+            )
+            return gathered_loss(
+                rows,
+                self.weight,
+                self.bias,
+                drawn.long(),
+                None if self.options.active_set == "batch" else indptr,
+                log_inclusion if self.options.importance == "on" else None,
+                (labelled[0].long(), labelled[1]),
+                *how,
+                self.options.sparse,
+            )
+
     def _step(self, step: int | torch.Tensor | None) -> torch.Tensor:
         if step is not None:
             if isinstance(step, torch.Tensor):
@@ -186,15 +225,15 @@ class _SampledLinear(torch.nn.Module):
 
     def _checked(self, hidden: torch.Tensor, target: Any) -> tuple[torch.Tensor, torch.Tensor, Any]:
         """Hidden rows, and targets as the operators take them."""
-        check_parameter(self.weight, "weight")
+        check_parameter(self.weight, "weight", self.options.backend)
         self._check_hidden(hidden)
-        rows = hidden.reshape(-1, self.in_features)
-        return rows, *labels_of_target(target, "target", hidden.shape[:-1], self.num_classes)
+        rows, device = hidden.reshape(-1, self.in_features), self.weight.device
+        return rows, *labels_of_target(target, "target", hidden.shape[:-1], self.num_classes, device)
 
     def _check_hidden(self, hidden: torch.Tensor) -> None:
         if not isinstance(hidden, torch.Tensor):
             raise ArgumentError("hidden", type(hidden).__name__, "a tensor")
-        check_cpu(hidden, "hidden")
+        check_device(hidden, "hidden", self.weight.device)
         if hidden.dtype not in _HIDDEN_DTYPES:
             wanted = "of dtype torch.float32, torch.bfloat16 or torch.float16"
             raise ArgumentError("hidden", str(hidden.dtype), wanted)
@@ -265,7 +304,8 @@ class _SampledLinear(torch.nn.Module):
         values : (..., k) float32 tensor
             Logits, the largest first; -inf where the tables retrieve fewer classes.
         indices : (..., k) int64 tensor
-            Their classes, ties by the smaller id; -1 where there is none.
+            Their classes, ties by the smaller id (exact ones of ``backend="torch"``: in any order); -1 where
+            there is none.
 
         Raises
         ------
@@ -274,11 +314,13 @@ class _SampledLinear(torch.nn.Module):
         UnsupportedError
             ``exact=False`` with a pipeline that uses no tables.
         """
-        check_parameter(self.weight, "weight")
+        check_parameter(self.weight, "weight", self.options.backend)
         self._check_hidden(hidden)
         k = checked_integer("k", k, 1, self.num_classes)
         rows = hidden.detach().reshape(-1, self.in_features)
-        if exact:
+        if exact and self.options.backend == "torch":
+            best = self._best_logits(rows, k)
+        elif exact:
             bias = None if self.bias is None else view_of(self.bias.detach().to(torch.float32))
             arrays = np.ascontiguousarray(float32_rows(rows)), view_of(self.weight), bias
             ids, scores = layers.top_k(*arrays, k, threads=torch.get_num_threads())
@@ -288,11 +330,20 @@ class _SampledLinear(torch.nn.Module):
         values, indices = (part.reshape(*hidden.shape[:-1], k) for part in best)
         return values, indices
 
+    @torch.no_grad()
+    def _best_logits(self, rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Values and ids of the k largest logits, block by block of rows."""
+        weight = self.weight.to(torch.float32)
+        bias = None if self.bias is None else self.bias.to(torch.float32)
+        blocks = torch.split(rows.to(torch.float32), max(2**25 // self.num_classes, 16))
+        parts = [functional.linear(block, weight, bias).topk(k) for block in blocks]
+        return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
+
     def extra_repr(self) -> str:
         """The arguments, for the module's text."""
         return (
             f"in_features={self.in_features}, num_classes={self.num_classes}, bias={self.bias is not None}, "
-            f"reduction={self.reduction!r}, sampler={str(self.sampler.maintained.pipeline)!r}"
+            f"reduction={self.reduction!r}, sampler={str(self.sampler.pipeline)!r}"
         )
 
 

@@ -24,7 +24,7 @@ from lshsample.nn.losses import Logits, Loss, Sigmoid, Softmax
 from lshsample.nn.signals import Block, take_rows
 from lshsample.torch.arrays import float32_rows, view_of
 
-__all__ = ["LOSSES", "sampled_loss"]
+__all__ = ["LOSSES", "of_rows", "sampled_loss"]
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -376,8 +376,8 @@ def _backward(ctx: Any, grad_loss: torch.Tensor | None, *_: Any) -> tuple[Any, .
     grad_hidden, rows, grad_weight, grad_bias = saved
     return (
         _times(grad_hidden, factor, hidden_dtype) if needs[0] else None,
-        _of_rows(_times(grad_weight, factor, weight_dtype), rows, classes, ctx.sparse) if needs[1] else None,
-        _of_rows(_times(grad_bias, factor, bias_dtype), rows, classes, ctx.sparse) if needs[2] else None,
+        of_rows(_times(grad_weight, factor, weight_dtype), rows, classes, ctx.sparse) if needs[1] else None,
+        of_rows(_times(grad_bias, factor, bias_dtype), rows, classes, ctx.sparse) if needs[2] else None,
         *nothing[3:],
     )
 
@@ -390,7 +390,7 @@ def _times(gradient: torch.Tensor, factor: torch.Tensor | None, dtype: torch.dty
     return gradient.to(dtype)
 
 
-def _of_rows(values: torch.Tensor, rows: torch.Tensor, classes: int, sparse: bool) -> torch.Tensor:
+def of_rows(values: torch.Tensor, rows: torch.Tensor, classes: int, sparse: bool) -> torch.Tensor:
     """The gradient of a parameter, from that of some of its rows."""
     size = classes, *values.shape[1:]
     if sparse:

@@ -33,7 +33,8 @@ class RowAdam(torch.optim.Optimizer):
     Parameters
     ----------
     params : iterable
-        Contiguous parameters of float32 or bfloat16 on the CPU, or dicts of groups.
+        Contiguous parameters of float32 or bfloat16 on the CPU, or of float32 on another device, or dicts of
+        groups.
     lr : float
         Learning rate.
     betas : tuple of two floats
@@ -101,7 +102,10 @@ class RowAdam(torch.optim.Optimizer):
         """Add a group of parameters, all of which must be contiguous and of float32 or bfloat16."""
         super().add_param_group(param_group)
         for parameter in self.param_groups[-1]["params"]:
-            check_parameter(parameter, "params")
+            check_parameter(parameter, "params", "torch")
+            if parameter.device.type != "cpu" and parameter.dtype != torch.float32:
+                given = f"{parameter.dtype} on {str(parameter.device)!r}"
+                raise ArgumentError("params", given, "torch.float32 on devices other than the CPU")
             if not parameter.is_contiguous():
                 raise ArgumentError("params", f"strides {parameter.stride()}", "contiguous parameters")
             if self._processes is not None:
@@ -156,13 +160,19 @@ class RowAdam(torch.optim.Optimizer):
         return total / dist.get_world_size(self._processes)
 
     def _update(self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
-        rows, values = _rows_of(gradient)
         state = self.state[parameter]
         if not state:
             state["step"] = 0
             state |= _new_moments(parameter)
         state["step"] += 1
         beta1, beta2 = group["betas"]
+        if parameter.device.type != "cpu":
+            tensors = parameter, state[_MOMENTS[0]], state[_MOMENTS[1]]
+            adam_in_tensors(
+                tensors, gradient, float(group["lr"]), group["betas"], group["eps"], state["step"]
+            )
+            return
+        rows, values = _rows_of(gradient)
         slots = self._slots(parameter)
         rounding = None if slots.seed is None else Rounding(slots.seed, state["step"])
         optim.adam_rows(
@@ -200,10 +210,44 @@ class RowAdam(torch.optim.Optimizer):
         return int(stream.generate_state(1, np.uint64)[0])
 
 
+def adam_in_tensors(
+    tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    gradient: torch.Tensor,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    step: int,
+) -> None:
+    """The update of :class:`RowAdam` by tensor operations, in place, for a parameter that is not on the CPU.
+
+    Parameters
+    ----------
+    tensors : tuple of three tensors
+        The parameter and its moments.
+    gradient : tensor
+        Dense, or sparse by rows.
+    lr, betas, eps : float
+        As of the optimizer.
+    step : int
+        Number of the step, from 1.
+    """
+    places: Any = ...
+    if gradient.layout != torch.strided:
+        _check_by_rows(gradient)
+        gradient = gradient.coalesce()
+        places, gradient = gradient.indices()[0], gradient.values()
+    parameter, mean, square = tensors
+    first = mean[places] * betas[0] + gradient * (1 - betas[0])
+    second = square[places] * betas[1] + gradient.square() * (1 - betas[1])
+    size = (second / (1 - betas[1] ** step)).sqrt() + eps
+    parameter[places] -= lr / (1 - betas[0] ** step) * first / size
+    mean[places], square[places] = first, second
+
+
 def _new_moments(parameter: torch.Tensor) -> dict[str, torch.Tensor]:
     """Moments of 0, interleaved by row, so that a row's are together in memory."""
     size = len(parameter) if parameter.dim() else 1, len(_MOMENTS), *parameter.shape[1:]
-    both = in_large_pages(torch.empty(size, dtype=parameter.dtype))
+    both = in_large_pages(torch.zeros(size, dtype=parameter.dtype, device=parameter.device))
     return {name: both[:, place].view(parameter.shape) for place, name in enumerate(_MOMENTS)}
 
 
@@ -212,12 +256,16 @@ def _matrix(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array.reshape(len(array) if array.ndim else 1, -1)
 
 
+def _check_by_rows(gradient: torch.Tensor) -> None:
+    if gradient.layout != torch.sparse_coo or gradient.sparse_dim() != 1:
+        raise ArgumentError("params", f"a gradient of layout {gradient.layout}", "dense, or sparse by rows")
+
+
 def _rows_of(gradient: torch.Tensor) -> tuple[npt.NDArray[np.int32] | None, Any]:
     """The rows with a gradient, None for all, and their gradient in float32."""
     if gradient.layout == torch.strided:
         return None, np.ascontiguousarray(_matrix(view_of(gradient.to(torch.float32))))
-    if gradient.layout != torch.sparse_coo or gradient.sparse_dim() != 1:
-        raise ArgumentError("params", f"a gradient of layout {gradient.layout}", "dense, or sparse by rows")
+    _check_by_rows(gradient)
     rows, values = view_of(gradient._indices()[0]), gradient._values()
     if not np.all(rows[1:] > rows[:-1]):  # a gradient of one pass has ascending rows
         summed = gradient.coalesce()

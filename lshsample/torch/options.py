@@ -52,6 +52,12 @@ class SamplingOptions:
         When the tables are rebuilt from the current weights; an integer is a period in steps, 0 for never.
     frequencies : (num_classes,) array, optional
         Frequency of each class, for pipelines that draw by it.
+    backend : str
+        ``"core"``: tables, draws and loss by the C core, on the CPU. ``"torch"``: by tensor operations, on
+        the device of the parameters, with the same active sets for the same codes.
+    hashing : str, optional
+        How ``backend="torch"`` hashes, as for :meth:`TorchTables.build`: ``"matmul"``, the default, on the
+        device, or ``"core"``.
     sparse : bool
         Whether gradients of the parameters are sparse COO tensors of the active rows, for
         :class:`~lshsample.torch.RowAdam` and ``torch.optim.SparseAdam``; else they are dense.
@@ -68,8 +74,14 @@ class SamplingOptions:
     importance: str = attrs.field(default="on", validator=specs.one_of("on", "off"))
     rehash: Rehash = attrs.field(factory=Rehash, converter=_rehash)
     frequencies: npt.ArrayLike | None = attrs.field(default=None, repr=False)
+    backend: str = attrs.field(default="core", validator=specs.one_of("core", "torch"))
+    hashing: str | None = None
     sparse: bool = attrs.field(default=False, validator=specs.one_of(True, False))
     seed: int = attrs.field(default=0, validator=specs.integer(0, 2**63 - 1))
+
+    def __attrs_post_init__(self) -> None:
+        if self.hashing is not None and self.backend == "core":
+            raise ArgumentError("hashing", repr(self.hashing), 'left out with backend="core"')
 
     def pipeline(self, num_classes: int) -> Pipeline:
         """The stages for this number of classes; they include the labels of the batch."""

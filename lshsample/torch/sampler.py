@@ -80,6 +80,10 @@ class ParameterSampler:
         options = SamplingOptions() if options is None else options
         if not isinstance(options, SamplingOptions):
             raise ArgumentError("options", type(options).__name__, "SamplingOptions, or None")
+        if options.backend != "core":
+            raise ArgumentError(
+                "options", f"backend={options.backend!r}", "SamplingOptions of backend='core'"
+            )
         self.parameter, self.options, self.step = parameter, options, 0
         self._sampler = LayerSampler(parameter.shape[1], parameter.shape[0], options)
 
@@ -110,7 +114,7 @@ class ParameterSampler:
         if include is None:
             include = torch.empty((len(queries), 0), dtype=torch.int64)
         n_items = len(self.parameter)
-        ids, starts = labels_of_target(include, "include", rows.shape[:1], n_items)
+        ids, starts = labels_of_target(include, "include", rows.shape[:1], n_items, rows.device)
         pointers = None if starts is None else view_of(starts)
         labels = CheckedLabels(canonical_labels(view_of(ids), pointers, -100, n_items, "include"))
         step = self.step + 1 if step is None else checked_integer("step", step, 1, 2**63 - 1)

@@ -225,6 +225,68 @@ class TorchTables(TableReader):
         probes = self._family.default_probes if n_probes is None else n_probes
         return self._join(self._hashing.probes(rows, probes, threads))
 
+    def retrieve(
+        self,
+        queries: Tensor,
+        n_probes: int,
+        *,
+        pooled: bool = False,
+        order: Tensor | None = None,
+        budget: int | None = None,
+        threads: int | None = None,
+    ) -> TorchCandidates:
+        """As :meth:`find`, for samplers: of a whole batch together, or of some tables.
+
+        Parameters
+        ----------
+        queries : (m, dim) tensor
+            Finite rows on the tables' device.
+        n_probes : int
+            Buckets to look into per table.
+        pooled : bool
+            One row of candidates for all queries; counts add up over them.
+        order : (rows, n_tables) int64 tensor, optional
+            The order in which tables are visited in each row.
+        budget : int, optional
+            With ``order``: the number of ids of a row after which no more tables are visited.
+        threads : int, optional
+            Maximum number of threads of the core.
+
+        Raises
+        ------
+        ArgumentError
+            Bad queries or ``n_probes``.
+        UnsupportedError
+            ``n_probes`` above 1 with a family that cannot probe.
+        """
+        rows = checked_tensor(queries, "queries", self._family.dim, self.device)
+        codes = self._hashing.probes(rows, n_probes, threads)
+        begins, sizes = self._runs(codes)
+        if pooled:  # the probes of all queries are those of one
+            begins, sizes = (part.transpose(0, 1).flatten(1)[None] for part in (begins, sizes))
+        if order is not None and budget is not None:
+            sizes = self._within(begins, sizes, order, budget)
+        return self._joined(begins.flatten(1), sizes.flatten(1))
+
+    def _within(self, begins: Tensor, sizes: Tensor, order: Tensor, budget: int) -> Tensor:
+        """The sizes (rows, n_tables, P) of buckets, 0 in the tables after the budget is reached."""
+        visit = torch.empty_like(order)
+        visit.scatter_(1, order, torch.arange(self.n_tables, device=self.device).expand_as(order))
+        flat = sizes.reshape(-1)
+        ids = self.ids.view(-1)[_ranges(begins.reshape(-1), flat)]
+        buckets = torch.arange(flat.numel(), device=self.device)
+        each = torch.div(buckets, max(sizes.shape[2], 1), rounding_mode="floor")
+        entry = torch.repeat_interleave(each, flat)
+        rows = torch.div(entry, self.n_tables, rounding_mode="floor")
+        # The visit in which an id of a row is new, then the number of new ids of each visit.
+        keys, places = torch.unique(rows * self._n_ids + ids, return_inverse=True)
+        new = torch.full(keys.shape, self.n_tables, device=self.device)
+        new.scatter_reduce_(0, places, visit.view(-1)[entry], "amin")
+        at = torch.div(keys, self._n_ids, rounding_mode="floor") * self.n_tables + new
+        found = torch.bincount(at, minlength=visit.numel()).view_as(visit).cumsum(1)
+        visited = (found < budget).sum(1, keepdim=True) + 1
+        return torch.where((visit < visited)[:, :, None], sizes, 0)
+
     def candidates(self, queries: Any, n_probes: int, *, threads: int | None = None) -> Candidates:
         """All ids that share a probed bucket with each query; see :meth:`TableReader.candidates`.
 
@@ -267,14 +329,17 @@ class TorchTables(TableReader):
     def _join(self, codes: Tensor) -> TorchCandidates:
         """The ids in the buckets of codes (m, n_tables, P), each once for a query, with counts."""
         begins, sizes = self._runs(codes)
-        begins, sizes = begins.flatten(1), sizes.flatten(1)
+        return self._joined(begins.flatten(1), sizes.flatten(1))
+
+    def _joined(self, begins: Tensor, sizes: Tensor) -> TorchCandidates:
+        """The ids in runs (rows, n) of the flat ids, each once for a row, with counts."""
         totals = sizes.sum(1)
         parts = [
             _counted(self.ids.view(-1), begins[a:b], sizes[a:b], totals[a:b], self._n_ids)
             for a, b in _blocks(totals.tolist())
         ]
         lengths, ids, counts = (torch.cat(t) for t in zip(*parts, strict=True))
-        indptr = torch.zeros(len(codes) + 1, dtype=torch.int64, device=self.device)
+        indptr = torch.zeros(len(begins) + 1, dtype=torch.int64, device=self.device)
         torch.cumsum(lengths, 0, out=indptr[1:])
         return TorchCandidates(indptr, ids, counts)
 

@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lshsample.errors import ArgumentError
 from lshsample.torch import RowAdam, SampledLinearCrossEntropy, SamplingOptions
+from lshsample.torch.optim import adam_in_tensors
 
 D, CLASSES, ROWS = 9, 50, 6
 
@@ -50,6 +51,20 @@ def test_a_dense_gradient_updates_all_rows():
     layer, other = layer_of(sparse=False), layer_of(sparse=False)
     given = trained(layer, RowAdam(layer.parameters(), lr=0.01))
     torch.testing.assert_close(given, trained(other, torch.optim.Adam(other.parameters(), lr=0.01)))
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_tensor_operations_update_as_the_core(sparse):
+    layer = layer_of(sparse)
+    optimizer = RowAdam(layer.parameters(), lr=0.05, betas=(0.8, 0.95))
+    tensors = tuple(torch.zeros_like(layer.weight) for _ in range(3))
+    tensors[0].copy_(layer.weight.detach())
+    for step in range(1, 5):
+        optimizer.zero_grad()
+        layer(*batch(step)).backward()
+        adam_in_tensors(tensors, layer.weight.grad, 0.05, (0.8, 0.95), 1e-8, step)
+        optimizer.step()
+        torch.testing.assert_close(tensors[0], layer.weight.detach(), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

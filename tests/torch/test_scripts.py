@@ -15,7 +15,11 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 @pytest.mark.parametrize(
     ("script", "options", "named"),
     [
-        ("torch_device.py", "--no-tests --items 900 --dim 8 --hashes 5 --tables 3 --batch 4 --rounds 1", 8),
+        (
+            "torch_device.py",
+            "--no-tests --items 900 --dim 8 --hashes 5 --tables 3 --batch 4 --active 90 --rounds 1",
+            11,
+        ),
         ("torch_attention.py", "--keys 5000 --queries 2", 12),
         ("torch_baselines.py", "--seconds 0.02 --classes 300 --rows 800", 11),
     ],
