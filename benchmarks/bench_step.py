@@ -8,8 +8,8 @@ active unit, read and written once), and the number of active units.
 - ``test_pipeline``: every named pipeline (pooled), simhash tables.
 - ``test_family``: the ``lsh`` pipeline with every registered family that hashes dense rows as they are.
 - ``test_isa``: the ``lsh`` pipeline on every instruction set.
-- ``test_rehash``: steps with the default schedule of rehashing, in turns with steps without; ``longest`` is the
-  longest step over the median, ``excess`` the time of a rebuild in median steps.
+- ``test_rehash``: steps with the default schedule of rehashing, in turns with steps without; ``longest`` is
+  the longest step over the median, ``excess`` the time of a rebuild in median steps.
 - ``test_precision``: the ``lsh`` pipeline in each other precision, in turns with float32, one active set a
   batch or one a sample (about 1,000 units); ``ratio_quartiles`` are float32's time over the other's.
 - ``test_labels``: 67,000 to 2,000,000 labels with the same active set: the cost of a step must not grow.

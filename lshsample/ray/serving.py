@@ -18,7 +18,8 @@ from lshsample.nn import BuildContext, Network, NetworkSpec, Sharded
 from lshsample.nn.bundle import model_folder, read_bundle
 from lshsample.nn.exchange import KeptRows
 from lshsample.nn.network import MODEL
-from lshsample.nn.shard import Chosen, Shard, merge_top
+from lshsample.nn.best import Chosen, merge_top
+from lshsample.nn.shard import Shard
 from lshsample.nn.sharded import ShardedLayer
 from lshsample.nn.shards import Shards, ranges
 from lshsample.serve.requests import BadRequest, Predict, parsed_json

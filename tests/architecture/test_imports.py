@@ -38,7 +38,7 @@ FLOORS = [
     ["training"],
     ["config", "streams"],
     ["xc"],
-    ["coding"],
+    ["coding", "convolution"],
     ["compare", "diagnosis", "testing", "ray", "serve", "sklearn", "torch"],
     ["cli", "scaffold", "pytest_plugin", "__main__"],
 ]
