@@ -3,10 +3,11 @@
 #include <math.h>
 #include <stddef.h>
 
+#include "dense.h"
 #include "kernels.h"
 #include "lshsample/parallel.h"
 
-enum { DENSE_ROWS = 4, RAGGED_ROWS = 8 };
+enum { DENSE_ROWS = 4, RAGGED_ROWS = 8, SAMPLED_ROWS = 2 };
 
 /* One row of a part. */
 typedef struct {
@@ -166,7 +167,9 @@ typedef struct {
     const lsh_logits *logits;
     lsh_loss_sums *sums;              /* of lsh_loss_summarise */
     const lsh_loss_sums *part, *total; /* of lsh_loss_finish */
-    float *losses;                    /* of lsh_loss_apply */
+    float *losses;                    /* of lsh_loss_apply and lsh_loss_sampled */
+    const lsh_sampled_layer *layer;   /* of lsh_loss_sampled */
+    const lsh_row_kernels *weights;
 } batch;
 
 static part_row row_of(const lsh_logits *logits, int64_t i) {
@@ -186,14 +189,32 @@ static part_row row_of(const lsh_logits *logits, int64_t i) {
     return row;
 }
 
+static void apply_row(const batch *b, part_row row, float *loss) {
+    lsh_loss_sums part = b->steps->summarise(b->kernels, row);
+    lsh_loss_sums total = b->steps->combine(row.smoothing.share, &part, 1, 1, loss);
+    b->steps->finish(b->kernels, row, &part, &total);
+}
+
 static lsh_status apply_chunk(void *context, int64_t begin, int64_t end, int32_t worker) {
     (void)worker;
     const batch *b = context;
+    for (int64_t i = begin; i < end; i++) apply_row(b, row_of(b->logits, i), &b->losses[i]);
+    return LSH_OK;
+}
+
+static lsh_status sampled_chunk(void *context, int64_t begin, int64_t end, int32_t worker) {
+    (void)worker;
+    const batch *b = context;
+    const lsh_sampled_layer *layer = b->layer;
     for (int64_t i = begin; i < end; i++) {
         part_row row = row_of(b->logits, i);
-        lsh_loss_sums part = b->steps->summarise(b->kernels, row);
-        lsh_loss_sums total = b->steps->combine(row.smoothing.share, &part, 1, 1, &b->losses[i]);
-        b->steps->finish(b->kernels, row, &part, &total);
+        const int32_t *ids = layer->ids + b->logits->indptr[i];
+        b->weights->dots(lsh_float_row(layer->h, i), layer->h.cols, layer->w.data, layer->w.stride, ids, row.n, row.z);
+        for (int64_t t = 0; layer->bias && t < row.n; t++) row.z[t] += layer->bias[ids[t] * layer->bias_stride];
+        apply_row(b, row, &b->losses[i]);
+        if (layer->dh.data)
+            b->weights->weighted_sum(ids, row.z, row.n, layer->w.data, layer->w.stride, NULL,
+                                     lsh_float_row(layer->dh, i), layer->dh.cols);
     }
     return LSH_OK;
 }
@@ -216,11 +237,23 @@ static lsh_status finish_chunk(void *context, int64_t begin, int64_t end, int32_
 static lsh_status run(lsh_loss loss, batch b, lsh_chunk_fn chunk, int32_t threads) {
     if (!(b.steps = steps_of(loss))) return LSH_INVALID;
     b.kernels = lsh_kernels_current();
-    return lsh_parallel_for(b.logits->rows, b.logits->indptr ? RAGGED_ROWS : DENSE_ROWS, threads, chunk, &b);
+    int64_t grain = b.layer ? SAMPLED_ROWS : b.logits->indptr ? RAGGED_ROWS : DENSE_ROWS;
+    return lsh_parallel_for(b.logits->rows, grain, threads, chunk, &b);
 }
 
 lsh_status lsh_loss_apply(lsh_loss loss, lsh_logits logits, float *losses, int32_t threads) {
     return run(loss, (batch){.logits = &logits, .losses = losses}, apply_chunk, threads);
+}
+
+lsh_status lsh_loss_sampled(lsh_loss loss, lsh_logits logits, const lsh_sampled_layer *layer, float *losses,
+                            int32_t threads) {
+    batch b = {.logits = &logits, .losses = losses, .layer = layer};
+    b.weights = lsh_row_kernels_for(lsh_kernels_current(), layer->w.dtype);
+    int floats = layer->h.dtype == LSH_FLOAT32 && layer->dh.dtype == LSH_FLOAT32;
+    if (!b.weights || !floats || !logits.indptr || layer->h.rows != logits.rows || layer->h.cols != layer->w.cols)
+        return LSH_INVALID;
+    if (layer->dh.data && (layer->dh.rows != logits.rows || layer->dh.cols != layer->w.cols)) return LSH_INVALID;
+    return run(loss, b, sampled_chunk, threads);
 }
 
 lsh_status lsh_loss_summarise(lsh_loss loss, lsh_logits logits, lsh_loss_sums *sums, int32_t threads) {

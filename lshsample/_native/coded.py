@@ -19,7 +19,7 @@ from lshsample._native.convert import ConvertedRows, Rounding, rounding_pointer
 from lshsample._native.core import check, csr_struct, ffi, lib, pointer, threads_or_default
 from lshsample._native.dtypes import FLOAT32, DType
 from lshsample._native.slots import Slots
-from lshsample._native.unchecked import dense, ids_pointer
+from lshsample._native.unchecked import RowSums, dense, ids_pointer
 from lshsample.errors import ArgumentError
 
 __all__ = ["POLICIES", "CodedRows", "CodedStep", "DecodedRows", "RowCache"]
@@ -299,8 +299,12 @@ class CodedRows:
             check(status, "coded_read")
         return Slots.of(out)
 
-    def update(self, rows: Int32 | None, gradient: Float32, how: CodedStep, step: int, threads: int) -> None:
+    def update(
+        self, rows: Int32 | None, gradient: Float32 | RowSums, how: CodedStep, step: int, threads: int
+    ) -> None:
         """One step of an optimizer on some rows, whose number is the counter of the random bits."""
+        if isinstance(gradient, RowSums):
+            gradient = gradient.array(threads)
         numbers = (how.rate, how.beta1, how.rest1, how.beta2, how.rest2, how.scale, how.eps)
         plain, rounding = ffi.new("lsh_coded_step *", numbers), rounding_pointer(Rounding(self.seed, step))
         ids = ids_pointer(rows)

@@ -107,6 +107,14 @@ class LogitsView:
             check(status, "loss")
         return losses
 
+    def apply_layer(self, loss: int, layer: Any, threads: int) -> Float32:
+        """As :meth:`apply`, for the logits of a ``lsh_sampled_layer *``, which are computed here."""
+        losses = np.empty(self.view.rows, np.float32)
+        status = lib.lsh_loss_sampled(loss, self.view[0], layer, ffi.from_buffer("float *", losses), threads)
+        if status:
+            check(status, "loss")
+        return losses
+
     def summarise(self, loss: int, threads: int) -> Float64:
         """The sums of the rows, (rows, 7)."""
         sums = np.empty((self.rows, N_SUMS), np.float64)

@@ -17,7 +17,7 @@ from lshsample._native.convert import Rounding, rounding_pointer
 from lshsample._native.core import check, ffi, lib, pointer, threads_or_default
 from lshsample._native.dtypes import FLOAT32
 from lshsample._native.slots import Slots, array_struct
-from lshsample._native.unchecked import dense
+from lshsample._native.unchecked import RowSums, summed
 from lshsample.errors import ArgumentError
 
 __all__ = [
@@ -110,7 +110,10 @@ def sgd_rows(
     n_threads = threads_or_default(threads)
     _in_range("lr", lr, 0, np.inf)
     weights, ids, gradient = _update(store, None, rows, grad)
-    check(lib.lsh_sgd_rows(weights, ids, gradient, lr, rounding_pointer(rounding), n_threads), "sgd_rows")
+    check(
+        lib.lsh_sgd_rows(weights, ids, gradient, ffi.NULL, lr, rounding_pointer(rounding), n_threads),
+        "sgd_rows",
+    )
 
 
 def adagrad_rows(
@@ -133,7 +136,9 @@ def adagrad_rows(
     _in_range("eps", eps, 0, np.inf)
     weights, ids, gradient = _update(store, 2, rows, grad)
     check(
-        lib.lsh_adagrad_rows(weights, ids, gradient, lr, eps, rounding_pointer(rounding), n_threads),
+        lib.lsh_adagrad_rows(
+            weights, ids, gradient, ffi.NULL, lr, eps, rounding_pointer(rounding), n_threads
+        ),
         "adagrad_rows",
     )
 
@@ -184,7 +189,10 @@ def adam_rows(
         raise ArgumentError("step", step, "an integer >= 1")
     weights, ids, gradient = _update(store, 3, rows, grad)
     how = rounding_pointer(rounding)
-    check(lib.lsh_adam_rows(weights, ids, gradient, lr, beta1, beta2, eps, step, how, n_threads), "adam_rows")
+    check(
+        lib.lsh_adam_rows(weights, ids, gradient, ffi.NULL, lr, beta1, beta2, eps, step, how, n_threads),
+        "adam_rows",
+    )
 
 
 def check_update(rows: Int32 | None, gradient: Float32, n_rows: int, columns: int) -> None:
@@ -206,25 +214,25 @@ def check_update(rows: Int32 | None, gradient: Float32, n_rows: int, columns: in
     matrix(gradient, "gradient", n_rows if rows is None else rows.size, columns)
 
 
-# The same over arrays that are known to be valid (see lshsample._native.unchecked).
+# The same over arrays that are known to be valid (see lshsample._native.unchecked), or sums as gradients.
 
 
 def sgd_unchecked(
-    store: Slots, rows: Int32 | None, grad: Float32, lr: float, step: int, threads: int
+    store: Slots, rows: Int32 | None, grad: Float32 | RowSums, lr: float, step: int, threads: int
 ) -> None:
     """:func:`sgd_rows` without a check of its arguments, and with the rounding of the store."""
     ids = ffi.NULL if rows is None else ffi.from_buffer("int32_t *", rows)
-    status = lib.lsh_sgd_rows(store.struct, ids, dense(grad), lr, store.rounding(step), threads)
+    status = lib.lsh_sgd_rows(store.struct, ids, *summed(grad), lr, store.rounding(step), threads)
     if status:
         check(status, "sgd_rows")
 
 
 def adagrad_unchecked(
-    store: Slots, rows: Int32 | None, grad: Float32, lr: float, eps: float, step: int, threads: int
+    store: Slots, rows: Int32 | None, grad: Float32 | RowSums, lr: float, eps: float, step: int, threads: int
 ) -> None:
     """:func:`adagrad_rows` without a check of its arguments, and with the rounding of the store."""
     ids, how = ffi.NULL if rows is None else ffi.from_buffer("int32_t *", rows), store.rounding(step)
-    status = lib.lsh_adagrad_rows(store.struct, ids, dense(grad), lr, eps, how, threads)
+    status = lib.lsh_adagrad_rows(store.struct, ids, *summed(grad), lr, eps, how, threads)
     if status:
         check(status, "adagrad_rows")
 
@@ -232,7 +240,7 @@ def adagrad_unchecked(
 def adam_unchecked(
     store: Slots,
     rows: Int32 | None,
-    grad: Float32,
+    grad: Float32 | RowSums,
     lr: float,
     beta1: float,
     beta2: float,
@@ -242,6 +250,6 @@ def adam_unchecked(
 ) -> None:
     """:func:`adam_rows` without a check of its arguments, and with the rounding of the store."""
     ids, how = ffi.NULL if rows is None else ffi.from_buffer("int32_t *", rows), store.rounding(step)
-    status = lib.lsh_adam_rows(store.struct, ids, dense(grad), lr, beta1, beta2, eps, step, how, threads)
+    status = lib.lsh_adam_rows(store.struct, ids, *summed(grad), lr, beta1, beta2, eps, step, how, threads)
     if status:
         check(status, "adam_rows")

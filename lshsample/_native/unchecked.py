@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import numpy as np
 import scipy.sparse as sp
 
 from lshsample._native.arrays import Array, Float32, Int32, Int64, matrix
 from lshsample._native.core import check, csr_struct, ffi, lib
-from lshsample._native.dtypes import KERNEL_DTYPES
+from lshsample._native.dtypes import FLOAT32, KERNEL_DTYPES, DType
 from lshsample._native.slots import Slots
 
 __all__ = [
+    "RowSums",
     "column_sums",
     "csr_matmul",
     "csr_sampled_matmul",
@@ -30,6 +32,8 @@ __all__ = [
     "matmul_nn",
     "matmul_nt",
     "matmul_tn",
+    "sampled_layer",
+    "summed",
 ]
 
 _new, _from_buffer, _NULL = ffi.new, ffi.from_buffer, ffi.NULL
@@ -111,10 +115,10 @@ def csr_matmul(x: sp.csr_array, weights: Slots, bias: Slots | None, threads: int
 
 
 def csr_transpose_matmul(
-    x: sp.csr_array, d: Any, weights: Slots, threads: int, scale: float | None = None
-) -> tuple[Int32, Array, Float32 | None]:
+    x: sp.csr_array, d: Float32, weights: Slots, scale: float | None = None
+) -> tuple[Int32, RowSums, RowSums | None]:
     """The columns of CSR rows x that have entries, ascending, and those rows of ``x.T @ d``: the gradient of
-    weights, of their width and type; d is an ``lsh_dense``.
+    weights, of their type; d is float32, of their width.
 
     With a ``scale`` also the sums (n, 1) of the entries of each of these columns times it: the gradient of
     biases. The entries are then grouped by column only once.
@@ -127,15 +131,79 @@ def csr_transpose_matmul(
     status = lib.lsh_csr_transpose(csr_struct(x)[0], _from_buffer("int32_t *", ids), at, of, factors, count)
     if status:
         check(status, "csr_transpose_matmul")
-    gradient = _empty((count[0], weights.columns), weights.dtypes[0].numpy)
-    status = lib.lsh_csr_weighted_sums(at, of, factors, d, dense(gradient), threads)
-    sums = None
-    if scale is not None and not status:
-        sums, ones = _empty((count[0], 1), np.float32), np.full((x.shape[0], 1), scale, np.float32)
-        status = lib.lsh_csr_weighted_sums(at, of, factors, dense(ones), dense(sums), threads)
-    if status:
+    groups = starts[: count[0] + 1], samples, values
+    gradient = RowSums(*groups, d, weights.dtypes[0])
+    ones = None if scale is None else np.full((x.shape[0], 1), scale, np.float32)
+    return ids[: count[0]].copy(), gradient, None if ones is None else RowSums(*groups, ones, FLOAT32)
+
+
+@attrs.frozen(eq=False)
+class RowSums:
+    """A gradient (n, columns) whose rows are sums of rows of another array, computed where they are used.
+
+    Row i is the sum of ``values[t] * of[samples[t]]``, t from ``starts[i]`` to ``starts[i + 1] - 1``, in that
+    order. What reads each row once, as an update of weights does, need not write it to memory before.
+
+    Attributes
+    ----------
+    starts : (n + 1,) int64 array
+    samples, values : arrays of int32 and float32
+    of : (m, columns) float32 array
+    dtype : DType
+        The type that a row is rounded to.
+    """
+
+    starts: Int64
+    samples: Int32
+    values: Float32
+    of: Float32
+    dtype: DType
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, columns)."""
+        return len(self.starts) - 1, self.of.shape[1]
+
+    def array(self, threads: int = 1) -> Array:
+        """All rows."""
+        out = _empty(self.shape, self.dtype.numpy)
+        starts, samples = _from_buffer("int64_t *", self.starts), _from_buffer("int32_t *", self.samples)
+        values = _from_buffer("float *", self.values)
+        status = lib.lsh_csr_weighted_sums(starts, samples, values, dense(self.of), dense(out), threads)
         check(status, "csr_transpose_matmul")
-    return ids[: count[0]].copy(), gradient, sums
+        return out
+
+
+def summed(gradient: Array | RowSums) -> tuple[Any, Any]:
+    """The ``lsh_dense`` and the ``lsh_row_sums *`` of a gradient, which must outlive their use."""
+    if not isinstance(gradient, RowSums):
+        return dense(gradient), _NULL
+    buffers = (
+        _from_buffer("int64_t *", gradient.starts),
+        _from_buffer("int32_t *", gradient.samples),
+        _from_buffer("float *", gradient.values),
+    )
+    return dense(gradient.of), _new("lsh_row_sums *", (len(gradient.starts) - 1, *buffers))
+
+
+def sampled_layer(h: Float32, weights: Slots, bias: Slots | None, ids: Int32, dh: Float32 | None) -> Any:
+    """An ``lsh_sampled_layer *`` of rows with active sets of their own; its arrays must outlive its use.
+
+    Parameters
+    ----------
+    h : (m, columns) float32 array
+        The input.
+    weights : Slots
+    bias : Slots or None
+    ids : (nnz,) int32 array
+        The active units of all rows.
+    dh : (m, columns) float32 array or None
+        Becomes the gradient at h.
+    """
+    first, stride = _NO_VECTOR if bias is None else bias.vector
+    gradient = (_NULL, 0, 0, 0, _FLOAT32) if dh is None else dense(dh)
+    parts = dense(h), weights.view, first, stride, _from_buffer("int32_t *", ids), gradient
+    return _new("lsh_sampled_layer *", parts)
 
 
 def csr_sampled_matmul(

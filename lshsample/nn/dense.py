@@ -161,6 +161,7 @@ class DenseLayer(OutputLayer):
 
     def _backward(self, x: Signal, dz: Float32, run: Run) -> tuple[Signal | None, list[Update]]:
         rows: Int32 | None
+        gradient: npt.NDArray[Any] | unchecked.RowSums
         threads, view, weights = run.threads, unchecked.dense(dz), self.weights.raw
         if isinstance(x, Block):
             rows = x.ids
@@ -168,7 +169,7 @@ class DenseLayer(OutputLayer):
             out = unchecked.dense(gradient)
             unchecked.matmul_tn(unchecked.dense(x.values), view, out, weights, threads)
         else:
-            rows, gradient, _ = unchecked.csr_transpose_matmul(x, view, weights, threads)
+            rows, gradient, _ = unchecked.csr_transpose_matmul(x, dz, weights)
         updates = [Update(self.weights, rows, gradient)]
         if self.bias is not None:
             sums = unchecked.column_sums(view, self.units, threads)

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from lshsample._native import core, optim
 from lshsample.errors import ArgumentError, PluginError
 from lshsample.nn.layer import Backward, BuiltLayer, OutputBackward, OutputLayer
+from lshsample.nn.losses import Loss
 from lshsample.nn.parameter import Update
 from lshsample.nn.signals import Block, LossGradient, Run, Signal, values_of, with_values
 
@@ -24,9 +25,9 @@ __all__ = ["Guard", "is_own"]
 Float32 = npt.NDArray[np.float32]
 
 
-def is_own(layer: BuiltLayer) -> bool:
-    """Whether a layer's class belongs to this package, so that its arrays need no check."""
-    return type(layer).__module__.startswith("lshsample.")
+def is_own(part: BuiltLayer | Loss) -> bool:
+    """Whether a layer's or a loss's class belongs to this package, so that its arrays need no check."""
+    return type(part).__module__.startswith("lshsample.")
 
 
 class Guard:

@@ -348,6 +348,9 @@ class OutputLayer(BuiltLayer):
 
     #: Whether it computes the loss itself (:meth:`loss_pass`), as its logits are in several parts.
     in_parts: ClassVar[bool] = False
+    #: Whether it computes logits, loss and gradient row by row (:meth:`row_pass`), as each row has its own
+    #: set.
+    by_rows: bool = False
 
     @property
     def exchanged(self) -> int:
@@ -391,6 +394,21 @@ class OutputLayer(BuiltLayer):
             Whether to count the rows whose best active unit is one of their labels.
         """
         raise UnsupportedError(f"layer {self.index} does not compute its loss in parts")
+
+    def row_pass(self, x: Signal, y: sp.csr_array, weights: Float32, run: Run, loss: Loss) -> LossPass:
+        """The loss of a batch, for a layer with ``by_rows`` and a loss with the same.
+
+        The bits are those of :meth:`logits` and :meth:`Loss.apply`, but the weights that a row needs are read
+        from memory once.
+
+        Parameters
+        ----------
+        x, y, weights, run
+            As for :meth:`loss_pass`; ``run.sampled`` is True.
+        loss : Loss
+            The loss.
+        """
+        raise UnsupportedError(f"layer {self.index} does not compute its loss row by row")
 
     def begin_biases(self, values: Float32) -> None:
         """Set the biases of a layer that has not been trained, shape (units,); does nothing by default."""

@@ -155,6 +155,23 @@ class Loss(ABC):
         """The target of each label, in the order of ``labels.indices``; by default 1, or its factor."""
         return np.ones(labels.nnz, np.float32) if factors is None else factors[labels.indices]
 
+    #: Whether :meth:`apply_layer` computes logits, losses and gradients row by row.
+    by_rows: ClassVar[bool] = False
+
+    def apply_layer(self, logits: Logits, layer: Any, threads: int) -> Float32:
+        """As :meth:`apply`, for logits that are still to be computed (``by_rows``).
+
+        Parameters
+        ----------
+        logits : Logits
+            With ``indptr``; the values are overwritten.
+        layer : lsh_sampled_layer *
+            From :func:`lshsample._native.unchecked.sampled_layer`.
+        threads : int
+            Number of threads.
+        """
+        raise UnsupportedError(f"{self} is not computed row by row")
+
     @abstractmethod
     def apply(self, logits: Logits, threads: int) -> Float32:
         """The loss of each row; replaces ``logits.values`` by the gradient of the sum of the rows' losses.
@@ -243,6 +260,7 @@ class _CompiledLoss(Loss):
     )
 
     _kernel: ClassVar[str]
+    by_rows = True
 
     def label_factors(self, labels: sp.csr_array) -> Float32 | None:
         """1 / propensity of each label, if the loss has a propensity model."""
@@ -264,6 +282,10 @@ class _CompiledLoss(Loss):
     def apply(self, logits: Logits, threads: int) -> Float32:
         """The loss of each row, in one pass."""
         return self._view(logits).apply(kernels.LOSSES[self._kernel], threads)
+
+    def apply_layer(self, logits: Logits, layer: Any, threads: int) -> Float32:
+        """As :meth:`apply`, of logits that are computed in the same pass."""
+        return self._view(logits).apply_layer(kernels.LOSSES[self._kernel], layer, threads)
 
     def summarise(self, logits: Logits, threads: int) -> Float64:
         """Largest logit and sums, in float64."""

@@ -164,6 +164,8 @@ class Network:
         self._label_factors: Float32 | None = None
         # What layers of other packages return is validated once, by a guard.
         self._guards = [layer if is_own(layer) else Guard(layer) for layer in self.layers]
+        own = is_own(self.output) and is_own(self.loss)  # others may have a logits or an apply of their own
+        self._by_rows = own and self.output.by_rows and self.loss.by_rows
         # Layers that prepare something before a step; the others are not called.
         self._prepared = [layer for layer in self.layers if type(layer).prepare is not BuiltLayer.prepare]
 
@@ -331,6 +333,8 @@ class Network:
         rows, weights = max(len(y.indptr) - 1, 1), self._label_weights(y)
         if self.output.in_parts:
             done = self.output.loss_pass(x, y, weights, run, count_hits)
+        elif self._by_rows and run.sampled and not count_hits:
+            done = self.output.row_pass(x, y, weights, run, self.loss)
         else:
             done = self._loss_pass(output, x, y, weights, run, count_hits)
         loss = float(done.losses.sum(dtype=np.float64)) / rows
@@ -378,11 +382,12 @@ class Network:
             for parameter in self.parameters:
                 if parameter.decays:
                     parameter.decay(kept)
+        sums = optimizer.takes_sums
         for update in updates:
-            slots, rows, gradient = update.parameter.raw, update.rows, update.gradient
+            slots, gradient = update.parameter.raw, update.stored if sums else update.gradient
             # Stored weights are the weights divided by the factor of weight decay, and so are their changes.
             rate = lr / update.parameter.factor
-            optimizer.update_checked(slots, rows, gradient, rate, run.step, run.threads)
+            optimizer.update_checked(slots, update.rows, gradient, rate, run.step, run.threads)
         if self.output.in_parts:
             self.output.update(optimizer, lr, kept, run.step, run.threads)
             report = attrs.evolve(report, exchanged=self.output.exchanged - before)

@@ -17,6 +17,7 @@ from lshsample import specs
 from lshsample._native import optim
 from lshsample._native.coded import CodedRows, CodedStep
 from lshsample._native.slots import Slots
+from lshsample._native.unchecked import RowSums
 from lshsample.nn.names import NameTable
 
 __all__ = ["OPTIMIZERS", "SGD", "Adagrad", "Adam", "Optimizer"]
@@ -43,6 +44,8 @@ class Optimizer(ABC):
     #: The precisions of networks that it can train: the types of the slots that :meth:`update` changes. Slots
     #: in bfloat16 are read and written by :mod:`lshsample._native.convert`.
     precisions: ClassVar[tuple[str, ...]] = ("float32",)
+    #: Whether :meth:`update_checked` takes gradients as sums (:class:`~lshsample._native.unchecked.RowSums`).
+    takes_sums: ClassVar[bool] = False
 
     @abstractmethod
     def update(
@@ -68,7 +71,7 @@ class Optimizer(ABC):
         """
 
     def update_checked(
-        self, store: Slots | CodedRows, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
+        self, store: Slots | CodedRows, rows: RowIds, gradient: Any, lr: float, step: int, threads: int
     ) -> None:
         """:meth:`update` without validation, for the arguments that a network gives; by default the same."""
         assert isinstance(store, Slots)  # precisions permits no other
@@ -97,6 +100,7 @@ class SGD(Optimizer):
     weight_decay: float = _decay()
     slots = 1
     precisions = ("float32", "bfloat16", "int8", "int4")
+    takes_sums = True
 
     def update(
         self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
@@ -105,7 +109,13 @@ class SGD(Optimizer):
         optim.sgd_rows(store, rows, gradient, lr, threads=threads)
 
     def update_checked(
-        self, store: Slots | CodedRows, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
+        self,
+        store: Slots | CodedRows,
+        rows: RowIds,
+        gradient: Float32 | RowSums,
+        lr: float,
+        step: int,
+        threads: int,
     ) -> None:
         """As :meth:`Optimizer.update_checked`."""
         if isinstance(store, CodedRows):
@@ -131,6 +141,7 @@ class Adagrad(Optimizer):
     weight_decay: float = _decay()
     slots = 2
     precisions = ("float32", "bfloat16", "int8", "int4")
+    takes_sums = True
 
     def update(
         self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
@@ -139,7 +150,13 @@ class Adagrad(Optimizer):
         optim.adagrad_rows(store, rows, gradient, lr, self.eps, threads=threads)
 
     def update_checked(
-        self, store: Slots | CodedRows, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
+        self,
+        store: Slots | CodedRows,
+        rows: RowIds,
+        gradient: Float32 | RowSums,
+        lr: float,
+        step: int,
+        threads: int,
     ) -> None:
         """As :meth:`Optimizer.update_checked`."""
         if isinstance(store, CodedRows):
@@ -172,6 +189,7 @@ class Adam(Optimizer):
     weight_decay: float = _decay()
     slots = 3
     precisions = ("float32", "bfloat16", "int8", "int4")
+    takes_sums = True
 
     def update(
         self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
@@ -180,7 +198,13 @@ class Adam(Optimizer):
         optim.adam_rows(store, rows, gradient, lr, self.beta1, self.beta2, self.eps, step, threads=threads)
 
     def update_checked(
-        self, store: Slots | CodedRows, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
+        self,
+        store: Slots | CodedRows,
+        rows: RowIds,
+        gradient: Float32 | RowSums,
+        lr: float,
+        step: int,
+        threads: int,
     ) -> None:
         """As :meth:`Optimizer.update_checked`."""
         if isinstance(store, CodedRows):

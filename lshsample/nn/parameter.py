@@ -18,7 +18,7 @@ from lshsample._native import convert
 from lshsample._native.convert import ConvertedRows
 from lshsample._native.dtypes import FLOAT32, DType, checked_device, checked_dtype
 from lshsample._native.slots import Slots, row_bytes
-from lshsample._native.unchecked import ids_pointer
+from lshsample._native.unchecked import RowSums, ids_pointer
 from lshsample.display import array_text
 from lshsample.errors import NativeError
 
@@ -359,11 +359,18 @@ class Update:
         The parameter.
     rows : ndarray of int32 or None
         The rows, without duplicates; None for all.
-    gradient : ndarray of float32
+    gradient : ndarray of float32, or RowSums
         Shape (number of rows, columns). Layers of this package give that of weights in bfloat16 in bfloat16,
-        rounded to nearest.
+        rounded to nearest, and that of sparse rows as sums (:class:`~lshsample._native.unchecked.RowSums`).
+        The attribute ``stored`` is what was given; ``gradient`` is an array, computed from sums at each
+        access.
     """
 
     parameter: Parameter
     rows: npt.NDArray[np.int32] | None = attrs.field(repr=array_text)
-    gradient: npt.NDArray[Any] = attrs.field(repr=array_text)
+    stored: npt.NDArray[Any] | RowSums = attrs.field(alias="gradient", repr=False)
+
+    @property
+    def gradient(self) -> npt.NDArray[Any]:
+        """The gradient as an array."""
+        return self.stored.array() if isinstance(self.stored, RowSums) else self.stored

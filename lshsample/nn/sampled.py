@@ -28,6 +28,7 @@ from lshsample.nn.layer import (
     BuildContext,
     CandidateLists,
     Layer,
+    LossPass,
     OutputBackward,
     OutputLayer,
     activation_or_loss,
@@ -35,7 +36,7 @@ from lshsample.nn.layer import (
     finish,
     initial_scale,
 )
-from lshsample.nn.losses import Loss, Softmax
+from lshsample.nn.losses import Logits, Loss, Softmax
 from lshsample.nn.parameter import Parameter, Update
 from lshsample.nn.signals import (
     Block,
@@ -49,7 +50,7 @@ from lshsample.nn.signals import (
     values_of,
 )
 from lshsample.registry import resolve_family
-from lshsample.sampling import Rehash
+from lshsample.sampling import ActiveSet, Rehash
 
 __all__ = ["ACTIVE_SETS", "IMPORTANCE", "Sampled", "SampledLayer"]
 
@@ -168,6 +169,7 @@ class SampledLayer(OutputLayer):
         super().__init__(spec.units, context, parameters)
         self.active = ActiveUnits(spec, index, self.inputs, seed)
         self.retrieves = self.active.has_tables
+        self.by_rows = spec.active_set == "sample" and context.codes is None
         self._buffers: dict[str, npt.NDArray[Any]] = {}
 
     # The tables and the sampler over them.
@@ -252,17 +254,48 @@ class SampledLayer(OutputLayer):
         if not run.sampled:
             y, backward = self._pooled(x, h, None, run)
             return y, None, backward
-        try:
-            active = self.active.draw(h, run)
-        except ArgumentError as error:
-            self._diverged(h, error)
-            raise
+        active = self._drawn(h, run)
         if active.pooled:
             whole = len(active.ids) == self.units
             y, backward = self._pooled(x, h, None if whole else active.ids, run)
         else:
             y, backward = self._ragged(x, h, active.indptr, active.ids, run)
         return y, self.active.correction(active), backward
+
+    def row_pass(self, x: Signal, y: sp.csr_array, weights: Float32, run: Run, loss: Loss) -> LossPass:
+        """As :meth:`OutputLayer.row_pass`."""
+        h = as_dense(x)
+        active = self._drawn(h, run)
+        indptr, ids, factor = active.indptr, active.ids, self.weights.factor
+        signal = csr_from_parts(indptr, ids, np.empty(len(ids), np.float32), (len(h), self.units))
+        logits = Logits.of(signal, y, weights, self.active.correction(active))
+        dh = np.empty(h.shape, np.float32) if self.context.needs_input_gradient else None
+        bias = None if self.bias is None else self.bias.slots
+        layer_input = times(h, factor)
+        layer = unchecked.sampled_layer(layer_input, self.weights.raw, bias, ids, dh)
+        losses = loss.apply_layer(logits, layer, run.threads)
+
+        def backward(scale: float) -> tuple[Signal | None, list[Update]]:
+            updates = self._row_updates(h, signal, scale)
+            return (None if dh is None else self._to_input(dh, x, scale * factor)), updates
+
+        return LossPass(losses, len(ids), None, backward)
+
+    def _drawn(self, h: Float32, run: Run) -> ActiveSet:
+        try:
+            return self.active.draw(h, run)
+        except ArgumentError as error:
+            self._diverged(h, error)
+            raise
+
+    def _row_updates(self, h: Float32, dz: sp.csr_array, scale: float) -> list[Update]:
+        """The updates by the gradient of the logits of rows with active sets of their own, times a factor."""
+        scaled, of_bias = h * np.float32(scale), None if self.bias is None else scale
+        rows, dw, sums = unchecked.csr_transpose_matmul(dz, scaled, self.weights.raw, of_bias)
+        updates = [Update(self.weights, rows, dw)]
+        if self.bias is not None and sums is not None:
+            updates.append(Update(self.bias, rows, sums))
+        return updates
 
     def _pooled(self, x: Signal, h: Float32, ids: Int32 | None, run: Run) -> tuple[Signal, OutputBackward]:
         """One set for all rows: three matrix products over the weight rows of the set."""
@@ -310,14 +343,7 @@ class SampledLayer(OutputLayer):
 
         def backward(gradient: LossGradient) -> tuple[Signal | None, list[Update]]:
             dz, scale = csr_from_parts(indptr, ids, values_of(gradient.signal), shape), gradient.scale
-            scaled = h * np.float32(scale)
-            of_bias = None if self.bias is None else scale
-            rows, dw, sums = unchecked.csr_transpose_matmul(
-                dz, unchecked.dense(scaled), weights, threads, of_bias
-            )
-            updates = [Update(self.weights, rows, dw)]
-            if self.bias is not None and sums is not None:
-                updates.append(Update(self.bias, rows, sums))
+            updates = self._row_updates(h, dz, scale)
             if not self.context.needs_input_gradient:
                 return None, updates
             if isinstance(weights, CodedRows):

@@ -352,7 +352,8 @@ class Shard:
         for one in updates:
             rate = lr / one.parameter.factor
             store = one.parameter.raw
-            optimizer.update_checked(store, one.rows, one.gradient, rate, step, self._count(threads))
+            gradient = one.stored if optimizer.takes_sums else one.gradient
+            optimizer.update_checked(store, one.rows, gradient, rate, step, self._count(threads))
 
     # Prediction.
 

@@ -120,9 +120,13 @@ def test_the_core_refuses_dtypes_without_kernels():
         assert lib.lsh_matmul_tn(floats_view, bfloats, square, operands, 1) == bad
     assert lib.lsh_column_sums(bfloats, ffi.NULL, 1) == bad
     store = ffi.new("lsh_store *", (ffi.NULL, 0, 4, 3, [(0, 24, 2), (8, 24, 0), (24, 24, 0)]))
-    assert lib.lsh_adam_rows(store, ffi.NULL, floats_view, 0.1, 0.9, 0.99, 1e-8, 1, ffi.NULL, 1) == bad
+    assert (
+        lib.lsh_adam_rows(store, ffi.NULL, floats_view, ffi.NULL, 0.1, 0.9, 0.99, 1e-8, 1, ffi.NULL, 1) == bad
+    )
     store = ffi.new("lsh_store *", (ffi.NULL, 0, 4, 3, [(0, 24, 1), (8, 24, 1), (16, 24, 0)]))
-    assert lib.lsh_adam_rows(store, ffi.NULL, floats_view, 0.1, 0.9, 0.99, 1e-8, 1, ffi.NULL, 1) == bad
+    assert (
+        lib.lsh_adam_rows(store, ffi.NULL, floats_view, ffi.NULL, 0.1, 0.9, 0.99, 1e-8, 1, ffi.NULL, 1) == bad
+    )
 
 
 A, B, W = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32), np.zeros((4, 3), BFLOAT16.numpy)

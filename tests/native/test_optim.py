@@ -1,5 +1,6 @@
 """Row-sparse optimizers against float64 over several steps."""
 
+import attrs
 import numpy as np
 import pytest
 import reference
@@ -8,6 +9,7 @@ from lshsample._native import convert, optim
 from lshsample._native.convert import Rounding
 from lshsample._native.dtypes import BFLOAT16, FLOAT32
 from lshsample._native.slots import ArraySlots, Slots
+from lshsample._native.unchecked import RowSums
 from lshsample.errors import ArgumentError
 
 SLOTS = {"sgd": 1, "adagrad": 2, "adam": 3}
@@ -147,6 +149,25 @@ def test_a_gradient_in_bfloat16_is_that_of_its_values(isa, rng, d):
     np.testing.assert_array_equal(slots.data, same.data)
     with pytest.raises(ArgumentError, match="grad"):
         optim.adam_rows(Slots.zeros(3, d, [FLOAT32] * 3), None, halves, 0.1)
+
+
+@pytest.mark.parametrize("name", list(SLOTS))
+@pytest.mark.parametrize("dtype", [FLOAT32, BFLOAT16], ids=str)
+@pytest.mark.parametrize("d", [1, 17, 128, 300])
+def test_a_gradient_of_sums_gives_the_bits_of_the_array_of_them(isa, rng, name, dtype, d):
+    rows, of = np.array([7, 2, 30, 11], np.int32), rng.standard_normal((6, d), dtype=np.float32)
+    starts, samples = np.array([0, 3, 3, 4, 70]), rng.integers(0, 6, 70).astype(np.int32)
+    gradient = RowSums(starts, samples, rng.standard_normal(70, dtype=np.float32), of, dtype)
+    found = []
+    for given, threads in ((gradient, 1), (gradient, 3), (gradient.array(), 1)):
+        store = Slots.zeros(40, d, [dtype] * SLOTS[name])
+        store = attrs.evolve(store, seed=9) if dtype is BFLOAT16 else store
+        for step in (1, 2):
+            options = {"adam": (0.01, 0.9, 0.999, 1e-8), "adagrad": (0.01, 1e-8), "sgd": (0.01,)}[name]
+            getattr(optim, f"{name}_unchecked")(store, rows, given, *options, step, threads)
+        found.append(store.data.tobytes())
+    assert found[0] == found[1] == found[2]
+    assert store.weights[rows[[0, 2, 3]]].any()
 
 
 def test_small_updates_are_lost_to_nearest_and_kept_on_average_stochastically(isa):

@@ -139,12 +139,15 @@ def test_gradients_in_bfloat16_are_those_of_float32_rounded(isa, rng, m, n, k):
     wanted = layers.matmul_tn(a, b, operands="bfloat16")
     np.testing.assert_array_equal(out, convert.from_float32(wanted, BFLOAT16))
     x = core.csr_rows(sp.random_array((m, n), density=0.3, rng=rng, format="csr", dtype=np.float32), "x")
-    found = unchecked.csr_transpose_matmul(x, unchecked.dense(b), narrow, 2, 0.5)
-    columns, sums, of_bias = unchecked.csr_transpose_matmul(x, unchecked.dense(b), wide, 1, 0.5)
+    found = unchecked.csr_transpose_matmul(x, b, narrow, 0.5)
+    columns, sums, of_bias = unchecked.csr_transpose_matmul(x, b, wide, 0.5)
     np.testing.assert_array_equal(found[0], columns)
-    np.testing.assert_array_equal(found[1], convert.from_float32(sums, BFLOAT16))
-    np.testing.assert_array_equal(found[2], of_bias)
-    np.testing.assert_allclose(of_bias[:, 0], 0.5 * x.toarray().sum(axis=0)[columns], rtol=1e-5, atol=1e-5)
+    assert found[1].shape == (len(columns), k)
+    np.testing.assert_array_equal(found[1].array(2), convert.from_float32(sums.array(), BFLOAT16))
+    np.testing.assert_array_equal(found[2].array(), of_bias.array())
+    np.testing.assert_allclose(
+        of_bias.array()[:, 0], 0.5 * x.toarray().sum(axis=0)[columns], rtol=1e-5, atol=1e-5
+    )
 
 
 def test_tiles_are_used_on_the_last_set_alone(isa):

@@ -14,6 +14,7 @@
 
 #include <stdint.h>
 #include "lshsample/status.h"
+#include "lshsample/views.h"
 
 /* Softmax cross-entropy: loss = -sum_j t_j log p_j, p_j = exp(z_j) / sum exp(z); gradient T p - t with T = sum_j t_j
  * (1, or 0 for a row without labels).
@@ -61,6 +62,21 @@ typedef struct {
 
 /* The loss of each row; the logits become the gradient. LSH_INVALID for an unknown loss. */
 lsh_status lsh_loss_apply(lsh_loss loss, lsh_logits logits, float *losses, int32_t threads);
+/* An output layer whose rows have active sets of their own, as lsh_csr_sampled_matmul takes it: logit t of row i, indptr[i]
+ * <= t < indptr[i + 1] of the lsh_logits, is h[i] . w[ids[t]] + bias[ids[t]]. */
+typedef struct {
+    lsh_dense h, w;
+    const float *bias; /* NULL: none */
+    int64_t bias_stride;
+    const int32_t *ids;
+    lsh_dense dh; /* becomes the gradient of the losses at h, as lsh_csr_matmul computes it; data NULL: not computed */
+} lsh_sampled_layer;
+
+/* Logits, losses, gradients and the gradient at h, row by row: the weights of a row's active set are read once from memory,
+ * and a second time from the cache. The same bits as lsh_csr_sampled_matmul, lsh_loss_apply and lsh_csr_matmul one after
+ * the other. logits.values need not be set. LSH_INVALID as there, or for logits of rows of one length. */
+lsh_status lsh_loss_sampled(lsh_loss loss, lsh_logits logits, const lsh_sampled_layer *layer, float *losses,
+                            int32_t threads);
 /* The sums of each row of a part, and the first half of its gradient. */
 lsh_status lsh_loss_summarise(lsh_loss loss, lsh_logits logits, lsh_loss_sums *sums, int32_t threads);
 /* The sums of whole rows and their losses from those of n_parts parts, parts[p * rows + i] for row i, added in the

@@ -2,7 +2,8 @@
  *
  * A step reads and writes the given rows only (lazy updates; LazyAdam), and costs accordingly. rows: n ids, unique and in
  * range, or NULL for all rows. The slots are all float32, or all bfloat16, which is read as float32 and rounded as `rounding`
- * says when written. gradient: (n, cols) float32, or of the dtype of the slots. Arithmetic is float32. Stochastic rounding
+ * says when written. gradient: (n, cols) float32, or of the dtype of the slots; or its
+ * rows are sums (lsh_row_sums) that are computed where they are used. Arithmetic is float32. Stochastic rounding
  * draws 16 random bits for each column of a row: those of lsh_convert for the weights, and the same turned by 5 and by 10
  * places for the next slots.
  * Thread-safe for disjoint rows; same bits for any number of threads. LSH_INVALID: another dtype, a wrong number of
@@ -32,15 +33,26 @@ typedef struct {
     lsh_slot slots[8];
 } lsh_store;
 
+/* Row i of a gradient as the sum of values[t] * gradient row samples[t], t from starts[i] to starts[i + 1] - 1, in that
+ * order, rounded to nearest to the dtype of the slots: the same bits as lsh_csr_weighted_sums. The gradient is float32 then.
+ * The rows are written nowhere, and stay in the cache. */
+typedef struct {
+    int64_t n;
+    const int64_t *starts; /* n + 1 */
+    const int32_t *samples;
+    const float *values;
+} lsh_row_sums;
+
 /* w -= lr g. Slots: 1 or more, of which the first is used. */
-lsh_status lsh_sgd_rows(const lsh_store *store, const int32_t *rows, lsh_dense gradient, float lr,
+lsh_status lsh_sgd_rows(const lsh_store *store, const int32_t *rows, lsh_dense gradient, const lsh_row_sums *sums, float lr,
                         const lsh_rounding *rounding, int32_t threads);
 /* s += g^2; w -= lr g / (sqrt(s) + eps) (Duchi, Hazan & Singer 2011). Slots: w, s. */
-lsh_status lsh_adagrad_rows(const lsh_store *store, const int32_t *rows, lsh_dense gradient, float lr, float eps,
-                            const lsh_rounding *rounding, int32_t threads);
+lsh_status lsh_adagrad_rows(const lsh_store *store, const int32_t *rows, lsh_dense gradient, const lsh_row_sums *sums, float lr,
+                            float eps, const lsh_rounding *rounding, int32_t threads);
 /* m += (1 - beta1) (g - m); v += (1 - beta2) (g^2 - v); w -= lr m' / (sqrt(v') + eps) with m' = m / (1 - beta1^step),
  * v' = v / (1 - beta2^step) (Kingma & Ba 2015), step >= 1 counted over all steps. Slots: w, m, v. */
-lsh_status lsh_adam_rows(const lsh_store *store, const int32_t *rows, lsh_dense gradient, double lr, double beta1,
-                         double beta2, double eps, int64_t step, const lsh_rounding *rounding, int32_t threads);
+lsh_status lsh_adam_rows(const lsh_store *store, const int32_t *rows, lsh_dense gradient, const lsh_row_sums *sums, double lr,
+                         double beta1, double beta2, double eps, int64_t step, const lsh_rounding *rounding,
+                         int32_t threads);
 
 #endif
