@@ -35,7 +35,7 @@ class TwoPhaseLearning:
         Passes over the signals.
     batch_size : int
         Signals between two changes of the weights.
-    feedback : float
+    feedback_share : float
         Share of the feedback in what the input neurons see in the second phase, in (0, 1).
     memory : float
         What a neuron keeps, from one batch to the next, of its own past activity, by which it divides its
@@ -91,7 +91,7 @@ class TwoPhaseLearning:
         lam: float,
         epochs: int = 10,
         batch_size: int = 64,
-        feedback: float = 0.5,
+        feedback_share: float = 0.5,
         memory: float = 0.9,
         tol: float = 1e-2,
         seed: int = 0,
@@ -101,7 +101,9 @@ class TwoPhaseLearning:
         self._lam = checked_number("lam", lam, 0.0, float("inf"), open_low=True, open_high=True)
         self._epochs = checked_integer("epochs", epochs, 1)
         self._batch_size = checked_integer("batch_size", batch_size, 1)
-        self._share = checked_number("feedback", feedback, 0.0, 1.0, open_low=True, open_high=True)
+        self._share = checked_number(
+            "feedback_share", feedback_share, 0.0, 1.0, open_low=True, open_high=True
+        )
         self._memory = checked_number("memory", memory, 0.0, 1.0, open_high=True)
         self._tol = checked_number("tol", tol, 0.0, 1.0, open_low=True)
         self._seed, self._threads = checked_integer("seed", seed, 0, 2**63 - 1), threads
@@ -132,11 +134,11 @@ class TwoPhaseLearning:
         for _ in range(self._epochs):
             order, total = rng.permutation(len(rows)), 0.0
             for begin in range(0, len(rows), self._batch_size):
-                total += self.learn(rows[order[begin : begin + self._batch_size]])
+                total += self._learn(rows[order[begin : begin + self._batch_size]])
             self.errors.append(total / len(rows))
         return self
 
-    def phases(self, signals: Float32) -> tuple[Floats, Floats, Floats]:
+    def _phases(self, signals: Float32) -> tuple[Floats, Floats, Floats]:
         """The codes of both phases, (n, n_atoms) each, and the input neurons' change, (n, n_features)."""
         k, inputs = self._share, signals @ self.feedforward.T
         # What feedback adds to a coding neuron's current, it takes from the inhibition between them.
@@ -157,10 +159,10 @@ class TwoPhaseLearning:
         )
         return done.rates
 
-    def learn(self, signals: Float32) -> float:
+    def _learn(self, signals: Float32) -> float:
         """Change the weights after both phases of a batch of signals; returns the sum of their objectives."""
         k = self._share
-        clamped, codes, errors = self.phases(signals)
+        clamped, codes, errors = self._phases(signals)
         seen = signals - k * errors
         wanted = (seen - (1 - k) * signals) @ self.feedforward.T / k
         self._correct_lateral(codes, wanted)

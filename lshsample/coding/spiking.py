@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from lshsample import memory
 from lshsample._native.core import dense_rows, index_dtype
 from lshsample._native.spiking import settle
 from lshsample.errors import ArgumentError
@@ -192,6 +193,8 @@ class SpikingLCA:
         ------
         ArgumentError
             Signals that are not finite, or of another number of features.
+        MemoryBudgetError
+            A network of all atoms that does not fit into memory.
         """
         rows = np.ascontiguousarray(dense_rows(signals, "signals", self._atoms.shape[1]))
         networks = [_Network(np.empty(0, np.int32), np.empty(0)) for _ in rows]
@@ -202,6 +205,7 @@ class SpikingLCA:
         return self._encoding(networks)
 
     def _one_network(self, rows: Float32, networks: list[_Network]) -> None:
+        memory.require_bytes(4 * len(self._atoms) ** 2, "a network of all atoms, which n_neurons allows,")
         ids = np.arange(len(self._atoms), dtype=np.int32)
         drives = rows @ self._atoms.T
         done = settle(

@@ -14,6 +14,7 @@ from lshsample.nn.dense import Dense
 from lshsample.nn.exchange import ApproximateActivations, ApproximateGradients
 from lshsample.nn.inputs import Input, Sparse
 from lshsample.nn.layer import LAYERS, BuildContext, BuiltLayer, InputLayer, Layer, OutputLayer
+from lshsample.nn.lbfgs import BatchStep, NetworkObjective, ProgressiveLBFGS
 from lshsample.nn.losses import *  # noqa: F403
 from lshsample.nn.names import NameTable
 from lshsample.nn.network import Network, StepReport
@@ -25,6 +26,7 @@ from lshsample.nn.ranking import Ranker, Ranking
 from lshsample.nn.sampled import Sampled
 from lshsample.nn.schedules import *  # noqa: F403
 from lshsample.nn.sharded import Sharded
+from lshsample.nn.sharpness import Sharpness, sharpness
 from lshsample.nn.signals import Block, LossGradient, Run
 from lshsample.sampling import Rehash
 
@@ -33,6 +35,7 @@ __all__ = [
     "ApproximateActivations",
     "ApproximateGradients",
     "Batch",
+    "BatchStep",
     "Block",
     "BuildContext",
     "BuiltLayer",
@@ -46,19 +49,23 @@ __all__ = [
     "LossGradient",
     "NameTable",
     "Network",
+    "NetworkObjective",
     "NetworkSpec",
     "OutputLayer",
     "Parameter",
     "Ranker",
+    "ProgressiveLBFGS",
     "Ranking",
     "Rehash",
     "RowCache",
     "Run",
     "Sampled",
     "Sharded",
+    "Sharpness",
     "Sparse",
     "StepReport",
     "Update",
+    "sharpness",
 ]
 __all__ += activations.__all__
 __all__ += losses.__all__

@@ -52,6 +52,7 @@ class ActiveUnits(MaintainedSampler):
             seed=(seed, index),
         )
         self.spec, self.index = spec, index
+        self._held: dict[tuple[int, int], ActiveSet] | None = None
 
     @property
     def expected_size(self) -> int:
@@ -75,8 +76,20 @@ class ActiveUnits(MaintainedSampler):
                 np.bincount(labels.indices, minlength=self.spec.units).astype(np.float64) + 1
             )
 
+    def hold(self) -> None:
+        """From now on draw one active set for each seed and step, anew after the next call."""
+        self._held = {}
+
     def draw(self, queries: Float32, run: Run) -> ActiveSet:
         """The active set of a batch; the last layer's holds the batch's labels."""
+        if self._held is None:
+            return self._drawn(queries, run)
+        key = run.seed, run.step
+        if key not in self._held:
+            self._held[key] = self._drawn(queries, run)
+        return self._held[key]
+
+    def _drawn(self, queries: Float32, run: Run) -> ActiveSet:
         labels = None if self.spec.loss is None or run.targets is None else CheckedLabels(run.targets)
         active = self.bound().sample(
             queries,

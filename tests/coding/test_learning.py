@@ -20,11 +20,11 @@ def digits():
 
 
 def test_local_signals_are_the_gradient_of_the_objective(digits):
-    model = TwoPhaseLearning(30, lam=0.1, tol=1e-4, feedback=0.3, epochs=1).fit(digits[:60])
+    model = TwoPhaseLearning(30, lam=0.1, tol=1e-4, feedback_share=0.3, epochs=1).fit(digits[:60])
     model.lateral = model.feedforward @ model.feedforward.T
     model.feedback = np.ascontiguousarray(model.feedforward.T)
     signals = digits[60:70]
-    first, second, errors = model.phases(signals)
+    first, second, errors = model._phases(signals)
     solver = Lasso(0.1 / 64, positive=True, fit_intercept=False, tol=1e-12, max_iter=100_000)
     atoms = model.feedforward.astype(float)
     codes = np.array([solver.fit(atoms.T, s).coef_ for s in signals])
@@ -71,8 +71,8 @@ def test_a_seed_determines_everything(digits):
 @pytest.mark.parametrize(
     "options",
     [
-        {"n_atoms": 0}, {"lam": 0}, {"epochs": 0}, {"batch_size": 0}, {"feedback": 1.0}, {"memory": 1.0},
-        {"tol": 0}, {"seed": -1},
+        {"n_atoms": 0}, {"lam": 0}, {"epochs": 0}, {"batch_size": 0}, {"feedback_share": 1.0},
+        {"memory": 1.0}, {"tol": 0}, {"seed": -1},
     ],
 )  # fmt: skip
 def test_bad_options_are_refused(options):
