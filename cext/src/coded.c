@@ -31,7 +31,7 @@ int64_t lsh_coded_bytes(int64_t cols, int32_t bits, int32_t slots) {
 }
 
 static int fits(const lsh_coded *c) {
-    return (c->bits == 8 || c->bits == 4) && c->slots >= 1 && c->slots <= 3 &&
+    return (c->bits == 8 || c->bits == 4) && c->cols >= 1 && c->slots >= 1 && c->slots <= 3 &&
            c->record_bytes == lsh_coded_bytes(c->cols, c->bits, c->slots) && (c->sets == 0 || c->ways > 0);
 }
 
@@ -285,7 +285,7 @@ lsh_status lsh_coded_update(const lsh_coded *coded, const int32_t *rows, lsh_den
     if (!fits(coded) || gradient.dtype != LSH_FLOAT32 || gradient.cols != coded->cols || !rounding ||
         (!rows && gradient.rows != coded->rows))
         return LSH_INVALID;
-    if (coded->cols == 0 || gradient.rows == 0) return LSH_OK;
+    if (gradient.rows == 0) return LSH_OK;
     job j = {.rows = rows, .values = gradient, .step = step, .rounding = rounding};
     if (!job_begin(&j, coded, threads)) return LSH_NO_MEMORY;
     if (coded->sets) move_rows(&j, gradient.rows, scratch_of(&j, 0).bits);

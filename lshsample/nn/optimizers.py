@@ -71,10 +71,9 @@ class Optimizer(ABC):
         """
 
     def update_checked(
-        self, store: Slots | CodedRows, rows: RowIds, gradient: Any, lr: float, step: int, threads: int
+        self, store: Slots, rows: RowIds, gradient: Any, lr: float, step: int, threads: int
     ) -> None:
         """:meth:`update` without validation, for the arguments that a network gives; by default the same."""
-        assert isinstance(store, Slots)  # precisions permits no other
         self.update(store, rows, gradient, lr, step, threads)
 
 
