@@ -80,3 +80,23 @@ def test_the_comparison_of_samplers_runs_continues_and_reports(tmp_path):
     table = compare("report", "--runs", runs, "--gradients", moments, "--into", tmp_path / "plots")
     assert "small, batch: 80 rows, 2 epochs, 1 seeds" in table
     assert (tmp_path / "plots" / "where-lsh-pays-batch.svg").exists()
+
+
+def test_the_comparison_of_precisions_runs_and_continues(tmp_path):
+    rng, folder, runs = np.random.default_rng(0), tmp_path / "small", tmp_path / "runs.jsonl"
+    folder.mkdir()
+    for part in ("train", "test"):
+        lines = ["60 30 20", *(f"{rng.integers(20)} {rng.integers(30)}:1" for _ in range(60))]
+        with gzip.open(folder / f"{part}.txt.gz", "wt") as file:
+            file.write("\n".join([*lines, ""]))
+    line = [sys.executable, BENCHMARKS / "compare_precisions.py", folder, "--epochs", "1", "--seeds", "1"]
+    for precisions in ("float32", "float32,int4"):
+        done = subprocess.run(
+            [*line, "--precisions", precisions, "--out", runs],
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    sizes = [json.loads(one)["parameter_bytes"] for one in runs.read_text().splitlines()]
+    assert len(sizes) == 2
+    assert sizes[1] < sizes[0] / 2
+    assert len(done.stdout.splitlines()) == 2
