@@ -31,7 +31,7 @@ try:
     )
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
-    from starlette.requests import Request
+    from starlette.requests import ClientDisconnect, Request
     from starlette.responses import HTMLResponse, JSONResponse, Response
     from starlette.routing import Route
 except ModuleNotFoundError as error:  # pragma: no cover - depends on the installation
@@ -146,6 +146,8 @@ class _Routes:
                 response = _error(error.status, str(error))
             except ArgumentError as error:
                 response = _error(400, str(error))
+            except ClientDisconnect:  # nobody reads the answer, but it is counted
+                response = _error(400, "the request ended before its body")
             except CheckpointError as error:
                 _log.error("the model cannot be read any more: %s", error)
                 response = _error(503, "the files of the model are damaged")

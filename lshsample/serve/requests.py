@@ -48,7 +48,10 @@ def parsed_form(body: bytes) -> dict[str, str]:
 
 def _shown(value: Any) -> str:
     """A value for a message, not longer than a line."""
-    return f"{value!r:.80}"
+    try:
+        return f"{value!r:.80}"
+    except RecursionError:  # nested just less deeply than JSON may be
+        return "a value that is nested too deeply"
 
 
 def _known(data: dict[str, Any], names: tuple[str, ...]) -> None:
@@ -118,9 +121,11 @@ class Predict:
             one = given[0] == "text"
             texts = [data["text"]] if one else _list("texts", data["texts"], 1, limits.max_rows)
             for i, text in enumerate(texts):
+                name = "text" if one else f"texts[{i}]"
                 if not isinstance(text, str):
-                    name = "text" if one else f"texts[{i}]"
                     raise BadRequest(f"{name} must be a text (got {_shown(text)})")
+                if not _is_unicode(text):
+                    raise BadRequest(f"{name} must have no half of a surrogate pair")
         threshold = data.get("threshold", 0.0)
         if threshold not in THRESHOLDS and not (_is_number(threshold) and 0 <= threshold <= 1):
             wanted = f"a number from 0 to 1, or one of {', '.join(THRESHOLDS)}"
@@ -183,6 +188,15 @@ def _is_finite(value: float) -> bool:
         return math.isfinite(value)
     except OverflowError:  # an integer beyond the range of float
         return False
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be encoded: JSON can state halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _labels(name: str, value: Any) -> list[str | int] | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,12 +16,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from lshsample.serve import ServeSettings
 from lshsample.xc import Classifier
 
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "fuzz_server.py"
 ROW = {"ids": [12, 13, 14, 15], "values": [1, 1, 1, 1]}
 
 
@@ -151,26 +153,48 @@ def test_other_paths_methods_and_bodies_are_refused(client: Any) -> None:
     assert client.post("/predict", content=b" " * (1 << 20) + b"{}").status_code == 413
 
 
-_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(["ids", "values", "x"]), inner, max_size=3)
-    ),
-    max_leaves=12,
-)
-_fields = st.sampled_from(["text", "texts", "rows", "top", "threshold", "labels", "exclude", "limit", "z"])
+def test_no_request_is_an_error_of_the_server_and_no_new_version_costs_one() -> None:
+    line = [sys.executable, TOOL, "--requests", "300", "--reloads", "2"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    result = json.loads(done.stdout)
+    assert result["fuzz"]["requests"] >= 300
+    assert {"200", "400"} <= set(result["fuzz"]["statuses"])
+    assert result["reload"]["answered"] > 2
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    path=st.sampled_from(["/predict", "/why", "/v1/suggest"]),
-    body=st.dictionaries(_fields, _values, max_size=5),
+def nested(depth: int) -> bytes:
+    return b'{"text": ' + b"[" * depth + b"]" * depth + b"}"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"text": "\\ud800"}', "text must have no half of a surrogate pair"),
+        (b'{"texts": ["a", "\\udfff"]}', "texts[1] must have no half of a surrogate pair"),
+    ],
 )
-def test_no_request_is_an_error_of_the_server(client: Any, path: str, body: dict[str, Any]) -> None:
-    answer = client.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
-    assert answer.status_code in (200, 400), answer.text
-    assert isinstance(answer.json(), dict)
+def test_texts_that_are_no_unicode_are_refused(client: Any, body: bytes, said: str) -> None:
+    answer = client.post("/predict", content=body)
+    assert (answer.status_code, answer.json()["error"]) == (400, said)
+
+
+def test_nested_values_are_refused_at_any_depth(client: Any) -> None:
+    statuses = {client.post("/predict", content=nested(depth)).status_code for depth in range(850, 1000)}
+    assert statuses == {400}
+
+
+def test_a_request_that_ends_early_is_no_error_of_the_server(server: Any, model: Path) -> None:
+    with server(model) as client:
+        with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
+            connection.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        until = time.monotonic() + 20
+        ended = 'lshsample_requests_total{path="/predict",status="400"} 1.0'
+        while ended not in client.get("/metrics").text:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        client.process.terminate()
+        assert "Traceback" not in client.process.stderr.read()
 
 
 def test_a_new_version_is_served_without_a_lost_request(server: Any, trained: Any, tmp_path: Path) -> None:
