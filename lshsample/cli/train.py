@@ -81,6 +81,8 @@ def train(
     window: Annotated[
         int | None,
         typer.Option(
+            min=1,
+            max=2**20,
             help="With --stream: MiB of text whose rows are shuffled together.",
             show_default="64",
             rich_help_panel=_FILES,
@@ -89,6 +91,8 @@ def train(
     parsers: Annotated[
         int | None,
         typer.Option(
+            min=0,
+            max=1024,
             help="With --stream: processes that parse, 0 for none; the model does not depend on it.",
             show_default="as many as --threads",
             rich_help_panel=_FILES,

@@ -8,9 +8,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, get_context, parent_process
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
+
+from lshsample.errors import LshsampleError
 
 __all__ = ["Parsers"]
 
@@ -45,7 +48,13 @@ class Parsers(Generic[T, R]):
         self.close()
 
     def map(self, items: Iterable[T], ahead: int) -> Iterator[R]:
-        """The results for items, in their order; at most ``ahead`` are begun before they are asked for."""
+        """The results for items, in their order; at most ``ahead`` are begun before they are asked for.
+
+        Raises
+        ------
+        LshsampleError
+            A process was ended from outside.
+        """
         if not self._count:
             yield from map(self._job, items)
             return
@@ -62,6 +71,9 @@ class Parsers(Generic[T, R]):
                     yield begun.popleft().result()
             while begun:
                 yield begun.popleft().result()
+        except BrokenProcessPool as error:
+            problem = "a process that parses has ended by itself; if memory is short, use fewer parsers"
+            raise LshsampleError(problem) from error
         finally:
             for one in begun:
                 one.cancel()
