@@ -13,7 +13,7 @@ from lshsample.cli.app import JsonFile, output, write_json
 from lshsample.errors import ArgumentError
 from lshsample.memory import mebibytes
 from lshsample.nn import OPTIMIZERS, Dense, Sharded, Sparse
-from lshsample.ray import Cluster, cluster_resources, step_cost
+from lshsample.ray import cluster_resources, step_cost
 
 __all__ = ["cluster_check"]
 
@@ -49,7 +49,6 @@ def cluster_check(
         raise ArgumentError("--latency", latency, "a number of at least 0")
     n_blocks = max(8, workers) if blocks is None else blocks
     last = Sharded(labels, n_active=min(n_active, labels - 1), blocks=n_blocks)
-    Cluster(workers=workers).check(last)
     cost = step_cost(
         [Sparse(1), Dense(hidden), last],
         workers=workers,

@@ -52,14 +52,14 @@ class Worker(ABC):
     """Another process with one shard, which executes calls in their order."""
 
     @abstractmethod
-    def submit(self, method: str, arguments: tuple[Any, ...]) -> Callable[[], tuple[Any, float]]:
+    def submit(self, method: str, arguments: tuple[Any, ...]) -> Callable[[], tuple[Any, float, int]]:
         """Start a call of a method of :class:`~lshsample.nn.shard.Shard`.
 
         Returns
         -------
         callable
-            Waits for the result and returns it with the seconds that the call took; raises what the method
-            raised, or :class:`LostError`.
+            Waits for the result and returns it with the seconds that the call took, and the bytes that were
+            sent and received; raises what the method raised, or :class:`LostError`.
         """
 
     @abstractmethod
@@ -75,24 +75,31 @@ class _Peer:
         self.worker = start()
         self.calls: deque[tuple[int, str, tuple[Any, ...]]] = deque()
         self.n_calls = 0
-        self.untaken: list[Callable[[], tuple[Any, float]]] = []
+        self.untaken: list[Callable[[], tuple[Any, float, int]]] = []
         self.seconds = 0.0
         self.exchanged = 0
 
-    def submit(self, method: str, arguments: tuple[Any, ...]) -> Callable[[], tuple[Any, float]]:
-        self.exchanged += message_bytes((method, arguments))
+    def submit(self, method: str, arguments: tuple[Any, ...]) -> Callable[[], tuple[Any, float, int]]:
         if method not in _READS:
             self.n_calls += 1
             self.calls.append((self.n_calls, method, arguments))
         return self.worker.submit(method, arguments)
 
-    def taken(self, method: str, result: Callable[[], tuple[Any, float]]) -> Any:
-        for earlier in self.untaken:
-            earlier()
-        self.untaken = []
-        value, seconds = result()
-        self.seconds += seconds
-        self.exchanged += message_bytes(value)
+    def taken(self, method: str, result: Callable[[], tuple[Any, float, int]]) -> Any:
+        earlier, self.untaken = self.untaken, []
+        value, failed = None, None
+        for one in (*earlier, result):  # all of them, as answers come in the order of calls
+            try:
+                value, seconds, exchanged = one()
+            except LostError:
+                raise
+            except Exception as error:
+                failed = failed or error
+                continue
+            self.seconds += seconds
+            self.exchanged += exchanged
+        if failed is not None:
+            raise failed
         return value
 
     def again(self, method: str, arguments: tuple[Any, ...]) -> Any:
@@ -100,7 +107,7 @@ class _Peer:
         self.worker.stop()
         self.untaken = []
         self.worker = self.start()
-        restored, _ = self.worker.submit("restore_snapshot", (self.folder,))()
+        restored, *_ = self.worker.submit("restore_snapshot", (self.folder,))()
         missing = self.calls[0][0] - restored if self.calls else self.n_calls - restored + 1
         if missing > 1:
             raise WorkerError(
@@ -113,7 +120,7 @@ class _Peer:
         value = None
         for left, (name, given) in zip(range(len(later) - 1, -1, -1), later, strict=True):
             try:
-                value, _ = self.worker.submit(name, given)()
+                value, *_ = self.worker.submit(name, given)()
             except LostError:
                 raise
             except Exception as error:
@@ -212,7 +219,7 @@ class RemoteShards(Shards):
     @staticmethod
     def _submit(
         peer: _Peer, method: str, arguments: tuple[Any, ...]
-    ) -> Callable[[], tuple[Any, float]] | None:
+    ) -> Callable[[], tuple[Any, float, int]] | None:
         """Start a call; None if the worker is already known to be lost."""
         try:
             return peer.submit(method, arguments)
@@ -224,7 +231,7 @@ class RemoteShards(Shards):
         peer: _Peer,
         method: str,
         arguments: tuple[Any, ...],
-        result: Callable[[], tuple[Any, float]] | None,
+        result: Callable[[], tuple[Any, float, int]] | None,
     ) -> Any:
         """The result of a call, after restarts if the worker dies."""
         try:

@@ -7,6 +7,7 @@ from lshsample.ray.cost import StepCost, step_cost
 from lshsample.ray.metrics import RayMetrics
 from lshsample.ray.network import ShardedNetwork
 from lshsample.ray.parallel import data_parallel
+from lshsample.ray.scaling import StepModel, StepTime
 from lshsample.ray.serving import application
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "RayMetrics",
     "ShardedNetwork",
     "StepCost",
+    "StepModel",
+    "StepTime",
     "application",
     "cluster_resources",
     "data_parallel",

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import tempfile
-import time
-from collections.abc import Callable
-from functools import partial
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Listener
 from pathlib import Path
 from threading import Thread
 from typing import Any, cast
@@ -19,12 +15,13 @@ import attrs
 from lshsample import specs
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.files import as_path
+from lshsample.nn.connected import ConnectedWorker, answer_calls
 from lshsample.nn.layer import BuildContext
 from lshsample.nn.remote import LostError, RemoteShards, Worker
 from lshsample.nn.shard import Shard
 from lshsample.nn.sharded import Sharded
 
-__all__ = ["START_SECONDS", "Cluster", "RayShards", "cluster_resources", "connect", "the_ray", "tune"]
+__all__ = ["START_SECONDS", "Cluster", "RayShards", "cluster_resources", "connect", "the_ray"]
 
 #: Seconds that Ray has to start the workers.
 START_SECONDS = 120.0
@@ -77,41 +74,30 @@ class _ShardActor:
     def listen(self, key: bytes) -> tuple[Any, int]:
         """Wait for a connection in a thread; returns where, and the number of this process."""
         listener = Listener((the_ray().util.get_node_ip_address(), 0), authkey=key)
-        Thread(target=self._answer, args=(listener,), daemon=True).start()
+        Thread(target=answer_calls, args=(self._shard, listener), daemon=True).start()
         return listener.address, os.getpid()
 
-    def _answer(self, listener: Listener) -> None:
-        with listener, listener.accept() as connection:
-            tune(connection)
-            while True:
-                try:
-                    method, arguments = connection.recv()
-                except EOFError:
-                    return
-                began = time.perf_counter()
-                try:
-                    answer = True, getattr(self._shard, method)(*arguments)
-                except Exception as error:  # it is raised where the call came from
-                    answer = False, error
-                connection.send((*answer, time.perf_counter() - began))
 
-
-class RayWorker(Worker):
+class RayWorker(ConnectedWorker):
     """An actor with one shard, and a connection to it.
 
     Actor calls are for small messages: a step of 256 rows took 8 ms for one exchange with two workers, and
-    0.8 ms over connections, which Ray need not know of: a connection ends with its process.
+    0.8 ms over connections, which Ray need not know of.
     """
 
     def __init__(self, actor: Any) -> None:
-        self._actor, self._key = actor, secrets.token_bytes(32)
-        self._place = actor.listen.remote(self._key)
-        self._connection: Connection | None = None
+        key = secrets.token_bytes(32)
+        super().__init__(key)
+        self._actor, self._place = actor, actor.listen.remote(key)
 
     @property
     def pid(self) -> int:
         """The number of its process."""
         return self._listens()[1]
+
+    def address(self) -> Any:
+        """Where its process listens."""
+        return self._listens()[0]
 
     def _listens(self) -> tuple[Any, int]:
         ray = the_ray()
@@ -121,42 +107,10 @@ class RayWorker(Worker):
             raise LostError(f"not started: {str(error).splitlines()[0]}") from error
         return place
 
-    def submit(self, method: str, arguments: tuple[Any, ...]) -> Callable[[], tuple[Any, float]]:
-        """Send the call."""
-        try:
-            if self._connection is None:
-                self._connection = Client(self._listens()[0], authkey=self._key)
-                tune(self._connection)
-            self._connection.send((method, arguments))
-        except (OSError, EOFError) as error:
-            raise LostError(f"the connection ended: {error!r}") from error
-        return partial(self._answer, self._connection)
-
-    @staticmethod
-    def _answer(connection: Connection) -> tuple[Any, float]:
-        try:
-            done, value, seconds = connection.recv()
-        except (OSError, EOFError) as error:
-            raise LostError(f"the connection ended: {error!r}") from error
-        if not done:
-            raise value
-        return value, seconds
-
     def stop(self) -> None:
         """Close the connection and end the actor."""
-        if self._connection is not None:
-            self._connection.close()
+        super().stop()
         the_ray().kill(self._actor)
-
-
-def tune(connection: Connection) -> None:
-    """Send small messages at once, and notice within half a minute that the other machine is gone."""
-    with socket.socket(fileno=os.dup(connection.fileno())) as end:
-        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
-            end.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)
 
 
 class RayShards(RemoteShards):

@@ -14,6 +14,7 @@ from lshsample.nn.remote import message_bytes
 from lshsample.nn.sampled import SampledLayer
 from lshsample.nn.shard import Forward, LabelPart, Summaries
 from lshsample.nn.sharded import Sharded
+from lshsample.ray.cluster import Cluster
 
 __all__ = ["StepCost", "step_cost"]
 
@@ -105,6 +106,7 @@ def step_cost(
     specs.checked_integer("batch_size", batch_size, 1)
     optimizer = Adam() if optimizer is None else optimizer
     last, inputs = Sharded.of(layers[-1]), layers[-2].units  # type: ignore[arg-type]
+    Cluster(workers=workers).check(last)
     context = BuildContext(len(layers) - 1, inputs, 0)
     hidden = np.zeros((batch_size, inputs), np.float32)
     n_labels = round(batch_size * labels_per_row / workers)

@@ -9,8 +9,9 @@ from multiprocessing.connection import Client, Connection, Listener
 from typing import Any, TypeVar
 
 from lshsample.errors import ArgumentError, WorkerError
+from lshsample.nn.connected import tune
 from lshsample.nn.parallel import Group
-from lshsample.ray.cluster import START_SECONDS, Cluster, connect, the_ray, tune
+from lshsample.ray.cluster import START_SECONDS, Cluster, connect, the_ray
 
 __all__ = ["data_parallel"]
 
