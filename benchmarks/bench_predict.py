@@ -42,10 +42,12 @@ def test_batch(benchmark, labels, hidden):
     )
 
 
-@pytest.mark.benchmark(group="best label through 8-bit bounds in order, in turns with float32 (peer_ms)")
 @pytest.mark.parametrize("rows", [1, 256])
 @pytest.mark.parametrize("top", [1, 5])
 def test_like_a_trained_layer(benchmark, rows, top):
+    benchmark.group = (
+        f"top {top} of {rows} rows through ordered 8-bit bounds, in turns with float32 (peer_ms)"
+    )
     rng, labels, hidden = np.random.default_rng(0), sized(670_091, 1000), 128
     weights = rng.standard_normal((labels, hidden), np.float32) / np.float32(np.sqrt(hidden))
     trained = rng.integers(0, labels, labels // 50)
