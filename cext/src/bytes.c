@@ -224,9 +224,10 @@ typedef struct {
     int64_t begin, rows, scored;
 } range_state;
 
-/* Ranges grow, so that the first ones, by which all others are judged, are soon done. */
+/* Where the best labels come first, ranges grow, so that those by which all others are judged are soon done. */
 static int64_t range_begin(const search *s, int64_t range) {
-    return s->panels * range * range / (s->all_ranges * s->all_ranges);
+    int64_t share = s->panels * range / s->all_ranges;
+    return s->rows.limits ? share * range / s->all_ranges : share;
 }
 
 static heap range_heap(const search *s, int64_t range, int64_t sample) {
@@ -348,13 +349,13 @@ static void score_waiting(const search *s, range_state *state, int64_t range, in
 
 /* Chooses the rows for which a label of a panel may reach the threshold, and brings their bytes together. */
 static void choose_rows(const search *s, range_state *state, int64_t panel) {
-    const float *limits = s->rows.limits + panel * LSH_BYTE_LIMITS, *parts = s->parts + state->begin;
-    uint8_t reached[PART_SAMPLES];
-    for (int64_t i = 0; i < state->rows; i++) {
-        float bound = limits[4];
-        for (int t = 0; t < LSH_BYTE_LIMITS - 1; t++) bound += parts[t * s->block + i] * limits[t];
-        reached[i] = !(bound < state->thresholds[i]);
-    }
+    const float *limits = s->rows.limits + panel * LSH_BYTE_LIMITS, *restrict thresholds = state->thresholds;
+    const float *restrict up = s->parts + state->begin, *restrict down = up + s->block;
+    const float *restrict across = down + s->block, *restrict norm = across + s->block;
+    float a = limits[0], b = limits[1], c = limits[2], d = limits[3], bias = limits[4];
+    int32_t reached[PART_SAMPLES]; /* not bytes, which might alias the rest and keep the loop from vectors */
+    for (int64_t i = 0, rows = state->rows; i < rows; i++)
+        reached[i] = !(up[i] * a + down[i] * b + across[i] * c + norm[i] * d + bias < thresholds[i]);
     int64_t n = 0, row = 4 * s->quads;
     for (int64_t i = 0; i < state->rows; i++)
         if (reached[i]) state->chosen[n++] = (uint8_t)i;
@@ -380,7 +381,7 @@ static lsh_status search_range(const search *s, range_state *state, int64_t rang
     }
     const uint8_t *bytes = s->bytes + state->begin * 4 * s->quads;
     state->n_chosen = state->rows;
-    for (int64_t panel = range_begin(s, range); panel < range_begin(s, range + 1); panel++) {
+    for (int64_t panel = range_begin(s, range), end = range_begin(s, range + 1); panel < end; panel++) {
         if (lsh_interrupted()) return LSH_INTERRUPTED;
         if (s->rows.limits) choose_rows(s, state, panel);
         int all = state->n_chosen == state->rows;

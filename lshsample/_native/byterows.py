@@ -127,7 +127,7 @@ class ByteRows:
         Raises
         ------
         ArgumentError
-            Arrays of another type, or shape, or that are missing.
+            Arrays of another type, or shape, or that are missing; those of a copy in an order of its own.
         """
         out = cls.__new__(cls)
         if weights is not None:
@@ -153,6 +153,8 @@ class ByteRows:
             "offsets": ((panels, panel), np.int32),
             "terms": ((panels, 4, panel), np.float32),
         }
+        if arrays is not None and "ids" in arrays:
+            raise ArgumentError("ids", "an array", "left out: a copy in an order of its own is not stored")
         if arrays is None:
             arrays = {name: np.empty(size, dtype) for name, (size, dtype) in wanted.items()}
         for name, (size, dtype) in wanted.items():
@@ -203,6 +205,8 @@ class ByteRows:
 
     def rows(self, ids: npt.NDArray[np.integer[Any]]) -> Float32:
         """The weights of some rows, rounded as they are in the copy."""
+        if "ids" in self.arrays:
+            ids = np.argsort(self.arrays["ids"].ravel()[: self.shape[0]])[ids]
         panel, place = np.divmod(ids, int(lib.LSH_BYTE_PANEL))
         values = self.arrays["values"][panel, :, place].reshape(len(panel), -1)[:, : self.shape[1]]
         out: Float32 = values.astype(np.float32)

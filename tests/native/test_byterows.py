@@ -59,6 +59,8 @@ def test_in_an_order_most_rows_are_not_read(isa, rng, m, k, bias):
     rows.arrays["values"][rows.arrays["limits"][:, 2] < 1.5] = 127
     ids, _, _ = rows.top_k(h, k)
     np.testing.assert_array_equal(ids, layers.top_k(h, w, b, k)[0])
+    some = rng.integers(0, len(w), 9)
+    np.testing.assert_array_equal(ByteRows(w, b, like=h).rows(some), ByteRows(w, b).rows(some))
     # A copy for some rows serves any others.
     other = rng.standard_normal((7, 36), np.float32) * 10.0 ** rng.integers(-2, 3, (7, 1)).astype(np.float32)
     for one, wanted in zip(
@@ -139,5 +141,7 @@ def test_arrays_of_another_form_are_refused(rng):
         ByteRows.from_arrays({}, (40, 6), w, None)
     with pytest.raises(ArgumentError, match=r"^terms must be float32 \(2, 4, 32\)"):
         ByteRows.from_arrays({**arrays, "terms": arrays["terms"][:1]}, (40, 6), w, None)
+    with pytest.raises(ArgumentError, match=r"^ids must be left out"):
+        ByteRows.from_arrays(ByteRows(w, None, like=w).arrays, (40, 6), w, None)
     with pytest.raises(ArgumentError, match=r"^values must be a 2-D array of int8"):
         ByteRows.of_int8(w, np.ones(40, np.float32), None)
