@@ -4,9 +4,10 @@
 Some baselines make the hidden layer sparse: random dropout; standout, adaptive dropout (Ba & Frey 2013),
 which keeps a unit with probability sigmoid(output); the exact largest outputs. Others make the output layer
 cheaper: a product of two matrices of low rank, with or without a ReLU between them; adaptive softmax (Grave
-et al. 2017). "lshsample" is this package's network with a sampled output layer. The learning rate of each is
-the best of three on held-out training rows, at half of the time; then all have the same time, and are
-evaluated on others.
+et al. 2017). Rows that begin with "native" are networks of this package, without PyTorch: the sampled output
+layer, and the same baselines as far as its layers make them; standout and adaptive softmax have none. The
+learning rate of each is the best of three on held-out training rows, at half of the time; then all have the
+same time, and are evaluated on others.
 
 In PyTorch all hidden units are computed, whatever is dropped: these rows show the accuracy of a sparse layer,
 not its possible speed.
@@ -18,13 +19,14 @@ import argparse
 import functools
 import time
 
+import attrs
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lshsample.nn import Adam, Dense, Input, Network, Sampled
+from lshsample.nn import Activation, Adam, Dense, Input, Network, Sampled
 from lshsample.nn.signals import Run
 
 WIDTH, BATCH, RATES = 64, 128, (1e-3, 3e-3, 1e-2)
@@ -86,13 +88,34 @@ class Torch:
         return (self.head.predict(h) if self.head else self.out(h).argmax(1)).numpy()
 
 
-class Ours:
-    """A network with a sampled output layer, trained by lazy Adam."""
+@attrs.frozen
+class LargestUnits(Activation):
+    """Keeps the largest share of the outputs of a ReLU layer of this package."""
 
-    def __init__(self, lr, args):
-        n_active = max(args.classes // 20, BATCH)
-        last = Sampled(args.classes, "softmax", sampler="lsh", n_active=n_active)
-        self.network = Network([Input(WIDTH), Dense(args.hidden), last], seed=args.seed)
+    share: float
+    gain = 2.0
+
+    def apply(self, values):
+        count = max(round(self.share * values.shape[1]), 1)
+        least = np.partition(values, -count, axis=1)[:, -count, None]
+        values *= (values >= least) & (values > 0)
+
+    def slope(self, outputs):
+        return (outputs > 0).astype(np.float32)
+
+
+class Native:
+    """A network of this package, trained by Adam; its last layer is sampled unless it is dense."""
+
+    def __init__(self, lr, args, dense=True, rank=0, between="linear", sampler="lsh", **hidden):
+        if dense:
+            last = Dense(args.classes, "softmax")
+        else:
+            n_active = max(args.classes // 20, BATCH)
+            last = Sampled(args.classes, "softmax", sampler=sampler, n_active=n_active)
+        low = [Dense(rank, between, bias=False)] if rank else []
+        layers = [Input(WIDTH), Dense(args.hidden, **hidden), *low, last]
+        self.network = Network(layers, seed=args.seed)
         self.optimizer, self.lr, self.seed = Adam(), lr, args.seed
         self.network.allocate(self.optimizer.slots, 1)
         self.steps, self.classes = 0, args.classes
@@ -119,7 +142,14 @@ MODELS = {
     "standout": functools.partial(Torch, hidden=[Standout()]),
     "largest 5 % of hidden units": functools.partial(Torch, hidden=[Largest(0.05)]),
     "largest 25 % of hidden units": functools.partial(Torch, hidden=[Largest(0.25)]),
-    "lshsample, sampled output": Ours,
+    "native, sampled output": functools.partial(Native, dense=False),
+    "native, exact largest logits and uniform": functools.partial(Native, dense=False, sampler="exact-top"),
+    "native, full softmax": Native,
+    "native, low rank 32": functools.partial(Native, rank=32),
+    "native, low rank 32, ReLU between": functools.partial(Native, rank=32, between="relu"),
+    "native, dropout 50 %": functools.partial(Native, dropout=0.5),
+    "native, dropout 95 %": functools.partial(Native, dropout=0.95),
+    "native, largest 5 % of hidden units": functools.partial(Native, activation=LargestUnits(0.05)),
 }
 
 

@@ -19,11 +19,14 @@ from lshsample.torch.options import SamplingOptions
 from lshsample.torch.retrieval import contrastive_loss
 from lshsample.torch.sampler import ParameterSampler, SampledRows
 from lshsample.torch.tables import TorchCandidates, TorchTables
+from lshsample.torch.units import SampledConv2d, SampledFeedForward
 
 __all__ = [
     "ParameterSampler",
     "RowAdam",
     "SampledAttention",
+    "SampledConv2d",
+    "SampledFeedForward",
     "SampledLinearCrossEntropy",
     "SampledLinearSigmoid",
     "SampledRows",

@@ -12,13 +12,14 @@ from torch.nn import functional
 
 from lshsample.torch.loss import of_rows
 
-__all__ = ["full_loss", "gathered_loss"]
+__all__ = ["full_loss", "gathered", "gathered_loss"]
 
 #: Logits of a block of rows, in bytes, of losses over all classes.
 _BLOCK_BYTES = 1 << 27
 
 
-def _gathered(parameter: Tensor, rows: Tensor, sparse: bool) -> Tensor:
+def gathered(parameter: Tensor, rows: Tensor, sparse: bool) -> Tensor:
+    """Rows of a parameter, ascending and unique, as float32; their gradient is dense, or sparse by rows."""
     return _Gather.apply(parameter, rows, sparse)  # type: ignore[no-any-return,no-untyped-call]
 
 
@@ -61,19 +62,19 @@ def gathered_loss(
     if indptr is None:
         if torch.compiler.is_compiling():
             torch._check(len(ids) > 0)  # type: ignore[no-untyped-call]
-        rows = _gathered(weight, ids, sparse)
+        rows = gathered(weight, ids, sparse)
         logits = hidden.to(torch.float32) @ rows.T
         if bias is not None:
-            logits = logits + _gathered(bias, ids, sparse)
+            logits = logits + gathered(bias, ids, sparse)
         places = label_rows * len(ids) + torch.searchsorted(ids, label_ids)
         owners = None
     else:
         unique, inverse = torch.unique(ids, return_inverse=True)
         owners = _rows_of(indptr)
-        rows = _gathered(weight, unique, sparse)[inverse]
+        rows = gathered(weight, unique, sparse)[inverse]
         logits = (hidden.to(torch.float32)[owners] * rows).sum(1)
         if bias is not None:
-            logits = logits + _gathered(bias, unique, sparse)[inverse]
+            logits = logits + gathered(bias, unique, sparse)[inverse]
         n_classes = len(weight)
         places = torch.searchsorted(owners * n_classes + ids, label_rows * n_classes + label_ids)
     scale = None if class_weight is None else class_weight[ids]
