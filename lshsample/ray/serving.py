@@ -15,10 +15,10 @@ import numpy.typing as npt
 from lshsample import specs
 from lshsample.errors import ArgumentError, CheckpointError, UnsupportedError
 from lshsample.nn import BuildContext, Network, NetworkSpec, Sharded
+from lshsample.nn.best import Chosen, merge_top
 from lshsample.nn.bundle import model_folder, read_bundle
 from lshsample.nn.exchange import KeptRows
 from lshsample.nn.network import MODEL
-from lshsample.nn.best import Chosen, merge_top
 from lshsample.nn.shard import Shard
 from lshsample.nn.sharded import ShardedLayer
 from lshsample.nn.shards import Shards, ranges
