@@ -6,12 +6,14 @@ the C library keeps freed memory; without them a large part of a full softmax is
 ``extra_info`` has the milliseconds of the peer and the quartiles of the ratio of peer to lshsample, by turns.
 The peers are straightforward PyTorch: an ``EmbeddingBag`` of the features, ReLU, an output layer; dense Adam
 for the full softmax; for the sampled one, as many uniform units as in the active set of lshsample, plus the
-labels of the batch, looked up from sparse embeddings under ``SparseAdam``.
+labels of the batch, looked up from sparse embeddings under ``SparseAdam``. ``test_small_problems`` compares
+steps of an eighth of few labels with those of all of them, and with PyTorch's full softmax.
 """
 
 import numpy as np
 import pytest
 from bench_step import ACTIVE, HIDDEN, N_FEATURES, N_LABELS, THREADS, Steps
+from sizes import sized
 from turns import in_turns
 
 torch = pytest.importorskip("torch")
@@ -21,13 +23,13 @@ TURNS = {"full": 12, "sampled": 60}
 class Peer:
     """The same network in PyTorch; ``kind`` is full or sampled."""
 
-    def __init__(self, kind, batches):
+    def __init__(self, kind, batches, n_labels=N_LABELS):
         torch.set_num_threads(THREADS)
         torch.manual_seed(0)
         self.batches, self.step, sparse = batches, 0, kind == "sampled"
         self.features = torch.nn.EmbeddingBag(N_FEATURES, HIDDEN, mode="sum", sparse=True)
-        self.rows = torch.nn.Embedding(N_LABELS, HIDDEN, sparse=sparse)
-        self.bias = torch.nn.Embedding(N_LABELS, 1, sparse=sparse)
+        self.rows = torch.nn.Embedding(n_labels, HIDDEN, sparse=sparse)
+        self.bias = torch.nn.Embedding(n_labels, 1, sparse=sparse)
         for table in (self.features, self.rows, self.bias):
             torch.nn.init.normal_(table.weight, std=HIDDEN**-0.5)
         output = [*self.rows.parameters(), *self.bias.parameters()]
@@ -77,4 +79,14 @@ def cross_entropy(logits, y, columns):
 def test_step_in_turns_with_pytorch(benchmark, kind, sampler):
     ours = Steps(sampler=sampler)
     in_turns(benchmark, ours, Peer(kind, ours.batches), TURNS[kind])
+    benchmark.extra_info["active"] = float(np.median(ours.active))
+
+
+@pytest.mark.benchmark(group="few labels, in turns with all of them")
+@pytest.mark.parametrize("peer", ["full set", "pytorch"])
+@pytest.mark.parametrize("n_labels", sized([1_000, 4_000], [200]))
+def test_small_problems(benchmark, n_labels, peer):
+    ours = Steps(n_labels=n_labels, n_active=n_labels // 8)
+    full = Steps(n_labels=n_labels, sampler="full", n_active=None) if peer == "full set" else None
+    in_turns(benchmark, ours, full or Peer("full", ours.batches, n_labels), 60)
     benchmark.extra_info["active"] = float(np.median(ours.active))
