@@ -265,7 +265,8 @@ static lsh_status round_chunk(void *context, int64_t begin, int64_t end, int32_t
 }
 
 /* Terms begin .. begin + depth of the weights in n <= SCORED places of the copy, as columns of a panel. */
-static void unpack_columns(const search *s, const int32_t *places, int64_t n, int64_t begin, int64_t depth, float *panel) {
+static void unpack_columns(const search *s, const int32_t *places, int64_t n, int64_t begin, int64_t depth,
+                           float *panel) {
     int64_t width = s->kernels->panel_columns;
     const int8_t *values[SCORED];
     float scales[SCORED] = {0};

@@ -27,10 +27,10 @@ _KINDS = {
 }
 
 
-def bytes_needed(n: int, d: int) -> int:
-    """Bytes of the copy of n rows of d weights: about d + 20 a row; 5 more in an order of its own."""
+def bytes_needed(n: int, d: int, in_order: bool = False) -> int:
+    """Bytes of the copy of n rows of d weights: about d + 20 a row, and 60 while an order is chosen."""
     panel = int(lib.LSH_BYTE_PANEL)
-    return -(-n // panel) * panel * (-(-d // 4) * 4 + 20)
+    return -(-n // panel) * panel * (-(-d // 4) * 4 + (80 if in_order else 20))
 
 
 class ByteRows:

@@ -231,7 +231,7 @@ class DenseLayer(OutputLayer):
     def byte_rows(self, threads: int, like: Float32 | None = None) -> ByteRows:
         """A copy of the stored vectors in 8 bits, over a transposed copy in float32."""
         bias = None if self.bias is None else self.bias.vector
-        needed = 4 * self.weights.size + bytes_needed(self.units, self.context.inputs)
+        needed = 4 * self.weights.size + bytes_needed(self.units, self.context.inputs, like is not None)
         memory.require_bytes(needed, "the 8-bit and the transposed copy of the weights")
         rows = np.ascontiguousarray(self.weights.raw.weights.T)
         return ByteRows(rows, bias, like=like, threads=threads)

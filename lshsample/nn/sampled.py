@@ -424,10 +424,10 @@ class SampledLayer(OutputLayer):
 
     def byte_rows(self, threads: int, like: Float32 | None = None) -> ByteRows:
         """A copy of the stored vectors in 8 bits."""
-        bias, shape = None if self.bias is None else self.bias.vector, (self.units, self.inputs)
+        bias = None if self.bias is None else self.bias.vector
         rows = self.weights.raw
-        copied = isinstance(rows, CodedRows)
-        needed = bytes_needed(*shape) + (4 * self.weights.size if copied else 0)
+        copied = 4 * self.weights.size if isinstance(rows, CodedRows) else 0
+        needed = bytes_needed(self.units, self.inputs, like is not None) + copied
         memory.require_bytes(needed, "the 8-bit copy of the weights")
         read = rows.read() if isinstance(rows, CodedRows) else rows.weights
         return ByteRows(read, bias, like=like, threads=threads)

@@ -111,7 +111,7 @@ def test_bad_arguments_are_named():
         with pytest.raises(ArgumentError) as caught:
             call()
         assert caught.value.argument == argument
-    assert bytes_needed(33, 5) == 64 * 28
+    assert (bytes_needed(33, 5), bytes_needed(33, 5, True)) == (64 * 28, 64 * 88)
 
 
 @pytest.mark.parametrize(("m", "n", "d"), [(1, 1, 1), (5, 40, 7), (70, 5000, 33), (3, 2100, 300)])
