@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import numpy as np
@@ -23,6 +23,7 @@ from lshsample.errors import ArgumentError, DivergenceError, UnsupportedError
 from lshsample.nn.exchange import ApproximateGradients, Entries, ErrorFeedback
 from lshsample.nn.layer import Layer
 from lshsample.nn.network import Network, StepReport
+from lshsample.nn.network_spec import NetworkSpec
 from lshsample.nn.parameter import Parameter, Update
 from lshsample.nn.shard import tree
 from lshsample.nn.shards import ranges
@@ -172,6 +173,24 @@ class DataParallel(Network):
         self._own = range(*ranges(parts, self.group.size)[self.group.rank])
         self._index = {id(parameter): i for i, parameter in enumerate(self.parameters)}
         self._feedback: dict[tuple[int, int], ErrorFeedback] = {}
+
+    @classmethod
+    def from_spec(cls, spec: NetworkSpec, **options: Any) -> Self:
+        """A network from its spec, with ``parts``, ``group`` and ``exchange``."""
+        if spec.precision != "float32":
+            raise UnsupportedError(f"data parallelism is in float32; this network is in {spec.precision}")
+        return cls(spec.layers, spec.seed, **options)
+
+    def memory_needed(
+        self, slots: int = 1, batch_size: int = 0, threads: int | None = None
+    ) -> dict[str, int]:
+        """As :meth:`Network.memory_needed <lshsample.Network.memory_needed>`, with what an approximate
+        exchange keeps.
+        """
+        needed = super().memory_needed(slots, batch_size, threads)
+        if batch_size and self.exchange is not None:
+            needed["exchange"] = 4 * len(self._own) * self.n_parameters
+        return needed
 
     def gradients(
         self, x: Signal, y: sp.csr_array, run: Run, count_hits: bool = False

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from lshsample.nn import (
     Sharded,
     Sparse,
 )
-from lshsample.training import Trainer
+from lshsample.training import Callback, Trainer
 
 RNG = np.random.default_rng(0)
 X = sp.random_array((120, 60), density=0.1, rng=RNG, format="csr", dtype=np.float32)
@@ -99,6 +100,39 @@ def test_a_batch_may_have_fewer_rows_than_parts():
     report = Trainer(network, threads=1).step(X[:3], Y[:3])
     assert report.active == pytest.approx(203)
     assert report.exchanged == 0
+
+
+def test_what_an_approximate_exchange_keeps_is_counted_before():
+    needed = DataParallel(DENSE, parts=4, exchange=ApproximateGradients(0.1)).memory_needed(3, 30)
+    network = DataParallel(DENSE, parts=4)
+    assert needed.pop("exchange") == 4 * 4 * network.n_parameters
+    assert needed == network.memory_needed(3, 30)
+
+
+def test_a_run_continues_in_several_processes(tmp_path):
+    def trainer(network, **options):
+        return Trainer(network, batch_size=30, epochs=2, lr=0.01, threads=1, **options)
+
+    class Stop(Callback):
+        def on_step(self, step, report, milliseconds):
+            return step == 5
+
+    wanted = DataParallel(SAMPLED, 3, parts=4)
+    trainer(wanted).fit(X.toarray(), Y)
+    first = DataParallel(SAMPLED, 3, parts=4)
+    trainer(first, checkpoint=tmp_path, callbacks=[Stop()]).fit(X.toarray(), Y)
+
+    def continued(group):
+        made = partial(DataParallel.from_spec, parts=4, group=group)
+        resumed = Trainer.resume(tmp_path, made=made, threads=1, checkpoint=None)
+        resumed.fit(X.toarray(), Y)
+        return [p.weights.copy() for p in resumed.network.parameters]
+
+    for found in each(2, continued):
+        for one, other in zip(found, wanted.parameters, strict=True):
+            np.testing.assert_array_equal(one, other.weights)
+    with pytest.raises(UnsupportedError, match="in float32; this network is in bfloat16"):
+        DataParallel.from_spec(Network(DENSE, precision="bfloat16").spec)
 
 
 def test_all_processes_hear_of_a_part_that_diverges():
