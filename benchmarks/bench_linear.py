@@ -1,10 +1,12 @@
-"""Training linear models in turns with liblinear, one-vs-rest, and with omikuji's trees; their search.
+"""Training linear models in turns with liblinear, and with trees of omikuji and napkinXC; their search.
 
-``pip install scikit-learn omikuji; pytest benchmarks/bench_linear.py --benchmark-only`` trains on rows of
-words with the frequencies of text (Zipf), whose labels each have some words of their own. ``extra_info`` has
-P@1 over held-out rows, and the peer's. liblinear trains ten of the labels, one after the other; its time is
-scaled to all of them. Two threads; liblinear has one.
+``pip install scikit-learn omikuji napkinxc; pytest benchmarks/bench_linear.py --benchmark-only`` trains on
+rows of words with the frequencies of text (Zipf), whose labels each have some words of their own.
+``extra_info`` has P@1 over held-out rows, and the peer's. liblinear trains ten of the labels, one after the
+other; its time is scaled to all of them. Two threads; liblinear has one.
 """
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -49,7 +51,7 @@ def precision(best, y):
 
 
 @pytest.mark.filterwarnings("ignore:Liblinear failed to converge")
-@pytest.mark.benchmark(group="training 500 labels, in turns with liblinear (its time is peer_ms)")
+@pytest.mark.benchmark(group="training 500 labels, in turns with liblinear")
 def test_one_node_in_turns_with_liblinear(benchmark):
     svm = pytest.importorskip("sklearn.svm")
     x, y = rows(FEW, ROWS, 0)
@@ -60,13 +62,20 @@ def test_one_node_in_turns_with_liblinear(benchmark):
         for label in range(chosen):
             svm.LinearSVC(C=0.3, tol=0.1, max_iter=20).fit(x, targets[:, label])
 
-    in_turns(benchmark, lambda: LinearModel.fit(x, y, threads=THREADS), peer, 5, FEW / chosen)
+    in_turns(
+        benchmark,
+        lambda: LinearModel.fit(x, y, threads=THREADS),
+        peer,
+        5,
+        FEW / chosen,
+        against="scikit-learn: LinearSVC(C=0.3, tol=0.1, max_iter=20) for each label; one thread",
+    )
     held_x, held_y = rows(FEW, HELD_OUT, 1)
     best = LinearModel.fit(x, y, threads=THREADS).top_k(held_x, 1)[0][:, 0]
     benchmark.extra_info["p1"] = precision(best, held_y)
 
 
-@pytest.mark.benchmark(group="training 10,000 labels, in turns with omikuji (its time is peer_ms)")
+@pytest.mark.benchmark(group="training 10,000 labels, in turns with omikuji")
 def test_trees_in_turns_with_omikuji(benchmark, tmp_path):
     omikuji = pytest.importorskip("omikuji")
     x, y = rows(MANY, ROWS, 0)
@@ -83,7 +92,9 @@ def test_trees_in_turns_with_omikuji(benchmark, tmp_path):
             file, omikuji.Model.default_hyper_param(), n_threads=THREADS
         )
 
-    in_turns(benchmark, ours, peer, 3)
+    in_turns(
+        benchmark, ours, peer, 3, against="omikuji: its default settings (3 trees, beam of 10), 2 threads"
+    )
     benchmark.extra_info["p1"] = precision(models["ours"].top_k(held_x, 1)[0][:, 0], held_y)
     best = []
     for i in range(HELD_OUT):
@@ -91,6 +102,28 @@ def test_trees_in_turns_with_omikuji(benchmark, tmp_path):
         pairs = list(zip(row.indices.tolist(), row.data.tolist(), strict=True))
         best.append(models["peer"].predict(pairs, top_k=1)[0][0])
     benchmark.extra_info["peer_p1"] = precision(best, held_y)
+
+
+@pytest.mark.benchmark(group="training 10,000 labels, in turns with napkinXC")
+def test_trees_in_turns_with_napkinxc(benchmark, tmp_path):
+    napkinxc = pytest.importorskip("napkinxc.models")
+    x, y = rows(MANY, ROWS, 0)
+    labels = [y.indices[a:b].tolist() for a, b in pairwise(y.indptr)]
+    held_x, held_y = rows(MANY, HELD_OUT, 1)
+    models = {}
+
+    def ours():
+        models["ours"] = LinearModel.fit(x, y, threads=THREADS)
+
+    def peer():
+        models["peer"] = napkinxc.PLT(str(tmp_path / "model"), threads=THREADS, seed=0)
+        models["peer"].fit(sp.csr_matrix(x), labels)
+
+    in_turns(benchmark, ours, peer, 3, against="napkinXC: PLT with its default settings, 2 threads")
+    benchmark.extra_info["p1"] = precision(models["ours"].top_k(held_x, 1)[0][:, 0], held_y)
+    benchmark.extra_info["peer_p1"] = precision(
+        [best[0] for best in models["peer"].predict(sp.csr_matrix(held_x), 1)], held_y
+    )
 
 
 @pytest.mark.benchmark(group="best 5 of 10,000 labels by label trees")

@@ -5,23 +5,37 @@ benchmarks/bench_peers.py --benchmark-only`` takes the steps in turns, 2 threads
 the C library keeps freed memory; without them a large part of a full softmax is spent on new pages.
 ``extra_info`` has the milliseconds of the peer and the quartiles of the ratio of peer to lshsample, by turns.
 The peers are straightforward PyTorch: an ``EmbeddingBag`` of the features, ReLU, an output layer; dense Adam
-for the full softmax; for the sampled one, as many uniform units as in the active set of lshsample, plus the
-labels of the batch, looked up from sparse embeddings under ``SparseAdam``. ``test_small_problems`` compares
-steps of an eighth of few labels with those of all of them, and with PyTorch's full softmax.
+for the full softmax, which is also compiled (that takes a C++ compiler), and with the output layer in
+bfloat16; for the sampled one, as many uniform units as in the active set of lshsample, plus the labels of the
+batch, looked up from sparse embeddings under ``SparseAdam``. ``test_small_problems`` compares steps of an
+eighth of few labels with those of all of them, and with PyTorch's full softmax.
 """
+
+import shutil
 
 import numpy as np
 import pytest
-from bench_step import ACTIVE, HIDDEN, N_FEATURES, N_LABELS, THREADS, Steps
+from bench_step import ACTIVE, HIDDEN, N_FEATURES, N_LABELS, THREADS, Steps, floor
 from sizes import sized
 from turns import in_turns
 
 torch = pytest.importorskip("torch")
-TURNS = {"full": 12, "sampled": 60}
+# Of parts of PyTorch itself, which compiling imports.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning"),
+]
+TURNS = {"full": 12, "compiled": 12, "bfloat16": 12, "sampled": 60}
+SETTINGS = {
+    "full": "PyTorch: full softmax, fused Adam",
+    "compiled": "PyTorch: full softmax with torch.compile, fused Adam",
+    "bfloat16": "PyTorch: full softmax, the output layer and its Adam in bfloat16, softmax in float32",
+    "sampled": "PyTorch: softmax over as many uniform units and the labels, SparseAdam",
+}
 
 
 class Peer:
-    """The same network in PyTorch; ``kind`` is full or sampled."""
+    """The same network in PyTorch; ``kind`` is one of ``SETTINGS``."""
 
     def __init__(self, kind, batches, n_labels=N_LABELS):
         torch.set_num_threads(THREADS)
@@ -32,6 +46,9 @@ class Peer:
         self.bias = torch.nn.Embedding(n_labels, 1, sparse=sparse)
         for table in (self.features, self.rows, self.bias):
             torch.nn.init.normal_(table.weight, std=HIDDEN**-0.5)
+        if kind == "bfloat16":
+            self.rows, self.bias = self.rows.bfloat16(), self.bias.bfloat16()
+        self.over_all = torch.compile(softmax_over_all) if kind == "compiled" else softmax_over_all
         output = [*self.rows.parameters(), *self.bias.parameters()]
         inputs = [*self.features.parameters()]
         self.optimizers = [torch.optim.SparseAdam(inputs + output if sparse else inputs)]
@@ -52,8 +69,7 @@ class Peer:
             optimizer.step()
 
     def full(self, hidden, y):
-        logits = torch.nn.functional.linear(hidden, self.rows.weight, self.bias.weight[:, 0])
-        return cross_entropy(logits, y, torch.from_numpy(y.indices).long())
+        return self.over_all(hidden, self.rows.weight, self.bias.weight, *targets(y, y.indices))
 
     def sampled(self, hidden, y):
         labels = np.unique(y.indices)
@@ -61,25 +77,38 @@ class Peer:
         units = np.union1d(labels, drawn)
         active = torch.from_numpy(units).long()
         logits = torch.nn.functional.linear(hidden, self.rows(active), self.bias(active)[:, 0])
-        return cross_entropy(logits, y, torch.from_numpy(np.searchsorted(units, y.indices)))
+        return cross_entropy(logits, *targets(y, np.searchsorted(units, y.indices)))
 
 
-def cross_entropy(logits, y, columns):
-    """Mean over rows of the softmax cross-entropy with a row's labels, equally weighted."""
+def targets(y, columns):
+    """Row, column and weight of each label: those of a row have equal weights."""
     each = np.diff(y.indptr)
     rows = torch.from_numpy(np.repeat(np.arange(y.shape[0]), each))
     weights = torch.from_numpy(np.repeat(1 / each, each).astype(np.float32))
+    return rows, torch.from_numpy(columns.astype(np.int64)), weights
+
+
+def cross_entropy(logits, rows, columns, weights):
+    """Mean over rows of the softmax cross-entropy with a row's labels."""
     chosen = (logits[rows, columns] * weights).sum()
-    return (torch.logsumexp(logits, 1).sum() - chosen) / y.shape[0]
+    return (torch.logsumexp(logits, 1).sum() - chosen) / logits.shape[0]
 
 
-@pytest.mark.benchmark(group="lshsample's step, in turns with PyTorch's (its time is peer_ms)")
-@pytest.mark.parametrize("kind", ["sampled", "full"])
+def softmax_over_all(hidden, weight, bias, rows, columns, weights):
+    logits = torch.nn.functional.linear(hidden.to(weight.dtype), weight, bias[:, 0])
+    return cross_entropy(logits.float(), rows, columns, weights)
+
+
+@pytest.mark.benchmark(group="lshsample's step, in turns with PyTorch's")
+@pytest.mark.parametrize("kind", SETTINGS)
 @pytest.mark.parametrize("sampler", ["lsh", "uniform"])
 def test_step_in_turns_with_pytorch(benchmark, kind, sampler):
+    if kind == "compiled" and not (shutil.which("g++") or shutil.which("clang++")):
+        pytest.skip("torch.compile needs a C++ compiler")
     ours = Steps(sampler=sampler)
-    in_turns(benchmark, ours, Peer(kind, ours.batches), TURNS[kind])
-    benchmark.extra_info["active"] = float(np.median(ours.active))
+    in_turns(benchmark, ours, Peer(kind, ours.batches), TURNS[kind], against=SETTINGS[kind])
+    active = float(np.median(ours.active))
+    benchmark.extra_info |= {"active": active, **floor(active)}
 
 
 @pytest.mark.benchmark(group="few labels, in turns with all of them")
@@ -88,5 +117,6 @@ def test_step_in_turns_with_pytorch(benchmark, kind, sampler):
 def test_small_problems(benchmark, n_labels, peer):
     ours = Steps(n_labels=n_labels, n_active=n_labels // 8)
     full = Steps(n_labels=n_labels, sampler="full", n_active=None) if peer == "full set" else None
-    in_turns(benchmark, ours, full or Peer("full", ours.batches, n_labels), 60)
+    against = "the step of all labels" if full else SETTINGS["full"]
+    in_turns(benchmark, ours, full or Peer("full", ours.batches, n_labels), 60, against=against)
     benchmark.extra_info["active"] = float(np.median(ours.active))

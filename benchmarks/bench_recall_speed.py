@@ -4,8 +4,9 @@
 number of items (1,000,000 by default). Each index has settings that reach a recall of 0.9 on half of the
 queries, and is timed on the other half, with single queries and with batches of 256, each with its fastest
 setting and number of threads (1 or 2), in turns with lshsample: a row is the time of lshsample, ``peer_ms``
-that of the peer. All rank their candidates by exact inner products. faiss and hnswlib are skipped if they are
-not installed. Exact search by lshsample's own kernel and HNSW, a graph and not LSH, are compared too.
+that of the peer. All rank their candidates by exact inner products. faiss, hnswlib and usearch are skipped
+if they are not installed. Exact search by lshsample's own kernel is compared too; hnswlib and usearch are
+HNSW, a graph and not LSH.
 """
 
 import os
@@ -150,7 +151,24 @@ def make_hnsw(items, queries, truth):
         return search
 
     search, ef = fewest(searcher, range(TOP, 1281), queries, truth)
-    return [(search, {"ef": ef})]
+    return [(search, {"M": 16, "ef_construction": 100, "ef": ef})]
+
+
+def make_usearch(items, queries, truth):
+    """Another graph of the same kind, with the same number of neighbours."""
+    usearch = pytest.importorskip("usearch.index")
+    index = usearch.Index(ndim=DIM, metric="ip", dtype="f32", connectivity=16, expansion_add=100)
+    index.add(np.arange(len(items)), items, threads=THREADS)
+
+    def searcher(expansion):
+        def search(q, threads=THREADS):
+            index.expansion_search = expansion
+            return index.search(q, TOP, threads=threads).keys.reshape(len(q), TOP)
+
+        return search
+
+    search, expansion = fewest(searcher, range(TOP, 1281), queries, truth)
+    return [(search, {"connectivity": 16, "expansion_add": 100, "expansion_search": expansion})]
 
 
 def make_exact(items, queries, truth):
@@ -158,7 +176,8 @@ def make_exact(items, queries, truth):
     return [(lambda q, threads=THREADS: exact(items, q, threads), {})]
 
 
-PEERS = {"faiss-lsh": make_faiss_lsh, "hnsw": make_hnsw, "exact-search": make_exact}
+PEERS = {"faiss-lsh": make_faiss_lsh, "hnswlib": make_hnsw, "usearch": make_usearch}
+PEERS["exact search"] = make_exact
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +187,7 @@ def ours(data):
 
 @pytest.fixture(scope="module", params=PEERS)
 def peer(request, data):
-    return PEERS[request.param](*halves(data)[0])
+    return request.param, PEERS[request.param](*halves(data)[0])
 
 
 def halves(data):
@@ -184,13 +203,15 @@ def test_lshsample_in_turns_with(benchmark, ours, peer, data, batch):
     benchmark.group = f"lshsample in turns with a peer, {batch} queries a call"
     (_, tried, _), (_, queries, truth) = halves(data)
     part = slice(0, 128 if batch == 1 else None)
-    runs = {}
-    for name, choices in {"lshsample": ours, "peer": peer}.items():
-        search, how = quickest(choices, tried[part], batch)
-        how = how | {"recall": float(recall(search(queries), truth))}
-        benchmark.extra_info.update({"items": N_ITEMS, name: how})
-        runs[name] = partial(in_batches, search, queries[part], batch)
-    in_turns(benchmark, runs["lshsample"], runs["peer"], 7)
+    name, choices = peer
+    runs, settings = [], []
+    for tried_choices in (ours, choices):
+        search, how = quickest(tried_choices, tried[part], batch)
+        how = how | {"recall": round(float(recall(search(queries), truth)), 3)}
+        settings.append(", ".join(f"{key} {value}" for key, value in how.items()))
+        runs.append(partial(in_batches, search, queries[part], batch))
+    benchmark.extra_info |= {"items": N_ITEMS, "settings": settings[0]}
+    in_turns(benchmark, *runs, 7, against=f"{name}: {settings[1]}")
     benchmark.extra_info["queries_per_second"] = len(queries[part]) / benchmark.stats.stats.median
 
 

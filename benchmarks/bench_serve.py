@@ -28,7 +28,7 @@ def served():
     return network, rows, HashTables(family, threads=THREADS).build(units)
 
 
-@pytest.mark.benchmark(group="20 single rows through tables, in turns with exact prediction (peer_ms)")
+@pytest.mark.benchmark(group="20 single rows through tables, in turns with exact prediction")
 @pytest.mark.parametrize("pipeline", [f"Retrieve(probes={n})" for n in (4, 8, 16, 32)])
 def test_one_row(benchmark, served, pipeline):
     network, rows, tables = served
@@ -41,6 +41,7 @@ def test_one_row(benchmark, served, pipeline):
     def run(options):
         return lambda: [network.predict(row, threads=THREADS, **options) for row in queries]
 
-    in_turns(benchmark, run(ways["sampled"]), run(ways["exact"]), rounds=9)
+    exact = "exact prediction of the same single rows"
+    in_turns(benchmark, run(ways["sampled"]), run(ways["exact"]), rounds=9, against=exact)
     benchmark.extra_info["ms_a_row"] = round(1e3 * benchmark.stats.stats.median / len(queries), 2)
     benchmark.extra_info["floor_mb_exact"] = network.output.unit_vectors().size * 4 >> 20

@@ -32,8 +32,9 @@ def rows(columns):
     return core.csr_rows(sp.csr_array((values, columns.ravel(), indptr), shape=(SETS, DIM)), "x")
 
 
-def note(benchmark, n):
+def note(benchmark, n, hashes):
     benchmark.extra_info["sets"] = n
+    benchmark.extra_info["bytes"] = n * 4 * (EACH + hashes)
     benchmark.extra_info["sets_per_second"] = round(n / benchmark.stats["median"])
 
 
@@ -44,7 +45,7 @@ def test_minhash(benchmark, rows, method, hashes, n_hashes):
     benchmark.group = f"{hashes} hashes of {SETS:,} sets"
     family = make_family("minhash", dim=DIM, n_hashes=n_hashes, n_tables=hashes // n_hashes, method=method)
     benchmark.pedantic(hash_rows, (family, rows), {"threads": THREADS}, rounds=rounds(7), warmup_rounds=1)
-    note(benchmark, SETS)
+    note(benchmark, SETS, hashes)
 
 
 @pytest.mark.benchmark(group=f"128 hashes of {FEW:,} weighted sets")
@@ -53,7 +54,7 @@ def test_icws(benchmark, rows):
     benchmark.pedantic(
         hash_rows, (family, rows[:FEW]), {"threads": THREADS}, rounds=rounds(5), warmup_rounds=1
     )
-    note(benchmark, FEW)
+    note(benchmark, FEW, 128)
 
 
 def minhash(rows, hashes):
@@ -70,8 +71,14 @@ def test_minhash_in_turns_with_rensa(benchmark, columns, rows, hashes, sketch):
     digest = getattr(rensa.RMinHash, f"digest_matrix_from_flat_token_hashes{sketch}")
     tokens = columns.ravel().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     offsets = np.arange(SETS + 1, dtype=np.uint64) * EACH
-    in_turns(benchmark, minhash(rows, hashes), lambda: digest(tokens, offsets, hashes, 42), rounds=15)
-    note(benchmark, SETS)
+    in_turns(
+        benchmark,
+        minhash(rows, hashes),
+        lambda: digest(tokens, offsets, hashes, 42),
+        rounds=15,
+        against=f"rensa: RMinHash, {hashes} permutations{', rho sketch' if sketch else ''}, hashed tokens",
+    )
+    note(benchmark, SETS, hashes)
 
 
 @pytest.mark.parametrize("hashes", HASHES)
@@ -87,5 +94,6 @@ def test_minhash_in_turns_with_datasketch(benchmark, columns, rows, hashes):
                                      hashfunc=int)  # fmt: skip
             own.update_batch(elements)
 
-    in_turns(benchmark, minhash(rows, hashes), peer, rounds=9, scale=SETS / len(sets))
-    note(benchmark, SETS)
+    against = f"datasketch: MinHash(num_perm={hashes}), update_batch, hashed elements; one thread"
+    in_turns(benchmark, minhash(rows, hashes), peer, rounds=9, scale=SETS / len(sets), against=against)
+    note(benchmark, SETS, hashes)

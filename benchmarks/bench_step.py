@@ -86,12 +86,16 @@ class Steps:
         self.active.append(self.network.train_step(x, y, self.optimizer, 1e-3, run).active)
 
 
+def floor(active, hidden=HIDDEN):
+    """Operations of the three products, and bytes of the rows with their two moments, read and written."""
+    return {"flop": 3 * 2 * BATCH * active * hidden, "bytes": 3 * 2 * 4 * active * hidden}
+
+
 def measure(benchmark, steps):
     benchmark.pedantic(steps, rounds=rounds(60), warmup_rounds=rounds(5))
     active = float(np.median(steps.active))
     benchmark.extra_info["active"] = active
-    benchmark.extra_info["floor_gflop"] = 3 * 2 * BATCH * active * HIDDEN / 1e9
-    benchmark.extra_info["floor_mb"] = 3 * 2 * 4 * active * HIDDEN / 1e6
+    benchmark.extra_info |= floor(active)
 
 
 @pytest.mark.benchmark(group="pipeline")
@@ -122,7 +126,7 @@ def test_isa(benchmark, isa):
 @pytest.mark.parametrize(("each", "n_active"), [("batch", ACTIVE), ("sample", sized(980, 40))])
 def test_precision(benchmark, each, n_active, precision):
     wide, narrow = (Steps(n_active=n_active, each=each, precision=one) for one in ("float32", precision))
-    in_turns(benchmark, narrow, wide, 30)
+    in_turns(benchmark, narrow, wide, 30, against="the same step in float32")
     benchmark.extra_info["active"] = float(np.median(narrow.active))
 
 

@@ -13,6 +13,7 @@ the ratio of peer to ours. The peers:
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from bench_step import floor
 from sizes import sized
 from turns import in_turns
 
@@ -122,12 +123,17 @@ class FullPeer(Layer):
         return torch.nn.functional.cross_entropy(self.linear(hidden), target)
 
 
+SETTINGS = {
+    "native": "lshsample.nn: Sampled with Softmax and Adam",
+    "sampled": "PyTorch: as many uniform units and the labels, sparse embeddings, SparseAdam",
+    "full": "PyTorch: linear and cross_entropy over all classes, fused Adam",
+}
 PEERS = {"native": Native, "sampled": SampledPeer, "full": FullPeer}
 
 
-@pytest.mark.benchmark(group="an output layer's step, in turns with its peer (peer_ms)")
+@pytest.mark.benchmark(group="an output layer's step, in turns with its peer")
 @pytest.mark.parametrize("kind", PEERS)
 def test_step_in_turns(benchmark, kind):
     ours = Ours()
-    in_turns(benchmark, ours, PEERS[kind](), TURNS[kind])
-    benchmark.extra_info["active"] = ours.loss.active_size
+    in_turns(benchmark, ours, PEERS[kind](), TURNS[kind], against=SETTINGS[kind])
+    benchmark.extra_info |= {"active": ours.loss.active_size, **floor(ours.loss.active_size)}

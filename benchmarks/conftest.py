@@ -1,4 +1,4 @@
-"""The option --smoke; every benchmark stores the machine, threads and versions that it ran with."""
+"""The option --smoke; every benchmark stores the machine, versions and calibration that it ran with."""
 
 import pytest
 import sizes
@@ -6,8 +6,8 @@ import sizes
 from lshsample.compare.environment import describe_machine
 
 #: Distributions of peers, whose versions are stored.
-PEERS = ["datasketch", "faiss-cpu", "hnswlib", "omikuji", "pytest-benchmark", "rensa", "scikit-learn"]
-PEERS += ["threadpoolctl", "torch"]
+PEERS = ["datasketch", "faiss-cpu", "hnswlib", "napkinxc", "numpy", "omikuji", "pytest-benchmark", "rensa"]
+PEERS += ["scikit-learn", "scipy", "torch", "usearch"]
 
 
 def pytest_addoption(parser):
@@ -18,9 +18,19 @@ def pytest_configure(config):
     sizes.SMOKE = config.getoption("--smoke")
 
 
+@pytest.fixture(scope="session")
+def calibration():
+    from calibration import Calibration  # its sizes depend on --smoke
+
+    return Calibration()
+
+
 @pytest.fixture(autouse=True)
 def described(request):
     if "benchmark" in request.fixturenames:
         benchmark = request.getfixturevalue("benchmark")
         threads = getattr(request.module, "THREADS", None)
+        callspec = getattr(request.node, "callspec", None)
+        measured = (callspec.params.get("threads") if callspec else None) or threads or 1
         benchmark.extra_info["run"] = {"smoke": sizes.SMOKE, **describe_machine(threads, PEERS)}
+        benchmark.extra_info["calibration"] = request.getfixturevalue("calibration")(measured)

@@ -38,9 +38,75 @@ def test_every_benchmark_runs_at_a_small_size(tmp_path):
     assert amounts
     assert all(len(found) == 1 for found in amounts.values()), dict(amounts)
     covered = {one["fullname"].split("::")[0].split("/")[-1] for one in runs}
+    page = tmp_path / "report.html"
+    line = [sys.executable, BENCHMARKS / "report.py", result, "--before", result, "--out", page]
+    subprocess.run(line, check=True, timeout=60)
+    shown = page.read_text()
+    assert shown.count("<tr><td") == len(runs)
+    assert "beside all scores in float32" in shown
+    assert ">1.00</span>" in shown
     missing = {script.name for script in BENCHMARKS.glob("bench_*.py")} - covered
     needy = {"bench_peers.py", "bench_serve.py", "bench_scaffold.py", "bench_torch.py"}
     assert missing <= needy, "these need more than a run"
+
+
+def benchmark(seconds, unit, *, rate=1e9, **extra):
+    """A benchmark as pytest-benchmark stores it: 1 ms of the processor for each unit that it takes."""
+    calibration = {"bytes_per_second": rate, "flop_per_second": rate, "unit_seconds": unit}
+    stats = dict(zip(("q1", "median", "q3"), seconds, strict=True))
+    run = {"cpu": "one", "processors": 2, "isa": "avx2", "versions": {"lshsample": "0.1.0"}}
+    extra |= {"calibration": calibration, "run": run}
+    name = {"name": "test_some[4]", "fullname": "benchmarks/bench_some.py::test_some[4]", "group": "some"}
+    return name | {"stats": stats, "extra_info": extra}
+
+
+def test_the_report_compares_by_the_calibration_and_names_floors():
+    report = module_of(BENCHMARKS / "report.py")
+    now = benchmark((0.9, 1.0, 1.1), 0.5, bytes=2e8, flop=1e8, peer="other: fast", peer_ms=3000.0)
+    old = benchmark((0.4, 0.5, 0.6), 0.5)
+    slower = report.page(*({"datetime": "2026-01-01T00:00:00", "benchmarks": [one]} for one in (now, old)))
+    assert '<span class="bad">2.00</span>' in slower
+    assert "200<small>200 M bytes</small>" in slower
+    assert "beside other: fast" in slower
+    assert ">5.00</td>" in slower, "of the floor"
+    machine_half_as_fast = benchmark((0.9, 1.0, 1.1), 1.0)
+    same = report.page(
+        *({"datetime": "2026-01-01T00:00:00", "benchmarks": [one]} for one in (machine_half_as_fast, old))
+    )
+    assert '<span class="dim">1.00</span>' in same
+    del old["extra_info"]["calibration"]
+    with pytest.raises(SystemExit, match="no calibration"):
+        report.page({"datetime": "", "benchmarks": [old]})
+
+
+def module_of(path):
+    """A script as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_scale_is_measured_and_drawn_with_its_slopes(tmp_path):
+    pytest.importorskip("matplotlib")
+    draw = module_of(BENCHMARKS.parent / "tools" / "plot_scale.py")
+    assert draw.slope([10, 100, 1000], [3, 3, 3]) == pytest.approx(0)
+    assert draw.slope([10, 100, 1000], [2, 20, 200]) == pytest.approx(1)
+    out = tmp_path / "scale.json"
+    line = [sys.executable, BENCHMARKS / "scale.py", "--out", out, "--only", "hidden", "--just"]
+    line += ["--at", "hidden=4", "hidden=16", "--rounds", "1", "--steps", "2"]
+    line += ["--usual", "labels=500", "features=100", "active=50", "batch=4"]
+    subprocess.run(line, check=True, timeout=120, capture_output=True)
+    runs = json.loads(out.read_text())
+    assert [one["point"]["hidden"] for one in runs] == [4, 16]
+    for one in runs:
+        assert 50 <= one["active"] <= 50 + 4 * 5
+        assert one["peak_bytes"] >= one["base_bytes"] > 0
+    found = draw.points(runs * 2, "hidden")
+    assert [size for size, _, _ in found] == [4, 16]
+    assert found[0][1] == pytest.approx(1e3 * min(runs[0]["processor_seconds"]))
+    draw.plot([one | {"peak_bytes": one["base_bytes"] + 10**6} for one in runs], tmp_path / "scale.svg")
+    assert (tmp_path / "scale.svg").exists()
 
 
 def test_the_comparison_of_samplers_runs_continues_and_reports(tmp_path):

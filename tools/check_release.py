@@ -1,7 +1,8 @@
 """Whether the tree is that of a release: ``python tools/check_release.py v0.1.0``.
 
-The version of the tag is that of the package, of pyproject.toml and of CITATION.cff, and the changelog's
-first section is about it, with a date. Without an argument the versions alone are compared.
+The version of the tag is that of the package, of pyproject.toml, of CITATION.cff and of the recipe for conda,
+and the changelog's first section is about it, with a date. Without an argument the versions alone are
+compared.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ def faults(tag: str | None = None) -> list[str]:
     for name, pattern in (
         ("lshsample/__init__.py", r'^__version__ = "(.+)"$'),
         ("CITATION.cff", r"^version: (.+)$"),
+        ("tools/conda/recipe.yaml", r'^  version: "(.+)"$'),
     ):
         match = re.search(pattern, (ROOT / name).read_text(), re.MULTILINE)
         if match is None or match[1] != version:

@@ -19,6 +19,8 @@ mkdir -p "$work"
 work=$(cd "$work" && pwd)
 root=$work/root python=$work/venv/bin/python
 tests=(tests/native tests/golden/test_digests.py)
+# Emulated processes that fork after they had threads may stop for ever.
+tests+=(-k "not fork and not processes and not plausible and not child")
 # What depends on NumPy is not compared between processors.
 for section in models estimates others; do
     tests+=(--deselect "tests/golden/test_digests.py::test_no_bit_has_changed[$section")

@@ -1,8 +1,10 @@
 """What is installed, and what a source distribution holds."""
 
+import re
 import runpy
 import subprocess
 import sysconfig
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,3 +79,21 @@ def test_windows_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("sys.platform", "win32")
     with pytest.raises(SystemExit, match=r"^lshsample needs Linux or macOS: on Windows, .*\.$"):
         said(monkeypatch)
+
+
+def test_the_recipe_for_conda_needs_what_the_package_needs() -> None:
+    recipe = (ROOT / "tools" / "conda" / "recipe.yaml").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    run = re.search(r"^  run:\n((?:    - .+\n)+)", recipe, re.MULTILINE)
+    host = re.search(r"^  host:\n((?:    - .+\n)+)", recipe, re.MULTILINE)
+    assert run is not None
+    assert host is not None
+
+    def listed(text: str) -> set[str]:
+        return {line.removeprefix("    - ").replace(" ", "") for line in text.splitlines()}
+
+    assert listed(run[1]) == {
+        *project["project"]["dependencies"],
+        f"python{project['project']['requires-python']}",
+    }
+    assert listed(host[1]) == {*project["build-system"]["requires"], "python", "pip"}
