@@ -134,7 +134,7 @@ def test_precision(benchmark, each, n_active, precision):
 @pytest.mark.parametrize("strategy", ["rebuild", "sliced"])
 def test_rehash(benchmark, strategy):
     steps, without = Steps(rehash=Rehash(strategy=strategy)), Steps()
-    in_turns(benchmark, steps, without, 170)
+    in_turns(benchmark, steps, without, 170, against="the same step without rehashing")
     taken, median = np.array(benchmark.stats.stats.data), benchmark.extra_info["peer_ms"] / 1e3
     builds = steps.network.sampled_layers[0].active.n_builds - 1
     benchmark.extra_info["longest"] = round(float(taken.max() / np.median(taken)), 2)
