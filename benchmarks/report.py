@@ -40,7 +40,7 @@ th { background: var(--head); text-align: left; font-weight: 600; vertical-align
 th, td { padding: 0.25rem 0.5rem; border-bottom: 1px solid var(--line); }
 td.figure, th.figure { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.name { overflow-wrap: break-word; min-width: 12rem; } td small { color: var(--dim); display: block; }
-svg { display: block; width: 14rem; height: 1.25rem; } svg.axis { height: 1.4rem; }
+svg { display: block; width: 14rem; height: 1.25rem; overflow: visible; } svg.axis { height: 1.4rem; }
 svg text { fill: var(--dim); font-size: 10px; } .grid { stroke: var(--line); }
 .ours { fill: var(--ours); } .spread { fill: var(--ours); opacity: 0.35; } .peer { fill: var(--peer); }
 .floor { stroke: var(--floor); stroke-width: 2; } .good { color: var(--good); } .bad { color: var(--bad); }
