@@ -12,6 +12,7 @@ from lshsample.cli.measures import Wanted, print_measures
 from lshsample.cli.messages import exit_if_signalled, say, working
 from lshsample.cli.training_run import STREAMED, TrainingRun
 from lshsample.metrics import Interval
+from lshsample.nn.bundle import kind_of
 from lshsample.streams import StreamedRows
 from lshsample.training.history import peak_rss_mib
 from lshsample.xc import CLASSIFIER, Classifier, Interrupted, Stage
@@ -75,7 +76,7 @@ def _fitted(run: TrainingRun, telling: _Telling) -> Classifier:
     }
     data = run.data
     if isinstance(data, StreamedRows):
-        if run.checkpoint is not None:
+        if run.checkpoint is not None and kind_of(run.checkpoint / STREAMED) is None:
             data.save(run.checkpoint / STREAMED)
         return Classifier.fit_stream(data, run.recipe, window=run.window, parsers=run.parsers, **options)
     classifier = Classifier.fit(data.x, data.y, run.recipe, progress=telling.progress, **options)
