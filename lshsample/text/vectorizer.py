@@ -112,6 +112,34 @@ class TextVectorizer:
         counts = np.array([frequencies[term] for term in terms], np.float64)
         return cls(spec, terms, _idf(counts, n_texts))
 
+    def extended(self, texts: Sequence[str], n_texts: int) -> Self:
+        """With the terms of more texts that it does not know, behind the others, which stay as they are.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Terms that are in ``min_df`` of them are taken, the most frequent up to ``max_features`` in all.
+        n_texts : int
+            Texts that it was fitted to or extended by before.
+
+        Returns
+        -------
+        TextVectorizer
+            Itself where there is no new term, as with ``hashing``.
+        """
+        if self.terms is None:
+            return self
+        known = set(self.terms)
+        found = TermCounter(self.spec)(texts)
+        new = [(-n, term) for term, n in found.items() if n >= self.spec.min_df and term not in known]
+        room = len(new) if self.spec.max_features is None else self.spec.max_features - len(known)
+        chosen = sorted(term for _, term in sorted(new)[: max(room, 0)])
+        if not chosen:
+            return self
+        counts = np.array([found[term] for term in chosen], np.float64)
+        idf = np.concatenate([self.idf, _idf(counts, n_texts + len(texts))])
+        return type(self)(self.spec, self.terms + chosen, idf)
+
     @property
     def n_features(self) -> int:
         """The number of columns."""

@@ -614,15 +614,20 @@ class Classifier:
         )
         return self
 
-    def update_texts(self, texts: Sequence[str], labels: Sequence[Iterable[str]], **options: Any) -> Self:
+    def update_texts(
+        self, texts: Sequence[str], labels: Sequence[Iterable[str]], *, new_terms: bool = True, **options: Any
+    ) -> Self:
         """Learn from new texts; names that are not known are new labels.
 
         Parameters
         ----------
         texts : sequence of str
-            Their terms that are not among the features are not used.
         labels : sequence of iterables of str
             The names or identifiers of the labels of each text.
+        new_terms : bool
+            Whether terms that are not known become new features, if as many of the texts have them as the
+            vectorizer asks for (``min_df``, ``max_features``). Scores of texts without new terms do not
+            depend on it, apart from what is learned of the texts.
         **options
             As for :meth:`update`.
 
@@ -640,8 +645,10 @@ class Classifier:
         if len(texts) != len(labels):
             raise ArgumentError("labels", f"{len(labels)} lists", f"{len(texts)} lists, one for each text")
         names = names.extended(labels)
+        if new_terms:
+            vectorizer = vectorizer.extended(texts, self.mixture.n_rows)
         self.update(vectorizer.transform(texts), names.matrix(labels), **options)
-        self.names = names
+        self.names, self.vectorizer = names, vectorizer
         return self
 
     def remove_labels(self, ids: npt.ArrayLike) -> Self:

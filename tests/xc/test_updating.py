@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from lshsample.errors import ArgumentError
+from lshsample.text import TextVectorizer, VectorizerSpec
 from lshsample.xc import Classifier, Recipe, RowNeighbours
 from lshsample.xc import why as reasons_for
 from lshsample.xc.parts import Queries
@@ -127,6 +128,33 @@ def test_names_of_new_texts_become_labels():
     assert classifier.names.names == ("cats", "dogs", "bears")
     best = classifier.predict_texts(["claws, barking and a leash"], top=2)[0]
     assert {name for name, _ in best} == {"bears", "dogs"}
+
+
+def test_terms_of_new_texts_become_features(tmp_path):
+    texts = ["purring whiskers", "barking loudly", "claws and whiskers", "a leash, barking"] * 20
+    labels = [["cats"], ["dogs"], ["cats"], ["dogs"]] * 20
+    more = ["growling and hibernating", "hibernating in a cave"] * 5
+    known = Classifier.fit_texts(texts, labels, "fast", threads=1)
+    terms, before = known.vectorizer.terms, known.vectorizer.transform(texts)
+    known.update_texts(more, [["bears"]] * 10, new_terms=False, threads=1)
+    assert known.vectorizer.terms == terms
+    grown = Classifier.fit_texts(texts, labels, "fast", threads=1)
+    grown.update_texts(more, [["bears"]] * 10, threads=1)
+    assert grown.feature_names == [*terms, "cave", "growling", "hibernating", "in"]
+    after = grown.vectorizer.transform(texts)
+    assert (after[:, : len(terms)] != before).nnz == 0
+    assert after.nnz == before.nnz
+    assert not known.vectorizer.transform(["hibernating"]).nnz
+    ((label, chance),) = grown.predict_texts(["hibernating"], top=1)[0]
+    assert label == "bears"
+    assert chance > known.predict_texts(["hibernating"], top=1)[0][0][1]
+    grown.save(tmp_path)
+    again = Classifier.load(tmp_path)
+    assert again.predict_texts(["hibernating"]) == grown.predict_texts(["hibernating"])
+    # Up to max_features, and terms that are in min_df of the texts.
+    spec = VectorizerSpec(min_df=2, max_features=9)
+    limited = TextVectorizer.fit(texts, spec)
+    assert limited.extended([*more, "unique"], len(texts)).terms[len(limited.terms) :] == ["hibernating"]
 
 
 @pytest.mark.parametrize("index", ["inverted", "exact", "lsh"])
