@@ -10,7 +10,7 @@
 /* Blocks come one after another, the work inside of a block is shared by threads. Blocks of many images have LSH_GROUP
  * lanes, and what is left over one. */
 enum {
-    LEAST_IMAGES = 6,      /* images from which a block of many is faster than each by itself */
+    LEAST_IMAGES = 10,     /* images from which a block of many is faster than each by itself */
     GROUP_FLOATS = 1 << 18, /* 1 MiB */
     BACK_FILTERS = 16      /* filters whose weight gradients are one piece of work */
 };
