@@ -25,7 +25,11 @@ DATA = ("bibtex", "delicious", "citeulike-t", "debian-tags")
 SEEDS = (0, 1, 2)
 ROWS, HELD_OUT, EPOCHS, PENALTY = 2500, 500, 20, 1e-4
 #: What is chosen on held-out rows: learning rates, and the size of the first batches.
-CHOICES = {"L-BFGS": (64, 256, 1024), "SGD": (1.0, 3.0, 10.0, 30.0), "Adam": (0.003, 0.01, 0.03, 0.1)}
+CHOICES = {
+    "L-BFGS": (16, 64, 256, 1024, ROWS),
+    "SGD": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0),
+    "Adam": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
+}
 
 
 def logistic(x: Any, y: Any) -> Callable[[Any, Any, int], tuple[float, Any]]:
@@ -129,10 +133,10 @@ def network_runs(folder: Path, epochs: int = 10) -> dict[str, Any]:
         Trainer(network, optimizer=optimizer, **options).fit(x[:ROWS], y[:ROWS])
         return network
 
-    def by_quasi_newton(seed: int, sampler: str) -> Any:
+    def by_quasi_newton(seed: int, sampler: str, first: int) -> Any:
         network, done = make(seed, sampler), 0
         objective = NetworkObjective(network, x[:ROWS], y[:ROWS], threads=1)
-        optimizer = ProgressiveLBFGS(objective.weights, objective.n_rows, batch_size=256, seed=seed)
+        optimizer = ProgressiveLBFGS(objective.weights, objective.n_rows, batch_size=first, seed=seed)
         while done < epochs * objective.n_rows:
             done += optimizer.step(objective).evaluations
         objective(optimizer.weights, every[:1], 0)
@@ -140,22 +144,21 @@ def network_runs(folder: Path, epochs: int = 10) -> dict[str, Any]:
         return network
 
     for sampler in ("full", "uniform"):
-        for name, optimizer, rates in (
-            ("L-BFGS", None, (0.0,)),
-            ("SGD", SGD(), (1.0, 3.0, 10.0)),
-            ("Adam", Adam(), (0.003, 0.01, 0.03)),
+        for name, optimizer, choices in (
+            ("L-BFGS", None, CHOICES["L-BFGS"]),
+            ("SGD", SGD(), (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)),
+            ("Adam", Adam(), (0.001, 0.003, 0.01, 0.03, 0.1)),
         ):
-            best, found = -1.0, 0.0
-            for rate in rates if len(rates) > 1 else ():
-                held_out = by_trainer(99, sampler, optimizer, rate).evaluate(x[ROWS:], y[ROWS:])["p@1"]
-                best, found = max((best, found), (held_out, rate))
-            rows = []
+
+            def run(seed: int, choice: Any, sampler: str = sampler, optimizer: Any = optimizer) -> Any:
+                if optimizer is None:
+                    return by_quasi_newton(seed, sampler, choice)
+                return by_trainer(seed, sampler, optimizer, choice)
+
+            scores = [run(99, choice).evaluate(x[ROWS:], y[ROWS:])["p@1"] for choice in choices]
+            found, rows = choices[int(np.argmax(scores))], []
             for seed in SEEDS:
-                net = (
-                    by_trainer(seed, sampler, optimizer, found)
-                    if optimizer
-                    else by_quasi_newton(seed, sampler)
-                )
+                net = run(seed, found)
                 exact = NetworkObjective(net, x[:ROWS], y[:ROWS], sampled=False, threads=1)
                 loss = exact(exact.weights, np.arange(exact.n_rows), 0)[0]
                 labels, _ = net.predict(test.x, top=1, threads=1)
