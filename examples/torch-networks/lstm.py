@@ -19,13 +19,13 @@ from lshsample.torch import RowAdam, SampledLinearCrossEntropy, SamplingOptions
 class Source:
     """Words by topic: topic t is followed by one of four others."""
 
-    def __init__(self, words, topics, seed=0):
+    def __init__(self, words, topics, exponent, seed=0):
         generator = torch.Generator().manual_seed(seed)
         self.topics, self.each = topics, words // topics
         self.words = torch.randperm(topics * self.each, generator=generator).view(topics, self.each)
         self.following = torch.stack([torch.randperm(topics, generator=generator)[:4] for _ in range(topics)])
         self.shares = torch.tensor([0.7, 0.15, 0.1, 0.05])
-        self.zipf = 1 / torch.arange(1, self.each + 1, dtype=torch.float64)
+        self.zipf = torch.arange(1, self.each + 1, dtype=torch.float64) ** -exponent
         self.zipf /= self.zipf.sum()
 
     @property
@@ -97,16 +97,17 @@ def head_time(head, width, batch, words, steps):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--words", type=int, default=50_000)
-    parser.add_argument("--topics", type=int, default=100)
+    parser.add_argument("--topics", type=int, default=20)
+    parser.add_argument("--exponent", type=float, default=1.5, help="of Zipf's law: how rare rare words are")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=21)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--active", type=int, default=4096)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--active", type=int, default=16384)
     parser.add_argument("--lr", type=float, default=1e-2)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    source = Source(args.words, args.topics)
+    source = Source(args.words, args.topics, args.exponent)
     options = SamplingOptions(n_active=args.active, sparse=True)
     models = Model(args.words, args.width), Model(args.words, args.width, options)
     models[1].load_state_dict(models[0].state_dict())
