@@ -123,8 +123,9 @@ class SpikingLCA:
     which none spikes costs nothing.
 
     The sample of checked atoms is independent of the tables, hence its estimate of the number of violators is
-    unbiased for the very code that the tables led to. If ``c`` of ``n`` atoms are checked and none violates,
-    then with 95 % confidence fewer than about ``3 n / c`` of them do.
+    unbiased for each code that is checked. Encoding ends at the first check that finds none, so that the last
+    estimate is 0 even where some are left. If ``c`` of ``n`` atoms are checked once and none violates, then
+    with 95 % confidence fewer than about ``3 n / c`` of them do.
 
     Examples
     --------
