@@ -7,7 +7,6 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import Bounds, minimize
 
 from lshsample.errors import ArgumentError, DivergenceError
 from lshsample.specs import checked_integer, checked_number
@@ -124,6 +123,8 @@ def sharpness(
         highest = max(highest, float(value))
         slope = unit * gradient
         return -float(value), -(slope if basis is None else basis.T @ slope)
+
+    from scipy.optimize import Bounds, minimize  # takes as long to import as the rest of the package
 
     # At a minimum the gradient is 0, and the search would end where it begins.
     start = bounds * rng.uniform(-0.1, 0.1, len(bounds))

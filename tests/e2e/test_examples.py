@@ -63,7 +63,7 @@ def test_the_comparisons_of_a_page(environment, folder, printed):
 
 
 def test_every_example_is_listed():
-    assert {path.name for path in EXAMPLES.iterdir() if path.is_dir()} == set(PACKAGES)
+    assert {path.parent.name for path in EXAMPLES.glob("*/pyproject.toml")} == set(PACKAGES)
     assert all(f"[{name}]({name})" in (EXAMPLES / "README.md").read_text() for name in PACKAGES)
 
 
