@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from lshsample.ray.cluster import Cluster, cluster_resources
 from lshsample.ray.cost import StepCost, step_cost
 from lshsample.ray.metrics import RayMetrics
 from lshsample.ray.network import ShardedNetwork
 from lshsample.ray.parallel import data_parallel
 from lshsample.ray.scaling import StepModel, StepTime
-from lshsample.ray.serving import application
+
+if TYPE_CHECKING:
+    from lshsample.ray.serving import application
 
 __all__ = [
     "Cluster",
@@ -22,3 +26,12 @@ __all__ = [
     "data_parallel",
     "step_cost",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``application``, when it is asked for: it needs the packages of the extra ``ray-serve``."""
+    if name != "application":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lshsample.ray.serving import application
+
+    return application
