@@ -135,14 +135,7 @@ __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512dq,avx512vl,avx5
         panel_vnni(u, m, values, quads, offsets, terms, queries, above, bounds);
         return;
     }
-    struct {
-        uint8_t palette, start_row, reserved[14];
-        uint16_t row_bytes[16];
-        uint8_t rows[16];
-    } shapes = {.palette = 1};
-    for (int i = 0; i < 8; i++) shapes.row_bytes[i] = 64, shapes.rows[i] = 16;
-    __asm__ volatile("" ::: "memory"); /* loads of tiles do not tell the compiler what they read */
-    _tile_loadconfig(&shapes);
+    lsh_shape_tiles();
     int64_t whole = quads / QUADS * QUADS, stride = 4 * quads;
     __m512i first_left = _mm512_loadu_si512(offsets), first_right = _mm512_loadu_si512(offsets + 16);
     for (int64_t i = 0; i < m; i += HEIGHT, u += HEIGHT * stride) {

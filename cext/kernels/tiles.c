@@ -167,8 +167,7 @@ TILES_INLINE void block_product(const int tall, const lsh_half *block, int64_t b
     }
 }
 
-TILES static void product(const lsh_half *blocks, int64_t block_halves, int64_t m, const lsh_half *panel, int64_t depth,
-                          const float *first, float *c, int64_t c_stride, int64_t n) {
+TILES void lsh_shape_tiles(void) {
     struct {
         uint8_t palette, start_row, reserved[14];
         uint16_t row_bytes[16];
@@ -177,6 +176,11 @@ TILES static void product(const lsh_half *blocks, int64_t block_halves, int64_t 
     for (int i = 0; i < 8; i++) shapes.row_bytes[i] = 64, shapes.rows[i] = 16;
     __asm__ volatile("" ::: "memory"); /* loads of tiles do not tell the compiler what they read */
     _tile_loadconfig(&shapes);
+}
+
+TILES static void product(const lsh_half *blocks, int64_t block_halves, int64_t m, const lsh_half *panel, int64_t depth,
+                          const float *first, float *c, int64_t c_stride, int64_t n) {
+    lsh_shape_tiles();
     __mmask16 low = first_16(n), high = first_16(n - 16);
     for (int64_t i = 0; i < m; i += 2 * LSH_TILE_HEIGHT, blocks += 2 * block_halves) {
         _Alignas(64) float sums[2 * LSH_TILE_HEIGHT * LSH_TILE_COLUMNS];

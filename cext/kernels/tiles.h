@@ -46,6 +46,9 @@ const lsh_tile_kernels *lsh_tile_kernels_current(void);
 /* 1 where tile registers multiply bytes (AMX-INT8), under the same conditions. */
 int lsh_byte_tiles_current(void);
 
+/* Makes all eight tile registers 16 rows of 64 bytes; _tile_release ends their use. */
+void lsh_shape_tiles(void);
+
 /* Terms, rounded up to those of whole instructions. */
 static inline int64_t lsh_whole_terms(int64_t depth) {
     return (depth + LSH_TILE_TERMS - 1) / LSH_TILE_TERMS * LSH_TILE_TERMS;

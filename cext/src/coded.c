@@ -8,6 +8,7 @@
 #include "kernels.h"
 #include "lshsample/parallel.h"
 #include "lshsample/rng.h"
+#include "sorted.h"
 
 enum {
     DECODED = 16,    /* rows that are decoded together for a sparse product, at most */
@@ -332,17 +333,6 @@ lsh_status lsh_coded_csr_matmul(lsh_csr x, const lsh_coded *coded, const float *
     lsh_status status = lsh_parallel_for(x.rows, SAMPLES, threads, matmul_chunk, &j);
     free(j.work);
     return status;
-}
-
-/* The row that holds entry `at`: the last one that begins at or before it and is not empty. */
-static int64_t row_of(const int64_t *indptr, int64_t rows, int64_t at) {
-    int64_t low = 0, high = rows - 1;
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (indptr[middle + 1] > at) high = middle;
-        else low = middle + 1;
-    }
-    return low;
 }
 
 static lsh_status dots_chunk(void *context, int64_t begin, int64_t end, int32_t worker) {

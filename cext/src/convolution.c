@@ -131,9 +131,9 @@ static lsh_status convolve_blocks(job *j, int64_t from, int64_t to, lsh_csr filt
     lsh_status status = index_filters(&j->entries, filters, &j->in, &j->out, height, width, dilation_y, dilation_x);
     if (status != LSH_OK) return status;
     int64_t behind = j->in.columns + RUN * GROUP; /* runs of whole groups may read behind the last plane */
-    j->packed = lsh_floats(j->in.channels, j->in.plane, behind);
+    j->packed = new_array(j->in.channels * j->in.plane + behind, 1, sizeof(float));
     j->group = group_of(j, threads);
-    j->work = lsh_floats(threads, j->group * j->out.plane, 0);
+    j->work = new_array(threads, j->group * j->out.plane, sizeof(float));
     status = j->packed && j->work ? LSH_OK : LSH_NO_MEMORY;
     if (j->packed) memset(j->packed + j->in.channels * j->in.plane, 0, (size_t)behind * sizeof(float));
     for (; from < to && status == LSH_OK; from += j->images) {
@@ -280,8 +280,8 @@ static lsh_status filters_blocks(void *context, int64_t from, int64_t to, int64_
                                       s->dilation_y, s->dilation_x);
     if (status != LSH_OK) return status;
     int64_t behind = j.in.columns + RUN * GROUP;
-    j.packed = lsh_floats(s->channels, j.in.plane, behind);
-    j.packed_gradient = lsh_floats(s->filters, j.out.plane, 0);
+    j.packed = new_array(s->channels * j.in.plane + behind, 1, sizeof(float));
+    j.packed_gradient = new_array(s->filters, j.out.plane, sizeof(float));
     status = j.packed && j.packed_gradient ? LSH_OK : LSH_NO_MEMORY;
     if (j.packed) memset(j.packed + s->channels * j.in.plane, 0, (size_t)behind * sizeof(float));
     for (; from < to && status == LSH_OK; from += j.images) {
@@ -300,7 +300,7 @@ static lsh_status filters_blocks(void *context, int64_t from, int64_t to, int64_
 /* Runs a gradient of entries over groups of zeros. */
 static lsh_status sum_entries(request *q, blocks_fn blocks, float *values) {
     int64_t nnz = q->filters.rows ? q->filters.indptr[q->filters.rows] : 0;
-    q->target = lsh_floats(nnz, GROUP, 0);
+    q->target = new_array(nnz, GROUP, sizeof(float));
     if (!q->target) return LSH_NO_MEMORY;
     memset(q->target, 0, (size_t)(nnz * GROUP) * sizeof(float));
     lsh_status status = by_lanes(q->shape.images, blocks, q);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arrays.h"
 #include "dense.h"
 #include "kernels.h"
 #include "layers_tiles.h"
@@ -31,15 +32,6 @@ typedef struct {
     int64_t row_blocks, depth; /* of lsh_matmul_nn: blocks of rows of a, terms a part sums */
     float *work;               /* parts of lsh_matmul_nn, packed panels of lsh_matmul_tn */
 } product;
-
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
-/* 64-byte aligned floats, or NULL; also NULL where the size overflows. */
-static float *floats_alloc(int64_t rows, int64_t cols) {
-    int64_t bytes;
-    if (__builtin_mul_overflow(rows, cols, &bytes) || bytes > (INT64_MAX - 64) / 4) return NULL;
-    return aligned_alloc(64, (size_t)((bytes * 4 + 63) / 64 * 64 + 64));
-}
 
 static void clear(lsh_dense out) {
     for (int64_t i = 0; i < out.rows; i++) memset(lsh_float_row(out, i), 0, (size_t)out.cols * sizeof(float));
@@ -165,7 +157,7 @@ lsh_status lsh_matmul_nn(lsh_dense a, lsh_dense b, const int32_t *rows, lsh_dens
     int64_t parts = least((a.cols + NN_DEPTH - 1) / NN_DEPTH, (NN_PARTS + p.row_blocks - 1) / p.row_blocks);
     p.depth = (a.cols + parts - 1) / parts;
     parts = (a.cols + p.depth - 1) / p.depth;
-    if (parts > 1 && !(p.work = floats_alloc(parts * a.rows, b.cols))) return LSH_NO_MEMORY;
+    if (parts > 1 && !(p.work = new_array(parts * a.rows, b.cols, sizeof(float)))) return LSH_NO_MEMORY;
     lsh_status status = lsh_parallel_for(parts * p.row_blocks, 1, threads, nn_chunk, &p);
     if (status == LSH_OK && parts > 1) status = lsh_parallel_for(a.rows, 16, threads, nn_add_parts, &p);
     free(p.work);
@@ -209,7 +201,7 @@ static lsh_status tn_chunk(void *context, int64_t begin, int64_t end, int32_t wo
 /* The product in float32, and then rounded to the dtype of the output. */
 static lsh_status tn_rounded(lsh_dense a, lsh_dense b, lsh_dense out, int32_t threads) {
     lsh_dense sums = {.rows = out.rows, .cols = out.cols, .stride = out.cols, .dtype = LSH_FLOAT32};
-    if (!(sums.data = floats_alloc(sums.rows, sums.cols))) return LSH_NO_MEMORY;
+    if (!(sums.data = new_array(sums.rows, sums.cols, sizeof(float)))) return LSH_NO_MEMORY;
     lsh_status status = lsh_matmul_tn(a, b, sums, LSH_FLOAT32, threads);
     if (status == LSH_OK) status = lsh_convert(sums, out, NULL, threads);
     free(sums.data);
@@ -228,7 +220,7 @@ lsh_status lsh_matmul_tn(lsh_dense a, lsh_dense b, lsh_dense out, int32_t operan
     if (a.rows == 0) clear(out);
     if (a.rows == 0 || a.cols == 0 || b.cols == 0) return LSH_OK;
     int64_t width = p.kernels->panel_columns;
-    if (!(p.work = floats_alloc(a.rows, (b.cols + width - 1) / width * width))) return LSH_NO_MEMORY;
+    if (!(p.work = new_array(a.rows, (b.cols + width - 1) / width * width, sizeof(float)))) return LSH_NO_MEMORY;
     int64_t blocks = (a.rows + LSH_PANEL_DEPTH - 1) / LSH_PANEL_DEPTH;
     lsh_status status = lsh_parallel_for(blocks, 1, threads, tn_pack, &p);
     if (status == LSH_OK) status = lsh_parallel_for(a.cols, TN_ROWS, threads, tn_chunk, &p);

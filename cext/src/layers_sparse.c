@@ -7,6 +7,7 @@
 #include "kernels.h"
 #include "lshsample/parallel.h"
 #include "radix.h"
+#include "sorted.h"
 
 enum {
     SPARSE_ROWS = 4,    /* samples in one task: about 300 gathered rows at 75 entries each */
@@ -78,17 +79,6 @@ lsh_status lsh_csr_weighted_sums(const int64_t *starts, const int32_t *samples, 
     if (out.cols != d.cols || d.dtype != LSH_FLOAT32 || !p.narrow) return LSH_INVALID;
     lsh_chunk_fn chunk = out.dtype == LSH_FLOAT32 ? matmul_chunk : rounded_chunk;
     return lsh_parallel_for(out.rows, SUMMED_ROWS, threads, chunk, &p);
-}
-
-/* The row that holds entry `at`: the last one that begins at or before it and is not empty. */
-static int64_t row_of(const int64_t *indptr, int64_t rows, int64_t at) {
-    int64_t low = 0, high = rows - 1;
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (indptr[middle + 1] > at) high = middle;
-        else low = middle + 1;
-    }
-    return low;
 }
 
 /* Entries, not rows, are the work, so that one long row has several threads too. */

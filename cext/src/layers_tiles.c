@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arrays.h"
 #include "dense.h"
 #include "kernels.h"
 #include "lshsample/parallel.h"
@@ -32,16 +33,6 @@ typedef struct {
 } tile_product;
 
 static const float zeros[LSH_TILE_COLUMNS];
-
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t parts_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
-
-/* 64-byte aligned memory, or NULL; also NULL where the size overflows. */
-static void *array(int64_t rows, int64_t cols, int64_t bytes) {
-    int64_t size;
-    if (__builtin_mul_overflow(rows, cols, &size) || size > (INT64_MAX - 64) / bytes) return NULL;
-    return aligned_alloc(64, (size_t)((size * bytes + 63) / 64 * 64 + 64));
-}
 
 static const lsh_half *half_row(lsh_dense b, int64_t i, int64_t column) {
     return (const lsh_half *)lsh_element(b, sizeof(lsh_half), i, column);
@@ -92,7 +83,7 @@ lsh_status lsh_tiles_nt(const lsh_tile_kernels *kernels, lsh_dense a, lsh_dense 
     tile_product p = {.kernels = kernels, .a = a, .b = b, .out = out, .rows = rows, .bias = bias,
                       .bias_stride = bias_stride};
     int64_t blocks = parts_of(a.rows, LSH_TILE_HEIGHT);
-    if (!(p.packed = array(blocks * LSH_TILE_HEIGHT, lsh_whole_terms(a.cols), sizeof *p.packed))) return LSH_NO_MEMORY;
+    if (!(p.packed = new_array(blocks * LSH_TILE_HEIGHT, lsh_whole_terms(a.cols), sizeof *p.packed))) return LSH_NO_MEMORY;
     lsh_status status = lsh_parallel_for(a.rows, PACKED_ROWS, threads, pack_a, &p);
     if (status == LSH_OK) status = lsh_parallel_for(out.cols, NT_COLUMNS, threads, nt_chunk, &p);
     free(p.packed);
@@ -157,8 +148,8 @@ lsh_status lsh_tiles_nn(const lsh_tile_kernels *kernels, lsh_dense a, lsh_dense 
     parts = parts_of(a.cols, p.depth);
     lsh_status status = LSH_NO_MEMORY;
     int64_t workers = least(threads, parts * p.row_blocks);
-    p.packed = array(workers, NN_ROWS * SUM_DEPTH, sizeof *p.packed);
-    if (p.packed && (parts == 1 || (p.parts = array(parts * a.rows, b.cols, sizeof *p.parts))))
+    p.packed = new_array(workers, NN_ROWS * SUM_DEPTH, sizeof *p.packed);
+    if (p.packed && (parts == 1 || (p.parts = new_array(parts * a.rows, b.cols, sizeof *p.parts))))
         status = lsh_parallel_for(parts * p.row_blocks, 1, (int32_t)workers, nn_chunk, &p);
     if (status == LSH_OK && parts > 1) status = lsh_parallel_for(a.rows, 16, threads, nn_add_parts, &p);
     free(p.packed);
@@ -214,8 +205,8 @@ lsh_status lsh_tiles_tn(const lsh_tile_kernels *kernels, lsh_dense a, lsh_dense 
     int64_t panels = parts_of(b.cols, LSH_TILE_COLUMNS), terms = lsh_whole_terms(a.rows);
     int64_t workers = least(threads, parts_of(a.cols, TN_ROWS));
     lsh_status status = LSH_NO_MEMORY;
-    p.packed = array(terms, panels * LSH_TILE_COLUMNS, sizeof *p.packed);
-    if (p.packed && (p.left = array(workers * TN_ROWS, terms, sizeof *p.left)))
+    p.packed = new_array(terms, panels * LSH_TILE_COLUMNS, sizeof *p.packed);
+    if (p.packed && (p.left = new_array(workers * TN_ROWS, terms, sizeof *p.left)))
         status = lsh_parallel_for(panels, 1, threads, tn_pack, &p);
     if (status == LSH_OK) status = lsh_parallel_for(a.cols, TN_ROWS, (int32_t)workers, tn_chunk, &p);
     free(p.packed);

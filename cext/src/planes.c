@@ -5,12 +5,6 @@
 
 #include "lshsample/parallel.h"
 
-float *lsh_floats(int64_t count, int64_t each, int64_t more) {
-    int64_t floats;
-    if (__builtin_mul_overflow(count, each, &floats) || floats > INT64_MAX / 8) return NULL;
-    return aligned_alloc(64, (size_t)(parts_of((floats + more) * 4 + 64, 64) * 64));
-}
-
 lsh_planes lsh_planes_of(int64_t channels, int64_t height, int64_t width, int64_t padded_height, int64_t padded_width,
                          int64_t phases_y, int64_t phases_x, int64_t lanes) {
     lsh_planes p = {.channels = channels, .height = height, .width = width, .spread_y = 1, .spread_x = 1,

@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "arrays.h"
 #include "kernels.h"
 #include "lshsample/convolution.h"
 
@@ -56,11 +57,5 @@ lsh_status lsh_sum_runs(const lsh_kernels *kernels, const lsh_entries *e, int64_
                         const float *first, float *out, int64_t stride);
 /* values[t] = the sum of group t. */
 void lsh_add_groups(const float *sums, int64_t n, float *values);
-
-/* count * each + more floats, aligned; NULL also where the size overflows. */
-float *lsh_floats(int64_t count, int64_t each, int64_t more);
-
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t parts_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 #endif

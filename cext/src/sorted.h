@@ -1,4 +1,4 @@
-/* Searching sorted codes, and checking ids. */
+/* Searching sorted codes and offsets, and checking ids. */
 #ifndef LSHSAMPLE_SORTED_H
 #define LSHSAMPLE_SORTED_H
 
@@ -14,6 +14,17 @@ static inline int64_t lower_bound(const uint32_t *codes, int64_t begin, int64_t 
     }
     while (begin < end && codes[begin] < code) begin++;
     return begin;
+}
+
+/* The row that holds entry `at`: the last one that begins at or before it and is not empty. */
+static inline int64_t row_of(const int64_t *indptr, int64_t rows, int64_t at) {
+    int64_t low = 0, high = rows - 1;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (indptr[middle + 1] > at) high = middle;
+        else low = middle + 1;
+    }
+    return low;
 }
 
 /* Whether n ids are all in 0 .. n_ids - 1. */

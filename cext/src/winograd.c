@@ -152,10 +152,10 @@ static lsh_status run_blocks(job *j, const lsh_convolution *s, const float *sour
     lsh_status status = index_points(j, rows, from.channels);
     if (status != LSH_OK) return status;
     int64_t floats = n_points(j) * j->tiles * GROUP;
-    float *points = lsh_floats(floats, from.channels, 0);
-    j->results = lsh_floats(floats, target.channels, 0);
-    j->packed = lsh_floats(j->threads, from.plane, 0);
-    j->work = lsh_floats(j->threads, target.plane, 0);
+    float *points = new_array(floats, from.channels, sizeof(float));
+    j->results = new_array(floats, target.channels, sizeof(float));
+    j->packed = new_array(j->threads, from.plane, sizeof(float));
+    j->work = new_array(j->threads, target.plane, sizeof(float));
     status = points && j->results && j->packed && j->work ? LSH_OK : LSH_NO_MEMORY;
     for (j->first = 0; j->first < s->images && status == LSH_OK; j->first += GROUP) {
         j->images = least(GROUP, s->images - j->first);
@@ -226,11 +226,11 @@ lsh_status lsh_winograd_points(lsh_convolution shape, int32_t tile, const float 
     lsh_status status = index_points(&j, points, shape.channels);
     if (status != LSH_OK) return status;
     int64_t floats = n_points(&j) * j.tiles * GROUP, nnz = points.indptr[points.rows];
-    float *before = lsh_floats(floats, shape.channels, 0);
+    float *before = new_array(floats, shape.channels, sizeof(float));
     j.rows = shape.filters;
-    j.results = lsh_floats(floats, shape.filters, 0);
-    j.packed = lsh_floats(threads, inputs.plane > outputs.plane ? inputs.plane : outputs.plane, 0);
-    j.sums = lsh_floats(nnz, GROUP, 0);
+    j.results = new_array(floats, shape.filters, sizeof(float));
+    j.packed = new_array(threads, inputs.plane > outputs.plane ? inputs.plane : outputs.plane, sizeof(float));
+    j.sums = new_array(nnz, GROUP, sizeof(float));
     status = before && j.results && j.packed && j.sums ? LSH_OK : LSH_NO_MEMORY;
     if (j.sums) memset(j.sums, 0, (size_t)(nnz * GROUP) * sizeof *j.sums);
     for (j.first = 0; j.first < shape.images && status == LSH_OK; j.first += GROUP) {
