@@ -15,22 +15,18 @@ from lshsample._native.arrays import Float32
 from lshsample._native.core import check, csr_view, ffi, lib, pointer, threads_or_default
 from lshsample.errors import ArgumentError
 
-__all__ = [
-    "Shape",
-    "convolve",
-    "convolve_filters",
-    "convolve_images",
-    "winograd",
-    "winograd_images",
-    "winograd_points",
-]
+__all__ = ["Shape", "convolve", "convolve_filters", "convolve_images"]
 
 Pair = tuple[int, int]
 
 
 @attrs.frozen(kw_only=True)
 class Shape:
-    """The sizes of a convolution of (n, channels, height, width) images."""
+    """The sizes of a convolution of (n, channels, height, width) images.
+
+    With ``tile``, the outputs of a tile of Winograd's algorithm in one direction, filters are given at its
+    (tile + 2)^2 points; with 0 by their weights.
+    """
 
     images: int
     channels: int
@@ -40,6 +36,7 @@ class Shape:
     stride: Pair = (1, 1)
     padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
+    tile: int = 0
 
     @property
     def inputs(self) -> tuple[int, int, int, int]:
@@ -67,10 +64,22 @@ class Shape:
             )
         return self.images, self.filters, height, width
 
-    def view(self) -> Any:
-        """The C struct."""
+    @property
+    def points(self) -> int:
+        """Values of a filter and a channel that stand in rows of their own."""
+        return (self.tile + 2) ** 2 if self.tile else 1
+
+    @property
+    def places(self) -> int:
+        """Values of a filter and a channel that stand side by side in a row."""
+        return 1 if self.tile else self.kernel[0] * self.kernel[1]
+
+    def call(self, direct: Any, winograd: Any, *arguments: Any) -> None:
+        """Call the C function of its kind."""
         values = self.images, self.channels, *self.size, self.filters, *self.kernel
-        return ffi.new("lsh_convolution *", (*values, *self.stride, *self.padding, *self.dilation))[0]
+        view = ffi.new("lsh_convolution *", (*values, *self.stride, *self.padding, *self.dilation))[0]
+        status = winograd(view, self.tile, *arguments) if self.tile else direct(view, *arguments)
+        check(status, "convolve")
 
 
 def _images(value: Float32, argument: str, shape: tuple[int, ...]) -> Any:
@@ -92,10 +101,6 @@ def _filters(value: sp.csr_array, argument: str, rows: int, columns: int) -> Any
     return csr_view(value)
 
 
-def _bias(value: Float32 | None, shape: Shape) -> Any:
-    return ffi.NULL if value is None else _images(value, "bias", (shape.filters,))
-
-
 def convolve(
     shape: Shape,
     images: Float32,
@@ -103,7 +108,16 @@ def convolve(
     bias: Float32 | None = None,
     threads: int | None = None,
 ) -> Float32:
-    """Images convolved with filters (filters, channels * kernel height * kernel width).
+    """Images convolved with filters.
+
+    Parameters
+    ----------
+    shape : Shape
+    images : array, shape ``shape.inputs``
+    filters : csr_array, shape (points * filters, channels * places)
+        Row ``point * filters + filter``, column ``channel * places + place``.
+    bias : (filters,) array, optional
+    threads : int, optional
 
     Raises
     ------
@@ -112,25 +126,28 @@ def convolve(
 
     Notes
     -----
-    2 operations for each nonzero and output pixel.
+    2 operations for each nonzero and output pixel, or tile.
     """
     source, out = _images(images, "images", shape.inputs), np.empty(shape.outputs, np.float32)
-    columns = shape.channels * shape.kernel[0] * shape.kernel[1]
-    entries, offset = _filters(filters, "filters", shape.filters, columns), _bias(bias, shape)
+    entries = _filters(filters, "filters", shape.points * shape.filters, shape.channels * shape.places)
+    offset = ffi.NULL if bias is None else _images(bias, "bias", (shape.filters,))
     target, n_threads = pointer("float *", out), threads_or_default(threads)
-    check(lib.lsh_convolve(shape.view(), source, entries, offset, target, n_threads), "convolve")
+    shape.call(lib.lsh_convolve, lib.lsh_winograd, source, entries, offset, target, n_threads)
     return out
 
 
 def convolve_images(
     shape: Shape, gradient: Float32, transposed: sp.csr_array, threads: int | None = None
 ) -> Float32:
-    """The gradient at the images; ``transposed`` holds the filters by channel, their kernels turned round."""
+    """The gradient at the images.
+
+    ``transposed`` has the filters by channel: row ``point * channels + channel``, column ``filter * places +
+    place``, with the places of a kernel in reverse order.
+    """
     source, out = _images(gradient, "gradient", shape.outputs), np.empty(shape.inputs, np.float32)
-    columns = shape.filters * shape.kernel[0] * shape.kernel[1]
-    entries = _filters(transposed, "transposed", shape.channels, columns)
+    entries = _filters(transposed, "transposed", shape.points * shape.channels, shape.filters * shape.places)
     target, n_threads = pointer("float *", out), threads_or_default(threads)
-    check(lib.lsh_convolve_images(shape.view(), source, entries, target, n_threads), "convolve_images")
+    shape.call(lib.lsh_convolve_images, lib.lsh_winograd_images, source, entries, target, n_threads)
     return out
 
 
@@ -140,63 +157,8 @@ def convolve_filters(
     """The gradient of each entry of the filters, in their order."""
     source = _images(images, "images", shape.inputs)
     above = _images(gradient, "gradient", shape.outputs)
-    columns = shape.channels * shape.kernel[0] * shape.kernel[1]
-    entries, values = _filters(filters, "filters", shape.filters, columns), np.empty(filters.nnz, np.float32)
+    entries = _filters(filters, "filters", shape.points * shape.filters, shape.channels * shape.places)
+    values = np.empty(filters.nnz, np.float32)
     target, n_threads = pointer("float *", values), threads_or_default(threads)
-    status = lib.lsh_convolve_filters(shape.view(), source, above, entries, target, n_threads)
-    check(status, "convolve_filters")
-    return values
-
-
-def winograd(
-    shape: Shape,
-    tile: int,
-    images: Float32,
-    points: sp.csr_array,
-    bias: Float32 | None = None,
-    threads: int | None = None,
-) -> Float32:
-    """Images convolved with filters of 3 x 3 that are given at Winograd's (tile + 2)^2 points.
-
-    Row ``p * filters + k`` of ``points`` has the values of filter k at point p by channel.
-
-    Raises
-    ------
-    ArgumentError
-        Arrays of another dtype or shape.
-    """
-    source, out = _images(images, "images", shape.inputs), np.empty(shape.outputs, np.float32)
-    entries = _filters(points, "points", (tile + 2) ** 2 * shape.filters, shape.channels)
-    offset, target, n_threads = _bias(bias, shape), pointer("float *", out), threads_or_default(threads)
-    check(lib.lsh_winograd(shape.view(), tile, source, entries, offset, target, n_threads), "winograd")
-    return out
-
-
-def winograd_images(
-    shape: Shape, tile: int, gradient: Float32, transposed: sp.csr_array, threads: int | None = None
-) -> Float32:
-    """The gradient at the images; row ``p * channels + c`` of ``transposed`` is channel c by filter."""
-    source, out = _images(gradient, "gradient", shape.outputs), np.empty(shape.inputs, np.float32)
-    entries = _filters(transposed, "transposed", (tile + 2) ** 2 * shape.channels, shape.filters)
-    target, n_threads = pointer("float *", out), threads_or_default(threads)
-    check(lib.lsh_winograd_images(shape.view(), tile, source, entries, target, n_threads), "winograd_images")
-    return out
-
-
-def winograd_points(
-    shape: Shape,
-    tile: int,
-    images: Float32,
-    gradient: Float32,
-    points: sp.csr_array,
-    threads: int | None = None,
-) -> Float32:
-    """The gradient of each entry of the points, in their order."""
-    source = _images(images, "images", shape.inputs)
-    above = _images(gradient, "gradient", shape.outputs)
-    entries = _filters(points, "points", (tile + 2) ** 2 * shape.filters, shape.channels)
-    values = np.empty(points.nnz, np.float32)
-    target, n_threads = pointer("float *", values), threads_or_default(threads)
-    status = lib.lsh_winograd_points(shape.view(), tile, source, above, entries, target, n_threads)
-    check(status, "winograd_points")
+    shape.call(lib.lsh_convolve_filters, lib.lsh_winograd_points, source, above, entries, target, n_threads)
     return values

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from lshsample.convolution.cost import METHODS, ConvolutionCost
-from lshsample.convolution.filters import SparseFilters, WinogradFilters
+from lshsample.convolution.filters import Filters, SparseFilters, WinogradFilters
 
-__all__ = ["METHODS", "ConvolutionCost", "SparseFilters", "WinogradFilters"]
+__all__ = ["METHODS", "ConvolutionCost", "Filters", "SparseFilters", "WinogradFilters"]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.optimize import nnls
 
 from lshsample._native.convolution import Shape
-from lshsample.convolution.filters import SparseFilters, WinogradFilters
+from lshsample.convolution.filters import Filters, SparseFilters, WinogradFilters
 from lshsample.errors import ArgumentError
 
 __all__ = ["METHODS", "ConvolutionCost"]
@@ -29,9 +29,7 @@ _SHAPES = ((64, 14, 128, 3), (192, 14, 96, 3), (32, 28, 64, 5))
 _DENSITIES = (0.02, 0.1, 0.3)
 
 
-def filters_for(
-    method: str, weights: npt.ArrayLike, density: float, padding: int
-) -> SparseFilters | WinogradFilters:
+def filters_for(method: str, weights: npt.ArrayLike, density: float, padding: int) -> Filters:
     """Filters for a method of :data:`METHODS`."""
     if METHODS[method]:
         return WinogradFilters.of(weights, density, tile=METHODS[method], padding=padding)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Self, TypeVar
+from abc import ABC, abstractmethod
+from typing import Any, Self
 
 import attrs
 import numpy as np
@@ -13,11 +14,10 @@ from lshsample._native import convolution as native
 from lshsample._native.convolution import Shape
 from lshsample.errors import ArgumentError
 
-__all__ = ["TRANSFORMS", "SparseFilters", "WinogradFilters", "checked_pair"]
+__all__ = ["TRANSFORMS", "Filters", "SparseFilters", "WinogradFilters", "checked_pair"]
 
 Floats = npt.NDArray[np.float32]
 Pair = tuple[int, int]
-_F = TypeVar("_F", bound="SparseFilters | WinogradFilters")
 
 #: The maps of filters of 3 x 3 to Winograd's points, by the outputs of a tile in one direction.
 TRANSFORMS: dict[int, npt.NDArray[np.float64]] = {
@@ -85,17 +85,102 @@ def _images(images: Any, channels: int) -> Floats:
     return array
 
 
-def _with_values(filters: _F, values: npt.ArrayLike) -> _F:
-    """The same pattern with other values, in the order of the entries."""
-    new = np.asarray(values, np.float32)
-    if new.shape != filters.entries.data.shape:
-        raise ArgumentError("values", f"shape {new.shape}", f"shape {filters.entries.data.shape}")
-    csr = filters.entries
-    return attrs.evolve(filters, entries=sp.csr_array((new, csr.indices, csr.indptr), shape=csr.shape))
+class Filters(ABC):
+    """Filters of a convolution of which few entries are kept: what :class:`SparseFilters` and
+    :class:`WinogradFilters` have in common.
+
+    Attributes
+    ----------
+    entries : csr_array
+        The kept values, float32, columns ascending.
+    channels, n_filters : int
+    """
+
+    entries: sp.csr_array
+    channels: int
+
+    @property
+    @abstractmethod
+    def n_filters(self) -> int:
+        """The number of filters."""
+
+    @abstractmethod
+    def shape(self, images: tuple[int, ...]) -> Shape:
+        """The sizes of a convolution of images of a shape."""
+
+    @property
+    def n_entries(self) -> int:
+        """Entries that are kept."""
+        return int(self.entries.nnz)
+
+    def with_values(self, values: npt.ArrayLike) -> Self:
+        """The same pattern with other values, in the order of the entries.
+
+        Raises
+        ------
+        ArgumentError
+        """
+        new, csr = np.asarray(values, np.float32), self.entries
+        if new.shape != csr.data.shape:
+            raise ArgumentError("values", f"shape {new.shape}", f"shape {csr.data.shape}")
+        return self.with_entries(sp.csr_array((new, csr.indices, csr.indptr), shape=csr.shape))
+
+    def with_entries(self, entries: sp.csr_array) -> Self:
+        """The same with another CSR array of the same shape, whose columns ascend."""
+        own: Any = self
+        made: Self = attrs.evolve(own, entries=entries)
+        return made
+
+    def convolve(
+        self, images: npt.ArrayLike, bias: Floats | None = None, *, threads: int | None = None
+    ) -> Floats:
+        """The convolution.
+
+        Parameters
+        ----------
+        images : array_like, shape (n, channels, height, width)
+        bias : (filters,) float32, optional
+        threads : int, optional
+
+        Returns
+        -------
+        (n, filters, out height, out width) float32
+
+        Raises
+        ------
+        ArgumentError
+        """
+        array = _images(images, self.channels)
+        return native.convolve(self.shape(array.shape), array, self.entries, bias, threads)
+
+    def image_gradient(
+        self, gradient: Floats, images: tuple[int, ...], *, threads: int | None = None
+    ) -> Floats:
+        """The gradient at images of a shape, from that at the outputs."""
+        shape = self.shape(images)
+        return native.convolve_images(shape, gradient, self._transposed(shape), threads)
+
+    def value_gradient(
+        self, gradient: Floats, images: npt.ArrayLike, *, threads: int | None = None
+    ) -> Floats:
+        """The gradient of each entry, in their order."""
+        array = _images(images, self.channels)
+        return native.convolve_filters(self.shape(array.shape), array, gradient, self.entries, threads)
+
+    def _transposed(self, shape: Shape) -> sp.csr_array:
+        """The entries by channel, kernels turned round, as the gradient at the images takes them."""
+        rows = np.repeat(np.arange(self.entries.shape[0]), np.diff(self.entries.indptr))
+        points, filters = np.divmod(rows, shape.filters)
+        channels, at = np.divmod(self.entries.indices.astype(np.int64), shape.places)
+        places = points * self.channels + channels, filters * shape.places + (shape.places - 1 - at)
+        size = shape.points * self.channels, shape.filters * shape.places
+        made = sp.csr_array((self.entries.data, places), shape=size)
+        made.sort_indices()
+        return made
 
 
 @attrs.frozen(eq=False)
-class SparseFilters:
+class SparseFilters(Filters):
     """Filters whose convolution is computed entry by entry: each is an axpy over the output plane.
 
     Attributes
@@ -168,11 +253,6 @@ class SparseFilters:
         """The number of filters."""
         return int(self.entries.shape[0])
 
-    @property
-    def n_entries(self) -> int:
-        """Entries that are kept."""
-        return int(self.entries.nnz)
-
     def shape(self, images: tuple[int, ...]) -> Shape:
         """The sizes of a convolution of images of a shape."""
         return Shape(
@@ -191,68 +271,9 @@ class SparseFilters:
         made: Floats = self.entries.toarray().reshape(self.n_filters, self.channels, *self.kernel)
         return made
 
-    def with_values(self, values: npt.ArrayLike) -> Self:
-        """The same pattern with other values, in the order of the entries.
-
-        Raises
-        ------
-        ArgumentError
-        """
-        return _with_values(self, values)
-
-    def convolve(
-        self, images: npt.ArrayLike, bias: Floats | None = None, *, threads: int | None = None
-    ) -> Floats:
-        """The convolution.
-
-        Parameters
-        ----------
-        images : array_like, shape (n, channels, height, width)
-        bias : (filters,) float32, optional
-        threads : int, optional
-
-        Returns
-        -------
-        (n, filters, out height, out width) float32
-
-        Raises
-        ------
-        ArgumentError
-        """
-        array = _images(images, self.channels)
-        return native.convolve(self.shape(array.shape), array, self.entries, bias, threads)
-
-    def image_gradient(
-        self, gradient: Floats, images: tuple[int, ...], *, threads: int | None = None
-    ) -> Floats:
-        """The gradient at images of a shape, from that at the outputs."""
-        return native.convolve_images(self.shape(images), gradient, self.transposed(), threads)
-
-    def value_gradient(
-        self, gradient: Floats, images: npt.ArrayLike, *, threads: int | None = None
-    ) -> Floats:
-        """The gradient of each entry, in their order."""
-        array = _images(images, self.channels)
-        return native.convolve_filters(self.shape(array.shape), array, gradient, self.entries, threads)
-
-    def transposed(self) -> sp.csr_array:
-        """The entries by channel, kernels turned round, as the gradient at the images takes them."""
-        places = self.kernel[0] * self.kernel[1]
-        filters = np.repeat(np.arange(self.n_filters), np.diff(self.entries.indptr))
-        channels, at = np.divmod(self.entries.indices, places)
-        columns = filters * places + (places - 1 - at)
-        shape = self.channels, self.n_filters * places
-        return _rows_of(channels, columns, self.entries.data, shape)
-
-
-def _rows_of(rows: Any, columns: Any, values: Floats, shape: tuple[int, int]) -> sp.csr_array:
-    made = sp.csr_array((values, (rows.astype(np.int64), columns.astype(np.int64))), shape=shape)
-    made.sort_indices()
-    return made
-
 
 @attrs.frozen(eq=False)
-class WinogradFilters:
+class WinogradFilters(Filters):
     """Filters of 3 x 3 that are sparse at the points of Winograd's algorithm, where they are multiplied.
 
     Attributes
@@ -320,11 +341,6 @@ class WinogradFilters:
         entries = _pruned(points.reshape(-1, array.shape[1]), density)
         return cls(entries, len(array), array.shape[1], tile, checked_pair("padding", padding, 0))
 
-    @property
-    def n_entries(self) -> int:
-        """Entries that are kept."""
-        return int(self.entries.nnz)
-
     def shape(self, images: tuple[int, ...]) -> Shape:
         """The sizes of a convolution of images of a shape."""
         return Shape(
@@ -334,37 +350,5 @@ class WinogradFilters:
             filters=self.n_filters,
             kernel=(3, 3),
             padding=self.padding,
+            tile=self.tile,
         )
-
-    def with_values(self, values: npt.ArrayLike) -> Self:
-        """As :meth:`SparseFilters.with_values`."""
-        return _with_values(self, values)
-
-    def convolve(
-        self, images: npt.ArrayLike, bias: Floats | None = None, *, threads: int | None = None
-    ) -> Floats:
-        """As :meth:`SparseFilters.convolve`."""
-        array = _images(images, self.channels)
-        return native.winograd(self.shape(array.shape), self.tile, array, self.entries, bias, threads)
-
-    def image_gradient(
-        self, gradient: Floats, images: tuple[int, ...], *, threads: int | None = None
-    ) -> Floats:
-        """As :meth:`SparseFilters.image_gradient`."""
-        return native.winograd_images(self.shape(images), self.tile, gradient, self.transposed(), threads)
-
-    def value_gradient(
-        self, gradient: Floats, images: npt.ArrayLike, *, threads: int | None = None
-    ) -> Floats:
-        """As :meth:`SparseFilters.value_gradient`."""
-        array = _images(images, self.channels)
-        return native.winograd_points(
-            self.shape(array.shape), self.tile, array, gradient, self.entries, threads
-        )
-
-    def transposed(self) -> sp.csr_array:
-        """The entries by point and channel, as the gradient at the images takes them."""
-        rows = np.repeat(np.arange(self.entries.shape[0]), np.diff(self.entries.indptr))
-        points, filters = np.divmod(rows, self.n_filters)
-        shape = (self.tile + 2) ** 2 * self.channels, self.n_filters
-        return _rows_of(points * self.channels + self.entries.indices, filters, self.entries.data, shape)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import attrs
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from lshsample import specs
 from lshsample._native.coded import CodedRows, DecodedRows, RowCache
@@ -157,6 +158,16 @@ class CodedParameter(Parameter):
     def operands(self, ids: Int32 | None, threads: int) -> tuple[Slots, Any]:
         """A copy of some rows in float32, all of which are meant."""
         return self.coded.gather(ids, threads), ids_pointer(None)
+
+    def csr_matmul(self, x: sp.csr_array, bias: Slots | None, threads: int) -> Float32:
+        """As :meth:`Parameter.csr_matmul`, decoding rows as they are read."""
+        return self.coded.csr_matmul(x, bias, threads)
+
+    def csr_sampled_matmul(
+        self, h: Float32, bias: Slots | None, indptr: npt.NDArray[np.int64], ids: Int32, threads: int
+    ) -> Float32:
+        """As :meth:`Parameter.csr_sampled_matmul`, decoding rows as they are read."""
+        return self.coded.csr_sampled_matmul(h, bias, indptr, ids, threads)
 
     def blocks(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """All weights as (first row, rows in float32), 8 MiB at a time."""

@@ -13,7 +13,6 @@ from lshsample._native import layers as kernels
 from lshsample._native import unchecked
 from lshsample._native.arrays import row_ids
 from lshsample._native.byterows import ByteRows, bytes_needed
-from lshsample._native.coded import CodedRows
 from lshsample._native.slots import Slots
 from lshsample.nn.activations import Activation, Relu
 from lshsample.nn.layer import (
@@ -147,13 +146,11 @@ class DenseLayer(OutputLayer):
             weights = Slots.of(stored.rows(touched)[:, None, :])
             x = csr_from_parts(x.indptr, places, x.data, (x.shape[0], len(touched)))
             return unchecked.csr_matmul(x, weights, bias, run.threads)
-        weights, x = self.weights.raw, scaled(x, self.weights.factor)
-        if isinstance(weights, CodedRows):
-            return weights.csr_matmul(x, bias, run.threads)
+        x = scaled(x, self.weights.factor)
         if not isinstance(x, Block):
-            return unchecked.csr_matmul(x, weights, bias, run.threads)
+            return self.weights.csr_matmul(x, bias, run.threads)
         out = np.empty((len(x.values), self.units), np.float32)
-        rows = unchecked.ids_pointer(x.ids)
+        weights, rows = self.weights.raw, unchecked.ids_pointer(x.ids)
         unchecked.matmul_nn(unchecked.dense(x.values), weights, rows, unchecked.dense(out), run.threads)
         if bias is not None:
             out += bias.weights[0]

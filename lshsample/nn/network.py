@@ -382,12 +382,7 @@ class Network:
             for parameter in self.parameters:
                 if parameter.decays:
                     parameter.decay(kept)
-        sums = optimizer.takes_sums
-        for update in updates:
-            slots, gradient = update.parameter.raw, update.stored if sums else update.gradient
-            # Stored weights are the weights divided by the factor of weight decay, and so are their changes.
-            rate = lr / update.parameter.factor
-            optimizer.update_checked(slots, update.rows, gradient, rate, run.step, run.threads)
+        optimizer.apply(updates, lr, run.step, run.threads)
         if self.output.in_parts:
             self.output.update(optimizer, lr, kept, run.step, run.threads)
             report = attrs.evolve(report, exchanged=self.output.exchanged - before)

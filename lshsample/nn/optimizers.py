@@ -7,6 +7,7 @@ state, so that the update of a row reads and writes contiguous memory. Only rows
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import attrs
@@ -18,7 +19,9 @@ from lshsample._native import optim
 from lshsample._native.coded import CodedRows, CodedStep
 from lshsample._native.slots import Slots
 from lshsample._native.unchecked import RowSums
+from lshsample.errors import UnsupportedError
 from lshsample.nn.names import NameTable
+from lshsample.nn.parameter import Update
 
 __all__ = ["OPTIMIZERS", "SGD", "Adagrad", "Adam", "Optimizer"]
 
@@ -76,6 +79,22 @@ class Optimizer(ABC):
         """:meth:`update` without validation, for the arguments that a network gives; by default the same."""
         self.update(store, rows, gradient, lr, step, threads)
 
+    def coded_step(self, lr: float, step: int) -> CodedStep:
+        """The numbers of a step on rows in few bits, for ``precisions`` that have such."""
+        raise UnsupportedError(f"{self} does not train rows in few bits")
+
+    def apply(self, updates: Iterable[Update], lr: float, step: int, threads: int) -> None:
+        """Update parameters by their gradients, for the arguments that a network gives."""
+        for one in updates:
+            store = one.parameter.raw
+            # Stored weights are the weights divided by the factor of weight decay, and so are their changes.
+            rate = lr / one.parameter.factor
+            if isinstance(store, CodedRows):
+                store.update(one.rows, one.stored, self.coded_step(rate, step), step, threads)
+            else:
+                gradient = one.stored if self.takes_sums else one.gradient
+                self.update_checked(store, one.rows, gradient, rate, step, threads)
+
 
 def _decay() -> Any:
     return attrs.field(default=0.0, validator=specs.number(0.0, 1e6))
@@ -108,19 +127,14 @@ class SGD(Optimizer):
         optim.sgd_rows(store, rows, gradient, lr, threads=threads)
 
     def update_checked(
-        self,
-        store: Slots | CodedRows,
-        rows: RowIds,
-        gradient: Float32 | RowSums,
-        lr: float,
-        step: int,
-        threads: int,
+        self, store: Slots, rows: RowIds, gradient: Float32 | RowSums, lr: float, step: int, threads: int
     ) -> None:
         """As :meth:`Optimizer.update_checked`."""
-        if isinstance(store, CodedRows):
-            store.update(rows, gradient, CodedStep(lr), step, threads)
-        else:
-            optim.sgd_unchecked(store, rows, gradient, lr, step, threads)
+        optim.sgd_unchecked(store, rows, gradient, lr, step, threads)
+
+    def coded_step(self, lr: float, step: int) -> CodedStep:
+        """As :meth:`Optimizer.coded_step`."""
+        return CodedStep(lr)
 
 
 @OPTIMIZERS.add("adagrad")
@@ -149,19 +163,14 @@ class Adagrad(Optimizer):
         optim.adagrad_rows(store, rows, gradient, lr, self.eps, threads=threads)
 
     def update_checked(
-        self,
-        store: Slots | CodedRows,
-        rows: RowIds,
-        gradient: Float32 | RowSums,
-        lr: float,
-        step: int,
-        threads: int,
+        self, store: Slots, rows: RowIds, gradient: Float32 | RowSums, lr: float, step: int, threads: int
     ) -> None:
         """As :meth:`Optimizer.update_checked`."""
-        if isinstance(store, CodedRows):
-            store.update(rows, gradient, CodedStep(lr, eps=self.eps), step, threads)
-        else:
-            optim.adagrad_unchecked(store, rows, gradient, lr, self.eps, step, threads)
+        optim.adagrad_unchecked(store, rows, gradient, lr, self.eps, step, threads)
+
+    def coded_step(self, lr: float, step: int) -> CodedStep:
+        """As :meth:`Optimizer.coded_step`."""
+        return CodedStep(lr, eps=self.eps)
 
 
 @OPTIMIZERS.add("adam")
@@ -197,21 +206,13 @@ class Adam(Optimizer):
         optim.adam_rows(store, rows, gradient, lr, self.beta1, self.beta2, self.eps, step, threads=threads)
 
     def update_checked(
-        self,
-        store: Slots | CodedRows,
-        rows: RowIds,
-        gradient: Float32 | RowSums,
-        lr: float,
-        step: int,
-        threads: int,
+        self, store: Slots, rows: RowIds, gradient: Float32 | RowSums, lr: float, step: int, threads: int
     ) -> None:
         """As :meth:`Optimizer.update_checked`."""
-        if isinstance(store, CodedRows):
-            store.update(rows, gradient, self._coded_step(lr, step), step, threads)
-        else:
-            optim.adam_unchecked(store, rows, gradient, lr, self.beta1, self.beta2, self.eps, step, threads)
+        optim.adam_unchecked(store, rows, gradient, lr, self.beta1, self.beta2, self.eps, step, threads)
 
-    def _coded_step(self, lr: float, step: int) -> CodedStep:
+    def coded_step(self, lr: float, step: int) -> CodedStep:
+        """As :meth:`Optimizer.coded_step`."""
         beta1, beta2 = self.beta1, self.beta2
         return CodedStep(
             rate=lr / (1 - beta1**step),

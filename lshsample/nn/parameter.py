@@ -12,9 +12,10 @@ from typing import Any, Protocol, cast
 import attrs
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from lshsample import memory
-from lshsample._native import convert
+from lshsample._native import convert, unchecked
 from lshsample._native.convert import ConvertedRows
 from lshsample._native.dtypes import FLOAT32, DType, checked_device, checked_dtype
 from lshsample._native.slots import Slots, row_bytes
@@ -306,6 +307,21 @@ class Parameter:
         pointer to ids, or NULL for all.
         """
         return self.raw, ids_pointer(ids)
+
+    def csr_matmul(self, x: sp.csr_array, bias: Slots | None, threads: int) -> Float32:
+        """``x @ weights + bias`` for CSR rows, with the stored weights."""
+        return unchecked.csr_matmul(x, self.raw, bias, threads)
+
+    def csr_sampled_matmul(
+        self,
+        h: Float32,
+        bias: Slots | None,
+        indptr: npt.NDArray[np.int64],
+        ids: npt.NDArray[np.int32],
+        threads: int,
+    ) -> Float32:
+        """``h[i] . weights[ids[t]] + bias[ids[t]]`` for t in row i of indptr, with the stored weights."""
+        return unchecked.csr_sampled_matmul(unchecked.dense(h), self.raw, bias, indptr, ids, threads)
 
     def blocks(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """All stored weights, to be multiplied by :attr:`factor`, as (first row, rows): one view of all."""

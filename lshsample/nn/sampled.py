@@ -331,25 +331,18 @@ class SampledLayer(OutputLayer):
         self, x: Signal, h: Float32, indptr: npt.NDArray[np.int64], ids: Int32, run: Run
     ) -> tuple[Signal, OutputBackward]:
         """A set per row: one inner product per active unit, and the gradient as a sparse matrix."""
-        weights, threads, factor = self.weights.raw, run.threads, self.weights.factor
+        threads, factor = run.threads, self.weights.factor
         shape = len(h), self.units
         bias = None if self.bias is None else self.bias.slots
         scaled_h = times(h, factor)  # a view of it does not keep it in memory
-        if isinstance(weights, CodedRows):
-            values = weights.csr_sampled_matmul(scaled_h, bias, indptr, ids, threads)
-        else:
-            scaled = unchecked.dense(scaled_h)
-            values = unchecked.csr_sampled_matmul(scaled, weights, bias, indptr, ids, threads)
+        values = self.weights.csr_sampled_matmul(scaled_h, bias, indptr, ids, threads)
 
         def backward(gradient: LossGradient) -> tuple[Signal | None, list[Update]]:
             dz, scale = csr_from_parts(indptr, ids, values_of(gradient.signal), shape), gradient.scale
             updates = self._row_updates(h, dz, scale)
             if not self.context.needs_input_gradient:
                 return None, updates
-            if isinstance(weights, CodedRows):
-                dh = weights.csr_matmul(dz, None, threads)
-            else:
-                dh = unchecked.csr_matmul(dz, weights, None, threads)
+            dh = self.weights.csr_matmul(dz, None, threads)
             return self._to_input(dh, x, scale * factor), updates
 
         return csr_from_parts(indptr, ids, values, shape), backward

@@ -349,11 +349,7 @@ class Shard:
                 for parameter in block.layer.parameters:
                     if parameter.decays:
                         parameter.decay(kept)
-        for one in updates:
-            rate = lr / one.parameter.factor
-            store = one.parameter.raw
-            gradient = one.stored if optimizer.takes_sums else one.gradient
-            optimizer.update_checked(store, one.rows, gradient, rate, step, self._count(threads))
+        optimizer.apply(updates, lr, step, self._count(threads))
 
     # Prediction.
 

@@ -104,12 +104,10 @@ class TextVectorizer:
             counts = np.zeros(_n_hashes(spec))
             counts[list(frequencies)] = list(frequencies.values())
             return cls(spec, None, _idf(counts, n_texts))
-        kept = [(-count, term) for term, count in frequencies.items() if count >= spec.min_df]
-        terms = sorted(term for _, term in sorted(kept)[: spec.max_features])
+        terms, counts = _frequent(frequencies, spec.min_df, spec.max_features)
         if not terms:
             wanted = f"texts with terms that are in {spec.min_df} of them"
             raise ArgumentError("texts", f"{n_texts} texts", wanted)
-        counts = np.array([frequencies[term] for term in terms], np.float64)
         return cls(spec, terms, _idf(counts, n_texts))
 
     def extended(self, texts: Sequence[str], n_texts: int) -> Self:
@@ -129,14 +127,13 @@ class TextVectorizer:
         """
         if self.terms is None:
             return self
-        known = set(self.terms)
-        found = TermCounter(self.spec)(texts)
-        new = [(-n, term) for term, n in found.items() if n >= self.spec.min_df and term not in known]
-        room = len(new) if self.spec.max_features is None else self.spec.max_features - len(known)
-        chosen = sorted(term for _, term in sorted(new)[: max(room, 0)])
+        known, found = set(self.terms), TermCounter(self.spec)(texts)
+        new = {term: count for term, count in found.items() if term not in known}
+        limit = self.spec.max_features
+        room = None if limit is None else max(limit - len(known), 0)
+        chosen, counts = _frequent(new, self.spec.min_df, room)
         if not chosen:
             return self
-        counts = np.array([found[term] for term in chosen], np.float64)
         idf = np.concatenate([self.idf, _idf(counts, n_texts + len(texts))])
         return type(self)(self.spec, self.terms + chosen, idf)
 
@@ -201,6 +198,15 @@ class TermCounter:
         for text in texts:
             found.update(set(self._analyze(text)))
         return found
+
+
+def _frequent(
+    frequencies: Mapping[str, int], min_df: int, most: int | None
+) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """The terms in the most texts, at least ``min_df``, in the order of the alphabet, and in how many."""
+    kept = [(-count, term) for term, count in frequencies.items() if count >= min_df]
+    terms = sorted(term for _, term in sorted(kept)[:most])
+    return terms, np.array([frequencies[term] for term in terms], np.float64)
 
 
 def _idf(frequency: npt.NDArray[Any], n_texts: int) -> npt.NDArray[np.float32]:

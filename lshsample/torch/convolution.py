@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-import attrs
 import numpy as np
 import scipy.sparse as sp
 import torch
 
-from lshsample.convolution import METHODS, SparseFilters, WinogradFilters
+from lshsample.convolution import METHODS, Filters, SparseFilters, WinogradFilters
 from lshsample.errors import ArgumentError, UnsupportedError
 
 __all__ = ["SparseConv2d"]
-
-Filters = SparseFilters | WinogradFilters
 
 
 class SparseConv2d(torch.nn.Module):
@@ -169,9 +166,7 @@ class SparseConv2d(torch.nn.Module):
 
     def _restore(self, indptr: Any, indices: Any, values: Any) -> None:
         shape = self._filters.entries.shape
-        self._set_entries(
-            attrs.evolve(self._filters, entries=sp.csr_array((values, indices, indptr), shape=shape))
-        )
+        self._set_entries(self._filters.with_entries(sp.csr_array((values, indices, indptr), shape=shape)))
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         """Other entries than the layer's own are taken over."""
