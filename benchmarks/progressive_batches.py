@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.optimize
 import scipy.sparse as sp
+from seeds import pyplot, spread
 
 from lshsample import SGD, Adam, Dense, Network, Sampled, Sparse, Trainer
 from lshsample.data import read_xc
@@ -168,19 +169,9 @@ def network_runs(folder: Path, epochs: int = 10) -> dict[str, Any]:
     return out
 
 
-def spread(values: Any, form: str) -> str:
-    """Mean and standard deviation of the seeds."""
-    return f"{np.mean(values):{form}} ± {np.std(values, ddof=1):{form}}"
-
-
 def draw(results: dict[str, Any], path: Path) -> None:
     """Excess loss by passes over the rows, one panel a data set."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "lshsample"
-    from matplotlib import pyplot as plt
-
+    plt = pyplot()
     figure, axes = plt.subplots(1, len(results), figsize=(3.2 * len(results), 3), layout="constrained")
     for axis, (name, result) in zip(axes, results.items(), strict=True):
         for method in CHOICES:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from seeds import pyplot, spread
 
 from lshsample import Adam, Dense, Network, Sampled, Sparse, Trainer
 from lshsample.data import read_xc
@@ -77,19 +78,9 @@ def measured(folder: Path) -> dict[str, Any]:
     return out
 
 
-def spread(values: Any, form: str) -> str:
-    """Mean and standard deviation of the seeds."""
-    return f"{np.mean(values):{form}} ± {np.std(values, ddof=1):{form}}"
-
-
 def draw(results: dict[str, Any], path: Path) -> None:
     """Accuracy by sharpness of every network, plain and scale-free."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "lshsample"
-    from matplotlib import pyplot as plt
-
+    plt = pyplot()
     figure, axes = plt.subplots(1, 2 * len(results), figsize=(6.4 * len(results), 3), layout="constrained")
     panels = [(name, column) for name in results for column in (2, 2 + len(MEASURES) - 1)]
     for axis, (name, column) in zip(axes, panels, strict=True):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from seeds import pyplot, spread
 
 from lshsample.coding import SpikingLCA, TwoPhaseLearning
 
@@ -185,19 +186,9 @@ def learning(source: Any, n_nonzero: float, lam: float = 0.1, n_atoms: int = 64)
     return np.array(rows), atoms[1:]
 
 
-def spread(values: Any, form: str = ".4f") -> str:
-    """Mean and standard deviation of the seeds."""
-    return f"{np.mean(values):{form}} ± {np.std(values, ddof=1):{form}}"
-
-
 def draw(curve: Any, pictures: dict[str, list[Any]], path: Path) -> None:
     """The picture: error by spikes, and some of the atoms."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "lshsample"
-    from matplotlib import pyplot as plt
-
+    plt = pyplot()
     names = [f"{name}, {who}" for name in pictures for who in ("two-phase rule", "scikit-learn")]
     figure, axes = plt.subplots(
         1, 1 + len(names), figsize=(3.2 * (1 + len(names)), 3.2), layout="constrained"

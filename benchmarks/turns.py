@@ -25,6 +25,6 @@ def in_turns(benchmark, ours, peer, rounds, scale=1.0, *, against):
     benchmark.pedantic(ours, setup=turn, rounds=rounds, warmup_rounds=2)
     times = scale * np.array(times[-rounds:])
     benchmark.extra_info["peer"] = against
-    benchmark.extra_info["peer_ms"] = round(1e3 * float(np.median(times)), 3)
+    benchmark.extra_info["peer_ms"] = 1e3 * float(np.median(times))
     ratios = times / benchmark.stats.stats.data
     benchmark.extra_info["ratio_quartiles"] = np.percentile(ratios, [25, 50, 75]).round(2).tolist()

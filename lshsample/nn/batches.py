@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from lshsample._native import core
 from lshsample.display import array_text
 from lshsample.errors import ArgumentError
-from lshsample.nn.signals import Block, Signal, csr_from_parts, take_rows
+from lshsample.nn.signals import Block, Signal, row_slice, take_rows
 
 __all__ = ["Batch", "FeatureRows", "dense_features", "sparse_features"]
 
@@ -49,10 +49,7 @@ class FeatureRows:
         stop = min(stop, len(self))
         if not sp.issparse(self.data):
             return Block(self.data[start:stop], self.data.shape[1])
-        indptr = self.data.indptr[start : stop + 1]
-        low, high = indptr[0], indptr[-1]
-        shape = (stop - start, self.data.shape[1])
-        return csr_from_parts(indptr - low, self.data.indices[low:high], self.data.data[low:high], shape)
+        return row_slice(self.data, start, stop)
 
 
 @attrs.frozen(eq=False)

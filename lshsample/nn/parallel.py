@@ -27,7 +27,7 @@ from lshsample.nn.network_spec import NetworkSpec
 from lshsample.nn.parameter import Parameter, Update
 from lshsample.nn.shard import tree
 from lshsample.nn.shards import ranges
-from lshsample.nn.signals import Block, Run, Signal, csr_from_parts
+from lshsample.nn.signals import Run, Signal, row_slice
 from lshsample.sampling.functions import stream_seed
 
 __all__ = ["Alone", "DataParallel", "Group"]
@@ -223,9 +223,9 @@ class DataParallel(Network):
         first, last = part * rows // self.parts, (part + 1) * rows // self.parts
         if first == last:
             return _Gradient()
-        targets: Any = _slice(y, first, last)
+        targets: Any = row_slice(y, first, last)
         of_part = attrs.evolve(run, seed=stream_seed(run.seed, 1 + part), targets=targets)
-        report, updates = super().gradients(_slice(x, first, last), targets, of_part, count_hits)
+        report, updates = super().gradients(row_slice(x, first, last), targets, of_part, count_hits)
         share = (last - first) / rows
         of: dict[int, Any] = {}
         for update in updates:
@@ -265,13 +265,3 @@ def _ascending(rows: Int32 | None, gradient: Float32) -> tuple[Int32 | None, Flo
         return rows, gradient
     order = np.argsort(rows)
     return rows[order], gradient[order]
-
-
-def _slice(signal: Signal, first: int, last: int) -> Signal:
-    """Rows ``first`` to ``last - 1``."""
-    if isinstance(signal, Block):
-        return Block(signal.values[first:last], signal.width, signal.ids)
-    indptr = signal.indptr[first : last + 1]
-    low, high = indptr[0], indptr[-1]
-    shape = (last - first, signal.shape[1])
-    return csr_from_parts(indptr - low, signal.indices[low:high], signal.data[low:high], shape)

@@ -27,6 +27,7 @@ __all__ = [
     "csr_from_parts",
     "from_dense",
     "indptr_of",
+    "row_slice",
     "scaled",
     "take_rows",
     "times",
@@ -124,6 +125,16 @@ def take_rows(x: sp.csr_array, rows: npt.NDArray[np.int64]) -> sp.csr_array:
     places = np.repeat(starts - indptr[:-1], lengths)
     places += np.arange(len(places))
     return csr_from_parts(indptr, x.indices[places], x.data[places], (len(rows), x.shape[1]))
+
+
+def row_slice(signal: Signal, start: int, stop: int) -> Signal:
+    """Rows ``start`` to ``stop - 1``, without copying the values."""
+    if isinstance(signal, Block):
+        return Block(signal.values[start:stop], signal.width, signal.ids)
+    indptr = signal.indptr[start : stop + 1]
+    low, high = indptr[0], indptr[-1]
+    shape = (stop - start, signal.shape[1])
+    return csr_from_parts(indptr - low, signal.indices[low:high], signal.data[low:high], shape)
 
 
 def values_of(signal: Signal) -> Float32:

@@ -27,7 +27,7 @@ from lshsample._native.dtypes import DTYPES, described, dtype_of
 from lshsample.errors import CheckpointError
 from lshsample.tables.mapped import MappedFile
 
-__all__ = ["map_tensors", "read_header", "read_into", "read_tensor", "write_tensors"]
+__all__ = ["map_tensors", "read_header", "read_into", "read_tensor", "under", "write_tensors"]
 
 _DTYPES = {dtype.file: dtype.numpy for dtype in DTYPES}
 _METADATA = "__metadata__"
@@ -180,3 +180,8 @@ def map_tensors(file: BinaryIO) -> tuple[dict[str, npt.NDArray[Any]], MappedFile
             raise CheckpointError(f"{file.name}: tensor {name!r} has shape {entry['shape']}") from error
         found[name] = array if array.ctypes.data % dtype.itemsize == 0 else array.copy()
     return found, mapped
+
+
+def under(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a folder, without its name."""
+    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}

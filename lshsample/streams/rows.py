@@ -285,16 +285,15 @@ def _stored(bundle: Bundle) -> dict[str, Any]:
     arrays = {name: tensorfile.read_tensor(file, name) for name in tensorfile.read_header(file)[0]}
     n_features, n_labels, n_values = payload["sizes"]
 
-    def under(prefix: str) -> dict[str, npt.NDArray[Any]]:
-        return {name.removeprefix(prefix): one for name, one in arrays.items() if name.startswith(prefix)}
-
     def held(prefix: str, width: int) -> sp.csr_array:
-        own = under(prefix)
+        own = tensorfile.under(arrays, prefix)
         return csr_from_parts(own["indptr"], own["indices"], own["data"], (len(own["indptr"]) - 1, width))
 
     vectorizer, names = None, None
     if payload["vectorizer"] is not None:
-        vectorizer = TextVectorizer.from_arrays(payload["vectorizer"], under("vectorizer/"))
+        vectorizer = TextVectorizer.from_arrays(
+            payload["vectorizer"], tensorfile.under(arrays, "vectorizer/")
+        )
         names = LabelNames.from_arrays(arrays)
     return {
         "seed": payload["seed"],
@@ -309,7 +308,7 @@ def _stored(bundle: Bundle) -> dict[str, Any]:
         "n_values": n_values,
         "unknown": None if payload["unknown"] is None else tuple(payload["unknown"]),
         "limit": payload["limit"],
-        "blocks": under("blocks/"),
+        "blocks": tensorfile.under(arrays, "blocks/"),
         "features": arrays.get("features"),
     }
 

@@ -33,7 +33,6 @@ from lshsample.xc.fitting import Fit, Progress, Stage
 from lshsample.xc.mixture import Mixture
 from lshsample.xc.parts import PARTS, HiddenPart, LinearPart, NetworkPart, Part, Queries, RowsPart
 from lshsample.xc.recipe import Recipe
-from lshsample.xc.stored import under
 from lshsample.xc.streaming import StreamFit
 from lshsample.xc.thresholds import THRESHOLDS, Thresholds
 from lshsample.xc.updating import NETWORK_UPDATES, Update, widened
@@ -814,7 +813,7 @@ class Classifier:
         text = payload["text"]
         texts = tensors("text") if text else {}
         if "vectorizer" in text:
-            of_vectorizer = under(texts, "vectorizer/")
+            of_vectorizer = tensorfile.under(texts, "vectorizer/")
             make = functools.partial(TextVectorizer.from_arrays, text["vectorizer"], of_vectorizer)
             made._vectorizer = _Lazy(make=functools.partial(_read_texts, make, bundle.path))
         if "names" in text:

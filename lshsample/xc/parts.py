@@ -12,13 +12,14 @@ import scipy.sparse as sp
 
 from lshsample._native import topk
 from lshsample.nn import Loss, Network, Sigmoid
+from lshsample.nn.tensorfile import under
 from lshsample.tables import HashTables
 from lshsample.xc.linear import LinearModel
 from lshsample.xc.mixture import Scored
 from lshsample.xc.neighbours import RowNeighbours
 from lshsample.xc.pairs import FeaturePairs
 from lshsample.xc.saved_csr import saved_csr
-from lshsample.xc.stored import StoredNetwork, under
+from lshsample.xc.stored import StoredNetwork
 from lshsample.xc.votes import LabelVotes
 
 __all__ = ["PARTS", "HiddenPart", "LinearPart", "NetworkPart", "Part", "Queries", "RowsPart"]

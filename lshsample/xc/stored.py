@@ -15,8 +15,9 @@ from lshsample._native.dtypes import BFLOAT16
 from lshsample.errors import CheckpointError
 from lshsample.nn import Network
 from lshsample.nn.sampled import SampledLayer
+from lshsample.nn.tensorfile import under
 
-__all__ = ["StoredNetwork", "pack", "under", "unpack"]
+__all__ = ["StoredNetwork", "pack", "unpack"]
 
 Arrays = dict[str, npt.NDArray[Any]]
 Float32 = npt.NDArray[np.float32]
@@ -161,8 +162,3 @@ class _RowsOfCopy:
     def whole(self) -> Float32:
         """All weights."""
         return self._copy.rows(np.arange(self._copy.shape[0]))
-
-
-def under(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> Arrays:
-    """The arrays of a folder, without its name."""
-    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
