@@ -17,7 +17,7 @@ from lshsample.nn.signals import take_rows
 from lshsample.streams.files import Block, RowFiles
 from lshsample.text import LabelNames, TextRow, TextVectorizer, VectorizerSpec
 from lshsample.text.reading import rows_of_lines
-from lshsample.text.vectorizer import TermCounter
+from lshsample.text.vectorizer import IdCounts, TermCounter
 
 __all__ = ["Candidate", "Counted", "Counting", "LeftOut", "Made", "Making", "counting_of", "making_of"]
 
@@ -61,9 +61,9 @@ class Counted:
     n_rows : int
     labelled : (n_rows,) bool array
         Whether rows have labels.
-    features : mapping
+    features : mapping, or (ids, counts)
         The number of rows with each feature: by term, or by column.
-    labels : mapping
+    labels : mapping, or (ids, counts)
         The number of rows with each label: by name, or by id.
     unknown : set of str
         Labels that are not among the given names.
@@ -75,8 +75,8 @@ class Counted:
 
     n_rows: int
     labelled: npt.NDArray[np.bool_]
-    features: Mapping[Any, int]
-    labels: Mapping[Any, int]
+    features: Mapping[str, int] | IdCounts
+    labels: Mapping[str, int] | IdCounts
     unknown: set[str]
     is_whole: bool
     candidates: list[Candidate]
@@ -139,14 +139,15 @@ class _CountTexts:
         labels: list[set[Any]] = [set(row.labels) for row in rows]
         if self.names is not None:
             ids = [{name: self.names.id_of(name) for name in row} for row in labels]
-            unknown = {name for row in ids for name, found in row.items() if found is None}
+            unknown = {name for row in ids for name, known in row.items() if known is None}
             labels = [set(row.values()) - {None} for row in ids]
         ranks = _priorities(self.seed, number, len(rows))
+        found = [one for row in labels for one in row]
         return Counted(
             n_rows=len(rows),
             labelled=np.array([bool(row) for row in labels], bool),
             features=self.terms([row.text for row in rows]),
-            labels=Counter(one for row in labels for one in row),
+            labels=Counter(found) if self.names is None else _counts(np.array(found, np.int64)),
             unknown=unknown,
             is_whole=False,
             candidates=[
@@ -272,9 +273,9 @@ def _row(rows: ParsedRows, i: int) -> tuple[npt.NDArray[Any], ...]:
     return rows.x_indices[of_x].copy(), rows.x_values[of_x].copy(), rows.y_indices[of_y].copy()
 
 
-def _counts(ids: npt.NDArray[Any]) -> dict[int, int]:
+def _counts(ids: npt.NDArray[Any]) -> IdCounts:
     found, counts = np.unique(ids, return_counts=True)
-    return dict(zip(found.tolist(), counts.tolist(), strict=True))
+    return found, counts
 
 
 def _canonical(rows: Any) -> sp.csr_array:

@@ -325,7 +325,7 @@ class _Found:
             self._features, self._labels = _ById(header.n_features), _ById(header.n_labels)
         else:
             most = max(_TERMS, 2 * (text.max_features or 0))
-            self._features = _ByName(2**62 if text.hashing else most)
+            self._features = _ById(text.n_hashes) if text.hashing else _ByName(most)
             self._labels = _ByName(2**62) if names is None else _ById(len(names))
         self._held, self._unknown = _HeldOut(), set[str]()
         self._blocks: dict[str, list[Any]] = {"file": [], "crc": [], "rows": [], "labelled": []}
@@ -376,11 +376,16 @@ class _Found:
         else:
             names = self._names
             if names is None:
-                names = LabelNames(sorted(self._labels.mapping()))
+                assert isinstance(self._labels, _ByName)
+                names = LabelNames(sorted(self._labels.counts))
             n_rows = int(blocks["rows"].sum())
-            frequencies = self._features.mapping()
-            vectorizer = TextVectorizer.of_frequencies(self._text, frequencies, n_rows)
-            n_values = sum(frequencies[one] for one in vectorizer.terms or frequencies)
+            if isinstance(self._features, _ById):
+                vectorizer = TextVectorizer.of_frequencies(self._text, self._features.counts, n_rows)
+                n_values = int(self._features.counts.sum())
+            else:
+                frequencies = self._features.counts
+                vectorizer = TextVectorizer.of_frequencies(self._text, frequencies, n_rows)
+                n_values = sum(frequencies[term] for term in vectorizer.terms or ())
             held_x = vectorizer.transform([one.text for one in contents])
             held_y = names.matrix([one.labels for one in contents])
         counts = self._labels.counts if isinstance(self._labels, _ById) else self._labels.sorted_counts()
@@ -418,22 +423,19 @@ class _ByName:
     """Counts of names, of which the rarest are forgotten while there are more than twice ``most``."""
 
     def __init__(self, most: int) -> None:
-        self._most, self._counts = most, dict[Any, int]()
+        self._most, self.counts = most, dict[str, int]()
 
-    def add(self, counts: Mapping[Any, int]) -> None:
-        own = self._counts
+    def add(self, counts: Any) -> None:
+        own = self.counts
         for name, count in counts.items():
             own[name] = own.get(name, 0) + count
         if len(own) > 2 * self._most:
             kept = sorted(own.items(), key=lambda item: (-item[1], item[0]))[: self._most]
-            self._counts = dict(kept)
-
-    def mapping(self) -> dict[Any, int]:
-        return self._counts
+            self.counts = dict(kept)
 
     def sorted_counts(self) -> Int64:
         """The counts in the order of the names."""
-        return np.array([self._counts[name] for name in sorted(self._counts)], np.int64)
+        return np.array([self.counts[name] for name in sorted(self.counts)], np.int64)
 
 
 class _ById:
@@ -442,11 +444,9 @@ class _ById:
     def __init__(self, size: int) -> None:
         self.counts: Int64 = np.zeros(size, np.int64)
 
-    def add(self, counts: Mapping[Any, int]) -> None:
-        self.counts[list(counts)] += np.fromiter(counts.values(), np.int64, len(counts))
-
-    def mapping(self) -> dict[Any, int]:
-        return dict(enumerate(self.counts.tolist()))
+    def add(self, counts: Any) -> None:
+        ids, found = counts
+        self.counts[ids] += found
 
 
 class _HeldOut:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from lshsample.errors import ArgumentError
 from lshsample.text import LabelNames, TextVectorizer, VectorizerSpec
+from lshsample.text.vectorizer import TermCounter
 
 TEXTS = ["a grey cat and a grey dog", "the cat", "C is a language", "dog dog dog", "über cats"]
 
@@ -41,6 +46,14 @@ def test_a_stored_vectorizer_is_the_same(spec: VectorizerSpec) -> None:
     np.testing.assert_allclose(lengths[np.diff(one.indptr) > 0], 1, rtol=1e-5)
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.characters(codec="ascii") | st.sampled_from("éßİあ²_")))
+def test_words_are_runs_of_letters_digits_and_underscores(text: str) -> None:
+    assert dict(TermCounter(VectorizerSpec()).by_term([text])) == dict.fromkeys(
+        re.findall(r"\w+", text.lower()), 1
+    )
+
+
 def test_what_cannot_be_a_text_is_refused() -> None:
     vectorizer = TextVectorizer.fit(TEXTS)
     for bad in ("one text", [3], ["a", None]):
@@ -57,9 +70,9 @@ def test_names_have_ids_in_both_directions() -> None:
     assert [names.id_of(one) for one in ("a", "x:3", "c")] == [1, 2, None]
     matrix = names.matrix([["ü", "x:3", "c"], [], ["b", "a"]])
     assert matrix.toarray().tolist() == [[0, 0, 1], [0, 0, 0], [1, 1, 0]]
-    for given in (names, LabelNames([]), LabelNames(["one"])):
-        again = LabelNames.from_arrays(given.to_arrays())
-        assert (again.names, again.uris) == (given.names, given.uris)
+    for one in (names, LabelNames([]), LabelNames(["one"])):
+        again = LabelNames.from_arrays(one.to_arrays())
+        assert (again.names, again.uris) == (one.names, one.uris)
 
 
 def test_names_that_do_not_fit_are_refused() -> None:
