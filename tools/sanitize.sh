@@ -11,7 +11,7 @@ root=$PWD
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 tests=(tests/native tests/tables tests/sampling/test_pipeline.py tests/sampling/test_search.py tests/data/test_xc.py)
-tests+=(tests/families/test_probing_order.py)
+tests+=(tests/families/test_probing_order.py tests/coding tests/convolution tests/nn/test_coded.py tests/nn/test_row_pass.py)
 
 build() { # name, flags: an in-place build in a copy of the tree
     mkdir "$work/$1"
