@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -411,13 +413,49 @@ class NetworkObjective:
             layer.active.hold()
         self._steps = step
 
+    def state(self) -> dict[str, Any]:
+        """All that the next calls depend on, as arrays, bytes and plain data: for :meth:`restore`.
+
+        Hash tables are of the weights that they were built from, which a network without them does not know.
+        """
+        layers = {}
+        for layer in self._network.layers:
+            saved = layer.state()
+            if saved is not None:
+                file = io.BytesIO()
+                layer.save_state(file)
+                layers[layer.index] = saved, file.getvalue()
+        return {"weights": self.weights, "layers": layers}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on as the objective did whose :meth:`state` this is, of the same arguments, to the bit.
+
+        Raises
+        ------
+        CheckpointError
+            The state is of another network, or is not one.
+        """
+        if set(state) != {"weights", "layers"} or np.shape(state["weights"]) != (self._size,):
+            raise CheckpointError(f"the state is not one of a network of {self._size} trained weights")
+        self._set(state["weights"])
+        for layer in self._network.layers:
+            if layer.index in state["layers"]:
+                saved, content = state["layers"][layer.index]
+                with tempfile.TemporaryFile() as file:  # tables are mapped, which takes a real file
+                    file.write(content)
+                    file.seek(0)
+                    layer.restore(saved, file)
+
+    def _set(self, weights: Floats) -> None:
+        for parameter in self._parameters:
+            begin, end = self._places[id(parameter)]
+            parameter.weights[...] = weights[begin:end].reshape(parameter.rows, parameter.columns)
+
     def __call__(self, weights: Floats, rows: Int64, seed: int) -> tuple[float, Floats]:
         """The mean loss over rows, numbered without those that are not trained on, and its gradient."""
         if np.shape(weights) != (self._size,):
             raise ArgumentError("weights", f"shape {np.shape(weights)}", f"an array of {self._size} numbers")
-        for parameter in self._parameters:
-            begin, end = self._places[id(parameter)]
-            parameter.weights[...] = weights[begin:end].reshape(parameter.rows, parameter.columns)
+        self._set(weights)
         at = self._used[rows]
         labels = take_rows(self._y, at)
         run = Run(self._threads, seed, self._steps, True, self._sampled, labels)

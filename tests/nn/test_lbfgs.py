@@ -229,6 +229,31 @@ def test_looked_up_units_are_the_same_at_both_ends_of_a_step():
     assert not np.array_equal(drawn[0].ids, drawn[2].ids)
 
 
+@pytest.mark.parametrize("sampler", ["uniform", "lsh"])
+def test_a_network_that_is_resumed_has_the_same_bits(sampler):
+    """In another network; between two builds, tables are of weights that are gone."""
+    x, y = data()
+    options = {"sampler": sampler, "n_active": 12}
+    if sampler == "lsh":
+        options |= {"n_hashes": 3, "n_tables": 4, "rehash": Rehash(first=5)}
+
+    def make():
+        objective = NetworkObjective(small_network(**options), x, y, threads=1)
+        return objective, ProgressiveLBFGS(objective.weights, objective.n_rows, batch_size=64)
+
+    objective, whole = make()
+    run(whole, objective, 8)
+    states = objective.state(), whole.state()
+    run(whole, objective, 6)
+    other, second = make()
+    for target, state in zip((other, second), states, strict=True):
+        target.restore(state)
+    run(second, other, 6)
+    assert whole.weights.tobytes() == second.weights.tobytes()
+    with pytest.raises(CheckpointError, match="not one of a network"):
+        other.restore(second.state())
+
+
 def test_rows_without_labels_are_left_out():
     x, y = data()
     y = sp.csr_array(y.multiply((np.arange(240) % 2)[:, None]))
