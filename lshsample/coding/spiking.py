@@ -99,8 +99,9 @@ class SpikingLCA:
         atoms of the largest products with the signal come first; then those that violate their optimality
         condition take the place of silent neurons, until none is found.
     family : str, HashFamily, FamilySpec or mapping, optional
-        Hash functions, as for :class:`~lshsample.HashTables`, over the atoms' directions: atoms with large
-        products are looked up in hash tables. Without it all products are computed.
+        Hash functions, as for :class:`~lshsample.HashTables`: atoms with large products are looked up in hash
+        tables. One for cosines finds by direction alone, one for inner products, such as ``"simple-lsh"``,
+        also by the atoms' lengths. Without it all products are computed.
     n_checked : int, optional
         With a family, atoms drawn uniformly for each residual and checked exactly, by default at most 1,000;
         what is found among them also enters the network.
@@ -169,8 +170,7 @@ class SpikingLCA:
         self._n_checked = n_checked or min(n, 1000)
         self._tables = self._sample = None
         if family is not None:
-            directions = self._atoms / np.sqrt(self._squares)[:, None].astype(np.float32)
-            tables = HashTables(family, threads=threads).build(directions)
+            tables = HashTables(family, threads=threads).build(self._atoms)
             self._tables = Retrieve().bind(tables=tables)
             self._sample = Uniform(self._n_checked).bind(n_items=n)
 

@@ -177,6 +177,24 @@ def test_tables_find_the_atoms_with_few_products():
     assert found.products.mean() < exact.products.mean() / 3
 
 
+def test_tables_for_inner_products_leave_atoms_that_are_too_short():
+    """Nine of ten atoms are shorter than lam, and so in no code of a signal of length 1."""
+    rng = np.random.default_rng(15)
+    atoms = unit(rng.standard_normal((5000, 12)))
+    atoms[500:] *= 0.2
+    signals = unit(rng.standard_normal((4, 12)))
+    best = objective(lasso(atoms[:500], signals, 0.3), atoms[:500], signals, 0.3)
+    products = {}
+    for name in ("simhash", "simple-lsh"):
+        coder = SpikingLCA(
+            atoms, lam=0.3, n_neurons=64, family=f"{name}:n_hashes=7,n_tables=40", n_checked=50
+        )
+        done = coder.encode(signals)
+        assert np.all(objective(done.codes.toarray(), atoms, signals, 0.3) < 1.02 * best)
+        products[name] = done.products.mean()
+    assert products["simple-lsh"] < 0.6 * products["simhash"]
+
+
 def test_the_estimate_of_violators_is_unbiased():
     """With tables that find next to nothing, what the checked sample says agrees with a look at all atoms."""
     atoms, signals = problem(14, 3000, 8, n=1)
