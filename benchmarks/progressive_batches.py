@@ -118,7 +118,7 @@ def regression(folder: Path) -> dict[str, Any]:
     return out
 
 
-def network_runs(folder: Path, epochs: int = 10) -> dict[str, Any]:
+def network_runs(folder: Path) -> dict[str, Any]:
     """Exact training loss and P@1 on test rows of a small network, by method and seed."""
     train, test = read_xc(folder / "train.txt.gz"), read_xc(folder / "test.txt.gz")
     x, y = train.x[: ROWS + HELD_OUT], train.y[: ROWS + HELD_OUT]
@@ -130,7 +130,7 @@ def network_runs(folder: Path, epochs: int = 10) -> dict[str, Any]:
 
     def by_trainer(seed: int, sampler: str, optimizer: Any, rate: float) -> Any:
         network = make(seed, sampler)
-        options = {"batch_size": 64, "epochs": epochs, "lr": rate, "seed": seed, "threads": 1}
+        options = {"batch_size": 64, "epochs": EPOCHS, "lr": rate, "seed": seed, "threads": 1}
         Trainer(network, optimizer=optimizer, **options).fit(x[:ROWS], y[:ROWS])
         return network
 
@@ -138,7 +138,7 @@ def network_runs(folder: Path, epochs: int = 10) -> dict[str, Any]:
         network, done = make(seed, sampler), 0
         objective = NetworkObjective(network, x[:ROWS], y[:ROWS], threads=1)
         optimizer = ProgressiveLBFGS(objective.weights, objective.n_rows, batch_size=first, seed=seed)
-        while done < epochs * objective.n_rows:
+        while done < EPOCHS * objective.n_rows:
             done += optimizer.step(objective).evaluations
         objective(optimizer.weights, every[:1], 0)
         network.batch_size_at_the_end = optimizer.batch_size
@@ -200,17 +200,11 @@ def main(folder: Path, out: Path) -> None:
             columns = spread(excess[:, 2], ".1e"), spread(excess[:, -1], ".1e"), spread(100 * errors, ".2f")
             print(name, method, result["chosen"][method], *columns, last, sep=" | ", flush=True)
     draw(results, out / "quasi-newton.svg")
-    print("last layer | method | rate | exact training loss | P@1 | batch at the end")
-    for (sampler, method), (rows, rate) in network_runs(folder / "bibtex").items():
-        print(
-            sampler,
-            method,
-            rate,
-            spread(rows[:, 0], ".3f"),
-            spread(rows[:, 1], ".2f"),
-            rows[:, 2].mean(),
-            sep=" | ",
-        )
+    print("last layer | method | chosen | exact training loss | P@1 | batch at the end")
+    for (sampler, method), (rows, choice) in network_runs(folder / "bibtex").items():
+        loss, p1, size = rows.T
+        columns = spread(loss, ".3f"), spread(p1, ".2f"), spread(size, ".0f")
+        print(sampler, method, choice, *columns, sep=" | ", flush=True)
 
 
 if __name__ == "__main__":
