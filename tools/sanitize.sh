@@ -24,7 +24,7 @@ run() { # name, library, options...: the tests in that copy, with the sanitizer 
     local name=$1 library
     library=$(gcc -print-file-name="$2")
     shift 2
-    (cd "$work/$name" && env "$@" LD_PRELOAD="$library" PYTHONPATH="$work/$name:$work/$name/plugins" \
+    (cd "$work/$name" && env "$@" LD_PRELOAD="$library $(gcc -print-file-name=libstdc++.so.6)" PYTHONPATH="$work/$name:$work/$name/plugins" \
         PYTHONMALLOC=malloc OMP_NUM_THREADS=4 OPENBLAS_NUM_THREADS=1 setarch -R python -m pytest -q --capture=sys -p no:cacheprovider \
         -W "ignore::DeprecationWarning" -k "$deselect" "${tests[@]}")
 }
