@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,6 +31,15 @@ def update(
             help="What is trained of networks: the weights of new labels, all weights, or nothing.",
         ),
     ] = NETWORK_UPDATES[0],
+    holdout: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=0.9,
+            help="Share of the new rows by which the mixture, its calibration and the thresholds are fitted "
+            "again.",
+        ),
+    ] = 0.0,
     remove: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,7 +68,7 @@ def update(
     gone = label_ids("--remove", remove or (), classifier)
     n_rows = 0
     if file is not None:
-        n_rows = _learn(classifier, file, reading, network, threads)
+        n_rows = _learn(classifier, file, reading, threads, network=network, holdout=holdout)
     if len(gone):
         classifier.remove_labels(gone)
     seconds = time.perf_counter() - began
@@ -80,16 +89,16 @@ def update(
 
 
 def _learn(
-    classifier: Classifier, file: Path, reading: ReadOptions, network: str, threads: int | None
+    classifier: Classifier, file: Path, reading: ReadOptions, threads: int | None, **options: Any
 ) -> int:
     """Update a classifier by the rows of a file; returns their number."""
     texts = read_all(file, reading)
     if texts is None:
         data = load_data(file, reading, threads, classifier.n_features, classifier.n_labels)
         with working("learning"):
-            classifier.update(data.x, data.y, network=network, threads=threads)
+            classifier.update(data.x, data.y, threads=threads, **options)
         return data.n_rows
     with working("learning"):
         labels = [row.labels for row in texts]
-        classifier.update_texts([row.text for row in texts], labels, network=network, threads=threads)
+        classifier.update_texts([row.text for row in texts], labels, threads=threads, **options)
     return len(texts)

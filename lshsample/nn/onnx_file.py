@@ -13,25 +13,29 @@ from lshsample.errors import ArgumentError
 from lshsample.files import atomic_file
 from lshsample.nn.plain import PlainNetwork
 
-__all__ = ["write_onnx"]
+__all__ = ["MAX_BYTES", "OPERATORS", "Graph", "save_graph", "write_onnx"]
 
 #: Operators and format that runtimes of 2022 and later read.
 _OPSET, _IR = 17, 8
-_OPERATORS = {"relu": "Relu", "tanh": "Tanh"}
+OPERATORS = {"relu": "Relu", "tanh": "Tanh"}
 #: A file of protocol buffers is smaller than this.
-_MAX_BYTES = 2**31 - 2**20
+MAX_BYTES = 2**31 - 2**20
 
 
-class _Graph:
+class Graph:
+    """The nodes and the constants of a graph that is being made."""
+
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
     def constant(self, name: str, array: Any) -> str:
+        """Add a constant; returns its name."""
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
     def add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Add a node of one output; returns its name."""
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
@@ -39,11 +43,11 @@ class _Graph:
 def write_onnx(plain: PlainNetwork, path: Any, metadata: Mapping[str, str]) -> None:
     """Write the exact prediction of a network; see :meth:`Network.to_onnx <lshsample.Network.to_onnx>`."""
     size = sum(step.weights.nbytes for step in plain.steps)
-    if size > _MAX_BYTES:
+    if size > MAX_BYTES:
         raise ArgumentError(
-            "network", f"{size:,} bytes of weights", f"at most {_MAX_BYTES:,}, for one ONNX file"
+            "network", f"{size:,} bytes of weights", f"at most {MAX_BYTES:,}, for one ONNX file"
         )
-    graph, rows = _Graph(), "rows"
+    graph, rows = Graph(), "rows"
     first, *rest = plain.steps
     if plain.sparse:
         inputs = [
@@ -72,6 +76,13 @@ def write_onnx(plain: PlainNetwork, path: Any, metadata: Mapping[str, str]) -> N
         helper.make_tensor_value_info("labels", TensorProto.INT64, [rows, "top"]),
         helper.make_tensor_value_info("scores", TensorProto.FLOAT, [rows, "top"]),
     ]
+    save_graph(graph, inputs, outputs, path, metadata)
+
+
+def save_graph(
+    graph: Graph, inputs: list[Any], outputs: list[Any], path: Any, metadata: Mapping[str, str]
+) -> None:
+    """Write a graph to a file, which is replaced atomically, after a check of it."""
     whole = helper.make_graph(graph.nodes, "lshsample", inputs, outputs, graph.constants)
     opsets = [helper.make_opsetid("", _OPSET)]
     model = helper.make_model(whole, producer_name="lshsample", opset_imports=opsets, ir_version=_IR)
@@ -81,7 +92,7 @@ def write_onnx(plain: PlainNetwork, path: Any, metadata: Mapping[str, str]) -> N
         file.write(model.SerializeToString())
 
 
-def _weighted(graph: _Graph, plain: PlainNetwork) -> str:
+def _weighted(graph: Graph, plain: PlainNetwork) -> str:
     """The weighted values of sparse rows."""
     values = "values"
     if plain.weights is not None:
@@ -96,7 +107,7 @@ def _weighted(graph: _Graph, plain: PlainNetwork) -> str:
     return graph.add("Div", [values, divisors], "0.unit")
 
 
-def _activated(graph: _Graph, x: str, activation: str, index: int) -> str:
-    if activation not in _OPERATORS:
+def _activated(graph: Graph, x: str, activation: str, index: int) -> str:
+    if activation not in OPERATORS:
         return x
-    return graph.add(_OPERATORS[activation], [x], f"{index}.active")
+    return graph.add(OPERATORS[activation], [x], f"{index}.active")

@@ -133,7 +133,7 @@ class Predict:
         scores, weights = data.get("scores", SCORES[0]), _weights(data.get("weights"))
         if scores not in SCORES:
             raise BadRequest(f"scores must be one of {', '.join(SCORES)} (got {_shown(scores)})")
-        if weights is not None and scores != SCORES[0]:
+        if weights is not None and scores == "margin":
             raise BadRequest(f"weights must be left out with scores {_shown(scores)}")
         return cls(
             texts=texts,

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from lshsample import memory
 from lshsample._native import core
@@ -171,6 +172,16 @@ class InvertedIndex:
         batch = core.feature_rows(queries, "queries", self.dim)
         excluded = checked_exclude(exclude, batch.shape[0], self.n_items)
         return postings_top_k(self._parts, batch, excluded, k, threads=count)
+
+    def to_csr(self) -> sp.csr_array:
+        """The rows that were added, float32."""
+        blocks = [
+            sp.csc_array(
+                (part.values, part.rows.astype(np.int32), part.starts), shape=(part.n_rows, self.dim)
+            )
+            for part in self._parts
+        ]
+        return sp.csr_array(sp.vstack([sp.csr_array((0, self.dim), dtype=np.float32), *blocks], format="csr"))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The index as arrays, for :meth:`from_arrays`.

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from lshsample import memory
 from lshsample._native import core
 from lshsample._native.labels import checked_ids, label_rows
-from lshsample.errors import ArgumentError, CheckpointError
+from lshsample.errors import ArgumentError, CheckpointError, LshsampleError
 from lshsample.files import as_path
 from lshsample.metrics import precision_at_k
 from lshsample.nn import Network, tensorfile
@@ -28,7 +28,7 @@ from lshsample.tables import HashTables
 from lshsample.tables.mapped import MappedFile
 from lshsample.text import LabelNames, TextVectorizer
 from lshsample.training import Callback, History
-from lshsample.xc.filters import LabelFilter, with_labels
+from lshsample.xc.filters import MAX_FEW, LabelFilter, independent_values, with_labels
 from lshsample.xc.fitting import Fit, Progress, Stage
 from lshsample.xc.mixture import Mixture
 from lshsample.xc.parts import PARTS, HiddenPart, LinearPart, NetworkPart, Part, Queries, RowsPart
@@ -47,7 +47,7 @@ CLASSIFIER = Kind("classifier", rf"({'|'.join(PARTS)}|labels|text)\.safetensors|
 #: The kinds of models.
 KINDS = (MODEL, CLASSIFIER)
 #: What :meth:`Classifier.predict` can return for a label.
-SCORES = ("probability", "margin")
+SCORES = ("probability", "margin", "independent")
 #: Rows that are computed together.
 _BATCH = 2048
 #: The version of what the files of a classifier hold; it is in the manifest.
@@ -103,6 +103,7 @@ class Classifier:
         stages: Sequence[Stage] = (),
         histories: Sequence[History] = (),
         thresholds: Thresholds | None = None,
+        independent: Mixture | None = None,
     ) -> None:
         self.recipe, self.weighting, self.parts, self.mixture = recipe, weighting, parts, mixture
         self.n_features, self.stages = n_features, tuple(stages)
@@ -113,6 +114,8 @@ class Classifier:
         self.counts = counts
         #: Probabilities of the largest F1 on held-out rows; None in models of versions without them.
         self.thresholds = thresholds
+        #: The mixture of ``scores="independent"``; None in models of versions without it.
+        self.independent = independent
         #: Labels that :meth:`remove_labels` took away, ascending.
         self.removed = np.empty(0, np.int64)
 
@@ -196,10 +199,10 @@ class Classifier:
             progress=progress,
             on_stage=on_stage,
         )
-        parts, mixture, thresholds = run.run()
+        parts, mixed = run.run()
         counts = np.bincount(labels.indices, minlength=labels.shape[1])
-        told = run.stages, run.histories, thresholds
-        return cls(run.recipe, weighting, parts, mixture, counts, rows.shape[1], *told)
+        told = run.stages, run.histories, mixed.thresholds, mixed.independent
+        return cls(run.recipe, weighting, parts, mixed.mixture, counts, rows.shape[1], *told)
 
     @classmethod
     def fit_texts(
@@ -310,9 +313,9 @@ class Classifier:
             curve_rows=curve_rows,
             on_stage=on_stage,
         )
-        parts, mixture, thresholds = run.run()
-        told = run.stages, run.histories, thresholds
-        made = cls(recipe, RowWeighting(None), parts, mixture, rows.counts, rows.n_features, *told)
+        parts, mixed = run.run()
+        told = run.stages, run.histories, mixed.thresholds, mixed.independent
+        made = cls(recipe, RowWeighting(None), parts, mixed.mixture, rows.counts, rows.n_features, *told)
         made.vectorizer, made.names = rows.vectorizer, rows.names
         return made
 
@@ -432,8 +435,9 @@ class Classifier:
             Multiply the probabilities of labels, and so change which are the best; of a mapping, other labels
             have the weight 1. Labels of the weight 0 are not named.
         scores : str
-            ``"probability"``, or ``"margin"``, the log odds, which do not round to 0 and 1; these are not
-            weighted.
+            ``"probability"``; ``"margin"``, the log odds, which do not round to 0 and 1; these are not
+            weighted; or ``"independent"``, probabilities of each label by itself, which cost no more than
+            the labels that may be named, and know less (Notes).
         threads : int, optional
             Number of threads; the result does not depend on it.
         progress : callable, optional
@@ -451,7 +455,8 @@ class Classifier:
         ------
         ArgumentError
             Rows of another width, NaN or infinite values, ``top`` above the number of labels, labels out of
-            range, a threshold that is not known, negative weights, or weights of margins.
+            range, a threshold that is not known, negative weights, weights of margins, or independent
+            probabilities with a named threshold or of more than 1,000 labels.
         CheckpointError
             The files of a loaded classifier were written to since, instead of replaced by :meth:`save`.
 
@@ -461,6 +466,10 @@ class Classifier:
         scored for every row, each by its own weights alone: 10 labels cost 10 products in each part, beside
         what finds the candidates, to which probabilities are relative. With more, all that are allowed are
         scored for the rows whose candidates are not enough for ``top`` of them.
+
+        With ``"independent"`` no candidates are looked for: a probability is that of a second mixture, of
+        values that depend on the label alone. A softmax is divided by what a linear function of the hidden
+        vector expects of its sum.
         """
         for file in self._files:
             file.check()
@@ -474,12 +483,12 @@ class Classifier:
         asked = LabelFilter.of(self.n_labels, labels, gone, weights)
         if scores not in SCORES:
             raise ArgumentError("scores", repr(scores), f"one of {', '.join(map(repr, SCORES))}")
-        margins = scores == "margin"
+        margins, count = scores == "margin", core.threads_or_default(threads)
         if margins and weights is not None:
             raise ArgumentError("weights", "weights of margins", "left out with scores='margin'")
-        ask = functools.partial(
-            self._ask, top=top, asked=asked, margins=margins, threads=core.threads_or_default(threads)
-        )
+        if scores == "independent":
+            self._check_independent(asked, threshold)
+        ask = functools.partial(self._ask, top=top, asked=asked, scores=scores, threads=count)
         found = np.full((rows.shape[0], top), -1, np.int32)
         best = np.zeros((rows.shape[0], top), np.float32)
         size = asked.n_rows(_BATCH) if asked.is_few else _BATCH
@@ -499,24 +508,42 @@ class Classifier:
         return found, best
 
     def _ask(
-        self, rows: Any, *, top: int, asked: LabelFilter, margins: bool, threads: int, exact: bool
+        self, rows: Any, *, top: int, asked: LabelFilter, scores: str, threads: int, exact: bool
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """The best labels of a batch, among the parts' candidates or all that are allowed."""
         if not rows.shape[0]:
             return np.empty((0, top), np.int32), np.empty((0, top), np.float32)
         queries, width = Queries(rows, self.weighting(rows), threads), max(self.recipe.candidates, top)
-        scored = {name: self.parts[name].top_k(queries, width) for name in self.mixture.parts}
-        if exact:
-            scored = with_labels(self.parts, scored, queries, asked.ids)
-        return self.mixture.predict(
+        mixture = self.mixture
+        if scores == "independent":
+            assert self.independent is not None
+            mixture = self.independent
+            scored = independent_values(self.parts, mixture.parts, queries, asked.ids)
+        else:
+            scored = {name: self.parts[name].top_k(queries, width) for name in mixture.parts}
+            if exact:
+                scored = with_labels(self.parts, scored, queries, asked.ids)
+        return mixture.predict(
             scored,
             self.counts,
             top,
             allowed=asked.allowed,
             factors=asked.weights,
-            margins=margins,
+            margins=scores == "margin",
             threads=threads,
         )
+
+    def _check_independent(self, asked: LabelFilter, threshold: Any) -> None:
+        """Refuse independent probabilities of old models, of many labels, and with named thresholds."""
+        if self.independent is None:
+            wanted = "another kind, as the classifier was fitted by a version without these"
+            raise ArgumentError("scores", "'independent'", wanted)
+        if not asked.is_few:
+            given = "all labels" if asked.allowed is None else f"{len(asked.ids):,} labels"
+            raise ArgumentError("labels", given, f"at most {MAX_FEW:,} labels with scores='independent'")
+        if isinstance(threshold, str):
+            wanted = "a number or an array with scores='independent'"
+            raise ArgumentError("threshold", repr(threshold), wanted)
 
     def _least(self, threshold: float | str | npt.ArrayLike) -> float | npt.NDArray[np.float32]:
         """The checked threshold: of all labels, or of each."""
@@ -539,7 +566,9 @@ class Classifier:
     # Changes.
 
     @memory.named_shortage("updating a classifier")
-    def update(self, X: Any, Y: Any, *, network: str = "labels", threads: int | None = None) -> Self:
+    def update(
+        self, X: Any, Y: Any, *, network: str = "labels", holdout: float = 0.0, threads: int | None = None
+    ) -> Self:
         """Learn from new rows, with new labels and features, without a pass over the former rows.
 
         Parameters
@@ -553,6 +582,10 @@ class Classifier:
             What is trained of networks: ``"labels"``, the weights of labels that had no row before, so that
             the scores of the others stay; ``"all"``, all weights, by two passes at a fifth of the learning
             rate, after which all training rows get their hidden vectors again; ``"none"``.
+        holdout : float
+            The share of the new rows with labels, up to 0.9 and 5,000 rows, by which the mixture, its
+            calibration and the thresholds are fitted again; the recipe's seed chooses them. With 0 these
+            stay.
         threads : int, optional
             Number of threads; the classifier does not depend on it.
 
@@ -569,8 +602,11 @@ class Classifier:
         Notes
         -----
         The new rows are neighbours from now on. The linear path gets a model of the labels that had no row
-        before, trained on the new rows; what it says of others stays. The mixture stays too. A label that
-        has a text but no row yet begins with the text as its row.
+        before, trained on the new rows; what it says of others stays. A label that has a text but no row yet
+        begins with the text as its row.
+
+        Rows that are held out come last, as neighbours and for labels that no other new row has; nothing else
+        is trained on them.
         """
         if network not in NETWORK_UPDATES:
             names = ", ".join(map(repr, NETWORK_UPDATES))
@@ -587,6 +623,12 @@ class Classifier:
         labels = widened(labels, self.n_labels)
         counts = np.pad(self.counts, (0, labels.shape[1] - self.n_labels))
         more = np.bincount(labels.indices, minlength=labels.shape[1])
+        if checked_number("holdout", holdout, 0, 0.9):
+            held, kept = self._held_out(labels, holdout)
+            self.update(rows[kept], labels[kept], network=network, threads=threads)
+            self._refit(rows[held], labels[held], core.threads_or_default(threads))
+            last = "labels" if network == "all" else network
+            return self.update(rows[held], labels[held], network=last, threads=threads)
         n_rows = self.mixture.n_rows + rows.shape[0]
         weighting = self.weighting.widened(rows, n_rows)
         count = core.threads_or_default(threads)
@@ -604,6 +646,8 @@ class Classifier:
             by_label = np.append(self.thresholds.by_label, new)
             self.thresholds = attrs.evolve(self.thresholds, by_label=by_label)
         self.mixture = attrs.evolve(self.mixture, n_rows=n_rows)
+        if self.independent is not None:
+            self.independent = attrs.evolve(self.independent, n_rows=n_rows)
         self.removed = self.removed[more[self.removed] == 0]
         self.weighting, self.parts, self.counts, self.n_features = (
             weighting,
@@ -612,6 +656,29 @@ class Classifier:
             rows.shape[1],
         )
         return self
+
+    def _held_out(self, labels: Any, holdout: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The new rows that are held out, and the others."""
+        with_labels = np.flatnonzero(np.diff(labels.indptr))
+        count = attrs.evolve(self.recipe, holdout=holdout).n_held_out(len(with_labels))
+        if len(with_labels) <= count:
+            given = f"{holdout:g} of {len(with_labels)} rows with labels"
+            raise ArgumentError("holdout", given, "a share that leaves some of the rows with labels")
+        rng = np.random.default_rng((self.recipe.seed, self.mixture.n_rows, labels.shape[0]))
+        held = np.sort(rng.choice(with_labels, count, replace=False))
+        return held, np.setdiff1d(np.arange(labels.shape[0]), held)
+
+    def _refit(self, rows: Any, truth: Any, threads: int) -> None:
+        """Fit the mixtures and the thresholds again, by rows that no part has seen."""
+        queries, k = Queries(rows, self.weighting(rows), threads), self.recipe.candidates
+        scored = {name: self.parts[name].top_k(queries, k) for name in self.mixture.parts}
+        self.mixture = self.mixture.refitted(scored, truth, self.counts)
+        if self.independent is not None:
+            alone = {name: self.parts[name].made_independent(queries, scored[name]) for name in scored}
+            self.independent = self.independent.refitted(alone, truth, self.counts)
+        if self.thresholds is not None:
+            found = self.mixture.predict(scored, self.counts, min(k, self.n_labels), threads=threads)
+            self.thresholds = self.thresholds.refitted(*found, truth)
 
     def update_texts(
         self, texts: Sequence[str], labels: Sequence[Iterable[str]], *, new_terms: bool = True, **options: Any
@@ -736,6 +803,7 @@ class Classifier:
             "text": text,
             "recipe": self.recipe.to_dict(),
             "mixture": self.mixture.to_dict(),
+            "independent": None if self.independent is None else self.independent.to_dict(),
             "threshold": None if self.thresholds is None else self.thresholds.overall,
             "n_features": self.n_features,
             "parts": specs,
@@ -748,6 +816,56 @@ class Classifier:
         tables = {name: part.tables for name, part in self.parts.items()}
         writers |= {f"{name}.tables": one.save for name, one in tables.items() if one is not None}
         write_bundle(path, CLASSIFIER, payload, writers)
+
+    def to_onnx(
+        self,
+        path: str | PathLike[str],
+        parts: Sequence[str] | None = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write the classifier as an ONNX file for dense rows; an older file is replaced atomically.
+
+        Its inputs are ``x`` (float32, (rows, n_features)), feature rows as :meth:`predict` takes them, and
+        ``top`` (int64, (1,)). Its outputs are ``labels`` (int64) and ``scores`` (float32), (rows, top), as
+        of :meth:`predict`, up to rounding.
+
+        Parameters
+        ----------
+        path : path
+        parts : sequence of str, optional
+            The parts that are written; by default all that are mixed. Of others than these the outputs are
+            what each part says, by its name: ``linear_labels`` and ``linear_values``, for one.
+        metadata : mapping of str to str, optional
+            Properties of the model that are written with it.
+
+        Raises
+        ------
+        LshsampleError
+            The package onnx is not installed.
+        UnsupportedError
+            A part with features for pairs or with hash tables, or a network with a layer of another package.
+        ArgumentError
+            No part or an unknown one, or parts whose dense matrices take more than 2 GiB.
+        MemoryBudgetError
+            More memory is needed than available.
+
+        Notes
+        -----
+        Matrices are dense: the linear path has 4 bytes for each feature and child of a node, neighbours for
+        each feature (or hidden unit) and training row. A prediction multiplies a row with all of them. Texts
+        become rows outside of it.
+        """
+        try:
+            from lshsample.xc.onnx_file import write_classifier
+        except ModuleNotFoundError as error:
+            text = f"to_onnx needs pip install 'lshsample[onnx]' ({error.name} is missing)"
+            raise LshsampleError(text) from error
+        names = self.mixture.parts if parts is None else tuple(dict.fromkeys(parts))
+        if isinstance(parts, str) or not names or not set(names) <= set(self.parts):
+            wanted = f"a list of some of {', '.join(self.parts)}"
+            raise ArgumentError("parts", repr(parts), wanted)
+        write_classifier(self, names, as_path(path), metadata or {})
 
     @classmethod
     @memory.named_shortage("loading a classifier")
@@ -808,6 +926,8 @@ class Classifier:
         made = cls(recipe, weighting, parts, mixture, own["counts"], payload["n_features"], stages)
         if payload.get("threshold") is not None:
             made.thresholds = Thresholds(payload["threshold"], own["thresholds"])
+        if payload.get("independent") is not None:
+            made.independent = Mixture(**payload["independent"])
         if "removed" in own:
             made.removed = own["removed"]
         text = payload["text"]

@@ -14,12 +14,12 @@ from lshsample.errors import ArgumentError
 from lshsample.xc.mixture import Scored
 from lshsample.xc.parts import Part, Queries
 
-__all__ = ["MAX_WEIGHT", "LabelFilter", "with_labels"]
+__all__ = ["MAX_FEW", "MAX_WEIGHT", "LabelFilter", "independent_values", "with_labels"]
 
 #: The largest factor of a label's probability.
 MAX_WEIGHT = 1e6
 #: Allowed labels up to which all of them are scored for every row.
-_FEW = 1000
+MAX_FEW = 1000
 #: Pairs of a row and a label that are computed together.
 _PAIRS = 2**18
 
@@ -61,7 +61,7 @@ class LabelFilter:
     @property
     def is_few(self) -> bool:
         """Whether all labels that are allowed are scored for every row."""
-        return self.allowed is not None and int(self.allowed.sum()) <= _FEW
+        return self.allowed is not None and int(self.allowed.sum()) <= MAX_FEW
 
     def n_rows(self, most: int) -> int:
         """Rows that are computed together, if all labels that are allowed are scored."""
@@ -89,6 +89,14 @@ def with_labels(
         own = np.minimum(parts[name].values(queries, ids), values[:, :1])
         found[name] = np.concatenate([labels, more], axis=1), np.concatenate([values, own], axis=1)
     return found
+
+
+def independent_values(
+    parts: Mapping[str, Part], names: tuple[str, ...], queries: Queries, ids: npt.NDArray[np.int32]
+) -> dict[str, Scored]:
+    """What parts of some names say of chosen labels, by :meth:`Part.independent`."""
+    labels = np.broadcast_to(ids, (queries.raw.shape[0], len(ids)))
+    return {name: (labels, parts[name].independent(queries, ids)) for name in names}
 
 
 def _factors(given: Any, n_labels: int) -> npt.NDArray[np.float64]:

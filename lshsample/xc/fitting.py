@@ -28,7 +28,17 @@ from lshsample.xc.recipe import Recipe
 from lshsample.xc.thresholds import Thresholds
 from lshsample.xc.votes import LabelVotes
 
-__all__ = ["Fit", "Interrupted", "Judge", "Progress", "Reporting", "Stage", "finished", "made_trainer"]
+__all__ = [
+    "Fit",
+    "Interrupted",
+    "Judge",
+    "Mixed",
+    "Progress",
+    "Reporting",
+    "Stage",
+    "finished",
+    "made_trainer",
+]
 
 #: The share of held-out rows up to which the parts are not trained again.
 _SMALL_SHARE = 0.02
@@ -144,20 +154,21 @@ class Fit(Reporting):
     curve_rows: int = 0
     progress: Progress | None = None
 
-    def run(self) -> tuple[dict[str, Part], Mixture, Thresholds]:
-        """The parts that help, their mixture, and the thresholds of its probabilities."""
+    def run(self) -> tuple[dict[str, Part], Mixed]:
+        """The parts that help, and their mixture."""
         held, kept = self._split()
         refit = self.recipe.refit and len(held) > _SMALL_SHARE * (len(held) + len(kept))
         trained = self.labels[kept]
         counts = np.bincount(trained.indices, minlength=trained.shape[1])
         judge = Judge(self, self.rows[held], self.labels[held], counts)
         parts = self._parts(self.rows[kept], trained, judge, refit)
-        mixture, thresholds = judge.mixed(self.labels.shape[0])
-        needed = {*mixture.parts, *(("network",) if "hidden" in mixture.parts else ())}
+        mixed = judge.mixed(self.labels.shape[0])
+        names = mixed.mixture.parts
+        needed = {*names, *(("network",) if "hidden" in names else ())}
         parts = {name: part for name, part in parts.items() if name in needed}
         if refit:
             parts |= self._refitted(parts)
-        return parts, mixture, thresholds
+        return parts, mixed
 
     def _split(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The rows that are held out, which have labels, and the others."""
@@ -194,6 +205,7 @@ class Fit(Reporting):
                 networks.append(self._network(rows, labels, number, share, "held-out", judge))
             network = NetworkPart(networks, recipe.storage)
             network.round()
+            network.normalize(rows, recipe.candidates)
             parts["network"] = judge.heard(network, since)
             if recipe.neighbours is not None and "hidden" in of:
                 since = self.elapsed()
@@ -220,6 +232,7 @@ class Fit(Reporting):
             networks = self._networks(network.networks[0], took["network"])
             whole = NetworkPart(networks, self.recipe.storage)
             whole.round()
+            whole.normalize(rows, self.recipe.candidates)
             new["network"] = whole
             if isinstance(hidden, HiddenPart) and networks[0] is not network.networks[0]:
                 since = self.elapsed()
@@ -369,6 +382,24 @@ def finished(trainer: Trainer, history: History, histories: list[History]) -> Ne
     return trainer.network.in_float32()
 
 
+@attrs.frozen
+class Mixed:
+    """What held-out rows say of parts.
+
+    Attributes
+    ----------
+    mixture : Mixture
+    thresholds : Thresholds
+        Of its probabilities.
+    independent : Mixture
+        Of values that do not depend on the other labels of a row.
+    """
+
+    mixture: Mixture
+    thresholds: Thresholds
+    independent: Mixture
+
+
 @attrs.define
 class Judge:
     """Measures parts on the held-out rows, and keeps what they say of them for the mixture.
@@ -381,26 +412,32 @@ class Judge:
         The held-out rows, and their labels.
     counts : (n_labels,) integers
         The number of training rows of each label.
-    scored : dict
-        What each part says.
+    parts, scored : dict
+        The parts, and what each says.
     """
 
     fit: Reporting
     queries: Queries
     truth: sp.csr_array
     counts: npt.NDArray[np.int64]
+    parts: dict[str, Part] = attrs.field(factory=dict)
     scored: dict[str, Scored] = attrs.field(factory=dict)
 
-    def mixed(self, n_rows: int) -> tuple[Mixture, Thresholds]:
-        """The mixture of the parts, for so many training rows, and the thresholds of its probabilities."""
+    def mixed(self, n_rows: int) -> Mixed:
+        """The mixture of the parts, for so many training rows."""
         since, recipe = self.fit.elapsed(), self.fit.recipe
         mixture = Mixture.fit(self.scored, self.truth, self.counts)
         mixture = attrs.evolve(mixture, tail=recipe.tail, n_rows=n_rows)
+        alone = {
+            name: self.parts[name].made_independent(self.queries, self.scored[name]) for name in self.parts
+        }
+        independent = Mixture.fit(alone, self.truth, self.counts, parts=mixture.parts, relative=False)
+        independent = attrs.evolve(independent, tail=recipe.tail, n_rows=n_rows)
         width = min(recipe.candidates, self.truth.shape[1])
         found = mixture.predict(self.scored, self.counts, width, threads=self.fit.threads)
         thresholds = Thresholds.fit(*found, self.truth, self.truth.shape[1])
         self.measure("mixture", found, since)
-        return mixture, thresholds
+        return Mixed(mixture, thresholds, independent)
 
     @property
     def top(self) -> int:
@@ -410,7 +447,7 @@ class Judge:
     def heard(self, part: Any, since: float) -> Any:
         """The part, after it was measured."""
         scored = part.top_k(self.queries, self.fit.recipe.candidates)
-        self.scored[part.name] = scored
+        self.parts[part.name], self.scored[part.name] = part, scored
         self.measure(part.name, scored, since)
         return part
 

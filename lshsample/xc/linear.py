@@ -385,12 +385,18 @@ class LinearModel:
         used = np.unique(paths[paths >= 0])
         margins = (rows @ self._by_child[used].T).toarray() + self._weights.bias[used]
         losses = np.square(np.maximum(0.0, 1.0 - margins.astype(np.float64)))
-        values = np.zeros((rows.shape[0], len(ids)))
-        for leaf, path in zip(leaves, paths, strict=True):
-            of_path = losses[:, np.searchsorted(used, path[path >= 0])].sum(axis=1)
-            values[:, place_of[~forest.children[leaf]]] += np.exp(-of_path)
+        # Sums over the paths, a column each, and then over the leaves of a label; both in a fixed order.
+        leaf, level = np.nonzero(paths >= 0)
+        of_paths = sp.csr_array(
+            (np.ones(len(leaf)), (np.searchsorted(used, paths[leaf, level]), leaf)), (len(used), len(leaves))
+        )
+        places = place_of[~forest.children[leaves]]
+        of_labels = sp.csr_array(
+            (np.ones(len(leaves)), (np.arange(len(leaves)), places)), (len(leaves), len(ids))
+        )
+        values: Any = np.exp(-(losses @ of_paths)) @ of_labels
         with np.errstate(divide="ignore"):
-            return np.log(values / len(forest.roots)).astype(np.float32)
+            return np.asarray(np.log(values / len(forest.roots)), np.float32)
 
     def _paths(self, leaves: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The places among the children from some leaves up to the roots, (n, depth); -1 above a root."""
@@ -415,6 +421,15 @@ class LinearModel:
         values = (w.entries << 16).view(np.float32)
         shape = len(w.forest.children), self.n_features
         return sp.csr_array((values, (children, np.repeat(w.features, sizes))), shape=shape)
+
+    @property
+    def forest(self) -> Forest:
+        """The trees; a single node with all labels is one."""
+        return self._weights.forest
+
+    def by_child(self) -> tuple[sp.csr_array, Float32]:
+        """The weights of the children of all nodes, (children, n_features), a copy, and their biases."""
+        return self._by_child, self._weights.bias
 
     def shares(self, x_row: Any, label: int) -> tuple[Int32, Float32]:
         """What the features of a row contribute to the margin of a label in its leaves.

@@ -8,6 +8,7 @@ from typing import Any, Self
 import attrs
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from lshsample import specs
 from lshsample._native.labels import label_rows
@@ -29,11 +30,13 @@ Scored = tuple[Int32, Float32]
 _SMALLEST = 1e-3
 #: A part stays if without it the log loss is larger by more than this share.
 _PAYS = 1e-3
-#: Weights of a part.
-_OF_PART = 5
+#: Weights of a part, and those of them that depend on the other labels of the row.
+_OF_PART, _RELATIVE = 5, 2
 #: Strength of the L2 penalty on the weights of standardised features, in rows.
 _PENALTY = 1.0
 _ITERATIONS = 25
+#: Strength of the penalty on the distance from the former weights when a mixture is fitted again.
+_KEPT = 100.0
 #: Logarithms of probabilities that are closer to 0 have the log odds of this one.
 _SURE = 1e-9
 #: Labels of a row, the best, whose probabilities are calibrated.
@@ -59,13 +62,15 @@ class Mixture:
     parts : tuple of str
         The parts that are mixed.
     weights : tuple of float
-        Five for each part: for its value v, for sqrt(v), for log(v + 0.001), for v divided by the largest
-        value of the row, and for v being the largest; then one for the logarithm of 1 + the number of the
-        label's training rows; with ``by_frequency`` one more for each part, for the product of the latter
-        and sqrt(v).
+        Five for each part: for its value v, for sqrt(v), for log(v + 0.001), and, if ``relative``, for v
+        divided by the largest value of the row, and for v being the largest; then one for the logarithm of
+        1 + the number of the label's training rows; with ``by_frequency`` one more for each part, for the
+        product of the latter and sqrt(v).
     intercept : float
     by_frequency : bool
         Whether a part's weight depends on how frequent a label is.
+    relative : bool
+        Whether the probability of a label depends on the other labels of the row.
     tail : float
         Labels are ranked by their probability / propensity^tail: with 1 for the largest PSP@k, with 0 for the
         largest P@k.
@@ -99,19 +104,29 @@ class Mixture:
     weights: tuple[float, ...] = attrs.field(converter=_tuple)
     intercept: float
     by_frequency: bool = False
+    relative: bool = True
     tail: float = 0.0
     n_rows: int = 1
     calibration: Isotonic = attrs.field(factory=Isotonic, converter=_isotonic)
 
     def __attrs_post_init__(self) -> None:
-        wanted = len(self.parts) * (_OF_PART + self.by_frequency) + 1
+        of_part = _OF_PART + self.by_frequency - (0 if self.relative else _RELATIVE)
+        wanted = len(self.parts) * of_part + 1
         if len(self.weights) != wanted:
             raise ArgumentError(
                 "weights", f"{len(self.weights)} numbers", f"{wanted} numbers for {self.parts}"
             )
 
     @classmethod
-    def fit(cls, scored: Mapping[str, Scored], truth: Any, counts: npt.ArrayLike) -> Self:
+    def fit(
+        cls,
+        scored: Mapping[str, Scored],
+        truth: Any,
+        counts: npt.ArrayLike,
+        *,
+        parts: tuple[str, ...] | None = None,
+        relative: bool = True,
+    ) -> Self:
         """The mixture of the parts that helps on held-out rows.
 
         Parameters
@@ -122,6 +137,10 @@ class Mixture:
             Their labels.
         counts : (n_labels,) integers
             The number of training rows of each label.
+        parts : tuple of str, optional
+            The parts that are mixed; by default those that help.
+        relative : bool
+            See the class.
 
         Returns
         -------
@@ -137,29 +156,44 @@ class Mixture:
         first = next(iter(scored.values()))[0]
         labels: Any = label_rows(truth, "truth", np.asarray(counts).size, len(first))
         pairs = _Pairs.of(scored, np.asarray(counts))
-        keys = np.repeat(np.arange(len(first), dtype=np.int64), np.diff(labels.indptr))
-        keys = np.sort(keys * labels.shape[1] + labels.indices)
-        found = pairs.rows * labels.shape[1] + pairs.labels
-        at = np.minimum(np.searchsorted(keys, found), max(len(keys) - 1, 0))
-        hits = keys[at] == found if len(keys) else np.zeros(len(found), bool)
+        hits = pairs.hits(labels)
         if not hits.any():
             raise ArgumentError("truth", "no label that a part names", "rows with at least one such label")
-        weigh = _Chooser(pairs, hits)
-        parts, by_frequency = weigh.choose(tuple(scored))
+        weigh = _Chooser(pairs, hits, relative)
+        parts, by_frequency = weigh.choose(tuple(scored)) if parts is None else weigh.weighed(parts)
         pairs = pairs.first(_FITTED)
-        features, hits = pairs.features(parts, by_frequency), hits[:_FITTED]
+        features, hits = pairs.features(parts, by_frequency, relative), hits[:_FITTED]
         weights, intercept = _fitted(features, hits)
-        logits = features @ weights + intercept
-        order = np.lexsort((-logits, pairs.rows))
-        rank = np.arange(len(order)) - np.searchsorted(pairs.rows[order], pairs.rows[order])
-        best = order[rank < _BEST]
         return cls(
             parts=parts,
             weights=weights.tolist(),
             intercept=float(intercept),
             by_frequency=by_frequency,
-            calibration=_calibration(logits[best], hits[best], pairs.rows[best] % 2 == 0),
+            relative=relative,
+            calibration=_calibrated_best(features @ weights + intercept, hits, pairs.rows),
         )
+
+    def refitted(self, scored: Mapping[str, Scored], truth: Any, counts: npt.ArrayLike) -> Self:
+        """The same parts, with weights and a calibration for other held-out rows.
+
+        Parameters
+        ----------
+        scored, truth, counts
+            As for :meth:`fit`; of a row that no part says anything of, nothing is learnt.
+
+        Notes
+        -----
+        The penalty pulls the weights to the former ones: what few rows do not say stays as it is.
+        """
+        named = {name: scored[name] for name in self.parts}
+        labels: Any = label_rows(truth, "truth", np.asarray(counts).size, len(next(iter(named.values()))[0]))
+        pairs = _Pairs.of(named, np.asarray(counts)).first(_FITTED)
+        if not len(pairs.rows):
+            return self
+        hits, features = pairs.hits(labels), pairs.features(self.parts, self.by_frequency, self.relative)
+        weights, intercept = _fitted(features, hits, (np.asarray(self.weights), self.intercept))
+        calibration = _calibrated_best(features @ weights + intercept, hits, pairs.rows)
+        return attrs.evolve(self, weights=weights.tolist(), intercept=intercept, calibration=calibration)
 
     def predict(
         self,
@@ -199,7 +233,7 @@ class Mixture:
             0 where the label is -1, or -inf with ``margins``.
         """
         pairs = _Pairs.of({name: scored[name] for name in self.parts}, np.asarray(counts))
-        features = pairs.features(self.parts, self.by_frequency)
+        features = pairs.features(self.parts, self.by_frequency, self.relative)
         # A sum for each pair in one order, wherever it stands: BLAS may add up in another.
         logits = np.einsum("ij,j->i", features, np.asarray(self.weights)) + self.intercept
         rows, ids = pairs.rows, pairs.labels
@@ -267,19 +301,29 @@ class _Pairs:
         frequency = np.log1p(counts[ids].astype(np.float64)) if counts.size else np.zeros(0)
         return cls(n_rows, rows, ids, full, frequency)
 
+    def hits(self, truth: sp.csr_array) -> npt.NDArray[np.bool_]:
+        """Whether the label is one of the row's."""
+        row_of = np.repeat(np.arange(truth.shape[0], dtype=np.int64), np.diff(truth.indptr))
+        keys = np.sort(row_of * truth.shape[1] + truth.indices)
+        found = self.rows * truth.shape[1] + self.labels
+        at = np.minimum(np.searchsorted(keys, found), max(len(keys) - 1, 0))
+        return keys[at] == found if len(keys) else np.zeros(len(found), bool)
+
     def first(self, n: int) -> _Pairs:
         """The first n pairs."""
         values = {name: array[:n] for name, array in self.values.items()}
         return _Pairs(self.n_rows, self.rows[:n], self.labels[:n], values, self.frequency[:n])
 
-    def features(self, parts: Sequence[str], by_frequency: bool) -> Float64:
+    def features(self, parts: Sequence[str], by_frequency: bool, relative: bool) -> Float64:
         """The features of :class:`Mixture`, a row for each pair."""
         begins = np.flatnonzero(np.diff(self.rows, prepend=-1))
         counts, columns = np.diff(np.append(begins, len(self.rows))), []
         for name in parts:
             v = self.values[name]
-            share = v / np.repeat(np.maximum(np.maximum.reduceat(v, begins), _SMALLEST), counts)
-            columns += [v, np.sqrt(v), np.log(v + _SMALLEST), share, share == 1.0]
+            columns += [v, np.sqrt(v), np.log(v + _SMALLEST)]
+            if relative:
+                share = v / np.repeat(np.maximum(np.maximum.reduceat(v, begins), _SMALLEST), counts)
+                columns += [share, share == 1.0]
         columns.append(self.frequency)
         if by_frequency:
             columns += [self.frequency * np.sqrt(self.values[name]) for name in parts]
@@ -289,7 +333,8 @@ class _Pairs:
 class _Chooser:
     """Compares mixtures by the log loss of each half of the rows under the weights of the other half."""
 
-    def __init__(self, pairs: _Pairs, hits: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, pairs: _Pairs, hits: npt.NDArray[np.bool_], relative: bool) -> None:
+        self._relative = relative
         self._pairs, self._hits = pairs.first(_COMPARED), hits[:_COMPARED]
         self._even = self._pairs.rows % 2 == 0
 
@@ -303,6 +348,10 @@ class _Chooser:
             if losses[name] > (1 + _PAYS) * best:
                 break
             parts, best = without[name], losses[name]
+        return self.weighed(parts)
+
+    def weighed(self, parts: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+        """The parts, and whether weights by frequency help."""
         plain, by_frequency = self._cross(parts, False), self._cross(parts, True)
         return parts, by_frequency[0] < plain[0] and by_frequency[1] > plain[1]
 
@@ -313,7 +362,8 @@ class _Chooser:
         """The log loss, and the rows whose best label is right."""
         if not (self._hits[self._even].any() and self._hits[~self._even].any()):
             return 0.0, 0  # too few rows to compare by
-        features, logits = self._pairs.features(parts, by_frequency), np.empty(len(self._hits))
+        features = self._pairs.features(parts, by_frequency, self._relative)
+        logits = np.empty(len(self._hits))
         for half in (self._even, ~self._even):
             weights, intercept = _fitted(features[half], self._hits[half])
             logits[~half] = features[~half] @ weights + intercept
@@ -321,6 +371,14 @@ class _Chooser:
         order = np.lexsort((-logits, self._pairs.rows))
         best = order[np.flatnonzero(np.diff(self._pairs.rows[order], prepend=-1))]
         return float(loss), int(self._hits[best].sum())
+
+
+def _calibrated_best(logits: Float64, hits: npt.NDArray[np.bool_], rows: Int64) -> Isotonic:
+    """The calibration by the best labels of each row."""
+    order = np.lexsort((-logits, rows))
+    rank = np.arange(len(order)) - np.searchsorted(rows[order], rows[order])
+    best = order[rank < _BEST]
+    return _calibration(logits[best], hits[best], rows[best] % 2 == 0)
 
 
 def _calibration(logits: Float64, hits: npt.NDArray[np.bool_], even: npt.NDArray[np.bool_]) -> Isotonic:
@@ -332,23 +390,31 @@ def _calibration(logits: Float64, hits: npt.NDArray[np.bool_], even: npt.NDArray
     return Isotonic.fit(logits, hits) if losses[1] < losses[0] else Isotonic()
 
 
-def _fitted(features: Float64, hits: npt.NDArray[np.bool_]) -> tuple[Float64, float]:
-    """Weights and intercept of the logistic regression, by Newton's method with halved steps."""
+def _fitted(
+    features: Float64, hits: npt.NDArray[np.bool_], before: tuple[Float64, float] | None = None
+) -> tuple[Float64, float]:
+    """Weights and intercept of the logistic regression, by Newton's method with halved steps.
+
+    The penalty is on the distance from those before, if there are any, else on the weights.
+    """
     mean, spread = features.mean(axis=0), features.std(axis=0)
     spread[spread <= 1e-9 * np.maximum(np.abs(mean), 1.0)] = 1.0  # a constant, up to its rounding
     x = np.concatenate([(features - mean) / spread, np.ones((len(features), 1))], axis=1)
     penalty = np.full(x.shape[1], _PENALTY)
     penalty[-1] = 1e-6  # hardly any on the intercept, which would else be unbounded without a hit
-    beta = np.zeros(x.shape[1])
+    centre = np.zeros(x.shape[1])
+    if before is not None:
+        centre = np.append(before[0] * spread, before[1] + before[0] @ mean)
+        penalty[:] = _KEPT
 
     def loss(beta: Float64) -> float:
         logits = x @ beta
-        return float(np.logaddexp(0.0, logits).sum() - hits @ logits + 0.5 * penalty @ beta**2)
+        return float(np.logaddexp(0.0, logits).sum() - hits @ logits + 0.5 * penalty @ (beta - centre) ** 2)
 
-    now = loss(beta)
+    beta, now = centre, loss(centre)
     for _ in range(_ITERATIONS):
         p = 1.0 / (1.0 + np.exp(-np.clip(x @ beta, -500.0, 500.0)))
-        gradient = x.T @ (p - hits) + penalty * beta
+        gradient = x.T @ (p - hits) + penalty * (beta - centre)
         hessian = (x * (p * (1.0 - p))[:, None]).T @ x + np.diag(penalty)
         step, size = np.linalg.solve(hessian, gradient), 1.0
         while (new := loss(beta - size * step)) > now and size > 1e-4:

@@ -298,6 +298,12 @@ class RowNeighbours:
             self._rows = np.concatenate([self._rows, convert.from_float32(unit, stored, threads=1)])
         return self
 
+    def unit_rows(self) -> Any:
+        """The rows, scaled to length 1: a CSR array, or a float32 array of dense rows as they are kept."""
+        if self._inverted is not None:
+            return self._inverted.to_csr()
+        return self._rows if self.is_sparse else convert.to_float32(self._rows)
+
     def _among_candidates(
         self, unit: Any, k: int, excluded: Int32 | None, threads: int
     ) -> tuple[Int32, Float32]:

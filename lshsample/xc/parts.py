@@ -24,6 +24,10 @@ from lshsample.xc.votes import LabelVotes
 
 __all__ = ["PARTS", "HiddenPart", "LinearPart", "NetworkPart", "Part", "Queries", "RowsPart"]
 
+#: Rows by which the normalizers of networks are fitted, at most; the penalty on their weights, as a share of
+#: the variance of the hidden vectors.
+_FITTED, _PENALTY = 2000, 1e-3
+
 Arrays = dict[str, npt.NDArray[Any]]
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -66,6 +70,17 @@ class Part(ABC):
     @abstractmethod
     def values(self, queries: Queries, labels: Int32) -> Float32:
         """The values of chosen labels, (rows, n), on the scale of :meth:`top_k`, which was called before."""
+
+    def independent(self, queries: Queries, labels: Int32) -> Float32:
+        """Values of chosen labels, (rows, n), each of which depends on its label alone, from 0 to 1.
+
+        Costs the products of these labels; no other label is looked at.
+        """
+        return self.values(queries, labels)
+
+    def made_independent(self, queries: Queries, scored: Scored) -> Scored:
+        """What :meth:`top_k` said of rows, with the values of :meth:`independent`."""
+        return scored
 
     @abstractmethod
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
@@ -156,8 +171,12 @@ class NetworkPart(Part):
 
     name = "network"
 
-    def __init__(self, networks: Sequence[Network], storage: str) -> None:
+    def __init__(
+        self, networks: Sequence[Network], storage: str, normalizers: Sequence[Float32] = ()
+    ) -> None:
         self.networks, self.storage = list(networks), storage
+        #: For each network with a softmax the weights, and then the intercept, of :meth:`normalize`.
+        self.normalizers = list(normalizers)
         self._stored: list[StoredNetwork] = []
 
     def round(self) -> None:
@@ -185,6 +204,43 @@ class NetworkPart(Part):
             total = total + _probabilities(network.loss, logits, scale) / len(self.networks)
         return np.asarray(total, np.float32)
 
+    def normalize(self, queries: Queries, k: int) -> None:
+        """Fit what :meth:`independent` divides by, on rows of which at most 2,000 are used.
+
+        The logarithm of a row's sum of exponentials, of its k largest logits, as a linear function of the
+        hidden vector: by ridge regression, so that a softmax costs one product more than its labels.
+        """
+        self.normalizers = []
+        n_rows = queries.raw.shape[0]
+        chosen = queries[np.linspace(0, n_rows - 1, min(n_rows, _FITTED)).astype(np.int64)]
+        for stored in self.stored:
+            if isinstance(stored.network.loss, Sigmoid):
+                self.normalizers.append(np.empty(0, np.float32))
+                continue
+            hidden = chosen.hidden(stored.network)
+            largest, total = _scale(
+                stored.copy.top_k(hidden, min(k, stored.network.n_labels), threads=chosen.threads)[1]
+            )
+            self.normalizers.append(_ridge(hidden, (largest + np.log(total))[:, 0]))
+
+    def made_independent(self, queries: Queries, scored: Scored) -> Scored:
+        """The same labels, as far as all networks together have as many, by :meth:`independent`."""
+        k, each = scored[0].shape[1], []
+        for stored, normalizer in zip(self.stored, self.normalizers, strict=True):
+            hidden, width = queries.hidden(stored.network), min(k, stored.network.n_labels)
+            labels, logits, _ = stored.copy.top_k(hidden, width, threads=queries.threads)
+            each.append((labels, _alone(hidden, logits, normalizer)))
+        return each[0] if len(each) == 1 else mean_of(each, self.networks[0].n_labels, k, queries.threads)
+
+    def independent(self, queries: Queries, labels: Int32) -> Float32:
+        """Means of sigmoids, or of exp(logit) over the sum that :meth:`normalize` expects, at most 1."""
+        total: Any = 0
+        for network, normalizer in zip(self.networks, self.normalizers, strict=True):
+            hidden = queries.hidden(network)
+            logits = network.output.score(hidden, labels, threads=queries.threads)
+            total = total + _alone(hidden, logits, normalizer) / len(self.networks)
+        return np.asarray(total, np.float32)
+
     def _of_one(self, stored: StoredNetwork, queries: Queries, k: int) -> Scored:
         network, hidden = stored.network, queries.hidden(stored.network)
         labels, logits, _ = stored.copy.top_k(hidden, min(k, network.n_labels), threads=queries.threads)
@@ -195,6 +251,7 @@ class NetworkPart(Part):
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
         """The networks' specs, and their weights in fewer bits."""
         arrays = {f"{i}/{key}": a for i, one in enumerate(self.stored) for key, a in one.arrays.items()}
+        arrays |= {f"{i}/normalizer": one for i, one in enumerate(self.normalizers)}
         payloads = [network.payload() for network in self.networks]
         return {"storage": self.storage, "networks": payloads}, arrays
 
@@ -202,8 +259,9 @@ class NetworkPart(Part):
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Arrays, path: str) -> Self:
         """The part that :meth:`to_arrays` returned, over the arrays; ``path`` is where they come from."""
         networks = [Network.from_payload(payload, path) for payload in spec["networks"]]
-        part = cls(networks, spec["storage"])
-        part._stored = [StoredNetwork.open(one, under(arrays, f"{i}/")) for i, one in enumerate(networks)]
+        each = [under(arrays, f"{i}/") for i in range(len(networks))]
+        part = cls(networks, spec["storage"], [own.pop("normalizer") for own in each if "normalizer" in own])
+        part._stored = [StoredNetwork.open(one, own) for one, own in zip(networks, each, strict=True)]
         return part
 
 
@@ -218,14 +276,25 @@ class _NeighboursPart(Part):
         """The tables of the index."""
         return self.index.tables
 
-    def _vote(self, queries: Queries, vectors: Any, k: int) -> Scored:
-        found = self.index.search(vectors, self.votes.voting.k, threads=queries.threads)
-        queries.kept[self.name] = found
-        return self.votes.predict(*found, min(k, self.votes.n_labels), threads=queries.threads)
+    @abstractmethod
+    def vectors(self, queries: Queries) -> Any:
+        """The vectors of rows whose neighbours are looked for."""
+
+    def near(self, queries: Queries) -> tuple[Int32, Float32]:
+        """The neighbours of rows, which are looked for once, and their cosines."""
+        if self.name not in queries.kept:
+            found = self.index.search(self.vectors(queries), self.votes.voting.k, threads=queries.threads)
+            queries.kept[self.name] = found
+        near: tuple[Int32, Float32] = queries.kept[self.name]
+        return near
+
+    def top_k(self, queries: Queries, k: int) -> Scored:
+        """Values are shares of the votes."""
+        return self.votes.predict(*self.near(queries), min(k, self.votes.n_labels), threads=queries.threads)
 
     def values(self, queries: Queries, labels: Int32) -> Float32:
-        """As for :meth:`top_k`: the votes of the neighbours that were found."""
-        shares: Any = self.votes.votes(*queries.kept[self.name])
+        """As for :meth:`top_k`: the votes of the neighbours."""
+        shares: Any = self.votes.votes(*self.near(queries))
         return np.asarray(shares[:, labels].toarray(), np.float32)
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
@@ -248,9 +317,9 @@ class RowsPart(_NeighboursPart):
 
     name = "rows"
 
-    def top_k(self, queries: Queries, k: int) -> Scored:
-        """Values are shares of the votes."""
-        return self._vote(queries, queries.weighted, k)
+    def vectors(self, queries: Queries) -> sp.csr_array:
+        """The weighted rows."""
+        return queries.weighted
 
     @classmethod
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Arrays, tables: HashTables | None) -> Self:
@@ -279,9 +348,9 @@ class HiddenPart(_NeighboursPart):
         hidden = network.hidden(rows.raw, threads=threads)
         return RowNeighbours.build(hidden, recall=recall, seed=network.spec.seed, threads=threads)
 
-    def top_k(self, queries: Queries, k: int) -> Scored:
-        """Values are shares of the votes."""
-        return self._vote(queries, queries.hidden(self.network), k)
+    def vectors(self, queries: Queries) -> Float32:
+        """The hidden vectors of the rows."""
+        return queries.hidden(self.network)
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
         """The index, the training rows and their labels."""
@@ -310,11 +379,32 @@ def _scale(logits: Float32) -> tuple[Float32, Float32]:
 def _probabilities(loss: Loss, logits: Float32, scale: tuple[Float32, Float32]) -> Float32:
     """Values from 0 to 1: sigmoids for the sigmoid loss, else the softmax over the labels of a scale."""
     if isinstance(loss, Sigmoid):
-        values = 1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0)))
-    else:
-        values = np.exp(logits - scale[0])
-        values /= scale[1]
+        return _sigmoids(logits)
+    values = np.exp(logits - scale[0])
+    values /= scale[1]
     return cast(Float32, values.astype(np.float32))
+
+
+def _sigmoids(logits: Float32) -> Float32:
+    return cast(Float32, (1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0)))).astype(np.float32))
+
+
+def _alone(hidden: Float32, logits: Float32, normalizer: Float32) -> Float32:
+    """Values from 0 to 1, each of one logit: sigmoids without a normalizer."""
+    if not len(normalizer):
+        return _sigmoids(logits)
+    sums = np.einsum("ij,j->i", hidden, normalizer[:-1]) + normalizer[-1]
+    return cast(Float32, np.exp(np.minimum(logits - sums[:, None], 0.0)).astype(np.float32))
+
+
+def _ridge(x: Float32, y: Float32) -> Float32:
+    """Weights of a linear function, and its intercept: ridge regression in its dual form, by rows."""
+    means, mean = x.mean(axis=0, dtype=np.float64), float(y.mean(dtype=np.float64))
+    centred = x - means
+    products = centred @ centred.T
+    products[np.diag_indices_from(products)] += max(_PENALTY * float(np.trace(products)), 1e-12)
+    weights = centred.T @ np.linalg.solve(products, y - mean)
+    return np.append(weights, mean - weights @ means).astype(np.float32)
 
 
 def mean_of(each: Sequence[Scored], n_labels: int, k: int, threads: int | None) -> Scored:

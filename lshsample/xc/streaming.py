@@ -10,10 +10,8 @@ import attrs
 
 from lshsample.streams import StreamBatches, StreamedRows
 from lshsample.training import Callback
-from lshsample.xc.fitting import Judge, Reporting, finished, made_trainer
-from lshsample.xc.mixture import Mixture
+from lshsample.xc.fitting import Judge, Mixed, Reporting, finished, made_trainer
 from lshsample.xc.parts import NetworkPart, Part, Queries
-from lshsample.xc.thresholds import Thresholds
 
 __all__ = ["StreamFit"]
 
@@ -40,7 +38,7 @@ class StreamFit(Reporting):
     checkpoint_seconds: float = 300.0
     curve_rows: int = 0
 
-    def run(self) -> tuple[dict[str, Part], Mixture, Thresholds]:
+    def run(self) -> tuple[dict[str, Part], Mixed]:
         """The network, and how its values become probabilities, by the held-out rows."""
         since, rows, config = self.elapsed(), self.rows, self.recipe.network
         assert config is not None
@@ -62,6 +60,8 @@ class StreamFit(Reporting):
             history = trainer.fit(source, validation=(rows.held_x, rows.held_y))
         part = NetworkPart([finished(trainer, history, self.histories)], self.recipe.storage)
         part.round()
-        judge = Judge(self, Queries(rows.held_x, rows.held_x, self.threads), rows.held_y, rows.counts)
+        queries = Queries(rows.held_x, rows.held_x, self.threads)
+        part.normalize(queries, self.recipe.candidates)
+        judge = Judge(self, queries, rows.held_y, rows.counts)
         judge.heard(part, since)
-        return {"network": part}, *judge.mixed(rows.n_rows)
+        return {"network": part}, judge.mixed(rows.n_rows)

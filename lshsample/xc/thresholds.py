@@ -69,6 +69,14 @@ class Thresholds:
                 by_label[label] = _best(chances[own], hits[own], int(counts[label]))
         return cls(overall, by_label)
 
+    def refitted(self, labels: npt.ArrayLike, probabilities: npt.ArrayLike, truth: Any) -> Self:
+        """From other held-out rows; a label with too few of these keeps a threshold of its own."""
+        n_labels = len(self.by_label)
+        new = type(self).fit(labels, probabilities, truth, n_labels)
+        counts = np.bincount(label_rows(truth, "truth", n_labels).indices, minlength=n_labels)
+        kept = (counts < _ROWS) & (self.by_label != np.float32(self.overall))
+        return attrs.evolve(new, by_label=np.where(kept, self.by_label, new.by_label))
+
 
 def _best(chances: npt.NDArray[np.float32], hits: npt.NDArray[np.bool_], n_true: int) -> float:
     """The threshold of the largest F1, the largest of equally good ones."""

@@ -114,9 +114,10 @@ class Update:
 
     def _network(self, part: NetworkPart) -> NetworkPart:
         networks = [self._trained(network, part.storage) for network in part.networks]
-        made = NetworkPart(networks, part.storage)
+        made = NetworkPart(networks, part.storage, part.normalizers)
         if self.network == "all":
             made.round()
+            made.normalize(self.rows, self.recipe.candidates)
         return made
 
     def _trained(self, old: Network, storage: str) -> Network:

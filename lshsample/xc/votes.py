@@ -138,6 +138,11 @@ class LabelVotes:
         """Number of labels."""
         return self._n_labels
 
+    @property
+    def labels(self) -> sp.csr_array:
+        """The labels of the training rows: 1 for a label."""
+        return self._labels_of(np.arange(self.n_rows))
+
     def __repr__(self) -> str:
         return f"LabelVotes({self.n_rows:,} rows, {self.n_labels:,} labels, {self.voting})"
 

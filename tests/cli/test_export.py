@@ -1,4 +1,4 @@
-"""The export command: an ONNX file of the network of a model; what has none is refused."""
+"""The export command: an ONNX file of a classifier or of a network; what cannot be written is refused."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def test_the_network_of_a_classifier_is_written(lshsample, rows, tmp_path):
     model = Classifier.fit(*rows, recipe, threads=1)
     model.names = LabelNames([f"name {i}" for i in range(12)])
     model.save(tmp_path / "model")
-    done = lshsample("export", tmp_path / "model", tmp_path / "a.onnx")
+    done = lshsample("export", tmp_path / "model", tmp_path / "a.onnx", "--network")
     assert done.returncode == 0, done.stderr
-    assert "the network, 40 features, 12 labels; not in it: the mixture" in done.stdout
+    assert "the network; 40 features, 12 labels" in done.stdout
     session = runtime.InferenceSession(tmp_path / "a.onnx")
     names = json.loads(session.get_modelmeta().custom_metadata_map["labels"])
     assert names == list(model.names.names)
@@ -40,9 +40,30 @@ def test_the_network_of_a_classifier_is_written(lshsample, rows, tmp_path):
     np.testing.assert_allclose(scores, wanted[1], rtol=1e-4)
 
 
+def test_a_classifier_is_written(lshsample, rows, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    model = Classifier.fit(*rows, "fast", threads=1)
+    model.names = LabelNames([f"name {i}" for i in range(12)])
+    model.save(tmp_path / "model")
+    done = lshsample("export", tmp_path / "model", tmp_path / "a.onnx")
+    assert done.returncode == 0, done.stderr
+    assert f"the mixture of {', '.join(model.mixture.parts)}; 40 features, 12 labels" in done.stdout
+    session = runtime.InferenceSession(tmp_path / "a.onnx")
+    assert json.loads(session.get_modelmeta().custom_metadata_map["labels"])[1] == "name 1"
+    x = rows[0][:9]
+    given = {"x": x.toarray().astype(np.float32), "top": np.array([3])}
+    labels, scores = session.run(["labels", "scores"], given)
+    wanted = model.predict(x, 3)
+    np.testing.assert_allclose(scores, wanted[1], rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(labels, wanted[0])
+    done = lshsample("export", tmp_path / "model", tmp_path / "b.onnx", "--part", "network")
+    assert done.returncode == 2
+    assert "parts must be a list of some of" in done.stderr
+
+
 def test_what_has_no_network_and_other_files_are_refused(lshsample, rows, tmp_path):
     Classifier.fit(*rows, "fast", threads=1).save(tmp_path / "fast")
-    done = lshsample("export", tmp_path / "fast", tmp_path / "a.onnx")
+    done = lshsample("export", tmp_path / "fast", tmp_path / "a.onnx", "--network")
     assert done.returncode == 2
     assert "classifier must be one with a network" in done.stderr
     done = lshsample("export", tmp_path / "fast", tmp_path / "a.pt")

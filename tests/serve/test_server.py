@@ -63,13 +63,14 @@ def test_labels_are_weighted_and_scores_are_chosen(client: Any) -> None:
     assert best(weights={"3": 0.5})[3] == pytest.approx(every[3] / 2, abs=1e-6)
     assert best(labels=[9, 8]).keys() == {8, 9}, "labels that no part names too"
     assert best(scores="margin")[3] > 1
+    assert best(scores="independent", labels=[3, 5])[3] > 0.5
     assert best(threshold="f1").keys() == {3}
     for options, said in (
         ({"threshold": "f2"}, "threshold must be a number from 0 to 1, or one of f1, f1-by-label (got 'f2')"),
         ({"weights": {"3": -1}}, "weights must be an object of labels and numbers from 0 to 1e+06"),
         ({"weights": {"10": 1}}, "a label id of weights must be an integer from 0 to 9 (got 10)"),
         ({"weights": {"x": 1}}, "weights must have labels of the model (got 'x')"),
-        ({"scores": 1}, "scores must be one of probability, margin (got 1)"),
+        ({"scores": 1}, "scores must be one of probability, margin, independent (got 1)"),
         ({"scores": "margin", "weights": {"3": 1}}, "weights must be left out with scores 'margin'"),
     ):
         status, error = best(**options)

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from lshsample.errors import ArgumentError
 from lshsample.xc import Classifier, LinearModel, Recipe
 from lshsample.xc import why as reasons_for
+from lshsample.xc.parts import Queries
 
 #: A network, and parts that name so few labels that filters need those that no part names.
 FEW = Recipe(
@@ -18,6 +19,8 @@ FEW = Recipe(
     n_networks=2,
     refit=False,
 )
+
+SOFTMAX = {"hidden": 24, "epochs": 8, "lr": 0.02, "batch_size": 40, "dropout": 0.0, "loss": "softmax"}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,7 @@ def test_excluded_labels_make_room_for_others(fitted, rows):
 def test_large_filters_score_only_the_rows_that_lack_labels(fitted, rows, monkeypatch):
     x = rows[0][500:]
     wanted = fitted.predict(x, 5, exclude=[0, 1])
-    monkeypatch.setattr("lshsample.xc.filters._FEW", 10)
+    monkeypatch.setattr("lshsample.xc.filters.MAX_FEW", 10)
     found = fitted.predict(x, 5, exclude=[0, 1])
     full = (found[0] >= 0).all(axis=1)
     assert full.all()
@@ -114,6 +117,55 @@ def test_margins_are_log_odds(fitted, rows):
     fewer, margins = fitted.predict(x, 3, threshold=0.5, scores="margin")
     np.testing.assert_array_equal(few, fewer)
     assert (margins[fewer < 0] == -np.inf).all()
+
+
+def test_independent_scores_cost_and_depend_on_the_allowed_labels_alone(fitted, rows, tmp_path, monkeypatch):
+    x, y = rows[0][500:], rows[1][500:].toarray()
+    few, more = np.array([3, 17, 31]), np.arange(0, 40)
+    independent = {"scores": "independent", "threads": 1}
+    fitted.save(tmp_path)
+    loaded = Classifier.load(tmp_path)
+    for part in fitted.parts.values():  # no candidates are looked for
+        monkeypatch.setattr(part, "top_k", None)
+    wanted = fitted.predict(x, 40, labels=more, **independent)
+    np.testing.assert_array_equal(loaded.predict(x, 40, labels=more, **independent), wanted)
+    every = as_dense(wanted)
+    assert not np.isnan(every[:, more]).any()
+    np.testing.assert_array_equal(
+        as_dense(fitted.predict(x, 3, labels=few, **independent))[:, few], every[:, few]
+    )
+    np.testing.assert_array_equal(fitted.predict(x[:7], 40, labels=more, **independent)[1], wanted[1][:7])
+    # They are probabilities, and tell labels apart.
+    truth, chances = y[:, more] > 0, every[:, more]
+    assert abs(chances.mean() - truth.mean()) < 0.01
+    assert chances[truth].mean() > 0.5
+    assert chances[~truth].mean() < 0.05
+    _, halved = fitted.predict(x, 3, labels=few, weights={17: 0.5}, threshold=0.01, **independent)
+    assert ((halved == 0) | (halved >= 0.01)).all()
+    for options, said in (
+        ({}, r"^labels must be at most 1,000 labels with scores='independent' \(got all labels\)"),
+        ({"labels": few, "threshold": "f1"}, r"^threshold must be a number or an array with scores='ind"),
+    ):
+        with pytest.raises(ArgumentError, match=said):
+            fitted.predict(x, 3, **options, **independent)
+    loaded.independent = None
+    with pytest.raises(ArgumentError, match=r"^scores must be another kind, as the classifier was fitted by"):
+        loaded.predict(x, 3, labels=few, **independent)
+
+
+def test_the_softmax_of_independent_scores_is_close_to_that_of_all_labels(rows):
+    x, y = rows
+    recipe = Recipe(linear=None, neighbours=None, network=SOFTMAX, holdout=0.2, refit=False)
+    made = Classifier.fit(x[:500], y[:500], recipe, threads=1)
+    part, queries = made.parts["network"], Queries(x[500:], x[500:], 1)
+    labels, values = part.top_k(queries, 60)
+    alone = part.independent(queries, np.arange(60, dtype=np.int32))
+    found = np.take_along_axis(alone, labels.astype(np.int64), axis=1)
+    assert np.abs(found - values)[:, :2].mean() < 0.15
+    np.testing.assert_array_equal(part.made_independent(queries, (labels, values))[0], labels)
+    np.testing.assert_allclose(
+        part.made_independent(queries, (labels, values))[1], found, rtol=1e-3, atol=1e-5
+    )
 
 
 def test_thresholds_of_f1(fitted, rows, tmp_path):

@@ -120,6 +120,56 @@ def test_removed_labels_leave_the_others_as_they_are(fitted, rows, tmp_path):
     assert 3 not in loaded.removed
 
 
+def shifted(n, noise, seed):
+    """Rows of 50 labels, whose features are those of other labels as often as the noise says."""
+    rng = np.random.default_rng(seed)
+    labels = np.array([rng.choice(50, 2, replace=False) for _ in range(n)])
+    shown = np.where(rng.random((n, 2)) < noise, rng.integers(0, 50, (n, 2)), labels)
+    columns = (4 * shown[:, :, None] + rng.integers(0, 4, (n, 2, 2))).reshape(n, 4)
+    x = sp.csr_array((np.ones(4 * n), (np.repeat(np.arange(n), 4), columns.ravel())), (n, 200))
+    x.sum_duplicates()
+    y = sp.csr_array((np.ones(2 * n), (np.repeat(np.arange(n), 2), labels.ravel())), (n, 50))
+    return x, y
+
+
+def calibration_error(classifier, x, y):
+    ids, chances = classifier.predict(x, 5, threads=1)
+    hits = np.take_along_axis(y.toarray(), ids.astype(np.int64), axis=1).ravel()
+    bins = np.minimum((15 * chances.ravel()).astype(int), 14)
+    return sum(abs((chances.ravel() - hits)[bins == i].sum()) for i in range(15)) / len(hits)
+
+
+def test_held_out_new_rows_calibrate_again(tmp_path):
+    old, new, test = shifted(600, 0.0, 0), shifted(800, 0.5, 1), shifted(600, 0.5, 2)
+    made = Classifier.fit(*old, "fast", threads=1)
+    made.save(tmp_path)
+    plain, again, same = (Classifier.load(tmp_path) for _ in range(3))
+    plain.update(*new, threads=1)
+    again.update(*new, holdout=0.25, threads=1)
+    assert plain.mixture.weights == made.mixture.weights
+    assert calibration_error(again, *test) < 0.5 * calibration_error(plain, *test)
+    assert again.evaluate(*test, [1])["p@1"] > plain.evaluate(*test, [1])["p@1"] - 0.3
+    # What is named by independent scores and by thresholds is fitted again too.
+    assert again.independent.weights != plain.independent.weights
+    assert again.thresholds.overall != plain.thresholds.overall
+    # All new rows are neighbours, and the same rows are held out by every number of threads.
+    assert again.mixture.n_rows == 1400
+    same.update(*new, holdout=0.25, threads=2)
+    np.testing.assert_array_equal(same.predict(test[0], 5), again.predict(test[0], 5))
+    # By few rows the mixture hardly changes.
+    few = Classifier.load(tmp_path).update(new[0][:10], new[1][:10], holdout=0.2, threads=1)
+    little, much = (np.subtract(one.mixture.weights, made.mixture.weights) for one in (few, again))
+    assert np.linalg.norm(little) < 0.5 * np.linalg.norm(much)
+
+
+def test_held_out_rows_teach_the_labels_that_no_other_new_row_has(fitted, rows):
+    x, y = rows[0][:5, :200], [[50], [51], [52], [53], [54]]
+    fitted.update(x, y, holdout=0.5, network="all", threads=1)
+    assert (fitted.counts[50:] == 1).all()
+    labels = {label for model in fitted.parts["linear"].models for label in ~model.forest.children}
+    assert labels >= {50, 51, 52, 53, 54}
+
+
 def test_names_of_new_texts_become_labels():
     texts = ["purring whiskers", "barking loudly", "claws and whiskers", "a leash, barking"] * 20
     labels = [["cats"], ["dogs"], ["cats"], ["dogs"]] * 20
@@ -175,6 +225,8 @@ def test_bad_changes_are_refused(fitted, rows):
     x, y = rows[0][:5, :200], rows[1][:5, :50]
     for arguments, options, said in (
         ((x, y), {"network": "some"}, r"^network must be one of 'labels', 'all', 'none'"),
+        ((x, y), {"holdout": 1.0}, r"^holdout must be a finite number in \[0, 0.9\]"),
+        ((x[:1], y[:1]), {"holdout": 0.5}, r"^holdout must be a share that leaves some of the rows"),
         ((x[:, :7], y), {}, r"^X must be at least one row of at least 200 columns"),
         ((x[:0], y[:0]), {}, r"^X must be at least one row"),
         ((x, y[:, :7]), {}, r"^Y must be a matrix of at least 50 columns"),
