@@ -148,21 +148,55 @@ def test_the_comparison_of_samplers_runs_continues_and_reports(tmp_path):
     assert (tmp_path / "plots" / "where-lsh-pays-batch.svg").exists()
 
 
-def test_the_comparison_of_precisions_runs_and_continues(tmp_path):
-    rng, folder, runs = np.random.default_rng(0), tmp_path / "small", tmp_path / "runs.jsonl"
+def small_folder(tmp_path):
+    rng, folder = np.random.default_rng(0), tmp_path / "small"
     folder.mkdir()
     for part in ("train", "test"):
         lines = ["60 30 20", *(f"{rng.integers(20)} {rng.integers(30)}:1" for _ in range(60))]
         with gzip.open(folder / f"{part}.txt.gz", "wt") as file:
             file.write("\n".join([*lines, ""]))
-    line = [sys.executable, BENCHMARKS / "compare_precisions.py", folder, "--epochs", "1", "--seeds", "1"]
+    return folder
+
+
+def script(name, *arguments):
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / name, *map(str, arguments)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_comparison_of_precisions_runs_and_continues(tmp_path):
+    folder, runs = small_folder(tmp_path), tmp_path / "runs.jsonl"
     for precisions in ("float32", "float32,int4"):
-        done = subprocess.run(
-            [*line, "--precisions", precisions, "--out", runs],
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        few = ["--epochs", 1, "--seeds", 1, "--precisions", precisions]
+        lines = script("compare_precisions.py", folder, *few, "--out", runs)
     sizes = [json.loads(one)["parameter_bytes"] for one in runs.read_text().splitlines()]
     assert len(sizes) == 2
     assert sizes[1] < sizes[0] / 2
-    assert len(done.stdout.splitlines()) == 2
+    assert len(lines) == 2
+
+
+def test_the_comparison_of_ways_to_rehash_runs_and_continues(tmp_path):
+    arguments = (
+        small_folder(tmp_path),
+        "--hidden",
+        8,
+        "--epochs",
+        80,
+        "--seeds",
+        1,
+        "--out",
+        tmp_path / "runs.jsonl",
+    )
+    lines = script("compare_rehash.py", *arguments)
+    assert lines == script("compare_rehash.py", *arguments)
+    runs = [json.loads(one) for one in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    assert [(one["rehash"], one["builds"]) for one in runs] == [("never", 1), ("rebuild", 2), ("sliced", 2)]
+
+
+def test_large_tables_are_built_queried_and_changed(tmp_path):
+    lines = script("external_tables.py", 30_000, "--folder", tmp_path, "--memory", 2**24, "--seconds", 0.05)
+    assert len(lines) == 7
+    assert not list(tmp_path.iterdir())

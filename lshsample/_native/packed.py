@@ -14,7 +14,7 @@ from lshsample._native.core import ffi, lib
 from lshsample.errors import PluginError
 
 __all__ = ["MemoryNeed", "PackedTables", "block_rows", "build_packed", "directory_bits", "memory_need"]
-__all__ += ["SlicedPacked", "packed_shapes"]
+__all__ += ["SlicedPacked", "packed_shapes", "transpose_codes"]
 
 Codes = npt.NDArray[np.uint32]
 
@@ -208,17 +208,7 @@ def build_packed(
     step = block_rows(n_tables)
     for begin in range(0, n_items, step):
         codes = hash_block(begin, min(begin + step, n_items))
-        status = lib.lsh_codes_transpose(
-            core.pointer("uint32_t *", codes),
-            len(codes),
-            n_tables,
-            code_bits,
-            begin,
-            n_items,
-            core.pointer("uint32_t *", columns),
-            threads,
-        )
-        _check(status, code_bits, label)
+        transpose_codes(codes, code_bits, begin, columns, threads, label)
     bits = directory_bits(n_items, code_bits)
     tables = PackedTables(
         n_items=n_items,
@@ -231,6 +221,22 @@ def build_packed(
         lib.lsh_packed_build(tables.struct(), core.pointer("uint32_t *", columns), threads), code_bits, label
     )
     return tables
+
+
+def transpose_codes(
+    codes: Codes, code_bits: int, first: int, columns: Codes, threads: int, label: str
+) -> None:
+    """Write the codes (m, n_tables) of rows into columns (n_tables, rows) at the rows from ``first`` on.
+
+    Raises
+    ------
+    PluginError
+        A code is out of range.
+    """
+    given, to = core.pointer("uint32_t *", codes), core.pointer("uint32_t *", columns)
+    n_tables, n_rows = columns.shape
+    status = lib.lsh_codes_transpose(given, len(codes), n_tables, code_bits, first, n_rows, to, threads)
+    _check(status, code_bits, label)
 
 
 class SlicedPacked:
@@ -277,14 +283,11 @@ class SlicedPacked:
         PluginError
             A code is out of range.
         """
-        done, (_, n_tables, each) = 0, self._blocks.shape
+        done, each = 0, self._blocks.shape[2]
         while done < len(codes):
             block, first = divmod(self.added, each)
             part = codes[done : done + each - first]
-            given, to = core.pointer("uint32_t *", part), core.pointer("uint32_t *", self._blocks[block])
-            bits = self.tables.code_bits
-            status = lib.lsh_codes_transpose(given, len(part), n_tables, bits, first, each, to, threads)
-            _check(status, bits, self._label)
+            transpose_codes(part, self.tables.code_bits, first, self._blocks[block], threads, self._label)
             done, self.added = done + len(part), self.added + len(part)
 
     def sort_until(self, step: int, threads: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lshsample.tables.external import build_file
 from lshsample.tables.hash_tables import HashTables
 from lshsample.tables.inverted import InvertedIndex
 from lshsample.tables.matches import Matches, SimilarPairs
@@ -17,4 +18,5 @@ __all__ = [
     "SimilarPairs",
     "TableReader",
     "TableState",
+    "build_file",
 ]

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -46,7 +47,7 @@ from lshsample.tables.keys import Keys
 from lshsample.tables.mapped import MappedFile
 from lshsample.tables.state import TableState, checksum
 
-__all__ = ["pack_prefix", "read_next_codes", "read_state", "write_state"]
+__all__ = ["StreamedTables", "pack_prefix", "read_next_codes", "read_state", "write_state"]
 
 Array = npt.NDArray[Any]
 #: A file by its path, or an open binary file.
@@ -70,25 +71,29 @@ def _page(at: int) -> int:
     return -(-at // _PAGE) * _PAGE
 
 
-def _header_of(state: TableState, arrays: dict[str, Array]) -> bytes:
-    header: dict[str, Any] = {
-        "family": registry.family_to_json(state.family),
-        "provenance": Provenance.of(state.family).to_dict(),
-        "n_items": state.n_items,
-        "n_ids": state.n_ids,
-        "bucket_size": state.bucket_size or 0,
-        "arrays": {
-            name: {"dtype": _DTYPES[name], "shape": list(a.shape), "sha256": checksum(a)}
-            for name, a in arrays.items()
-        },
-    }
+def _header_of(
+    family: HashFamily, sizes: tuple[int, int, int], arrays: dict[str, tuple[tuple[int, ...], str]]
+) -> tuple[bytes, dict[str, int], int]:
+    """The header of tables, where each array begins after it, and the length of all arrays.
+
+    ``sizes`` are the numbers of items and of ids and R (0 for none), ``arrays`` the shape and the SHA-256 of
+    each array.
+    """
     # Offsets depend on the header's length, which depends on their digits: they are counted from its end.
-    at = 0
-    for name, array in arrays.items():
-        header["arrays"][name]["offset"] = at
-        at = _page(at + array.nbytes)
-    header["bytes"] = at
-    return json.dumps(header).encode()
+    entries, offsets, at = {}, {}, 0
+    for name, (shape, sha256) in arrays.items():
+        dtype = _DTYPES[name]
+        entries[name] = {"dtype": dtype, "shape": list(shape), "sha256": sha256, "offset": at}
+        offsets[name] = at
+        at = _page(at + math.prod(shape) * np.dtype(dtype).itemsize)
+    header: dict[str, Any] = {
+        "family": registry.family_to_json(family),
+        "provenance": Provenance.of(family).to_dict(),
+        **dict(zip(("n_items", "n_ids", "bucket_size"), sizes, strict=True)),
+        "arrays": entries,
+        "bytes": at,
+    }
+    return json.dumps(header).encode(), offsets, at
 
 
 def pack_prefix(header: bytes) -> bytes:
@@ -107,7 +112,9 @@ def write_state(
         arrays["vectors"] = np.ascontiguousarray(vectors)
     if next_codes is not None:
         arrays["next_codes"] = np.ascontiguousarray(next_codes)
-    header = _header_of(state, arrays)
+    sizes = state.n_items, state.n_ids, state.bucket_size or 0
+    described = {name: (array.shape, checksum(array)) for name, array in arrays.items()}
+    header, _, _ = _header_of(state.family, sizes, described)
     begin = _page(_PREFIX.size + len(header))
     with atomic_file(path) if isinstance(path, str | PathLike) else nullcontext(path) as file:
         file.write(pack_prefix(header))
@@ -115,6 +122,47 @@ def write_state(
         for array in arrays.values():
             file.write(_bytes(array))
             file.write(b"\0" * (_page(array.nbytes) - array.nbytes))
+
+
+class StreamedTables:
+    """A file of packed tables whose arrays are written part by part.
+
+    Parameters
+    ----------
+    file : file object
+        Open for writing, with random access.
+    family : HashFamily
+        The hash functions.
+    n_items : int
+        Number of items, whose ids are 0 to n_items - 1.
+    """
+
+    def __init__(self, file: BinaryIO, family: HashFamily, n_items: int) -> None:
+        self._file, self._family, self._sizes = file, family, (n_items, n_items, 0)
+        self._shapes = packed_shapes(n_items, family.n_tables, family.code_bits)
+        self._hashes = {name: hashlib.sha256() for name in self._shapes}
+        # All checksums have the same length, so that the header has its length already.
+        header, offsets, self._bytes = self._header()
+        self._begin = _page(_PREFIX.size + len(header))
+        self._at = {name: self._begin + offset for name, offset in offsets.items()}
+
+    def _header(self) -> tuple[bytes, dict[str, int], int]:
+        arrays = {name: (shape, self._hashes[name].hexdigest()) for name, shape in self._shapes.items()}
+        return _header_of(self._family, self._sizes, arrays)
+
+    def append(self, name: str, part: Array) -> None:
+        """Write the next values of an array, whose type is the array's."""
+        self._file.seek(self._at[name])
+        self._file.write(_bytes(part))
+        self._hashes[name].update(_bytes(part))
+        self._at[name] += part.nbytes
+
+    def finish(self) -> None:
+        """Write the header, after all values."""
+        header, _, _ = self._header()
+        self._file.truncate(self._begin + self._bytes)
+        self._file.seek(0)
+        self._file.write(pack_prefix(header) + header)
 
 
 def _read_header(file: MappedFile) -> tuple[dict[str, Any], int]:
