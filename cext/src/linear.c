@@ -9,6 +9,7 @@
 enum {
     ROWS = 32,        /* rows of a chunk */
     PLACES = 1 << 16, /* that an entry can name, in a node of any width */
+    FETCHED = 32,     /* features whose weights are fetched together */
 };
 
 static float weight_of(uint32_t entry) {
@@ -127,12 +128,30 @@ static void node_margins(const lsh_linear *m, const lsh_csr *x, int64_t row, int
     int64_t n_entries = m->entry_begin[node + 1] - m->entry_begin[node];
     const uint32_t *entries = m->entries + m->entry_begin[node];
     memcpy(margins, m->bias + first, (size_t)width * sizeof *margins);
-    for (int64_t e = x->indptr[row]; e < x->indptr[row + 1] && at < end; e++) {
-        at = find(m->features, at, end, x->indices[e]);
-        if (at == end || m->features[at] != x->indices[e]) continue;
-        float value = x->values[e];
-        int64_t stop = at + 1 < end && m->offsets[at + 1] < n_entries ? (int64_t)m->offsets[at + 1] : n_entries;
-        for (int64_t i = m->offsets[at]; i < stop; i++) margins[entries[i] >> 16] += value * weight_of(entries[i]);
+    /* Where the weights of a feature lie is random: those of some features are fetched before they are added. */
+    int64_t e = x->indptr[row], e_end = x->indptr[row + 1];
+    while (e < e_end && at < end) {
+        struct {
+            int64_t at, begin, stop;
+            float value;
+        } found[FETCHED];
+        int32_t n = 0;
+        for (; e < e_end && at < end && n < FETCHED; e++) {
+            at = find(m->features, at, end, x->indices[e]);
+            if (at == end || m->features[at] != x->indices[e]) continue;
+            found[n].at = at;
+            found[n++].value = x->values[e];
+            __builtin_prefetch(m->offsets + at);
+        }
+        for (int32_t i = 0; i < n; i++) {
+            int64_t next = found[i].at + 1;
+            found[i].begin = m->offsets[next - 1];
+            found[i].stop = next < end && m->offsets[next] < n_entries ? (int64_t)m->offsets[next] : n_entries;
+            if (found[i].begin < found[i].stop) __builtin_prefetch(entries + found[i].begin);
+        }
+        for (int32_t i = 0; i < n; i++)
+            for (int64_t t = found[i].begin; t < found[i].stop; t++)
+                margins[entries[t] >> 16] += found[i].value * weight_of(entries[t]);
     }
 }
 
