@@ -155,7 +155,8 @@ def test_a_model_learns_new_texts_and_forgets_labels(lshsample: Any, run: Path, 
     new, place = tmp_path / "new.jsonl", tmp_path / "changed"
     line = json.dumps({"text": "wings whiskers and a leash", "labels": ["dragons"]})
     new.write_text("\n".join([line] * 5))
-    done = lshsample("update", run, new, "--remove", "cats", "--save", place, "--json", "-")
+    options = ("--remove", "cats", "--holdout", "0.2", "--save", place, "--json", "-")
+    done = lshsample("update", run, new, *options)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     counts = {key: figures[key] for key in ("rows", "labels", "new_labels", "removed_labels")}
