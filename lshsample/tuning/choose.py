@@ -20,7 +20,7 @@ from lshsample.tables import HashTables
 from lshsample.tuning.goal import Goal, Measures, Tuned
 from lshsample.tuning.predict import Costs, PairSample, Prediction, measured_costs, seconds_of
 
-__all__ = ["tune"]
+__all__ = ["fitted_family", "plain_family", "tune"]
 
 #: Queries that predictions are averaged over, and random items of each.
 _QUERIES, _FAR = 128, 128
@@ -217,13 +217,13 @@ def tune(
     goal = _checked(goal, seed, max_tables)
     if len(np.shape(data)) != 2:
         raise ArgumentError("data", f"shape {np.shape(data)}", "a 2-D array (n_rows, n_columns)")
-    plain = _plain(family, np.shape(data)[1], seed)
+    plain = plain_family(family, np.shape(data)[1], seed)
     rows, batch = hashing.checked_rows(plain, data, "data"), hashing.checked_rows(plain, queries, "queries")
     if goal.k > rows.shape[0]:
         raise ArgumentError("data", f"{rows.shape[0]} rows", f"an array of at least k = {goal.k} rows")
     if batch.shape[0] < 4:
         raise ArgumentError("queries", f"{batch.shape[0]} rows", "an array of 4 rows or more")
-    fitted = _fitted(plain, rows)
+    fitted = fitted_family(plain, rows)
     if goal.relative_error is not None and not fitted.exact_law:
         label = hashing.family_label(fitted)
         raise UnsupportedError(
@@ -260,7 +260,7 @@ def _checked(goal: Goal | None, seed: object, max_tables: object) -> Goal:
     return Goal() if goal is None else goal
 
 
-def _plain(given: FamilyLike, dim: int, seed: int) -> HashFamily:
+def plain_family(given: FamilyLike, dim: int, seed: int) -> HashFamily:
     """The family with one hash; one with a fixed number of probes is refused, since tune chooses it."""
     if isinstance(given, (HashFamily, FamilySpec)):
         given, options = make_family(given), {}
@@ -284,7 +284,7 @@ def _plain(given: FamilyLike, dim: int, seed: int) -> HashFamily:
     return family
 
 
-def _fitted(plain: HashFamily, rows: Rows) -> HashFamily:
+def fitted_family(plain: HashFamily, rows: Rows) -> HashFamily:
     """The family prepared for the rows; it must allow any number of hashes and tables."""
     fitted = plain.prepare(rows)
     try:

@@ -17,7 +17,7 @@ from lshsample.sampling import Pipeline
 from lshsample.specs import integer, number
 from lshsample.tables import HashTables
 
-__all__ = ["Goal", "Measures", "Tuned"]
+__all__ = ["Goal", "Measures", "Tuned", "python_of", "shown"]
 
 _MEASURES = ("recall", "size", "relative_error", "memory_bytes", "seconds")
 _POSITIVE = optional(number(0, float("inf"), open_low=True))
@@ -122,34 +122,21 @@ class Tuned:
 
         It uses the names ``HashTables``, ``make_family`` and ``parse_pipeline`` of :mod:`lshsample`.
         """
-        name, options = self._named_options()
-        spec = self.family.spec
-        shape = {"dim": spec.dim, "n_hashes": spec.n_hashes, "n_tables": spec.n_tables, "seed": spec.seed}
-        given = ", ".join(f"{key}={value!r}" for key, value in {**shape, **options}.items())
-        tables = f"HashTables(make_family({name!r}, {given})).build(data)"
-        return f"sampler = parse_pipeline({str(self.pipeline)!r}).bind(tables={tables})"
+        return python_of(self.family, self.pipeline, "data")
 
     @property
     def command_options(self) -> str:
         """The choice as options of ``lshsample train``, quoted for a shell."""
-        name, options = self._named_options()
+        name, options = _named_options(self.family)
         text = ",".join(f"{key}={value}" for key, value in options.items())
         words = ["--family", f"{name}:{text}" if text else name]
         words += ["--n-hashes", str(self.family.spec.n_hashes), "--n-tables", str(self.family.spec.n_tables)]
         return shlex.join([*words, "--sampler", str(self.pipeline)])
 
-    def _named_options(self) -> tuple[str, dict[str, Any]]:
-        """The name of the family, and the options that differ from their defaults."""
-        data = family_to_dict(self.family)
-        name, spec = data.pop("family"), type(self.family.spec)
-        common = {field.name for field in attrs.fields(FamilySpec)}
-        own = {field.name: field.default for field in attrs.fields(spec) if field.name not in common}
-        return name, {key: data[key] for key, default in own.items() if key in data and data[key] != default}
-
     def rows(self) -> list[tuple[str, ...]]:
         """Name, goal, predicted and observed value of each measure, as text with units."""
         parts = self.goal, self.predicted, self.observed
-        return [(name, *(_shown(name, getattr(part, name)) for part in parts)) for name in _MEASURES]
+        return [(name, *(shown(name, getattr(part, name)) for part in parts)) for name in _MEASURES]
 
     def __str__(self) -> str:
         table = [("", "goal", "predicted", "observed"), *self.rows()]
@@ -163,7 +150,26 @@ class Tuned:
         return html_table(repr(self), ["", "goal", "predicted", "observed"], self.rows())
 
 
-def _shown(name: str, value: float | None) -> str:
+def _named_options(family: HashFamily) -> tuple[str, dict[str, Any]]:
+    """The name of a family, and the options that differ from their defaults."""
+    data = family_to_dict(family)
+    name, spec = data.pop("family"), type(family.spec)
+    common = {field.name for field in attrs.fields(FamilySpec)}
+    own = {field.name: field.default for field in attrs.fields(spec) if field.name not in common}
+    return name, {key: data[key] for key, default in own.items() if key in data and data[key] != default}
+
+
+def python_of(family: HashFamily, pipeline: Pipeline, data: str) -> str:
+    """A line of Python that makes a sampler over what ``data`` names."""
+    name, options = _named_options(family)
+    spec = family.spec
+    shape = {"dim": spec.dim, "n_hashes": spec.n_hashes, "n_tables": spec.n_tables, "seed": spec.seed}
+    given = ", ".join(f"{key}={value!r}" for key, value in {**shape, **options}.items())
+    tables = f"HashTables(make_family({name!r}, {given})).build({data})"
+    return f"sampler = parse_pipeline({str(pipeline)!r}).bind(tables={tables})"
+
+
+def shown(name: str, value: float | None) -> str:
     """A measure with its unit; "-" for none."""
     if value is None or math.isnan(value):
         return "-"

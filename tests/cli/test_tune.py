@@ -26,3 +26,23 @@ def test_goal_predicted_and_observed_are_printed(lshsample, tmp_path):
     refused = lshsample(*synthetic, "--recall", 0.9, "--size", 3)
     assert refused.returncode == 2
     assert "with a cap of 3 ids recall is at most" in refused.stderr
+
+
+def test_tables_of_a_trained_layer_are_chosen_by_its_p_at_1(lshsample, files, small, tmp_path):
+    train, test = files
+    trained = lshsample("train", train, *small, "--save", tmp_path / "model", "--threads", 1)
+    assert trained.returncode == 0, trained.stderr
+    command = ["tune", test, "--model", tmp_path / "model", "--p1-share", 0.9, "--threads", 1]
+    done = lshsample(*command, "--family", "simhash:projection=gaussian", "--json", tmp_path / "t.json")
+    assert done.returncode == 0, done.stderr
+    assert "exact" in done.stdout
+    result = json.loads((tmp_path / "t.json").read_text())
+    assert result["predicted"]["p_at_1"] >= 0.9 * result["predicted"]["exact_p_at_1"] > 0
+    assert parse_pipeline(result["sampler"]).stages
+    assert result["python"] in done.stdout.splitlines()
+    for words in (["--size", 3], ["--items", 100]):
+        refused = lshsample(*command, *words)
+        assert refused.returncode == 2
+        assert f"{words[0]} must be left out with --p1-share" in refused.stderr
+    refused = lshsample("tune", "--p1-share", 0.9)
+    assert "--p1-share must be used with --model" in refused.stderr
