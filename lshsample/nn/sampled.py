@@ -57,6 +57,10 @@ __all__ = ["ACTIVE_SETS", "IMPORTANCE", "Sampled", "SampledLayer"]
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 
+#: Bytes of an active unit of a row with a set of its own: id, number of collisions, probability and logit,
+#: and grouped by unit, twice the unit's id, the row, the gradient and where a group begins.
+_ENTRY_BYTES = 4 * 4 + 2 * 4 + 4 + 4 + 8
+
 #: Whether an active set is drawn per batch or per sample.
 ACTIVE_SETS = ("batch", "sample")
 #: When a loss is corrected by inclusion probabilities.
@@ -364,13 +368,18 @@ class SampledLayer(OutputLayer):
         return buffer[:size].reshape(shape)
 
     def workspace_needed(self, batch_size: int) -> int:
-        """Logits, the gradient of the active rows and the dense input, for the expected size of the active
-        set.
+        """Logits, gradients and the dense input, for the expected size of the active set.
+
+        A set for each row has no gradient of its rows in memory: an update sums each of them where it is used
+        (rows in 8 or 4 bits, and optimizers that take no sums, need them all the same).
         """
-        active, pooled = self.active.expected_size, self.spec.active_set == "batch"
-        rows = active if pooled else min(active * batch_size, self.units)
-        copied = 4 * rows * self.inputs if pooled and self.context.codes is not None else 0
-        return 5 * (batch_size * active + rows * self.inputs) + 12 * batch_size * self.inputs + copied
+        active, inputs, coded = self.active.expected_size, self.inputs, self.context.codes is not None
+        entries, dense_input = batch_size * active, 12 * batch_size * inputs
+        if self.spec.active_set == "batch":
+            copied = 4 * active * inputs if coded else 0
+            return 5 * (entries + active * inputs) + dense_input + copied
+        gradient = 4 * min(entries, self.units) * inputs if coded else 0
+        return _ENTRY_BYTES * entries + dense_input + gradient
 
     # Prediction.
 
