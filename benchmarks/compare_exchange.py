@@ -1,6 +1,7 @@
 """Precision and bytes a step of exact and approximate exchanges between processes, on data files.
 
     python benchmarks/compare_exchange.py TRAIN TEST --gradients 0.002 --activations 0.039
+    python benchmarks/compare_exchange.py TRAIN TEST --hidden 1024 --lr 0.0015 --rounded 1/2
     python benchmarks/compare_exchange.py TRAIN --held-out 0.2 --gradients 0.004 0.002
 
 All processes are in this one, which counts what they would exchange: of gradients with data parallelism of
@@ -19,6 +20,7 @@ from lshsample.nn import (
     DataParallel,
     Dense,
     Network,
+    RoundedActivations,
     Sharded,
     Sparse,
 )
@@ -76,9 +78,20 @@ def of_gradients(kept, data, seed, options):
     return p1, group.exchanged / steps if kept else dense, dense
 
 
+def of_rounded(bits, data, seed, options):
+    """As :func:`of_activations`, of bits as ``activations/gradients``."""
+    return of_hidden(
+        None if bits is None else RoundedActivations(*map(int, bits.split("/"))), data, seed, options
+    )
+
+
 def of_activations(kept, data, seed, options):
+    """As :func:`of_hidden`, of a share of the units."""
+    return of_hidden(None if kept is None else ApproximateActivations(kept), data, seed, options)
+
+
+def of_hidden(exchange, data, seed, options):
     """P@1; bytes a step with a worker of hidden rows and their gradients, and of all."""
-    exchange = None if kept is None else ApproximateActivations(kept)
     last = Sharded(data[1].shape[1], sampler="full", blocks=2, exchange=exchange)
     below = [Sparse(data[0].shape[1], weighting="idf-l2"), Dense(options.hidden, dropout=options.dropout)]
     network = Network([*below, last], seed)
@@ -116,6 +129,7 @@ def main():
     parser.add_argument("--held-out", type=float, default=0.2, help="without TEST: share of TRAIN")
     parser.add_argument("--gradients", type=float, nargs="*", default=[], help="shares that are sent")
     parser.add_argument("--activations", type=float, nargs="*", default=[], help="shares that are sent")
+    parser.add_argument("--rounded", nargs="*", default=[], help="bits of activations / of gradients")
     parser.add_argument("--renew-steps", type=int, default=100)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--dropout", type=float, default=0.3)
@@ -126,8 +140,9 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     data = parts_of(options)
-    for what, several in (("gradients", options.gradients), ("activations", options.activations)):
-        of = {"gradients": of_gradients, "activations": of_activations}[what]
+    ways = {"gradients": of_gradients, "activations": of_activations, "rounded": of_rounded}
+    for what, of in ways.items():
+        several = getattr(options, what)
         for kept in [None, *several] if several else []:
             runs = [of(kept, data, seed, options) for seed in range(options.seeds)]
             p1, *bytes_of = (np.array(one) for one in zip(*runs, strict=True))

@@ -11,7 +11,7 @@ from lshsample.nn import activations, losses, optimizers, schedules
 from lshsample.nn.activations import *  # noqa: F403
 from lshsample.nn.batches import Batch, FeatureRows
 from lshsample.nn.dense import Dense
-from lshsample.nn.exchange import ApproximateActivations, ApproximateGradients
+from lshsample.nn.exchange import ApproximateActivations, ApproximateGradients, RoundedActivations
 from lshsample.nn.inputs import Input, Sparse
 from lshsample.nn.layer import LAYERS, BuildContext, BuiltLayer, InputLayer, Layer, OutputLayer
 from lshsample.nn.lbfgs import BatchStep, NetworkObjective, ProgressiveLBFGS
@@ -57,6 +57,7 @@ __all__ = [
     "Ranker",
     "Ranking",
     "Rehash",
+    "RoundedActivations",
     "RowCache",
     "Run",
     "Sampled",

@@ -20,7 +20,7 @@ from lshsample.nn.losses import Loss
 from lshsample.nn.parameter import Update
 from lshsample.nn.signals import Block, LossGradient, Run, Signal, values_of, with_values
 
-__all__ = ["Guard", "is_own"]
+__all__ = ["Guard", "guarded", "is_own"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -28,6 +28,11 @@ Float32 = npt.NDArray[np.float32]
 def is_own(part: BuiltLayer | Loss) -> bool:
     """Whether a layer's or a loss's class belongs to this package, so that its arrays need no check."""
     return type(part).__module__.startswith("lshsample.")
+
+
+def guarded(layer: BuiltLayer) -> BuiltLayer | Guard:
+    """A layer, in a guard if it is one of another package."""
+    return layer if is_own(layer) else Guard(layer)
 
 
 class Guard:

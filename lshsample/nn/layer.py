@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol
 
@@ -356,6 +356,17 @@ class OutputLayer(BuiltLayer):
     def exchanged(self) -> int:
         """Bytes exchanged so far with another process that holds a part of it; 0 by default."""
         return 0
+
+    def parted(self, specs: Sequence[Layer], layers: Sequence[BuiltLayer]) -> Any:
+        """What computes all layers below in a training step, with their method ``forward``; None, by default,
+        for the layers themselves.
+
+        Parameters
+        ----------
+        specs, layers : sequence
+            The descriptions of the layers below, and the layers.
+        """
+        return None
 
     #: Whether it has hash tables that :meth:`candidates` retrieves from.
     retrieves: bool = False

@@ -41,7 +41,7 @@ from lshsample.nn.bundle import (
     write_bundle,
 )
 from lshsample.nn.coded import RowCodes
-from lshsample.nn.guard import Guard, is_own
+from lshsample.nn.guard import guarded, is_own
 from lshsample.nn.layer import (
     BuildContext,
     BuiltLayer,
@@ -162,8 +162,11 @@ class Network:
         #: The loss of the last layer.
         self.loss: Loss = cast(Loss, self.spec.layers[-1].loss)
         self._label_factors: Float32 | None = None
-        # What layers of other packages return is validated once, by a guard.
-        self._guards = [layer if is_own(layer) else Guard(layer) for layer in self.layers]
+        # What layers of other packages return is validated once, by a guard. In a training step, one object
+        # may do what all layers below the last one do.
+        self._guards = list(map(guarded, self.layers))
+        parted = self.output.parted(self.spec.layers[:-1], self.layers[:-1])
+        self._steps_below = self._guards[:-1] if parted is None else [parted]
         own = is_own(self.output) and is_own(self.loss)  # others may have a logits or an apply of their own
         self._by_rows = own and self.output.by_rows and self.loss.by_rows
         # Layers that prepare something before a step; the others are not called.
@@ -326,8 +329,7 @@ class Network:
             If the loss, or the input of a layer's sampler, is not finite.
         """
         backwards = []
-        *below, output = self._guards
-        for layer in below:
+        for layer in self._steps_below:
             x, backward = layer.forward(x, run)
             backwards.append(backward)
         rows, weights = max(len(y.indptr) - 1, 1), self._label_weights(y)
@@ -336,7 +338,7 @@ class Network:
         elif self._by_rows and run.sampled and not count_hits:
             done = self.output.row_pass(x, y, weights, run, self.loss)
         else:
-            done = self._loss_pass(output, x, y, weights, run, count_hits)
+            done = self._loss_pass(self._guards[-1], x, y, weights, run, count_hits)
         loss = float(done.losses.sum(dtype=np.float64)) / rows
         if not math.isfinite(loss):
             raise DivergenceError(f"the loss is {loss}")

@@ -9,7 +9,7 @@ same bits however many processes there are.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import attrs
@@ -18,16 +18,14 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample import specs
-from lshsample.display import array_text
 from lshsample.errors import ArgumentError, DivergenceError, UnsupportedError
 from lshsample.nn.exchange import ApproximateGradients, Entries, ErrorFeedback
 from lshsample.nn.layer import Layer
 from lshsample.nn.network import Network, StepReport
 from lshsample.nn.network_spec import NetworkSpec
 from lshsample.nn.parameter import Parameter, Update
-from lshsample.nn.shard import tree
-from lshsample.nn.shards import ranges
 from lshsample.nn.signals import Run, Signal, row_slice
+from lshsample.nn.sums import RowGradient, added, ranges, tree
 from lshsample.sampling.functions import stream_seed
 
 __all__ = ["Alone", "DataParallel", "Group"]
@@ -65,45 +63,19 @@ class Alone(Group):
 
 
 @attrs.frozen(eq=False)
-class _Rows:
-    """The gradient of some rows of a parameter, ascending; of all if ``rows`` is None."""
-
-    rows: Int32 | None = attrs.field(repr=array_text)
-    gradient: Float32 = attrs.field(repr=array_text)
-
-    def plus(self, other: _Rows) -> _Rows:
-        """The sum, of the rows of either."""
-        if self.rows is None and other.rows is None:
-            return _Rows(None, self.gradient + other.gradient)
-        if self.rows is None or other.rows is None:
-            whole, some = (self, other) if self.rows is None else (other, self)
-            gradient = whole.gradient.copy()
-            gradient[some.rows] += some.gradient
-            return _Rows(None, gradient)
-        rows = np.union1d(self.rows, other.rows)
-        gradient = np.zeros((len(rows), self.gradient.shape[1]), np.float32)
-        gradient[np.searchsorted(rows, self.rows)] = self.gradient
-        gradient[np.searchsorted(rows, other.rows)] += other.gradient
-        return _Rows(rows, gradient)
-
-
-@attrs.frozen(eq=False)
 class _Gradient:
     """What a part of a batch adds to the step: its share of the report, and gradients by parameter."""
 
     loss: float = 0.0
     active: float = 0.0
     hits: float = 0.0
-    of: dict[int, Any] = attrs.field(factory=dict, repr=False)
+    of: Mapping[int, Any] = attrs.field(factory=dict, repr=False)
 
     def plus(self, other: _Gradient) -> _Gradient:
         """The sum, of gradients as rows."""
-        of = dict(self.of)
-        for index, rows in other.of.items():
-            of[index] = of[index].plus(rows) if index in of else rows
-        return self.reported(other, of)
+        return self.reported(other, added(self.of, other.of))
 
-    def reported(self, other: _Gradient, of: dict[int, Any]) -> _Gradient:
+    def reported(self, other: _Gradient, of: Mapping[int, Any]) -> _Gradient:
         """The sum of the reports."""
         return _Gradient(self.loss + other.loss, self.active + other.active, self.hits + other.hits, of)
 
@@ -229,10 +201,11 @@ class DataParallel(Network):
         share = (last - first) / rows
         of: dict[int, Any] = {}
         for update in updates:
-            index, gradient = self._index[id(update.parameter)], update.gradient * np.float32(share)
+            index = self._index[id(update.parameter)]
             if self.exchange is None:
-                of[index] = _Rows(*_ascending(update.rows, gradient))
+                of[index] = RowGradient.of(update, share)
             else:
+                gradient = update.gradient * np.float32(share)
                 of[index] = self._feedback_of(part, index).sent(update.rows, gradient)
         return _Gradient(report.loss * share, report.active * share, (report.hits or 0.0) * share, of)
 
@@ -257,11 +230,3 @@ class DataParallel(Network):
         size = len(rows) * parameter.columns
         gradient = np.bincount(at, values, size).astype(np.float32)  # added in the order of the parts
         return Update(parameter, rows.astype(np.int32), gradient.reshape(len(rows), parameter.columns))
-
-
-def _ascending(rows: Int32 | None, gradient: Float32) -> tuple[Int32 | None, Float32]:
-    """Rows in their order; those of an active set may be in another one."""
-    if rows is None or bool(np.all(rows[1:] > rows[:-1])):
-        return rows, gradient
-    order = np.argsort(rows)
-    return rows[order], gradient[order]

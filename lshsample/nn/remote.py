@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lshsample.errors import WorkerError
-from lshsample.nn.shards import Shards, ranges
+from lshsample.nn.shards import Shards
+from lshsample.nn.sums import ranges
 
 if TYPE_CHECKING:
     from lshsample.nn.sharded import Sharded
@@ -28,8 +29,11 @@ __all__ = ["LostError", "RemoteShards", "Worker", "message_bytes"]
 
 _log = logging.getLogger(__name__)
 
-#: Methods of a shard that do not change its state.
-_READS = frozenset({"top_k", "top_retrieved", "score", "vectors", "write", "snapshot", "room"})
+#: Methods of a shard that do not change its state, or none that matters after a restart.
+_READS = frozenset(
+    {"top_k", "top_retrieved", "score", "vectors", "write", "snapshot", "room"}
+    | {"forward_below", "backward_below"}
+)
 #: Restarts of a worker for one call, after which the run ends.
 _MAX_RESTARTS = 5
 #: A worker that needs more than this multiple of the median time of the others is reported, after so many

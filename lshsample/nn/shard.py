@@ -11,10 +11,10 @@ same bits however many shards there are.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -25,6 +25,7 @@ from lshsample import memory
 from lshsample.display import array_text
 from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.nn import tensorfile
+from lshsample.nn.below import BelowCall, BelowWork
 from lshsample.nn.best import Chosen, best_units, merge_top
 from lshsample.nn.bundle import (
     BLOCK_FILES,
@@ -36,37 +37,29 @@ from lshsample.nn.bundle import (
     write_bundle,
     write_data_file,
 )
-from lshsample.nn.exchange import KeptRows, as_matrix
+from lshsample.nn.exchange import SentRows, as_matrix
 from lshsample.nn.layer import BuildContext
 from lshsample.nn.losses import Logits, Loss
 from lshsample.nn.optimizers import Optimizer
 from lshsample.nn.parameter import Parameter, Update
 from lshsample.nn.sampled import SampledLayer
 from lshsample.nn.signals import Block, LossGradient, Run, Signal, csr_from_parts, values_of
+from lshsample.nn.sums import Gradients, tree
 from lshsample.sampling.functions import stream_seed
 
 if TYPE_CHECKING:
     from lshsample.nn.sharded import Sharded
 
-__all__ = ["Forward", "LabelPart", "Room", "Shard", "Summaries", "label_part", "tree"]
+__all__ = ["Forward", "LabelPart", "Room", "Shard", "Summaries", "label_part"]
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
-T = TypeVar("T")
 
 _BEST = "best/"
 #: The state of one shard, to restart it from.
 _SNAPSHOT = Kind("snapshot", BLOCK_FILES)
-
-
-def tree(parts: Sequence[T], add: Callable[[T, T], T]) -> T:
-    """The sum of a power of two of parts: neighbours are added in pairs, then the pairs, and so on."""
-    several = list(parts)
-    while len(several) > 1:
-        several = [add(several[i], several[i + 1]) for i in range(0, len(several), 2)]
-    return several[0]
 
 
 @attrs.frozen(eq=False)
@@ -222,7 +215,8 @@ class Shard:
             self.blocks.append(_Block(number, placed.first_unit, layer))
         self.first, self.last = self.blocks[0].first, self.blocks[-1].last
         self._updates: list[Update] = []
-        self._kept: KeptRows | None = None
+        self._sent: SentRows | None = None
+        self._below = BelowWork()
 
     def _count(self, threads: int) -> int:
         return threads if self._threads is None else self._threads
@@ -293,12 +287,20 @@ class Shard:
 
     # Training.
 
+    def forward_below(self, call: BelowCall, threads: int) -> list[Float32]:
+        """As :meth:`BelowWork.forward`: the hidden rows of some parts of a batch."""
+        return self._below.forward(call, self._count(threads))
+
+    def backward_below(self, first: int, last: int, gradients: Mapping[int, Float32]) -> Gradients | None:
+        """As :meth:`BelowWork.backward`."""
+        return self._below.backward(first, last, gradients)
+
     def forward(
-        self, h: Float32 | KeptRows, labels: LabelPart, seed: int, step: int, threads: int, want_best: bool
+        self, h: Float32 | SentRows, labels: LabelPart, seed: int, step: int, threads: int, want_best: bool
     ) -> Forward:
         """Update tables that are due, compute the logits of the active units, and summarise them."""
         threads = self._count(threads)
-        self._kept = h if isinstance(h, KeptRows) else None
+        self._sent = h if isinstance(h, SentRows) else None
         h = as_matrix(h)
         passes, best, active = [], [], 0
         for block in self.blocks:
@@ -320,9 +322,9 @@ class Shard:
         whole = tree(passes, lambda a, b: self.loss.combine([a, b])[0])
         return Forward(Summaries.of(whole), active, merge_top(best, 1) if want_best else None)
 
-    def backward(self, total: Summaries, scale: float, threads: int) -> Float32 | None:
-        """The gradient of the input, at the places where it was given, from the summaries of whole rows;
-        updates wait for :meth:`update`.
+    def backward(self, total: Summaries, scale: float, threads: int) -> Any:
+        """The gradient of the input, in the form that its rows were sent in, from the summaries of whole
+        rows; None if no layer below needs it. Updates wait for :meth:`update`.
         """
         threads, whole = self._count(threads), total.whole()
         gradients, self._updates = [], []
@@ -337,8 +339,8 @@ class Shard:
                 gradients.append(values_of(gradient))
         if not gradients:
             return None
-        if self._kept is not None:
-            gradients = [self._kept.part_of(gradient) for gradient in gradients]
+        if self._sent is not None:
+            return self._sent.answer(gradients)
         return tree(gradients, lambda a, b: np.add(a, b, out=a))
 
     def update(self, optimizer: Optimizer, lr: float, kept: float, step: int, threads: int) -> None:
@@ -354,7 +356,7 @@ class Shard:
     # Prediction.
 
     def top_k(
-        self, h: Float32 | KeptRows, k: int, candidates: tuple[Int64, Int32] | None, threads: int
+        self, h: Float32 | SentRows, k: int, candidates: tuple[Int64, Int32] | None, threads: int
     ) -> Chosen:
         """The best k units of each row, of all or of candidates (indptr, units of the layer)."""
         h, parts = as_matrix(h), []
@@ -364,7 +366,7 @@ class Shard:
             parts.append(Chosen(np.where(ids < 0, -1, ids + block.first).astype(np.int32), scores))
         return merge_top(parts, k)
 
-    def top_retrieved(self, h: Float32 | KeptRows, k: int, threads: int) -> tuple[Chosen, int]:
+    def top_retrieved(self, h: Float32 | SentRows, k: int, threads: int) -> tuple[Chosen, int]:
         """The best k of the units that the tables retrieve for each row, and the number of those."""
         h, parts, found = as_matrix(h), [], 0
         for block in self.blocks:
@@ -374,7 +376,7 @@ class Shard:
             parts.append(Chosen(np.where(ids < 0, -1, ids + block.first).astype(np.int32), scores))
         return merge_top(parts, k), found
 
-    def score(self, h: Float32 | KeptRows, threads: int) -> Float32:
+    def score(self, h: Float32 | SentRows, threads: int) -> Float32:
         """Logits of all units."""
         h = as_matrix(h)
         return np.concatenate([b.layer.score(h, threads=self._count(threads)) for b in self.blocks], axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,28 @@ from lshsample.errors import ArgumentError, MemoryBudgetError, UnsupportedError
 from lshsample.family import HashFamily
 from lshsample.memory import mebibytes
 from lshsample.nn.active import ActiveUnits, n_active_of
+from lshsample.nn.below import InParts
 from lshsample.nn.best import Chosen, hits_of, merge_top
 from lshsample.nn.bundle import Kind, WrittenFiles
-from lshsample.nn.exchange import ApproximateActivations, KeptRows
-from lshsample.nn.layer import LAYERS, BuildContext, CandidateLists, LossPass, OutputBackward, OutputLayer
+from lshsample.nn.exchange import ApproximateActivations, RoundedActivations, SentRows
+from lshsample.nn.layer import (
+    LAYERS,
+    BuildContext,
+    BuiltLayer,
+    CandidateLists,
+    Layer,
+    LossPass,
+    OutputBackward,
+    OutputLayer,
+)
 from lshsample.nn.losses import Loss
 from lshsample.nn.optimizers import Optimizer
 from lshsample.nn.parameter import Update
 from lshsample.nn.sampled import Sampled
-from lshsample.nn.shard import Forward, Room, Summaries, label_part, tree
+from lshsample.nn.shard import Forward, Room, Summaries, label_part
 from lshsample.nn.shards import LocalShards, Shards
 from lshsample.nn.signals import Run, Signal, as_dense, from_dense
+from lshsample.nn.sums import tree
 from lshsample.registry import named_family
 from lshsample.sampling.functions import FunctionSequence
 from lshsample.sampling.named import NAMED_PIPELINES
@@ -36,21 +47,29 @@ __all__ = ["Sharded", "ShardedLayer"]
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
+Exchange = ApproximateActivations | RoundedActivations
 
 
-def _power_of_two(spec: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+def _power_of_two(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     specs.checked_integer(attribute.name, value, 1, 1024)
-    if value & (value - 1) or value > spec.units:
-        wanted = f"a power of two, at most the {spec.units} units"
-        raise ArgumentError(attribute.name, value, wanted)
+    if value & (value - 1):
+        raise ArgumentError(attribute.name, value, "a power of two")
 
 
-def _exchange(value: Any) -> ApproximateActivations | None:
-    if value is None or isinstance(value, ApproximateActivations):
+def _of_units(spec: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value > spec.units:
+        raise ArgumentError(attribute.name, value, f"a power of two, at most the {spec.units} units")
+
+
+def _exchange(value: Any) -> Exchange | None:
+    if value is None or isinstance(value, Exchange):
         return value
     if isinstance(value, Mapping):
-        return specs.from_dict(ApproximateActivations, value)
-    raise ArgumentError("exchange", repr(value), "None or an ApproximateActivations, such as one of 0.1")
+        if "kept" in value:
+            return specs.from_dict(ApproximateActivations, value)
+        return specs.from_dict(RoundedActivations, value)
+    wanted = "None, a RoundedActivations, or an ApproximateActivations"
+    raise ArgumentError("exchange", repr(value), wanted)
 
 
 @LAYERS.add("sharded")
@@ -74,8 +93,13 @@ class Sharded(Sampled):
         The budget of all blocks together, for a named pipeline.
     sampler : str or pipeline
         As in :class:`Sampled`; the numbers in the text of a pipeline are those of a block.
-    exchange : ApproximateActivations, optional
-        Send only the largest hidden units of each row; the others count as 0. By default all are sent.
+    parts : int
+        Parts of a batch, a power of two, that the layers below compute one by one; shards compute them side
+        by side. By default all rows are one part, which is computed where the trainer is. The weights depend
+        on this number by the order of sums over rows, and by the draws of dropout.
+    exchange : RoundedActivations or ApproximateActivations, optional
+        Send hidden rows and their gradients in few bits, or only the largest units of each row. By default
+        all numbers are sent as they are.
 
     Examples
     --------
@@ -83,8 +107,9 @@ class Sharded(Sampled):
     512
     """
 
-    blocks: int = attrs.field(default=8, validator=_power_of_two, kw_only=True)
-    exchange: ApproximateActivations | None = attrs.field(default=None, converter=_exchange, kw_only=True)
+    blocks: int = attrs.field(default=8, validator=[_power_of_two, _of_units], kw_only=True)
+    parts: int = attrs.field(default=1, validator=_power_of_two, kw_only=True)
+    exchange: Exchange | None = attrs.field(default=None, converter=_exchange, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if self.rehash.is_asynchronous:
@@ -248,11 +273,17 @@ class ShardedLayer(OutputLayer):
         """Set the biases of an untrained layer."""
         self.shards.ask("begin_biases", [(values[low:high],) for low, high in self.shards.bounds])
 
-    def sent(self, h: Float32) -> Float32 | KeptRows:
-        """What is sent of the layer's input: all of it, or the largest units of each row."""
-        return h if self.spec.exchange is None else self.spec.exchange.largest(h)
+    def sent(self, h: Float32) -> Float32 | SentRows:
+        """What is sent of the layer's input: all of it, or what its exchange makes of it."""
+        return h if self.spec.exchange is None else self.spec.exchange.sent(h)
 
     # Training.
+
+    def parted(self, specs: Sequence[Layer], layers: Sequence[BuiltLayer]) -> InParts | None:
+        """The layers below for parts of a batch, which shards in other processes compute."""
+        if self.spec.parts == 1 or len(layers) == 1:
+            return None
+        return InParts(specs, layers, self.spec.parts, lambda: self.shards)
 
     def forward(self, x: Signal, run: Run) -> Any:
         """Only for hidden layers."""
@@ -287,10 +318,8 @@ class ShardedLayer(OutputLayer):
             gradients = self.shards.ask_all("backward", Summaries.of(total), scale, run.threads)
             if not self.context.needs_input_gradient:
                 return None, []
-            gradient = np.require(tree(gradients, np.add), requirements="W")
-            if isinstance(sent, KeptRows):
-                gradient = sent.matrix(gradient)
-            return from_dense(gradient, x), []
+            gradient = sent.gradient(gradients) if isinstance(sent, SentRows) else tree(gradients, np.add)
+            return from_dense(np.require(gradient, requirements="W"), x), []
 
         return LossPass(losses, sum(part.active for part in parts), hits, backward)
 

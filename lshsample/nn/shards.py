@@ -8,17 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from lshsample.nn.layer import BuildContext
 from lshsample.nn.shard import Shard
+from lshsample.nn.sums import ranges
 
 if TYPE_CHECKING:
     from lshsample.nn.sharded import Sharded
 
-__all__ = ["LocalShards", "Shards", "ranges"]
-
-
-def ranges(blocks: int, n: int) -> list[tuple[int, int]]:
-    """The blocks of each of n shards, first and last + 1."""
-    size = blocks // n
-    return [(i * size, (i + 1) * size) for i in range(n)]
+__all__ = ["LocalShards", "Shards"]
 
 
 class Shards(ABC):

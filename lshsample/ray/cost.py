@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import attrs
 import numpy as np
 
 from lshsample import specs
-from lshsample.nn import Adam, Layer, Optimizer
+from lshsample.nn import Adam, Layer, Network, Optimizer
 from lshsample.nn.layer import BuildContext
 from lshsample.nn.remote import message_bytes
 from lshsample.nn.sampled import SampledLayer
@@ -36,6 +37,8 @@ class StepCost:
         Bytes of the gradient of all weights of the layer, which an engine without active sets would reduce.
     memory : int
         Bytes that a worker needs for weights, optimizer state and tables.
+    exchanges : int
+        Times that a step waits for messages to the workers and for their answers.
     """
 
     workers: int
@@ -43,6 +46,7 @@ class StepCost:
     received: int
     dense: int
     memory: int
+    exchanges: int = 2
 
     @property
     def exchanged(self) -> int:
@@ -61,9 +65,9 @@ class StepCost:
         bandwidth : float
             Bits a second of this connection, in each direction.
         latency : float
-            Seconds from one process to another. A step waits for two exchanges.
+            Seconds from one process to another.
         """
-        return 8 * self.workers * self.exchanged / bandwidth + 4 * latency
+        return 8 * self.workers * self.exchanged / bandwidth + 2 * self.exchanges * latency
 
 
 def step_cost(
@@ -72,6 +76,7 @@ def step_cost(
     workers: int,
     batch_size: int = 256,
     labels_per_row: float = 5.0,
+    values_per_row: float = 75.0,
     optimizer: Optimizer | None = None,
     threads: int = 1,
 ) -> StepCost:
@@ -82,13 +87,15 @@ def step_cost(
     Parameters
     ----------
     layers : sequence of Layer
-        Its layers, of which the last two count.
+        Its layers, of which the last two count; all, if workers compute ``parts`` of a batch.
     workers : int
         Number of workers.
     batch_size : int
         Rows of a step.
     labels_per_row : float
         Labels of a row, on average.
+    values_per_row : float
+        Values of a row of sparse features, on average; they count with ``parts``.
     optimizer : Optimizer, optional
         By default ``Adam()``.
     threads : int
@@ -119,12 +126,34 @@ def step_cost(
         ("backward", (sums, 0.5, threads)),
         ("update", (optimizer, 0.5, 1.0, 1, threads)),
     ]
+    there, back = _of_parts(layers, last, workers, batch_size, values_per_row)
     layer = SampledLayer(last.of_block(0, context), context)
     in_block = layer.parameters_needed(optimizer.slots) + layer.tables_needed(threads)
     return StepCost(
         workers=workers,
-        sent=sum(map(message_bytes, sent)),
-        received=sum(map(message_bytes, (Forward(sums, n_labels, None), hidden))),
+        sent=there + sum(map(message_bytes, sent)),
+        received=back + sum(map(message_bytes, (Forward(sums, n_labels, None), hidden))),
         dense=4 * last.units * inputs,
         memory=last.blocks // workers * in_block,
+        exchanges=2 if last.parts == 1 else 4,
     )
+
+
+def _of_parts(
+    layers: Sequence[Layer], last: Sharded, workers: int, batch_size: int, values_per_row: float
+) -> tuple[int, int]:
+    """Bytes to and from a worker that computes the layers below for its parts of a batch."""
+    if last.parts == 1:
+        return 0, 0
+    rows = -(-batch_size // min(workers, last.parts))
+    built = Network([*layers[:-1], last]).layers[:-1]
+    values = round(rows * values_per_row)
+    weights = sum(p.size for layer in built[1:] for p in layer.parameters)
+    if layers[
+        0
+    ].is_sparse:  # of the first matrix, the rows of the columns that there are, if all are as likely
+        first = built[1].parameters[0]
+        weights -= round(first.size * math.exp(-values / first.rows))
+    features = 8 * values if layers[0].is_sparse else 4 * rows * layers[0].units
+    hidden = 4 * rows * layers[-2].units
+    return features + 4 * weights + hidden, hidden + 4 * weights

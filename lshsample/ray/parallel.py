@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 import secrets
 from collections.abc import Callable
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Listener
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from lshsample.errors import ArgumentError, WorkerError
-from lshsample.nn.connected import tune
+from lshsample.nn.connected import Channel
 from lshsample.nn.parallel import Group
 from lshsample.ray.cluster import START_SECONDS, Cluster, connect, the_ray
 
@@ -21,26 +21,25 @@ T = TypeVar("T")
 class _Star(Group):
     """Processes that are connected to the first of them, which hands on what it has from all."""
 
-    def __init__(self, rank: int, size: int, connections: list[Connection]) -> None:
-        self.rank, self.size, self._connections = rank, size, connections
+    def __init__(self, rank: int, size: int, channels: list[Channel]) -> None:
+        self.rank, self.size, self._channels = rank, size, channels
 
     def gather(self, value: T) -> list[T]:
         """As :meth:`Group.gather`."""
-        own = pickle.dumps(value, 5)
         if self.rank == 0:
-            parts = [own, *(connection.recv_bytes() for connection in self._connections)]
-            for rank, connection in enumerate(self._connections, 1):
-                others = parts[:rank] + parts[rank + 1 :]
-                for part in others:
-                    connection.send_bytes(part)
-                self.exchanged += len(parts[rank]) + sum(map(len, others))
-        else:
-            (connection,) = self._connections
-            connection.send_bytes(own)
-            parts = [connection.recv_bytes() for _ in range(self.size - 1)]
-            parts.insert(self.rank, own)
-            self.exchanged += sum(map(len, parts))
-        return [value if i == self.rank else pickle.loads(part) for i, part in enumerate(parts)]
+            received = [channel.receive() for channel in self._channels]
+            values = [value, *(other for other, _ in received)]
+            sent = [
+                channel.send(values[:rank] + values[rank + 1 :])
+                for rank, channel in enumerate(self._channels, 1)
+            ]
+            self.exchanged += sum(sent) + sum(size for _, size in received)
+            return values
+        (channel,) = self._channels
+        sent_bytes = channel.send(value)
+        others, received_bytes = channel.receive()
+        self.exchanged += sent_bytes + received_bytes
+        return [*others[: self.rank], value, *others[self.rank :]]
 
 
 class _Rank:
@@ -58,22 +57,22 @@ class _Rank:
 
     def run(self, function: Callable[[Group], T], address: Any) -> T | None:
         """The result of the function, of the first process alone."""
-        connections: list[Connection] = []
+        channels: list[Channel] = []
         try:
             if self._listener is None:
-                connections = [Client(address, authkey=self._key)]
-                connections[0].send(self._rank)
+                channels = [Channel(Client(address, authkey=self._key))]
+                channels[0].send(self._rank)
             else:
-                several = [self._listener.accept() for _ in range(self._size - 1)]
-                ranked = sorted(((one.recv(), one) for one in several), key=lambda pair: int(pair[0]))
-                connections = [one for _, one in ranked]
-            for connection in connections:
-                tune(connection)
-            result = function(_Star(self._rank, self._size, connections))
+                several = [Channel(self._listener.accept()) for _ in range(self._size - 1)]
+                ranks = [channel.receive()[0] for channel in several]
+                channels = [
+                    channel for _, channel in sorted(zip(ranks, several, strict=True), key=itemgetter(0))
+                ]
+            result = function(_Star(self._rank, self._size, channels))
             return result if self._rank == 0 else None
         finally:
-            for connection in connections:
-                connection.close()
+            for channel in channels:
+                channel.close()
 
 
 def data_parallel(function: Callable[[Group], T], cluster: Cluster | None = None) -> T:

@@ -17,11 +17,12 @@ from lshsample.errors import ArgumentError, CheckpointError, UnsupportedError
 from lshsample.nn import BuildContext, Network, NetworkSpec, Sharded
 from lshsample.nn.best import Chosen, merge_top
 from lshsample.nn.bundle import model_folder, read_bundle
-from lshsample.nn.exchange import KeptRows
+from lshsample.nn.exchange import SentRows
 from lshsample.nn.network import MODEL
 from lshsample.nn.shard import Shard
 from lshsample.nn.sharded import ShardedLayer
-from lshsample.nn.shards import Shards, ranges
+from lshsample.nn.shards import Shards
+from lshsample.nn.sums import ranges
 from lshsample.serve.requests import BadRequest, Predict, parsed_json
 from lshsample.serve.settings import ServeSettings
 
@@ -63,7 +64,7 @@ class _ShardReplica:
         self._shard, self._threads = Shard(spec, context, *blocks, threads), threads
         self._shard.read(folder, MODEL, generation, None)
 
-    def best(self, h: Float32 | KeptRows, k: int, mode: str) -> Chosen:
+    def best(self, h: Float32 | SentRows, k: int, mode: str) -> Chosen:
         if mode == "sampled":
             return self._shard.top_retrieved(h, k, self._threads)[0]
         return self._shard.top_k(h, k, None, self._threads)

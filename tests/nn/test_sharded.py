@@ -24,6 +24,7 @@ from lshsample.nn import (
     Network,
     NetworkSpec,
     Rehash,
+    RoundedActivations,
     Run,
     Sampled,
     Sharded,
@@ -31,8 +32,9 @@ from lshsample.nn import (
     Sparse,
 )
 from lshsample.nn.remote import LostError, RemoteShards, Worker, message_bytes
-from lshsample.nn.shard import Chosen, Shard, merge_top, tree
+from lshsample.nn.shard import Chosen, Shard, merge_top
 from lshsample.nn.shards import LocalShards
+from lshsample.nn.sums import tree
 from lshsample.training import Callback, Trainer
 
 N_FEATURES, N_LABELS = 60, 203
@@ -142,6 +144,7 @@ def remote(of, n_shards, folder, deaths=(), snapshot_steps=3):
         {"sampler": "Retrieve() | Include()", "bias": False},
         {"rehash": Rehash(3, strategy="drift")},
         {"exchange": ApproximateActivations(0.3)},
+        {"exchange": RoundedActivations(2, 1), "parts": 2},
     ],
     ids=str,
 )

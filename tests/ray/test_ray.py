@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from lshsample.data import Dataset, write_xc
 from lshsample.errors import ArgumentError, UnsupportedError, WorkerError
 from lshsample.nn import DataParallel, Dense, Network, Sampled, Sharded, Sparse
 from lshsample.nn.parallel import Alone
-from lshsample.ray import Cluster, RayMetrics, ShardedNetwork, application, data_parallel
+from lshsample.ray import Cluster, RayMetrics, ShardedNetwork, application, data_parallel, dataset_rows
 from lshsample.training import Callback, Trainer
 
 # Ray leaves processes and files to be closed later.
@@ -221,6 +222,24 @@ def test_processes_train_one_network_together():
         data_parallel(partial(trained_together, fails=True), Cluster(workers=2))
     with pytest.raises(ArgumentError, match="cluster must be a Cluster"):
         data_parallel(trained_together, 2)
+
+
+@pytest.mark.usefixtures("started")
+def test_rows_of_ray_data_train_with_the_bits_of_memory(data, tmp_path):
+    pytest.importorskip("pyarrow")
+    ray_data = pytest.importorskip("ray.data")
+    x, y = data
+    rows = [
+        {"row": i, "labels": y[i], "ids": x.indices[a:b].tolist(), "values": x.data[a:b].tolist()}
+        for i, (a, b) in enumerate(pairwise(x.indptr))
+    ]
+    shuffled = [rows[i] for i in np.random.default_rng(1).permutation(len(rows))]
+    ray_data.DataContext.get_current().enable_progress_bars = False
+    found = dataset_rows(ray_data.from_items(shuffled, override_num_blocks=5), N_FEATURES, N_LABELS)
+    networks = [Network(LAYERS, 3) for _ in range(2)]
+    trainer(networks[0]).fit(x, y)
+    trainer(networks[1]).fit(found.x, found.y)
+    assert digest(networks[0], x) == digest(networks[1], x)
 
 
 @pytest.mark.usefixtures("started")
