@@ -130,7 +130,8 @@ def build_file(
 
 def _block_of(rows: Any) -> Any:
     """A block of rows as a matrix of two dimensions that can be sliced."""
-    block: Any = rows.tocsr() if sp.issparse(rows) else np.asarray(rows)
+    is_sparse: bool = sp.issparse(rows)  # that rows are is nothing that types can tell
+    block: Any = rows.tocsr() if is_sparse else np.asarray(rows)
     if block.ndim != 2:
         raise ArgumentError("rows", f"shape {block.shape}", "2-D arrays (n_rows, n_columns)")
     return block
