@@ -127,7 +127,7 @@ def faces(rng: Any) -> tuple[Any, Any]:
     """Patches of 8 x 8 of faces less their mean, of length 1; training ones and those of other faces.
 
     Pixels above the mean and below it are two features each, as of cells for light and for dark, so that
-    atoms are not negative: on signed patches the two-phase rule did not end in two minutes.
+    atoms are not negative: on signed patches the two-phase rule diverges.
     """
     from skimage.data import lfw_subset
 

@@ -164,7 +164,7 @@ static lsh_status run(const codes *c, network *net, int64_t item, double scale) 
         start_window(net);
         elapsed = 0;
         for (int32_t check = 1; check <= CHECKS && gap > c->tol && spikes < c->max_spikes; check++) {
-            for (double until = window * check / CHECKS; elapsed < until;) {
+            for (double until = window * check / CHECKS; elapsed < until && spikes < c->max_spikes;) {
                 double wait = until - elapsed;
                 int64_t spiking = next_spike(net, &wait);
                 advance(net, wait, spiking);
@@ -172,11 +172,11 @@ static lsh_status run(const codes *c, network *net, int64_t item, double scale) 
                 spikes += spiking >= 0;
                 if ((spikes & 1023) == 0 && lsh_interrupted()) return LSH_INTERRUPTED;
             }
-            gap = gap_of(net, elapsed);
+            gap = elapsed > 0 ? gap_of(net, elapsed) : INFINITY;
         }
         time += elapsed;
     }
-    for (int64_t i = 0; i < net->m; i++) rates[i] = net->count[i] / elapsed * scale;
+    for (int64_t i = 0; i < net->m; i++) rates[i] = elapsed > 0 ? net->count[i] / elapsed * scale : 0;
     c->spikes[item] = spikes;
     c->gaps[item] = gap;
     c->times[item] = time;

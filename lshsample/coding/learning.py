@@ -10,7 +10,7 @@ import numpy.typing as npt
 from lshsample._native.core import dense_rows
 from lshsample._native.spiking import settle
 from lshsample.coding.spiking import atom_rows
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, DivergenceError
 from lshsample.specs import checked_integer, checked_number
 
 __all__ = ["TwoPhaseLearning"]
@@ -115,6 +115,12 @@ class TwoPhaseLearning:
         ----------
         signals : (n, n_features) array
             At least as many rows that are not 0 as there are atoms, of which the first atoms are drawn.
+
+        Raises
+        ------
+        DivergenceError
+            The lateral weights are so far from the atoms' products that neurons excite each other without
+            end.
         """
         rows = np.ascontiguousarray(dense_rows(signals, "signals"))
         usable = np.flatnonzero((rows != 0).any(axis=1))
@@ -157,6 +163,11 @@ class TwoPhaseLearning:
             max_spikes=_MAX_SPIKES,
             threads=self._threads,
         )
+        endless = int((done.gaps > self._tol).sum())
+        if endless:
+            raise DivergenceError(
+                f"{endless} of {len(drives)} networks did not settle in {_MAX_SPIKES:,} spikes"
+            )
         return done.rates
 
     def _learn(self, signals: Float32) -> float:

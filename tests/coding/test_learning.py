@@ -7,7 +7,7 @@ from sklearn.decomposition import DictionaryLearning
 from sklearn.linear_model import Lasso
 
 from lshsample.coding import SpikingLCA, TwoPhaseLearning
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, DivergenceError
 
 
 def unit(rows):
@@ -57,6 +57,13 @@ def test_atoms_are_as_good_as_those_of_block_coordinate_descent(digits):
         return (np.square(held_out - codes @ atoms).sum() / 2 + 0.1 * codes.sum()) / len(held_out)
 
     assert objective(own) < 1.02 * objective(other)
+
+
+def test_networks_that_excite_themselves_without_end_are_an_error():
+    model = TwoPhaseLearning(2, lam=0.1)
+    lateral = np.array([[1, -2], [-2, 1]], np.float32)
+    with pytest.raises(DivergenceError, match="1 of 2 networks did not settle"):
+        model._settled(lateral, np.array([[1, 1], [0, 0]], np.float32), 0.1)
 
 
 def test_a_seed_determines_everything(digits):

@@ -140,6 +140,15 @@ def test_a_network_that_is_stopped_says_so():
     done = SpikingLCA(atoms, lam=0.01, tol=1e-6, max_spikes=100).encode(signals)
     assert not done.converged.any()
     assert (done.gaps > 1e-6).all()
+    np.testing.assert_array_equal(done.spikes, 100)
+
+
+def test_neurons_that_excite_each_other_without_end_are_stopped():
+    lateral = np.array([[1, -2], [-2, 1]], np.float32)
+    done = settle(lateral, np.ones((1, 2), np.float32), 0.1, tol=1e-3, max_spikes=5000)
+    assert done.spikes[0] == 5000
+    assert done.gaps[0] > 1
+    assert np.isfinite(done.rates).all()
 
 
 @pytest.mark.parametrize("options", [{}, {"family": "simhash:n_hashes=5,n_tables=16"}])

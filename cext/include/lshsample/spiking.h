@@ -13,8 +13,9 @@
  *
  * The rates are those of a window of time that starts anew, twice as long, until the largest
  * |min(a_i, gradient_i / H_ii)|, the gap, is at most `tol` times that scale; this is looked at eight times in a window.
- * A vector stops without that after about `max_spikes`. `rates` (n, m): the result. `spikes`, `gaps` and `times` (n):
- * spikes of all neurons, the gap in units of the scale, and the simulated time.
+ * A vector stops without that after `max_spikes`, which neurons that excite each other may reach in no time. `rates`
+ * (n, m): the result. `spikes`, `gaps` and `times` (n): spikes of all neurons, the gap in units of the scale, and the
+ * simulated time.
  * A vector none of whose drives is above lambda gets rates 0.
  *
  * A spike costs about m steps. Thread-safe; same bits for any number of threads. Returns LSH_INVALID for sizes below 1
