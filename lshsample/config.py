@@ -16,7 +16,7 @@ from lshsample.nn import LOSSES, OPTIMIZERS, SCHEDULES, Dense, Network, Sampled,
 from lshsample.nn.coded import CODED_PRECISIONS
 from lshsample.nn.inputs import WEIGHTINGS
 from lshsample.nn.names import NameTable
-from lshsample.nn.network_spec import PRECISIONS
+from lshsample.nn.network_spec import MOMENTS, PRECISIONS
 from lshsample.nn.sampled import ACTIVE_SETS, IMPORTANCE
 from lshsample.nn.schedules import warmup_of
 from lshsample.registry import family_to_dict, resolve_family
@@ -85,6 +85,8 @@ class TrainConfig:
         The type of the network's weights and of their optimizer state; see :class:`~lshsample.nn.Network`.
     cache_share : float, optional
         With the precisions ``"int8"`` and ``"int4"``: the share of the rows that stay in float32.
+    moments : str, optional
+        ``"float8"``: the optimizer state is in 8 bits; see :class:`~lshsample.nn.Network`.
     weighting, input_dropout, dropout
         Weighting and dropout of the input, dropout of the hidden units; see :class:`~lshsample.nn.Sparse` and
         :class:`~lshsample.nn.Dense`.
@@ -138,6 +140,7 @@ class TrainConfig:
     weight_decay: float = attrs.field(default=0.0, validator=specs.number(0, 1e6))
     precision: str = attrs.field(default="float32", validator=specs.one_of(*PRECISIONS))
     cache_share: float | None = attrs.field(default=None, validator=_optional(specs.number(0, 1)))
+    moments: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*MOMENTS)))
     input_dropout: float = attrs.field(default=0.0, validator=specs.number(0, 1, open_high=True))
     dropout: float | None = attrs.field(default=None, validator=_optional(specs.number(0, 1, open_high=True)))
     weighting: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*WEIGHTINGS)))
@@ -155,6 +158,9 @@ class TrainConfig:
             given = f"{self.cache_share:g} with precision={self.precision!r}"
             wanted = f"used with the precision {' or '.join(CODED_PRECISIONS)}"
             raise ArgumentError("cache_share", given, wanted)
+        if self.moments is not None and self.precision in CODED_PRECISIONS:
+            given = f"{self.moments!r} with precision={self.precision!r}"
+            raise ArgumentError("moments", given, "left out with this precision, whose state has few bits")
 
     def merged(self, changes: Mapping[str, Any]) -> TrainConfig:
         """This config with every value of ``changes`` that is not None."""
@@ -215,7 +221,13 @@ def build_network(config: TrainConfig, n_features: int, n_labels: int) -> Networ
     )
     first = Sparse(n_features, weighting=config.weighting or "none", dropout=config.input_dropout)
     layers = [first, *hidden, last]
-    return Network(layers, config.seed, precision=config.precision, row_cache=config.cache_share)
+    return Network(
+        layers,
+        config.seed,
+        precision=config.precision,
+        row_cache=config.cache_share,
+        moments=config.moments,
+    )
 
 
 def _with(table: NameTable[Any], name: str, **options: Any) -> Any:

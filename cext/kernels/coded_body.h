@@ -112,26 +112,6 @@ static void encode_4(uint8_t *codes, int64_t n, const float *values, float inver
     }
 }
 
-static float mean_square(const float *values, int64_t n) {
-    lsh_vf sum[2] = {{0}};
-    int64_t i = 0;
-    for (; i + 2 * LSH_WIDTH <= n; i += 2 * LSH_WIDTH)
-        for (int v = 0; v < 2; v++) {
-            lsh_vf x = lsh_load(values + i + v * LSH_WIDTH);
-            sum[v] = lsh_fma(x, x, sum[v]);
-        }
-    float total = lsh_sum(sum[0] + sum[1]);
-    for (; i < n; i++) total += values[i] * values[i];
-    return total / (float)n;
-}
-
-static void moment_step(float *moment, const float *gradient, int64_t n, float beta, float rest) {
-    int64_t i = 0;
-    for (; i + LSH_WIDTH <= n; i += LSH_WIDTH)
-        lsh_store(moment + i, lsh_fma(lsh_load(moment + i), lsh_splat(beta), lsh_load(gradient + i) * rest));
-    for (; i < n; i++) moment[i] = moment[i] * beta + gradient[i] * rest;
-}
-
 static void turn_bits(uint16_t *bits, int64_t n, int places) {
     for (int64_t i = 0; i < n; i++) bits[i] = (uint16_t)(bits[i] << places | bits[i] >> (16 - places));
 }

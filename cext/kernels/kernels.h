@@ -131,9 +131,13 @@ typedef struct {
                             const uint16_t *bits)) \
     KERNEL(void, encode_4, (uint8_t *codes, int64_t n, const float *values, float inverse, float offset, \
                             const uint16_t *bits)) \
-    /* The mean of the squares; moment = beta moment + rest gradient; each 16 bits turned to the left. */ \
-    KERNEL(float, mean_square, (const float *values, int64_t n)) \
-    KERNEL(void, moment_step, (float *moment, const float *gradient, int64_t n, float beta, float rest)) \
+    /* Small floating-point numbers: the top of a row's values; out[j] = number j; number j = values[j], by 16 \
+     * random bits each, followed by as many bytes as a vector has. */ \
+    KERNEL(int32_t, small_top, (const float *values, int64_t n)) \
+    KERNEL(void, small_decode, (const uint8_t *codes, int64_t n, int32_t is_signed, int32_t top, float *out)) \
+    KERNEL(void, small_encode, (uint8_t *codes, int64_t n, int32_t is_signed, int32_t top, \
+                                const float *values, const uint16_t *random)) \
+    /* Each 16 bits turned to the left. */ \
     KERNEL(void, turn_bits, (uint16_t *bits, int64_t n, int places))
 
 /* Kernels over rows of one dtype: weights, which are read, converted and stored, while all sums are float32;

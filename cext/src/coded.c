@@ -1,6 +1,5 @@
 #include "lshsample/coded.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,15 +19,16 @@ enum {
     PADDING = 64     /* values behind those of a row, which kernels may read */
 };
 
-/* A record's floats before its codes. */
-static int64_t head_floats(int32_t slots) { return slots < 2 ? 2 : slots == 2 ? 3 : 5; }
+/* What is before a record's codes: scale and offset, then 4 bytes for each slot of state. */
+static int64_t head_bytes(int32_t slots) { return 4 * (int64_t)(1 + slots); }
 
 static int64_t filled_up(int64_t bytes) { return (bytes + 3) / 4 * 4; }
 
 static int64_t code_bytes(int64_t cols, int32_t bits) { return filled_up(bits == 8 ? cols : (cols + 1) / 2); }
 
 int64_t lsh_coded_bytes(int64_t cols, int32_t bits, int32_t slots) {
-    return 4 * head_floats(slots) + code_bytes(cols, bits) + (slots == 3 ? filled_up(cols) : 0);
+    int64_t state = bits == 8 ? slots - 1 : slots - 2; /* slots with codes */
+    return head_bytes(slots) + code_bytes(cols, bits) + (state > 0 ? state : 0) * code_bytes(cols, 8);
 }
 
 static int fits(const lsh_coded *c) {
@@ -38,20 +38,23 @@ static int fits(const lsh_coded *c) {
 
 /* A row in codes. */
 typedef struct {
-    float *scale; /* scale and offset */
-    float *square;
-    float *moment_scale;
-    uint8_t *codes, *moment;
+    float *scale;   /* scale and offset */
+    int32_t *tops;  /* of slot 1, of slot 2 */
+    float *means;   /* in the place of a top */
+    uint8_t *codes, *state;
 } record;
 
 static record record_of(const lsh_coded *c, int64_t row) {
     uint8_t *at = c->records + row * c->record_bytes;
-    float *head = (float *)(void *)at;
-    uint8_t *codes = at + 4 * head_floats(c->slots);
-    return (record){head, head + 2, head + 3, codes, codes + code_bytes(c->cols, c->bits)};
+    uint8_t *codes = at + head_bytes(c->slots);
+    return (record){(float *)(void *)at, (int32_t *)(void *)(at + 8), (float *)(void *)(at + 8), codes,
+                    codes + code_bytes(c->cols, c->bits)};
 }
 
-static int64_t cached_floats(const lsh_coded *c) { return c->slots == 3 ? 2 * c->cols : c->cols; }
+/* Of three slots, the second is a mean of gradients; the last of any is one of squares, which 4 bits have by row. */
+static int is_mean(const lsh_coded *c, int32_t slot) { return c->bits == 4 && slot == c->slots - 1; }
+
+static int64_t cached_floats(const lsh_coded *c) { return c->slots * c->cols; }
 
 static float *place(const lsh_coded *c, int64_t at) { return c->cached + at * cached_floats(c); }
 
@@ -69,21 +72,49 @@ static void prefetch(const lsh_coded *c, int64_t row) {
     for (int64_t byte = 0; byte < c->record_bytes; byte += 64) __builtin_prefetch(at + byte);
 }
 
-static void decode(const lsh_kernels *k, int32_t bits, const uint8_t *codes, int64_t n, const float *scale, float *out) {
-    if (bits == 8) k->decode_8(codes, n, scale[0], scale[1], out);
-    else k->decode_4(codes, n, scale[0], scale[1], out);
+static uint8_t *codes_of(const lsh_coded *c, record r, int32_t slot) { return r.state + (slot - 1) * code_bytes(c->cols, 8); }
+
+/* The values of a slot. */
+static void decode(const lsh_kernels *k, const lsh_coded *c, int64_t row, int32_t slot, float *out) {
+    record r = record_of(c, row);
+    if (slot == 0 && c->bits == 8) k->decode_8(r.codes, c->cols, r.scale[0], r.scale[1], out);
+    else if (slot == 0) k->decode_4(r.codes, c->cols, r.scale[0], r.scale[1], out);
+    else if (!is_mean(c, slot)) k->small_decode(codes_of(c, r, slot), c->cols, slot == 1 && c->slots == 3, r.tops[slot - 1], out);
+    else for (int64_t j = 0; j < c->cols; j++) out[j] = r.means[slot - 1];
 }
 
-/* Codes from the least to the greatest value; a scale that is not finite keeps what is not finite from being lost. */
-static void encode(const lsh_kernels *k, int32_t bits, uint8_t *codes, int64_t n, float *scale, const float *values,
-                   const uint16_t *drawn) {
+/* The mean, in an order that is the same on every instruction set. */
+static float mean_of(const float *values, int64_t n) {
+    float sums[16] = {0}, sum = 0;
+    int64_t j = 0;
+    for (; j + 16 <= n; j += 16)
+        for (int i = 0; i < 16; i++) sums[i] += values[j + i];
+    for (; j < n; j++) sums[j % 16] += values[j];
+    for (int i = 0; i < 16; i++) sum += sums[i];
+    return sum / (float)n;
+}
+
+/* Weights, from the least to the greatest; a scale that is not finite keeps what is not finite from being lost. */
+static void encode(const lsh_kernels *k, const lsh_coded *c, int64_t row, const float *values, const uint16_t *drawn) {
+    record r = record_of(c, row);
     float least, greatest;
-    k->coded_range(values, n, &least, &greatest);
-    scale[0] = (greatest - least) / (bits == 8 ? 255.0f : 15.0f);
-    scale[1] = least;
-    float inverse = scale[0] > 1e-30f ? 1 / scale[0] : 0;
-    if (bits == 8) k->encode_8(codes, n, values, inverse, least, drawn);
-    else k->encode_4(codes, n, values, inverse, least, drawn);
+    k->coded_range(values, c->cols, &least, &greatest);
+    r.scale[0] = (greatest - least) / (c->bits == 8 ? 255.0f : 15.0f);
+    r.scale[1] = least;
+    float inverse = r.scale[0] > 1e-30f ? 1 / r.scale[0] : 0;
+    if (c->bits == 8) k->encode_8(r.codes, c->cols, values, inverse, least, drawn);
+    else k->encode_4(r.codes, c->cols, values, inverse, least, drawn);
+}
+
+static void encode_state(const lsh_kernels *k, const lsh_coded *c, int64_t row, int32_t slot, const float *values,
+                         const uint16_t *drawn) {
+    record r = record_of(c, row);
+    if (is_mean(c, slot)) {
+        r.means[slot - 1] = mean_of(values, c->cols);
+        return;
+    }
+    r.tops[slot - 1] = k->small_top(values, c->cols);
+    k->small_encode(codes_of(c, r, slot), c->cols, slot == 1 && c->slots == 3, r.tops[slot - 1], values, drawn);
 }
 
 /* The scratch of one thread. */
@@ -99,8 +130,8 @@ typedef struct {
     int64_t first, scratch_bytes;
     char *work;
     lsh_dense values; /* read, written, or a gradient */
-    int32_t moment;
-    const lsh_coded_step *step;
+    int32_t slot;
+    lsh_adam_step step;
     const lsh_rounding *rounding;
     lsh_csr x;
     const int64_t *indptr;
@@ -125,20 +156,11 @@ static scratch scratch_of(const job *j, int32_t worker) {
     return (scratch){(float *)(void *)at, (uint16_t *)(void *)(at + padded(j->coded->cols) * DECODED * (int64_t)sizeof(float))};
 }
 
-static void weights_of(const job *j, int64_t row, float *out) {
+static void slot_of(const job *j, int64_t row, int32_t slot, float *out) {
     const lsh_coded *c = j->coded;
     int64_t at = find(c, (int32_t)row);
-    record r = record_of(c, row);
-    if (at >= 0) memcpy(out, place(c, at), (size_t)c->cols * sizeof *out);
-    else decode(j->kernels, c->bits, r.codes, c->cols, r.scale, out);
-}
-
-static void moment_of(const job *j, int64_t row, float *out) {
-    const lsh_coded *c = j->coded;
-    int64_t at = find(c, (int32_t)row);
-    record r = record_of(c, row);
-    if (at >= 0) memcpy(out, place(c, at) + c->cols, (size_t)c->cols * sizeof *out);
-    else decode(j->kernels, 8, r.moment, c->cols, r.moment_scale, out);
+    if (at >= 0) memcpy(out, place(c, at) + slot * c->cols, (size_t)c->cols * sizeof *out);
+    else decode(j->kernels, c, row, slot, out);
 }
 
 static lsh_status read_chunk(void *context, int64_t begin, int64_t end, int32_t worker) {
@@ -147,8 +169,7 @@ static lsh_status read_chunk(void *context, int64_t begin, int64_t end, int32_t 
     for (int64_t i = begin; i < end; i++) {
         if (j->rows && i + AHEAD < end) prefetch(j->coded, j->rows[i + AHEAD]);
         int64_t row = j->rows ? j->rows[i] : j->first + i;
-        if (j->moment) moment_of(j, row, lsh_float_row(j->values, i));
-        else weights_of(j, row, lsh_float_row(j->values, i));
+        slot_of(j, row, j->slot, lsh_float_row(j->values, i));
     }
     return LSH_OK;
 }
@@ -158,12 +179,12 @@ static int in_range(const lsh_coded *c, const int32_t *rows, int64_t first, int6
     return rows || (first >= 0 && n <= c->rows - first);
 }
 
-lsh_status lsh_coded_read(const lsh_coded *coded, const int32_t *rows, int64_t first, int32_t moment, lsh_dense out,
+lsh_status lsh_coded_read(const lsh_coded *coded, const int32_t *rows, int64_t first, int32_t slot, lsh_dense out,
                           int32_t threads) {
-    if (!fits(coded) || (moment && coded->slots != 3) || out.dtype != LSH_FLOAT32 || out.cols != coded->cols ||
+    if (!fits(coded) || slot < 0 || slot >= coded->slots || out.dtype != LSH_FLOAT32 || out.cols != coded->cols ||
         !in_range(coded, rows, first, out.rows))
         return LSH_INVALID;
-    job j = {.kernels = lsh_kernels_current(), .coded = coded, .rows = rows, .first = first, .values = out, .moment = moment};
+    job j = {.kernels = lsh_kernels_current(), .coded = coded, .rows = rows, .first = first, .values = out, .slot = slot};
     return lsh_parallel_for(out.rows, ROWS, threads, read_chunk, &j);
 }
 
@@ -174,9 +195,8 @@ static lsh_status write_chunk(void *context, int64_t begin, int64_t end, int32_t
     for (int64_t i = begin; i < end; i++) {
         const float *values = lsh_float_row(j->values, i);
         int64_t at = find(c, (int32_t)(j->first + i));
-        record r = record_of(c, j->first + i);
         if (at >= 0) memcpy(place(c, at), values, (size_t)c->cols * sizeof *values);
-        else encode(j->kernels, c->bits, r.codes, c->cols, r.scale, values, NULL);
+        else encode(j->kernels, c, j->first + i, values, NULL);
     }
     return LSH_OK;
 }
@@ -189,23 +209,19 @@ lsh_status lsh_coded_write(const lsh_coded *coded, int64_t first, lsh_dense valu
     return lsh_parallel_for(values.rows, ROWS, threads, write_chunk, &j);
 }
 
-/* Puts weights and moment of a row into its record. */
-static void put_record(const job *j, int64_t row, uint32_t purpose, const float *weights, const float *moment,
-                       uint16_t *bits) {
+/* Puts a row, whose slots are `stride` floats apart, into its record. */
+static void put_record(const job *j, int64_t row, uint32_t purpose, const float *values, int64_t stride, uint16_t *bits) {
     const lsh_coded *c = j->coded;
-    record r = record_of(c, row);
     j->kernels->draw_halves(j->rounding->seed, purpose, (uint32_t)row, j->rounding->step, 0, (c->cols + 7) / 8, bits);
-    encode(j->kernels, c->bits, r.codes, c->cols, r.scale, weights, bits);
-    if (c->slots != 3) return;
-    j->kernels->turn_bits(bits, c->cols, 5);
-    encode(j->kernels, 8, r.moment, c->cols, r.moment_scale, moment, bits);
+    encode(j->kernels, c, row, values, bits);
+    for (int32_t slot = 1; slot < c->slots; slot++) {
+        j->kernels->turn_bits(bits, c->cols, 5);
+        encode_state(j->kernels, c, row, slot, values + slot * stride, bits);
+    }
 }
 
-static void get_record(const job *j, int64_t row, float *weights, float *moment) {
-    const lsh_coded *c = j->coded;
-    record r = record_of(c, row);
-    decode(j->kernels, c->bits, r.codes, c->cols, r.scale, weights);
-    if (c->slots == 3) decode(j->kernels, 8, r.moment, c->cols, r.moment_scale, moment);
+static void get_record(const job *j, int64_t row, float *values, int64_t stride) {
+    for (int32_t slot = 0; slot < j->coded->slots; slot++) decode(j->kernels, j->coded, row, slot, values + slot * stride);
 }
 
 /* One more update of a row. */
@@ -239,43 +255,36 @@ static void move_rows(const job *j, int64_t n, uint16_t *bits) {
         int32_t row = j->rows ? j->rows[i] : (int32_t)i;
         int64_t at = find(c, row);
         if (at < 0 && (at = place_for(c, row, step)) >= 0) {
-            float *weights = place(c, at), *moment = weights + c->cols;
-            if (c->tags[at] >= 0) put_record(j, c->tags[at], LSH_DRAW_EVICTION, weights, moment, bits);
-            get_record(j, row, weights, moment);
+            if (c->tags[at] >= 0) put_record(j, c->tags[at], LSH_DRAW_EVICTION, place(c, at), c->cols, bits);
+            get_record(j, row, place(c, at), c->cols);
             c->tags[at] = row;
         }
         if (at >= 0 && c->used) c->used[at] = step;
     }
 }
 
-static void apply(const job *j, float *square, float *weights, float *moment, const float *gradient) {
-    const lsh_coded *c = j->coded;
-    const lsh_coded_step *s = j->step;
-    const lsh_kernels *k = j->kernels;
-    float rate = s->rate;
-    if (c->slots > 1) {
-        *square = s->beta2 * *square + s->rest2 * k->mean_square(gradient, c->cols);
-        rate /= sqrtf(*square) * s->scale + s->eps;
-    }
-    if (c->slots == 3) k->moment_step(moment, gradient, c->cols, s->beta1, s->rest1);
-    k->float32->sgd(weights, c->slots == 3 ? moment : gradient, c->cols, rate, NULL);
+static void apply(const job *j, float *values, int64_t stride, const float *gradient) {
+    const lsh_row_kernels *k = j->kernels->float32;
+    const lsh_adam_step *s = &j->step;
+    int64_t n = j->coded->cols;
+    if (j->coded->slots == 1) k->sgd(values, gradient, n, s->rate, NULL);
+    else if (j->coded->slots == 2) k->adagrad(values, values + stride, gradient, n, s->rate, s->eps, NULL);
+    else k->adam(values, values + stride, values + 2 * stride, gradient, n, s, NULL);
 }
 
 static lsh_status update_chunk(void *context, int64_t begin, int64_t end, int32_t worker) {
     const job *j = context;
     const lsh_coded *c = j->coded;
     scratch s = scratch_of(j, worker);
-    float *weights = s.values, *moment = s.values + padded(c->cols);
     for (int64_t i = begin; i < end; i++) {
         if (j->rows && i + AHEAD < end) prefetch(c, j->rows[i + AHEAD]);
         int64_t row = j->rows ? j->rows[i] : i, at = find(c, (int32_t)row);
-        float *square = record_of(c, row).square;
         if (at >= 0) {
-            apply(j, square, place(c, at), place(c, at) + c->cols, lsh_float_row(j->values, i));
+            apply(j, place(c, at), c->cols, lsh_float_row(j->values, i));
         } else {
-            get_record(j, row, weights, moment);
-            apply(j, square, weights, moment, lsh_float_row(j->values, i));
-            put_record(j, row, LSH_DRAW_ROUNDING, weights, moment, s.bits);
+            get_record(j, row, s.values, padded(c->cols));
+            apply(j, s.values, padded(c->cols), lsh_float_row(j->values, i));
+            put_record(j, row, LSH_DRAW_ROUNDING, s.values, padded(c->cols), s.bits);
         }
     }
     return LSH_OK;
@@ -287,7 +296,9 @@ lsh_status lsh_coded_update(const lsh_coded *coded, const int32_t *rows, lsh_den
         (!rows && gradient.rows != coded->rows))
         return LSH_INVALID;
     if (gradient.rows == 0) return LSH_OK;
-    job j = {.rows = rows, .values = gradient, .step = step, .rounding = rounding};
+    job j = {.rows = rows, .values = gradient, .rounding = rounding};
+    j.step = (lsh_adam_step){.beta1 = step->beta1, .rest1 = step->rest1, .beta2 = step->beta2, .rest2 = step->rest2,
+                             .eps = step->eps, .rate = step->rate, .scale = step->scale};
     if (!job_begin(&j, coded, threads)) return LSH_NO_MEMORY;
     if (coded->sets) move_rows(&j, gradient.rows, scratch_of(&j, 0).bits);
     lsh_status status = lsh_parallel_for(gradient.rows, ROWS, threads, update_chunk, &j);
@@ -304,7 +315,7 @@ static int64_t decode_some(const job *j, int64_t begin, int64_t end, float *valu
     if (n > DECODED) n = DECODED;
     for (int64_t t = 0; t < n; t++) {
         if (begin + t + AHEAD < end) prefetch(j->coded, j->ids[begin + t + AHEAD]);
-        weights_of(j, j->ids[begin + t], values + t * padded(j->coded->cols));
+        slot_of(j, j->ids[begin + t], 0, values + t * padded(j->coded->cols));
     }
     return n;
 }

@@ -59,8 +59,8 @@ class RowCache:
 class CodedStep:
     """One step of an optimizer, as plain numbers.
 
-    ``w -= c m`` with ``m = beta1 m + rest1 g`` where there is a moment, else ``g``; ``s = beta2 s + rest2
-    mean(g**2)`` and ``c = rate / (scale sqrt(s) + eps)`` where there is a square, else ``rate``.
+    With 1 slot ``w -= rate g``; with 2 ``s += g**2`` and ``w -= rate g / (sqrt(s) + eps)``; with 3
+    ``m = beta1 m + rest1 g``, ``v = beta2 v + rest2 g**2`` and ``w -= rate m / (scale sqrt(v) + eps)``.
     """
 
     rate: float
@@ -79,19 +79,20 @@ class CodedRows:
     Attributes
     ----------
     records : ndarray of uint8, shape (rows, bytes of a row)
-        Scale, offset, state and codes of each row.
+        Scale and offset, what the state is relative to, and the codes of each row.
     columns : int
         Weights of a row.
     bits : int
         8 or 4.
     slots : int
-        1: no state; 2: a mean square for each row; 3: also a moment in 8 bits.
+        1: no state; 2: sums of squares, as of Adagrad; 3: Adam's two moments. State is in 8 bits, or
+        the last slot, with weights of 4 bits, one mean for each row.
     policy : str
         Of the cache.
     tags : ndarray of int32, shape (sets, ways)
         The row in each place of the cache, or -1.
-    cached : ndarray of float32, shape (sets * ways, columns or 2 * columns)
-        The rows in the cache: weights, then moment.
+    cached : ndarray of float32, shape (sets * ways, slots * columns)
+        The rows in the cache: weights, then state.
     uses : ndarray of uint16, shape (rows,) or (0,)
         Number of updates of each row, all halved when one would be above 65,535; of the policy ``"lfu"``.
     used : ndarray of int64, shape (sets * ways,) or (0,)
@@ -133,7 +134,7 @@ class CodedRows:
             slots,
             cache.policy,
             np.full((sets, ways), -1, np.int32),
-            np.zeros((sets * ways, 2 * columns if slots == 3 else columns), np.float32),
+            np.zeros((sets * ways, slots * columns), np.float32),
             np.zeros(rows if lfu and sets else 0, np.uint16),
             np.zeros(0 if lfu else sets * ways, np.int64),
             seed,
@@ -143,7 +144,7 @@ class CodedRows:
     def bytes_needed(rows: int, columns: int, bits: int, slots: int, cache: RowCache) -> int:
         """Bytes of :meth:`zeros`."""
         sets, ways = cache.shape(rows)
-        place = 4 * (2 * columns if slots == 3 else columns) + 4 + (0 if cache.policy == "lfu" else 8)
+        place = 4 * slots * columns + 4 + (0 if cache.policy == "lfu" else 8)
         uses = 2 * rows if cache.policy == "lfu" and sets else 0
         return rows * int(lib.lsh_coded_bytes(columns, bits, slots)) + sets * ways * place + uses
 
@@ -165,7 +166,7 @@ class CodedRows:
 
     @property
     def _head(self) -> int:
-        return 4 * {1: 2, 2: 3, 3: 5}[self.slots]
+        return 4 * (1 + self.slots)
 
     @property
     def scales(self) -> Float32:
@@ -213,7 +214,7 @@ class CodedRows:
             records=np.zeros((self.rows, lib.lsh_coded_bytes(self.columns, self.bits, slots)), np.uint8),
             slots=slots,
             tags=self.tags.copy(),
-            cached=np.zeros((len(self.cached), 2 * self.columns if slots == 3 else self.columns), np.float32),
+            cached=np.zeros((len(self.cached), slots * self.columns), np.float32),
             uses=self.uses.copy(),
             used=self.used.copy(),
         )
@@ -222,7 +223,7 @@ class CodedRows:
         return made
 
     def reset_state(self) -> None:
-        """Set moments and squares to 0."""
+        """Set the optimizer's state to 0."""
         self.records[:, 8 : self._head] = 0
         self.records[:, self._head + self.codes.shape[1] :] = 0
         self.cached[:, self.columns :] = 0
@@ -255,15 +256,16 @@ class CodedRows:
         )
 
     def read(
-        self, rows: Int32 | slice | None = None, *, moment: bool = False, threads: int | None = None
+        self, rows: Int32 | slice | None = None, *, slot: int = 0, threads: int | None = None
     ) -> Float32:
-        """Weights of rows, or their moments, in float32.
+        """Values of a slot of rows in float32; by default the weights.
 
         Parameters
         ----------
         rows : (n,) int32, slice or None
             Ids, a slice of all rows, whose step is 1, or None for all.
-        moment : bool
+        slot : int
+            Below :attr:`slots`.
         threads : int or None
 
         Returns
@@ -273,14 +275,14 @@ class CodedRows:
         if rows is None or isinstance(rows, slice):
             first, last, step = (rows or slice(None)).indices(self.rows)
             if step != 1:
-                return self.read(np.arange(first, last, step, dtype=np.int32), moment=moment, threads=threads)
+                return self.read(np.arange(first, last, step, dtype=np.int32), slot=slot, threads=threads)
             ids, n = ffi.NULL, max(last - first, 0)
         else:
             row_ids(rows, "rows", self.rows)
             first, ids, n = 0, pointer("int32_t *", rows), len(rows)
         out = np.empty((n, self.columns), np.float32)
         count = threads_or_default(threads)
-        check(lib.lsh_coded_read(self.struct, ids, first, moment, dense(out), count), "coded_read")
+        check(lib.lsh_coded_read(self.struct, ids, first, slot, dense(out), count), "coded_read")
         return out
 
     def write(self, first: int, values: Float32, *, threads: int | None = None) -> None:

@@ -20,6 +20,7 @@ from lshsample.errors import ArgumentError
 __all__ = [
     "BFLOAT16",
     "DTYPES",
+    "FLOAT8",
     "FLOAT32",
     "INT8",
     "KERNEL_DTYPES",
@@ -46,12 +47,15 @@ class DType:
         Its name in safetensors files.
     code : int or None
         Its number in the C core (``lsh_dtype`` in views.h); None for types that the core does not have.
+    head : int
+        Bytes before the elements of a row, of types whose elements are relative to what their row has there.
     """
 
     name: str
     numpy: np.dtype[Any] = attrs.field(eq=False)
     file: str = attrs.field(eq=False)
     code: int | None = attrs.field(default=None, eq=False)
+    head: int = attrs.field(default=0, eq=False)
 
     @property
     def itemsize(self) -> int:
@@ -66,6 +70,9 @@ def _bits(name: str, kind: type[np.generic]) -> np.dtype[Any]:
 FLOAT32 = DType("float32", np.dtype(np.float32), "F32", 0)
 BFLOAT16 = DType("bfloat16", _bits("bfloat16", np.uint16), "BF16", 1)
 INT8 = DType("int8", np.dtype(np.int8), "I8", 5)
+#: Optimizer state as small floating-point numbers, relative to the greatest of a row (``lsh_coded`` describes
+#: them); arrays of it are bytes.
+FLOAT8 = DType("float8", np.dtype(np.uint8), "U8", 7, head=4)
 #: Every type that arrays and files may have.
 DTYPES = (
     FLOAT32,

@@ -3,7 +3,7 @@
 A store is a parameter with its optimizer state interleaved by row: :class:`~lshsample._native.slots.Slots`,
 or a C-contiguous float32 array (n, slots, d), with the weights in slot 0 and the state in the others. A row
 with its state is thus contiguous in memory. Rows that are not given are unchanged (lazy updates). Arithmetic
-is float32; slots of bfloat16 are read as float32 and rounded when they are written.
+is float32; slots of bfloat16, and state in float8, are read as float32 and rounded when they are written.
 """
 
 from __future__ import annotations
@@ -60,6 +60,13 @@ def _update(
     supported = tuple(dict.fromkeys((FLOAT32, *of_slots)))
     view = matrix(gradient, "grad", n if rows is None else rows.size, d, dtypes=supported)
     return struct, pointer("int32_t *", rows), view
+
+
+def _state_rounding(store: Slots | Float32, rounding: Rounding | None) -> Any:
+    """The pointer to a rounding, which state in float8 needs."""
+    if rounding is None and isinstance(store, Slots) and store.small_state is not None:
+        raise ArgumentError("rounding", rounding, "a Rounding, by which state in float8 is rounded")
+    return rounding_pointer(rounding)
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> None:
@@ -135,10 +142,9 @@ def adagrad_rows(
     _in_range("lr", lr, 0, np.inf)
     _in_range("eps", eps, 0, np.inf)
     weights, ids, gradient = _update(store, 2, rows, grad)
+    how = _state_rounding(store, rounding)
     check(
-        lib.lsh_adagrad_rows(
-            weights, ids, gradient, ffi.NULL, lr, eps, rounding_pointer(rounding), n_threads
-        ),
+        lib.lsh_adagrad_rows(weights, ids, gradient, ffi.NULL, lr, eps, how, n_threads),
         "adagrad_rows",
     )
 
@@ -171,14 +177,14 @@ def adam_rows(
     step : int
         From 1.
     rounding : Rounding or None
-        As for :func:`sgd_rows`.
+        As for :func:`sgd_rows`; state in float8 needs one.
     threads : int or None
 
     Raises
     ------
     ArgumentError
-        A wrong dtype, layout or shape, an id out of range or given twice, a rate out of range; the store is
-        then unchanged.
+        A wrong dtype, layout or shape, an id out of range or given twice, a rate out of range, no rounding of
+        state in float8; the store is then unchanged.
     """
     n_threads = threads_or_default(threads)
     _in_range("lr", lr, 0, np.inf)
@@ -188,7 +194,7 @@ def adam_rows(
     if not 1 <= step < 2**63:
         raise ArgumentError("step", step, "an integer >= 1")
     weights, ids, gradient = _update(store, 3, rows, grad)
-    how = rounding_pointer(rounding)
+    how = _state_rounding(store, rounding)
     check(
         lib.lsh_adam_rows(weights, ids, gradient, ffi.NULL, lr, beta1, beta2, eps, step, how, n_threads),
         "adam_rows",

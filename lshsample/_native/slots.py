@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from lshsample._native.arrays import Array, Float32, matrix, whole
 from lshsample._native.core import ffi, pointer
-from lshsample._native.dtypes import FLOAT32, KERNEL_DTYPES, DType, alternatives, described, dtype_of
-from lshsample.errors import ArgumentError
+from lshsample._native.dtypes import FLOAT8, FLOAT32, KERNEL_DTYPES, DType, alternatives, described, dtype_of
+from lshsample.errors import ArgumentError, NativeError
 
 __all__ = ["ArraySlots", "Slots", "array_struct", "row_bytes"]
 
@@ -27,7 +27,8 @@ def _offsets(columns: int, dtypes: tuple[DType, ...]) -> tuple[int, ...]:
     """Where each slot begins in a row, and, last, how long a row is."""
     offsets = [0]
     for dtype in dtypes:
-        offsets.append(-(-(offsets[-1] + columns * dtype.itemsize) // _ALIGNMENT) * _ALIGNMENT)
+        size = dtype.head + columns * dtype.itemsize
+        offsets.append(-(-(offsets[-1] + size) // _ALIGNMENT) * _ALIGNMENT)
     return tuple(offsets)
 
 
@@ -95,8 +96,9 @@ def array_struct(array: Float32, argument: str, slots: int | None = None) -> Any
 class Slots:
     """Rows of ``columns`` weights (slot 0), followed by as many values of optimizer state in each other slot.
 
-    All slots are float32, or all bfloat16. Each begins at a multiple of 4 bytes: slots of float32 are thus
-    the C-contiguous array (rows, slots, columns), and so are those of an even number of columns in bfloat16.
+    All slots are float32, or all bfloat16; or those of state are float8. Each begins at a multiple of 4
+    bytes: slots of float32 are thus the C-contiguous array (rows, slots, columns), and so are those of an
+    even number of columns in bfloat16.
 
     Attributes
     ----------
@@ -107,8 +109,8 @@ class Slots:
     dtypes : tuple of DType
         Type of each slot, 1 to 8 of them.
     seed : int or None
-        Seed of the stochastic rounding of slots in bfloat16
-        (:class:`~lshsample._native.convert.Rounding`); None rounds to nearest.
+        Seed of the stochastic rounding of slots in bfloat16 and float8
+        (:class:`~lshsample._native.convert.Rounding`); None rounds bfloat16 to nearest.
     """
 
     data: npt.NDArray[np.uint8]
@@ -128,7 +130,8 @@ class Slots:
         if not 1 <= len(dtypes) <= _MAX_SLOTS:
             raise ArgumentError("dtypes", f"{len(dtypes)} slots", f"those of 1 to {_MAX_SLOTS} slots")
         for slot, dtype in enumerate(dtypes):
-            supported = dtypes[:1] if slot else KERNEL_DTYPES
+            state = dtypes[1] if slot > 1 and dtypes[1] == FLOAT8 else dtypes[0]
+            supported = KERNEL_DTYPES if not slot else (state, FLOAT8) if slot == 1 else (state,)
             if dtype not in supported:
                 wanted = f"{alternatives(supported)} in slot {slot}"
                 raise ArgumentError("dtypes", f"{dtype.name} in slot {slot}", wanted)
@@ -161,9 +164,13 @@ class Slots:
         return self.data.nbytes
 
     def slot(self, index: int) -> Array:
-        """A view (rows, columns) of one slot, whose rows are contiguous; writing to it changes the slot."""
+        """A view (rows, columns) of one slot, whose rows are contiguous; writing to it changes the slot.
+
+        One in float8 has the bytes of what its values are relative to, an int32, before them.
+        """
         dtype, begin = self.dtypes[index], _offsets(self.columns, self.dtypes)[index]
-        return self.data[:, begin : begin + self.columns * dtype.itemsize].view(dtype.numpy)
+        end = begin + dtype.head + self.columns * dtype.itemsize
+        return self.data[:, begin:end].view(dtype.numpy)
 
     @cached_property
     def weights(self) -> Array:
@@ -172,10 +179,19 @@ class Slots:
 
     @property
     def array(self) -> Array:
-        """The view (rows, slots, columns) of all slots."""
+        """The view (rows, slots, columns) of all slots; NativeError if they are not of one type."""
+        if self.small_state is not None:
+            raise NativeError("slots of several types are not one array")
         kind, offsets = self.dtypes[0], _offsets(self.columns, self.dtypes)
         strides = offsets[-1], offsets[1], kind.itemsize
         return np.ndarray((self.rows, len(self.dtypes), self.columns), kind.numpy, self.data, strides=strides)
+
+    @property
+    def small_state(self) -> npt.NDArray[np.uint8] | None:
+        """The view of all bytes of state in float8; None where it is of the type of the weights."""
+        if self.dtypes[-1] != FLOAT8:
+            return None
+        return self.data[:, _offsets(self.columns, self.dtypes)[1] :]
 
     def rounding(self, step: int) -> Any:
         """A ``const lsh_rounding *`` of a step: stochastic, or NULL, which is to nearest, without a seed."""

@@ -190,6 +190,14 @@ def train(
             rich_help_panel=_RUN,
         ),
     ] = None,
+    moments: Annotated[
+        str | None,
+        typer.Option(
+            help="With --precision float32 or bfloat16: float8 keeps the optimizer state in 8 bits.",
+            show_default="the type of the weights",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     patience: Annotated[
         int | None,
         typer.Option(

@@ -66,7 +66,7 @@ class CodedParameter(Parameter):
 
     Notes
     -----
-    With two slots there is one value of state for each row; with three also one in 8 bits for each weight.
+    Optimizer state is in 8 bits a weight, and the last slot of rows in 4 bits one value for each row.
     All weights as an array of float32 are a copy, of the size that the codes avoid: products read the rows
     that they need (:meth:`operands`), or some at a time (:meth:`blocks`).
     """

@@ -116,7 +116,7 @@ class DenseLayer(OutputLayer):
         self.weights = (
             context.rows_parameter(*given)
             if context.sparse_input and not context.needs_input_gradient and spec.loss is None
-            else Parameter(*given, dtype=context.precision)
+            else Parameter(*given, dtype=context.precision, moments=context.moments)
         )
         self.bias = (
             Parameter(f"{index}.bias", 1, spec.units, 0.0, (seed, 2 * index + 1), decays=False)

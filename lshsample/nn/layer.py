@@ -87,6 +87,8 @@ class BuildContext:
     codes : RowCodes, optional
         How the rows of wide layers are stored in a network in ``"int8"`` or ``"int4"``, whose other weights
         are in float32.
+    moments : str, optional
+        The network's: ``"float8"``, or None, to give to a parameter of weights as its precision is.
     """
 
     index: int
@@ -97,6 +99,7 @@ class BuildContext:
     first_unit: int = 0
     precision: str = "float32"
     codes: RowCodes | None = None
+    moments: str | None = None
 
     def rows_parameter(
         self, name: str, rows: int, columns: int, scale: float, key: tuple[int, int]
@@ -104,8 +107,8 @@ class BuildContext:
         """A parameter of which a step touches few rows: of the network's precision, or in codes."""
         if self.codes is not None:
             return CodedParameter(name, rows, columns, scale, key, self.codes)
-        first = self.first_unit
-        return Parameter(name, rows, columns, scale, key, dtype=self.precision, first_row=first)
+        how: dict[str, Any] = {"dtype": self.precision, "moments": self.moments}
+        return Parameter(name, rows, columns, scale, key, first_row=self.first_unit, **how)
 
 
 class Layer(ABC):

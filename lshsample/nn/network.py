@@ -129,6 +129,10 @@ class Network:
         The share of the rows that ``"int8"`` and ``"int4"`` keep in float32, or a
         :class:`~lshsample.nn.RowCache`; by default 0.05 with ``"int8"`` and 0.01 with ``"int4"``.
 
+    moments : {None, "float8"}
+        The type of the optimizer state of weights in float32 or bfloat16. ``"float8"`` keeps it in 8 bits
+        (docs/precision.md), and needs an optimizer of this package; by default it is that of the weights.
+
     Notes
     -----
     Parameters are allocated at the first training step or prediction. Only one thread may train a network at
@@ -153,8 +157,9 @@ class Network:
         *,
         precision: str = "float32",
         row_cache: RowCache | float | None = None,
+        moments: str | None = None,
     ) -> None:
-        self.spec = NetworkSpec(layers, seed, precision, row_cache)
+        self.spec = NetworkSpec(layers, seed, precision, row_cache, moments)
         self.layers = _build(self.spec)
         self.parameters: tuple[Parameter, ...] = tuple(p for layer in self.layers for p in layer.parameters)
         #: The input layer, and the last one.
@@ -175,7 +180,13 @@ class Network:
     @classmethod
     def from_spec(cls, spec: NetworkSpec) -> Self:
         """A network from its spec, with initial weights."""
-        return cls(spec.layers, spec.seed, precision=spec.precision, row_cache=spec.row_cache)
+        return cls(
+            spec.layers,
+            spec.seed,
+            precision=spec.precision,
+            row_cache=spec.row_cache,
+            moments=spec.moments,
+        )
 
     @property
     def precision(self) -> str:
@@ -183,7 +194,12 @@ class Network:
         return self.spec.precision
 
     def check_optimizer(self, optimizer: Optimizer) -> None:
-        """UnsupportedError if an optimizer does not train weights of this network's type."""
+        """UnsupportedError if an optimizer does not train weights or state of this network's types."""
+        if self.spec.moments is not None and not optimizer.takes_float8:
+            name = type(optimizer).__name__
+            raise UnsupportedError(
+                f"{name} keeps no state in 8 bits, as this network's {self.spec.moments!r}"
+            )
         if self.precision not in optimizer.precisions:
             trained = ", ".join(optimizer.precisions)
             name = type(optimizer).__name__
@@ -871,6 +887,7 @@ class Network:
     def __repr__(self) -> str:
         other = "" if self.precision == "float32" else f", precision={self.precision!r}"
         other += "" if self.spec.row_cache is None else f", row_cache={self.spec.row_cache!r}"
+        other += "" if self.spec.moments is None else f", moments={self.spec.moments!r}"
         return f"Network({list(self.spec.layers)}, seed={self.spec.seed}{other})"
 
     def _repr_html_(self) -> str:
@@ -898,6 +915,7 @@ def _build(spec: NetworkSpec) -> list[BuiltLayer]:
             needs_input_gradient=any(p.trained for below in built for p in below.parameters),
             precision="float32" if codes else spec.precision,
             codes=codes,
+            moments=spec.moments,
         )
         made = layer.build(context)
         wanted = InputLayer if not built else OutputLayer if index == len(spec.layers) - 1 else BuiltLayer

@@ -22,10 +22,13 @@ from lshsample.nn.coded import CODED_PRECISIONS
 from lshsample.nn.layer import LAYERS, Layer
 from lshsample.nn.losses import LOSSES
 
-__all__ = ["PRECISIONS", "NetworkSpec"]
+__all__ = ["MOMENTS", "PRECISIONS", "NetworkSpec"]
 
 #: The types that weights and optimizer state may have, and those of rows in few bits.
 PRECISIONS = (*(dtype.name for dtype in KERNEL_DTYPES), *CODED_PRECISIONS)
+
+#: The types that optimizer state may have other than that of the weights.
+MOMENTS = ("float8",)
 
 
 def _cache(value: RowCache | Mapping[str, Any] | float | None) -> RowCache | None:
@@ -41,6 +44,15 @@ def _check_cache(spec: NetworkSpec, _: Any, value: RowCache | None) -> None:
     if value is not None and spec.precision not in CODED_PRECISIONS:
         wanted = f"left out with precision={spec.precision!r}, which has no cache"
         raise ArgumentError("row_cache", repr(value), wanted)
+
+
+def _check_moments(spec: NetworkSpec, field: Any, value: str | None) -> None:
+    if value is None:
+        return
+    specs.one_of(*MOMENTS)(spec, field, value)
+    if spec.precision in CODED_PRECISIONS:
+        wanted = f"left out with precision={spec.precision!r}, whose state is in few bits"
+        raise ArgumentError("moments", repr(value), wanted)
 
 
 def _layers(value: Sequence[Layer]) -> tuple[Layer, ...]:
@@ -94,6 +106,8 @@ class NetworkSpec:
         ``"int4"``, for the rows of wide layers.
     row_cache : RowCache, optional
         The rows that ``"int8"`` and ``"int4"`` keep in float32; a number is their share.
+    moments : str, optional
+        ``"float8"``: optimizer state of weights in float32 or bfloat16 is in 8 bits.
 
     Examples
     --------
@@ -107,6 +121,7 @@ class NetworkSpec:
     seed: int = attrs.field(default=0, validator=specs.integer(0, 2**63 - 1))
     precision: str = attrs.field(default="float32", validator=specs.one_of(*PRECISIONS))
     row_cache: RowCache | None = attrs.field(default=None, converter=_cache, validator=_check_cache)
+    moments: str | None = attrs.field(default=None, validator=_check_moments)
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain data.
@@ -118,7 +133,8 @@ class NetworkSpec:
         """
         layers = [LAYERS.to_data(layer) for layer in self.layers]
         cache = {} if self.row_cache is None else {"row_cache": attrs.asdict(self.row_cache)}
-        return {"seed": self.seed, "precision": self.precision, **cache, "layers": layers}
+        moments = {} if self.moments is None else {"moments": self.moments}
+        return {"seed": self.seed, "precision": self.precision, **cache, **moments, "layers": layers}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

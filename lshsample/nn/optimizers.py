@@ -49,6 +49,8 @@ class Optimizer(ABC):
     precisions: ClassVar[tuple[str, ...]] = ("float32",)
     #: Whether :meth:`update_checked` takes gradients as sums (:class:`~lshsample._native.unchecked.RowSums`).
     takes_sums: ClassVar[bool] = False
+    #: Whether :meth:`update` changes state in 8 bits (``Network(moments="float8")``).
+    takes_float8: ClassVar[bool] = False
 
     @abstractmethod
     def update(
@@ -119,6 +121,7 @@ class SGD(Optimizer):
     slots = 1
     precisions = ("float32", "bfloat16", "int8", "int4")
     takes_sums = True
+    takes_float8 = True
 
     def update(
         self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
@@ -155,6 +158,7 @@ class Adagrad(Optimizer):
     slots = 2
     precisions = ("float32", "bfloat16", "int8", "int4")
     takes_sums = True
+    takes_float8 = True
 
     def update(
         self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int
@@ -198,6 +202,7 @@ class Adam(Optimizer):
     slots = 3
     precisions = ("float32", "bfloat16", "int8", "int4")
     takes_sums = True
+    takes_float8 = True
 
     def update(
         self, store: Slots | Float32, rows: RowIds, gradient: Float32, lr: float, step: int, threads: int

@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from lshsample import memory
 from lshsample._native import convert, unchecked
 from lshsample._native.convert import ConvertedRows
-from lshsample._native.dtypes import FLOAT32, DType, checked_device, checked_dtype
+from lshsample._native.dtypes import FLOAT8, FLOAT32, DType, checked_device, checked_dtype
 from lshsample._native.slots import Slots, row_bytes
 from lshsample._native.unchecked import RowSums, ids_pointer
 from lshsample.display import array_text
@@ -50,9 +50,9 @@ class StoredRows(Protocol):
 class Parameter:
     """A matrix of weights with its optimizer state interleaved by row.
 
-    A row is its slots one after another: slot 0 holds the weights, the others optimizer state. All slots are
-    of one type, and thus one array (rows, slots, columns). Nothing is allocated before :meth:`allocate`, so
-    that the memory of a network can be computed before it is needed.
+    A row is its slots one after another: slot 0 holds the weights, the others optimizer state. Unless state
+    is in 8 bits, all slots are of one type, and thus one array (rows, slots, columns). Nothing is allocated
+    before :meth:`allocate`, so that the memory of a network can be computed before it is needed.
 
     Parameters
     ----------
@@ -76,6 +76,9 @@ class Parameter:
         Where its memory is; ``"cpu"`` is the only device.
     first_row : int
         Number of its first row in the matrix that it is a block of; its initial weights are these rows'.
+    moments : str, optional
+        ``"float8"``: optimizer state is in 8 bits a weight, and 4 bytes for each row and slot, rounded
+        stochastically. By default it is of the type of the weights.
 
     Raises
     ------
@@ -110,8 +113,9 @@ class Parameter:
         dtype: DType | str = FLOAT32,
         device: str = "cpu",
         first_row: int = 0,
+        moments: str | None = None,
     ) -> None:
-        self.first_row = first_row
+        self.first_row, self.moments = first_row, moments
         self.name, self.rows, self.columns, self.scale, self.key = name, rows, columns, scale, key
         self.trained, self.decays = trained, trained and decays
         #: The weights are this factor times the stored ones; it is in (0, 1].
@@ -131,7 +135,8 @@ class Parameter:
         return self.rows * row_bytes(self.columns, self._slot_dtypes(slots))
 
     def _slot_dtypes(self, slots: int) -> tuple[DType, ...]:
-        return (self.dtype,) * slots
+        state = self.dtype if self.moments is None else FLOAT8
+        return (self.dtype, *[state] * (slots - 1))
 
     @property
     def allocated(self) -> bool:
@@ -161,7 +166,7 @@ class Parameter:
 
     @property
     def store(self) -> npt.NDArray[Any]:
-        """The view (rows, slots, columns) of all slots."""
+        """The view (rows, slots, columns) of all slots, where they are of one type."""
         return self.slots.array
 
     @property
@@ -245,7 +250,7 @@ class Parameter:
     def new_slots(self, slots: int) -> Slots:
         """Memory for :meth:`adopt`: ``slots`` slots of all rows, all 0."""
         made = Slots.zeros(self.rows, self.columns, self._slot_dtypes(slots))
-        if self.dtype == FLOAT32:
+        if made.dtypes[-1] == FLOAT32:
             return made
         stream = np.random.SeedSequence((*self.key, _ROUNDING))
         return attrs.evolve(made, seed=int(stream.generate_state(1, np.uint64)[0]))
@@ -281,6 +286,9 @@ class Parameter:
         """
         if slots is None:
             slots = self.raw if state else self.slots
+        small = slots.small_state
+        if state and small is not None:
+            return {self.name: slots.weights, f"{self.name}.state": small}
         return {self.name: slots.array if state else slots.weights}
 
     def read(self, read_into: Callable[[str, npt.NDArray[Any]], None], slots: int, state: bool) -> Slots:

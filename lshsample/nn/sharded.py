@@ -160,11 +160,16 @@ class Sharded(Sampled):
         Raises
         ------
         UnsupportedError
-            A network in another precision, whose rounding would depend on the blocks.
+            A network in another precision, or with moments in 8 bits, whose rounding would depend on the
+            blocks.
         """
         if context.precision != "float32" or context.codes is not None:
             given = context.precision if context.codes is None else f"int{context.codes.bits}"
             raise UnsupportedError(f"a Sharded layer trains in float32; this network is in {given}")
+        if context.moments is not None:
+            raise UnsupportedError(
+                f"a Sharded layer keeps no moments in {context.moments}, as this network does"
+            )
         return ShardedLayer(self, context)
 
 

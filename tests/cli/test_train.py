@@ -64,6 +64,12 @@ def test_a_network_in_other_precisions(
     done = lshsample(*run, "float32", "--cache-share", 0.2, "--overwrite")
     assert done.returncode == 2
     assert "cache_share" in done.stderr or "cache-share" in done.stderr
+    done = lshsample(*run, "bfloat16", "--moments", "float8", "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert Network.load(tmp_path / "run").spec.moments == "float8"
+    done = lshsample(*run, "int8", "--moments", "float8", "--overwrite")
+    assert done.returncode == 2
+    assert "moments" in done.stderr
     done = lshsample(*run, "half", "--overwrite")
     assert done.returncode == 2
     assert "float32" in done.stderr

@@ -27,6 +27,8 @@ __all__ = [
     "sgd_rows",
     "sigmoid",
     "sigmoid_ragged",
+    "small_codes",
+    "small_values",
     "softmax",
     "softmax_ragged",
     "top_k",
@@ -80,15 +82,50 @@ def bfloat16_bits(
     if rounding is None:
         up = (share > 0.5) | ((share == 0.5) & (low % 2 == 1))
     else:
-        noise = np.array(
-            [
-                [_noise(*rounding, purpose, int(i), j) for j in range(x.shape[1])]
-                for i in (range(len(x)) if ids is None else ids)
-            ]
-        )
-        noise = (noise << turned | noise >> (16 - turned)) & 0xFFFF
-        up = share * 65536 + noise.reshape(x.shape) >= 65536
+        noise = _turned_noise(rounding, purpose, range(len(x)) if ids is None else ids, x.shape[1], turned)
+        up = share * 65536 + noise >= 65536
     return np.asarray(low + up, np.uint16)
+
+
+def small_values(codes: Array, top: Array, bits: int, signed: bool) -> Float64:
+    """The values of rows of small floating-point numbers, as ``lshsample/coded.h`` describes them."""
+    mantissa, most = 3 if bits == 8 else 0, 2 ** (bits - signed) - 1
+    number = (codes & most) + (_double(top)[:, None] - most)
+    power, steps = np.floor(number / 2**mantissa) - 127, number % 2**mantissa
+    values = np.where(codes & most, 2.0**power * (1 + steps / 2**mantissa), 0.0)
+    return np.where(codes & (most + 1), -values, values) if signed else values
+
+
+def small_codes(
+    values: Array, bits: int, signed: bool, rounding: tuple[int, int], ids: Array, turned: int
+) -> tuple[Array, Array]:
+    """Codes and tops of rows of float32: of the two neighbours of a value, the greater one with the
+    probability of its position between them, by the noise of :func:`bfloat16_bits`. Below the least number, a
+    signed value has 0 as its other neighbour; one without a sign becomes that number, unless it is 0.
+    """
+    mantissa, most = 3 if bits == 8 else 0, 2 ** (bits - signed) - 1
+    magnitude = np.abs(_double(values))
+    power = np.floor(np.log2(np.maximum(magnitude, 2.0**-126)))
+    position = (magnitude / 2.0**power - 1) * 2**mantissa  # in units of the mantissa's last bit
+    number = (power + 127) * 2**mantissa + np.floor(position)
+    lowest = 2**bits - 1
+    top = np.maximum(((power + 127) * 2**mantissa + np.ceil(position)).max(axis=1), lowest)
+    noise = (_turned_noise(rounding, 10, ids, values.shape[1], turned) + 0.5) / 65536
+    code = number + (position - np.floor(position) + noise >= 1) - (top[:, None] - most)
+    least = 2.0 ** (np.floor((top - most + 1) / 2**mantissa) - 127)
+    least = (least * (1 + (top - most + 1) % 2**mantissa / 2**mantissa))[:, None]
+    small = magnitude > least * noise if signed else magnitude > 0
+    code = np.where(magnitude < least, small, np.minimum(code, most))
+    if signed:
+        code = code + (most + 1) * np.signbit(values)
+    return code.astype(np.uint8), top.astype(np.int32)
+
+
+def _turned_noise(rounding: tuple[int, int], purpose: int, ids: Any, columns: int, turned: int) -> Array:
+    """16 bits for each column of the rows of these ids."""
+    noise = np.array([[_noise(*rounding, purpose, int(i), j) for j in range(columns)] for i in ids])
+    noise = (noise << turned | noise >> (16 - turned)) & 0xFFFF
+    return noise.reshape(len(ids), columns)
 
 
 def _noise(seed: int, step: int, purpose: int, row: int, column: int) -> int:

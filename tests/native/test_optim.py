@@ -7,7 +7,7 @@ import reference
 
 from lshsample._native import convert, optim
 from lshsample._native.convert import Rounding
-from lshsample._native.dtypes import BFLOAT16, FLOAT32
+from lshsample._native.dtypes import BFLOAT16, FLOAT8, FLOAT32
 from lshsample._native.slots import ArraySlots, Slots
 from lshsample._native.unchecked import RowSums
 from lshsample.errors import ArgumentError
@@ -110,6 +110,94 @@ def test_bfloat16_is_the_float32_step_rounded(isa, rng, name, d):
             expected = reference.bfloat16_bits(wide[rows, slot], how, ids=rows, turned=5 * slot)
             np.testing.assert_array_equal(slots.slot(slot)["bfloat16"][rows], expected)
         np.testing.assert_array_equal(slots.data[untouched], before)
+
+
+def float8_state(slots, slot):
+    """State in float8 as float32, by the reference."""
+    held = slots.slot(slot)
+    top, signed = np.ascontiguousarray(held[:, :4]).view(np.int32)[:, 0], slot == 1 and len(slots.dtypes) == 3
+    return reference.small_values(held[:, 4:], top, 8, signed).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["adagrad", "adam"])
+@pytest.mark.parametrize("dtype", [FLOAT32, BFLOAT16], ids=str)
+@pytest.mark.parametrize("d", [1, 5, 129, 300])
+def test_state_in_float8_is_that_of_the_float32_step_rounded(isa, rng, name, dtype, d):
+    """As for bfloat16; over several steps, by gradients of very different size, and some of 0."""
+    n, rows, count = 12, np.array([4, 9, 1], np.int32), SLOTS[name]
+    slots = Slots.zeros(n, d, [dtype, *[FLOAT8] * (count - 1)])
+    values = rng.standard_normal((n, d), dtype=np.float32)
+    slots.weights[...] = values if dtype == FLOAT32 else convert.from_float32(values, dtype)
+    untouched = np.setdiff1d(np.arange(n), rows)
+    before = slots.data[untouched].copy()
+    for step in (1, 2, 3):
+        grad = rng.standard_normal((3, d), dtype=np.float32) * np.float32([[1e-6], [1.0], [1e3]])
+        grad *= 10 ** rng.uniform(-6, 0, (1, d)).astype(np.float32) * (rng.random((3, d)) < 0.8)
+        weights = slots.weights if dtype == FLOAT32 else reference.bfloat16_values(slots.weights["bfloat16"])
+        state = [float8_state(slots, slot) for slot in range(1, count)]
+        wide = np.stack([weights, *state], axis=1).astype(np.float32)
+        update(optim, name, slots, rows, grad, step, rounding=Rounding(5, step))
+        update(optim, name, wide, rows, grad, step)
+        if dtype == FLOAT32:
+            np.testing.assert_array_equal(slots.weights, wide[:, 0])
+        else:
+            expected = reference.bfloat16_bits(wide[rows, 0], (5, step), ids=rows)
+            np.testing.assert_array_equal(slots.weights["bfloat16"][rows], expected)
+        for slot in range(1, count):
+            signed = slot == 1 and count == 3
+            codes, top = reference.small_codes(wide[rows, slot], 8, signed, (5, step), rows, 5 * slot)
+            found = slots.slot(slot)[rows]
+            np.testing.assert_array_equal(np.ascontiguousarray(found[:, :4]).view(np.int32)[:, 0], top)
+            np.testing.assert_array_equal(found[:, 4:], codes)
+    np.testing.assert_array_equal(slots.data[untouched], before)
+
+
+@pytest.mark.parametrize("name", ["adagrad", "adam"])
+def test_weights_with_state_in_float8_stay_near_those_of_float32(name):
+    """Over 1,000 steps, with gradients of columns that differ by a factor of 100."""
+    n, d, rng = 20, 64, np.random.default_rng(1)
+    slots, other = (
+        Slots.zeros(n, d, [FLOAT8 if i and few else FLOAT32 for i in range(SLOTS[name])]) for few in (1, 0)
+    )
+    sizes = np.logspace(-1, 1, d, dtype=np.float32)
+    for step in range(1, 1001):
+        grad = (rng.standard_normal((n, d), dtype=np.float32) + 0.2) * sizes
+        update(optim, name, slots, None, grad, step, rounding=Rounding(3, step))
+        update(optim, name, other, None, grad, step)
+    for slot in range(1, SLOTS[name]):
+        ratio = float8_state(slots, slot).mean(axis=0) / other.slot(slot).mean(axis=0)
+        assert abs(ratio.mean() - 1) < 0.02
+        if slot == SLOTS[name] - 1:
+            assert np.abs(ratio - 1).max() < 0.3
+    moved = np.linalg.norm(other.weights)
+    assert np.linalg.norm(slots.weights - other.weights) < 0.1 * moved
+
+
+@pytest.mark.parametrize("dtype", [FLOAT32, BFLOAT16], ids=str)
+def test_state_in_float8_has_the_same_bits_for_any_number_of_threads_and_form_of_gradient(rng, dtype):
+    n, d, found = 300, 130, []
+    h = rng.standard_normal((9, d), dtype=np.float32)
+    starts = np.arange(0, 2 * n + 1, 2)
+    samples, values = (
+        rng.integers(0, 9, 2 * n).astype(np.int32),
+        rng.standard_normal(2 * n).astype(np.float32),
+    )
+    sums = RowSums(starts, samples, values, h, dtype)
+    for threads, gradient in ((1, sums), (3, sums), (2, sums.array(1))):
+        slots = attrs.evolve(Slots.zeros(n, d, [dtype, FLOAT8, FLOAT8]), seed=7)
+        for step in (1, 2):
+            optim.adam_unchecked(slots, None, gradient, 0.01, 0.9, 0.999, 1e-8, step, threads)
+        found.append(slots.data)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+def test_state_in_float8_needs_a_rounding(rng):
+    slots = Slots.zeros(3, 5, [FLOAT32, FLOAT8, FLOAT8])
+    with pytest.raises(ArgumentError, match="rounding"):
+        update(optim, "adam", slots, None, np.ones((3, 5), np.float32), 1)
+    with pytest.raises(ArgumentError, match="slot 2"):
+        Slots.zeros(3, 5, [FLOAT32, FLOAT8, FLOAT32])
 
 
 @pytest.mark.parametrize("dtype", [FLOAT32, BFLOAT16])

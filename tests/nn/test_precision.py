@@ -20,11 +20,11 @@ X = sp.random_array((300, 60), density=0.15, rng=RNG, format="csr", dtype=np.flo
 Y = sp.csr_array(((X @ RNG.standard_normal((60, 90))) > 1.2).astype(np.float32))
 
 
-def make(precision="bfloat16", hidden=(17,), **options):
+def make(precision="bfloat16", hidden=(17,), moments=None, **options):
     """Odd widths, and tables that are rebuilt several times in a run."""
     options = {"sampler": "lsh", "n_active": 40, "n_hashes": 4, "n_tables": 6, "rehash": 7, **options}
     layers = [Sparse(60), *[Dense(width) for width in hidden], Sampled(90, **options)]
-    return Network(layers, seed=3, precision=precision)
+    return Network(layers, seed=3, precision=precision, moments=moments)
 
 
 def trained(network, epochs=4, **options):
@@ -33,18 +33,21 @@ def trained(network, epochs=4, **options):
 
 
 def bits(network):
-    return [parameter.store.tobytes() for parameter in network.parameters]
+    return [array.tobytes() for p in network.parameters for array in p.tensors(state=True).values()]
 
 
 @pytest.mark.parametrize("optimizer", [Adam(), Adam(weight_decay=0.1), Adagrad(), SGD()])
-def test_the_loss_falls_as_in_float32(optimizer):
+@pytest.mark.parametrize(
+    ("precision", "moments"), [("bfloat16", None), ("float32", "float8"), ("bfloat16", "float8")]
+)
+def test_the_loss_falls_as_in_float32(optimizer, precision, moments):
     lr = {"Adam": 0.02, "Adagrad": 0.1, "SGD": 2.0}[type(optimizer).__name__]
-    losses = {}
-    for precision in ("float32", "bfloat16"):
-        history = trained(make(precision), 8, optimizer=optimizer, lr=lr)
-        losses[precision] = [epoch.loss for epoch in history.epochs]
-    assert losses["bfloat16"][-1] < losses["bfloat16"][0] - 0.1
-    np.testing.assert_allclose(losses["bfloat16"], losses["float32"], rtol=0.05)
+    losses = []
+    for network in (make(precision, moments=moments), make("float32")):
+        history = trained(network, 8, optimizer=optimizer, lr=lr)
+        losses.append([epoch.loss for epoch in history.epochs])
+    assert losses[0][-1] < losses[0][0] - 0.1
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.05)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +59,8 @@ def test_the_loss_falls_as_in_float32(optimizer):
         {"sampler": "full", "loss": "sigmoid"},
         {"rehash": Rehash(7, strategy="drift")},
         {"hidden": (17, 9)},
+        {"hidden": (17, 9), "moments": "float8"},
+        {"precision": "float32", "moments": "float8", "active_set": "sample", "n_active": 10},
     ],
 )
 def test_the_bits_are_the_same_for_any_number_of_threads(options):
@@ -66,21 +71,24 @@ def test_the_bits_are_the_same_for_any_number_of_threads(options):
     assert bits(one) == bits(three)
 
 
-def test_a_continued_run_has_the_same_bits(tmp_path):
+@pytest.mark.parametrize(
+    ("precision", "moments"), [("bfloat16", None), ("float32", "float8"), ("bfloat16", "float8")]
+)
+def test_a_continued_run_has_the_same_bits(tmp_path, precision, moments):
     class Stop(Callback):
         def on_step(self, step, report, milliseconds):
             return step == 13
 
-    whole, part = make(), make()
+    whole, part = (make(precision, moments=moments) for _ in range(2))
     options = {"optimizer": Adam(weight_decay=0.1)}
     trained(whole, **options)
     trained(part, checkpoint=tmp_path / "run", callbacks=[Stop()], **options)
     resumed = Trainer.resume(tmp_path / "run", threads=2)
-    assert resumed.network.precision == "bfloat16"
+    assert resumed.network.spec == whole.spec
     resumed.fit(X, Y)
     assert bits(resumed.network) == bits(whole)
     saved = json.loads((tmp_path / "run" / MANIFEST).read_text())
-    assert '"precision": "bfloat16"' in json.dumps(saved)
+    assert f'"precision": "{precision}"' in json.dumps(saved)
 
 
 def test_a_saved_network_predicts_the_same_in_each_way(tmp_path):
@@ -120,6 +128,31 @@ def test_weights_and_state_take_six_bytes_with_adam():
     assert sum(p.slots.nbytes for p in network.parameters) == 6 * weights + 12 * biases
 
 
+@pytest.mark.parametrize(("precision", "size"), [("float32", 4), ("bfloat16", 2)])
+def test_moments_in_8_bits_take_two_bytes_a_weight(precision, size):
+    layers = [Sparse(1000), Dense(64), Sampled(5000, sampler="uniform", n_active=10)]
+    network = Network(layers, precision=precision, moments="float8")
+    weights, rows, biases = 6000 * 64, 6000, 64 + 5000
+    told = (size + 2) * weights + 8 * rows + 12 * biases
+    assert network.memory_needed(Adam.slots)["parameters"] == told
+    network.allocate(Adam.slots)
+    assert sum(p.slots.nbytes for p in network.parameters) == told
+
+
+def test_a_network_with_moments_in_8_bits_is_saved_and_trained_on(tmp_path):
+    network = make(moments="float8")
+    trained(network)
+    network.save(tmp_path / "model")
+    loaded = Network.load(tmp_path / "model")
+    assert loaded.spec == network.spec
+    np.testing.assert_array_equal(loaded.predict(X, 3)[0], network.predict(X, 3)[0])
+    trained(loaded, 1)
+    weights = loaded.output.parameters[0]
+    assert weights.tensors(state=True)[f"{weights.name}.state"].any()
+    weights.reset_state()
+    assert not weights.tensors(state=True)[f"{weights.name}.state"].any()
+
+
 def test_weight_decay_is_not_lost_by_rounding():
     """A factor of 0.999 changes no weight when it is rounded to nearest."""
     network = make(hidden=(128,))
@@ -154,6 +187,9 @@ def test_the_spec_says_the_precision():
     older = {key: value for key, value in make("float32").spec.to_dict().items() if key != "precision"}
     assert NetworkSpec.from_dict(older).precision == "float32"
     assert "precision='bfloat16'" in repr(make())
+    few = make(moments="float8")
+    assert NetworkSpec.from_json(few.spec.to_json()) == few.spec
+    assert "moments='float8'" in repr(few)
 
 
 def test_what_is_not_supported_is_named(tmp_path):
@@ -170,6 +206,14 @@ def test_what_is_not_supported_is_named(tmp_path):
     network = make()
     with pytest.raises(UnsupportedError, match="Own trains networks in float32; this one is in bfloat16"):
         Trainer(network, optimizer=Own())
+    with pytest.raises(ArgumentError, match=r"^moments must be one of 'float8' \(got 'int8'\)"):
+        make(moments="int8")
+    with pytest.raises(ArgumentError, match="moments must be left out with precision='int4'"):
+        make("int4", moments="float8")
+    with pytest.raises(UnsupportedError, match="Own keeps no state in 8 bits"):
+        Trainer(make("float32", moments="float8"), optimizer=Own())
+    with pytest.raises(UnsupportedError, match="Sharded layer keeps no moments in float8"):
+        Network([Input(20), Dense(8), Sharded(64)], moments="float8")
     with pytest.raises(UnsupportedError, match="Sharded layer trains in float32"):
         Network([Input(20), Dense(8), Sharded(64)], precision="bfloat16")
     trained(make("float32"), 1, checkpoint=tmp_path / "run", optimizer=Adam())

@@ -2,12 +2,13 @@
  *
  * A step reads and writes the given rows only (lazy updates; LazyAdam), and costs accordingly. rows: n ids, unique and in
  * range, or NULL for all rows. The slots are all float32, or all bfloat16, which is read as float32 and rounded as `rounding`
- * says when written. gradient: (n, cols) float32, or of the dtype of the slots; or its
+ * says when written; or the slots of state are LSH_SMALL8, whose values are rounded stochastically, and need a `rounding`.
+ * gradient: (n, cols) float32, or of the dtype of the weights; or its
  * rows are sums (lsh_row_sums) that are computed where they are used. Arithmetic is float32. Stochastic rounding
  * draws 16 random bits for each column of a row: those of lsh_convert for the weights, and the same turned by 5 and by 10
  * places for the next slots.
  * Thread-safe for disjoint rows; same bits for any number of threads. LSH_INVALID: another dtype, a wrong number of
- * slots, a gradient of another shape. */
+ * slots, a gradient of another shape; LSH_NO_MEMORY: no workspace (a few rows for each thread) for state in small numbers. */
 #ifndef LSHSAMPLE_OPTIM_H
 #define LSHSAMPLE_OPTIM_H
 
@@ -19,7 +20,7 @@
 typedef struct {
     int64_t offset;    /* bytes from the store's data to the `cols` values of row 0; may be negative */
     int64_t row_bytes; /* from a row's values to those of the next */
-    int32_t dtype;     /* lsh_dtype */
+    int32_t dtype;     /* lsh_dtype; LSH_SMALL8: a row is its int32_t `top`, then its codes of 8 bits (lshsample/coded.h) */
 } lsh_slot;
 
 /* A parameter with its optimizer state: row r of a slot begins at data + offset + r * row_bytes; the weights are slot 0,
@@ -34,7 +35,7 @@ typedef struct {
 } lsh_store;
 
 /* Row i of a gradient as the sum of values[t] * gradient row samples[t], t from starts[i] to starts[i + 1] - 1, in that
- * order, rounded to nearest to the dtype of the slots: the same bits as lsh_csr_weighted_sums. The gradient is float32 then.
+ * order, rounded to nearest to the dtype of the weights: the same bits as lsh_csr_weighted_sums. The gradient is float32 then.
  * The rows are written nowhere, and stay in the cache. */
 typedef struct {
     int64_t n;

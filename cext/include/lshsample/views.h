@@ -14,7 +14,8 @@ typedef enum {
     LSH_FLOAT8_E4M3 = 3,
     LSH_FLOAT8_E5M2 = 4,
     LSH_INT8 = 5,
-    LSH_UINT8 = 6
+    LSH_UINT8 = 6,
+    LSH_SMALL8 = 7 /* of optimizer state alone (lshsample/optim.h) */
 } lsh_dtype;
 
 /* Rows of one dtype: row i starts at element i * stride of data, its columns are contiguous. No alignment is assumed. */
