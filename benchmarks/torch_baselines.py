@@ -4,13 +4,12 @@
 Some baselines make the hidden layer sparse: random dropout; standout, adaptive dropout (Ba & Frey 2013),
 which keeps a unit with probability sigmoid(output); the exact largest outputs. Others make the output layer
 cheaper: a product of two matrices of low rank, with or without a ReLU between them; adaptive softmax (Grave
-et al. 2017). Rows that begin with "native" are networks of this package, without PyTorch: the sampled output
-layer, and the same baselines as far as its layers make them; standout and adaptive softmax have none. The
-learning rate of each is the best of three on held-out training rows, at half of the time; then all have the
-same time, and are evaluated on others.
+et al. 2017). Rows that begin with "native" are networks of this package, without PyTorch, which has no
+adaptive softmax. The learning rate of each is the best of ``--rates`` on held-out training rows, at a quarter
+of the time; then all have the same processor time, and are evaluated on others.
 
-In PyTorch all hidden units are computed, whatever is dropped: these rows show the accuracy of a sparse layer,
-not its possible speed.
+In hidden layers with dropped outputs all units are computed, but for "native, dropout": these rows show the
+accuracy of a sparse layer, not its possible speed.
 """
 
 from __future__ import annotations
@@ -27,9 +26,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lshsample.nn import Activation, Adam, Dense, Input, Network, Sampled
-from lshsample.nn.signals import Run
+from lshsample.nn.dense import DenseLayer
+from lshsample.nn.signals import Run, values_of, with_values
+from lshsample.torch import RowAdam, SampledLinearCrossEntropy, SamplingOptions
 
-WIDTH, BATCH, RATES = 64, 128, (1e-3, 3e-3, 1e-2)
+WIDTH, BATCH = 64, 128
 
 
 class Standout(nn.Module):
@@ -52,40 +53,46 @@ class Largest(nn.Module):
         return torch.zeros_like(z).scatter(1, ids, values)
 
 
+def n_active(args):
+    """Classes that a sampled output layer draws."""
+    return max(args.classes // 20, BATCH)
+
+
 class Torch:
     """A model of PyTorch, trained by Adam."""
 
-    def __init__(self, lr, args, hidden=None, rank=0, between=False, adaptive=False):
+    def __init__(self, lr, args, hidden=None, output="full", rank=0, between=False):
         torch.manual_seed(args.seed)
-        self.below = nn.Sequential(nn.Linear(WIDTH, args.hidden), *(hidden or [nn.ReLU()]))
-        self.head, size = None, args.hidden
-        if adaptive:
-            cuts = [args.classes // 10, args.classes // 2]
-            self.head = nn.AdaptiveLogSoftmaxWithLoss(size, args.classes, cuts)
-        elif rank:
-            between = [nn.ReLU()] if between else []
-            self.out = nn.Sequential(
-                nn.Linear(size, rank, bias=False), *between, nn.Linear(rank, args.classes)
-            )
+        size, classes = args.hidden, args.classes
+        self.below = nn.Sequential(nn.Linear(WIDTH, size), *(hidden or [nn.ReLU()]))
+        self.has_loss = True
+        if output == "sampled":
+            options = SamplingOptions(n_active=n_active(args), sparse=True, seed=args.seed)
+            self.top = SampledLinearCrossEntropy(size, classes, options=options)
+        elif output == "adaptive":
+            self.top = nn.AdaptiveLogSoftmaxWithLoss(size, classes, [classes // 10, classes // 2])
         else:
-            self.out = nn.Linear(size, args.classes)
-        self.top = self.head or self.out
-        self.model = nn.ModuleList([self.below, self.top])
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr)
+            low = [nn.Linear(size, rank, bias=False), *([nn.ReLU()] if between else [])] if rank else []
+            self.top = nn.Sequential(*low, nn.Linear(rank or size, classes))
+            self.has_loss = False
+        kind = RowAdam if output == "sampled" else torch.optim.Adam
+        self.optimizers = [torch.optim.Adam(self.below.parameters(), lr), kind(self.top.parameters(), lr)]
 
     def step(self, x, y):
-        self.model.train()
+        self.below.train()
         h, y = self.below(torch.from_numpy(x)), torch.from_numpy(y)
-        loss = self.head(h, y).loss if self.head else functional.cross_entropy(self.out(h), y)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        loss = self.top(h, y) if self.has_loss else functional.cross_entropy(self.top(h), y)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        getattr(loss, "loss", loss).backward()  # adaptive softmax also returns log probabilities
+        for optimizer in self.optimizers:
+            optimizer.step()
 
     @torch.no_grad()
     def predict(self, x):
-        self.model.eval()
+        self.below.eval()
         h = self.below(torch.from_numpy(x))
-        return (self.head.predict(h) if self.head else self.out(h).argmax(1)).numpy()
+        return (self.top.predict(h) if self.has_loss else self.top(h).argmax(1)).numpy()
 
 
 @attrs.frozen
@@ -104,17 +111,35 @@ class LargestUnits(Activation):
         return (outputs > 0).astype(np.float32)
 
 
+@attrs.frozen
+class StandoutUnits(Dense):
+    """Keeps a ReLU unit of a network of this package with probability sigmoid(output)."""
+
+    def build(self, context):
+        return StandoutLayer(self, context)
+
+
+class StandoutLayer(DenseLayer):
+    def forward(self, x, run):
+        y, backward = super().forward(x, run)
+        keep = 1 / (1 + np.exp(-y.values))
+        if run.training:
+            drawn = np.random.default_rng((run.seed, run.step)).random(keep.shape, np.float32)
+            keep = (drawn < keep).astype(np.float32)
+        y.values[...] *= keep
+        return y, lambda gradient: backward(with_values(gradient, values_of(gradient) * keep))
+
+
 class Native:
     """A network of this package, trained by Adam; its last layer is sampled unless it is dense."""
 
-    def __init__(self, lr, args, dense=True, rank=0, between="linear", sampler="lsh", **hidden):
+    def __init__(self, lr, args, dense=True, rank=0, between="linear", sampler="lsh", kind=Dense, **hidden):
         if dense:
             last = Dense(args.classes, "softmax")
         else:
-            n_active = max(args.classes // 20, BATCH)
-            last = Sampled(args.classes, "softmax", sampler=sampler, n_active=n_active)
+            last = Sampled(args.classes, "softmax", sampler=sampler, n_active=n_active(args))
         low = [Dense(rank, between, bias=False)] if rank else []
-        layers = [Input(WIDTH), Dense(args.hidden, **hidden), *low, last]
+        layers = [Input(WIDTH), kind(args.hidden, **hidden), *low, last]
         self.network = Network(layers, seed=args.seed)
         self.optimizer, self.lr, self.seed = Adam(), lr, args.seed
         self.network.allocate(self.optimizer.slots, 1)
@@ -132,10 +157,11 @@ class Native:
 
 
 MODELS = {
+    "sampled output": functools.partial(Torch, output="sampled"),
     "full softmax": Torch,
     "low rank 32": functools.partial(Torch, rank=32),
     "low rank 32, ReLU between": functools.partial(Torch, rank=32, between=True),
-    "adaptive softmax": functools.partial(Torch, adaptive=True),
+    "adaptive softmax": functools.partial(Torch, output="adaptive"),
     "dropout 50 %": functools.partial(Torch, hidden=[nn.ReLU(), nn.Dropout(0.5)]),
     "dropout 75 %": functools.partial(Torch, hidden=[nn.ReLU(), nn.Dropout(0.75)]),
     "dropout 95 %": functools.partial(Torch, hidden=[nn.ReLU(), nn.Dropout(0.95)]),
@@ -149,6 +175,7 @@ MODELS = {
     "native, low rank 32, ReLU between": functools.partial(Native, rank=32, between="relu"),
     "native, dropout 50 %": functools.partial(Native, dropout=0.5),
     "native, dropout 95 %": functools.partial(Native, dropout=0.95),
+    "native, standout": functools.partial(Native, kind=StandoutUnits),
     "native, largest 5 % of hidden units": functools.partial(Native, activation=LargestUnits(0.05)),
 }
 
@@ -187,6 +214,10 @@ def main():
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--noise", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3, 1e-2], help="learning rates")
+    parser.add_argument(
+        "--models", nargs="+", choices=MODELS, default=MODELS, metavar="NAME", help="some rows"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     x, y = made(args)
@@ -194,10 +225,10 @@ def main():
     test, held, train = (x[:n], y[:n]), (x[n : 2 * n], y[n : 2 * n]), (x[2 * n :], y[2 * n :])
     print(f"{args.classes:,} classes, hidden layer of {args.hidden}, {args.seconds:g} s of one processor")
     print("| model | learning rate | steps | P@1, % |\n|---|---|---|---|", flush=True)
-    for name, make in MODELS.items():
-        found = []
-        for rate in RATES:
-            model, _ = trained(make, rate, *train, args.seconds / 2, args)
+    for name in args.models:
+        make, found = MODELS[name], []
+        for rate in args.rates:
+            model, _ = trained(make, rate, *train, args.seconds / 4, args)
             found.append((precision(model, *held), rate))
         best = max(found)[1]
         model, steps = trained(make, best, *train, args.seconds, args)

@@ -11,9 +11,9 @@ import argparse
 
 import torch
 from torch.nn import functional
-from twins import Trained, compare
+from twins import add_options, compare
 
-from lshsample.torch import RowAdam, SampledFeedForward, SampledLinearCrossEntropy, SamplingOptions
+from lshsample.torch import SampledFeedForward, SampledLinearCrossEntropy, SamplingOptions
 
 PADDING, MASK = 0, 1
 LENGTH = 12
@@ -47,12 +47,11 @@ class Texts:
         self.rows = torch.tensor([row + [PADDING] * (LENGTH - len(row)) for row in rows])
         self.rows = self.rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]
 
-    def batch(self, rows, seed, held_out=False):
-        """Masked ids, and the words at masked places, -100 elsewhere."""
+    def batch(self, rows, seed, tenths):
+        """Masked ids, and the words at masked places, -100 elsewhere; of texts from some tenth to another."""
         generator = torch.Generator().manual_seed(seed)
-        n = len(self.rows) // 10  # every tenth text is held out
-        chosen = torch.randint(n if held_out else len(self.rows) - n, (rows,), generator=generator)
-        ids = self.rows[chosen if held_out else chosen + n]
+        first, last = (len(self.rows) * tenth // 10 for tenth in tenths)
+        ids = self.rows[torch.randint(first, last, (rows,), generator=generator)]
         masked = (torch.rand(ids.shape, generator=generator) < 0.15) & (ids != PADDING)
         masked[:, 0] |= ~masked.any(1)  # at least one in a text
         return ids.masked_fill(masked, MASK), ids.masked_fill(~masked, -100)
@@ -78,7 +77,6 @@ class Encoder(torch.nn.Module):
 
     def __init__(self, n_words, width, hidden, blocks, units, head):
         super().__init__()
-        torch.manual_seed(0)
         self.embedding = torch.nn.Embedding(n_words, width)
         self.places = torch.nn.Parameter(0.02 * torch.randn(LENGTH, width))
         self.blocks = torch.nn.ModuleList([Block(width, 4, hidden, units) for _ in range(blocks)])
@@ -98,29 +96,43 @@ class Encoder(torch.nn.Module):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--made", action="store_true", help="made texts")
-    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--hidden", type=int, default=1024, help="units of a feed-forward block")
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument(
-        "--share", type=float, default=0.25, help="of the units and of the words that are active"
+        "--units", type=float, default=0.25, help="share of the units that is active; 1: dense"
     )
+    parser.add_argument(
+        "--active", type=float, default=0.25, help="share of the words that is active; 1: dense"
+    )
+    add_options(parser, 300, [3e-4, 1e-3, 3e-3])
     args = parser.parse_args()
     torch.set_num_threads(1)
     texts = Texts(made() if args.made else icd_10())
-    every = SamplingOptions(sampler="full", importance="off")
-    units = SamplingOptions(n_active=int(args.share * args.hidden), n_hashes=5, importance="off")
-    words = SamplingOptions(n_active=int(args.share * texts.n_words))
-    twins = []
-    for name, options in (
-        ("dense", (every, every)),
-        (f"{args.share:.0%} of units and words", (units, words)),
-    ):
-        model = Encoder(texts.n_words, args.width, args.hidden, args.blocks, *options)
-        twins.append(Trained(name, model, [RowAdam(model.parameters(), lr=1e-3)]))
-    held_out = [texts.batch(500, 10**6 + i, held_out=True) for i in range(4)]
-    compare(*twins, lambda step: texts.batch(args.batch, step), held_out, args.steps)
+
+    def options(n, share, **others):
+        if share == 1:
+            return SamplingOptions(sampler="full", importance="off")
+        return SamplingOptions(n_active=int(share * n), **others)
+
+    def maker(units, words):
+        layers = options(args.hidden, units, n_hashes=5, importance="off"), options(texts.n_words, words)
+
+        def make(seed):
+            torch.manual_seed(seed)
+            return Encoder(texts.n_words, args.width, args.hidden, args.blocks, *layers)
+
+        return make
+
+    name = f"{args.units:.0%} of {args.hidden:,} units, {args.active:.0%} of {texts.n_words:,} words"
+    compare(
+        {"dense": maker(1, 1), name: maker(args.units, args.active)},
+        lambda seed, step: texts.batch(args.batch, 10**5 * seed + step, (2, 10)),
+        [texts.batch(500, i, (1, 2)) for i in range(2)],
+        [texts.batch(500, i, (0, 1)) for i in range(4)],
+        args,
+    )
 
 
 if __name__ == "__main__":

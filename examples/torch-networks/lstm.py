@@ -8,10 +8,11 @@ that of the source, and learning means to find the topics of all words.
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 
 import torch
-from twins import Trained, compare
+from twins import add_options, compare
 
 from lshsample.torch import RowAdam, SampledLinearCrossEntropy, SamplingOptions
 
@@ -51,7 +52,6 @@ class Model(torch.nn.Module):
 
     def __init__(self, words, width, options=None):
         super().__init__()
-        torch.manual_seed(0)
         self.embedding = torch.nn.Embedding(words, width, sparse=True)
         self.lstm = torch.nn.LSTM(width, width, batch_first=True)
         if options is None:
@@ -60,38 +60,40 @@ class Model(torch.nn.Module):
             self.head = SampledLinearCrossEntropy(width, words, options=options)
 
     def forward(self, words):
-        hidden = self.lstm(self.embedding(words[:, :-1]))[0].flatten(0, 1)
-        target = words[:, 1:].flatten()
+        return self.loss_of(self.hidden(words), words[:, 1:].flatten())
+
+    def hidden(self, words):
+        return self.lstm(self.embedding(words[:, :-1]))[0].flatten(0, 1)
+
+    def loss_of(self, hidden, target):
         if isinstance(self.head, torch.nn.Linear):
             return torch.nn.functional.cross_entropy(self.head(hidden), target)
         return self.head(hidden, target)
 
 
-@torch.no_grad()
-def begin_at_frequencies(models, text):
-    """Set the biases of the output layers to the logarithms of the words' shares of a training text."""
-    bias = models[0].head.bias
-    counts = torch.bincount(text.flatten(), minlength=len(bias)) + 0.5
+def head_times(models, words, rounds=7):
+    """Processor times of forward, backward and update of the output layers alone, in turns: medians, in ms.
+
+    The states and targets are those of a batch of the trained networks.
+    """
+    calls = []
     for model in models:
-        model.head.bias.copy_((counts / counts.sum()).log())
-
-
-def head_time(head, width, batch, words, steps):
-    """Processor time of forward, backward and update of an output layer alone, a step, in ms."""
-    sampled = isinstance(head, SampledLinearCrossEntropy)
-    optimizer = RowAdam(head.parameters()) if sampled else torch.optim.Adam(head.parameters(), fused=True)
-    loss_of = head if sampled else lambda x, y: torch.nn.functional.cross_entropy(head(x), y)
-    generator = torch.Generator().manual_seed(1)
-    hidden = torch.randn(batch, width, generator=generator).requires_grad_()
-    target = torch.randint(words, (batch,), generator=generator)
-    times = []
-    for _ in range(steps + 1):
-        begin = time.process_time()
-        optimizer.zero_grad()
-        loss_of(hidden, target).backward()
-        optimizer.step()
-        times.append(1e3 * (time.process_time() - begin))
-    return sorted(times[1:])[steps // 2]
+        model.train()
+        with torch.no_grad():
+            hidden, target = model.hidden(words), words[:, 1:].flatten()
+        sampled = isinstance(model.head, SampledLinearCrossEntropy)
+        parameters = model.head.parameters()
+        optimizer = RowAdam(parameters) if sampled else torch.optim.Adam(parameters, fused=True)
+        calls.append((model.loss_of, hidden.requires_grad_(), target, optimizer))
+    times = [[], []]
+    for _ in range(rounds + 1):
+        for own, (loss_of, hidden, target, optimizer) in zip(times, calls, strict=True):
+            begin = time.process_time()
+            optimizer.zero_grad()
+            loss_of(hidden, target).backward()
+            optimizer.step()
+            own.append(1e3 * (time.process_time() - begin))
+    return [statistics.median(own[1:]) for own in times]
 
 
 def main():
@@ -102,26 +104,41 @@ def main():
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=21)
-    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--active", type=int, default=16384)
-    parser.add_argument("--lr", type=float, default=1e-2)
+    add_options(parser, 200, [3e-3, 1e-2, 3e-2])
     args = parser.parse_args()
     torch.set_num_threads(1)
     source = Source(args.words, args.topics, args.exponent)
-    options = SamplingOptions(n_active=args.active, sparse=True)
-    models = Model(args.words, args.width), Model(args.words, args.width, options)
-    models[1].load_state_dict(models[0].state_dict())
-    begin_at_frequencies(models, source.text(200 * args.batch, args.length, 10**7))
-    twins = []
-    for name, model in zip(("full softmax", "sampled"), models, strict=True):
-        twins.append(Trained(name, model, [RowAdam(model.parameters(), lr=args.lr)]))
-    held_out = [(source.text(64, args.length, 10**6 + i),) for i in range(4)]
-    compare(*twins, lambda step: (source.text(args.batch, args.length, step),), held_out, args.steps)
-    size = args.width, args.batch * (args.length - 1), args.words, 5
-    heads = [head_time(model.head, *size) for model in models]
+    frequent = source.text(200 * args.batch, args.length, 10**7)
+    counts = torch.bincount(frequent.flatten(), minlength=args.words) + 0.5
+
+    def maker(options):
+        def make(seed):
+            torch.manual_seed(seed)
+            model = Model(args.words, args.width, options)
+            with torch.no_grad():  # biases begin at the logarithms of the words' shares of a training text
+                model.head.bias.copy_((counts / counts.sum()).log())
+            return model
+
+        return make
+
+    def texts(first):
+        return [(source.text(64, args.length, first + i),) for i in range(4)]
+
+    twins = compare(
+        {
+            "full softmax": maker(None),
+            f"sampled, about {args.active:,}": maker(SamplingOptions(n_active=args.active, sparse=True)),
+        },
+        lambda seed, step: (source.text(args.batch, args.length, 10**5 * seed + step),),
+        texts(2 * 10**6),
+        texts(10**6),
+        args,
+    )
+    times = head_times([one.model for one in twins], source.text(args.batch, args.length, 0))
     print(f"perplexity of the source {source.perplexity:.1f}")
     print(
-        f"output layer, ms a step: full {heads[0]:.1f}, sampled {heads[1]:.1f}: {heads[0] / heads[1]:.1f} times"
+        f"output layer, ms a step: full {times[0]:.1f}, sampled {times[1]:.1f}: {times[0] / times[1]:.1f} times"
     )
 
 

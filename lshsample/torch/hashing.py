@@ -95,7 +95,10 @@ class MatmulHashing:
     def _margins(self, x: Tensor) -> Tensor:
         """Margins (n, n_hashes, n_tables), of rows scaled so that nothing overflows."""
         largest = x.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
-        return torch.unflatten((x / largest) @ self._directions, 1, (self.family.n_hashes, -1))
+        # Rows and queries are hashed alike, also where autocast would round the product of one of them.
+        with torch.autocast(x.device.type, enabled=False):
+            margins = (x / largest) @ self._directions
+        return torch.unflatten(margins, 1, (self.family.n_hashes, -1))
 
     def _pack(self, bits: Tensor) -> Tensor:
         codes = bits[:, 0].to(self._dtype)

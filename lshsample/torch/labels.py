@@ -119,7 +119,7 @@ def canonical_labels(
 
 
 def label_tensors(
-    ids: torch.Tensor, starts: torch.Tensor | None, ignore_index: int, n_items: int
+    ids: torch.Tensor, starts: torch.Tensor | None, ignore_index: int, n_items: int, argument: str = "target"
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As :func:`canonical_labels`, in tensor operations: ids (nnz,) and row pointers (rows + 1,), int64.
 
@@ -132,7 +132,7 @@ def label_tensors(
         return ids, starts
     given = ids != ignore_index
     if bool((given & ((ids < 0) | (ids >= n_items))).any()):
-        canonical_labels(ids.cpu().numpy(), None, ignore_index, n_items)  # its error has the place
+        canonical_labels(ids.cpu().numpy(), None, ignore_index, n_items, argument)  # its error has the place
     if ids.dim() == 2:
         ids = ids.masked_fill(~given, n_items).sort(1).values
         given = ids < n_items

@@ -150,10 +150,9 @@ class RowAdam(torch.optim.Optimizer):
             given = "a dense gradient in a group of processes"
             raise ArgumentError("params", given, "sparse gradients; dense ones are averaged by DDP")
         if gradient is None:
-            gradient = torch.sparse_coo_tensor(
-                torch.empty((1, 0), dtype=torch.int64), parameter.new_empty((0, *parameter.shape[1:])),
-                parameter.shape, check_invariants=False,
-            )  # fmt: skip
+            rows = parameter.new_empty((1, 0), dtype=torch.int64)
+            values = parameter.new_empty((0, *parameter.shape[1:]))
+            gradient = torch.sparse_coo_tensor(rows, values, parameter.shape, check_invariants=False)
         work = dist.all_reduce(gradient.coalesce(), group=self._processes, async_op=True)
         work.wait()
         total: torch.Tensor = work.result()[0]
@@ -267,7 +266,8 @@ def _rows_of(gradient: torch.Tensor) -> tuple[npt.NDArray[np.int32] | None, Any]
         return None, np.ascontiguousarray(_matrix(view_of(gradient.to(torch.float32))))
     _check_by_rows(gradient)
     rows, values = view_of(gradient._indices()[0]), gradient._values()
-    if not np.all(rows[1:] > rows[:-1]):  # a gradient of one pass has ascending rows
+    # A gradient of one pass has ascending rows; the kernel's own check refuses repeated ones.
+    if not (gradient.is_coalesced() or np.all(rows[1:] > rows[:-1])):
         summed = gradient.coalesce()
         rows, values = view_of(summed.indices()[0]), summed.values()
     return rows.astype(np.int32), np.ascontiguousarray(_matrix(view_of(values.to(torch.float32))))

@@ -10,16 +10,16 @@ import torch
 from lshsample._native.labels import CheckedLabels
 from lshsample.errors import ArgumentError
 from lshsample.specs import checked_integer
-from lshsample.torch.active import LayerSampler
-from lshsample.torch.arrays import check_cpu, check_parameter, view_of
-from lshsample.torch.labels import canonical_labels, labels_of_target
+from lshsample.torch.active import LayerSampler, make_sampler
+from lshsample.torch.arrays import check_device, check_parameter, view_of
+from lshsample.torch.labels import canonical_labels, label_tensors, labels_of_target
 from lshsample.torch.options import SamplingOptions
 
 __all__ = ["ParameterSampler", "SampledRows"]
 
 
 class SampledRows(NamedTuple):
-    """Rows that were drawn for some queries.
+    """Rows that were drawn for some queries, as tensors on the device of the parameter.
 
     Attributes
     ----------
@@ -46,9 +46,12 @@ class ParameterSampler:
     Parameters
     ----------
     parameter : (rows, columns) tensor
-        A parameter on the CPU, of float32 or bfloat16, such as the weight of an embedding.
+        A parameter of float32 or bfloat16, such as the weight of an embedding: on the CPU, or with
+        ``backend="torch"`` on any device.
     options : SamplingOptions, optional
-        The sampler and its tables; ``sparse`` has no meaning here.
+        The sampler and its tables; ``sparse`` has no meaning here. With ``backend="torch"`` tables and draws
+        are tensor operations on the device of the parameter; for the same codes, seed and step they give the
+        ids of the core.
 
     Attributes
     ----------
@@ -61,6 +64,10 @@ class ParameterSampler:
     ------
     ArgumentError
         A bad argument.
+    UnsupportedError
+        A pipeline, or a strategy of updating tables, that ``backend="torch"`` does not have.
+    BiasedSampleError
+        Inclusion probabilities are wanted of a pipeline that has none, with ``backend="torch"``.
 
     Examples
     --------
@@ -76,16 +83,12 @@ class ParameterSampler:
         if not isinstance(parameter, torch.Tensor) or parameter.dim() != 2:
             given = f"shape {tuple(parameter.shape)}" if isinstance(parameter, torch.Tensor) else parameter
             raise ArgumentError("parameter", given, "a tensor of shape (rows, columns)")
-        check_parameter(parameter, "parameter")
         options = SamplingOptions() if options is None else options
         if not isinstance(options, SamplingOptions):
             raise ArgumentError("options", type(options).__name__, "SamplingOptions, or None")
-        if options.backend != "core":
-            raise ArgumentError(
-                "options", f"backend={options.backend!r}", "SamplingOptions of backend='core'"
-            )
+        check_parameter(parameter, "parameter", options.backend)
         self.parameter, self.options, self.step = parameter, options, 0
-        self._sampler = LayerSampler(parameter.shape[1], parameter.shape[0], options)
+        self._sampler = make_sampler(parameter.shape[1], parameter.shape[0], options)
 
     def sample(self, queries: torch.Tensor, *, include: Any = None, step: int | None = None) -> SampledRows:
         """Rows for some queries.
@@ -112,19 +115,32 @@ class ParameterSampler:
         """
         rows = self._checked(queries)
         if include is None:
-            include = torch.empty((len(queries), 0), dtype=torch.int64)
+            include = torch.empty((len(queries), 0), dtype=torch.int64, device=rows.device)
         n_items = len(self.parameter)
         ids, starts = labels_of_target(include, "include", rows.shape[:1], n_items, rows.device)
-        pointers = None if starts is None else view_of(starts)
-        labels = CheckedLabels(canonical_labels(view_of(ids), pointers, -100, n_items, "include"))
         step = self.step + 1 if step is None else checked_integer("step", step, 1, 2**63 - 1)
-        active = self._sampler.draw(rows, self.parameter, labels, self.options.seed, step)
-        corrected = self.options.importance == "on"
-        log_inclusion = torch.from_numpy(active.log_inclusion) if corrected else None
+        drawn = self._drawn(rows, ids, starts, step)
         self.step = step
-        return SampledRows(
-            torch.from_numpy(active.ids.astype(np.int64)), log_inclusion, torch.from_numpy(active.indptr)
-        )
+        return drawn
+
+    def _drawn(
+        self, rows: torch.Tensor, ids: torch.Tensor, starts: torch.Tensor | None, step: int
+    ) -> SampledRows:
+        """The sample, with ids to include as :func:`labels_of_target` returns them."""
+        seed, n_items, sampler = self.options.seed, len(self.parameter), self._sampler
+        corrected = self.options.importance == "on"
+        if isinstance(sampler, LayerSampler):
+            pointers = None if starts is None else view_of(starts)
+            labels = CheckedLabels(canonical_labels(view_of(ids), pointers, -100, n_items, "include"))
+            active = sampler.draw(rows, self.parameter, labels, seed, step)
+            return SampledRows(
+                torch.from_numpy(active.ids.astype(np.int64)),
+                torch.from_numpy(active.log_inclusion) if corrected else None,
+                torch.from_numpy(active.indptr),
+            )
+        included = label_tensors(ids, starts, -100, n_items, "include")
+        drawn = sampler.draw(rows, self.parameter.detach(), included, seed, step)
+        return SampledRows(drawn.ids, drawn.log_inclusion if corrected else None, drawn.indptr)
 
     def search(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The k rows of largest inner product among those that the tables of the current rows retrieve.
@@ -152,14 +168,17 @@ class ParameterSampler:
         return self._sampler.best_retrieved(self._checked(queries), self.parameter, None, k)
 
     def rebuild(self) -> None:
-        """Discard the tables: the next sample builds them from the rows of that time."""
+        """Discard the tables: the next sample builds them from the rows of that time.
+
+        Needed after the parameter was replaced by other values, or moved to another device.
+        """
         self._sampler.forget()
 
     def _checked(self, queries: torch.Tensor) -> torch.Tensor:
         if not isinstance(queries, torch.Tensor) or not queries.is_floating_point():
             given = queries.dtype if isinstance(queries, torch.Tensor) else type(queries).__name__
             raise ArgumentError("queries", given, "a tensor of floating-point numbers")
-        check_cpu(queries, "queries")
+        check_device(queries, "queries", self.parameter.device)
         columns = self.parameter.shape[1]
         if queries.dim() != 2 or queries.shape[1] != columns:
             raise ArgumentError("queries", f"shape {tuple(queries.shape)}", f"of shape (n, {columns})")

@@ -43,6 +43,11 @@ class _ActiveUnits(torch.nn.Module):
         self.options, self.sampler = options, make_sampler(dim, n_units, options)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64), persistent=False)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        result = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.forget()  # the vectors are elsewhere now
+        return result
+
     def forget(self) -> None:
         """Discard the tables: the next step builds them from the vectors of that time."""
         self.sampler.forget()

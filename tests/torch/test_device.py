@@ -10,7 +10,13 @@ import scipy.sparse as sp
 import torch
 
 from lshsample.errors import ArgumentError, BiasedSampleError, UnsupportedError
-from lshsample.torch import RowAdam, SampledLinearCrossEntropy, SampledLinearSigmoid, SamplingOptions
+from lshsample.torch import (
+    ParameterSampler,
+    RowAdam,
+    SampledLinearCrossEntropy,
+    SampledLinearSigmoid,
+    SamplingOptions,
+)
 
 D, CLASSES, ROWS = 12, 60, 7
 DEVICES = [
@@ -131,6 +137,49 @@ def test_prediction(device):
     )
     with pytest.raises(UnsupportedError, match="does not retrieve from tables"):
         plain.topk(hidden, 5, exact=False)
+
+
+@pytest.mark.parametrize("options", [
+    {},
+    {"active_set": "sample"},
+    {"sampler": "slide-topk", "importance": "off"},
+], ids=["batch", "sample", "off"])  # fmt: skip
+def test_samples_of_a_parameter_are_those_of_the_core(options, device):
+    options = {"sampler": "lsh", "n_active": 30, "n_hashes": 3, "rehash": 2, **options}
+    items = torch.randn(CLASSES, D, generator=torch.Generator().manual_seed(5))
+    core = ParameterSampler(items.clone(), SamplingOptions(**options))
+    own = torch.nn.Parameter(items.to(device))
+    other = ParameterSampler(own, SamplingOptions(**options, backend="torch", hashing="core"))
+    for step in range(3):  # with a rebuild
+        queries, include = inputs(step)
+        include = None if step == 0 else include[:, None]
+        wanted = core.sample(queries, include=include)
+        found = other.sample(queries.to(device), include=None if include is None else include.to(device))
+        assert found.ids.device.type == device
+        assert found.ids.cpu().equal(wanted.ids)
+        assert found.indptr.cpu().equal(wanted.indptr)
+        if wanted.log_inclusion is None:
+            assert found.log_inclusion is None
+        else:
+            ulp = np.testing.assert_array_max_ulp
+            ulp(found.log_inclusion.cpu().numpy(), wanted.log_inclusion.numpy(), 1)
+        own.data += 0.1
+        core.parameter += 0.1
+    wanted, found = core.search(queries, 4), other.search(queries.to(device), 4)
+    torch.testing.assert_close(found[0].cpu(), wanted[0])
+    assert found[1].cpu().equal(wanted[1])
+    with pytest.raises(ArgumentError, match=r"include must be ids from 0 to 59.*got 60"):
+        other.sample(queries.to(device), include=torch.full((ROWS,), 60, device=device))
+
+
+def test_queries_in_autocast_are_hashed_as_rows_are(device):
+    codes = {"n_hashes": 24, "n_tables": 1}
+    options = SamplingOptions(sampler="Retrieve()", importance="off", backend="torch", **codes)
+    items = torch.randn(2000, D, generator=torch.Generator().manual_seed(5)).to(device)
+    sampler = ParameterSampler(items, options)
+    sampler.sample(items[:1])
+    with torch.autocast(device, torch.bfloat16):
+        assert len(sampler.sample(items).ids) == len(items)
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated")  # by PyTorch's own tracing

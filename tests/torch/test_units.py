@@ -37,6 +37,14 @@ def test_active_channels_and_their_gradients_are_exact(backend):
     torch.testing.assert_close(layer.eval()(images), plain(images))
 
 
+def test_moved_parameters_get_new_tables():
+    layer = SampledConv2d(2, 40, 3, options=options_of("torch"))
+    layer(torch.randn(2, 2, 5, 5))
+    assert layer.units.sampler.n_builds == 1
+    layer.to("cpu")
+    assert layer.units.sampler.tables is None
+
+
 def test_the_filters_of_the_patches_are_found():
     torch.manual_seed(0)
     options = options_of(sampler="Retrieve() | Top(3)", n_active=None, n_hashes=6, rehash=0)
