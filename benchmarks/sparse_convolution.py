@@ -1,10 +1,10 @@
-"""Sparse convolutions beside PyTorch's dense one: ``python benchmarks/sparse_convolution.py [--json FILE]``.
+"""Sparse convolutions beside PyTorch's dense one: ``python benchmarks/sparse_convolution.py [--svg FILE]``.
 
 The layers are conv2 to conv5 of AlexNet (a group of each; Krizhevsky et al. 2012) with random weights, 32
 images, one thread. The methods run in turns, and a ratio is the median of those of the turns, with the least
 and the largest. Times are those of the processor. The model of `ConvolutionCost` is measured on other shapes
 before; its time is given as the ratio to the measured one. Last comes the accuracy of a small network whose
-convolution is pruned and trained on.
+convolution is pruned and trained on. The picture, in docs/sparse-convolution.md, needs matplotlib.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import copy
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from seeds import pyplot
 
 from lshsample.convolution import METHODS, ConvolutionCost, SparseFilters, WinogradFilters
 from lshsample.torch import SparseConv2d
@@ -122,6 +124,59 @@ def accuracies(seed: int, densities: list[float], epochs: int = 8) -> dict[str, 
     return found
 
 
+def _series(found: dict[str, Any]) -> dict[str, list[tuple[float, Any]]]:
+    """The values of each method by density, from names of a method, or a layer, and a density."""
+    made: dict[str, list[tuple[float, Any]]] = {}
+    for name, value in found.items():
+        label, density = name.split()
+        made.setdefault(label, []).append((float(density), value))
+    return made
+
+
+def draw_layer(layer: str, measured: list[tuple[float, Any]], axis: Any) -> None:
+    """How many times faster than dense, by density."""
+    for method in measured[0][1]:
+        if method != "dense":
+            densities = [density for density, _ in measured]
+            middle, low, high = zip(*(one[method]["ratio"] for _, one in measured), strict=True)
+            below = [a - b for a, b in zip(middle, low, strict=True)]
+            above = [b - a for a, b in zip(middle, high, strict=True)]
+            axis.errorbar(densities, middle, yerr=[below, above], fmt="o-", markersize=4, label=method)
+    axis.axhline(1, color="0.6", linewidth=1)
+    axis.set_title(layer)
+    axis.set_xlabel("density")
+
+
+def draw_accuracy(trained: dict[str, list[float]], axis: Any) -> None:
+    """Accuracy after pruning and training, as the mean and the range over seeds."""
+    for method, points in _series(trained).items():
+        if method == "dense":
+            axis.axhline(100 * sum(points[0][1]) / len(points[0][1]), color="0.6", linewidth=1, label="dense")
+            continue
+        means = [100 * sum(values) / len(values) for _, values in points]
+        below = [mean - 100 * min(values) for mean, (_, values) in zip(means, points, strict=True)]
+        above = [100 * max(values) - mean for mean, (_, values) in zip(means, points, strict=True)]
+        axis.errorbar([density for density, _ in points], means, yerr=[below, above], fmt="o-", markersize=4)
+    axis.set_title("digits, accuracy in percent")
+    axis.set_xlabel("density")
+
+
+def draw(measured: dict[str, Any], path: Path) -> None:
+    """The picture: times faster than dense for each layer, and the accuracy after pruning."""
+    layers = _series(measured["layers"])
+    plt = pyplot()
+    figure, axes = plt.subplots(
+        1, len(layers) + 1, figsize=(2.9 * (len(layers) + 1), 3.2), layout="constrained"
+    )
+    for (layer, points), axis in zip(layers.items(), axes[:-1], strict=True):
+        draw_layer(layer, points, axis)
+        axis.set_ylim(0, 6)
+    axes[0].set_ylabel("times faster than dense")
+    draw_accuracy(measured["accuracy"], axes[-1])
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.savefig(path, metadata={"Date": None})
+
+
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -129,7 +184,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--density", type=float, nargs="+", default=[0.05, 0.1, 0.2, 0.3])
     parser.add_argument("--seeds", type=int, default=3, help="of the accuracy after pruning")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="write the measurements")
+    parser.add_argument("--svg", type=Path, help="write the picture")
     options = parser.parse_args()
     torch.set_num_threads(1)
     cost = ConvolutionCost.measure(dense, threads=1)
@@ -150,8 +206,11 @@ def main() -> None:
     trained = {name: [run[name] for run in runs] for name in runs[0]} if runs else {}
     for name, shares in trained.items():
         print(f"{name:16} accuracy {np.mean(shares):.4f} ({min(shares):.4f}, {max(shares):.4f})")
+    measured = {"layers": results, "accuracy": trained}
     if options.json:
-        options.json.write_text(json.dumps({"layers": results, "accuracy": trained}, indent=1) + "\n")
+        options.json.write_text(json.dumps(measured, indent=1) + "\n")
+    if options.svg:
+        draw(measured, options.svg)
 
 
 if __name__ == "__main__":
