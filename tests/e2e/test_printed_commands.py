@@ -40,6 +40,9 @@ NOT_RUN = {
     "python3 -m venv .venv && . .venv/bin/activate": ".ci/run does",
     "pip install -e '.[dev]'": ".ci/run does",
     "pip install -e '.[bench]'": "downloads",
+    "lshsample tune valid.txt.gz --model run/ --p1-share 0.99 --family cross-polytope:dimension=16": (
+        "rows of one's own; tests/cli runs --p1-share"
+    ),
     "pytest -n 2": "these tests",
     "bash .ci/run": "minutes; it runs these tests",
     "pytest benchmarks --benchmark-only --benchmark-save=before": "minutes",

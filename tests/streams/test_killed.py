@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "streaming.py"
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="memory is measured on Linux alone")
 def test_a_killed_run_gives_the_same_bits_with_any_number_of_parsers(tmp_path: Path) -> None:
     words = {"size": "3M", "files": 4, "labels": 40, "kills": 2, "threads": 1, "features": 5000, "hidden": 16}
-    words |= {"batch": 32, "window": 2, "checkpoint-seconds": 0.05}
+    words |= {"batch": 8, "window": 2, "checkpoint-seconds": 0.05}
     line = [sys.executable, SCRIPT, tmp_path, "--parsers", 0, 2, 1]
     for name, value in words.items():
         line += [f"--{name}", value]
