@@ -4,6 +4,9 @@
 run.json --out report.html`` writes the page, and ``--before other.json`` compares with another run. The page
 needs nothing else: no scripts, no pictures beside it, no network.
 
+A run that takes long can be measured in parts, ``pytest benchmarks/bench_hash.py ... --benchmark-json=hash.json``
+and so on, and reported together: ``report.py hash.json tables.json --out report.html``.
+
 The floor of a benchmark is the time that its least number of bytes, or of operations, whichever takes longer,
 would take at the rates that were measured just before it (``calibration.py``); or a floor that the benchmark
 measures itself. Two runs are compared by the ratio of a median to the time of the calibration kernels, which
@@ -270,6 +273,25 @@ def machine(run, rows):
     return f"<dl>{''.join(lines)}</dl>"
 
 
+def joined(paths):
+    """The JSON of a run, whose files were written one after another.
+
+    Raises
+    ------
+    SystemExit
+        If they are of several machines or commits.
+    """
+    runs = sorted((json.loads(path.read_text()) for path in paths), key=lambda run: run["datetime"])
+    found = {
+        "machines": {one["extra_info"]["run"]["cpu"] for run in runs for one in run["benchmarks"]},
+        "commits": {run.get("commit_info", {}).get("id") for run in runs},
+    }
+    for what, several in found.items():
+        if len(several) > 1:
+            raise SystemExit(f"the parts of a run must be of one machine and commit (got {what} {several})")
+    return {**runs[0], "benchmarks": [one for run in runs for one in run["benchmarks"]]}
+
+
 def page(run, before=None):
     """The page of a run, the JSON of pytest-benchmark; ``before`` is another one to compare with.
 
@@ -315,12 +337,12 @@ def page(run, before=None):
 
 def main():
     parser = argparse.ArgumentParser(description="One page with the results of a run of the benchmarks.")
-    parser.add_argument("run", type=Path, help="what --benchmark-json wrote")
+    parser.add_argument("run", type=Path, nargs="+", help="what --benchmark-json wrote; of one run")
     parser.add_argument("--before", type=Path, help="another run to compare with")
     parser.add_argument("--out", type=Path, required=True, help="the page to write")
     given = parser.parse_args()
     before = json.loads(given.before.read_text()) if given.before else None
-    given.out.write_text(page(json.loads(given.run.read_text()), before))
+    given.out.write_text(page(joined(given.run), before))
 
 
 if __name__ == "__main__":

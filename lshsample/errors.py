@@ -76,6 +76,19 @@ class UnsupportedError(LshsampleError, TypeError):
     """An object does not support an operation, such as probing, or a probability is not known."""
 
 
+def needs_extra(what: str, extra: str, error: ImportError) -> UnsupportedError:
+    """The error of something that needs an extra of the package, one of whose packages could not be imported.
+
+    Examples
+    --------
+    >>> print(needs_extra("the demo", "demo", ModuleNotFoundError(name="simple_icd_10_cm")))
+    the demo needs pip install 'lshsample[demo]' (simple_icd_10_cm is missing)
+    """
+    missing = isinstance(error, ModuleNotFoundError) and error.name
+    reason = f"{error.name} is missing" if missing else str(error)
+    return UnsupportedError(f"{what} needs pip install 'lshsample[{extra}]' ({reason})")
+
+
 class BiasedSampleError(UnsupportedError):
     """A sample has no inclusion probabilities; the message names the stage that is the reason."""
 

@@ -79,6 +79,19 @@ def test_the_report_compares_by_the_calibration_and_names_floors():
         report.page({"datetime": "", "benchmarks": [old]})
 
 
+def test_the_report_joins_the_parts_of_a_run(tmp_path):
+    report, parts = module_of(BENCHMARKS / "report.py"), []
+    for part, commit in enumerate(("one", "one", "other")):
+        one = benchmark((0.9, 1.0, 1.1), 0.5) | {"fullname": f"benchmarks/bench_{part}.py::test_some"}
+        run = {"datetime": f"2026-01-01T00:0{part}:00", "commit_info": {"id": commit}, "benchmarks": [one]}
+        parts.append(tmp_path / f"{part}.json")
+        parts[-1].write_text(json.dumps(run))
+    shown = report.page(report.joined(reversed(parts[:2])))
+    assert shown.index('id="bench_0.py"') < shown.index('id="bench_1.py"')
+    with pytest.raises(SystemExit, match="of one machine and commit"):
+        report.joined(parts)
+
+
 def module_of(path):
     """A script as a module."""
     spec = importlib.util.spec_from_file_location(path.stem, path)

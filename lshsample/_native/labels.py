@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from lshsample._native import core
 from lshsample.errors import ArgumentError
 
-__all__ = ["CheckedLabels", "checked_ids", "label_rows"]
+__all__ = ["CheckedLabels", "are_labels", "checked_ids", "label_rows"]
 
 _WANTED = "1 for a label and 0 for none (entries of one place are summed)"
 
@@ -124,3 +124,10 @@ def checked_ids(argument: str, given: npt.ArrayLike, n_labels: int) -> npt.NDArr
     if not sound or (ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < n_labels):
         raise ArgumentError(argument, f"{given!r:.80}", f"a list of integers from 0 to {n_labels - 1}")
     return ids.astype(np.int64)
+
+
+def are_labels(labels: sp.csr_array, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+    """Whether ids (rows, k) are labels of their rows; -1 is none."""
+    rows = np.repeat(np.arange(labels.shape[0], dtype=np.int64), np.diff(labels.indptr))
+    places = np.arange(len(ids), dtype=np.int64)[:, None] * labels.shape[1] + ids
+    return np.isin(places, rows * labels.shape[1] + labels.indices) & (ids >= 0)

@@ -11,7 +11,7 @@ from typing import Any
 from lshsample.compare.measure import Figures
 from lshsample.compare.nearest import METRIC_NAMES
 from lshsample.compare.report import pareto_front
-from lshsample.errors import UnsupportedError
+from lshsample.errors import needs_extra
 
 __all__ = ["require_matplotlib", "write_plots"]
 
@@ -38,7 +38,7 @@ def require_matplotlib() -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: F401
         from matplotlib.figure import Figure  # noqa: F401
     except ImportError as error:
-        raise UnsupportedError(f"plots need matplotlib: pip install 'lshsample[plots]' ({error})") from error
+        raise needs_extra("plotting", "plots", error) from error
 
 
 def write_plots(

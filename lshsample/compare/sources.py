@@ -12,7 +12,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import core
-from lshsample.errors import DataFormatError, UnsupportedError
+from lshsample.errors import DataFormatError, needs_extra
 from lshsample.family import Rows
 
 __all__ = ["AnnBenchmark", "is_hdf5", "read_ann_benchmark"]
@@ -78,7 +78,7 @@ def read_ann_benchmark(path: str | PathLike[str]) -> AnnBenchmark:
     try:
         import h5py
     except ImportError as error:
-        raise UnsupportedError(f"HDF5 needs h5py: pip install 'lshsample[hdf5]' ({error})") from error
+        raise needs_extra("an HDF5 file", "hdf5", error) from error
     try:
         with h5py.File(path, "r") as file:
             return _ann_benchmark(file)

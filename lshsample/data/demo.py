@@ -17,7 +17,7 @@ import attrs
 
 from lshsample.data.dataset import Dataset
 from lshsample.data.tfidf import Tfidf, words_of
-from lshsample.errors import ArgumentError, UnsupportedError
+from lshsample.errors import ArgumentError, needs_extra
 
 __all__ = ["Demo", "load_demo"]
 
@@ -118,10 +118,7 @@ def _package() -> Any:
             warnings.simplefilter("ignore", DeprecationWarning)
             import simple_icd_10_cm
     except ImportError as error:
-        raise UnsupportedError(
-            "the demo's texts are in the package simple-icd-10-cm, which is not installed: "
-            "pip install 'lshsample[demo]'"
-        ) from error
+        raise needs_extra("the demo, whose texts are in a package,", "demo", error) from error
     return simple_icd_10_cm
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import layers as kernels
+from lshsample._native.labels import are_labels
 from lshsample.display import array_text
 from lshsample.nn.signals import Block, Signal, indptr_of
 
@@ -36,10 +37,7 @@ def best_units(logits: Signal) -> tuple[npt.NDArray[np.integer], Float32]:
 
 def hits_of(best: npt.NDArray[np.integer], labels: sp.csr_array) -> float:
     """Fraction of rows whose best unit is one of their labels."""
-    indptr, hits = labels.indptr, 0
-    for row, unit in enumerate(best.tolist()):
-        hits += unit in labels.indices[indptr[row] : indptr[row + 1]]
-    return hits / max(len(best), 1)
+    return float(are_labels(labels, best[:, None]).sum()) / max(len(best), 1)
 
 
 @attrs.frozen(eq=False)

@@ -22,8 +22,8 @@ from lshsample.errors import (
     ArgumentError,
     CheckpointError,
     DivergenceError,
-    LshsampleError,
     UnsupportedError,
+    needs_extra,
 )
 from lshsample.files import as_path
 from lshsample.metrics import precision_at_k
@@ -725,8 +725,7 @@ class Network:
         try:
             from lshsample.nn.torch_module import TorchNetwork
         except ModuleNotFoundError as error:
-            text = f"to_torch needs pip install 'lshsample[torch]' ({error.name} is missing)"
-            raise LshsampleError(text) from error
+            raise needs_extra("to_torch", "torch", error) from error
         return TorchNetwork(PlainNetwork.of(self.in_float32()))
 
     def to_onnx(self, path: str | PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
@@ -757,8 +756,7 @@ class Network:
         try:
             from lshsample.nn.onnx_file import write_onnx
         except ModuleNotFoundError as error:
-            text = f"to_onnx needs pip install 'lshsample[onnx]' ({error.name} is missing)"
-            raise LshsampleError(text) from error
+            raise needs_extra("to_onnx", "onnx", error) from error
         write_onnx(PlainNetwork.of(self.in_float32()), as_path(path), metadata or {})
 
     # Folders.

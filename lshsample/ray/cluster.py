@@ -13,7 +13,7 @@ from typing import Any, cast
 import attrs
 
 from lshsample import specs
-from lshsample.errors import ArgumentError, UnsupportedError
+from lshsample.errors import ArgumentError, needs_extra
 from lshsample.files import as_path
 from lshsample.nn.connected import ConnectedWorker, answer_calls
 from lshsample.nn.layer import BuildContext
@@ -203,7 +203,7 @@ def the_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise UnsupportedError("workers on Ray need the package ray: pip install 'lshsample[ray]'") from error
+        raise needs_extra("a cluster of Ray", "ray", error) from error
     return ray
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample import specs
-from lshsample.errors import ArgumentError, CheckpointError, UnsupportedError
+from lshsample.errors import ArgumentError, CheckpointError, UnsupportedError, needs_extra
 from lshsample.nn import BuildContext, Network, NetworkSpec, Sharded
 from lshsample.nn.best import Chosen, merge_top
 from lshsample.nn.bundle import model_folder, read_bundle
@@ -173,7 +173,7 @@ def application(
     try:
         from ray import serve
     except ImportError as error:
-        raise UnsupportedError("serving on Ray needs it: pip install 'lshsample[ray-serve]'") from error
+        raise needs_extra("serving on Ray", "ray-serve", error) from error
     deploy: Any = partial(
         serve.deployment,
         ray_actor_options={"num_cpus": threads},

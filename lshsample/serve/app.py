@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, TypeVar
 
-from lshsample.errors import ArgumentError, CheckpointError, LshsampleError
+from lshsample.errors import ArgumentError, CheckpointError, needs_extra
 from lshsample.serve.model import Served, Serving
 from lshsample.serve.openapi import document
 from lshsample.serve.requests import BadRequest, Predict, Suggest, parsed_form, parsed_json
@@ -35,7 +35,7 @@ try:
     from starlette.responses import HTMLResponse, JSONResponse, Response
     from starlette.routing import Route
 except ModuleNotFoundError as error:  # pragma: no cover - depends on the installation
-    raise LshsampleError(f"serving needs pip install 'lshsample[serve]' ({error.name} is missing)") from error
+    raise needs_extra("serving", "serve", error) from error
 
 __all__ = ["Application"]
 

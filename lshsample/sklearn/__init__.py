@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from lshsample.errors import LshsampleError
+from lshsample.errors import needs_extra
 
 try:
     import sklearn  # noqa: F401
 except ModuleNotFoundError as error:
-    needed = "pip install 'lshsample[sklearn]'"
-    raise LshsampleError(f"lshsample.sklearn needs {needed} ({error.name} is missing)") from error
+    raise needs_extra("lshsample.sklearn", "sklearn", error) from error
 
 from lshsample.sklearn.classifier import LSHClassifier
 from lshsample.sklearn.neighbors import LSHNeighbors

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample import specs
-from lshsample.errors import ArgumentError, LshsampleError
+from lshsample.errors import ArgumentError, needs_extra
 from lshsample.text.names import packed_texts, unpacked_texts
 
 __all__ = ["TermCounter", "TextVectorizer", "VectorizerSpec"]
@@ -23,7 +23,7 @@ def _sklearn() -> Any:
     try:
         from sklearn.feature_extraction import text
     except ModuleNotFoundError as error:
-        raise LshsampleError(f"texts need pip install 'lshsample[text]' ({error.name} is missing)") from error
+        raise needs_extra("the vectorizer of texts", "text", error) from error
     return text
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from lshsample.errors import LshsampleError
+from lshsample.errors import needs_extra
 
 try:
     import torch  # noqa: F401
 except ModuleNotFoundError as error:
-    needed = "pip install 'lshsample[torch]'"
-    raise LshsampleError(f"lshsample.torch needs {needed} ({error.name} is missing)") from error
+    raise needs_extra("lshsample.torch", "torch", error) from error
 
 from lshsample.torch.attention import SampledAttention
 from lshsample.torch.convolution import SparseConv2d

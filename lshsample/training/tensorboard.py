@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from lshsample.errors import LshsampleError
+from lshsample.errors import needs_extra
 from lshsample.files import as_path
 from lshsample.specs import checked_integer
 from lshsample.training.callbacks import Callback
@@ -44,8 +44,7 @@ class TensorBoard(Callback):
         try:
             from tensorboard.summary import Writer
         except ModuleNotFoundError as error:
-            text = f"TensorBoard needs pip install 'lshsample[tensorboard]' ({error.name} is missing)"
-            raise LshsampleError(text) from error
+            raise needs_extra("TensorBoard", "tensorboard", error) from error
         self._make, self._folder = Writer, as_path(folder)
         self._every = checked_integer("every", every, 1)
         self._fits = 0

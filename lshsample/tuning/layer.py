@@ -15,7 +15,7 @@ import scipy.sparse as sp
 
 from lshsample import hashing, memory
 from lshsample._native import core, layers
-from lshsample._native.labels import label_rows
+from lshsample._native.labels import are_labels, label_rows
 from lshsample.display import html_table
 from lshsample.errors import ArgumentError
 from lshsample.family import FamilySpec, HashFamily
@@ -159,20 +159,13 @@ class _Layer:
             hidden=hidden,
             labels=labels,
             best=best,
-            correct=_are_labels(labels, best),
+            correct=are_labels(labels, best),
         )
 
     @property
     def exact(self) -> float:
         """P@1 of all labels."""
         return float(self.correct[:, 0].mean())
-
-
-def _are_labels(labels: sp.csr_array, ids: npt.NDArray[np.int32]) -> Bools:
-    """Whether ids (rows, k) are labels of their rows; -1 is none."""
-    rows = np.repeat(np.arange(labels.shape[0], dtype=np.int64), np.diff(labels.indptr))
-    places = np.arange(len(ids), dtype=np.int64)[:, None] * labels.shape[1] + ids
-    return np.isin(places, rows * labels.shape[1] + labels.indices) & (ids >= 0)
 
 
 @attrs.frozen(kw_only=True)
@@ -468,7 +461,7 @@ def _observed(layer: _Layer, sampler: Sampler, tables: HashTables, threads: int)
     times = [_fastest(partial(through_tables, row, 1), 2) for row in single]
     exact = [_fastest(partial(layers.top_k, row, weights, bias, 1, threads=1), 1) for row in single]
     return LayerMeasures(
-        p_at_1=float(_are_labels(layer.labels, best).mean()),
+        p_at_1=float(are_labels(layer.labels, best).mean()),
         exact_p_at_1=layer.exact,
         size=scored / len(hidden),
         memory_bytes=tables.memory_bytes,

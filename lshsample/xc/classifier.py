@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from lshsample import memory
 from lshsample._native import core
 from lshsample._native.labels import checked_ids, label_rows
-from lshsample.errors import ArgumentError, CheckpointError, LshsampleError
+from lshsample.errors import ArgumentError, CheckpointError, needs_extra
 from lshsample.files import as_path
 from lshsample.metrics import precision_at_k
 from lshsample.nn import Network, tensorfile
@@ -859,8 +859,7 @@ class Classifier:
         try:
             from lshsample.xc.onnx_file import write_classifier
         except ModuleNotFoundError as error:
-            text = f"to_onnx needs pip install 'lshsample[onnx]' ({error.name} is missing)"
-            raise LshsampleError(text) from error
+            raise needs_extra("to_onnx", "onnx", error) from error
         names = self.mixture.parts if parts is None else tuple(dict.fromkeys(parts))
         if isinstance(parts, str) or not names or not set(names) <= set(self.parts):
             wanted = f"a list of some of {', '.join(self.parts)}"

@@ -17,7 +17,7 @@ from lshsample.errors import ArgumentError
 from lshsample.metrics import propensities_of_counts
 from lshsample.xc.isotonic import Isotonic
 
-__all__ = ["Mixture", "Scored"]
+__all__ = ["SMALLEST", "Mixture", "Scored"]
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -27,7 +27,7 @@ Float64 = npt.NDArray[np.float64]
 Scored = tuple[Int32, Float32]
 
 #: Added to a value before its logarithm; a label that a part does not name has the value 0.
-_SMALLEST = 1e-3
+SMALLEST = 1e-3
 #: A part stays if without it the log loss is larger by more than this share.
 _PAYS = 1e-3
 #: Weights of a part, and those of them that depend on the other labels of the row.
@@ -320,9 +320,9 @@ class _Pairs:
         counts, columns = np.diff(np.append(begins, len(self.rows))), []
         for name in parts:
             v = self.values[name]
-            columns += [v, np.sqrt(v), np.log(v + _SMALLEST)]
+            columns += [v, np.sqrt(v), np.log(v + SMALLEST)]
             if relative:
-                share = v / np.repeat(np.maximum(np.maximum.reduceat(v, begins), _SMALLEST), counts)
+                share = v / np.repeat(np.maximum(np.maximum.reduceat(v, begins), SMALLEST), counts)
                 columns += [share, share == 1.0]
         columns.append(self.frequency)
         if by_frequency:

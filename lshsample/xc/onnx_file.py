@@ -18,7 +18,7 @@ from lshsample.nn.plain import PlainNetwork
 from lshsample.xc.classifier import Classifier
 from lshsample.xc.isotonic import Isotonic
 from lshsample.xc.linear import LinearModel
-from lshsample.xc.mixture import Mixture
+from lshsample.xc.mixture import SMALLEST, Mixture
 from lshsample.xc.parts import HiddenPart, LinearPart, NetworkPart, Part, RowsPart
 from lshsample.xc.votes import LabelVotes, Voting
 
@@ -28,7 +28,6 @@ __all__ = ["write_classifier"]
 _NAMED = 1e-37
 #: Scores of labels that are not named.
 _NONE = -1e30
-_SMALLEST = 1e-3  # as the mixture has it
 
 
 def write_classifier(
@@ -289,12 +288,12 @@ class _Builder(Graph):
         for place, name in enumerate(mixture.parts):
             w, v = weights[5 * place : 5 * place + 5], self.op("Min", values[name], 1.0)
             root = self.op("Sqrt", v)
-            largest = self.op("Max", self.op("ReduceMax", v, axes=[1], keepdims=1), _SMALLEST)
+            largest = self.op("Max", self.op("ReduceMax", v, axes=[1], keepdims=1), SMALLEST)
             is_largest = self.op("Cast", self.op("Equal", v, largest), to=TensorProto.FLOAT)
             terms = [
                 self.op("Mul", v, w[0]),
                 self.op("Mul", root, w[1]),
-                self.op("Mul", self.op("Log", self.op("Add", v, _SMALLEST)), w[2]),
+                self.op("Mul", self.op("Log", self.op("Add", v, SMALLEST)), w[2]),
                 self.op("Mul", self.op("Div", v, largest), w[3]),
                 self.op("Mul", is_largest, w[4]),
             ]

@@ -22,7 +22,7 @@ from lshsample.errors import (
     CheckpointError,
     DivergenceError,
     MemoryBudgetError,
-    UnsupportedError,
+    needs_extra,
 )
 from lshsample.files import as_path, try_lock
 from lshsample.nn.network import StepReport
@@ -153,9 +153,7 @@ def require_optuna() -> None:
     try:
         import optuna  # noqa: F401
     except ImportError as error:
-        raise UnsupportedError(
-            f"a search over recipes needs Optuna: pip install 'lshsample[search]' ({error})"
-        ) from error
+        raise needs_extra("a search over recipes", "search", error) from error
 
 
 def search_recipes(

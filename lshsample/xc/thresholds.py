@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from lshsample._native.labels import label_rows
+from lshsample._native.labels import are_labels, label_rows
 
 __all__ = ["THRESHOLDS", "Thresholds"]
 
@@ -53,11 +53,9 @@ class Thresholds:
         """
         ids, chances = np.asarray(labels), np.asarray(probabilities, np.float32)
         true: Any = label_rows(truth, "truth", n_labels, len(ids))
-        rows = np.repeat(np.arange(len(ids)), ids.shape[1]).reshape(ids.shape)
         named = ids >= 0
-        keys = np.repeat(np.arange(len(ids), dtype=np.int64), np.diff(true.indptr)) * n_labels + true.indices
+        hits = are_labels(true, ids)[named]
         ids, chances = ids[named].astype(np.int64), chances[named]
-        hits = np.isin(rows[named] * n_labels + ids, keys)
         overall = _best(chances, hits, true.nnz)
         by_label = np.full(n_labels, overall, np.float32)
         counts = np.bincount(true.indices, minlength=n_labels)
