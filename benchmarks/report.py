@@ -4,8 +4,9 @@
 run.json --out report.html`` writes the page, and ``--before other.json`` compares with another run. The page
 needs nothing else: no scripts, no pictures beside it, no network.
 
-A run that takes long can be measured in parts, ``pytest benchmarks/bench_hash.py ... --benchmark-json=hash.json``
-and so on, and reported together: ``report.py hash.json tables.json --out report.html``.
+A long run can be measured in parts, ``pytest benchmarks/bench_hash.py --benchmark-only
+--benchmark-json=hash.json`` and so on,
+and reported together: ``report.py hash.json tables.json --out report.html``.
 
 The floor of a benchmark is the time that its least number of bytes, or of operations, whichever takes longer,
 would take at the rates that were measured just before it (``calibration.py``); or a floor that the benchmark
