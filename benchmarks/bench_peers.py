@@ -105,6 +105,8 @@ def softmax_over_all(hidden, weight, bias, rows, columns, weights):
 def test_step_in_turns_with_pytorch(benchmark, kind, sampler):
     if kind == "compiled" and not (shutil.which("g++") or shutil.which("clang++")):
         pytest.skip("torch.compile needs a C++ compiler")
+    if kind == "bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("PyTorch takes minutes for a step in bfloat16 on a processor without AVX-512")
     ours = Steps(sampler=sampler)
     in_turns(benchmark, ours, Peer(kind, ours.batches), TURNS[kind], against=SETTINGS[kind])
     active = float(np.median(ours.active))
