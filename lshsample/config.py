@@ -12,7 +12,7 @@ from lshsample import specs
 from lshsample.data import Dataset
 from lshsample.errors import ArgumentError
 from lshsample.family import HashFamily
-from lshsample.nn import LOSSES, OPTIMIZERS, SCHEDULES, Dense, Network, Sampled, Sparse
+from lshsample.nn import LOSSES, OPTIMIZERS, SCHEDULES, Dense, Network, Sampled, Sharded, Sparse
 from lshsample.nn.coded import CODED_PRECISIONS
 from lshsample.nn.inputs import WEIGHTINGS
 from lshsample.nn.names import NameTable
@@ -26,6 +26,8 @@ from lshsample.training.defaults import DataShape, Defaults, choose_defaults, de
 __all__ = ["TrainConfig", "build_network", "build_trainer"]
 
 _optional = attrs.validators.optional
+#: Parts of a batch, at most.
+_PARTS = 1024
 _WIDTHS = "one or more integers from 1 to 2147483647, such as 128 or 128,64"
 
 
@@ -67,6 +69,12 @@ def _check_share(_: Any, __: Any, value: Any) -> None:
         raise ArgumentError("valid", repr(value), "a number between 0 and 1, or the path of a data file")
 
 
+def _check_parts(_: Any, __: Any, value: Any) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not 1 <= value <= _PARTS or value & (value - 1):
+        raise ArgumentError("parts", repr(value), f"a power of two from 1 to {_PARTS}")
+
+
 @attrs.frozen(kw_only=True)
 class TrainConfig:
     """The configuration of a training run; None means "choose it from the data" (:meth:`resolve`).
@@ -87,6 +95,9 @@ class TrainConfig:
         With the precisions ``"int8"`` and ``"int4"``: the share of the rows that stay in float32.
     moments : str, optional
         ``"float8"``: the optimizer state is in 8 bits; see :class:`~lshsample.nn.Network`.
+    parts : int, optional
+        The output layer is a :class:`~lshsample.nn.Sharded` one, below which a batch is computed in this number
+        of parts, a power of two: by workers, if there are some.
     weighting, input_dropout, dropout
         Weighting and dropout of the input, dropout of the hidden units; see :class:`~lshsample.nn.Sparse` and
         :class:`~lshsample.nn.Dense`.
@@ -143,6 +154,7 @@ class TrainConfig:
     moments: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*MOMENTS)))
     input_dropout: float = attrs.field(default=0.0, validator=specs.number(0, 1, open_high=True))
     dropout: float | None = attrs.field(default=None, validator=_optional(specs.number(0, 1, open_high=True)))
+    parts: int | None = attrs.field(default=None, validator=_optional(_check_parts))
     weighting: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*WEIGHTINGS)))
     importance: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*IMPORTANCE)))
     valid: float | str | None = attrs.field(
@@ -161,6 +173,9 @@ class TrainConfig:
         if self.moments is not None and self.precision in CODED_PRECISIONS:
             given = f"{self.moments!r} with precision={self.precision!r}"
             raise ArgumentError("moments", given, "left out with this precision, whose state has few bits")
+        if self.parts is not None and (self.precision != "float32" or self.moments is not None):
+            given = f"{self.parts} with precision={self.precision!r} and moments={self.moments!r}"
+            raise ArgumentError("parts", given, "used with the precision float32, and without moments")
 
     def merged(self, changes: Mapping[str, Any]) -> TrainConfig:
         """This config with every value of ``changes`` that is not None."""
@@ -202,7 +217,9 @@ class TrainConfig:
 
 
 def build_network(config: TrainConfig, n_features: int, n_labels: int) -> Network:
-    """The network of a resolved config: sparse input, hidden layers, one sampled output layer."""
+    """The network of a resolved config: sparse input, hidden layers, one sampled output layer, which is in blocks
+    of labels if there are ``parts``.
+    """
     assert config.hidden is not None
     assert config.dropout is not None
     hidden = [Dense(width, "relu", dropout=config.dropout) for width in config.hidden]
@@ -219,6 +236,8 @@ def build_network(config: TrainConfig, n_features: int, n_labels: int) -> Networ
         active_set=config.active_set,
         importance=config.importance or "off",
     )
+    if config.parts is not None:
+        last = attrs.evolve(Sharded.of(last), parts=config.parts)
     first = Sparse(n_features, weighting=config.weighting or "none", dropout=config.input_dropout)
     layers = [first, *hidden, last]
     return Network(

@@ -246,6 +246,15 @@ def train(
             rich_help_panel=_RUN,
         ),
     ] = None,
+    parts: Annotated[
+        int | None,
+        typer.Option(
+            help="With --workers: the workers also compute the hidden layers, of this number of parts of a "
+            "batch, a power of two.",
+            show_default="none, the hidden layers are computed here",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     hidden: Annotated[
         str | None,
         typer.Option(
@@ -339,6 +348,8 @@ def train(
     check_folder(save, resume, overwrite)
     if test is None and test_labels is not None:
         raise ArgumentError("--test-labels", test_labels, "used with --test")
+    if parts is not None and workers is None:
+        raise ArgumentError("--parts", parts, "used with --workers")
     stored = None if resume is None else stored_recipe(resume)
     recipe = stored or _recipe(preset, config, changes, seed, valid)
     for option, value in (("--window", window), ("--parsers", parsers)):
@@ -451,6 +462,9 @@ def _recipe(
     try:
         return recipe.merged(changes)
     except ArgumentError as error:
+        if error.argument == "network.parts":
+            wanted = "used with --preset network, as only networks are spread"
+            raise ArgumentError("--parts", changes["parts"], wanted) from error
         if "patience" not in error.argument:
             raise
         wanted = "used with --valid, whose rows choose the epoch (--valid 0.1 holds out a tenth of TRAIN)"

@@ -129,6 +129,7 @@ def _print_plan(trainer: Trainer, data: Dataset, chosen: TrainConfig, folder: Pa
         f"{schedule}{warmup}, {optimizer}"
         f"{f', weight decay {decay:.3g}' if decay else ''}"
         f"{f', {network.precision}' if network.precision != 'float32' else ''}"
+        f"{f', {chosen.parts} parts of a batch' if chosen.parts else ''}"
         f", seed {settings.seed}{held}{stop}"
     )
     needed = max(sum(trainer.memory_needed().values()) + (resident_bytes() or 0), peak_bytes())

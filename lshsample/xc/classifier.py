@@ -179,6 +179,7 @@ class Classifier:
             A signal ended the training of a network; its checkpoint, if there is one, is kept.
         """
         recipe = Recipe.of(recipe)
+        recipe.check_classifier()
         if max_seconds is not None:
             checked_number("max_seconds", max_seconds, 0, np.inf, open_low=True)
         rows: Any = core.feature_rows(X, "X")

@@ -204,6 +204,8 @@ class Recipe:
             if value is not None and not self.is_network_alone:
                 wanted = "left out: it is for a network alone; holdout sets the rows that are held out"
                 raise ArgumentError(f"network.{name}", repr(value), wanted)
+        if self.network.parts is not None and not self.is_network_alone:
+            raise ArgumentError("network.parts", self.network.parts, "left out: it is for a network alone")
 
     @property
     def is_network_alone(self) -> bool:
@@ -261,6 +263,13 @@ class Recipe:
             if getattr(self.network, name) is not None:
                 wanted = "left out for rows that are streamed, some of which are held out by themselves"
                 raise ArgumentError(name, repr(getattr(self.network, name)), wanted)
+        self.check_classifier()
+
+    def check_classifier(self) -> None:
+        """ArgumentError if it is for a network that is not part of a classifier."""
+        if self.network is not None and self.network.parts is not None:
+            wanted = "left out: it is for a network alone that is trained by lshsample train, without --stream"
+            raise ArgumentError("parts", self.network.parts, wanted)
 
     def merged(self, changes: Mapping[str, Any]) -> Self:
         """The recipe with other settings of its network, which is trained for any number of rows then.

@@ -252,6 +252,7 @@ def search_recipes(
     """
     require_optuna()
     base = Recipe.of(base)
+    base.check_classifier()
     if max_seconds is None and n_trials is None:
         raise ArgumentError("max_seconds", "nothing, as n_trials", "given, or n_trials")
     seconds = math.inf

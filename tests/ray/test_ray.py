@@ -21,6 +21,7 @@ from lshsample.nn import DataParallel, Dense, Network, Sampled, Sharded, Sparse
 from lshsample.nn.parallel import Alone
 from lshsample.ray import Cluster, RayMetrics, ShardedNetwork, application, data_parallel, dataset_rows
 from lshsample.training import Callback, Trainer
+from lshsample.xc import Recipe
 
 # Ray leaves processes and files to be closed later.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -161,7 +162,8 @@ def test_a_run_whose_trainer_was_killed_continues_with_the_same_bits(data, tmp_p
 
 
 @pytest.mark.usefixtures("started")
-def test_the_command_line_trains_on_workers(data, tmp_path):
+@pytest.mark.parametrize("parts", [None, 4])
+def test_the_command_line_trains_on_workers(data, tmp_path, parts):
     ray = pytest.importorskip("ray")
     x, y = data
     rows = sp.csr_array((np.ones(3 * len(y)), np.ravel(y), 3 * np.arange(len(y) + 1)), (len(y), N_LABELS))
@@ -172,11 +174,14 @@ def test_the_command_line_trains_on_workers(data, tmp_path):
     address = ray.get_runtime_context().gcs_address
     words = ["train", file, "--preset", "network", "--hidden", "8", "--n-active", "64", "--epochs", "2"]
     words += ["--threads", "1", "--save", tmp_path / "run", "--workers", "2", "--address", address]
+    words += [] if parts is None else ["--parts", parts]
     line = [sys.executable, "-c", "from lshsample.cli import main; main()", *map(str, words)]
     done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     found = Network.load(tmp_path / "run")
     wanted = Network.from_spec(found.spec)
+    assert found.spec.layers[-1].parts == (parts or 1)
+    assert Recipe.from_file(tmp_path / "run" / "recipe.toml").network.parts == parts
     settings = json.loads((tmp_path / "run" / "train.json").read_text())["settings"]
     of_network = Trainer(wanted, **settings, threads=1)
     of_network.fit(x, rows)
