@@ -96,8 +96,8 @@ class TrainConfig:
     moments : str, optional
         ``"float8"``: the optimizer state is in 8 bits; see :class:`~lshsample.nn.Network`.
     parts : int, optional
-        The output layer is a :class:`~lshsample.nn.Sharded` one, below which a batch is computed in this number
-        of parts, a power of two: by workers, if there are some.
+        The output layer is a :class:`~lshsample.nn.Sharded` one, below which a batch is computed in this
+        number of parts, a power of two: by workers, if there are some.
     weighting, input_dropout, dropout
         Weighting and dropout of the input, dropout of the hidden units; see :class:`~lshsample.nn.Sparse` and
         :class:`~lshsample.nn.Dense`.
@@ -217,8 +217,8 @@ class TrainConfig:
 
 
 def build_network(config: TrainConfig, n_features: int, n_labels: int) -> Network:
-    """The network of a resolved config: sparse input, hidden layers, one sampled output layer, which is in blocks
-    of labels if there are ``parts``.
+    """The network of a resolved config: sparse input, hidden layers, one sampled output layer, in blocks of
+    labels if there are ``parts``.
     """
     assert config.hidden is not None
     assert config.dropout is not None

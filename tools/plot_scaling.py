@@ -30,7 +30,7 @@ def main():
     parser.add_argument("figures", type=Path)
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
-    model = StepModel(**json.loads(options.figures.read_text())["model"])
+    model = StepModel(**json.loads(options.figures.read_text())["sparse"]["model"])
     with mpl.rc_context({"svg.hashsalt": "lshsample", "font.size": 9}):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
         for labels in LABELS:

@@ -12,7 +12,7 @@ from lshsample import specs
 from lshsample.cli.app import JsonFile, output, write_json
 from lshsample.errors import ArgumentError
 from lshsample.memory import mebibytes
-from lshsample.nn import OPTIMIZERS, Dense, Sharded, Sparse
+from lshsample.nn import OPTIMIZERS, Dense, Input, Sharded, Sparse
 from lshsample.ray import cluster_resources, step_cost
 
 __all__ = ["cluster_check"]
@@ -29,6 +29,13 @@ def cluster_check(
     labels_per_row: Annotated[float, typer.Option(help="Labels of a row, on average.")] = 5.0,
     n_active: Annotated[int, typer.Option(help="Budget of all blocks.")] = 4096,
     blocks: Annotated[int | None, typer.Option(help="Blocks.", show_default="8, or the workers")] = None,
+    parts: Annotated[
+        int, typer.Option(help="Parts of a batch that the workers compute the hidden layer for; 1 for none.")
+    ] = 1,
+    features: Annotated[int | None, typer.Option(help="With --parts: number of features.")] = None,
+    values_per_row: Annotated[
+        float, typer.Option(help="With --parts: values of a row, on average; 0 if features are dense.")
+    ] = 75.0,
     optimizer: Annotated[str, typer.Option(help=f"One of {OPTIMIZERS}.")] = "adam",
     bandwidth: Annotated[
         float, typer.Option(help="Gigabits a second of the connection of the trainer's machine.")
@@ -47,13 +54,20 @@ def cluster_check(
             raise ArgumentError(name, value, "a number above 0")
     if not latency >= 0:
         raise ArgumentError("--latency", latency, "a number of at least 0")
+    if not values_per_row >= 0:
+        raise ArgumentError("--values-per-row", values_per_row, "a number of at least 0")
+    if (parts != 1) != (features is not None):
+        given = f"{parts} with --features {features}" if features else f"{parts} without --features"
+        raise ArgumentError("--parts", given, "used with --features, which the bytes of parts depend on")
     n_blocks = max(8, workers) if blocks is None else blocks
-    last = Sharded(labels, n_active=min(n_active, labels - 1), blocks=n_blocks)
+    last = Sharded(labels, n_active=min(n_active, labels - 1), blocks=n_blocks, parts=parts)
+    first = (Sparse if values_per_row else Input)(features or 1)
     cost = step_cost(
-        [Sparse(1), Dense(hidden), last],
+        [first, Dense(hidden), last],
         workers=workers,
         batch_size=batch_size,
         labels_per_row=labels_per_row,
+        values_per_row=values_per_row,
         optimizer=OPTIMIZERS.make(optimizer, "--optimizer"),
     )
     seconds = cost.seconds(1e9 * bandwidth, 1e-3 * latency)
@@ -61,6 +75,8 @@ def cluster_check(
     table = Table("", "of a step")
     table.add_row("sent to a worker", f"{cost.sent:,} bytes")
     table.add_row("received from it", f"{cost.received:,} bytes")
+    if cost.below:
+        table.add_row("of both, for parts of the hidden layer", f"{cost.below:,} bytes")
     table.add_row(f"traffic of {workers} workers", f"{1e3 * seconds:.2f} ms at {bandwidth:g} Gbit/s")
     table.add_row("a dense gradient instead", f"{cost.dense:,} bytes, {1e3 * dense:,.0f} ms in a ring")
     table.add_row("memory of a worker", mebibytes(cost.memory))

@@ -16,7 +16,7 @@ from lshsample.data.dataset import Dataset, check_dataset
 from lshsample.errors import ArgumentError
 from lshsample.files import atomic_file
 
-__all__ = ["write_predictions", "write_xc"]
+__all__ = ["write_predictions", "write_xc", "xc_lines"]
 
 _ROWS_AT_ONCE = 4096
 
@@ -46,10 +46,10 @@ def write_xc(path: str | PathLike[str], data: Dataset) -> None:
     with _text_file(path) as file:
         file.write(f"{data.n_rows} {data.n_features} {data.n_labels}\n".encode("ascii"))
         for begin in range(0, data.n_rows, _ROWS_AT_ONCE):
-            file.write(_lines(data, begin, min(begin + _ROWS_AT_ONCE, data.n_rows)).encode("ascii"))
+            file.write(xc_lines(data, begin, min(begin + _ROWS_AT_ONCE, data.n_rows)).encode("ascii"))
 
 
-def _lines(data: Dataset, begin: int, end: int) -> str:
+def xc_lines(data: Dataset, begin: int, end: int) -> str:
     """A range of rows as text."""
     x, y = data.x, data.y
     first, last = int(x.indptr[begin]), int(x.indptr[end])

@@ -331,6 +331,10 @@ class Network:
         for layer in self._prepared:
             layer.prepare(done, threads)
 
+    def own_rows(self, n: int) -> range:
+        """The rows of a batch of n that this process computes with: all of them."""
+        return range(n)
+
     def gradients(
         self, x: Signal, y: sp.csr_array, run: Run, count_hits: bool = False
     ) -> tuple[StepReport, list[Update]]:

@@ -164,6 +164,10 @@ class DataParallel(Network):
             needed["exchange"] = 4 * len(self._own) * self.n_parameters
         return needed
 
+    def own_rows(self, n: int) -> range:
+        """The rows of a batch of n in the parts of this process; batches need not have the others."""
+        return range(self._own.start * n // self.parts, self._own.stop * n // self.parts)
+
     def gradients(
         self, x: Signal, y: sp.csr_array, run: Run, count_hits: bool = False
     ) -> tuple[StepReport, list[Update]]:

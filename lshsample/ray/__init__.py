@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lshsample.ray.cluster import Cluster, cluster_resources
 from lshsample.ray.cost import StepCost, step_cost
-from lshsample.ray.data import dataset_rows, dataset_texts
+from lshsample.ray.data import dataset_files, dataset_rows, dataset_texts
 from lshsample.ray.metrics import RayMetrics
 from lshsample.ray.network import ShardedNetwork
 from lshsample.ray.parallel import data_parallel
@@ -25,6 +25,7 @@ __all__ = [
     "application",
     "cluster_resources",
     "data_parallel",
+    "dataset_files",
     "dataset_rows",
     "dataset_texts",
     "step_cost",

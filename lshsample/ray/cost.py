@@ -39,6 +39,12 @@ class StepCost:
         Bytes that a worker needs for weights, optimizer state and tables.
     exchanges : int
         Times that a step waits for messages to the workers and for their answers.
+    below : int
+        Bytes, among those sent and received, of the layers below, which a worker computes for its parts.
+    below_weights : int
+        Weights of these layers that a worker is sent, and whose gradients it returns.
+    below_workers : int
+        Workers that have parts.
     """
 
     workers: int
@@ -47,11 +53,19 @@ class StepCost:
     dense: int
     memory: int
     exchanges: int = 2
+    below: int = 0
+    below_weights: int = 0
+    below_workers: int = 0
 
     @property
     def exchanged(self) -> int:
         """Bytes exchanged with a worker."""
         return self.sent + self.received
+
+    @property
+    def traffic(self) -> int:
+        """Bytes exchanged with all workers, of which some may have no parts."""
+        return self.workers * (self.exchanged - self.below) + self.below_workers * self.below
 
     def dense_seconds(self, bandwidth: float) -> float:
         """Seconds to reduce the dense gradient in a ring of all workers."""
@@ -67,7 +81,7 @@ class StepCost:
         latency : float
             Seconds from one process to another.
         """
-        return 8 * self.workers * self.exchanged / bandwidth + 2 * self.exchanges * latency
+        return 8 * self.traffic / bandwidth + 2 * self.exchanges * latency
 
 
 def step_cost(
@@ -126,34 +140,45 @@ def step_cost(
         ("backward", (sums, 0.5, threads)),
         ("update", (optimizer, 0.5, 1.0, 1, threads)),
     ]
-    there, back = _of_parts(layers, last, workers, batch_size, values_per_row)
+    below = _Below() if last.parts == 1 else _Below.of(layers, last, workers, batch_size, values_per_row)
     layer = SampledLayer(last.of_block(0, context), context)
     in_block = layer.parameters_needed(optimizer.slots) + layer.tables_needed(threads)
     return StepCost(
         workers=workers,
-        sent=there + sum(map(message_bytes, sent)),
-        received=back + sum(map(message_bytes, (Forward(sums, n_labels, None), hidden))),
+        sent=below.sent + sum(map(message_bytes, sent)),
+        received=below.received + sum(map(message_bytes, (Forward(sums, n_labels, None), hidden))),
         dense=4 * last.units * inputs,
         memory=last.blocks // workers * in_block,
         exchanges=2 if last.parts == 1 else 4,
+        below=below.sent + below.received,
+        below_weights=below.weights,
+        below_workers=below.workers,
     )
 
 
-def _of_parts(
-    layers: Sequence[Layer], last: Sharded, workers: int, batch_size: int, values_per_row: float
-) -> tuple[int, int]:
-    """Bytes to and from a worker that computes the layers below for its parts of a batch."""
-    if last.parts == 1:
-        return 0, 0
-    rows = -(-batch_size // min(workers, last.parts))
-    built = Network([*layers[:-1], last]).layers[:-1]
-    values = round(rows * values_per_row)
-    weights = sum(p.size for layer in built[1:] for p in layer.parameters)
-    if layers[
-        0
-    ].is_sparse:  # of the first matrix, the rows of the columns that there are, if all are as likely
-        first = built[1].parameters[0]
-        weights -= round(first.size * math.exp(-values / first.rows))
-    features = 8 * values if layers[0].is_sparse else 4 * rows * layers[0].units
-    hidden = 4 * rows * layers[-2].units
-    return features + 4 * weights + hidden, hidden + 4 * weights
+@attrs.frozen
+class _Below:
+    """What a worker exchanges that computes the layers below for its parts of a batch."""
+
+    workers: int = 0
+    sent: int = 0
+    received: int = 0
+    weights: int = 0
+
+    @classmethod
+    def of(
+        cls, layers: Sequence[Layer], last: Sharded, workers: int, batch_size: int, values_per_row: float
+    ) -> _Below:
+        n = min(workers, last.parts)
+        rows = -(-batch_size // n)
+        built = Network([*layers[:-1], last]).layers[:-1]
+        values = round(rows * values_per_row)
+        weights = sum(p.size for layer in built[1:] for p in layer.parameters)
+        features = 4 * rows * layers[0].units
+        if layers[0].is_sparse:
+            # Of the first matrix, the rows of the columns that there are, if all are as likely.
+            first = built[1].parameters[0]
+            weights -= round(first.size * math.exp(-values / first.rows))
+            features = 8 * values
+        hidden = 4 * rows * layers[-2].units
+        return cls(n, features + 4 * weights + hidden, hidden + 4 * weights, weights)

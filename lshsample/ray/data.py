@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample.data import Dataset
+from lshsample.data.write import xc_lines
+from lshsample.data.xc import Header
 from lshsample.errors import ArgumentError
 from lshsample.specs import checked_integer
+from lshsample.streams import RowFile, RowFiles
+from lshsample.streams.files import Block, blocks_of
 
-__all__ = ["dataset_rows", "dataset_texts"]
+__all__ = ["dataset_files", "dataset_rows", "dataset_texts"]
 
 Int64 = npt.NDArray[np.int64]
+#: What errors call a dataset.
+_PLACE = Path("dataset")
 #: Rows that are fetched at a time.
 _ROWS = 8192
 
@@ -47,31 +56,136 @@ def dataset_rows(dataset: Any, n_features: int, n_labels: int) -> Dataset:
     """
     n_features = checked_integer("n_features", n_features, 1, 2**31 - 1)
     n_labels = checked_integer("n_labels", n_labels, 1, 2**31 - 1)
-    names, several = _columns(dataset, "row", "labels"), []
-    dense = "x" in names
-    if not dense:
-        _columns(dataset, "ids", "values")
+    _columns(dataset, "row", "labels")
+    dense, several = _is_dense(dataset), []
     for batch in _batches(dataset):
-        ids, counts = _flat(batch["labels"], np.int64, "labels")
-        if dense:
-            values, widths = _flat(batch["x"], np.float64, "x")
-            if (widths != n_features).any():
-                given = int(widths[widths != n_features][0])
-                raise ArgumentError("dataset", f"{given} values in a row of column x", f"{n_features}")
-            features = np.tile(np.arange(n_features), len(widths))
-        else:
-            features, widths = _flat(batch["ids"], np.int64, "ids")
-            values, lengths = _flat(batch["values"], np.float64, "values")
-            if (lengths != widths).any():
-                raise ArgumentError("dataset", "other lengths of ids than of values", "as many in each row")
-        _within("ids", features, n_features)
-        _within("labels", ids, n_labels)
-        several.append((np.asarray(batch["row"]), features, values, widths, ids, counts))
+        several.append((np.asarray(batch["row"]), *_features_and_labels(batch, dense, n_features, n_labels)))
     order = _order([one[0] for one in several])
-    _, features, values, widths, ids, counts = (np.concatenate(one) for one in zip(*several, strict=True))
+    rows = [np.concatenate(one) for one in zip(*several, strict=True)]
+    data = _dataset(*rows[1:], n_features, n_labels)
+    return Dataset(data.x[order], data.y[order])
+
+
+def dataset_files(dataset: Any, n_features: int | None = None, n_labels: int | None = None) -> RowFiles:
+    """Rows or texts of a Ray dataset as a file to be streamed, which need not fit into memory.
+
+    For :meth:`StreamedRows.scan <lshsample.streams.StreamedRows.scan>`. Each pass over the rows iterates over
+    the dataset, whose option ``preserve_order`` is set, so that Ray returns its blocks in their order,
+    however they were computed. Training has the same bits as with a file of the same rows: as
+    :func:`~lshsample.data.write_xc` writes it, or of texts with the lines ``{"text": ..., "labels": [...]}``.
+
+    Parameters
+    ----------
+    dataset : ray.data.Dataset
+        Of features, with the columns of :func:`dataset_rows`, or of texts, with those of
+        :func:`dataset_texts`. It has to have the same rows in the same order in each pass. The column ``row``
+        may be left out; the order of the dataset has to be that of its numbers.
+    n_features, n_labels : int, optional
+        Numbers of features and labels; needed for features, and left out for texts.
+
+    Returns
+    -------
+    RowFiles
+
+    Raises
+    ------
+    ArgumentError
+        A missing column, or numbers of features and labels of texts. While rows are read: row numbers that
+        are not 0, 1, 2, ..., ids that are out of range, or values that are not finite.
+    """
+    if "text" in _columns(dataset, "labels"):
+        if (n_features, n_labels) != (None, None):
+            given = f"{n_features} and {n_labels} with texts"
+            raise ArgumentError("n_features and n_labels", given, "left out, as names and terms are counted")
+        file = _DatasetFile(_PLACE, "jsonl", 0, None, dataset)
+    else:
+        _is_dense(dataset)
+        header = Header(
+            0,
+            checked_integer("n_features", n_features, 1, 2**31 - 1),
+            checked_integer("n_labels", n_labels, 1, 2**31 - 1),
+        )
+        file = _DatasetFile(_PLACE, "xc", 0, header, dataset)
+    return RowFiles(paths=file, trust_rows=True)
+
+
+@attrs.frozen
+class _DatasetFile(RowFile):
+    """The lines that a dataset's rows would have in a file."""
+
+    dataset: Any = attrs.field(default=None, repr=False)
+
+    def blocks(self) -> Iterator[Block]:
+        """As :meth:`RowFile.blocks`."""
+        self.dataset.context.execution_options.preserve_order = True
+        return blocks_of(self, map(self._lines, self._in_order()))
+
+    def _in_order(self) -> Iterator[Mapping[str, Any]]:
+        """Batches of rows, whose numbers, if they have some, ascend from 0."""
+        done = 0
+        for batch in _batches(self.dataset):
+            n = len(batch["labels"])
+            numbers = np.asarray(batch.get("row", np.arange(done, done + n)))
+            wrong = np.flatnonzero(numbers != np.arange(done, done + n))
+            if len(wrong):
+                at = int(wrong[0])
+                given = f"row {numbers[at]} after {done + at} others"
+                wanted = "rows in the order of column row, from 0, such as dataset.sort('row')"
+                raise ArgumentError("dataset", given, wanted)
+            done += n
+            yield batch
+
+    def _lines(self, batch: Mapping[str, Any]) -> bytes:
+        if self.header is None:
+            rows = zip(batch["text"], batch["labels"], strict=True)
+            lines = [{"text": str(text), "labels": list(map(str, names))} for text, names in rows]
+            return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+        shape = self.header.n_features, self.header.n_labels
+        data = _dataset(*_features_and_labels(batch, "x" in batch, *shape), *shape)
+        return xc_lines(data, 0, data.n_rows).encode("ascii")
+
+
+def _is_dense(dataset: Any) -> bool:
+    """Whether features are a column of all values; refused without features."""
+    if "x" in _columns(dataset):
+        return True
+    _columns(dataset, "ids", "values")
+    return False
+
+
+def _features_and_labels(
+    batch: Mapping[str, Any], dense: bool, n_features: int, n_labels: int
+) -> tuple[npt.NDArray[Any], ...]:
+    """Features, their values and number in each row; labels and their number in each row."""
+    ids, counts = _flat(batch["labels"], np.int64, "labels")
+    if dense:
+        values, widths = _flat(batch["x"], np.float64, "x")
+        if (widths != n_features).any():
+            given = int(widths[widths != n_features][0])
+            raise ArgumentError("dataset", f"{given} values in a row of column x", f"{n_features}")
+        features = np.tile(np.arange(n_features), len(widths))
+    else:
+        features, widths = _flat(batch["ids"], np.int64, "ids")
+        values, lengths = _flat(batch["values"], np.float64, "values")
+        if (lengths != widths).any():
+            raise ArgumentError("dataset", "other lengths of ids than of values", "as many in each row")
+    _within("ids", features, n_features)
+    _within("labels", ids, n_labels)
+    return features, values, widths, ids, counts
+
+
+def _dataset(
+    features: Int64,
+    values: npt.NDArray[Any],
+    widths: Int64,
+    ids: Int64,
+    counts: Int64,
+    n_features: int,
+    n_labels: int,
+) -> Dataset:
+    """Rows of what :func:`_features_and_labels` returns."""
     x = _csr(features, values, widths, n_features)
-    y = _csr(ids, np.ones(len(ids), bool), counts, n_labels)  # True twice is True
-    return Dataset(x[order], y[order])
+    return Dataset(x, _csr(ids, np.ones(len(ids), bool), counts, n_labels))  # True twice is True
 
 
 def dataset_texts(dataset: Any) -> tuple[list[str], list[list[str]]]:

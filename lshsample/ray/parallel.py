@@ -110,7 +110,9 @@ def data_parallel(function: Callable[[Group], T], cluster: Cluster | None = None
         actor = ray.remote(num_cpus=cluster.threads, max_restarts=0, max_task_retries=0)(_Rank)
         workers = [actor.remote(rank, cluster.workers, key) for rank in range(cluster.workers)]
         address = ray.get(workers[0].address.remote(), timeout=START_SECONDS)
-        waiting = [worker.run.remote(function, address) for worker in workers]
+        # With its data, which the processes of a machine read from memory that they share.
+        shared = ray.put(function)
+        waiting = [worker.run.remote(shared, address) for worker in workers]
         first = waiting[0]
         while waiting:  # whichever fails first
             done, waiting = ray.wait(waiting)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from lshsample import specs
-from lshsample.nn import Dense, Sharded, Sparse
+from lshsample.errors import ArgumentError
+from lshsample.nn import Dense, Input, Sharded, Sparse
 from lshsample.ray.cost import StepCost, step_cost
 
 __all__ = ["StepModel", "StepTime"]
 
 _SECONDS = specs.at_least(0.0)
+
+
+def _widths(value: Any) -> tuple[int, ...]:
+    """Widths of layers, from one or several."""
+    several = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not several:
+        raise ArgumentError("hidden", "no layer", "at least one")
+    return tuple(specs.checked_integer("hidden", one, 1, 2**31 - 1) for one in several)
 
 
 @attrs.frozen(kw_only=True)
@@ -20,9 +31,9 @@ class StepTime:
     Attributes
     ----------
     below : float
-        The layers below, in the trainer's process.
+        The layers below, as far as they are in the trainer's process.
     work : float
-        The blocks of the worker with the most of them.
+        The blocks of the worker with the most of them, and the layers below for its parts of the batch.
     tables : float
         Building its tables, spread over the steps between two rebuilds.
     messages : float
@@ -61,11 +72,23 @@ class StepModel:
     label : float
         Seconds to build the tables of one label.
     message : float
-        Seconds for a message to a worker and its answer.
+        Seconds for the two messages of a step to a worker and their answers; with ``parts`` there are four.
     byte : float
         Further seconds for each of their bytes.
-    batch_size, hidden : int
-        Rows and hidden units that these are for.
+    shared : float
+        Of ``below``, the seconds that workers share if they compute the layers below in ``parts``; 0 if it
+        was not measured.
+    given, taken : float
+        With ``parts``, further seconds in the trainer's process, and in the worker's, for each weight of the
+        layers below that a worker is sent.
+    batch_size : int
+        Rows that these are for.
+    hidden : tuple of int
+        Units of the hidden layers that these are for; a number is one layer.
+    features : int
+        Features that these are for; they count with ``parts``.
+    values_per_row : float, optional
+        Values of a row of sparse features, on average; by default features are dense.
 
     Examples
     --------
@@ -81,15 +104,34 @@ class StepModel:
     label: float = attrs.field(validator=_SECONDS)
     message: float = attrs.field(validator=_SECONDS)
     byte: float = attrs.field(validator=_SECONDS)
+    shared: float = attrs.field(default=0.0, validator=_SECONDS)
+    given: float = attrs.field(default=0.0, validator=_SECONDS)
+    taken: float = attrs.field(default=0.0, validator=_SECONDS)
     batch_size: int = attrs.field(default=256, validator=specs.integer(1, 2**31 - 1))
-    hidden: int = attrs.field(default=128, validator=specs.integer(1, 2**31 - 1))
+    hidden: tuple[int, ...] = attrs.field(default=(128,), converter=_widths)
+    features: int = attrs.field(default=1, validator=specs.integer(1, 2**31 - 1))
+    values_per_row: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(specs.at_least(0.0))
+    )
 
-    def cost(self, workers: int, labels: int, n_active: int = 4096, blocks: int | None = None) -> StepCost:
+    def __attrs_post_init__(self) -> None:
+        if self.shared > self.below:
+            raise ArgumentError("shared", self.shared, f"at most {self.below}, as below, which it is part of")
+
+    def cost(
+        self, workers: int, labels: int, n_active: int = 4096, blocks: int | None = None, parts: int = 1
+    ) -> StepCost:
         """The bytes and the memory of a step."""
         # Ids of labels are 32 bits: the memory of more labels is that of as many times a smaller number.
         most = min(labels, 2**31 - 2)
-        last = Sharded(most, n_active=min(n_active, most), blocks=blocks or max(8, workers))
-        found = step_cost([Sparse(1), Dense(self.hidden), last], workers=workers, batch_size=self.batch_size)
+        last = Sharded(most, n_active=min(n_active, most), blocks=blocks or max(8, workers), parts=parts)
+        first = Input(self.features) if self.values_per_row is None else Sparse(self.features)
+        found = step_cost(
+            [first, *map(Dense, self.hidden), last],
+            workers=workers,
+            batch_size=self.batch_size,
+            values_per_row=self.values_per_row or 0.0,
+        )
         return attrs.evolve(found, memory=round(found.memory * labels / most))
 
     def step(
@@ -103,6 +145,7 @@ class StepModel:
         bandwidth: float = 1e10,
         latency: float = 1e-4,
         processors: int | None = None,
+        parts: int = 1,
     ) -> StepTime:
         """The time of a step.
 
@@ -122,16 +165,26 @@ class StepModel:
             Seconds from one process to another.
         processors : int, optional
             Processors that the workers share; by default one each.
+        parts : int
+            Parts of a batch that workers compute the layers below for, a power of two; 1 if the trainer's
+            process computes them. Needs the costs of such a step, ``shared``, ``given`` and ``taken``.
         """
-        cost = self.cost(workers, labels, n_active, blocks)
+        if parts != 1 and not self.shared:
+            raise ArgumentError("parts", parts, "1 for a model without the cost 'shared'")
+        cost = self.cost(workers, labels, n_active, blocks, parts)
         n_blocks = blocks or max(8, workers)
         # Workers that share processors do their work one after another.
         share = 1 / (workers if processors is None else min(workers, processors))
+        below, in_parts = self.below, 0.0
+        if n := cost.below_workers:
+            sent = n * cost.below_weights
+            below += sent * self.given - self.shared
+            in_parts = (self.shared + sent * self.taken) / (n if processors is None else min(n, processors))
         return StepTime(
-            below=self.below,
-            work=share * (n_blocks * self.block + n_active * self.active),
+            below=below,
+            work=share * (n_blocks * self.block + n_active * self.active) + in_parts,
             tables=share * labels * self.label / rebuild_steps,
-            messages=workers * (self.message + cost.exchanged * self.byte),
+            messages=workers * self.message * cost.exchanges / 2 + cost.traffic * self.byte,
             traffic=cost.seconds(bandwidth, latency),
             memory=cost.memory,
         )

@@ -17,7 +17,8 @@ from lshsample.nn.batches import Batch
 from lshsample.nn.inputs import SparseInput
 from lshsample.nn.signals import take_rows
 from lshsample.specs import checked_integer
-from lshsample.streams.jobs import Made
+from lshsample.streams.files import Block
+from lshsample.streams.jobs import Made, Wanted
 from lshsample.streams.parsers import Parsers
 from lshsample.streams.rows import StreamedRows
 from lshsample.training.batch_source import BatchSource, epoch_order
@@ -37,7 +38,9 @@ class StreamBatches(BatchSource):
     ----------
     rows : StreamedRows
     network : Network
-        The network to train. Rows without labels are left out if its loss needs labels (softmax).
+        The network to train. Rows without labels are left out if its loss needs labels (softmax). Of rows
+        that it does not compute with, as they are another process's (:class:`~lshsample.nn.DataParallel`),
+        neither features nor labels are made, and batches have empty rows.
     batch_size : int
         Rows per batch; the last batch of an epoch may have fewer.
     seed : int
@@ -78,6 +81,7 @@ class StreamBatches(BatchSource):
         if not self._n_kept.any():
             raise ArgumentError("rows", "no row to train on", "rows that are not held out")
         checked_integer("parsers", parsers, 0, 1024)
+        self._own_rows = network.own_rows
         self._parsers = Parsers(rows.making(without_labels), parsers)
         self.begin(0)
 
@@ -142,6 +146,35 @@ class StreamBatches(BatchSource):
         self._epoch, self._position = epoch, position
         self._batches = self._all_batches(epoch, position * self.batch_size)
 
+    def _tasks(
+        self, epoch: int, order: Int64, sizes: Int64, first: int
+    ) -> Generator[tuple[int, Block, Wanted]]:
+        """The blocks from a window on, with the rows that are wanted of each."""
+        blocks = self.rows.read(order[first * self.window :])
+        done = int(sizes[:first].sum())
+        for number in range(first, len(sizes)):
+            own = order[number * self.window : (number + 1) * self.window]
+            wanted = self._wanted(epoch, number, done, int(sizes[number]))
+            done += int(sizes[number])
+            ends = np.cumsum(self._n_kept[own])
+            for end, rows in zip(ends, self._n_kept[own], strict=True):
+                yield (*next(blocks), None if wanted is None else wanted[end - rows : end])
+
+    def _wanted(self, epoch: int, window: int, done: int, size: int) -> Wanted:
+        """Which rows of a window this process computes with, after so many rows of the epoch."""
+        if self._own_rows(self.batch_size) == range(self.batch_size):
+            return None
+        at = done + np.arange(size)
+        rows = np.minimum(self.batch_size, self.n_rows - at // self.batch_size * self.batch_size)
+        ranges = {n: self._own_rows(n) for n in np.unique(rows).tolist()}
+        begins, ends = (
+            np.array([getattr(ranges[n], name) for n in rows.tolist()]) for name in ("start", "stop")
+        )
+        within = at % self.batch_size
+        wanted = np.zeros(size, bool)
+        wanted[_window_order(size, self.seed, epoch, window)] = (begins <= within) & (within < ends)
+        return wanted
+
     def _all_batches(self, epoch: int, skipped: int) -> Generator[Batch]:
         """The batches of an epoch, after a number of rows that is a multiple of their size."""
         order = _block_order(self.rows.file_of, self.seed, epoch)
@@ -150,7 +183,7 @@ class StreamBatches(BatchSource):
         ends = np.cumsum(sizes)
         first = int(np.searchsorted(ends, skipped, side="right"))
         skipped -= int(ends[first] - sizes[first]) if first < len(ends) else 0
-        made = self._parsers.map(self.rows.read(order[first * self.window :]), self.window)
+        made = self._parsers.map(self._tasks(epoch, order, sizes, first), self.window)
         parts, missing = list[Made](), self.batch_size
         for number in range(first, len(begins)):
             blocks = [next(made) for _ in order[begins[number] : begins[number] + self.window]]

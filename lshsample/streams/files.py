@@ -116,13 +116,29 @@ class RowFile:
             line += text.count(b"\n")
 
 
-def _files(value: Any) -> tuple[Path, ...]:
+def blocks_of(file: RowFile, chunks: Iterable[bytes]) -> Iterator[Block]:
+    """The blocks of a file whose lines come in chunks, as :meth:`RowFile.blocks` makes them."""
+    path, waiting, line = fspath(file.path), bytearray(), 1 if file.header is None else 2
+    for chunk in chunks:
+        waiting += chunk
+        while end := waiting.find(b"\n", BLOCK_BYTES - 1) + 1:
+            text = bytes(waiting[:end])
+            del waiting[:end]
+            yield Block(path, file.form, b"", text, line)
+            line += text.count(b"\n")
+    if waiting:
+        yield Block(path, file.form, b"", bytes(waiting), line)
+
+
+def _files(value: Any) -> tuple[Path | RowFile, ...]:
     """The files of a path, a folder, a pattern, or of several of them, sorted."""
+    if isinstance(value, RowFile):
+        return (value,)
     if isinstance(value, str | PathLike):
         return tuple(_found(as_path(value)))
     if not isinstance(value, Iterable):
         raise ArgumentError("paths", repr(value), "a path, or a sequence of paths")
-    return tuple(file for one in value for file in _found(as_path(one)))
+    return tuple(file for one in value for file in _files(one))
 
 
 def _found(path: Path) -> list[Path]:
@@ -146,9 +162,10 @@ class RowFiles:
 
     Parameters
     ----------
-    paths : path, or sequence of paths
+    paths : path, RowFile, or sequence of them
         Files, folders (their files ``.jsonl``, ``.tsv``, ``.csv`` and ``.txt``, also in folders below) and
-        patterns such as ``"rows/*.jsonl.gz"``. Compression (gzip, bzip2, xz, zstd) is recognised.
+        patterns such as ``"rows/*.jsonl.gz"``. Compression (gzip, bzip2, xz, zstd) is recognised. A
+        :class:`RowFile` is taken as it is.
     form : str, optional
         One of :data:`STREAM_FORMATS`; by default recognised by the first line of each file, as
         :func:`~lshsample.text.detect_text_format` does. A cell of a table must not contain line ends.
@@ -180,7 +197,7 @@ class RowFiles:
     ['a.jsonl', 'b.jsonl']
     """
 
-    paths: tuple[Path, ...] = attrs.field(converter=_files)
+    paths: tuple[Path | RowFile, ...] = attrs.field(converter=_files)
     form: str | None = None
     text: str = "text"
     labels: str = "labels"
@@ -195,11 +212,11 @@ class RowFiles:
         if not self.paths:
             raise ArgumentError("paths", "nothing", "at least one file")
         seen: set[Path] = set()
-        for path in self.paths:
+        for path in (one.path if isinstance(one, RowFile) else one for one in self.paths):
             if path.resolve() in seen:
                 raise ArgumentError("paths", f"{path} twice", "each file once")
             seen.add(path.resolve())
-        files = tuple(RowFile.of(path, self.form) for path in self.paths)
+        files = tuple(one if isinstance(one, RowFile) else RowFile.of(one, self.form) for one in self.paths)
         first = files[0]
         for file in files:
             if (file.form == "xc") != (first.form == "xc"):

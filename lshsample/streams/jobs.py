@@ -22,6 +22,8 @@ from lshsample.text.vectorizer import IdCounts, TermCounter
 __all__ = ["Candidate", "Counted", "Counting", "LeftOut", "Made", "Making", "counting_of", "making_of"]
 
 Int64 = npt.NDArray[np.int64]
+#: Which of the rows of a block that are trained on are wanted; None for all.
+Wanted = npt.NDArray[np.bool_] | None
 #: Of the key of a block's priorities: no epoch has such a number.
 _PRIORITIES = 2**63
 
@@ -97,9 +99,11 @@ class Counting(Protocol):
 
 
 class Making(Protocol):
-    """Makes rows of a block, given with its number."""
+    """Makes rows of a block, given with its number, and with those that are wanted: others have neither
+    features nor labels.
+    """
 
-    def __call__(self, task: tuple[int, Block], /) -> Made: ...
+    def __call__(self, task: tuple[int, Block, Wanted], /) -> Made: ...
 
 
 def _priorities(seed: int, block: int, n: int) -> Int64:
@@ -167,13 +171,14 @@ class _MakeTexts:
     names: LabelNames
     left_out: LeftOut
 
-    def __call__(self, task: tuple[int, Block], /) -> Made:
-        number, block = task
+    def __call__(self, task: tuple[int, Block, Wanted], /) -> Made:
+        number, block, wanted = task
         rows = self.read(block)
         y = self.names.matrix([row.labels for row in rows])
         kept = self.left_out.kept(number, np.diff(y.indptr) > 0)
-        x = self.vectorizer.transform([rows[i].text for i in kept.tolist()])
-        return Made(_canonical(x), take_rows(_canonical(y), kept))
+        own = kept if wanted is None else kept[wanted]
+        x = self.vectorizer.transform([rows[i].text for i in own.tolist()])
+        return Made(*(_placed(one, wanted) for one in (_canonical(x), take_rows(_canonical(y), own))))
 
 
 @attrs.frozen
@@ -209,14 +214,15 @@ class _MakeXc:
     dialect: Dialect
     left_out: LeftOut
 
-    def __call__(self, task: tuple[int, Block], /) -> Made:
-        number, block = task
+    def __call__(self, task: tuple[int, Block, Wanted], /) -> Made:
+        number, block, wanted = task
         rows = _parsed(block, self.dialect)
         shapes = (rows.n_rows, self.dialect.n_features), (rows.n_rows, self.dialect.n_labels)
         x = csr_from_parts(rows.x_indptr, rows.x_indices, rows.x_values, shapes[0])
         y = csr_from_parts(rows.y_indptr, rows.y_indices, None, shapes[1])
         kept = self.left_out.kept(number, np.diff(rows.y_indptr) > 0)
-        return Made(take_rows(x, kept), take_rows(y, kept))
+        own = kept if wanted is None else kept[wanted]
+        return Made(*(_placed(take_rows(one, own), wanted) for one in (x, y)))
 
 
 @attrs.frozen
@@ -276,6 +282,14 @@ def _row(rows: ParsedRows, i: int) -> tuple[npt.NDArray[Any], ...]:
 def _counts(ids: npt.NDArray[Any]) -> IdCounts:
     found, counts = np.unique(ids, return_counts=True)
     return found, counts
+
+
+def _placed(rows: Any, wanted: Wanted) -> sp.csr_array:
+    """Wanted rows, at their places among all rows."""
+    if wanted is None:
+        return rows  # type: ignore[no-any-return]
+    indptr = np.concatenate([[0], rows.indptr[np.cumsum(wanted)]]).astype(rows.indptr.dtype)
+    return csr_from_parts(indptr, rows.indices, rows.data, (len(wanted), rows.shape[1]))
 
 
 def _canonical(rows: Any) -> sp.csr_array:

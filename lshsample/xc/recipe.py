@@ -268,7 +268,9 @@ class Recipe:
     def check_classifier(self) -> None:
         """ArgumentError if it is for a network that is not part of a classifier."""
         if self.network is not None and self.network.parts is not None:
-            wanted = "left out: it is for a network alone that is trained by lshsample train, without --stream"
+            wanted = (
+                "left out: it is for a network alone that is trained by lshsample train, without --stream"
+            )
             raise ArgumentError("parts", self.network.parts, wanted)
 
     def merged(self, changes: Mapping[str, Any]) -> Self:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lshsample.nn import SGD, Dense, Sharded, Sparse
+from lshsample.nn import SGD, Dense, Input, Sharded, Sparse
 from lshsample.ray import step_cost
 
 
@@ -27,14 +27,34 @@ def test_the_check_is_that_of_step_cost(lshsample):
     assert f"{wanted.sent:,} bytes" in run.stderr
 
 
+def test_the_check_counts_what_parts_need(lshsample):
+    words = ["cluster-check", "--labels", 1000, "--workers", 4, "--hidden", 64, "--batch-size", 100]
+    run = lshsample(*words, "--parts", 2, "--features", 300, "--values-per-row", 0, "--json", "-")
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    wanted = step_cost(
+        [Input(300), Dense(64), Sharded(1000, n_active=999, parts=2)], workers=4, batch_size=100
+    )
+    assert {name: found[name] for name in ("sent", "received", "below")} == {
+        "sent": wanted.sent,
+        "received": wanted.received,
+        "below": 4 * (50 * 300 + 2 * (64 * 300 + 64) + 2 * 50 * 64),
+    }
+    assert f"{wanted.below:,} bytes" in run.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["cluster-check", "--labels", 100, "--workers", 3], "workers must be a power of two"),
         (["cluster-check", "--labels", 100, "--bandwidth", 0], "--bandwidth must be a number above 0"),
+        (["cluster-check", "--labels", 100, "--parts", 2], "--parts must be used with --features"),
         (["train", "FILE", "--workers", 2], "--workers must be used with --preset network"),
         (["train", "FILE", "--address", "auto"], "--address must be used with --workers"),
-        (["train", "FILE", "--preset", "network", "--parts", 2], "--parts must be used with --workers (got 2)"),
+        (
+            ["train", "FILE", "--preset", "network", "--parts", 2],
+            "--parts must be used with --workers (got 2)",
+        ),
         (["train", "FILE", "--workers", 2, "--parts", 2], "--parts must be used with --preset network"),
         (
             ["train", "FILE", "--preset", "network", "--workers", 2, "--parts", 3],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 
 from lshsample.data import Dataset, write_xc
 from lshsample.errors import ArgumentError, CheckpointError, DataFormatError
-from lshsample.nn import Dense, Network, Sampled, Sparse
+from lshsample.nn import DataParallel, Dense, Group, Network, Sampled, Sparse
 from lshsample.streams import STREAM_FORMATS, RowFile, RowFiles, StreamBatches, StreamedRows, files, rows
 from lshsample.text import FORMATS, LabelNames, TextRow, TextVectorizer, VectorizerSpec, read_texts
+from lshsample.training import Trainer
 
 COUNTED = VectorizerSpec(min_df=2, ngrams=2)
 
@@ -246,3 +248,72 @@ def test_held_out_rows_are_limited(
     streamed = StreamedRows.scan(RowFiles(paths=folder), COUNTED, parsers=0, holdout=0.5)
     assert 3 < streamed.n_held < 20
     assert files.BLOCK_BYTES == 2000
+
+
+@pytest.mark.parametrize("xc", [False, True])
+@pytest.mark.parametrize("window", [2, 64])
+def test_a_process_has_the_rows_of_its_parts_alone(
+    folder: Path, tmp_path: Path, xc: bool, window: int
+) -> None:
+    if xc:
+        x = np.random.default_rng(0).random((300, 12), np.float32) * np.eye(12)[np.arange(300) % 12]
+        write_xc(tmp_path / "a.txt", Dataset.of(x.astype(np.float32), [[i % 5] for i in range(300)]))
+        folder = tmp_path
+    streamed = StreamedRows.scan(RowFiles(paths=folder), VectorizerSpec(), parsers=0)
+
+    class One(Group):
+        rank, size = 1, 4
+
+        def gather(self, value: Any) -> list[Any]:
+            return [value]
+
+    layers = [Sparse(streamed.n_features), Dense(4), Dense(streamed.n_labels, "softmax")]
+    of = {}
+    for group in (None, One()):
+        model = DataParallel(layers, parts=8, group=group)
+        with StreamBatches(streamed, model, 30, seed=2, window=window, parsers=0) as source:
+            source.restore({"epoch": 1, "position": 3, "window": window})
+            of[group is None] = batches(source)
+    assert len(of[True]) == len(of[False]) == -(-source.n_rows // 30) - 3
+    assert source.n_rows % 30
+    for whole, own in zip(of[True], of[False], strict=True):
+        n = whole.y.shape[0]
+        first, last = 2 * n // 8, 4 * n // 8
+        for name in "xy":
+            wanted, found = getattr(whole, name), getattr(own, name)
+            assert found.shape == wanted.shape
+            assert np.array_equal(found[first:last].toarray(), wanted[first:last].toarray())
+            assert found.nnz == found[first:last].nnz > 0
+
+
+def test_processes_that_stream_their_parts_have_the_bits_of_one(folder: Path) -> None:
+    streamed = StreamedRows.scan(RowFiles(paths=folder), VectorizerSpec(), parsers=0)
+    values, barrier, results = [None, None], threading.Barrier(2), {}
+
+    class Two(Group):
+        size = 2
+
+        def __init__(self, rank: int) -> None:
+            self.rank = rank
+
+        def gather(self, value: Any) -> list[Any]:
+            values[self.rank] = value
+            barrier.wait(60)
+            found = list(values)
+            barrier.wait(60)
+            return found
+
+    def trained(name: str, group: Group | None) -> None:
+        layers = [Sparse(streamed.n_features), Dense(4, dropout=0.2), Dense(streamed.n_labels, "softmax")]
+        model = DataParallel(layers, 3, parts=4, group=group)
+        with StreamBatches(streamed, model, 30, window=3, parsers=0) as source:
+            Trainer(model, batch_size=30, epochs=2, threads=1).fit(source)
+        results[name] = [p.weights.tobytes() for p in model.parameters]
+
+    trained("alone", None)
+    threads = [threading.Thread(target=trained, args=(f"{i}", Two(i))) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results["0"] == results["1"] == results["alone"]
