@@ -19,7 +19,16 @@ from lshsample.data import Dataset, write_xc
 from lshsample.errors import ArgumentError, UnsupportedError, WorkerError
 from lshsample.nn import DataParallel, Dense, Network, Sampled, Sharded, Sparse
 from lshsample.nn.parallel import Alone
-from lshsample.ray import Cluster, RayMetrics, ShardedNetwork, application, data_parallel, dataset_rows
+from lshsample.ray import (
+    Cluster,
+    RayMetrics,
+    ShardedNetwork,
+    application,
+    data_parallel,
+    dataset_files,
+    dataset_rows,
+)
+from lshsample.streams import RowFiles, StreamBatches, StreamedRows, files
 from lshsample.training import Callback, Trainer
 from lshsample.xc import Recipe
 
@@ -72,6 +81,13 @@ class Kill(Callback):
         return False
 
 
+class Stop(Callback):
+    """Ends a run after five steps."""
+
+    def on_step(self, step, report, milliseconds):
+        return step == 5
+
+
 @pytest.mark.usefixtures("started")
 def test_workers_that_are_killed_change_no_bit(data, tmp_path):
     x, _ = data
@@ -97,10 +113,6 @@ def test_a_run_of_one_process_continues_on_workers(data, tmp_path):
     x, _ = data
     wanted = Network(LAYERS, 3)
     trainer(wanted).fit(*data)
-
-    class Stop(Callback):
-        def on_step(self, step, report, milliseconds):
-            return step == 5
 
     trainer(Network(LAYERS, 3), checkpoint=tmp_path, callbacks=[Stop()]).fit(*data)
     continued = ShardedNetwork.resume(tmp_path, cluster=Cluster(workers=2), threads=1)
@@ -245,6 +257,38 @@ def test_rows_of_ray_data_train_with_the_bits_of_memory(data, tmp_path):
     trainer(networks[0]).fit(x, y)
     trainer(networks[1]).fit(found.x, found.y)
     assert digest(networks[0], x) == digest(networks[1], x)
+
+
+@pytest.mark.usefixtures("started")
+def test_a_streamed_dataset_of_ray_has_the_bits_of_a_file(data, tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    ray_data = pytest.importorskip("ray.data")
+    monkeypatch.setattr(files, "BLOCK_BYTES", 2000)
+    x, y = data
+    write_xc(tmp_path / "rows.txt", Dataset.of(x, y, n_labels=N_LABELS))
+    rows = [
+        {"row": i, "labels": y[i], "ids": x.indices[a:b].tolist(), "values": x.data[a:b].tolist()}
+        for i, (a, b) in enumerate(pairwise(x.indptr))
+    ]
+    context = ray_data.DataContext.get_current()
+    context.enable_progress_bars = False
+    made = ray_data.from_items(rows, override_num_blocks=4)
+    dataset = made.map(
+        lambda row: (time.sleep(0.01 * (row["row"] < 30)), row)[1]
+    )  # the first block is the last
+    found = dataset_files(dataset, N_FEATURES, N_LABELS)
+    digests = []
+    for paths in (RowFiles(paths=tmp_path / "rows.txt"), found):
+        streamed = StreamedRows.scan(paths, parsers=0)
+        folder, network = tmp_path / str(len(digests)), Network(LAYERS, 3)
+        with StreamBatches(streamed, network, 30, parsers=0) as source:
+            trainer(network, checkpoint=folder, callbacks=[Stop()]).fit(source)
+            again = Trainer.resume(folder, threads=1, callbacks=[])
+            assert again.state.step == 5
+            again.fit(source)
+        digests.append(digest(again.network, x))
+    assert digests[0] == digests[1]
+    assert not context.execution_options.preserve_order
 
 
 @pytest.mark.usefixtures("started")

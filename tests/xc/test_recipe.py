@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from lshsample.config import TrainConfig
+from lshsample.config import TrainConfig, build_network
 from lshsample.errors import ArgumentError
-from lshsample.xc import PRESETS, LinearRecipe, Recipe
+from lshsample.nn import Sharded
+from lshsample.xc import PRESETS, Classifier, LinearRecipe, Recipe
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -87,3 +88,30 @@ def test_a_network_is_left_out_beyond_its_rows():
 
 def test_how_many_rows_are_held_out():
     assert [Recipe(holdout=0.1).n_held_out(n) for n in (3, 600, 10**6)] == [1, 60, 5000]
+
+
+def test_parts_are_for_a_network_alone_that_is_no_classifier():
+    with pytest.raises(ArgumentError, match=r"^network\.parts must be left out: it is for a network alone"):
+        Recipe.from_dict({"network": {"parts": 2}})
+    recipe = Recipe.preset("network").merged({"parts": 2})
+    assert Recipe.from_toml(recipe.to_toml()) == recipe
+    eye = sp.eye_array(20, format="csr")
+    for refused in (
+        lambda: Classifier.fit(eye, eye, recipe),
+        lambda: recipe.check_stream(),
+    ):
+        with pytest.raises(
+            ArgumentError, match=r"^parts must be left out: it is for a network alone that is tr"
+        ):
+            refused()
+    for change in ({"parts": 3}, {"parts": 0}, {"parts": True}, {"parts": 2048}):
+        with pytest.raises(ArgumentError, match=r"^parts must be a power of two from 1 to 1024"):
+            recipe.merged(change)
+    with pytest.raises(ArgumentError, match=r"^parts must be used with the precision float32"):
+        recipe.merged({"precision": "bfloat16"})
+
+
+def test_a_network_in_parts_has_a_last_layer_in_blocks():
+    config = TrainConfig(hidden=8, dropout=0.0, n_active=16, parts=4)
+    last = build_network(config, 30, 50).spec.layers[-1]
+    assert (type(last), last.parts, last.blocks, last.n_active) == (Sharded, 4, 8, 16)
