@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def dataset_rows(dataset: Any, n_features: int, n_labels: int) -> Dataset:
         several.append((np.asarray(batch["row"]), *_features_and_labels(batch, dense, n_features, n_labels)))
     order = _order([one[0] for one in several])
     rows = [np.concatenate(one) for one in zip(*several, strict=True)]
-    data = _dataset(*rows[1:], n_features, n_labels)
+    data = _dataset(rows[1:], n_features, n_labels)
     return Dataset(data.x[order], data.y[order])
 
 
@@ -141,7 +141,7 @@ class _DatasetFile(RowFile):
             lines = [{"text": str(text), "labels": list(map(str, names))} for text, names in rows]
             return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
         shape = self.header.n_features, self.header.n_labels
-        data = _dataset(*_features_and_labels(batch, "x" in batch, *shape), *shape)
+        data = _dataset(_features_and_labels(batch, "x" in batch, *shape), *shape)
         return xc_lines(data, 0, data.n_rows).encode("ascii")
 
 
@@ -174,16 +174,9 @@ def _features_and_labels(
     return features, values, widths, ids, counts
 
 
-def _dataset(
-    features: Int64,
-    values: npt.NDArray[Any],
-    widths: Int64,
-    ids: Int64,
-    counts: Int64,
-    n_features: int,
-    n_labels: int,
-) -> Dataset:
+def _dataset(rows: Sequence[npt.NDArray[Any]], n_features: int, n_labels: int) -> Dataset:
     """Rows of what :func:`_features_and_labels` returns."""
+    features, values, widths, ids, counts = rows
     x = _csr(features, values, widths, n_features)
     return Dataset(x, _csr(ids, np.ones(len(ids), bool), counts, n_labels))  # True twice is True
 

@@ -28,12 +28,12 @@ def test_the_check_is_that_of_step_cost(lshsample):
 
 
 def test_the_check_counts_what_parts_need(lshsample):
-    words = ["cluster-check", "--labels", 1000, "--workers", 4, "--hidden", 64, "--batch-size", 100]
+    words = ["cluster-check", "--labels", 10_000, "--workers", 4, "--hidden", 64, "--batch-size", 100]
     run = lshsample(*words, "--parts", 2, "--features", 300, "--values-per-row", 0, "--json", "-")
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
     wanted = step_cost(
-        [Input(300), Dense(64), Sharded(1000, n_active=999, parts=2)], workers=4, batch_size=100
+        [Input(300), Dense(64), Sharded(10_000, n_active=4096, parts=2)], workers=4, batch_size=100
     )
     assert {name: found[name] for name in ("sent", "received", "below")} == {
         "sent": wanted.sent,

@@ -256,8 +256,8 @@ def test_a_process_has_the_rows_of_its_parts_alone(
     folder: Path, tmp_path: Path, xc: bool, window: int
 ) -> None:
     if xc:
-        x = np.random.default_rng(0).random((300, 12), np.float32) * np.eye(12)[np.arange(300) % 12]
-        write_xc(tmp_path / "a.txt", Dataset.of(x.astype(np.float32), [[i % 5] for i in range(300)]))
+        x = np.random.default_rng(0).random((301, 12), np.float32) * np.eye(12)[np.arange(301) % 12]
+        write_xc(tmp_path / "a.txt", Dataset.of(x.astype(np.float32), [[i % 5] for i in range(301)]))
         folder = tmp_path
     streamed = StreamedRows.scan(RowFiles(paths=folder), VectorizerSpec(), parsers=0)
 
@@ -283,7 +283,8 @@ def test_a_process_has_the_rows_of_its_parts_alone(
             wanted, found = getattr(whole, name), getattr(own, name)
             assert found.shape == wanted.shape
             assert np.array_equal(found[first:last].toarray(), wanted[first:last].toarray())
-            assert found.nnz == found[first:last].nnz > 0
+            assert found.nnz == found[first:last].nnz
+            assert found.nnz > 0 or n < 30
 
 
 def test_processes_that_stream_their_parts_have_the_bits_of_one(folder: Path) -> None:
