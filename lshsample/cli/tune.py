@@ -43,8 +43,14 @@ def tune(
             "the last layer are to keep, on the labels of FILE, such as 0.99."
         ),
     ] = None,
-    recall: Annotated[float, typer.Option(help="Target recall of the k nearest items.")] = 0.9,
-    k: Annotated[int, typer.Option(help="Number of nearest items that recall is measured by.")] = 10,
+    recall: Annotated[
+        float | None,
+        typer.Option(help="Target recall of the k nearest items.", show_default="0.9"),
+    ] = None,
+    k: Annotated[
+        int | None,
+        typer.Option(help="Number of nearest items that recall is measured by.", show_default="10"),
+    ] = None,
     size: Annotated[int | None, typer.Option(help="Largest number of ids per query.")] = None,
     relative_error: Annotated[
         float | None,
@@ -68,7 +74,10 @@ def tune(
 ) -> None:
     """Choose hashes, tables, probes and a cap for a goal, and check the choice on held-out queries."""
     if p1_share is not None:
-        given = {"--size": size, "--relative-error": relative_error, "--seconds": seconds, "--items": items}
+        given = {
+            "--recall": recall, "--k": k, "--size": size, "--relative-error": relative_error,
+            "--seconds": seconds, "--items": items,
+        }  # fmt: skip
         for option, value in given.items():
             if value is not None:
                 raise ArgumentError(option, value, "left out with --p1-share")
@@ -83,9 +92,10 @@ def tune(
     from lshsample.tuning import Goal
     from lshsample.tuning import tune as run
 
+    nearest = {"recall": recall, "k": k}
     goal = Goal(
-        recall=recall, k=k, size=size, relative_error=relative_error,
-        memory_bytes=memory_bytes, seconds=seconds,
+        **{name: value for name, value in nearest.items() if value is not None},
+        size=size, relative_error=relative_error, memory_bytes=memory_bytes, seconds=seconds,
     )  # fmt: skip
     resolve_family(family, "--family")  # refused before the data is read
     # Tuning is for the largest inner products, whatever metric a file states.

@@ -40,7 +40,7 @@ def test_tables_of_a_trained_layer_are_chosen_by_its_p_at_1(lshsample, files, sm
     assert result["predicted"]["p_at_1"] >= 0.9 * result["predicted"]["exact_p_at_1"] > 0
     assert parse_pipeline(result["sampler"]).stages
     assert result["python"] in done.stdout.splitlines()
-    for words in (["--size", 3], ["--items", 100]):
+    for words in (["--size", 3], ["--items", 100], ["--recall", 0.9], ["--k", 10]):
         refused = lshsample(*command, *words)
         assert refused.returncode == 2
         assert f"{words[0]} must be left out with --p1-share" in refused.stderr
