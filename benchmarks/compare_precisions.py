@@ -18,7 +18,6 @@ import numpy as np
 from lshsample.config import TrainConfig, build_network, build_trainer
 from lshsample.data import read_xc
 
-
 #: What makes a run, besides its folder and seed.
 KIND = ("precision", "moments", "cache_share")
 

@@ -5,7 +5,10 @@
 #include "active.h"
 #include "lshsample/rng.h"
 
-enum { FREQUENCY_BLOCK = 256 };
+enum {
+    FREQUENCY_BLOCK = 256,
+    SLOTS_AHEAD = 16 /* draws by which the slot of an id, anywhere in an array of all items, is prefetched */
+};
 
 /* A 64-bit word as an index below n: its bias is below n / 2^64. */
 static int64_t below(uint64_t word, int64_t n) { return (int64_t)((unsigned __int128)word * (uint64_t)n >> 64); }
@@ -87,6 +90,8 @@ lsh_status stage_uniform(lsh_active *a, const lsh_row *row, const lsh_stage *sta
     row_randoms(row, stage, LSH_DRAW_UNIFORM, 0, NULL, n, a->keys);
     for (int64_t last = a->n_items - n; last < a->n_items; last++) {
         int64_t id = below(a->keys[drawn], last + 1);
+        if (drawn + SLOTS_AHEAD < n)
+            __builtin_prefetch(a->slot + below(a->keys[drawn + SLOTS_AHEAD], last + SLOTS_AHEAD + 1), 1);
         if (a->slot[id] && (a->state[a->slot[id] - 1] & DRAWN)) id = last;
         int64_t place = active_place(a, (int32_t)id);
         enter(a, place);
