@@ -92,7 +92,7 @@ def tune(
     from lshsample.tuning import Goal
     from lshsample.tuning import tune as run
 
-    nearest = {"recall": recall, "k": k}
+    nearest: dict[str, Any] = {"recall": recall, "k": k}
     goal = Goal(
         **{name: value for name, value in nearest.items() if value is not None},
         size=size, relative_error=relative_error, memory_bytes=memory_bytes, seconds=seconds,
