@@ -9,6 +9,7 @@ from __future__ import annotations
 from lshsample._native.coded import RowCache
 from lshsample.nn import activations, losses, optimizers, schedules
 from lshsample.nn.activations import *  # noqa: F403
+from lshsample.nn.adaptive import AdaptiveSoftmax
 from lshsample.nn.batches import Batch, FeatureRows
 from lshsample.nn.dense import Dense
 from lshsample.nn.exchange import ApproximateActivations, ApproximateGradients, RoundedActivations
@@ -32,6 +33,7 @@ from lshsample.sampling import Rehash
 
 __all__ = [
     "LAYERS",
+    "AdaptiveSoftmax",
     "ApproximateActivations",
     "ApproximateGradients",
     "Batch",

@@ -86,7 +86,8 @@ class PlainNetwork:
 
 def _affine(layer: Any) -> Affine:
     if not isinstance(layer, DenseLayer | SampledLayer):
-        raise UnsupportedError(f"layer {layer.index}: a layer of another package cannot be exported")
+        kind = type(layer).__name__
+        raise UnsupportedError(f"layer {layer.index}: a layer of the class {kind} cannot be exported")
     activation = None if layer.spec.loss is not None else layer.spec.activation
     if type(activation) not in _NAMES:
         raise UnsupportedError(f"layer {layer.index}: the activation {activation!r} cannot be exported")
