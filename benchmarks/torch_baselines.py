@@ -4,9 +4,9 @@
 Some baselines make the hidden layer sparse: random dropout; standout, adaptive dropout (Ba & Frey 2013),
 which keeps a unit with probability sigmoid(output); the exact largest outputs. Others make the output layer
 cheaper: a product of two matrices of low rank, with or without a ReLU between them; adaptive softmax (Grave
-et al. 2017). Rows that begin with "native" are networks of this package, without PyTorch, which has no
-adaptive softmax. The learning rate of each is the best of ``--rates`` on held-out training rows, at a quarter
-of the time; then all have the same processor time, and are evaluated on others.
+et al. 2017). Rows that begin with "native" are networks of this package, without PyTorch. The learning rate
+of each is the best of ``--rates`` on held-out training rows, at a quarter of the time; then all have the same
+processor time, and are evaluated on others.
 
 In hidden layers with dropped outputs all units are computed, but for "native, dropout": these rows show the
 accuracy of a sparse layer, not its possible speed.
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lshsample.nn import Activation, Adam, Dense, Input, Network, Sampled
+from lshsample.nn import Activation, Adam, AdaptiveSoftmax, Dense, Input, Network, Sampled
 from lshsample.nn.dense import DenseLayer
 from lshsample.nn.signals import Run, values_of, with_values
 from lshsample.torch import RowAdam, SampledLinearCrossEntropy, SamplingOptions
@@ -131,13 +131,17 @@ class StandoutLayer(DenseLayer):
 
 
 class Native:
-    """A network of this package, trained by Adam; its last layer is sampled unless it is dense."""
+    """A network of this package, trained by Adam; with one of three last layers."""
 
-    def __init__(self, lr, args, dense=True, rank=0, between="linear", sampler="lsh", kind=Dense, **hidden):
-        if dense:
-            last = Dense(args.classes, "softmax")
-        else:
+    def __init__(
+        self, lr, args, output="full", rank=0, between="linear", sampler="lsh", kind=Dense, **hidden
+    ):
+        if output == "sampled":
             last = Sampled(args.classes, "softmax", sampler=sampler, n_active=n_active(args))
+        elif output == "adaptive":
+            last = AdaptiveSoftmax(args.classes, (args.classes // 10, args.classes // 2))
+        else:
+            last = Dense(args.classes, "softmax")
         low = [Dense(rank, between, bias=False)] if rank else []
         layers = [Input(WIDTH), kind(args.hidden, **hidden), *low, last]
         self.network = Network(layers, seed=args.seed)
@@ -168,9 +172,12 @@ MODELS = {
     "standout": functools.partial(Torch, hidden=[Standout()]),
     "largest 5 % of hidden units": functools.partial(Torch, hidden=[Largest(0.05)]),
     "largest 25 % of hidden units": functools.partial(Torch, hidden=[Largest(0.25)]),
-    "native, sampled output": functools.partial(Native, dense=False),
-    "native, exact largest logits and uniform": functools.partial(Native, dense=False, sampler="exact-top"),
+    "native, sampled output": functools.partial(Native, output="sampled"),
+    "native, exact largest logits and uniform": functools.partial(
+        Native, output="sampled", sampler="exact-top"
+    ),
     "native, full softmax": Native,
+    "native, adaptive softmax": functools.partial(Native, output="adaptive"),
     "native, low rank 32": functools.partial(Native, rank=32),
     "native, low rank 32, ReLU between": functools.partial(Native, rank=32, between="relu"),
     "native, dropout 50 %": functools.partial(Native, dropout=0.5),
