@@ -178,10 +178,9 @@ class AdaptiveSoftmaxLayer(OutputLayer):
         def made(name: str, rows: int, columns: int, **options: Any) -> Parameter:
             key = context.seed, 2 * context.index + _STREAMS * len(parameters)
             scale = 0.0 if options else initial_scale(spec.init_scale, columns, None)
-            typed = {} if options else {"dtype": context.precision, "moments": context.moments}
-            parameters.append(
-                Parameter(f"{context.index}.{name}", rows, columns, scale, key, **typed, **options)
-            )
+            if not options:
+                options = {"dtype": context.precision, "moments": context.moments}
+            parameters.append(Parameter(f"{context.index}.{name}", rows, columns, scale, key, **options))
             return parameters[-1]
 
         head = made("head", ends[0] + len(spec.cutoffs), inputs)
