@@ -3,8 +3,9 @@
 Needs ``pip install 'lshsample[docs]'``, and no network. The site has the pages of docs/ and those beside
 the sources (CONTRIBUTING.md, the examples and others), with links between them as in the repository, and a
 page for each public name, from its docstring. Notebooks are shown with the output that is stored in them.
-The sections are those of docs/README.md: each has the pages that its table links to, in that order. Any
-warning is a failure. ``python tools/build_site.py OUT linkcheck`` asks for the pages of others that are
+The sections are those of docs/README.md: each has the pages that its table links to, in that order. Pages
+that are HTML already, and files of figures, are copied as they are, to the same place. Any warning is a
+failure. ``python tools/build_site.py OUT linkcheck`` asks for the pages of others that are
 linked to.
 """
 
@@ -33,6 +34,10 @@ OUTSIDE = {
     "SECURITY.md": "security",
     "examples/README.md": "examples",
 }
+#: Files below docs/ that are copied as they are, for links to open them.
+AS_IT_IS = {".html", ".json"}
+#: What the address of such a file begins with in what Sphinx reads; `docs/site/conf.py` takes it away.
+SCHEME = "as-it-is"
 #: The section that the generated pages of public names are in.
 REFERENCE = "Reference"
 _LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)([^)#]+)((?:#[^)]*)?)(?=\))")
@@ -70,6 +75,8 @@ def with_links_of_the_site(page: Path, text: str, named: dict[Path, str]) -> str
         (target,) = targets(page, f"]({link[0]})")
         if target in named:
             return f"{up}{named[target]}{target.suffix}{link[2]}"
+        if target.suffix in AS_IT_IS and target.is_relative_to(ROOT / "docs"):
+            return f"{SCHEME}:{up}{target.relative_to(ROOT / 'docs').as_posix()}{link[2]}"
         if target.is_relative_to(ROOT / "docs"):
             return f"{up}{target.relative_to(ROOT / 'docs').as_posix()}"
         raise SystemExit(f"{page}: the site has no {link[1]}, to which a link leads")
@@ -99,7 +106,7 @@ def stage(folder: Path) -> None:
         If a page is in no section.
     """
     named = pages()
-    shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns("*.md", "site"))
+    shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns("*.md", "*.html", "*.json", "site"))
     contents: dict[str, list[str]] = {name: [] for name in named.values()}
     placed = {"index"}
     for heading, text in sections().items():
@@ -123,6 +130,10 @@ def stage(folder: Path) -> None:
         file = folder / f"{name}.md"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text + toctree(contents[name]) if contents[name] else text)
+    for path in (path for path in (ROOT / "docs").rglob("*") if path.suffix in AS_IT_IS):
+        file = folder / "extra" / path.relative_to(ROOT / "docs")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, file)
     write_api(folder / "api")
 
 
@@ -172,7 +183,8 @@ def build(out: Path, builder: str = "html") -> int:
         source = Path(folder, "source")
         stage(source)
         command = [sys.executable, "-m", "sphinx", "-b", builder, "-W", "--keep-going", "-q"]
-        command += ["-c", str(ROOT / "docs" / "site"), "-d", f"{folder}/doctrees", str(source), str(out)]
+        command += ["-c", str(ROOT / "docs" / "site"), "-d", f"{folder}/doctrees"]
+        command += ["-D", f"html_extra_path={source / 'extra'}", str(source), str(out)]
         return subprocess.run(command, check=False).returncode
 
 

@@ -14,6 +14,9 @@ nitpicky = False  # annotations name types of other packages, whose indexes are 
 nb_execution_mode = "off"  # notebooks hold their output
 myst_heading_anchors = 4
 myst_enable_extensions = []
+# Addresses of files that are copied as they are: to Sphinx they are addresses of others.
+myst_url_schemes = {"http": None, "https": None, "mailto": None, "as-it-is": "{{path}}"}
+linkcheck_ignore = [r"(?!https?:)"]
 # Blocks of `python` hold examples with prompts; others are shells, TOML and formats without a highlighter.
 highlight_language = "python"
 

@@ -43,7 +43,10 @@ def test_every_page_is_in_the_contents_of_one_other(site, tmp_path):
     assert sorted(listed) == sorted((found | {"api/index"}) - {"index"})
     for path in tmp_path.rglob("*.md"):
         for target in re.findall(r"\]\(((?!https?:|#|mailto:)[^)#]+)", path.read_text()):
-            assert (path.parent / target).exists(), f"{path.name}: {target}"
+            file, folder = target.removeprefix(f"{site.SCHEME}:"), path.parent
+            if file != target:
+                folder = tmp_path / "staged" / "extra" / path.parent.relative_to(tmp_path / "staged")
+            assert (folder / file).exists(), f"{path.name}: {target}"
 
 
 def test_links_are_as_in_the_repository_until_they_leave_the_site(site, monkeypatch):
@@ -55,5 +58,27 @@ def test_links_are_as_in_the_repository_until_they_leave_the_site(site, monkeypa
     assert site.with_links_of_the_site(page, text, named) == (
         "[a](../data.md#labels) [b](../examples/lshsample-superbit.md) [c](../explain.svg) [d](https://x.org)"
     )
+    assert site.with_links_of_the_site(page, "[a](../scale.json)", named) == "[a](as-it-is:../scale.json)"
     with pytest.raises(SystemExit, match="the site has no"):
         site.with_links_of_the_site(page, "[e](../../pyproject.toml)", named)
+
+
+def test_files_that_are_no_pages_are_copied_as_they_are(site, monkeypatch, tmp_path):
+    root = tmp_path / "root"
+    root.joinpath("docs", "families").mkdir(parents=True)
+    root.joinpath("docs", "README.md").write_text("# A\n\n## B\n\n[c](families/c.md)\n")
+    root.joinpath("docs", "families", "c.md").write_text(
+        "# C\n\n[run](../run.html#top), [figures](../run.json)\n"
+    )
+    root.joinpath("docs", "run.html").write_text("<p>as it is")
+    root.joinpath("docs", "run.json").write_text("{}")
+    monkeypatch.setattr(site, "ROOT", root)
+    monkeypatch.setattr(site, "INDEX", root / "docs" / "README.md")
+    monkeypatch.setattr(site, "OUTSIDE", {})
+    monkeypatch.setattr(site, "write_api", lambda folder: None)
+    site.stage(tmp_path / "staged")
+    assert (tmp_path / "staged" / "extra" / "run.html").read_text() == "<p>as it is"
+    assert (
+        "[run](as-it-is:../run.html#top), [figures](as-it-is:../run.json)"
+        in (tmp_path / "staged" / "families" / "c.md").read_text()
+    )
