@@ -329,6 +329,7 @@ def page(run, before=None):
             parts.append(f"<p>Only in the other run: {escape(', '.join(gone))}.</p>")
     for file, own in files.items():
         parts.append(f'<h2 id="{file}">{file}</h2><p>{escape(purpose(file))}</p>')
+        parts.append(f"<p>Repeat: <code>pytest benchmarks/{file} --benchmark-only</code></p>")
         for name, group in grouped(own, lambda row: row.group).items():
             parts.append(f"<h3>{escape(name)}</h3>{table(group, old)}")
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -68,6 +68,7 @@ def test_the_report_compares_by_the_calibration_and_names_floors():
     assert '<span class="bad">2.00</span>' in slower
     assert "200<small>200 M bytes</small>" in slower
     assert "beside other: fast" in slower
+    assert "<code>pytest benchmarks/bench_some.py --benchmark-only</code>" in slower
     assert ">5.00</td>" in slower, "of the floor"
     machine_half_as_fast = benchmark((0.9, 1.0, 1.1), 1.0)
     same = report.page(
