@@ -1026,7 +1026,9 @@ def is_portable(section: str, name: str) -> bool:
         return True
     if section == "codes":
         return not name.endswith(": law") and not name.startswith(_NARROW)
-    return section == "tables" or (section == "samples" and not name.endswith((", marginal", ", search")))
+    if section == "samples":  # codebooks are learned by products of NumPy
+        return not name.startswith("codebooks: ") and not name.endswith((", marginal", ", search"))
+    return section == "tables"
 
 
 def run_isa(isa: str, sections: Sequence[str], threads: int, data: Sequence[Path] = ()) -> Recorded:
