@@ -5,8 +5,8 @@ run.json --out report.html`` writes the page, and ``--before other.json`` compar
 needs nothing else: no scripts, no pictures beside it, no network.
 
 A long run can be measured in parts, ``pytest benchmarks/bench_hash.py --benchmark-only
---benchmark-json=hash.json`` and so on,
-and reported together: ``report.py hash.json tables.json --out report.html``.
+--benchmark-json=hash.json`` and so on, and reported together: ``report.py hash.json tables.json --out
+report.html``.
 
 The floor of a benchmark is the time that its least number of bytes, or of operations, whichever takes longer,
 would take at the rates that were measured just before it (``calibration.py``); or a floor that the benchmark

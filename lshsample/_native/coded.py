@@ -327,7 +327,7 @@ class CodedRows:
     def csr_sampled_matmul(
         self, h: Float32, bias: Slots | None, indptr: Int64, ids: Int32, threads: int
     ) -> Float32:
-        """``h[i] . weights[ids[t]] + bias[ids[t]]`` for t in row i of indptr."""
+        """``h[i] @ weights[ids[t]] + bias[ids[t]]`` for t in row i of indptr."""
         values = np.empty(ids.size, np.float32)
         first, stride = (ffi.NULL, 1) if bias is None else bias.vector
         status = lib.lsh_coded_csr_sampled_matmul(

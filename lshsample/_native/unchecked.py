@@ -209,7 +209,7 @@ def sampled_layer(h: Float32, weights: Slots, bias: Slots | None, ids: Int32, dh
 def csr_sampled_matmul(
     h: Any, weights: Slots, bias: Slots | None, indptr: Int64, ids: Int32, threads: int
 ) -> Float32:
-    """``h[i] . weights[ids[t]] + bias[ids[t]]`` for t in row i of indptr, h an ``lsh_dense``."""
+    """``h[i] @ weights[ids[t]] + bias[ids[t]]`` for t in row i of indptr, h an ``lsh_dense``."""
     values = _empty(ids.size, np.float32)
     first, stride = _NO_VECTOR if bias is None else bias.vector
     status = lib.lsh_csr_sampled_matmul(

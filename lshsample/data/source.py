@@ -18,7 +18,7 @@ import attrs
 
 from lshsample.errors import DataFormatError
 
-__all__ = ["MAX_LINE", "STDIN", "LineSource", "TextBlock"]
+__all__ = ["MAX_LINE", "STDIN", "LineSource", "TextBlock", "file_of"]
 
 #: The path that stands for standard input.
 STDIN = "-"
@@ -176,7 +176,7 @@ class LineSource:
         """The remaining bytes as a file object without seeking."""
         pieces = chain([self._rest], self._chunks)
         self._rest = b""
-        return io.BufferedReader(_Pieces(pieces))
+        return file_of(pieces)
 
     def blocks(self, block_bytes: int) -> Iterator[TextBlock]:
         """Yield the remaining lines in blocks of about ``block_bytes`` bytes, at least one line each.
@@ -261,8 +261,13 @@ class LineSource:
             raise self.fail(f"the {name} stream is truncated after {total} decompressed bytes", 0)
 
 
+def file_of(pieces: Iterator[bytes]) -> io.BufferedReader:
+    """An iterator of bytes as a file object without seeking."""
+    return io.BufferedReader(_Pieces(pieces))
+
+
 class _Pieces(io.RawIOBase):
-    """An iterator of bytes as a file."""
+    """An iterator of bytes as a file, before it is buffered."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces, self._left = pieces, memoryview(b"")

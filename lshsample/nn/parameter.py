@@ -328,7 +328,7 @@ class Parameter:
         ids: npt.NDArray[np.int32],
         threads: int,
     ) -> Float32:
-        """``h[i] . weights[ids[t]] + bias[ids[t]]`` for t in row i of indptr, with the stored weights."""
+        """``h[i] @ weights[ids[t]] + bias[ids[t]]`` for t in row i of indptr, with the stored weights."""
         return unchecked.csr_sampled_matmul(unchecked.dense(h), self.raw, bias, indptr, ids, threads)
 
     def blocks(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,12 +14,12 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample.data import Dataset
+from lshsample.data.source import file_of
 from lshsample.data.write import xc_lines
 from lshsample.data.xc import Header
 from lshsample.errors import ArgumentError
 from lshsample.specs import checked_integer
 from lshsample.streams import RowFile, RowFiles
-from lshsample.streams.files import Block, blocks_of
 
 __all__ = ["dataset_files", "dataset_rows", "dataset_texts"]
 
@@ -115,10 +116,10 @@ class _DatasetFile(RowFile):
 
     dataset: Any = attrs.field(default=None, repr=False)
 
-    def blocks(self) -> Iterator[Block]:
-        """As :meth:`RowFile.blocks`."""
+    def content(self) -> io.BufferedReader:
+        """As :meth:`RowFile.content`."""
         self.dataset.context.execution_options.preserve_order = True
-        return blocks_of(self, map(self._lines, self._in_order()))
+        return file_of(map(self._lines, self._in_order()))
 
     def _in_order(self) -> Iterator[Mapping[str, Any]]:
         """Batches of rows, whose numbers, if they have some, ascend from 0."""

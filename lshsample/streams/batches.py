@@ -166,10 +166,9 @@ class StreamBatches(BatchSource):
             return None
         at = done + np.arange(size)
         rows = np.minimum(self.batch_size, self.n_rows - at // self.batch_size * self.batch_size)
-        ranges = {n: self._own_rows(n) for n in np.unique(rows).tolist()}
-        begins, ends = (
-            np.array([getattr(ranges[n], name) for n in rows.tolist()]) for name in ("start", "stop")
-        )
+        sizes, which = np.unique(rows, return_inverse=True)
+        own = [self._own_rows(n) for n in sizes.tolist()]
+        begins, ends = np.array([(one.start, one.stop) for one in own]).reshape(-1, 2)[which].T
         within = at % self.batch_size
         wanted = np.zeros(size, bool)
         wanted[_window_order(size, self.seed, epoch, window)] = (begins <= within) & (within < ends)

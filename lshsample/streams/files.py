@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import re
 from collections.abc import Iterable, Iterator
 from os import PathLike, fspath
@@ -89,6 +90,13 @@ class RowFile:
         header = read_header(LineSource(path)) if chosen == "xc" else None
         return cls(path, chosen, path.stat().st_size, header)
 
+    def content(self) -> io.BufferedReader:
+        """What is read, decompressed, without the first line of the format of the XC repository."""
+        source = LineSource(self.path)
+        if self.header is not None:
+            read_header(source)
+        return source.as_file()
+
     def blocks(self) -> Iterator[Block]:
         """The lines in blocks, which are a function of the decompressed content alone.
 
@@ -97,11 +105,7 @@ class RowFile:
         DataFormatError
             A line of more than 256 MiB; damaged or truncated compression.
         """
-        source, head, line = LineSource(self.path), b"", 1
-        if self.header is not None:
-            read_header(source)
-            line = 2
-        file, path = source.as_file(), fspath(self.path)
+        file, path, head, line = self.content(), fspath(self.path), b"", 1 if self.header is None else 2
         if self.form in ("tsv", "csv"):
             head, line = file.readline(MAX_LINE), 2
         while text := file.read(BLOCK_BYTES):
@@ -114,20 +118,6 @@ class RowFile:
                 text = text.rstrip(b"\r\n") + b"\n"  # empty lines at the end are no rows
             yield Block(path, self.form, head, text, line)
             line += text.count(b"\n")
-
-
-def blocks_of(file: RowFile, chunks: Iterable[bytes]) -> Iterator[Block]:
-    """The blocks of a file whose lines come in chunks, as :meth:`RowFile.blocks` makes them."""
-    path, waiting, line = fspath(file.path), bytearray(), 1 if file.header is None else 2
-    for chunk in chunks:
-        waiting += chunk
-        while end := waiting.find(b"\n", BLOCK_BYTES - 1) + 1:
-            text = bytes(waiting[:end])
-            del waiting[:end]
-            yield Block(path, file.form, b"", text, line)
-            line += text.count(b"\n")
-    if waiting:
-        yield Block(path, file.form, b"", bytes(waiting), line)
 
 
 def _files(value: Any) -> tuple[Path | RowFile, ...]:

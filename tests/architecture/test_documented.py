@@ -149,11 +149,8 @@ def test_every_setting_of_a_config_file_is_described():
     example = tomllib.loads(re.search(r"^```toml\n(.*?)^```", command_section("train"), re.M | re.S)[1])
     fields = {field.name for field in attrs.fields(TrainConfig)} - {"seed"}
     left_out = fields - set(example["network"])
-    alternatives = {
-        "n_active",
-        "cache_share",
-        "parts",
-    }  # of a named pipeline, of another precision, of workers
+    # Of a named pipeline, of another precision, of workers.
+    alternatives = {"n_active", "cache_share", "parts"}
     assert left_out <= alternatives, "every setting but those that others exclude"
     assert Recipe.from_dict(example).network.hidden == (512,)
 

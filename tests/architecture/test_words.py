@@ -29,8 +29,8 @@ FILES = sorted(
 )
 #: What must not be written, and an example of it.
 BANNED = {
-    "a path of one machine": (r"(?<![\w.:<])/(?:work|root|home)/\w|/tmp/\w/", "see /work/data"),
-    "the number of an issue": (r"(?i)\b(?:issue|ticket|PR|pull request)s? #?\d", "as issue 12 says"),
+    "a path of one machine": (r"(?<![\w.:<])/(?:work|root|home)/\w|/tmp/\w/", "see /home/me/data"),
+    "a number of a tracker": (r"(?i)\b(?:issue|ticket|PR|pull request)s? #?\d", "as ticket #12 says"),
     "a part of the work": (r"(?i)\b(?:in|of|by|from) (?:this|an earlier|a later|the last|another) session\b",
                            "measured in an earlier session"),
     "who wrote it": (r"(?i)\b(?:chatgpt|copilot|co-authored-by)\b", "Co-authored-by: me"),

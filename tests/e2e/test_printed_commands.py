@@ -41,7 +41,7 @@ NOT_RUN = {
     "pip install -e '.[dev]'": ".ci/run does",
     "pip install -e '.[bench]'": "downloads",
     "lshsample tune valid.txt.gz --model run/ --p1-share 0.99 --family cross-polytope:dimension=16": (
-        "rows of one's own; tests/cli runs --p1-share"
+        "needs a trained model and its rows; tests/cli runs --p1-share"
     ),
     "pytest -n 2": "these tests",
     "bash .ci/run": "minutes; it runs these tests",
