@@ -95,7 +95,7 @@ class AdaptiveSoftmax(Layer):
     >>> from lshsample.nn import Dense, Input, Network
     >>> network = Network([Input(32), Dense(64), AdaptiveSoftmax(10_000, (1_000, 4_000))])
     >>> network.n_parameters, Network([Input(32), Dense(64), Dense(10_000, "softmax")]).n_parameters
-    (139392, 652112)
+    (139520, 652112)
     """
 
     units: int = attrs.field(validator=specs.integer(2, 2**24))
