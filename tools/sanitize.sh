@@ -41,8 +41,9 @@ for kind in "${@:-address thread}"; do
             run address libasan.so ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
             ;;
         thread)
-            # A child forked from a process with threads is more than ThreadSanitizer follows.
-            deselect="not processes and not plausible and not child and not fork"
+            # A child forked from a process with threads is more than ThreadSanitizer follows, and its shadow memory more than
+            # the memory limit of a test.
+            deselect="not processes and not plausible and not child and not fork and not the_limit_holds"
             build thread "-fsanitize=thread"
             run thread libtsan.so TSAN_OPTIONS=halt_on_error=1:report_signal_unsafe=0
             ;;
