@@ -266,7 +266,10 @@ def tune_layer(
     within = [one for one in tried if one.measures.p_at_1 >= wanted and one.measures.memory_bytes <= bound]
     if not within:
         inside = [one.measures.p_at_1 for one in tried if one.measures.memory_bytes <= bound]
-        reached = f"at most {max(inside) / chosen.exact:.3g}" if inside else "with more memory_bytes"
+        if not inside:
+            least = min(one.measures.memory_bytes for one in tried)
+            raise ArgumentError("memory_bytes", memory_bytes, f"{least} or more with these families")
+        reached = f"at most {max(inside) / chosen.exact:.3g}"
         wanted_text = f"{reached}, which {most} tables of these families keep within the bounds"
         raise ArgumentError("p1_share", f"{share:g}", wanted_text)
     best = min(within, key=lambda one: one.measures.seconds)
