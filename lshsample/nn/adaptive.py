@@ -41,9 +41,9 @@ __all__ = ["AdaptiveSoftmax", "AdaptiveSoftmaxLayer"]
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 
-#: Log probabilities of so many units are in memory together, in prediction.
+#: Log probabilities, of rows times units, that are in memory at a time in prediction.
 _BLOCK = 1 << 24
-#: The random streams of a layer's parameters are so far apart, with those of all layers between.
+#: Distance between the numbers of the random streams of two parameters of a layer; other layers' lie between.
 _STREAMS = 1 << 20
 _LOSS = Softmax()
 
@@ -102,6 +102,9 @@ class AdaptiveSoftmax(Layer):
     ``Network.observe``), ties by the smaller label, and is saved with the network; a network that is trained
     without them keeps the order of the labels. A row with several labels has the target 1 / their number for
     each. Scores are log probabilities.
+
+    A training step computes ``cutoffs[0] + len(cutoffs)`` logits for each row, and those of a cluster for the
+    rows with a label in it; prediction computes all units for each row, whichever are asked for.
 
     Examples
     --------
@@ -384,14 +387,24 @@ def _loss(
 
 
 def _log_softmax(values: Float32) -> Float32:
-    """In place."""
+    """Log probabilities from the logits of all units of a row, which they replace."""
     values -= values.max(axis=1, keepdims=True)
     values -= np.log(np.exp(values).sum(axis=1, keepdims=True))
     return values
 
 
 class _Best:
-    """The place of the most probable unit of each row, among those that are computed in a step."""
+    """The place of the most probable unit of each row, among those that are computed in a step.
+
+    Parameters
+    ----------
+    places : ndarray of int64, shape (rows,)
+        The best place of each row so far.
+    scores : ndarray of float32, shape (rows,)
+        Its log probability.
+    clusters : ndarray of float32, shape (rows, clusters)
+        Log probabilities of the clusters.
+    """
 
     def __init__(self, places: npt.NDArray[np.int64], scores: Float32, clusters: Float32) -> None:
         self.places, self._scores, self._clusters = places, scores, clusters

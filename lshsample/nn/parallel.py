@@ -163,7 +163,9 @@ class DataParallel(Network):
         return needed
 
     def own_rows(self, n: int) -> range:
-        """The rows of a batch of n in the parts of this process; batches need not have the others."""
+        """The rows of a batch of n rows that are in the parts of this process; a training step reads no
+        others, so that a batch may have empty rows in their place.
+        """
         return range(self._own.start * n // self.parts, self._own.stop * n // self.parts)
 
     def gradients(

@@ -94,6 +94,10 @@ def dataset_files(dataset: Any, n_features: int | None = None, n_labels: int | N
         A missing column, or numbers of features and labels of texts. While rows are read: row numbers that
         are not 0, 1, 2, ..., ids that are out of range, values that are not finite, a text that is missing,
         or labels that are no list.
+
+    Notes
+    -----
+    In each pass rows are written as lines of text, which are parsed as those of a file are.
     """
     if "text" in _columns(dataset, "labels"):
         if (n_features, n_labels) != (None, None):
