@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 import attrs
 import numpy as np
@@ -156,7 +157,7 @@ def step_cost(
     last, inputs = Sharded.of(final), below_it[-1].units
     Cluster(workers=workers).check(last)
     context = BuildContext(len(layers) - 1, inputs, 0)
-    hidden = np.zeros((batch_size, inputs), np.float32)
+    hidden, gradient = _rows_both_ways(last, batch_size, inputs, last.blocks // workers)
     n_labels = round(batch_size * labels_per_row / workers)
     labels = LabelPart(
         np.zeros(batch_size, np.int32), np.zeros(n_labels, np.int32), np.zeros(n_labels, np.float32)
@@ -174,7 +175,7 @@ def step_cost(
     return StepCost(
         workers=workers,
         sent=below.sent + sum(map(message_bytes, sent)),
-        received=below.received + sum(map(message_bytes, (Forward(sums, n_labels, None), hidden))),
+        received=below.received + sum(map(message_bytes, (Forward(sums, n_labels, None), gradient))),
         dense=4 * last.units * inputs,
         memory=last.blocks // workers * in_block,
         exchanges=4 if in_parts else 2,
@@ -182,6 +183,15 @@ def step_cost(
         below_weights=below.weights,
         below_workers=below.workers,
     )
+
+
+def _rows_both_ways(last: Sharded, rows: int, columns: int, blocks: int) -> tuple[Any, Any]:
+    """Hidden rows as they are sent to a worker with some blocks, and the gradient that it returns."""
+    hidden = np.zeros((rows, columns), np.float32)
+    if last.exchange is None:
+        return hidden, hidden
+    sent = last.exchange.sent(hidden)
+    return sent, sent.answer([hidden] * blocks)
 
 
 @attrs.frozen

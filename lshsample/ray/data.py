@@ -218,7 +218,8 @@ def _texts_and_labels(batch: Mapping[str, Any]) -> Iterator[tuple[str, list[str]
     for text, names in zip(batch["text"], batch["labels"], strict=True):
         if text is None:
             raise ArgumentError("dataset", "None in column text", "a text in each row")
-        if not isinstance(names, list | tuple | np.ndarray) or np.ndim(names) != 1:
+        is_list = isinstance(names, list | tuple | np.ndarray) and np.ndim(names) == 1
+        if not is_list or any(name is None for name in names):
             given = f"{names!r:.80} in column labels"
             raise ArgumentError("dataset", given, "a list of names in each row, which may be empty")
         yield str(text), list(map(str, names))

@@ -7,7 +7,18 @@ import pytest
 import scipy.sparse as sp
 
 from lshsample.errors import ArgumentError, UnsupportedError, WorkerError
-from lshsample.nn import Adam, Dense, Input, Network, NetworkSpec, Sampled, Sharded, Sparse
+from lshsample.nn import (
+    Adam,
+    ApproximateActivations,
+    Dense,
+    Input,
+    Network,
+    NetworkSpec,
+    RoundedActivations,
+    Sampled,
+    Sharded,
+    Sparse,
+)
 from lshsample.nn.below import BelowWork
 from lshsample.nn.remote import LostError, RemoteShards, Worker, message_bytes
 from lshsample.nn.shard import Shard
@@ -124,6 +135,16 @@ def test_the_cost_of_a_step_is_known_before(tmp_path):
         cost = step_cost(layers, workers=2, batch_size=90, labels_per_row=3, values_per_row=6)
         assert cost.exchanged == pytest.approx(found, rel=0.02)
         assert cost.seconds(1e10, 1e-3) > 4e-3 * 2
+
+
+@pytest.mark.parametrize("exchange", [None, RoundedActivations(1, 2), ApproximateActivations(0.1)], ids=str)
+def test_the_cost_of_a_step_is_that_of_its_exchange(tmp_path, exchange):
+    last = Sharded(N_LABELS, exchange=exchange, **OPTIONS)
+    layers = [Sparse(N_FEATURES), Dense(256), last]
+    network = on_workers(Network(layers, 3), 2, tmp_path)
+    found = Trainer(network, batch_size=90, threads=1).step(X, Y).exchanged
+    cost = step_cost(layers, workers=2, batch_size=90, labels_per_row=3)
+    assert cost.exchanged == pytest.approx(found, rel=0.02)
 
 
 def test_what_waits_nowhere_is_known():

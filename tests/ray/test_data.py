@@ -85,6 +85,10 @@ def test_what_occurs_twice_is_added():
     [
         ({"text": None}, "a text in each row .*None in column text"),
         ({"labels": "cats"}, "a list of names in each row, which may be empty .*'cats' in column labels"),
+        (
+            {"labels": ["a", None]},
+            "a list of names in each row, which may be empty .*None.* in column",
+        ),
         ({"labels": None}, "a list of names in each row, which may be empty .*None in column labels"),
     ],
     ids=str,
