@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeVar, cast
 
@@ -168,7 +168,8 @@ def one_of(*choices: Any) -> Validator:
 
     def validate(spec: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         is_flag = isinstance(value, bool | np.bool_)
-        found = [one for one in choices if one == value and (isinstance(one, bool) or not is_flag)]
+        possible = choices if isinstance(value, Hashable) else ()  # an array has no one truth value
+        found = [one for one in possible if one == value and (isinstance(one, bool) or not is_flag)]
         if not found:
             meant = did_you_mean(value, (choice for choice in choices if isinstance(choice, str)))
             raise ArgumentError(attribute.name, repr(value), wanted + meant)

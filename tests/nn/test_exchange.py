@@ -132,7 +132,7 @@ def test_bad_shares_are_refused(kept):
         Sharded(50, exchange=kept)
 
 
-@pytest.mark.parametrize("bits", [0, 3, 8, "a", True])
+@pytest.mark.parametrize("bits", [0, 3, 8, "a", True, np.array([1, 2])], ids=str)
 def test_bad_numbers_of_bits_are_refused(bits):
     for name in ("bits", "gradient_bits"):
         with pytest.raises(ArgumentError, match=f"{name} must be"):
