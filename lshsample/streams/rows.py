@@ -120,7 +120,8 @@ class StreamedRows:
         parsers : int
             Processes that parse; 0 for this one. The result does not depend on it.
         progress : callable, optional
-            Called with what is being done, how much of it is done, and all of it.
+            Called with what is being done, and the bytes of the files that are done and of all of them, which
+            are 0 for a dataset of Ray.
 
         Returns
         -------
