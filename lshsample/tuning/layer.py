@@ -297,6 +297,8 @@ def _checked(
     weights: Any, hidden: Any, labels: Any, bias: Any
 ) -> tuple[Float32, Float32 | None, Float32, sp.csr_array]:
     rows = core.dense_rows(weights, "weights")
+    if not rows.size:
+        raise ArgumentError("weights", f"shape {rows.shape}", "an array of at least one label and one column")
     h = core.dense_rows(hidden, "hidden", rows.shape[1])
     if len(h) < 20:
         raise ArgumentError("hidden", f"{len(h)} rows", "an array of 20 rows or more")

@@ -91,6 +91,7 @@ def test_what_cannot_be_kept_is_refused_with_what_can(layer):
         ({"families": []}, "families must be at least one"),
         ({"families": 3}, "families must be a family or a sequence"),
         ({"families": make_family("simhash", dim=3)}, "families must be families of dim 24"),
+        ({"weights": np.ones((0, DIM), np.float32)}, r"weights must be .* \(got shape \(0, 24\)"),
         ({"hidden": np.ones((19, DIM), np.float32)}, r"hidden must be .* \(got 19 rows"),
         ({"hidden": np.ones((30, 5), np.float32)}, "hidden must be .* 24 columns"),
         ({"labels": [[1]]}, "labels must be"),
