@@ -20,6 +20,7 @@ import argparse
 import ast
 import json
 import math
+from collections import Counter
 from html import escape
 from pathlib import Path
 from statistics import median
@@ -280,17 +281,21 @@ def joined(paths):
     Raises
     ------
     SystemExit
-        If they are of several machines or commits.
+        If they are of several machines or commits, or a benchmark is in several of them.
     """
     runs = sorted((json.loads(path.read_text()) for path in paths), key=lambda run: run["datetime"])
     found = {
         "machines": {one["extra_info"]["run"]["cpu"] for run in runs for one in run["benchmarks"]},
-        "commits": {run.get("commit_info", {}).get("id") for run in runs},
+        "commits": {tuple(map(run.get("commit_info", {}).get, ("id", "dirty"))) for run in runs},
     }
     for what, several in found.items():
         if len(several) > 1:
             raise SystemExit(f"the parts of a run must be of one machine and commit (got {what} {several})")
-    return {**runs[0], "benchmarks": [one for run in runs for one in run["benchmarks"]]}
+    rows = [one for run in runs for one in run["benchmarks"]]
+    for name, count in Counter(one["fullname"] for one in rows).items():
+        if count > 1:
+            raise SystemExit(f"the parts of a run must have each benchmark once (got {name} {count} times)")
+    return {**runs[0], "benchmarks": rows}
 
 
 def page(run, before=None):
@@ -340,10 +345,10 @@ def page(run, before=None):
 def main():
     parser = argparse.ArgumentParser(description="One page with the results of a run of the benchmarks.")
     parser.add_argument("run", type=Path, nargs="+", help="what --benchmark-json wrote; of one run")
-    parser.add_argument("--before", type=Path, help="another run to compare with")
+    parser.add_argument("--before", type=Path, nargs="+", help="another run to compare with")
     parser.add_argument("--out", type=Path, required=True, help="the page to write")
     given = parser.parse_args()
-    before = json.loads(given.before.read_text()) if given.before else None
+    before = joined(given.before) if given.before else None
     given.out.write_text(page(joined(given.run), before))
 
 

@@ -19,6 +19,7 @@ from lshsample.nn.names import NameTable
 from lshsample.nn.network_spec import MOMENTS, PRECISIONS
 from lshsample.nn.sampled import ACTIVE_SETS, IMPORTANCE
 from lshsample.nn.schedules import warmup_of
+from lshsample.nn.sums import MAX_PARTS
 from lshsample.registry import family_to_dict, resolve_family
 from lshsample.training import Trainer
 from lshsample.training.defaults import DataShape, Defaults, choose_defaults, defaults_of
@@ -26,8 +27,6 @@ from lshsample.training.defaults import DataShape, Defaults, choose_defaults, de
 __all__ = ["TrainConfig", "build_network", "build_trainer"]
 
 _optional = attrs.validators.optional
-#: Parts of a batch, at most.
-_PARTS = 1024
 _WIDTHS = "one or more integers from 1 to 2147483647, such as 128 or 128,64"
 
 
@@ -67,12 +66,6 @@ def _check_share(_: Any, __: Any, value: Any) -> None:
     number = isinstance(value, float) and 0 < value < 1
     if not number and not (isinstance(value, str) and value):
         raise ArgumentError("valid", repr(value), "a number between 0 and 1, or the path of a data file")
-
-
-def _check_parts(_: Any, __: Any, value: Any) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or not 1 <= value <= _PARTS or value & (value - 1):
-        raise ArgumentError("parts", repr(value), f"a power of two from 1 to {_PARTS}")
 
 
 @attrs.frozen(kw_only=True)
@@ -154,7 +147,7 @@ class TrainConfig:
     moments: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*MOMENTS)))
     input_dropout: float = attrs.field(default=0.0, validator=specs.number(0, 1, open_high=True))
     dropout: float | None = attrs.field(default=None, validator=_optional(specs.number(0, 1, open_high=True)))
-    parts: int | None = attrs.field(default=None, validator=_optional(_check_parts))
+    parts: int | None = attrs.field(default=None, validator=_optional(specs.power_of_two(MAX_PARTS)))
     weighting: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*WEIGHTINGS)))
     importance: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*IMPORTANCE)))
     valid: float | str | None = attrs.field(

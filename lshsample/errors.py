@@ -73,7 +73,9 @@ class ArgumentError(LshsampleError, ValueError):
 
 
 class UnsupportedError(LshsampleError, TypeError):
-    """An object does not support an operation, such as probing, or a probability is not known."""
+    """An object does not support an operation, such as probing; a probability is not known; or a package of
+    an extra is not installed.
+    """
 
 
 def needs_extra(what: str, extra: str, error: ImportError) -> UnsupportedError:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeVar, cast
 
 import attrs
 import cattrs
+import numpy as np
 import tomli_w
 
 from lshsample.errors import ArgumentError, LshsampleError, did_you_mean
@@ -25,6 +26,7 @@ __all__ = [
     "checked_index",
     "checked_integer",
     "checked_number",
+    "checked_power_of_two",
     "from_dict",
     "from_json",
     "from_toml",
@@ -34,6 +36,7 @@ __all__ = [
     "parsed_json",
     "parsed_toml",
     "positive_pair",
+    "power_of_two",
     "read_as",
     "structured",
     "text",
@@ -72,6 +75,23 @@ def integer(low: int, high: int | None = None) -> Validator:
         _set_plain(spec, attribute, value, checked_integer(attribute.name, value, low, high))
 
     return _stating(validate, f"an integer >= {low}" if high is None else f"an integer from {low} to {high}")
+
+
+def checked_power_of_two(argument: str, value: Any, high: int) -> int:
+    """A power of two (of Python or NumPy, not a bool) from 1 to ``high``, as an int."""
+    right_type = isinstance(value, Integral) and not isinstance(value, bool)
+    if not right_type or not 1 <= value <= high or int(value) & (int(value) - 1):
+        raise ArgumentError(argument, repr(value), f"a power of two from 1 to {high}")
+    return int(value)
+
+
+def power_of_two(high: int) -> Validator:
+    """A validator: as :func:`checked_power_of_two`."""
+
+    def validate(spec: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        _set_plain(spec, attribute, value, checked_power_of_two(attribute.name, value, high))
+
+    return _stating(validate, f"a power of two from 1 to {high}")
 
 
 def positive_pair(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -141,13 +161,20 @@ def at_least(low: float) -> Validator:
 
 
 def one_of(*choices: Any) -> Validator:
-    """A validator: one of the given values."""
+    """A validator: one of the given values, as which an equal one of another type is kept (1 as True); a bool
+    is none of numbers.
+    """
     wanted = f"one of {', '.join(map(repr, choices))}"
 
-    def validate(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if value not in choices:
+    def validate(spec: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        is_flag = isinstance(value, bool | np.bool_)
+        possible = choices if isinstance(value, Hashable) else ()  # an array has no one truth value
+        found = [one for one in possible if one == value and (isinstance(one, bool) or not is_flag)]
+        if not found:
             meant = did_you_mean(value, (choice for choice in choices if isinstance(choice, str)))
             raise ArgumentError(attribute.name, repr(value), wanted + meant)
+        if not isinstance(value, str):
+            _set_plain(spec, attribute, value, found[0])
 
     return _stating(validate, wanted)
 

@@ -91,6 +91,13 @@ def test_the_report_joins_the_parts_of_a_run(tmp_path):
     assert shown.index('id="bench_0.py"') < shown.index('id="bench_1.py"')
     with pytest.raises(SystemExit, match="of one machine and commit"):
         report.joined(parts)
+    with pytest.raises(SystemExit, match=r"each benchmark once .*bench_0\.py::test_some 2 times"):
+        report.joined([parts[0], parts[0]])
+    changed = json.loads(parts[1].read_text())
+    changed["commit_info"]["dirty"] = True
+    parts[1].write_text(json.dumps(changed))
+    with pytest.raises(SystemExit, match="of one machine and commit"):
+        report.joined(parts[:2])
 
 
 def module_of(path):

@@ -207,8 +207,10 @@ def in_parts(case, below, several, taken_by_bytes):
     """What layers below in parts cost: the seconds that workers share, and those of each weight."""
     if not several:
         return {}
-    model = StepModel(below=0, block=0, active=0, label=0, message=0, byte=0, hidden=case.hidden,
-                      features=case.features, batch_size=case.batch)  # fmt: skip
+    model = StepModel(
+        below=0, block=0, active=0, label=0, message=0, byte=0, hidden=case.hidden,
+        features=case.features, values_per_row=case.values_per_row, batch_size=case.batch,
+    )  # fmt: skip
     weights = model.cost(1, LABELS, ACTIVE, parts=max(case.parts)).below_weights
     # In a worker shared / n + weights * taken seconds; here below - shared + n * weights * given.
     rows = [(1 / n, weights) for n in several]

@@ -127,7 +127,10 @@ def checked_ids(argument: str, given: npt.ArrayLike, n_labels: int) -> npt.NDArr
 
 
 def are_labels(labels: sp.csr_array, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
-    """Whether ids (rows, k) are labels of their rows; -1 is none."""
+    """Whether ids, shape (rows, k), are labels of their rows, shape (rows, n_labels); -1 is none.
+
+    Returns an array of bool, shape (rows, k). Sorts the labels and the ids.
+    """
     rows = np.repeat(np.arange(labels.shape[0], dtype=np.int64), np.diff(labels.indptr))
     places = np.arange(len(ids), dtype=np.int64)[:, None] * labels.shape[1] + ids
     return np.isin(places, rows * labels.shape[1] + labels.indices) & (ids >= 0)

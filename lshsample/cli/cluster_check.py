@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import attrs
@@ -13,10 +14,13 @@ from lshsample.cli.app import JsonFile, output, write_json
 from lshsample.errors import ArgumentError
 from lshsample.memory import mebibytes
 from lshsample.nn import OPTIMIZERS, Dense, Input, Sharded, Sparse
+from lshsample.nn.sums import MAX_PARTS
 from lshsample.ray import cluster_resources, step_cost
 
 __all__ = ["cluster_check"]
 
+#: Values of a row, unless they are given.
+_VALUES = 75.0
 #: Largest number of labels in 32-bit ids.
 _MOST = 2**31 - 2
 
@@ -34,8 +38,11 @@ def cluster_check(
     ] = 1,
     features: Annotated[int | None, typer.Option(help="With --parts: number of features.")] = None,
     values_per_row: Annotated[
-        float, typer.Option(help="With --parts: values of a row, on average; 0 if features are dense.")
-    ] = 75.0,
+        float | None,
+        typer.Option(
+            help="With --parts: values of a row, on average; 0 if features are dense.", show_default="75"
+        ),
+    ] = None,
     optimizer: Annotated[str, typer.Option(help=f"One of {OPTIMIZERS}.")] = "adam",
     bandwidth: Annotated[
         float, typer.Option(help="Gigabits a second of the connection of the trainer's machine.")
@@ -50,24 +57,17 @@ def cluster_check(
     """Say what a step on workers would exchange and need, before anything is started."""
     specs.checked_integer("--labels", labels, 2, _MOST)
     for name, value in (("--bandwidth", bandwidth), ("--labels-per-row", labels_per_row)):
-        if not value > 0:
-            raise ArgumentError(name, value, "a number above 0")
-    if not latency >= 0:
-        raise ArgumentError("--latency", latency, "a number of at least 0")
-    if not values_per_row >= 0:
-        raise ArgumentError("--values-per-row", values_per_row, "a number of at least 0")
-    if (parts != 1) != (features is not None):
-        given = f"{parts} with --features {features}" if features else f"{parts} without --features"
-        raise ArgumentError("--parts", given, "used with --features, which the bytes of parts depend on")
+        specs.checked_number(name, value, 0, math.inf, open_low=True)
+    specs.checked_number("--latency", latency, 0, math.inf)
+    first = _input(parts, features, values_per_row)
     n_blocks = max(8, workers) if blocks is None else blocks
     last = Sharded(labels, n_active=min(n_active, labels - 1), blocks=n_blocks, parts=parts)
-    first = (Sparse if values_per_row else Input)(features or 1)
     cost = step_cost(
         [first, Dense(hidden), last],
         workers=workers,
         batch_size=batch_size,
         labels_per_row=labels_per_row,
-        values_per_row=values_per_row,
+        values_per_row=_VALUES if values_per_row is None else values_per_row,
         optimizer=OPTIMIZERS.make(optimizer, "--optimizer"),
     )
     seconds = cost.seconds(1e9 * bandwidth, 1e-3 * latency)
@@ -92,3 +92,19 @@ def cluster_check(
         output.print("the workers fit" if fits else "the workers do not fit")
         result["fits"] = fits
     write_json(json, result)
+
+
+def _input(parts: int, features: int | None, values_per_row: float | None) -> Sparse | Input:
+    """The input layer, whose width and kind count with parts alone."""
+    specs.checked_power_of_two("--parts", parts, MAX_PARTS)
+    if (parts != 1) != (features is not None):
+        given = f"{parts} without --features" if features is None else f"1 with --features {features}"
+        raise ArgumentError("--parts", given, "used with --features, which the bytes of parts depend on")
+    if features is None:
+        if values_per_row is not None:
+            raise ArgumentError("--values-per-row", values_per_row, "used with --parts")
+        return Sparse(1)
+    specs.checked_integer("--features", features, 1, 2**31 - 1)
+    if values_per_row is not None:
+        specs.checked_number("--values-per-row", values_per_row, 0, math.inf)
+    return Input(features) if values_per_row == 0 else Sparse(features)

@@ -19,7 +19,7 @@ import scipy.sparse as sp
 from lshsample import specs
 from lshsample._native import layers as kernels
 from lshsample._native import unchecked
-from lshsample._native.arrays import row_ids
+from lshsample._native.arrays import matrix, row_ids
 from lshsample._native.core import threads_or_default
 from lshsample.errors import ArgumentError, UnsupportedError
 from lshsample.nn.best import hits_of
@@ -41,15 +41,28 @@ __all__ = ["AdaptiveSoftmax", "AdaptiveSoftmaxLayer"]
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 
-#: Log probabilities of so many units are in memory together, in prediction.
+#: Log probabilities, of rows times units, that are in memory at a time in prediction.
 _BLOCK = 1 << 24
-#: The random streams of a layer's parameters are so far apart, with those of all layers between.
+#: Distance between the numbers of the random streams of two parameters of a layer; other layers' lie between.
 _STREAMS = 1 << 20
 _LOSS = Softmax()
 
 
 def _cutoffs(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list | tuple) else value
+    """Integers of Python, from a sequence of integers; anything else as it is, to be refused."""
+    if isinstance(value, np.ndarray):
+        value = list(value) if value.ndim else value.item()
+    if not isinstance(value, list | tuple):
+        return value
+    return tuple(int(one) if isinstance(one, np.integer) else one for one in value)
+
+
+def _columns(inputs: int, factor: float, number: int) -> int:
+    """Columns that the cluster of this number, from 1, projects its input to."""
+    try:
+        return max(int(inputs / factor**number), 1)
+    except OverflowError:  # of the power
+        return 1
 
 
 def _check_cutoffs(spec: AdaptiveSoftmax, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -77,7 +90,7 @@ class AdaptiveSoftmax(Layer):
         clusters those from one of the numbers to the next, the last one all others.
     factor : float
         The first cluster projects its input to 1 / factor of the columns, the next one to 1 / factor^2, and
-        so on.
+        so on, rounded down, to at least one column; at least 1.
     bias : bool
         Whether the head has a bias.
     init_scale : float, optional
@@ -89,6 +102,9 @@ class AdaptiveSoftmax(Layer):
     ``Network.observe``), ties by the smaller label, and is saved with the network; a network that is trained
     without them keeps the order of the labels. A row with several labels has the target 1 / their number for
     each. Scores are log probabilities.
+
+    A training step computes ``cutoffs[0] + len(cutoffs)`` logits for each row, and those of a cluster for the
+    rows with a label in it; prediction computes all units for each row, whichever are asked for.
 
     Examples
     --------
@@ -187,7 +203,7 @@ class AdaptiveSoftmaxLayer(OutputLayer):
         self._head = _Product(head, made("bias", head.rows, 1, decays=False) if spec.bias else None)
         self._clusters = []
         for number, (first, last) in enumerate(itertools.pairwise(ends), 1):
-            columns = max(int(inputs / spec.factor**number), 1)
+            columns = _columns(inputs, spec.factor, number)
             projection = _Product(made(f"projection{number}", columns, inputs))
             units = _Product(made(f"cluster{number}", last - first, columns))
             self._clusters.append(_Cluster(first, projection, units))
@@ -279,7 +295,25 @@ class AdaptiveSoftmaxLayer(OutputLayer):
     # Prediction.
 
     def log_probabilities(self, h: Float32, *, threads: int | None = None) -> Float32:
-        """Log probabilities of all units, shape (rows, units), for inputs of the layer."""
+        """Log probabilities of all units.
+
+        Parameters
+        ----------
+        h : ndarray of float32, shape (rows, inputs)
+            The layer's inputs.
+        threads : int, optional
+            Threads; the result does not depend on it.
+
+        Returns
+        -------
+        ndarray of float32, shape (rows, units)
+
+        Raises
+        ------
+        ArgumentError
+            ``h`` is of another type or width.
+        """
+        matrix(h, "h", cols=self.context.inputs)
         count, first = threads_or_default(threads), self.spec.cutoffs[0]
         top = _log_softmax(self._head.forward(h, count))
         parts = [top[:, :first]]
@@ -295,8 +329,9 @@ class AdaptiveSoftmaxLayer(OutputLayer):
         if ids is None:
             return self.log_probabilities(h, threads=threads)
         row_ids(ids, "ids", self.units)
+        blocks = self._blocks(h)
         out = np.empty((len(h), len(ids)), np.float32)
-        for rows in self._blocks(h):
+        for rows in blocks:
             out[rows] = self.log_probabilities(h[rows], threads=threads)[:, ids]
         return out
 
@@ -304,8 +339,10 @@ class AdaptiveSoftmaxLayer(OutputLayer):
         self, h: Float32, k: int, candidates: CandidateLists | None = None, *, threads: int | None = None
     ) -> tuple[Int32, Float32]:
         """The units of the largest probabilities; candidates save no time."""
+        specs.checked_integer("k", k, 1, self.units if candidates is None else None)
+        blocks = self._blocks(h)
         ids, scores = np.empty((len(h), k), np.int32), np.empty((len(h), k), np.float32)
-        for rows in self._blocks(h):
+        for rows in blocks:
             found = self.log_probabilities(h[rows], threads=threads)
             if candidates is None:
                 starts = np.arange(len(found) + 1) * self.units
@@ -320,6 +357,8 @@ class AdaptiveSoftmaxLayer(OutputLayer):
         return ids, scores
 
     def _blocks(self, h: Float32) -> Sequence[slice]:
+        """Inputs in blocks of rows, whose log probabilities are in memory together."""
+        matrix(h, "h", cols=self.context.inputs)
         step = max(_BLOCK // self.units, 1)
         return [slice(start, min(start + step, len(h))) for start in range(0, len(h), step)]
 
@@ -348,14 +387,24 @@ def _loss(
 
 
 def _log_softmax(values: Float32) -> Float32:
-    """In place."""
+    """Log probabilities from the logits of all units of a row, which they replace."""
     values -= values.max(axis=1, keepdims=True)
     values -= np.log(np.exp(values).sum(axis=1, keepdims=True))
     return values
 
 
 class _Best:
-    """The place of the most probable unit of each row, among those that are computed in a step."""
+    """The place of the most probable unit of each row, among those that are computed in a step.
+
+    Parameters
+    ----------
+    places : ndarray of int64, shape (rows,)
+        The best place of each row so far.
+    scores : ndarray of float32, shape (rows,)
+        Its log probability.
+    clusters : ndarray of float32, shape (rows, clusters)
+        Log probabilities of the clusters.
+    """
 
     def __init__(self, places: npt.NDArray[np.int64], scores: Float32, clusters: Float32) -> None:
         self.places, self._scores, self._clusters = places, scores, clusters

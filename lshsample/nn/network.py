@@ -332,7 +332,7 @@ class Network:
             layer.prepare(done, threads)
 
     def own_rows(self, n: int) -> range:
-        """The rows of a batch of n that this process computes with: all of them."""
+        """The rows of a batch of n rows that this process computes with: all of them."""
         return range(n)
 
     def gradients(

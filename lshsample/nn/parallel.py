@@ -25,7 +25,7 @@ from lshsample.nn.network import Network, StepReport
 from lshsample.nn.network_spec import NetworkSpec
 from lshsample.nn.parameter import Parameter, Update
 from lshsample.nn.signals import Run, Signal, row_slice
-from lshsample.nn.sums import RowGradient, added, ranges, tree
+from lshsample.nn.sums import MAX_PARTS, RowGradient, added, ranges, tree
 from lshsample.sampling.functions import stream_seed
 
 __all__ = ["Alone", "DataParallel", "Group"]
@@ -131,9 +131,7 @@ class DataParallel(Network):
     ) -> None:
         super().__init__(layers, seed)
         self.group = Alone() if group is None else group
-        specs.checked_integer("parts", parts, 1, 1024)
-        if parts & (parts - 1):
-            raise ArgumentError("parts", parts, "a power of two")
+        parts = specs.checked_power_of_two("parts", parts, MAX_PARTS)
         if self.group.size & (self.group.size - 1) or self.group.size > parts:
             wanted = f"of a power of two of processes, at most the {parts} parts"
             raise ArgumentError("group", f"{self.group.size} processes", wanted)
@@ -165,7 +163,9 @@ class DataParallel(Network):
         return needed
 
     def own_rows(self, n: int) -> range:
-        """The rows of a batch of n in the parts of this process; batches need not have the others."""
+        """The rows of a batch of n rows that are in the parts of this process; a training step reads no
+        others, so that a batch may have empty rows in their place.
+        """
         return range(self._own.start * n // self.parts, self._own.stop * n // self.parts)
 
     def gradients(

@@ -38,7 +38,7 @@ from lshsample.nn.sampled import Sampled
 from lshsample.nn.shard import Forward, Room, Summaries, label_part
 from lshsample.nn.shards import LocalShards, Shards
 from lshsample.nn.signals import Run, Signal, as_dense, from_dense
-from lshsample.nn.sums import tree
+from lshsample.nn.sums import MAX_PARTS, tree
 from lshsample.registry import named_family
 from lshsample.sampling.functions import FunctionSequence
 from lshsample.sampling.named import NAMED_PIPELINES
@@ -48,12 +48,6 @@ __all__ = ["Sharded", "ShardedLayer"]
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 Exchange = ApproximateActivations | RoundedActivations
-
-
-def _power_of_two(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    specs.checked_integer(attribute.name, value, 1, 1024)
-    if value & (value - 1):
-        raise ArgumentError(attribute.name, value, "a power of two")
 
 
 def _of_units(spec: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -107,8 +101,8 @@ class Sharded(Sampled):
     512
     """
 
-    blocks: int = attrs.field(default=8, validator=[_power_of_two, _of_units], kw_only=True)
-    parts: int = attrs.field(default=1, validator=_power_of_two, kw_only=True)
+    blocks: int = attrs.field(default=8, validator=[specs.power_of_two(MAX_PARTS), _of_units], kw_only=True)
+    parts: int = attrs.field(default=1, validator=specs.power_of_two(MAX_PARTS), kw_only=True)
     exchange: Exchange | None = attrs.field(default=None, converter=_exchange, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
@@ -119,10 +113,14 @@ class Sharded(Sampled):
             )
 
     @classmethod
-    def of(cls, layer: Sampled, blocks: int = 8) -> Sharded:
-        """A layer as another one, in blocks."""
+    def of(cls, layer: Sampled, blocks: int | None = None) -> Sharded:
+        """A layer as another one, in blocks: by default 8, or of fewer units the largest number that there
+        can be.
+        """
         if isinstance(layer, cls):
             return layer
+        if blocks is None:
+            blocks = min(8, 2 ** (layer.units.bit_length() - 1))
         fields = {field.name: getattr(layer, field.name) for field in attrs.fields(Sampled)}
         return cls(**fields, blocks=blocks)
 

@@ -16,11 +16,14 @@ import numpy.typing as npt
 from lshsample.display import array_text
 from lshsample.nn.parameter import Update
 
-__all__ = ["Gradients", "RowGradient", "added", "ranges", "tree"]
+__all__ = ["MAX_PARTS", "Gradients", "RowGradient", "added", "ranges", "tree"]
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 T = TypeVar("T")
+
+#: Parts of a batch, or blocks of a layer, at most.
+MAX_PARTS = 1024
 
 
 def tree(parts: Sequence[T], add: Callable[[T, T], T]) -> T:

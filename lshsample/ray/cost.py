@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 import attrs
 import numpy as np
 
 from lshsample import specs
-from lshsample.nn import Adam, Layer, Network, Optimizer
+from lshsample.errors import ArgumentError
+from lshsample.nn import Adam, Layer, Network, NetworkSpec, Optimizer, Sampled
 from lshsample.nn.layer import BuildContext
 from lshsample.nn.remote import message_bytes
 from lshsample.nn.sampled import SampledLayer
@@ -21,6 +24,12 @@ __all__ = ["StepCost", "step_cost"]
 
 #: Columns of what a loss without smoothing knows of a row: the largest logit, and three sums.
 _COLUMNS, _ALL_COLUMNS = 4, 7
+
+
+def check_above_0(argument: str, value: float) -> None:
+    """Refuse anything but a number above 0, which may be infinite."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not value > 0:
+        raise ArgumentError(argument, repr(value), "a number above 0")
 
 
 @attrs.frozen(kw_only=True)
@@ -68,7 +77,8 @@ class StepCost:
         return self.workers * (self.exchanged - self.below) + self.below_workers * self.below
 
     def dense_seconds(self, bandwidth: float) -> float:
-        """Seconds to reduce the dense gradient in a ring of all workers."""
+        """Seconds to reduce the dense gradient in a ring of all workers, each with so many bits a second."""
+        check_above_0("bandwidth", bandwidth)
         return 8 * 2 * (self.workers - 1) / self.workers * self.dense / bandwidth
 
     def seconds(self, bandwidth: float, latency: float = 0.0) -> float:
@@ -80,7 +90,14 @@ class StepCost:
             Bits a second of this connection, in each direction.
         latency : float
             Seconds from one process to another.
+
+        Raises
+        ------
+        ArgumentError
+            ``bandwidth`` is not above 0, or ``latency`` below 0.
         """
+        check_above_0("bandwidth", bandwidth)
+        specs.checked_number("latency", latency, 0, math.inf)
         return 8 * self.traffic / bandwidth + 2 * self.exchanges * latency
 
 
@@ -101,7 +118,8 @@ def step_cost(
     Parameters
     ----------
     layers : sequence of Layer
-        Its layers, of which the last two count; all, if workers compute ``parts`` of a batch.
+        Its layers, of which the last two count; all, if workers compute ``parts`` of a batch. The last one is
+        a :class:`~lshsample.nn.Sharded`, or a :class:`~lshsample.nn.Sampled` that is made one with 8 blocks.
     workers : int
         Number of workers.
     batch_size : int
@@ -115,6 +133,11 @@ def step_cost(
     threads : int
         Threads of a worker, each with scratch memory to build tables.
 
+    Raises
+    ------
+    ArgumentError
+        Fewer than two layers, another last one, blocks that workers cannot share, or a negative number.
+
     Examples
     --------
     >>> from lshsample.nn import Dense, Sharded, Sparse
@@ -125,11 +148,16 @@ def step_cost(
     0.46
     """
     specs.checked_integer("batch_size", batch_size, 1)
+    specs.checked_number("labels_per_row", labels_per_row, 0, math.inf)
+    specs.checked_number("values_per_row", values_per_row, 0, math.inf)
     optimizer = Adam() if optimizer is None else optimizer
-    last, inputs = Sharded.of(layers[-1]), layers[-2].units  # type: ignore[arg-type]
+    *below_it, final = NetworkSpec(layers).layers
+    if not isinstance(final, Sampled):
+        raise ArgumentError("layers[-1]", repr(final), "a Sharded or a Sampled layer")
+    last, inputs = Sharded.of(final), below_it[-1].units
     Cluster(workers=workers).check(last)
     context = BuildContext(len(layers) - 1, inputs, 0)
-    hidden = np.zeros((batch_size, inputs), np.float32)
+    hidden, gradient = _rows_both_ways(last, batch_size, inputs, last.blocks // workers)
     n_labels = round(batch_size * labels_per_row / workers)
     labels = LabelPart(
         np.zeros(batch_size, np.int32), np.zeros(n_labels, np.int32), np.zeros(n_labels, np.float32)
@@ -140,20 +168,30 @@ def step_cost(
         ("backward", (sums, 0.5, threads)),
         ("update", (optimizer, 0.5, 1.0, 1, threads)),
     ]
-    below = _Below() if last.parts == 1 else _Below.of(layers, last, workers, batch_size, values_per_row)
+    in_parts = last.parts > 1 and len(below_it) > 1
+    below = _Below.of(layers, last, workers, batch_size, values_per_row) if in_parts else _Below()
     layer = SampledLayer(last.of_block(0, context), context)
     in_block = layer.parameters_needed(optimizer.slots) + layer.tables_needed(threads)
     return StepCost(
         workers=workers,
         sent=below.sent + sum(map(message_bytes, sent)),
-        received=below.received + sum(map(message_bytes, (Forward(sums, n_labels, None), hidden))),
+        received=below.received + sum(map(message_bytes, (Forward(sums, n_labels, None), gradient))),
         dense=4 * last.units * inputs,
         memory=last.blocks // workers * in_block,
-        exchanges=2 if last.parts == 1 else 4,
+        exchanges=4 if in_parts else 2,
         below=below.sent + below.received,
         below_weights=below.weights,
         below_workers=below.workers,
     )
+
+
+def _rows_both_ways(last: Sharded, rows: int, columns: int, blocks: int) -> tuple[Any, Any]:
+    """Hidden rows as they are sent to a worker with some blocks, and the gradient that it returns."""
+    hidden = np.zeros((rows, columns), np.float32)
+    if last.exchange is None:
+        return hidden, hidden
+    sent = last.exchange.sent(hidden)
+    return sent, sent.answer([hidden] * blocks)
 
 
 @attrs.frozen
@@ -169,6 +207,7 @@ class _Below:
     def of(
         cls, layers: Sequence[Layer], last: Sharded, workers: int, batch_size: int, values_per_row: float
     ) -> _Below:
+        """Of layers with one or more between the first and the last."""
         n = min(workers, last.parts)
         rows = -(-batch_size // n)
         built = Network([*layers[:-1], last]).layers[:-1]

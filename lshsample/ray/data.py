@@ -92,7 +92,12 @@ def dataset_files(dataset: Any, n_features: int | None = None, n_labels: int | N
     ------
     ArgumentError
         A missing column, or numbers of features and labels of texts. While rows are read: row numbers that
-        are not 0, 1, 2, ..., ids that are out of range, or values that are not finite.
+        are not 0, 1, 2, ..., ids that are out of range, values that are not finite, a text that is missing,
+        or labels that are no list.
+
+    Notes
+    -----
+    In each pass rows are written as lines of text, which are parsed as those of a file are.
     """
     if "text" in _columns(dataset, "labels"):
         if (n_features, n_labels) != (None, None):
@@ -127,19 +132,19 @@ class _DatasetFile(RowFile):
         for batch in _batches(self.dataset):
             n = len(batch["labels"])
             numbers = np.asarray(batch.get("row", np.arange(done, done + n)))
-            wrong = np.flatnonzero(numbers != np.arange(done, done + n))
+            whole = numbers.dtype.kind in "iu"
+            wrong = np.flatnonzero(numbers != np.arange(done, done + n)) if whole else range(n)
             if len(wrong):
                 at = int(wrong[0])
-                given = f"row {numbers[at]} after {done + at} others"
-                wanted = "rows in the order of column row, from 0, such as dataset.sort('row')"
+                given = f"row {numbers.tolist()[at]!r} after {done + at} others"
+                wanted = "rows in the order of column row, integers from 0, such as dataset.sort('row')"
                 raise ArgumentError("dataset", given, wanted)
             done += n
             yield batch
 
     def _lines(self, batch: Mapping[str, Any]) -> bytes:
         if self.header is None:
-            rows = zip(batch["text"], batch["labels"], strict=True)
-            lines = [{"text": str(text), "labels": list(map(str, names))} for text, names in rows]
+            lines = [{"text": text, "labels": names} for text, names in _texts_and_labels(batch)]
             return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
         shape = self.header.n_features, self.header.n_labels
         data = _dataset(_features_and_labels(batch, "x" in batch, *shape), *shape)
@@ -194,16 +199,30 @@ def dataset_texts(dataset: Any) -> tuple[list[str], list[list[str]]]:
     Raises
     ------
     ArgumentError
-        A missing column, or row numbers that are not 0 to n - 1.
+        A missing column, row numbers that are not 0 to n - 1, a text that is missing, or labels that are no
+        list.
     """
     _columns(dataset, "row", "text", "labels")
     numbers, texts, labels = [], list[str](), list[list[str]]()
     for batch in _batches(dataset):
         numbers.append(np.asarray(batch["row"]))
-        texts += map(str, batch["text"])
-        labels += [list(map(str, names)) for names in batch["labels"]]
+        for text, names in _texts_and_labels(batch):
+            texts.append(text)
+            labels.append(names)
     order = _order(numbers)
     return [texts[i] for i in order], [labels[i] for i in order]
+
+
+def _texts_and_labels(batch: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """The text of each row, and the names of its labels."""
+    for text, names in zip(batch["text"], batch["labels"], strict=True):
+        if text is None:
+            raise ArgumentError("dataset", "None in column text", "a text in each row")
+        is_list = isinstance(names, list | tuple | np.ndarray) and np.ndim(names) == 1
+        if not is_list or any(name is None for name in names):
+            given = f"{names!r:.80} in column labels"
+            raise ArgumentError("dataset", given, "a list of names in each row, which may be empty")
+        yield str(text), list(map(str, names))
 
 
 def _columns(dataset: Any, *wanted: str) -> list[str]:

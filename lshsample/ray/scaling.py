@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+import numpy as np
 
 from lshsample import specs
 from lshsample.errors import ArgumentError
 from lshsample.nn import Dense, Input, Sharded, Sparse
-from lshsample.ray.cost import StepCost, step_cost
+from lshsample.ray.cost import StepCost, check_above_0, step_cost
 
 __all__ = ["StepModel", "StepTime"]
 
@@ -18,10 +19,15 @@ _SECONDS = specs.at_least(0.0)
 
 def _widths(value: Any) -> tuple[int, ...]:
     """Widths of layers, from one or several."""
-    several = tuple(value) if isinstance(value, list | tuple) else (value,)
+    several = tuple(value) if isinstance(value, list | tuple | np.ndarray) else (value,)
     if not several:
         raise ArgumentError("hidden", "no layer", "at least one")
     return tuple(specs.checked_integer("hidden", one, 1, 2**31 - 1) for one in several)
+
+
+def _blocks(blocks: int | None, workers: int) -> int:
+    """Blocks of labels: 8, or one for each of more workers, unless they are given."""
+    return max(8, workers) if blocks is None else blocks
 
 
 @attrs.frozen(kw_only=True)
@@ -123,8 +129,9 @@ class StepModel:
     ) -> StepCost:
         """The bytes and the memory of a step."""
         # Ids of labels are 32 bits: the memory of more labels is that of as many times a smaller number.
-        most = min(labels, 2**31 - 2)
-        last = Sharded(most, n_active=min(n_active, most), blocks=blocks or max(8, workers), parts=parts)
+        most = min(specs.checked_integer("labels", labels, 1), 2**31 - 2)
+        n_blocks = _blocks(blocks, workers)
+        last = Sharded(most, n_active=min(n_active, most), blocks=n_blocks, parts=parts)
         first = Input(self.features) if self.values_per_row is None else Sparse(self.features)
         found = step_cost(
             [first, *map(Dense, self.hidden), last],
@@ -168,11 +175,19 @@ class StepModel:
         parts : int
             Parts of a batch that workers compute the layers below for, a power of two; 1 if the trainer's
             process computes them. Needs the costs of such a step, ``shared``, ``given`` and ``taken``.
+
+        Raises
+        ------
+        ArgumentError
+            A number that is out of range, or ``parts`` for a model without their costs.
         """
+        check_above_0("rebuild_steps", rebuild_steps)
+        if processors is not None:
+            specs.checked_integer("processors", processors, 1)
         if parts != 1 and not self.shared:
             raise ArgumentError("parts", parts, "1 for a model without the cost 'shared'")
         cost = self.cost(workers, labels, n_active, blocks, parts)
-        n_blocks = blocks or max(8, workers)
+        n_blocks = _blocks(blocks, workers)
         # Workers that share processors do their work one after another.
         share = 1 / (workers if processors is None else min(workers, processors))
         below, in_parts = self.below, 0.0

@@ -91,7 +91,13 @@ class RowFile:
         return cls(path, chosen, path.stat().st_size, header)
 
     def content(self) -> io.BufferedReader:
-        """What is read, decompressed, without the first line of the format of the XC repository."""
+        """An open file of the lines, decompressed, without the first line of the format of the XC repository.
+
+        Raises
+        ------
+        DataFormatError
+            That first line is wrong; while it is read: damaged or truncated compression.
+        """
         source = LineSource(self.path)
         if self.header is not None:
             read_header(source)
@@ -105,7 +111,8 @@ class RowFile:
         DataFormatError
             A line of more than 256 MiB; damaged or truncated compression.
         """
-        file, path, head, line = self.content(), fspath(self.path), b"", 1 if self.header is None else 2
+        file, path, head = self.content(), fspath(self.path), b""
+        line = 1 if self.header is None else 2
         if self.form in ("tsv", "csv"):
             head, line = file.readline(MAX_LINE), 2
         while text := file.read(BLOCK_BYTES):

@@ -120,7 +120,8 @@ class StreamedRows:
         parsers : int
             Processes that parse; 0 for this one. The result does not depend on it.
         progress : callable, optional
-            Called with what is being done, how much of it is done, and all of it.
+            Called with what is being done, and the bytes of the files that are done and of all of them, which
+            are 0 for a dataset of Ray.
 
         Returns
         -------
@@ -255,11 +256,13 @@ class StreamedRows:
         Raises
         ------
         CheckpointError
-            There is nothing, or it is damaged; the files are others: by their names, sizes, formats and
-            columns. Their content is compared as it is read.
+            There is nothing, or it is damaged; the files are others: by their names, sizes, formats, columns,
+            and numbers of features and labels. Their content is compared as it is read.
         """
         with read_bundle(path, ROWS) as bundle:
-            if bundle.payload.get("files") != _identity(files):
+            header, sizes = files.header, bundle.payload.get("sizes")
+            same_width = header is None or sizes is None or sizes[:2] == [header.n_features, header.n_labels]
+            if not same_width or bundle.payload.get("files") != _identity(files):
                 raise CheckpointError(
                     f"{bundle.path}: scanned from other files, or with other options for reading them"
                 )

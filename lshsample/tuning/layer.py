@@ -266,7 +266,10 @@ def tune_layer(
     within = [one for one in tried if one.measures.p_at_1 >= wanted and one.measures.memory_bytes <= bound]
     if not within:
         inside = [one.measures.p_at_1 for one in tried if one.measures.memory_bytes <= bound]
-        reached = f"at most {max(inside) / chosen.exact:.3g}" if inside else "with more memory_bytes"
+        if not inside:
+            least = min(one.measures.memory_bytes for one in tried)
+            raise ArgumentError("memory_bytes", memory_bytes, f"{least} or more with these families")
+        reached = f"at most {max(inside) / chosen.exact:.3g}"
         wanted_text = f"{reached}, which {most} tables of these families keep within the bounds"
         raise ArgumentError("p1_share", f"{share:g}", wanted_text)
     best = min(within, key=lambda one: one.measures.seconds)
@@ -294,6 +297,8 @@ def _checked(
     weights: Any, hidden: Any, labels: Any, bias: Any
 ) -> tuple[Float32, Float32 | None, Float32, sp.csr_array]:
     rows = core.dense_rows(weights, "weights")
+    if not rows.size:
+        raise ArgumentError("weights", f"shape {rows.shape}", "an array of at least one label and one column")
     h = core.dense_rows(hidden, "hidden", rows.shape[1])
     if len(h) < 20:
         raise ArgumentError("hidden", f"{len(h)} rows", "an array of 20 rows or more")

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lshsample._native.labels import are_labels, label_rows
+from lshsample.errors import ArgumentError
+from lshsample.specs import checked_integer
 
 __all__ = ["THRESHOLDS", "Thresholds"]
 
@@ -46,12 +48,24 @@ class Thresholds:
         Parameters
         ----------
         labels, probabilities : (rows, k) arrays
-            -1 for no label.
+            Integers below ``n_labels``, -1 for no label; and numbers.
         truth : csr_array or lists of ids
             The labels of the rows.
         n_labels : int
+
+        Raises
+        ------
+        ArgumentError
+            Arrays of other shapes, or ids or numbers of rows that are out of range.
         """
+        checked_integer("n_labels", n_labels, 1, 2**31 - 1)
         ids, chances = np.asarray(labels), np.asarray(probabilities, np.float32)
+        if ids.ndim != 2 or ids.dtype.kind not in "iu" or (ids.size and ids.max() >= n_labels):
+            given = f"{ids.dtype} of shape {ids.shape}, the largest {ids.max(initial=-1)}"
+            wanted = f"integers below {n_labels} of shape (rows, k), -1 for no label"
+            raise ArgumentError("labels", given, wanted)
+        if chances.shape != ids.shape:
+            raise ArgumentError("probabilities", f"shape {chances.shape}", f"of shape {ids.shape}, as labels")
         true: Any = label_rows(truth, "truth", n_labels, len(ids))
         named = ids >= 0
         hits = are_labels(true, ids)[named]
@@ -77,9 +91,11 @@ class Thresholds:
 
 
 def _best(chances: npt.NDArray[np.float32], hits: npt.NDArray[np.bool_], n_true: int) -> float:
-    """The threshold of the largest F1, the largest of equally good ones."""
+    """The threshold of the largest F1, the largest of equally good ones; 1 if nothing is named."""
+    if not len(chances):
+        return 1.0
     order = np.argsort(-chances, kind="stable")
     ranked = chances[order]
     ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # no threshold parts equal scores
     f1 = 2 * np.cumsum(hits[order])[ends] / (ends + 1 + n_true)
-    return float(ranked[ends[np.argmax(f1)]]) if len(ends) else 1.0
+    return float(ranked[ends[np.argmax(f1)]])

@@ -231,6 +231,42 @@ def test_bad_cutoffs_are_refused(cutoffs, given):
         AdaptiveSoftmax(UNITS, cutoffs)
 
 
+def test_cutoffs_of_numpy_are_integers_of_python():
+    for cutoffs in (np.array([6, 15]), [np.int32(6), np.int64(15)], [6, 15]):
+        made = AdaptiveSoftmax(UNITS, cutoffs, factor=2.0)
+        assert made == LAST
+        assert [type(one) for one in made.cutoffs] == [int, int]
+    with pytest.raises(ArgumentError, match=r"cutoffs must be ascending integers.*5\.5"):
+        AdaptiveSoftmax(UNITS, np.array([5.5]))
+
+
+def test_a_large_factor_leaves_one_column():
+    network = Network([Input(8), AdaptiveSoftmax(UNITS, (6, 15), factor=1e200)])
+    assert network.n_parameters == 8 * 8 + 8 + 9 + 8 + 15
+
+
+def test_inputs_of_another_form_are_refused():
+    """With any strides between rows, inputs are taken as they are."""
+    network = network_of()
+    h, ids = np.random.default_rng(4).standard_normal((9, 8), dtype=np.float32), np.array([3, 4], np.int32)
+    output = network.output
+    for call in (
+        output.log_probabilities, output.score, lambda rows: output.score(rows, ids),
+        lambda rows: output.top_k(rows, 3),
+    ):  # fmt: skip
+        with pytest.raises(ArgumentError, match=r"h must be an array with 8 columns \(got 5 columns\)"):
+            call(h[:, :5].copy())
+        with pytest.raises(ArgumentError, match=r"h must be a 2-D array of float32 \(got 2-D float64"):
+            call(h.astype(np.float64))
+        with pytest.raises(ArgumentError, match="h must be a 2-D array of float32"):
+            call(h[0])
+        wide = np.concatenate([h, h], axis=1)[:, :8]
+        np.testing.assert_array_equal(call(wide), call(h))
+    for k in (0, UNITS + 1):
+        with pytest.raises(ArgumentError, match=rf"k must be an integer from 1 to {UNITS} \(got {k}\)"):
+            output.top_k(h, k)
+
+
 def test_what_it_cannot_do_is_refused():
     network = network_of()
     with pytest.raises(UnsupportedError, match="layer 2: an adaptive softmax has no vector for each unit"):

@@ -7,7 +7,18 @@ import pytest
 import scipy.sparse as sp
 
 from lshsample.errors import ArgumentError, UnsupportedError, WorkerError
-from lshsample.nn import Adam, Dense, Input, Network, NetworkSpec, Sampled, Sharded, Sparse
+from lshsample.nn import (
+    Adam,
+    ApproximateActivations,
+    Dense,
+    Input,
+    Network,
+    NetworkSpec,
+    RoundedActivations,
+    Sampled,
+    Sharded,
+    Sparse,
+)
 from lshsample.nn.below import BelowWork
 from lshsample.nn.remote import LostError, RemoteShards, Worker, message_bytes
 from lshsample.nn.shard import Shard
@@ -126,6 +137,16 @@ def test_the_cost_of_a_step_is_known_before(tmp_path):
         assert cost.seconds(1e10, 1e-3) > 4e-3 * 2
 
 
+@pytest.mark.parametrize("exchange", [None, RoundedActivations(1, 2), ApproximateActivations(0.1)], ids=str)
+def test_the_cost_of_a_step_is_that_of_its_exchange(tmp_path, exchange):
+    last = Sharded(N_LABELS, exchange=exchange, **OPTIONS)
+    layers = [Sparse(N_FEATURES), Dense(256), last]
+    network = on_workers(Network(layers, 3), 2, tmp_path)
+    found = Trainer(network, batch_size=90, threads=1).step(X, Y).exchanged
+    cost = step_cost(layers, workers=2, batch_size=90, labels_per_row=3)
+    assert cost.exchanged == pytest.approx(found, rel=0.02)
+
+
 def test_what_waits_nowhere_is_known():
     assert BelowWork().backward(0, 1, {0: np.zeros((1, 1), np.float32)}) is None
     assert BelowWork().backward(0, 0, {}) == {}
@@ -135,9 +156,13 @@ def test_layers_that_cannot_compute_parts_are_refused():
     hidden = Sampled(20, "relu", n_active=9)
     with pytest.raises(UnsupportedError, match="layer 1 prepares tables before a step"):
         Network([Sparse(9), hidden, Sharded(50, n_active=9, parts=2)])
-    for parts, wanted in ((3, "a power of two"), (0, "an integer from 1 to 1024")):
-        with pytest.raises(ArgumentError, match=f"parts must be {wanted}"):
+    for parts in (3, 0, 2048, 2.0, True):
+        with pytest.raises(
+            ArgumentError, match=rf"parts must be a power of two from 1 to 1024 \(got {parts}\)"
+        ):
             Sharded(50, n_active=9, parts=parts)
     spec = NetworkSpec([Sparse(9), Dense(4), Sharded(50, n_active=9, parts=2)])
     assert NetworkSpec.from_json(spec.to_json()) == spec
+    of_numpy = Sharded(50, n_active=9, parts=np.int64(2), blocks=np.int32(4))
+    assert [type(of_numpy.parts), type(of_numpy.blocks)] == [int, int]
     assert Network([Sparse(9), Sharded(50, n_active=9, parts=2)]).n_labels == 50

@@ -38,7 +38,7 @@ def test_a_twentieth_of_the_bytes_is_sent(exchange):
 
 
 @pytest.mark.parametrize("from_zero", [False, True])
-@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("bits", [True, 1, 2, 4])
 def test_values_are_rounded_to_the_nearest_of_a_grid(bits, from_zero):
     values = RNG.normal(size=(50, 37)).astype(np.float32) * np.float32(2.0) ** RNG.integers(-20, 20, (50, 1))
     values = np.maximum(values, 0) if from_zero else values
@@ -132,8 +132,16 @@ def test_bad_shares_are_refused(kept):
         Sharded(50, exchange=kept)
 
 
-@pytest.mark.parametrize("bits", [0, 3, 8, "a"])
+@pytest.mark.parametrize("bits", [0, 3, 8, "a", True, np.array([1, 2])], ids=str)
 def test_bad_numbers_of_bits_are_refused(bits):
     for name in ("bits", "gradient_bits"):
         with pytest.raises(ArgumentError, match=f"{name} must be"):
             RoundedActivations(**{name: bits})
+
+
+def test_bits_of_numpy_are_those_of_python():
+    """A spec has plain values, which can be saved."""
+    made = RoundedActivations(np.int64(4), np.uint8(1))
+    assert [type(made.bits), type(made.gradient_bits)] == [int, int]
+    spec = NetworkSpec([Sparse(9), Sharded(50, n_active=9, exchange=made)])
+    assert NetworkSpec.from_toml(spec.to_toml()) == spec

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 
 from lshsample.data import Dataset, write_xc
-from lshsample.errors import ArgumentError
+from lshsample.errors import ArgumentError, CheckpointError
 from lshsample.nn import Dense, Network, Sampled, Sparse
 from lshsample.ray import dataset_files, dataset_rows, dataset_texts
 from lshsample.streams import RowFiles, StreamBatches, StreamedRows, files
@@ -44,7 +44,7 @@ def column(values):
     if not isinstance(values[0], list | np.ndarray):
         return np.array(values)
     out = np.empty(len(values), object)
-    out[:] = [np.array(value) for value in values]
+    out[:] = [np.array(value) if isinstance(value, list) else value for value in values]
     return out
 
 
@@ -78,6 +78,29 @@ def test_what_occurs_twice_is_added():
     found = dataset_rows(InBlocks([row]), 5, 4)
     assert found.x.toarray().tolist() == [[0, 0, 0.5, 0, 3]]
     assert found.y.toarray().tolist() == [[0, 1, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"text": None}, "a text in each row .*None in column text"),
+        ({"labels": "cats"}, "a list of names in each row, which may be empty .*'cats' in column labels"),
+        (
+            {"labels": ["a", None]},
+            "a list of names in each row, which may be empty .*None.* in column",
+        ),
+        ({"labels": None}, "a list of names in each row, which may be empty .*None in column labels"),
+    ],
+    ids=str,
+)
+def test_bad_texts_are_refused(change, message):
+    """A text is not a list of labels of one letter each."""
+    rows = [{"row": i, "text": f"text {i}", "labels": ["all"]} for i in range(5)]
+    rows[3] = rows[3] | change
+    with pytest.raises(ArgumentError, match=message):
+        dataset_texts(InBlocks(rows))
+    with pytest.raises(ArgumentError, match=message):
+        StreamedRows.scan(dataset_files(InBlocks(rows)), parsers=0)
 
 
 def test_texts_are_in_the_order_of_their_numbers():
@@ -173,6 +196,8 @@ def test_a_streamed_dataset_is_trained_on_and_kept(tmp_path):
     rows.save(tmp_path)
     again = StreamedRows.load(tmp_path, found)
     assert again.fingerprint() == rows.fingerprint()
+    with pytest.raises(CheckpointError, match="scanned from other files"):
+        StreamedRows.load(tmp_path, dataset_files(InBlocks(made()[1]), N_FEATURES, N_LABELS + 1))
     network = of_rows(again)
     with StreamBatches(again, network, 8, parsers=0) as source:
         assert Trainer(network, batch_size=8, epochs=2, threads=1).fit(source).steps > 0
@@ -190,6 +215,10 @@ def test_bad_streams_are_refused():
     ):
         with pytest.raises(ArgumentError, match=message):
             dataset_files(dataset, *shape)
+    for wrong, given in ((0.0, r"0\.0"), ("0", "'0'")):
+        numbered = [row | {"row": type(wrong)(i)} for i, row in enumerate(rows)]
+        with pytest.raises(ArgumentError, match=rf"in the order of column row.*\(got row {given} after 0"):
+            StreamedRows.scan(dataset_files(InBlocks(numbered), N_FEATURES, N_LABELS), parsers=0)
     swapped = [rows[1], rows[0], *rows[2:]]
     with pytest.raises(ArgumentError, match=r"in the order of column row.*\(got row 1 after 0 others\)"):
         StreamedRows.scan(dataset_files(InBlocks(swapped), N_FEATURES, N_LABELS), parsers=0)

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import attrs
+import numpy as np
 import pytest
 
 from lshsample.errors import ArgumentError
@@ -96,3 +97,43 @@ def test_bad_costs_are_refused():
     for widths in ((), (0,), "128"):
         with pytest.raises(ArgumentError, match="hidden must be"):
             attrs.evolve(MODEL, hidden=widths)
+    assert attrs.evolve(MODEL, hidden=np.array([64, 32])).hidden == (64, 32)
+    for change in (
+        {"processors": 0},
+        {"rebuild_steps": 0},
+        {"bandwidth": 0},
+        {"latency": -1.0},
+        {"blocks": 0},
+        {"labels": 0},
+    ):
+        (name,) = change
+        with pytest.raises(ArgumentError, match=f"{name} must be"):
+            MODEL.step(**{"workers": 2, "labels": 1000} | change)
+
+
+def test_bad_steps_are_refused():
+    layers = [Sparse(9), Dense(4), Sharded(50, n_active=9, parts=2)]
+    for change in (
+        {"values_per_row": -1},
+        {"values_per_row": math.inf},
+        {"labels_per_row": -1},
+        {"labels_per_row": math.nan},
+        {"batch_size": 0},
+    ):
+        (name,) = change
+        with pytest.raises(ArgumentError, match=f"{name} must be"):
+            step_cost(layers, workers=2, **change)
+    with pytest.raises(ArgumentError, match=r"layers\[-1\] must be a Sharded or a Sampled layer"):
+        step_cost([Sparse(9), Dense(50, "softmax")], workers=2)
+    with pytest.raises(ArgumentError, match="layers must be an input and at least one other layer"):
+        step_cost([], workers=2)
+    with pytest.raises(ArgumentError, match="bandwidth must be a number above 0"):
+        step_cost(layers, workers=2).dense_seconds(0)
+
+
+def test_without_layers_between_there_are_no_parts():
+    """As in training: the trainer's process takes the rows through the input layer."""
+    parted, whole = (
+        step_cost([Sparse(9), Sharded(50, n_active=9, parts=parts)], workers=2) for parts in (2, 1)
+    )
+    assert parted == whole

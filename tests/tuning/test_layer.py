@@ -30,7 +30,8 @@ def test_the_share_is_kept_with_fewer_scores(layer, families):
     tuned = tune_layer(weights, hidden, labels, p1_share=0.95, families=families, max_tables=40, threads=2)
     predicted, observed = tuned.predicted, tuned.observed
     assert predicted.p_at_1 >= 0.95 * predicted.exact_p_at_1 > 0.5
-    assert observed.p_at_1 == pytest.approx(predicted.p_at_1, abs=0.1)
+    # Which configuration is chosen depends on measured times; of 200 rows, shares differ by 0.035 and more.
+    assert observed.p_at_1 == pytest.approx(predicted.p_at_1, abs=0.15)
     assert observed.size == pytest.approx(predicted.size, rel=0.4)
     assert observed.size < N_LABELS / 4
     assert observed.memory_bytes == predicted.memory_bytes
@@ -76,7 +77,7 @@ def test_what_cannot_be_kept_is_refused_with_what_can(layer):
     long = make_family("simhash", dim=DIM, n_hashes=20, n_tables=1)
     with pytest.raises(ArgumentError, match=r"p1_share must be at most 0\.\d+, which 64 tables"):
         tune_layer(*layer, families=long)
-    with pytest.raises(ArgumentError, match="p1_share must be with more memory_bytes"):
+    with pytest.raises(ArgumentError, match=r"memory_bytes must be \d+ or more with these fam.*\(got 10\)"):
         tune_layer(*layer, families=GAUSSIAN, max_tables=2, memory_bytes=10)
 
 
@@ -90,6 +91,7 @@ def test_what_cannot_be_kept_is_refused_with_what_can(layer):
         ({"families": []}, "families must be at least one"),
         ({"families": 3}, "families must be a family or a sequence"),
         ({"families": make_family("simhash", dim=3)}, "families must be families of dim 24"),
+        ({"weights": np.ones((0, DIM), np.float32)}, r"weights must be .* \(got shape \(0, 24\)"),
         ({"hidden": np.ones((19, DIM), np.float32)}, r"hidden must be .* \(got 19 rows"),
         ({"hidden": np.ones((30, 5), np.float32)}, "hidden must be .* 24 columns"),
         ({"labels": [[1]]}, "labels must be"),

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from lshsample.errors import ArgumentError
-from lshsample.xc import Classifier, LinearModel, Recipe
+from lshsample.xc import Classifier, LinearModel, Recipe, Thresholds
 from lshsample.xc import why as reasons_for
 from lshsample.xc.parts import Queries
 
@@ -208,3 +208,28 @@ def test_bad_filters_are_refused(fitted, rows):
     ):
         with pytest.raises(ArgumentError, match=said):
             fitted.predict(x, 2, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"labels": [[0, 1]]}, r"^probabilities must be of shape \(1, 2\), as labels \(got shape \(1, 1\)"),
+        ({"labels": [[3]]}, r"^labels must be integers below 3 .*the largest 3"),
+        ({"labels": [0]}, r"^labels must be integers below 3 of shape \(rows, k\)"),
+        ({"labels": [[0.0]]}, r"^labels must be integers .*float64"),
+        ({"truth": [[0], [1]]}, r"^truth must be"),
+        ({"n_labels": 0}, r"^n_labels must be"),
+    ],
+)
+def test_bad_predictions_have_no_thresholds(change, match):
+    """The id after the last label would be a label of the next row."""
+    given = {"labels": [[0]], "probabilities": [[0.5]], "truth": [[1]], "n_labels": 3} | change
+    with pytest.raises(ArgumentError, match=match):
+        Thresholds.fit(**given)
+
+
+def test_without_named_labels_nothing_reaches_the_threshold():
+    for labels in ([[-1], [-1]], np.zeros((2, 0), int)):
+        found = Thresholds.fit(labels, np.full(np.shape(labels), 0.5), [[1], [2]], 3)
+        assert found.overall == 1.0
+        assert found.by_label.tolist() == [1.0] * 3

@@ -95,6 +95,7 @@ def test_parts_are_for_a_network_alone_that_is_no_classifier():
         Recipe.from_dict({"network": {"parts": 2}})
     recipe = Recipe.preset("network").merged({"parts": 2})
     assert Recipe.from_toml(recipe.to_toml()) == recipe
+    assert type(TrainConfig(parts=np.int64(2)).parts) is int
     eye = sp.eye_array(20, format="csr")
     for refused in (
         lambda: Classifier.fit(eye, eye, recipe),
@@ -115,3 +116,6 @@ def test_a_network_in_parts_has_a_last_layer_in_blocks():
     config = TrainConfig(hidden=8, dropout=0.0, n_active=16, parts=4)
     last = build_network(config, 30, 50).spec.layers[-1]
     assert (type(last), last.parts, last.blocks, last.n_active) == (Sharded, 4, 8, 16)
+    config = TrainConfig(hidden=8, dropout=0.0, sampler="full", parts=4)
+    blocks = [build_network(config, 30, n).spec.layers[-1].blocks for n in (2, 3, 7, 8)]
+    assert blocks == [2, 2, 4, 8], "no more than labels"
