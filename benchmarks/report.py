@@ -58,7 +58,7 @@ svg text { fill: var(--dim); font-size: 10px; } .grid { stroke: var(--line); }
   tr { display: grid; grid-template-columns: 1fr 1fr; padding: 0.5rem 0;
     border-bottom: 1px solid var(--line); }
   td { border: 0; padding: 0.1rem 0; } td.name, td.picture { grid-column: 1 / -1; }
-  td.name { font-weight: 600; } td svg { width: 100%; } td.figure { text-align: left; white-space: normal; }
+  td.name { font-weight: 600; } td.figure { text-align: left; white-space: normal; }
   td.figure::before { content: attr(data-label) " "; color: var(--dim); } td:empty { display: none; }
 }
 """

@@ -26,7 +26,9 @@ def test_every_benchmark_runs_at_a_small_size(tmp_path):
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
-    runs = json.loads(result.read_text())["benchmarks"]
+    stored = json.loads(result.read_text())
+    assert "node" not in stored["machine_info"], "the name of the host"
+    runs = stored["benchmarks"]
     amounts = collections.defaultdict(set)
     for one in runs:
         extra, name = one["extra_info"], one["fullname"]
@@ -78,6 +80,24 @@ def test_the_report_compares_by_the_calibration_and_names_floors():
     del old["extra_info"]["calibration"]
     with pytest.raises(SystemExit, match="no calibration"):
         report.page({"datetime": "", "benchmarks": [old]})
+
+
+def test_the_report_does_not_name_the_host():
+    one = benchmark((0.9, 1.0, 1.1), 0.5)
+    run = {"machine_info": {"node": "a-host"}, "datetime": "", "benchmarks": [one]}
+    assert "a-host" not in module_of(BENCHMARKS / "report.py").page(run, run)
+
+
+def test_no_stored_run_names_a_host():
+    def keys(data):
+        if isinstance(data, dict):
+            return set(data).union(*map(keys, data.values()))
+        return set().union(*map(keys, data)) if isinstance(data, list) else set()
+
+    stored = [*BENCHMARKS.rglob("*.json"), *(BENCHMARKS.parent / "docs").rglob("*.json")]
+    assert stored
+    for path in stored:
+        assert not {"node", "hostname", "machine_info"} & keys(json.loads(path.read_text())), path
 
 
 def test_the_report_joins_the_parts_of_a_run(tmp_path):

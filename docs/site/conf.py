@@ -1,5 +1,9 @@
 """How Sphinx shows the pages: `tools/build_site.py` runs it over a copy of them."""
 
+from pathlib import Path
+
+from numpydoc.docscrape_sphinx import SphinxDocString
+
 import lshsample
 
 project = "lshsample"
@@ -21,12 +25,26 @@ linkcheck_ignore = [r"(?!https?:)"]
 highlight_language = "python"
 
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # numpydoc's sections say them in words
 numpydoc_show_class_members = True
 numpydoc_show_inherited_class_members = False
 numpydoc_class_members_toctree = False
 
+
+def _unlinked(self, param, desc, fake_autosummary, process=SphinxDocString._process_param):
+    """Attributes have no entries, so that a link would lead to a method of that name in another class."""
+    return f"**{param}**", process(self, param, desc, fake_autosummary)[1]
+
+
+SphinxDocString._process_param = _unlinked
+
+# The pages of public names: named without their module, and classes with all methods.
+templates_path = [str(Path(__file__).parent / "templates")]
+
 html_theme = "pydata_sphinx_theme"
+html_static_path = ["static"]
+html_css_files = ["style.css"]
 html_title = f"{project} {release}"
 html_copy_source = False
 html_show_sourcelink = False

@@ -156,7 +156,7 @@ class LSHNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
         Returns
         -------
-        csr_array, shape (queries, n_samples_fit_)
+        csr_array, shape (queries, rows)
             As :meth:`kneighbors_graph`, in the estimator's mode.
         """
         check_is_fitted(self)
@@ -216,7 +216,7 @@ class LSHNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
         Returns
         -------
-        csr_array, shape (queries, n_samples_fit_)
+        csr_array, shape (queries, rows)
             Entries of a row by distance.
         """
         _checked_mode(mode)
@@ -267,7 +267,7 @@ class LSHNeighbors(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
         Returns
         -------
-        csr_array, shape (queries, n_samples_fit_)
+        csr_array, shape (queries, rows)
             Entries of a row by distance.
         """
         _checked_mode(mode)

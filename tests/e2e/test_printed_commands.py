@@ -39,6 +39,7 @@ NOT_RUN = {
     "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest -n 2": ".ci/run does",
     "python3 -m venv .venv && . .venv/bin/activate": ".ci/run does",
     "pip install -e '.[dev]'": ".ci/run does",
+    "pip install '.[text,serve]'": "downloads",
     "pip install -e '.[bench]'": "downloads",
     "lshsample tune valid.txt.gz --model run/ --p1-share 0.99 --family cross-polytope:dimension=16": (
         "needs a trained model and its rows; tests/cli runs --p1-share"
@@ -69,6 +70,10 @@ NOT_RUN = {
     "lshsample export run/ model.onnx": "tests/cli/test_export.py",
     "lshsample update run/ new.jsonl --remove obsolete": "tests/cli/test_texts.py",
     "lshsample train train.txt.gz --preset network --workers 4 --save run/": "tests/cli/test_cluster.py",
+    "ray start --head --port=6379": "needs several machines",
+    "ray start --address=HEAD:6379": "as above",
+    "lshsample cluster-check --labels 670091 --workers 4 --address auto": "as above",
+    "lshsample train train.txt.gz --preset network --workers 4 --address auto --save /shared/run/": "same",
     "lshsample report runs/first runs/second -o report.html": "tests/cli/test_report.py",
     'lshsample demo --ask "bitten by a dog" --save demo/': "tests/cli/test_demo.py",
     'lshsample demo --ask "broken arm" --save demo/': "as above",
