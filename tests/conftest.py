@@ -6,6 +6,7 @@ Also the fixture of packages with plugins.
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -27,7 +28,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Signals that are ignored, as below ``nohup`` or in the background of a shell, have their usual effect in
     the tests and in the processes that they start.
+
+    Tests that run beside each other (``-n 2``) have one thread of BLAS each: more threads than processors
+    wait for each other, and learning the directions of a family takes four times as long.
     """
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # which the workers get, before they import numpy
     messages = stale_extensions()
     if messages:
         raise pytest.UsageError("\n".join(messages))
