@@ -82,13 +82,15 @@ static void product_packed(const float *tiles, int64_t m, const float *panel, in
     }
 }
 
+/* Row after row: the rows of a are far apart, and each is on a page of its own. */
 static void pack_columns(const float *a, int64_t stride, int64_t depth, int64_t n, float *tiles) {
-    for (int64_t j = 0, h; j < n; j += h) {
-        h = tile_height(n - j);
-        for (int64_t p = 0; p < depth; p++, tiles += h) {
-            const float *from = a + p * stride + j;
-            if (h == LSH_TILE) memcpy(tiles, from, LSH_TILE * sizeof *tiles);
-            else memcpy(tiles, from, (size_t)h * sizeof *tiles);
+    int64_t full = n / LSH_TILE * LSH_TILE;
+    for (int64_t p = 0; p < depth; p++, a += stride) {
+        float *to = tiles + p * LSH_TILE;
+        for (int64_t j = 0; j < full; j += LSH_TILE) memcpy(to + j * depth, a + j, LSH_TILE * sizeof *a);
+        for (int64_t j = full, h; j < n; j += h) {
+            h = tile_height(n - j);
+            memcpy(tiles + j * depth + p * h, a + j, (size_t)h * sizeof *a);
         }
     }
 }

@@ -13,7 +13,7 @@
 
 enum {
     PANEL_FLOATS = LSH_PANEL_DEPTH * LSH_PANEL_COLUMNS,
-    TN_ROWS = 64,       /* rows of a^T that one task packs: 64 KiB with a panel's depth */
+    TN_ROWS = 96,       /* rows of a^T that one task packs, full tiles of 6 and of 8: 96 KiB with a panel's depth */
     NT_ROWS = 512,      /* rows of a between two looks at whether to stop */
     NN_ROWS = 256,      /* rows of a in one task */
     NN_PARTS = 16,      /* parts that the work of a product over n is cut into */
