@@ -39,6 +39,8 @@ def run(
     network = build_network(config, train.x.shape[1], train.y.shape[1])
     trainer = build_trainer(config, network, threads=1)
     history = trainer.fit(train.x, train.y)
+    if history.stopped != "finished":  # by a signal
+        raise SystemExit(f"the run was stopped by {history.stopped}")
     return {
         "folder": folder.name,
         "precision": precision,

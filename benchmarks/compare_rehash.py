@@ -53,7 +53,7 @@ def run(parts: dict[str, Dataset], name: str, seed: int, hidden: str | None, epo
     history = trainer.fit(train.x, train.y)
     seconds = time.process_time() - began
     if history.stopped != "finished":  # by a signal
-        raise SystemExit(f"the run was {history.stopped}")
+        raise SystemExit(f"the run was stopped by {history.stopped}")
     found = {part: network.evaluate(parts[part].x, parts[part].y, threads=1) for part in ("held out", "test")}
     return {
         "rehash": name,

@@ -131,7 +131,9 @@ def network_runs(folder: Path) -> dict[str, Any]:
     def by_trainer(seed: int, sampler: str, optimizer: Any, rate: float) -> Any:
         network = make(seed, sampler)
         options = {"batch_size": 64, "epochs": EPOCHS, "lr": rate, "seed": seed, "threads": 1}
-        Trainer(network, optimizer=optimizer, **options).fit(x[:ROWS], y[:ROWS])
+        history = Trainer(network, optimizer=optimizer, **options).fit(x[:ROWS], y[:ROWS])
+        if history.stopped != "finished":  # by a signal
+            raise SystemExit(f"the run was stopped by {history.stopped}")
         return network
 
     def by_quasi_newton(seed: int, sampler: str, first: int) -> Any:

@@ -95,7 +95,9 @@ def trained(rows: Rows, kind: str, rate: float, seed: int) -> tuple[Network, AtL
     network = Network([Sparse(rows.x.shape[1], weighting="l2"), Dense(24, "relu"), last], seed=seed)
     end = AtLoss(network, rows, batch_size)
     run = {"batch_size": batch_size, "epochs": EPOCHS, "lr": rate, "schedule": "constant", "seed": seed}
-    Trainer(network, optimizer=Adam(), callbacks=[end], threads=1, **run).fit(rows.x, rows.y)
+    history = Trainer(network, optimizer=Adam(), callbacks=[end], threads=1, **run).fit(rows.x, rows.y)
+    if history.stopped.startswith("SIG"):
+        raise SystemExit(f"the run was stopped by {history.stopped}")
     return network, end
 
 

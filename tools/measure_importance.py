@@ -32,7 +32,9 @@ def measure(data: Demo, sampler: str, budget: int, importance: str, seeds: int, 
             sampler=sampler, n_active=budget or None, importance=importance, epochs=5, seed=seed
         ).resolve(data.train)
         network = build_network(config, data.train.n_features, data.train.n_labels)
-        build_trainer(config, network, threads=threads).fit(data.train.x, data.train.y)
+        history = build_trainer(config, network, threads=threads).fit(data.train.x, data.train.y)
+        if history.stopped != "finished":  # by a signal
+            raise SystemExit(f"the run was stopped by {history.stopped}")
         measures = network.evaluate(data.test.x, data.test.y, threads=threads)
         found.append((measures["p@1"], measures["p@5"]))
     return " / ".join(f"{value:.1f}" for value in np.mean(found, axis=0))
