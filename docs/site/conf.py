@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from numpydoc.docscrape_sphinx import SphinxDocString
-
 import lshsample
 
 project = "lshsample"
@@ -32,12 +30,17 @@ numpydoc_show_inherited_class_members = False
 numpydoc_class_members_toctree = False
 
 
-def _unlinked(self, param, desc, fake_autosummary, process=SphinxDocString._process_param):
+def setup(app):
     """Attributes have no entries, so that a link would lead to a method of that name in another class."""
-    return f"**{param}**", process(self, param, desc, fake_autosummary)[1]
+    from numpydoc.docscrape_sphinx import SphinxDocString
 
+    process = SphinxDocString._process_param
 
-SphinxDocString._process_param = _unlinked
+    def unlinked(self, param, desc, fake_autosummary):
+        return f"**{param}**", process(self, param, desc, fake_autosummary)[1]
+
+    SphinxDocString._process_param = unlinked
+
 
 # The pages of public names: named without their module, and classes with all methods.
 templates_path = [str(Path(__file__).parent / "templates")]
