@@ -34,6 +34,8 @@ OUTSIDE = {
     "SECURITY.md": "security",
     "examples/README.md": "examples",
 }
+#: Pages that Sphinx writes itself, over one of the same name.
+RESERVED = {"genindex", "search"}
 #: Files below docs/ that are copied as they are, for links to open them.
 AS_IT_IS = {".html", ".json"}
 #: What the address of such a file begins with in what Sphinx reads; `docs/site/conf.py` takes it away.
@@ -103,9 +105,11 @@ def stage(folder: Path) -> None:
     Raises
     ------
     SystemExit
-        If a page is in no section.
+        If a page is in no section, or has a name that Sphinx uses.
     """
     named = pages()
+    if reserved := RESERVED & set(named.values()):
+        raise SystemExit(f"Sphinx writes pages of its own with the names of {sorted(reserved)}")
     shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns("*.md", "*.html", "*.json", "site"))
     contents: dict[str, list[str]] = {name: [] for name in named.values()}
     placed = {"index"}

@@ -49,6 +49,12 @@ def test_every_page_is_in_the_contents_of_one_other(site, tmp_path):
             assert (folder / file).exists(), f"{path.name}: {target}"
 
 
+def test_a_page_that_sphinx_would_write_over_is_refused(site, monkeypatch, tmp_path):
+    monkeypatch.setattr(site, "pages", lambda: {ROOT / "docs" / "search.md": "search"})
+    with pytest.raises(SystemExit, match="'search'"):
+        site.stage(tmp_path / "staged")
+
+
 def test_links_are_as_in_the_repository_until_they_leave_the_site(site, monkeypatch):
     named = site.pages()
     page = ROOT / "docs" / "families" / "dwta.md"
