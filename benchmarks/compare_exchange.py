@@ -12,6 +12,7 @@ import argparse
 import json
 
 import numpy as np
+from seeds import whole
 
 from lshsample.data import read_xc
 from lshsample.nn import (
@@ -60,11 +61,8 @@ def train(network, data, seed, options):
         network, batch_size=options.batch_size, epochs=options.epochs, lr=options.lr, seed=seed,
         threads=options.threads, curve_rows=0,
     )  # fmt: skip
-    history = trainer.fit(x, y)
-    if history.stopped != "finished":  # by a signal
-        raise SystemExit(f"the run was stopped by {history.stopped}")
-    p_at_1 = network.evaluate(test_x, test_y, top=[1], threads=options.threads)["p@1"]
-    return p_at_1, history.steps
+    steps = whole(trainer.fit(x, y)).steps
+    return network.evaluate(test_x, test_y, top=[1], threads=options.threads)["p@1"], steps
 
 
 def of_gradients(kept, data, seed, options):

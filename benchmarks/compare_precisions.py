@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from seeds import whole
 
 from lshsample.config import TrainConfig, build_network, build_trainer
 from lshsample.data import read_xc
@@ -38,9 +39,7 @@ def run(
     ).resolve(train)
     network = build_network(config, train.x.shape[1], train.y.shape[1])
     trainer = build_trainer(config, network, threads=1)
-    history = trainer.fit(train.x, train.y)
-    if history.stopped != "finished":  # by a signal
-        raise SystemExit(f"the run was stopped by {history.stopped}")
+    history = whole(trainer.fit(train.x, train.y))
     return {
         "folder": folder.name,
         "precision": precision,

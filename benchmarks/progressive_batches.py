@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.optimize
 import scipy.sparse as sp
-from seeds import pyplot, spread
+from seeds import pyplot, spread, whole
 
 from lshsample import SGD, Adam, Dense, Network, Sampled, Sparse, Trainer
 from lshsample.data import read_xc
@@ -131,9 +131,7 @@ def network_runs(folder: Path) -> dict[str, Any]:
     def by_trainer(seed: int, sampler: str, optimizer: Any, rate: float) -> Any:
         network = make(seed, sampler)
         options = {"batch_size": 64, "epochs": EPOCHS, "lr": rate, "seed": seed, "threads": 1}
-        history = Trainer(network, optimizer=optimizer, **options).fit(x[:ROWS], y[:ROWS])
-        if history.stopped != "finished":  # by a signal
-            raise SystemExit(f"the run was stopped by {history.stopped}")
+        whole(Trainer(network, optimizer=optimizer, **options).fit(x[:ROWS], y[:ROWS]))
         return network
 
     def by_quasi_newton(seed: int, sampler: str, first: int) -> Any:

@@ -286,7 +286,9 @@ def joined(paths):
     runs = sorted((json.loads(path.read_text()) for path in paths), key=lambda run: run["datetime"])
     found = {
         "machines": {one["extra_info"]["run"]["cpu"] for run in runs for one in run["benchmarks"]},
-        "commits": {tuple(map(run.get("commit_info", {}).get, ("id", "dirty"))) for run in runs},
+        "commits": {
+            (one.get("id"), one.get("dirty")) for one in (run.get("commit_info", {}) for run in runs)
+        },
     }
     for what, several in found.items():
         if len(several) > 1:

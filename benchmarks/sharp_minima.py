@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 import numpy as np
-from seeds import pyplot, spread
+from seeds import pyplot, spread, whole
 
 from lshsample import Adam, Dense, Network, Sampled, Sparse, Trainer
 from lshsample.data import read_xc
@@ -95,9 +95,8 @@ def trained(rows: Rows, kind: str, rate: float, seed: int) -> tuple[Network, AtL
     network = Network([Sparse(rows.x.shape[1], weighting="l2"), Dense(24, "relu"), last], seed=seed)
     end = AtLoss(network, rows, batch_size)
     run = {"batch_size": batch_size, "epochs": EPOCHS, "lr": rate, "schedule": "constant", "seed": seed}
-    history = Trainer(network, optimizer=Adam(), callbacks=[end], threads=1, **run).fit(rows.x, rows.y)
-    if history.stopped.startswith("SIG"):
-        raise SystemExit(f"the run was stopped by {history.stopped}")
+    trainer = Trainer(network, optimizer=Adam(), callbacks=[end], threads=1, **run)
+    whole(trainer.fit(rows.x, rows.y), "callback")
     return network, end
 
 

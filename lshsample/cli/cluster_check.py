@@ -16,6 +16,7 @@ from lshsample.memory import mebibytes
 from lshsample.nn import OPTIMIZERS, Dense, Input, Sharded, Sparse
 from lshsample.nn.sums import MAX_PARTS
 from lshsample.ray import cluster_resources, step_cost
+from lshsample.ray.cost import check_above_0, chosen_blocks
 
 __all__ = ["cluster_check"]
 
@@ -56,11 +57,11 @@ def cluster_check(
 ) -> None:
     """Say what a step on workers would exchange and need, before anything is started."""
     specs.checked_integer("--labels", labels, 2, _MOST)
-    for name, value in (("--bandwidth", bandwidth), ("--labels-per-row", labels_per_row)):
-        specs.checked_number(name, value, 0, math.inf, open_low=True)
+    check_above_0("--bandwidth", bandwidth)
+    specs.checked_number("--labels-per-row", labels_per_row, 0, math.inf, open_low=True)
     specs.checked_number("--latency", latency, 0, math.inf)
     first = _input(parts, features, values_per_row)
-    n_blocks = max(8, workers) if blocks is None else blocks
+    n_blocks = chosen_blocks(blocks, workers)
     last = Sharded(labels, n_active=min(n_active, labels - 1), blocks=n_blocks, parts=parts)
     cost = step_cost(
         [first, Dense(hidden), last],

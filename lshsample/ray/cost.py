@@ -32,6 +32,11 @@ def check_above_0(argument: str, value: float) -> None:
         raise ArgumentError(argument, repr(value), "a number above 0")
 
 
+def chosen_blocks(blocks: int | None, workers: int) -> int:
+    """Blocks of labels: 8, or one for each of more workers, unless they are given."""
+    return max(8, workers) if blocks is None else blocks
+
+
 @attrs.frozen(kw_only=True)
 class StepCost:
     """The cost of a step.

@@ -10,7 +10,7 @@ import numpy as np
 from lshsample import specs
 from lshsample.errors import ArgumentError
 from lshsample.nn import Dense, Input, Sharded, Sparse
-from lshsample.ray.cost import StepCost, check_above_0, step_cost
+from lshsample.ray.cost import StepCost, check_above_0, chosen_blocks, step_cost
 
 __all__ = ["StepModel", "StepTime"]
 
@@ -23,11 +23,6 @@ def _widths(value: Any) -> tuple[int, ...]:
     if not several:
         raise ArgumentError("hidden", "no layer", "at least one")
     return tuple(specs.checked_integer("hidden", one, 1, 2**31 - 1) for one in several)
-
-
-def _blocks(blocks: int | None, workers: int) -> int:
-    """Blocks of labels: 8, or one for each of more workers, unless they are given."""
-    return max(8, workers) if blocks is None else blocks
 
 
 @attrs.frozen(kw_only=True)
@@ -130,7 +125,7 @@ class StepModel:
         """The bytes and the memory of a step."""
         # Ids of labels are 32 bits: the memory of more labels is that of as many times a smaller number.
         most = min(specs.checked_integer("labels", labels, 1), 2**31 - 2)
-        n_blocks = _blocks(blocks, workers)
+        n_blocks = chosen_blocks(blocks, workers)
         last = Sharded(most, n_active=min(n_active, most), blocks=n_blocks, parts=parts)
         first = Input(self.features) if self.values_per_row is None else Sparse(self.features)
         found = step_cost(
@@ -187,7 +182,7 @@ class StepModel:
         if parts != 1 and not self.shared:
             raise ArgumentError("parts", parts, "1 for a model without the cost 'shared'")
         cost = self.cost(workers, labels, n_active, blocks, parts)
-        n_blocks = _blocks(blocks, workers)
+        n_blocks = chosen_blocks(blocks, workers)
         # Workers that share processors do their work one after another.
         share = 1 / (workers if processors is None else min(workers, processors))
         below, in_parts = self.below, 0.0
