@@ -122,10 +122,12 @@ def test_isa(benchmark, isa):
 
 
 @pytest.mark.benchmark(group="precision")
-@pytest.mark.parametrize("precision", ["bfloat16", "int8", "int4"])
+@pytest.mark.parametrize("precision", ["bfloat16", "int8", "int8-float4", "int4"])
 @pytest.mark.parametrize(("each", "n_active"), [("batch", ACTIVE), ("sample", sized(980, 40))])
 def test_precision(benchmark, each, n_active, precision):
-    wide, narrow = (Steps(n_active=n_active, each=each, precision=one) for one in ("float32", precision))
+    name, _, moments = precision.partition("-")
+    few = {"precision": name, "moments": moments or None}
+    wide, narrow = (Steps(n_active=n_active, each=each, **one) for one in ({}, few))
     in_turns(benchmark, narrow, wide, 30, against="the same step in float32")
     benchmark.extra_info["active"] = float(np.median(narrow.active))
 

@@ -75,7 +75,9 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--precisions", default="float32,int8,int4")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--moments", default=None, help="float8: runs without and with it (but int8, int4)")
+    parser.add_argument(
+        "--moments", default=None, help="runs without and with it: float8, or float4 of int8, int4"
+    )
     parser.add_argument("--cache-share", type=float, default=None)
     parser.add_argument("--epochs", type=int, default=None)
     parser.add_argument("--out", type=Path, required=True)
@@ -86,7 +88,8 @@ def main() -> None:
     kinds: dict[tuple, None] = {}
     for precision in options.precisions.split(","):
         coded = precision.startswith("int")
-        for moments in (None,) if coded else (None, options.moments):
+        fits = options.moments == ("float4" if coded else "float8")
+        for moments in (None, options.moments) if fits else (None,):
             kinds[precision, moments, options.cache_share if coded else None] = None
     for folder in options.folders:
         for seed in range(options.seeds):

@@ -16,7 +16,7 @@ from lshsample.nn import LOSSES, OPTIMIZERS, SCHEDULES, Dense, Network, Sampled,
 from lshsample.nn.coded import CODED_PRECISIONS
 from lshsample.nn.inputs import WEIGHTINGS
 from lshsample.nn.names import NameTable
-from lshsample.nn.network_spec import MOMENTS, PRECISIONS
+from lshsample.nn.network_spec import PRECISIONS, check_moments
 from lshsample.nn.sampled import ACTIVE_SETS, IMPORTANCE
 from lshsample.nn.schedules import warmup_of
 from lshsample.nn.sums import MAX_PARTS
@@ -87,7 +87,8 @@ class TrainConfig:
     cache_share : float, optional
         With the precisions ``"int8"`` and ``"int4"``: the share of the rows that stay in float32.
     moments : str, optional
-        ``"float8"``: the optimizer state is in 8 bits; see :class:`~lshsample.nn.Network`.
+        ``"float8"``, or ``"float4"`` with the precisions ``"int8"`` and ``"int4"``: the optimizer state is in
+        8 or 4 bits; see :class:`~lshsample.nn.Network`.
     parts : int, optional
         The output layer is a :class:`~lshsample.nn.Sharded` one, below which a batch is computed in this
         number of parts, a power of two: by workers, if there are some.
@@ -144,7 +145,7 @@ class TrainConfig:
     weight_decay: float = attrs.field(default=0.0, validator=specs.number(0, 1e6))
     precision: str = attrs.field(default="float32", validator=specs.one_of(*PRECISIONS))
     cache_share: float | None = attrs.field(default=None, validator=_optional(specs.number(0, 1)))
-    moments: str | None = attrs.field(default=None, validator=_optional(specs.one_of(*MOMENTS)))
+    moments: str | None = attrs.field(default=None, validator=check_moments)
     input_dropout: float = attrs.field(default=0.0, validator=specs.number(0, 1, open_high=True))
     dropout: float | None = attrs.field(default=None, validator=_optional(specs.number(0, 1, open_high=True)))
     parts: int | None = attrs.field(default=None, validator=_optional(specs.power_of_two(MAX_PARTS)))
@@ -163,9 +164,6 @@ class TrainConfig:
             given = f"{self.cache_share:g} with precision={self.precision!r}"
             wanted = f"used with the precision {' or '.join(CODED_PRECISIONS)}"
             raise ArgumentError("cache_share", given, wanted)
-        if self.moments is not None and self.precision in CODED_PRECISIONS:
-            given = f"{self.moments!r} with precision={self.precision!r}"
-            raise ArgumentError("moments", given, "left out with this precision, whose state has few bits")
         if self.parts is not None and (self.precision != "float32" or self.moments is not None):
             given = f"{self.parts} with precision={self.precision!r} and moments={self.moments!r}"
             raise ArgumentError("parts", given, "used with the precision float32, and without moments")

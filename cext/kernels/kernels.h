@@ -137,6 +137,10 @@ typedef struct {
     KERNEL(void, small_decode, (const uint8_t *codes, int64_t n, int32_t is_signed, int32_t top, float *out)) \
     KERNEL(void, small_encode, (uint8_t *codes, int64_t n, int32_t is_signed, int32_t top, \
                                 const float *values, const uint16_t *random)) \
+    /* The same with a sign, in 4 bits, which lie as those of encode_4. */ \
+    KERNEL(int32_t, small_top_4, (const float *values, int64_t n)) \
+    KERNEL(void, small_decode_4, (const uint8_t *codes, int64_t n, int32_t top, float *out)) \
+    KERNEL(void, small_encode_4, (uint8_t *codes, int64_t n, int32_t top, const float *values, const uint16_t *random)) \
     /* Each 16 bits turned to the left. */ \
     KERNEL(void, turn_bits, (uint16_t *bits, int64_t n, int places))
 

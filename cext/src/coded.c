@@ -26,14 +26,18 @@ static int64_t filled_up(int64_t bytes) { return (bytes + 3) / 4 * 4; }
 
 static int64_t code_bytes(int64_t cols, int32_t bits) { return filled_up(bits == 8 ? cols : (cols + 1) / 2); }
 
-int64_t lsh_coded_bytes(int64_t cols, int32_t bits, int32_t slots) {
-    int64_t state = bits == 8 ? slots - 1 : slots - 2; /* slots with codes */
-    return head_bytes(slots) + code_bytes(cols, bits) + (state > 0 ? state : 0) * code_bytes(cols, 8);
+/* Whether squares are one mean for each row. */
+static int by_row(int32_t bits, int32_t state_bits) { return bits == 4 || state_bits == 4; }
+
+int64_t lsh_coded_bytes(int64_t cols, int32_t bits, int32_t state_bits, int32_t slots) {
+    int64_t state = by_row(bits, state_bits) ? slots - 2 : slots - 1; /* slots with codes */
+    return head_bytes(slots) + code_bytes(cols, bits) + (state > 0 ? state : 0) * code_bytes(cols, state_bits);
 }
 
 static int fits(const lsh_coded *c) {
-    return (c->bits == 8 || c->bits == 4) && c->cols >= 1 && c->slots >= 1 && c->slots <= 3 &&
-           c->record_bytes == lsh_coded_bytes(c->cols, c->bits, c->slots) && (c->sets == 0 || c->ways > 0);
+    return (c->bits == 8 || c->bits == 4) && (c->state_bits == 8 || c->state_bits == 4) && c->cols >= 1 && c->slots >= 1 &&
+           c->slots <= 3 && c->record_bytes == lsh_coded_bytes(c->cols, c->bits, c->state_bits, c->slots) &&
+           (c->sets == 0 || c->ways > 0);
 }
 
 /* A row in codes. */
@@ -51,8 +55,8 @@ static record record_of(const lsh_coded *c, int64_t row) {
                     codes + code_bytes(c->cols, c->bits)};
 }
 
-/* Of three slots, the second is a mean of gradients; the last of any is one of squares, which 4 bits have by row. */
-static int is_mean(const lsh_coded *c, int32_t slot) { return c->bits == 4 && slot == c->slots - 1; }
+/* Of three slots, the second is a mean of gradients; the last of any is one of squares. */
+static int is_mean(const lsh_coded *c, int32_t slot) { return by_row(c->bits, c->state_bits) && slot == c->slots - 1; }
 
 static int64_t cached_floats(const lsh_coded *c) { return c->slots * c->cols; }
 
@@ -72,15 +76,19 @@ static void prefetch(const lsh_coded *c, int64_t row) {
     for (int64_t byte = 0; byte < c->record_bytes; byte += 64) __builtin_prefetch(at + byte);
 }
 
-static uint8_t *codes_of(const lsh_coded *c, record r, int32_t slot) { return r.state + (slot - 1) * code_bytes(c->cols, 8); }
+static uint8_t *codes_of(const lsh_coded *c, record r, int32_t slot) {
+    return r.state + (slot - 1) * code_bytes(c->cols, c->state_bits);
+}
 
 /* The values of a slot. */
 static void decode(const lsh_kernels *k, const lsh_coded *c, int64_t row, int32_t slot, float *out) {
     record r = record_of(c, row);
     if (slot == 0 && c->bits == 8) k->decode_8(r.codes, c->cols, r.scale[0], r.scale[1], out);
     else if (slot == 0) k->decode_4(r.codes, c->cols, r.scale[0], r.scale[1], out);
-    else if (!is_mean(c, slot)) k->small_decode(codes_of(c, r, slot), c->cols, slot == 1 && c->slots == 3, r.tops[slot - 1], out);
-    else for (int64_t j = 0; j < c->cols; j++) out[j] = r.means[slot - 1];
+    else if (is_mean(c, slot))
+        for (int64_t j = 0; j < c->cols; j++) out[j] = r.means[slot - 1];
+    else if (c->state_bits == 4) k->small_decode_4(codes_of(c, r, slot), c->cols, r.tops[slot - 1], out);
+    else k->small_decode(codes_of(c, r, slot), c->cols, slot == 1 && c->slots == 3, r.tops[slot - 1], out);
 }
 
 /* The mean, in an order that is the same on every instruction set. */
@@ -111,6 +119,11 @@ static void encode_state(const lsh_kernels *k, const lsh_coded *c, int64_t row, 
     record r = record_of(c, row);
     if (is_mean(c, slot)) {
         r.means[slot - 1] = mean_of(values, c->cols);
+        return;
+    }
+    if (c->state_bits == 4) {
+        r.tops[slot - 1] = k->small_top_4(values, c->cols);
+        k->small_encode_4(codes_of(c, r, slot), c->cols, r.tops[slot - 1], values, drawn);
         return;
     }
     r.tops[slot - 1] = k->small_top(values, c->cols);

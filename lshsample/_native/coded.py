@@ -84,9 +84,11 @@ class CodedRows:
         Weights of a row.
     bits : int
         8 or 4.
+    state_bits : int
+        8 or 4, of optimizer state.
     slots : int
-        1: no state; 2: sums of squares, as of Adagrad; 3: Adam's two moments. State is in 8 bits, or
-        the last slot, with weights of 4 bits, one mean for each row.
+        1: no state; 2: sums of squares, as of Adagrad; 3: Adam's two moments. The last slot has one mean for
+        each row where weights or state are in 4 bits.
     policy : str
         Of the cache.
     tags : ndarray of int32, shape (sets, ways)
@@ -104,6 +106,7 @@ class CodedRows:
     records: npt.NDArray[np.uint8]
     columns: int
     bits: int
+    state_bits: int
     slots: int
     policy: str
     tags: Int32
@@ -113,24 +116,35 @@ class CodedRows:
     seed: int = 0
 
     @classmethod
-    def zeros(cls, rows: int, columns: int, bits: int, slots: int, cache: RowCache, seed: int = 0) -> Self:
+    def zeros(
+        cls,
+        rows: int,
+        columns: int,
+        bits: int,
+        slots: int,
+        cache: RowCache,
+        seed: int = 0,
+        state_bits: int = 8,
+    ) -> Self:
         """Rows of zeros with an empty cache.
 
         Raises
         ------
         ArgumentError
-            Other ``bits`` than 8 and 4, or not 1 to 3 ``slots``.
+            Other ``bits`` or ``state_bits`` than 8 and 4, or not 1 to 3 ``slots``.
         """
-        if bits not in (4, 8):
-            raise ArgumentError("bits", bits, "8 or 4")
+        for name, given in (("bits", bits), ("state_bits", state_bits)):
+            if given not in (4, 8):
+                raise ArgumentError(name, given, "8 or 4")
         if slots not in (1, 2, 3):
             raise ArgumentError("slots", slots, "1, 2 or 3")
         sets, ways = cache.shape(rows)
         lfu = cache.policy == "lfu"
         return cls(
-            np.zeros((rows, lib.lsh_coded_bytes(columns, bits, slots)), np.uint8),
+            np.zeros((rows, lib.lsh_coded_bytes(columns, bits, state_bits, slots)), np.uint8),
             columns,
             bits,
+            state_bits,
             slots,
             cache.policy,
             np.full((sets, ways), -1, np.int32),
@@ -141,12 +155,15 @@ class CodedRows:
         )
 
     @staticmethod
-    def bytes_needed(rows: int, columns: int, bits: int, slots: int, cache: RowCache) -> int:
+    def bytes_needed(
+        rows: int, columns: int, bits: int, slots: int, cache: RowCache, state_bits: int = 8
+    ) -> int:
         """Bytes of :meth:`zeros`."""
         sets, ways = cache.shape(rows)
         place = 4 * slots * columns + 4 + (0 if cache.policy == "lfu" else 8)
         uses = 2 * rows if cache.policy == "lfu" and sets else 0
-        return rows * int(lib.lsh_coded_bytes(columns, bits, slots)) + sets * ways * place + uses
+        row = int(lib.lsh_coded_bytes(columns, bits, state_bits, slots))
+        return rows * row + sets * ways * place + uses
 
     @property
     def nbytes(self) -> int:
@@ -209,9 +226,10 @@ class CodedRows:
 
     def with_slots(self, slots: int) -> CodedRows:
         """A copy of the weights, and of the cache, with new state."""
+        row = lib.lsh_coded_bytes(self.columns, self.bits, self.state_bits, slots)
         made = attrs.evolve(
             self,
-            records=np.zeros((self.rows, lib.lsh_coded_bytes(self.columns, self.bits, slots)), np.uint8),
+            records=np.zeros((self.rows, row), np.uint8),
             slots=slots,
             tags=self.tags.copy(),
             cached=np.zeros((len(self.cached), slots * self.columns), np.float32),
@@ -245,6 +263,7 @@ class CodedRows:
                 "cols": self.columns,
                 "record_bytes": self.records.shape[1],
                 "bits": self.bits,
+                "state_bits": self.state_bits,
                 "slots": self.slots,
                 "sets": sets,
                 "ways": ways,

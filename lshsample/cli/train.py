@@ -193,8 +193,9 @@ def train(
     moments: Annotated[
         str | None,
         typer.Option(
-            help="With --precision float32 or bfloat16: float8 keeps the optimizer state in 8 bits.",
-            show_default="the type of the weights",
+            help="With --precision float32 or bfloat16: float8 keeps the optimizer state in 8 bits. "
+            "With int8 or int4: float4 keeps it in 4 bits.",
+            show_default="the type of the weights, or 8 bits",
             rich_help_panel=_RUN,
         ),
     ] = None,

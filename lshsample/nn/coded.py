@@ -38,20 +38,23 @@ class RowCodes:
     ----------
     bits : int
         Of a weight: 8 or 4.
+    state_bits : int
+        Of optimizer state: 8 or 4.
     cache : RowCache
         The rows that are kept in float32.
     """
 
     bits: int = attrs.field(validator=specs.one_of(8, 4))
+    state_bits: int = attrs.field(validator=specs.one_of(8, 4))
     cache: RowCache
 
     @classmethod
-    def of(cls, precision: str, cache: RowCache | None) -> RowCodes | None:
-        """Those of a network's precision; None if it is a type of elements."""
+    def of(cls, precision: str, cache: RowCache | None, moments: str | None) -> RowCodes | None:
+        """Those of a network's precision and moments; None if it is a type of elements."""
         if precision not in CODED_PRECISIONS:
             return None
         bits, share = CODED_PRECISIONS[precision]
-        return cls(bits, RowCache(share) if cache is None else cache)
+        return cls(bits, 8 if moments is None else 4, RowCache(share) if cache is None else cache)
 
 
 class CodedParameter(Parameter):
@@ -66,7 +69,8 @@ class CodedParameter(Parameter):
 
     Notes
     -----
-    Optimizer state is in 8 bits a weight, and the last slot of rows in 4 bits one value for each row.
+    Optimizer state is in 8 or 4 bits a weight; where weights or state are in 4 bits, the last slot is one
+    value for each row.
     All weights as an array of float32 are a copy, of the size that the codes avoid: products read the rows
     that they need (:meth:`operands`), or some at a time (:meth:`blocks`).
     """
@@ -85,13 +89,15 @@ class CodedParameter(Parameter):
     def memory_needed(self, slots: int) -> int:
         """Bytes of all rows with their state, and of the cache."""
         codes = self.coding
-        return CodedRows.bytes_needed(self.rows, self.columns, codes.bits, slots, codes.cache)
+        shape = self.rows, self.columns, codes.bits
+        return CodedRows.bytes_needed(*shape, slots, codes.cache, codes.state_bits)
 
     def new_slots(self, slots: int) -> Slots:
         """Memory for :meth:`adopt`, all 0, with an empty cache."""
         seed = int(np.random.SeedSequence((*self.key, _ROUNDING)).generate_state(1, np.uint64)[0])
         codes = self.coding
-        made = CodedRows.zeros(self.rows, self.columns, codes.bits, slots, codes.cache, seed)
+        shape = self.rows, self.columns, codes.bits
+        made = CodedRows.zeros(*shape, slots, codes.cache, seed, codes.state_bits)
         return cast("Slots", made)
 
     def _put(self, made: Slots, first: int, values: Float32) -> None:

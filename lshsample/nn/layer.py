@@ -88,7 +88,7 @@ class BuildContext:
         How the rows of wide layers are stored in a network in ``"int8"`` or ``"int4"``, whose other weights
         are in float32.
     moments : str, optional
-        The network's: ``"float8"``, or None, to give to a parameter of weights as its precision is.
+        ``"float8"`` or None, to give to a parameter of weights as the precision is.
     """
 
     index: int

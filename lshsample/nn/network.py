@@ -129,9 +129,11 @@ class Network:
         The share of the rows that ``"int8"`` and ``"int4"`` keep in float32, or a
         :class:`~lshsample.nn.RowCache`; by default 0.05 with ``"int8"`` and 0.01 with ``"int4"``.
 
-    moments : {None, "float8"}
-        The type of the optimizer state of weights in float32 or bfloat16. ``"float8"`` keeps it in 8 bits
+    moments : {None, "float8", "float4"}
+        The type of the optimizer state. ``"float8"`` keeps that of weights in float32 or bfloat16 in 8 bits
         (docs/precision.md), and needs an optimizer of this package; by default it is that of the weights.
+        ``"float4"`` keeps Adam's first moment of rows in ``"int8"`` and ``"int4"`` in 4 bits, and squares as
+        one number for each row (docs/few-bits.md).
 
     Notes
     -----
@@ -195,7 +197,7 @@ class Network:
 
     def check_optimizer(self, optimizer: Optimizer) -> None:
         """UnsupportedError if an optimizer does not train weights or state of this network's types."""
-        if self.spec.moments is not None and not optimizer.takes_float8:
+        if self.spec.moments == "float8" and not optimizer.takes_float8:
             name = type(optimizer).__name__
             raise UnsupportedError(
                 f"{name} keeps no state in 8 bits, as this network's {self.spec.moments!r}"
@@ -907,7 +909,7 @@ class Network:
 def _build(spec: NetworkSpec) -> list[BuiltLayer]:
     """Build the layer of each spec."""
     built: list[BuiltLayer] = []
-    codes = RowCodes.of(spec.precision, spec.row_cache)
+    codes = RowCodes.of(spec.precision, spec.row_cache, spec.moments)
     for index, layer in enumerate(spec.layers):
         context = BuildContext(
             index=index,
@@ -917,7 +919,7 @@ def _build(spec: NetworkSpec) -> list[BuiltLayer]:
             needs_input_gradient=any(p.trained for below in built for p in below.parameters),
             precision="float32" if codes else spec.precision,
             codes=codes,
-            moments=spec.moments,
+            moments=None if codes else spec.moments,
         )
         made = layer.build(context)
         wanted = InputLayer if not built else OutputLayer if index == len(spec.layers) - 1 else BuiltLayer

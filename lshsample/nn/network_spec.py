@@ -22,13 +22,13 @@ from lshsample.nn.coded import CODED_PRECISIONS
 from lshsample.nn.layer import LAYERS, Layer
 from lshsample.nn.losses import LOSSES
 
-__all__ = ["MOMENTS", "PRECISIONS", "NetworkSpec"]
+__all__ = ["MOMENTS", "PRECISIONS", "NetworkSpec", "check_moments"]
 
 #: The types that weights and optimizer state may have, and those of rows in few bits.
 PRECISIONS = (*(dtype.name for dtype in KERNEL_DTYPES), *CODED_PRECISIONS)
 
-#: The types that optimizer state may have other than that of the weights.
-MOMENTS = ("float8",)
+#: The types that optimizer state may have other than its own: of elements, and of rows in few bits.
+MOMENTS = ("float8", "float4")
 
 
 def _cache(value: RowCache | Mapping[str, Any] | float | None) -> RowCache | None:
@@ -46,12 +46,14 @@ def _check_cache(spec: NetworkSpec, _: Any, value: RowCache | None) -> None:
         raise ArgumentError("row_cache", repr(value), wanted)
 
 
-def _check_moments(spec: NetworkSpec, field: Any, value: str | None) -> None:
+def check_moments(spec: Any, field: Any, value: str | None) -> None:
+    """Validator of moments, which are for some precisions."""
     if value is None:
         return
     specs.one_of(*MOMENTS)(spec, field, value)
-    if spec.precision in CODED_PRECISIONS:
-        wanted = f"left out with precision={spec.precision!r}, whose state is in few bits"
+    own = "float4" if spec.precision in CODED_PRECISIONS else "float8"
+    if value != own:
+        wanted = f"{own!r}, or left out, with precision={spec.precision!r}"
         raise ArgumentError("moments", repr(value), wanted)
 
 
@@ -107,7 +109,8 @@ class NetworkSpec:
     row_cache : RowCache, optional
         The rows that ``"int8"`` and ``"int4"`` keep in float32; a number is their share.
     moments : str, optional
-        ``"float8"``: optimizer state of weights in float32 or bfloat16 is in 8 bits.
+        ``"float8"``: optimizer state of weights in float32 or bfloat16 is in 8 bits. ``"float4"``: the first
+        moments of rows in few bits are in 4 bits, and the second ones are one for each row.
 
     Examples
     --------
@@ -121,7 +124,7 @@ class NetworkSpec:
     seed: int = attrs.field(default=0, validator=specs.integer(0, 2**63 - 1))
     precision: str = attrs.field(default="float32", validator=specs.one_of(*PRECISIONS))
     row_cache: RowCache | None = attrs.field(default=None, converter=_cache, validator=_check_cache)
-    moments: str | None = attrs.field(default=None, validator=_check_moments)
+    moments: str | None = attrs.field(default=None, validator=check_moments)
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain data.

@@ -67,6 +67,9 @@ def test_a_network_in_other_precisions(
     done = lshsample(*run, "bfloat16", "--moments", "float8", "--overwrite")
     assert done.returncode == 0, done.stderr
     assert Network.load(tmp_path / "run").spec.moments == "float8"
+    done = lshsample(*run, "int8", "--moments", "float4", "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert Network.load(tmp_path / "run").spec.moments == "float4"
     done = lshsample(*run, "int8", "--moments", "float8", "--overwrite")
     assert done.returncode == 2
     assert "moments" in done.stderr

@@ -15,8 +15,8 @@ NONE = RowCache(0.0)
 WIDTHS = (1, 2, 15, 16, 33, 128, 131)
 
 
-def made(rows=40, columns=33, bits=8, slots=3, cache=NONE, seed=5):
-    coded = CodedRows.zeros(rows, columns, bits, slots, cache, seed)
+def made(rows=40, columns=33, bits=8, slots=3, cache=NONE, seed=5, state_bits=8):
+    coded = CodedRows.zeros(rows, columns, bits, slots, cache, seed, state_bits)
     values = np.random.default_rng(0).standard_normal((rows, columns), dtype=np.float32)
     coded.write(0, values)
     return coded, values
@@ -96,13 +96,13 @@ def test_a_cached_row_is_trained_in_float32(slots):
 
 
 @pytest.mark.parametrize("slots", [2, 3])
-@pytest.mark.parametrize("bits", [8, 4])
-def test_state_in_few_bits_stays_near_that_of_float32(bits, slots):
+@pytest.mark.parametrize(("bits", "state_bits"), [(8, 8), (4, 8), (8, 4)])
+def test_state_in_few_bits_stays_near_that_of_float32(bits, state_bits, slots):
     """Over 200 steps, with gradients of columns that differ by a factor of 10: the mean of many rows, which
     no rounding may bias, and the weights.
     """
     rows, columns, steps = 300, 32, 200
-    coded, _ = made(rows=rows, columns=columns, bits=bits, slots=slots)
+    coded, _ = made(rows=rows, columns=columns, bits=bits, slots=slots, state_bits=state_bits)
     how, every = CodedStep(1e-3, 0.9, 0.1, 0.99, 0.01, 1.0, 1e-8), np.arange(rows, dtype=np.int32)
     rng, sizes = np.random.default_rng(1), np.logspace(-0.5, 0.5, columns, dtype=np.float32)
     values = [coded.read().astype(np.float64), *np.zeros((slots - 1, rows, columns))]
@@ -112,22 +112,22 @@ def test_state_in_few_bits_stays_near_that_of_float32(bits, slots):
         values = plain_step(values, g.astype(np.float64), how)
     for slot in range(1, slots):
         found, wanted = coded.read(slot=slot).astype(np.float64), values[slot]
-        if bits == 4 and slot == slots - 1:  # the mean over a row
+        if 4 in (bits, state_bits) and slot == slots - 1:  # the mean over a row
             np.testing.assert_allclose(
                 found, wanted.mean(axis=1, keepdims=True) * np.ones(columns), rtol=1e-4
             )
         else:
-            np.testing.assert_allclose(found.mean(axis=0), wanted.mean(axis=0), rtol=0.06)
+            np.testing.assert_allclose(found.mean(axis=0), wanted.mean(axis=0), rtol=0.06 * 8 / state_bits)
             np.testing.assert_allclose(found.mean(), wanted.mean(), rtol=0.02)
-    if bits == 8:
+    if (bits, state_bits) == (8, 8):
         walk = np.sqrt(steps / 6) * float(coded.scales[:, 0].max())  # of the weights' own rounding
         assert np.abs(coded.read() - values[0]).max() < 5 * walk
 
 
-def state_of(g, bits, isa=None, seed=5):
+def state_of(g, bits, isa=None, seed=5, state_bits=8):
     """Rows whose moments are g and g**2, rounded."""
     with core.forced_isa(isa or core.available_isas()[0]):
-        coded = CodedRows.zeros(*g.shape, bits, 3, NONE, seed)
+        coded = CodedRows.zeros(*g.shape, bits, 3, NONE, seed, state_bits)
         coded.update(None, g, CodedStep(0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0), 1, 2)
         return coded.read(slot=1), coded.read(slot=2), coded
 
@@ -152,10 +152,28 @@ def test_state_is_one_of_the_two_nearest_small_numbers(columns):
     assert (found[1][g != 0] > 0).all()  # never divided by 0
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-def test_state_is_the_same_on_each_instruction_set(bits):
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_state_in_4_bits_is_one_of_the_two_nearest_powers_of_two(columns):
+    g = np.random.default_rng(3).standard_normal((30, columns)).astype(np.float32)
+    g[g < -1] = 0
+    g[1] = 0
+    g[2] *= np.float32(1e-12)
+    g[3] *= np.float32(1e9)
+    found = state_of(g, 8, state_bits=4)[0]
+    assert ((found == 0) >= (g == 0)).all()
+    assert (np.sign(found) * np.sign(g) >= 0).all()
+    top = 2.0 ** np.ceil(np.log2(np.maximum(np.abs(g).max(axis=1, keepdims=True), 1e-30)))
+    below = 2.0 ** np.floor(np.log2(np.maximum(np.abs(g), 1e-30)))
+    within = np.abs(g) >= top / 64
+    magnitude = np.abs(found)
+    assert ((magnitude == below) | (magnitude == 2 * below))[within].all()
+    assert ((magnitude == 0) | (magnitude == top / 64))[~within & (g != 0)].all()
+
+
+@pytest.mark.parametrize(("bits", "state_bits"), [(8, 8), (4, 8), (8, 4), (4, 4)])
+def test_state_is_the_same_on_each_instruction_set(bits, state_bits):
     g = np.random.default_rng(3).standard_normal((30, 45)).astype(np.float32)
-    found = [state_of(g, bits, isa)[2].records for isa in core.available_isas()]
+    found = [state_of(g, bits, isa, state_bits=state_bits)[2].records for isa in core.available_isas()]
     for one in found[1:]:
         np.testing.assert_array_equal(one, found[0])
 
@@ -170,6 +188,19 @@ def test_rounding_of_state_is_unbiased():
         assert (error[:7] < 5 * deviation[:7]).all()
     # The least numbers: 2**-16 with a sign, of which the mean is kept, and 2**-31.
     assert abs(moment[:, 7].mean(dtype=np.float64) + 2e-5) < 2e-7
+
+
+def test_rounding_of_state_in_4_bits_is_unbiased():
+    trials = 20_000
+    values = np.array([1.0, 0.99, -0.77, 0.5, 0.31, -0.1, 0.013, -0.001], np.float32)
+    found, squares, _ = state_of(np.repeat(values[None], trials, axis=0), 8, state_bits=4)
+    error = np.abs(found.mean(axis=0, dtype=np.float64) - values)
+    deviation = found.std(axis=0, dtype=np.float64) / np.sqrt(trials) + 2.0**-17 * np.abs(values)
+    assert (error < 5 * deviation).all()
+    np.testing.assert_allclose(squares, np.mean(values**2), rtol=1e-6)
+    # Columns are rounded independently.
+    between = np.flatnonzero(found.std(axis=0) > 0.05)
+    assert np.abs(np.corrcoef(found[:, between].T) - np.eye(len(between))).max() < 6 / np.sqrt(trials)
 
 
 class PlainCache:
@@ -225,11 +256,11 @@ def test_numbers_of_updates_are_halved_before_they_overflow():
 
 
 @pytest.mark.parametrize("policy", ["lfu", "lru"])
-@pytest.mark.parametrize("bits", [8, 4])
-def test_the_bits_are_the_same_for_any_number_of_threads(policy, bits):
+@pytest.mark.parametrize(("bits", "state_bits"), [(8, 8), (4, 8), (8, 4)])
+def test_the_bits_are_the_same_for_any_number_of_threads(policy, bits, state_bits):
     found = []
     for threads in (1, 3):
-        coded, _ = made(rows=400, bits=bits, cache=RowCache(0.1, policy=policy))
+        coded, _ = made(rows=400, bits=bits, cache=RowCache(0.1, policy=policy), state_bits=state_bits)
         rng = np.random.default_rng(2)
         for step in range(1, 9):
             rows = np.unique(rng.integers(0, 400, 300)).astype(np.int32)
@@ -263,10 +294,11 @@ def test_sparse_products_read_the_rows_where_they_are(isa, bits, columns):
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3])
-def test_memory_is_what_was_said(slots):
+@pytest.mark.parametrize(("bits", "state_bits"), [(4, 8), (8, 4)])
+def test_memory_is_what_was_said(slots, bits, state_bits):
     for cache in (NONE, RowCache(0.05), RowCache(0.3, policy="lru", ways=3)):
-        coded = CodedRows.zeros(333, 65, 4, slots, cache)
-        assert coded.nbytes == CodedRows.bytes_needed(333, 65, 4, slots, cache)
+        coded = CodedRows.zeros(333, 65, bits, slots, cache, 0, state_bits)
+        assert coded.nbytes == CodedRows.bytes_needed(333, 65, bits, slots, cache, state_bits)
 
 
 def test_what_is_not_finite_stays_so():
@@ -291,6 +323,8 @@ def test_new_state_keeps_the_weights():
 def test_bad_values_are_refused():
     with pytest.raises(ArgumentError, match="bits"):
         CodedRows.zeros(4, 4, 5, 1, NONE)
+    with pytest.raises(ArgumentError, match="state_bits"):
+        CodedRows.zeros(4, 4, 8, 1, NONE, state_bits=5)
     with pytest.raises(ArgumentError, match="slots"):
         CodedRows.zeros(4, 4, 8, 4, NONE)
     for options in ({"share": 1.5}, {"share": 0.1, "policy": "fifo"}, {"share": 0.1, "ways": 0}):

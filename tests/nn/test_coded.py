@@ -33,11 +33,11 @@ Y = sp.csr_array(((X @ RNG.standard_normal((60, 90))) > 1.2).astype(np.float32))
 PRECISIONS = ("int8", "int4")
 
 
-def make(precision="int8", hidden=(17,), row_cache=None, **options):
+def make(precision="int8", hidden=(17,), row_cache=None, moments=None, **options):
     """Odd widths, and tables that are rebuilt several times in a run."""
     options = {"sampler": "lsh", "n_active": 40, "n_hashes": 4, "n_tables": 6, "rehash": 7, **options}
     layers = [Sparse(60), *[Dense(width) for width in hidden], Sampled(90, **options)]
-    return Network(layers, seed=3, precision=precision, row_cache=row_cache)
+    return Network(layers, seed=3, precision=precision, row_cache=row_cache, moments=moments)
 
 
 def trained(network, epochs=4, **options):
@@ -49,13 +49,14 @@ def bits(network):
     return [array.tobytes() for p in network.parameters for array in p.tensors(state=True).values()]
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("precision", "moments"), [("int8", None), ("int4", None), ("int8", "float4")])
 @pytest.mark.parametrize("optimizer", [Adam(), Adam(weight_decay=0.1), Adagrad(), SGD()])
-def test_the_loss_falls_nearly_as_in_float32(precision, optimizer):
+def test_the_loss_falls_nearly_as_in_float32(precision, moments, optimizer):
     lr = {"Adam": 0.02, "Adagrad": 0.1, "SGD": 2.0}[type(optimizer).__name__]
     losses = {}
-    for one in ("float32", precision):
-        losses[one] = [e.loss for e in trained(make(one), 8, optimizer=optimizer, lr=lr).epochs]
+    for one, how in (("float32", None), (precision, moments)):
+        network = make(one, moments=how)
+        losses[one] = [e.loss for e in trained(network, 8, optimizer=optimizer, lr=lr).epochs]
     assert losses[precision][-1] < losses[precision][0] - 0.1
     np.testing.assert_allclose(losses[precision], losses["float32"], rtol=0.05)
 
@@ -70,6 +71,7 @@ def test_the_loss_falls_nearly_as_in_float32(precision, optimizer):
         {"sampler": "full", "loss": "sigmoid"},
         {"rehash": Rehash(7, strategy="drift"), "row_cache": 0},
         {"hidden": (17, 9), "row_cache": 1.0},
+        {"moments": "float4"},
     ],
 )
 def test_the_bits_are_the_same_for_any_number_of_threads(options):
@@ -80,14 +82,15 @@ def test_the_bits_are_the_same_for_any_number_of_threads(options):
     assert bits(one) == bits(three)
 
 
-@pytest.mark.parametrize("policy", ["lfu", "lru"])
-def test_a_continued_run_has_the_same_bits(tmp_path, policy):
+@pytest.mark.parametrize(("policy", "moments"), [("lfu", None), ("lru", None), ("lfu", "float4")])
+def test_a_continued_run_has_the_same_bits(tmp_path, policy, moments):
     class Stop(Callback):
         def on_step(self, step, report, milliseconds):
             return step == 13
 
     cache = RowCache(0.1, policy=policy)
-    whole, part = make("int4", row_cache=cache), make("int4", row_cache=cache)
+    precision = "int4" if moments is None else "int8"
+    whole, part = (make(precision, row_cache=cache, moments=moments) for _ in range(2))
     options = {"optimizer": Adam(weight_decay=0.1)}
     trained(whole, **options)
     trained(part, checkpoint=tmp_path / "run", callbacks=[Stop()], **options)
@@ -107,9 +110,9 @@ def test_the_weights_of_the_best_epoch_return(tmp_path):
     assert not any(p.coded.read(slot=1).any() for p in network.parameters if isinstance(p, CodedParameter))
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_saved_network_predicts_the_same_in_each_way(tmp_path, precision):
-    network = make(precision)
+@pytest.mark.parametrize(("precision", "moments"), [("int8", None), ("int4", None), ("int8", "float4")])
+def test_a_saved_network_predicts_the_same_in_each_way(tmp_path, precision, moments):
+    network = make(precision, moments=moments)
     trained(network, optimizer=Adam(weight_decay=0.1))
     network.save(tmp_path / "model")
     loaded = Network.load(tmp_path / "model")
@@ -163,14 +166,17 @@ def test_samples_and_probabilities_are_those_of_the_decoded_rows(precision):
 def test_memory_is_told_before_and_kept():
     layers = [Sparse(20_000), Dense(128), Sampled(30_000, sampler="uniform", n_active=10)]
     sizes = {}
-    for precision in ("float32", *PRECISIONS):
-        network = Network(layers, precision=precision)
-        sizes[precision] = network.memory_needed(Adam.slots)["parameters"]
+    ways = {precision: {"precision": precision} for precision in ("float32", *PRECISIONS)}
+    ways["float4"] = {"precision": "int8", "row_cache": 0.01, "moments": "float4"}
+    for name, options in ways.items():
+        network = Network(layers, **options)
+        sizes[name] = network.memory_needed(Adam.slots)["parameters"]
         network.allocate(Adam.slots)
-        assert sum(p.raw.nbytes for p in network.parameters) == sizes[precision]
+        assert sum(p.raw.nbytes for p in network.parameters) == sizes[name]
     biases = 12 * (30_000 + 128)
     assert sizes["float32"] - biases >= 3 * (sizes["int8"] - biases)
-    assert sizes["float32"] - biases >= 6.5 * (sizes["int4"] - biases)
+    for few in ("int4", "float4"):
+        assert sizes["float32"] - biases >= 6.5 * (sizes[few] - biases)
 
 
 def test_which_layers_are_in_codes():
@@ -216,6 +222,8 @@ def test_the_spec_round_trips():
     spec = NetworkSpec([Sparse(60), Sampled(90)], precision="int4", row_cache=cache)
     assert NetworkSpec.from_toml(spec.to_toml()) == spec
     assert NetworkSpec.from_json(spec.to_json()) == spec
+    spec = NetworkSpec([Sparse(60), Sampled(90)], precision="int8", moments="float4")
+    assert NetworkSpec.from_toml(spec.to_toml()) == spec
     assert "row_cache" not in NetworkSpec([Sparse(60), Sampled(90)], precision="int8").to_dict()
     assert "RowCache(share=0.2" in repr(make(row_cache=cache))
 

@@ -206,10 +206,12 @@ def test_what_is_not_supported_is_named(tmp_path):
     network = make()
     with pytest.raises(UnsupportedError, match="Own trains networks in float32; this one is in bfloat16"):
         Trainer(network, optimizer=Own())
-    with pytest.raises(ArgumentError, match=r"^moments must be one of 'float8' \(got 'int8'\)"):
+    with pytest.raises(ArgumentError, match=r"^moments must be one of 'float8', 'float4' \(got 'int8'\)"):
         make(moments="int8")
-    with pytest.raises(ArgumentError, match="moments must be left out with precision='int4'"):
-        make("int4", moments="float8")
+    for precision, given, own in (("int4", "float8", "float4"), ("bfloat16", "float4", "float8")):
+        message = rf"moments must be '{own}', or left out, with precision='{precision}' \(got '{given}'\)"
+        with pytest.raises(ArgumentError, match=message):
+            make(precision, moments=given)
     with pytest.raises(UnsupportedError, match="Own keeps no state in 8 bits"):
         Trainer(make("float32", moments="float8"), optimizer=Own())
     with pytest.raises(UnsupportedError, match="Sharded layer keeps no moments in float8"):

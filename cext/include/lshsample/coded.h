@@ -8,8 +8,9 @@
  * State is in small floating-point numbers of 8 bits: 3 of mantissa, and 4 of exponent and a sign, or, for squares, 5 of exponent.
  * Code 0 is 0, and code c without the sign, up to M = 127 or, for squares, 255, is the float32 whose bits, shifted down by 20,
  * are top + c - M. `top`, an int32_t, are the 4 bytes of the slot: M is the row's greatest magnitude, or the next number above
- * it. With weights of 4 bits, squares have no codes: the 4 bytes are a float, their mean over the row, which
- * each of them becomes when the row is read.
+ * it. Means of gradients may be in 4 bits (`state_bits`), 3 of exponent and a sign: M is 7, the shift 23, and the codes lie as
+ * those of weights in 4 bits. Where weights or state are in 4 bits, squares have no codes: the 4 bytes are a float, their mean
+ * over the row, which each of them becomes when the row is read.
  *
  * The cache is set-associative: row r may be in one of the `ways` places of set r % sets. A row that is in it has its slots
  * there in float32, one after another; the codes of its record are out of date until it leaves. Every function reads
@@ -35,7 +36,7 @@
 typedef struct {
     uint8_t *records;
     int64_t rows, cols, record_bytes;
-    int32_t bits, slots;
+    int32_t bits, state_bits, slots;
     int64_t sets;    /* 0 without a cache */
     int32_t ways;
     int32_t *tags;   /* (sets * ways): the row in each place, or -1 */
@@ -51,7 +52,7 @@ typedef struct {
 } lsh_coded_step;
 
 /* Bytes of a record. */
-int64_t lsh_coded_bytes(int64_t cols, int32_t bits, int32_t slots);
+int64_t lsh_coded_bytes(int64_t cols, int32_t bits, int32_t state_bits, int32_t slots);
 
 /* out(n, cols) = the values of a slot. */
 lsh_status lsh_coded_read(const lsh_coded *coded, const int32_t *rows, int64_t first, int32_t slot, lsh_dense out,
