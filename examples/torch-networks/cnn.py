@@ -42,6 +42,7 @@ class Model(torch.nn.Module):
             second = SampledConv2d(32, channels, 3, padding=1, options=convolution)
         self.body = torch.nn.Sequential(
             torch.nn.Conv2d(1, 32, 3, padding=1),
+            torch.nn.BatchNorm2d(32),
             torch.nn.ReLU(),
             torch.nn.MaxPool2d(2),
             second,
@@ -49,6 +50,7 @@ class Model(torch.nn.Module):
             torch.nn.MaxPool2d(2),
             torch.nn.Flatten(),
             torch.nn.Linear(channels * 4 * digits, width),
+            torch.nn.BatchNorm1d(width),
             torch.nn.ReLU(),
         )
         if head is None:
@@ -79,7 +81,7 @@ def main():
     if args.convolution:
         active = args.active or args.channels // 4
         name = f"about {active} of {args.channels} channels"
-        layers = {"convolution": SamplingOptions(n_active=active, n_hashes=4, importance="off")}
+        layers = {"convolution": SamplingOptions(n_active=active, n_hashes=4)}
     else:
         active = args.active or 10**args.digits // 5
         name = f"about {active:,} of {10**args.digits:,} classes"

@@ -131,14 +131,11 @@ class Sharded(Sampled):
     def of_block(self, number: int, context: BuildContext) -> Sampled:
         """The layer of one block."""
         bounds = self.bounds()
+        units, n_active = bounds[number + 1] - bounds[number], -(-n_active_of(self) // self.blocks)
         fields = {field.name: getattr(self, field.name) for field in attrs.fields(Sampled)}
-        if self.sampler.strip() in NAMED_PIPELINES and n_active_of(self) >= self.units:
-            fields["sampler"] = "full"  # which a block says by no warning of its own
-        fields |= {
-            "units": bounds[number + 1] - bounds[number],
-            "n_active": -(-n_active_of(self) // self.blocks),
-            "n_hashes": self._n_hashes(context),
-        }
+        if self.sampler.strip() in NAMED_PIPELINES and n_active >= units:
+            fields["sampler"] = "full"  # the same, without a warning of numbers that nobody gave
+        fields |= {"units": units, "n_active": n_active, "n_hashes": self._n_hashes(context)}
         return Sampled(**fields)
 
     def _n_hashes(self, context: BuildContext) -> int | None:

@@ -52,8 +52,8 @@ class _ActiveUnits(torch.nn.Module):
         """Discard the tables: the next step builds them from the vectors of that time."""
         self.sampler.forget()
 
-    def draw(self, queries: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Ids (n,) int64 of the active units, and their log inclusion probabilities, if they are wanted."""
+    def draw(self, queries: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Ids (n,) int64 of the active units, and by what their outputs are divided, if it is not 1."""
         check_parameter(vectors, "weight", self.options.backend)
         self.step.add_(1)
         stride = -(-len(queries) // self.n_queries)
@@ -61,11 +61,11 @@ class _ActiveUnits(torch.nn.Module):
         nothing = torch.empty((len(chosen), 0), dtype=torch.int64, device=chosen.device)
         arguments = nothing, None, self.step, self.sampler.number, self.options.seed, -100
         ids, _, log_inclusion, *_ = draw_active_set(chosen, vectors.detach(), *arguments)
-        return ids.long(), log_inclusion
+        return ids.long(), log_inclusion.exp() if self.options.importance == "on" else None
 
 
-def _default(n_units: int) -> SamplingOptions:
-    return SamplingOptions(n_active=max(n_units // 4, 1), importance="off")
+def _default(n_units: int, importance: str) -> SamplingOptions:
+    return SamplingOptions(n_active=max(n_units // 4, 1), importance=importance)
 
 
 class SampledConv2d(torch.nn.Conv2d):
@@ -75,15 +75,21 @@ class SampledConv2d(torch.nn.Conv2d):
     with large responses. The other channels are 0, and their filters have no gradient; the gradients of the
     active filters and of the images are exact. In evaluation all channels are computed.
 
+    Active channels are divided by their inclusion probabilities, so that a sum over channels, such as the
+    next layer's after ReLU or max pooling, has the mean of that of all channels.
+
     Parameters
     ----------
     in_channels, out_channels, kernel_size, stride, padding, dilation, bias, device, dtype
         Those of ``torch.nn.Conv2d``, whose state dicts it loads and gives; there are no groups.
     options : SamplingOptions, optional
-        How filters are picked; by default a quarter of them, by name ``"lsh"``. ``importance="off"``, as
-        outputs are no sums over channels.
+        How filters are picked; by default a quarter of them, by name ``"lsh"``. With ``importance="off"``
+        channels are not divided by their inclusion probabilities: what follows is then trained on smaller
+        sums than evaluation, with all channels, gives it. ``sparse=True`` is refused.
     n_queries : int
         Patches of a batch that pick the filters, at even distances.
+    sampled_in_evaluation : bool
+        Whether channels are picked in evaluation too; else all are computed.
 
     Raises
     ------
@@ -96,10 +102,13 @@ class SampledConv2d(torch.nn.Conv2d):
     are followed by a ReLU, those of negative responses are 0 anyway; the choice is by cosine with a filter,
     for all images of a batch together (Chen et al., SLIDE, MLSys 2020, for fully connected layers).
 
+    ``torch.nn.BatchNorm2d`` behind the layer would take the zeros of channels that were not active into its
+    statistics; normalize before it, or the outputs of the next layer.
+
     Examples
     --------
     >>> from lshsample.torch import SampledConv2d, SamplingOptions
-    >>> options = SamplingOptions(n_active=8, n_hashes=4, importance="off")
+    >>> options = SamplingOptions(n_active=8, n_hashes=4)
     >>> layer = SampledConv2d(3, 64, 3, padding=1, options=options)
     >>> outputs = layer(torch.randn(5, 3, 10, 10))
     >>> int((outputs != 0).any(3).any(2).any(0).sum()) < 12
@@ -122,13 +131,14 @@ class SampledConv2d(torch.nn.Conv2d):
         *,
         options: SamplingOptions | None = None,
         n_queries: int = 256,
+        sampled_in_evaluation: bool = False,
     ) -> None:
         shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "device": device}
         super().__init__(in_channels, out_channels, kernel_size, bias=bias, dtype=dtype, **shape)
-        options = _default(out_channels) if options is None else options
-        if isinstance(options, SamplingOptions) and (options.importance != "off" or options.sparse):
-            given = f"importance={options.importance!r}, sparse={options.sparse}"
-            raise ArgumentError("options", given, "importance='off' and sparse=False")
+        options = _default(out_channels, "on") if options is None else options
+        if isinstance(options, SamplingOptions) and options.sparse:
+            raise ArgumentError("options", "sparse=True", "sparse=False: filters are gathered as they are")
+        self.sampled_in_evaluation = sampled_in_evaluation
         self.units = _ActiveUnits(self.weight[0].numel(), out_channels, options, n_queries)
         self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
@@ -138,9 +148,11 @@ class SampledConv2d(torch.nn.Conv2d):
         Raises
         ------
         ArgumentError
-            Images of another shape, in training.
+            Images of another shape, where channels are picked.
+        BiasedSampleError
+            Inclusion probabilities are wanted of a pipeline that has none; the message names the stage.
         """
-        if not self.training:
+        if not (self.training or self.sampled_in_evaluation):
             return super().forward(images)
         outputs, ids = self.active(images)
         shape = outputs.shape[0], self.out_channels, *outputs.shape[2:]
@@ -151,10 +163,12 @@ class SampledConv2d(torch.nn.Conv2d):
         if images.dim() != 4 or images.shape[1] != self.in_channels:
             wanted = f"of shape (n, {self.in_channels}, height, width)"
             raise ArgumentError("images", f"shape {tuple(images.shape)}", wanted)
-        ids, _ = self.units.draw(self._patches(images), self.weight.flatten(1))
-        bias = None if self.bias is None else self.bias[ids]
+        ids, inclusion = self.units.draw(self._patches(images), self.weight.flatten(1))
+        some = ids if len(ids) else ids.new_zeros(1)  # conv2d takes no empty weight
+        bias = None if self.bias is None else self.bias[some]
         how: Any = self.stride, self.padding, self.dilation
-        return functional.conv2d(images, self.weight[ids], bias, *how), ids
+        outputs = functional.conv2d(images, self.weight[some], bias, *how)[:, : len(ids)]
+        return outputs if inclusion is None else outputs / inclusion[:, None, None].to(outputs.dtype), ids
 
     @torch.no_grad()
     def _patches(self, images: Tensor) -> Tensor:
@@ -180,7 +194,8 @@ class SampledFeedForward(torch.nn.Module):
     options : SamplingOptions, optional
         How units are picked; by default a quarter of them. With ``importance="on"`` activations are divided
         by their inclusion probabilities, so that outputs are unbiased estimates of those of all units; with
-        ``"off"``, the default here, the others count as 0. With ``sparse=True`` gradients are sparse.
+        ``"off"``, the default here, the others count as 0: blocks whose outputs are added to their inputs
+        lose less by missing units than by the noise. With ``sparse=True`` gradients are sparse.
     n_queries : int
         Inputs of a batch that pick the units, at even distances.
     sampled_in_evaluation : bool
@@ -235,7 +250,7 @@ class SampledFeedForward(torch.nn.Module):
         self.up_bias = torch.nn.Parameter(torch.empty(self.hidden, **place))
         self.down_weight = torch.nn.Parameter(torch.empty(self.hidden, self.features, **place))
         self.down_bias = torch.nn.Parameter(torch.empty(self.features, **place))
-        options = _default(self.hidden) if options is None else options
+        options = _default(self.hidden, "off") if options is None else options
         self.units = _ActiveUnits(self.features, self.hidden, options, n_queries)
         self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
         self.reset_parameters()
@@ -257,6 +272,8 @@ class SampledFeedForward(torch.nn.Module):
         ------
         ArgumentError
             Inputs of another shape.
+        BiasedSampleError
+            As for :class:`SampledConv2d`.
         """
         if inputs.dim() < 1 or inputs.shape[-1] != self.features:
             wanted = f"of shape (..., {self.features})"
@@ -265,14 +282,14 @@ class SampledFeedForward(torch.nn.Module):
             every: Tensor = self.activation(functional.linear(inputs, self.up_weight, self.up_bias))
             return every @ self.down_weight + self.down_bias
         rows = inputs.reshape(-1, self.features)
-        ids, log_inclusion = self.units.draw(rows, self.up_weight)
+        ids, inclusion = self.units.draw(rows, self.up_weight)
         up, bias, down = (
             gathered(parameter, ids, self.units.options.sparse)
             for parameter in (self.up_weight, self.up_bias, self.down_weight)
         )
         units: Tensor = self.activation(functional.linear(rows.to(up.dtype), up, bias))
-        if len(log_inclusion):
-            units = units * (-log_inclusion).exp()
+        if inclusion is not None:
+            units = units / inclusion.to(units.dtype)
         return (units @ down + self.down_bias).reshape(inputs.shape).to(inputs.dtype)
 
 

@@ -348,3 +348,8 @@ def test_the_best_units_are_merged_with_ties_by_the_smaller_unit():
     best = merge_top([left, right], 3)
     np.testing.assert_array_equal(best.ids, [[3, 8, 1], [2, 9, 8]])
     np.testing.assert_array_equal(best.scores, [[5, 5, 4], [1, -inf, -inf]])
+
+
+def test_blocks_of_few_units_do_not_warn_of_their_own_numbers():
+    few = Network([Sparse(30), Dense(4), Sharded(10, n_active=8, blocks=8)])  # warnings are errors
+    assert few.output.units == 10

@@ -55,6 +55,41 @@ def test_the_filters_of_the_patches_are_found():
     assert 17 in layer.active(image)[1]
 
 
+def test_an_active_set_may_be_empty():
+    options = options_of(sampler="Retrieve() | Top(3)", n_active=None, n_hashes=14, n_tables=1)
+    layer = SampledConv2d(2, 4, 3, options=options)
+    images = torch.randn(1, 2, 3, 3, requires_grad=True)
+    with torch.no_grad():
+        layer.weight.copy_(-images[0])  # the patch falls into no bucket of these filters
+    outputs, channels = layer.active(images)
+    assert outputs.shape == (1, 0, 1, 1)
+    assert len(channels) == 0
+    outputs = layer(images)
+    assert outputs.shape == (1, 4, 1, 1)
+    assert not outputs.any()
+    outputs.sum().backward()
+    assert not layer.weight.grad.any()
+    assert not images.grad.any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_corrected_channels_estimate_the_sums_of_all_without_bias(backend):
+    torch.manual_seed(0)
+    options = options_of(backend, n_active=20, importance="on", rehash=0)
+    layer = SampledConv2d(2, 60, 3, options=options, sampled_in_evaluation=True).eval()
+    above = torch.nn.Linear(60 * 4, 3)
+    images = torch.randn(2, 2, 6, 6)
+
+    def sums(channels):
+        return above(functional.max_pool2d(channels.relu(), 2).flatten(1))
+
+    with torch.no_grad():
+        exact = sums(functional.conv2d(images, layer.weight, layer.bias))
+        draws = torch.stack([sums(layer(images)) for _ in range(400)])
+    error = draws.std(0) / len(draws) ** 0.5
+    assert ((draws.mean(0) - exact).abs() < 4.5 * error).all()
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_feed_forward_block(backend):
     torch.manual_seed(0)
@@ -97,7 +132,10 @@ def test_corrected_units_estimate_the_dense_output_without_bias():
     ("call", "message"),
     [
         (lambda: SampledConv2d(3, 8, 3, options={}), "options must be SamplingOptions, or None"),
-        (lambda: SampledConv2d(3, 8, 3, options=SamplingOptions(n_active=2)), "options must be importance="),
+        (
+            lambda: SampledConv2d(3, 8, 3, options=SamplingOptions(n_active=2, sparse=True)),
+            "options must be sparse=False",
+        ),
         (lambda: SampledConv2d(3, 8, 3)(torch.zeros(3, 5, 5)), r"images must be of shape \(n, 3, height"),
         (lambda: SampledFeedForward(0, 8), "features must be an integer from 1"),
         (lambda: SampledFeedForward(4, 8, activation="relu"), "activation must be a function of tensors"),
