@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from lshsample.errors import ArgumentError
 
@@ -114,7 +114,7 @@ def at_least_inclusion(code_probability: npt.ArrayLike, n_tables: int, m: int) -
     tables, least = _positive(n_tables, "n_tables"), _positive(m, "m")
     if least > tables:
         return np.zeros_like(q)
-    return np.asarray(special.betainc(least, tables - least + 1, q))
+    return np.asarray(scipy.special.betainc(least, tables - least + 1, q))
 
 
 def tables_inclusion(table_probability: npt.ArrayLike, m: int = 1) -> Floats:

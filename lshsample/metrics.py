@@ -23,8 +23,8 @@ from typing import Any, NamedTuple, Protocol
 import attrs
 import numpy as np
 import numpy.typing as npt
+import scipy
 import scipy.sparse as sp
-from scipy import special
 
 from lshsample._native import core
 from lshsample._native.labels import label_rows
@@ -464,13 +464,13 @@ def _bca(ratios: Floats, value: float, without: Floats, level: float) -> tuple[f
     below = (np.sum(ratios < value - rounding) + np.sum(ratios <= value + rounding)) / (2 * len(ratios))
     if not 0 < below < 1:  # all resamples on one side: there is no bias to correct
         below = np.float64(0.5)
-    bias = special.ndtri(below)
+    bias = scipy.special.ndtri(below)
     spread = without.mean() - without
     # Rounding leaves a spread where all rows are the same.
     scale = (spread**2).sum() ** 1.5
     acceleration = (spread**3).sum() / (6 * scale) if scale > 1e-40 else 0.0
-    normal = bias + special.ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
-    at = special.ndtr(bias + normal / (1 - acceleration * normal))
+    normal = bias + scipy.special.ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
+    at = scipy.special.ndtr(bias + normal / (1 - acceleration * normal))
     low, high = np.quantile(ratios, at)
     return float(low), float(high)
 

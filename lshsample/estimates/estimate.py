@@ -7,7 +7,7 @@ from typing import Self
 import attrs
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from lshsample.display import SHOWN_ROWS, html_table
 from lshsample.errors import ArgumentError, UnsupportedError
@@ -83,7 +83,7 @@ class Estimate:
                 "the variance of this pipeline cannot be estimated from one sample: take replicates "
                 "(replicates=10, or samplers over independent tables), or end the pipeline in Uniform(n)"
             )
-        width = special.stdtrit(self.degrees, (1 + level) / 2) * self.standard_error
+        width = scipy.special.stdtrit(self.degrees, (1 + level) / 2) * self.standard_error
         return self.value - width, self.value + width
 
     def log(self) -> Self:

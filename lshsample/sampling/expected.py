@@ -8,7 +8,7 @@ from typing import Self
 import attrs
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 __all__ = ["Expected", "Population", "RetrievalLaw", "collision_counts", "expected_minimum"]
 __all__ += ["minimum_moments", "moved_chances"]
@@ -53,9 +53,9 @@ def minimum_moments(mean: npt.ArrayLike, variance: npt.ArrayLike, bound: float) 
     spread = (m > 0) & (v > 1e-12 * m**2)
     m, v = np.where(spread, m, 1.0), np.where(spread, v, 1.0)
     shape, scale = m**2 / v, v / m
-    cut, above = bound / scale, special.gammaincc(shape, bound / scale)
-    first = m * special.gammainc(shape + 1, cut) + bound * above
-    second = m * (m + scale) * special.gammainc(shape + 2, cut) + bound**2 * above
+    cut, above = bound / scale, scipy.special.gammaincc(shape, bound / scale)
+    first = m * scipy.special.gammainc(shape + 1, cut) + bound * above
+    second = m * (m + scale) * scipy.special.gammainc(shape + 2, cut) + bound**2 * above
     return np.where(spread, np.minimum(first, plain), plain), np.where(spread, second, plain**2)
 
 
@@ -78,8 +78,12 @@ def collision_counts(chance: Floats, n_tables: int) -> Floats:
             counts = counts * (1 - p) + moved * p
         return counts
     p, c = np.clip(chance.mean(axis=1), 0, 1)[:, None], np.arange(most + 1)
-    ways = special.gammaln(n_tables + 1) - special.gammaln(c + 1) - special.gammaln(n_tables - c + 1)
-    counts = np.exp(ways + special.xlogy(c, p) + special.xlog1py(n_tables - c, -p))
+    ways = (
+        scipy.special.gammaln(n_tables + 1)
+        - scipy.special.gammaln(c + 1)
+        - scipy.special.gammaln(n_tables - c + 1)
+    )
+    counts = np.exp(ways + scipy.special.xlogy(c, p) + scipy.special.xlog1py(n_tables - c, -p))
     counts[:, -1] += np.maximum(1 - counts.sum(axis=1), 0)
     return np.asarray(counts)
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 import attrs
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from lshsample import hashing
 from lshsample.errors import ArgumentError
@@ -175,7 +175,7 @@ def isotropic_sample(retrievals: Mapping[int, Retrieval], n_items: int, seed: in
         if retrieval.probes > 1:
             raise ArgumentError("vectors", "nothing", "given, to compute the probabilities of probes")
         half = max((family.dim - 1) / 2, 0.5)
-        cosine = 2 * special.betaincinv(half, half, (np.arange(_DIRECTIONS) + 0.5) / _DIRECTIONS) - 1
+        cosine = 2 * scipy.special.betaincinv(half, half, (np.arange(_DIRECTIONS) + 0.5) / _DIRECTIONS) - 1
         chances[place] = family.code_probability(cosine)[:, None]
         spreads[place] = _isotropic_spread(retrieval, seed)
     return Sample(queries=(_grouped(n_items, cosine, None, chances, retrievals, spreads),))

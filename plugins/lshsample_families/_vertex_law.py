@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtr
+import scipy
 
 from lshsample.plugin import Codes, Floats
 
@@ -67,5 +67,5 @@ def _block(z: Floats, cosine: Floats, vertices: Codes) -> Floats:
 
 def _log_within(beyond: Floats, above: Floats, below: Floats) -> Floats:
     """Log probability that a normal number lies within +-t, ``beyond`` further than its distances to both."""
-    chance = ndtr(above + beyond) - ndtr(-below - beyond)
+    chance = scipy.special.ndtr(above + beyond) - scipy.special.ndtr(-below - beyond)
     return np.asarray(np.log(np.maximum(chance, 1e-300)))

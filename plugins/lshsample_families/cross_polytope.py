@@ -7,7 +7,7 @@ from functools import cache, cached_property
 import attrs
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, owens_t
+import scipy
 
 from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows, integer, one_of
 from lshsample_families import _native
@@ -230,6 +230,7 @@ def _law_at(angle: float, dimension: int) -> float:
 def _within(u: Floats, v: Floats, rho: float, sigma: float) -> Floats:
     """P(|U| <= u, |V| <= v) of normal U, V of correlation rho, for u, v > 0, by Owen's T function."""
     u, v = np.maximum(u, 1e-300), np.maximum(v, 1e-300)
+    ndtr, owens_t = scipy.special.ndtr, scipy.special.owens_t
 
     def below(r: float) -> Floats:
         first, second = owens_t(u, (v - r * u) / (u * sigma)), owens_t(v, (u - r * v) / (v * sigma))

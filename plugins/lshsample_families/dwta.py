@@ -7,7 +7,7 @@ from functools import cached_property
 import attrs
 import numpy as np
 import numpy.typing as npt
-from scipy.special import gammaln
+import scipy
 
 from lshsample.plugin import (
     ArgumentError,
@@ -268,4 +268,5 @@ def log_choose(n: npt.ArrayLike, k: npt.ArrayLike) -> Floats:
     n, k = np.asarray(n, np.float64), np.asarray(k, np.float64)
     fits = k <= n
     kept = np.where(fits, k, 0)
+    gammaln = scipy.special.gammaln
     return np.where(fits, gammaln(n + 1) - gammaln(kept + 1) - gammaln(n - kept + 1), -np.inf)

@@ -7,7 +7,7 @@ from functools import cached_property
 import attrs
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr
+import scipy
 
 from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows, integer, number
 from lshsample_families import _draws, _native
@@ -244,7 +244,7 @@ def _shared_bucket(s: Floats, n: int) -> Floats:
     def g(t: float) -> Floats:
         density = np.exp(-np.minimum((t / safe) ** 2, 1400) / 2) / np.sqrt(2 * np.pi)
         # By the complement, which is small; the term t cancels in the second difference.
-        return np.asarray(safe * density - t * ndtr(-t / safe))
+        return np.asarray(safe * density - t * scipy.special.ndtr(-t / safe))
 
     value = g(n + 1) - 2 * g(n) + (g(n - 1) if n else g(1) + 1)
     # For large s, where the second difference loses its digits: the density times the width 1.
@@ -259,6 +259,7 @@ def _step_law(ratios: Floats, within: Floats, steps: Floats, period: int) -> Flo
     chances = np.zeros((len(ratios), *within.shape, len(steps)))
     # Steps are from 0 to P - 1, and nine standard deviations are all.
     turns = int(np.ceil(9 * s.max(initial=0) / period)) + 1
+    ndtr = scipy.special.ndtr
     for turn in range(-turns, turns + 1):
         low = (steps + turn * period - within[..., None]) / s
         high = (steps + turn * period + 1 - within[..., None]) / s

@@ -8,7 +8,7 @@ from functools import cached_property
 import attrs
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_ndtr
+import scipy
 
 from lshsample.plugin import Codes, Floats, HashFamily, NativeKernel, Rows
 from lshsample_families import _native
@@ -174,7 +174,7 @@ def flips_probability(z: Floats, cosine: Floats, flips: Codes) -> Floats:
         cotangent = cosine / np.sqrt((1 - cosine) * (1 + cosine))
         # A margin of 0 says nothing, even for the query itself, where it is 0 times infinity.
         reach = np.nan_to_num(z * cotangent[:, None, None], nan=0.0)
-    stays, flipped = log_ndtr(reach), log_ndtr(-reach)
+    stays, flipped = scipy.special.log_ndtr(reach), scipy.special.log_ndtr(-reach)
     out = np.zeros(reach.shape[:2])
     for probe in flips.T:
         bits = (probe[:, None] >> np.arange(z.shape[1], dtype=np.uint32) & np.uint32(1)).astype(bool)

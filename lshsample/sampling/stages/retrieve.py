@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from lshsample import specs
 from lshsample._native.sample import Drawn, StageCall
@@ -268,7 +268,7 @@ def _below(so_far: Expected, law: RetrievalLaw, outside: Floats, missed: Floats,
     spread = variance > 1e-9 * np.maximum(size, 1.0)
     scale = np.where(spread, variance, 1.0) / np.maximum(size, 1e-300)
     # Continuity correction for an integer size.
-    below = special.gammainc(np.where(spread, size / scale, 1.0), (budget - 0.5) / scale)
+    below = scipy.special.gammainc(np.where(spread, size / scale, 1.0), (budget - 0.5) / scale)
     return np.where(spread, below, size < budget)
 
 
