@@ -1,6 +1,7 @@
 """One environment for all tests of this folder."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ _spec.loader.exec_module(fresh)
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
     pytest.importorskip("pip", reason="pip installs the packages")
-    return fresh.Environment(tmp_path_factory.mktemp("environment"))
+    base = tmp_path_factory.getbasetemp()
+    # Processes that run the tests share what mypy has found of the packages that all of them use.
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return fresh.Environment(tmp_path_factory.mktemp("environment"), shared / "mypy_cache")
 
 
 @pytest.fixture(scope="session")

@@ -43,8 +43,8 @@ class Environment:
     ``pip`` has no index here: what a package needs must be installed.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.bin = folder / "bin"
+    def __init__(self, folder: Path, mypy_cache: Path) -> None:
+        self.bin, self.mypy_cache = folder / "bin", mypy_cache
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
         paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()}
         lines = "".join(f"import site; site.addsitedir({path!r})\n" for path in sorted(paths))
@@ -60,7 +60,7 @@ class Environment:
         new = {
             "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
             "COLUMNS": "250",
-            "MYPY_CACHE_DIR": str(self.bin.parent / "mypy_cache"),
+            "MYPY_CACHE_DIR": str(self.mypy_cache),
             "PIP_NO_INDEX": "1",
             "PYTEST_ADDOPTS": "-q -p no:cacheprovider -p no:xdist",
         }
