@@ -53,7 +53,7 @@ LSH_INLINE void small_encode_bytes(uint8_t *codes, int64_t n, const float *value
     memcpy(codes + i, some, (size_t)(n - i));
 }
 
-/* The least shifted number that none of the values is above, and of which code 0 is still one. */
+/* The greatest magnitude, shifted and rounded up; at least `most`, so that each code is a float. */
 LSH_INLINE int32_t top_of(const float *values, int64_t n, int most) {
     lsh_vi high = {0};
     int64_t i = 0;
@@ -76,7 +76,6 @@ LSH_INLINE int32_t top_of(const float *values, int64_t n, int most) {
 static int32_t small_top(const float *values, int64_t n) { return top_of(values, n, UNSIGNED_8); }
 
 static int32_t small_top_4(const float *values, int64_t n) { return top_of(values, n, SIGNED_4); }
-
 
 static void small_decode(const uint8_t *codes, int64_t n, int32_t is_signed, int32_t top, float *out) {
     if (is_signed) small_decode_bytes(codes, n, SIGNED_8, top, out);

@@ -218,7 +218,9 @@ def connect(cluster: Cluster) -> bool:
     else:
         started = not ray.is_initialized()
         if started:
-            ray.init(num_cpus=needed, include_dashboard=False, log_to_driver=False, logging_level="warning")
+            # "local": a Ray of its own, even where another one runs on this machine or is in RAY_ADDRESS.
+            quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "warning"}
+            ray.init(address="local", num_cpus=needed, **quiet)
     free = ray.available_resources().get("CPU", 0)
     if free < needed:
         if started:

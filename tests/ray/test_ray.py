@@ -43,7 +43,8 @@ LAYERS = [Sparse(N_FEATURES), Dense(8), Sharded(N_LABELS, n_active=64, n_hashes=
 def started():
     """A Ray on this machine, for four workers."""
     ray = pytest.importorskip("ray")
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="error")
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+    ray.init(address="local", num_cpus=4, **quiet)
     yield
     ray.shutdown()
 
@@ -174,8 +175,9 @@ def test_a_run_whose_trainer_was_killed_continues_with_the_same_bits(data, tmp_p
 
 
 @pytest.mark.usefixtures("started")
-@pytest.mark.parametrize("parts", [None, 4])
-def test_the_command_line_trains_on_workers(data, tmp_path, parts):
+@pytest.mark.parametrize(("parts", "joins"), [(None, True), (4, True), (None, False)])
+def test_the_command_line_trains_on_workers(data, tmp_path, parts, joins):
+    """On a cluster whose address is given; without one, Ray is started, though another one runs."""
     ray = pytest.importorskip("ray")
     x, y = data
     rows = sp.csr_array((np.ones(3 * len(y)), np.ravel(y), 3 * np.arange(len(y) + 1)), (len(y), N_LABELS))
@@ -185,10 +187,12 @@ def test_the_command_line_trains_on_workers(data, tmp_path, parts):
     write_xc(file, Dataset(x, rows))
     address = ray.get_runtime_context().gcs_address
     words = ["train", file, "--preset", "network", "--hidden", "8", "--n-active", "64", "--epochs", "2"]
-    words += ["--threads", "1", "--save", tmp_path / "run", "--workers", "2", "--address", address]
+    words += ["--threads", "1", "--save", tmp_path / "run", "--workers", "2"]
+    words += ["--address", address] if joins else []
     words += [] if parts is None else ["--parts", parts]
     line = [sys.executable, "-c", "from lshsample.cli import main; main()", *map(str, words)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
+    environment = os.environ | {"RAY_ADDRESS": address}
+    done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     found = Network.load(tmp_path / "run")
     wanted = Network.from_spec(found.spec)
