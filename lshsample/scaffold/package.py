@@ -59,7 +59,7 @@ KINDS: Mapping[str, Kind] = {
         ("kernel", "numba"),
         ("own/numba",),
         (),
-        ("numba>=0.59",),
+        ("numba>=0.60",),
         ((_KERNEL, "the kernel, which numba compiles"),),
     ),
     "c": Kind(
@@ -179,7 +179,7 @@ def _words(name: str, kind: Kind) -> dict[str, str]:
     """The words between the @ signs, and what replaces them."""
     module = "lshsample_" + name.replace("-", "_")
     words = words_of(name, module, "".join(part.capitalize() for part in name.split("-")))
-    requires = ["attrs>=24.2", "lshsample", "numpy>=1.26", *kind.requires]
+    requires = ["attrs>=25.1", "lshsample", "numpy>=2.0", *kind.requires]
     words |= {
         "build": quoted(["setuptools>=77", *kind.build]),
         "requires": quoted(requires),

@@ -253,7 +253,7 @@ def test_requirements_are_added_to_any_list(tmp_path):
     edit(file, "dependencies = [", "dependencies = [\n")
     add_kernel("some", "numba", tmp_path)
     assert '"setuptools>=80",  # [new]\n' in file.read_text()
-    assert 'dependencies = ["numba>=0.59", \n"attrs>=24.2", ' in file.read_text()
+    assert 'dependencies = ["numba>=0.60", \n"attrs>=25.1", ' in file.read_text()
 
 
 def test_a_project_without_a_list_of_requirements_is_refused(tmp_path):
