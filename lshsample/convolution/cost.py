@@ -72,9 +72,9 @@ class ConvolutionCost:
     Examples
     --------
     >>> from lshsample.convolution import ConvolutionCost
-    >>> cost = ConvolutionCost.measure(threads=1, repeats=1)
+    >>> cost = ConvolutionCost.measure(threads=1)
     >>> sizes = dict(images=32, channels=64, size=14, filters=64)
-    >>> 0 < cost.seconds("direct", 0.05, **sizes) <= cost.seconds("direct", 0.9, **sizes) < 1
+    >>> cost.seconds("direct", 0.05, **sizes) < cost.seconds("direct", 0.9, **sizes)
     True
     """
 

@@ -196,8 +196,7 @@ def test_a_second_signal_ends_a_run_at_once(small: list[object], files: Files, t
     words = [sys.executable, "-c", code, "train", files[0], *small, "--save", tmp_path / "run"]
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
     assert done.returncode == 130
-    lines = [line.split()[0] for line in done.stderr.splitlines() if line.strip()]
-    assert lines[-2:] == ["Stopping", "interrupted"]
+    assert [line.split()[0] for line in done.stderr.splitlines()[-2:]] == ["Stopping", "interrupted"]
     assert not (tmp_path / "run" / "train.json").exists()
 
 

@@ -152,12 +152,9 @@ def test_bad_arguments_are_named(call, named):
 
 
 def test_cost_grows_with_the_density_and_has_a_break_even():
+    cost = ConvolutionCost.measure()  # of one repeat, what grows may be 0 on a busy machine
     sizes = {"images": 32, "channels": 64, "size": 14, "filters": 64}
-    # Of a busy machine, the part that grows may be measured as 0; that it does grow is seen of known factors.
-    measured = ConvolutionCost.measure(repeats=1)
-    cost = ConvolutionCost(dict.fromkeys(METHODS, np.array([3e-8, 8e-10, 1e-8])), float("nan"), 1)
     for method in METHODS:
-        assert measured.seconds(method, 0.9, **sizes) >= measured.seconds(method, 0.01, **sizes) > 0
         assert cost.seconds(method, 0.9, **sizes) > cost.seconds(method, 0.01, **sizes) > 0
     with_dense = ConvolutionCost(
         cost.factors, 2.0 * 64 * 64 * 9 * 196 * 32 / cost.seconds("direct", 0.25, **sizes), 1
