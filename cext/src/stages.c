@@ -8,7 +8,13 @@
 #include "lshsample/parallel.h"
 #include "lshsample/rng.h"
 
-enum { LOOK_AHEAD = 16, LOOKUP_QUERIES = 8, BUCKETS_PER_POLL = 32 };
+enum {
+    LOOK_AHEAD = 16, /* buckets by which ids are prefetched */
+    SLOTS_AHEAD = 2, /* buckets by which the slots of their ids are, anywhere in an array of all items */
+    IDS_AHEAD = 32,  /* ids of a bucket by which they are */
+    LOOKUP_QUERIES = 8,
+    BUCKETS_PER_POLL = 32
+};
 
 /* ---- retrieve ---- */
 
@@ -71,6 +77,12 @@ static void prefetch_bucket(const int32_t *ids, const bucket *b) {
     __builtin_prefetch(ids + b->begin + 16);
 }
 
+/* The slots of the first ids of a bucket; those of the others follow from within it. */
+static void prefetch_slots(const lsh_active *a, const int32_t *ids, const bucket *b) {
+    int64_t n = b->length < IDS_AHEAD ? b->length : IDS_AHEAD;
+    for (int64_t i = 0; i < n; i++) __builtin_prefetch(a->slot + ids[b->begin + i], 1);
+}
+
 /* Whether to stop before bucket b: some buckets may hold nearly all items. */
 static int stop_before(int64_t b) { return b % BUCKETS_PER_POLL == BUCKETS_PER_POLL - 1 && lsh_interrupted(); }
 
@@ -83,8 +95,10 @@ static lsh_status join_first(lsh_active *a, const int32_t *ids, const bucket *bu
     for (int64_t b = 0; b < n && status == LSH_OK; b++) {
         if (stop_before(b)) status = LSH_INTERRUPTED;
         if (b + LOOK_AHEAD < n) prefetch_bucket(ids, &buckets[b + LOOK_AHEAD]);
+        if (b + SLOTS_AHEAD < n) prefetch_slots(a, ids, &buckets[b + SLOTS_AHEAD]);
         const int32_t *run = ids + buckets[b].begin;
-        for (int64_t i = 0; i < buckets[b].length; i++) {
+        for (int64_t i = 0, length = buckets[b].length; i < length; i++) {
+            if (i + IDS_AHEAD < length) __builtin_prefetch(slot + run[i + IDS_AHEAD], 1);
             uint32_t count = slot[run[i]];
             a->ids[size] = run[i];
             size += count == 0;
@@ -92,6 +106,7 @@ static lsh_status join_first(lsh_active *a, const int32_t *ids, const bucket *bu
         }
     }
     for (int64_t i = 0; i < size; i++) {
+        if (i + IDS_AHEAD < size) __builtin_prefetch(slot + a->ids[i + IDS_AHEAD], 1);
         a->counts[i] = slot[a->ids[i]];
         slot[a->ids[i]] = (uint32_t)i + 1;
     }
@@ -107,8 +122,10 @@ static lsh_status join_more(lsh_active *a, const int32_t *ids, const bucket *buc
     for (int64_t b = 0; b < n && status == LSH_OK; b++) {
         if (stop_before(b)) status = LSH_INTERRUPTED;
         if (b + LOOK_AHEAD < n) prefetch_bucket(ids, &buckets[b + LOOK_AHEAD]);
+        if (b + SLOTS_AHEAD < n) prefetch_slots(a, ids, &buckets[b + SLOTS_AHEAD]);
         const int32_t *run = ids + buckets[b].begin;
-        for (int64_t i = 0; i < buckets[b].length; i++) {
+        for (int64_t i = 0, length = buckets[b].length; i < length; i++) {
+            if (i + IDS_AHEAD < length) __builtin_prefetch(slot + run[i + IDS_AHEAD], 1);
             int32_t id = run[i];
             uint32_t known = slot[id];
             int64_t place = known ? (int64_t)known - 1 : size;
