@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import attrs
 import numpy as np
@@ -18,6 +19,7 @@ from lshsample.tables import TableReader
 __all__ = [
     "Probed",
     "certain_warnings",
+    "certainty_key",
     "effect_warnings",
     "expected_sets",
     "probed_tables",
@@ -247,6 +249,16 @@ def certain_warnings(
         for chance in (_ANY_CHANCE if probed else _ANY_CHANCE[:1])
     ]
     return effect_warnings(pipeline, populations, probed)
+
+
+def certainty_key(
+    pipeline: Stages, n_items: int, tables: TableReader | None, frequencies: Floats | None
+) -> Hashable:
+    """All that :func:`certain_warnings` depends on, besides the pipeline: the tables' sizes, not their ids."""
+    probed = probed_tables(pipeline, tables)
+    sizes = ((place, each.family.n_tables, each.bucket_size) for place, (each, _) in probed.items())
+    drawn_by = None if frequencies is None else hashlib.blake2b(frequencies).digest()
+    return n_items, tuple(sizes), tuple(repetitions(pipeline, probed).items()), drawn_by
 
 
 def _any_law(tables: TableReader, chance: float, pool: int, repeats: bool) -> RetrievalLaw:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -19,7 +19,7 @@ from lshsample.family import Rows
 from lshsample.sampling import binding
 from lshsample.sampling.active_set import ActiveSet
 from lshsample.sampling.contract import check_contract
-from lshsample.sampling.effects import certain_warnings
+from lshsample.sampling.effects import certain_warnings, certainty_key
 from lshsample.sampling.sampler import Sampler
 from lshsample.sampling.stage import Stage, Stages
 from lshsample.sampling.text import parse_stages, stage_from_dict, stage_to_dict
@@ -63,6 +63,8 @@ class Pipeline(Stages):
 
     stages: tuple[Stage, ...] = attrs.field(converter=_stages)
     _bound: dict[int, Sampler] = attrs.field(factory=dict, init=False, eq=False, repr=False)
+    #: To judge the stages takes longer than to sample a few rows; tables of other functions change nothing.
+    _warnings: dict[Hashable, list[str]] = attrs.field(factory=dict, init=False, eq=False, repr=False)
 
     def __or__(self, other: Stage | Pipeline) -> Pipeline:
         if isinstance(other, Stage):
@@ -108,7 +110,11 @@ class Pipeline(Stages):
             vectors = core.csr_rows(vectors, "vectors", finite=False)
         binding.check_stages(self, size, {"tables": tables, "frequencies": frequencies})
         known = None if frequencies is None else binding.item_frequencies(frequencies, size)
-        for text in certain_warnings(self, size, tables, None if known is None else known.relative):
+        drawn_by = None if known is None or "frequencies" not in self.needs else known.relative
+        key = certainty_key(self, size, tables, drawn_by)
+        if key not in self._warnings:
+            self._warnings[key] = certain_warnings(self, size, tables, drawn_by)
+        for text in self._warnings[key]:
             warnings.warn(f"{self}: {text}", PipelineWarning, stacklevel=2)
         return Sampler(
             pipeline=self,

@@ -169,12 +169,15 @@ def remember_laws(monkeypatch):
     monkeypatch.setattr(hashing, "pair_probabilities", pair_probabilities)
 
 
+pipeline_of = cache(parse_pipeline)
+
+
 def sample(text, tables, *, given=None, seed=0, step=0, law="marginal", copies=1):
     """An active set of both queries, or of ``copies`` copies of them."""
     given = given or data(90)
     queries = np.tile(given.queries, (copies, 1))
     include = sp.csr_array(sp.vstack([given.include] * copies)) if "Include" in text else None
-    sampler = parse_pipeline(text).bind(tables=tables, frequencies=given.values + 1)
+    sampler = pipeline_of(text).bind(tables=tables, frequencies=given.values + 1)
     return sampler.sample(queries, include=include, seed=seed, step=step, law=law, threads=1)
 
 

@@ -85,8 +85,9 @@ def test_observed_rates_follow_the_law_in_every_bin_of_similarity(text, drawn_ta
         q = family.code_probability(family.similarity_of(np.repeat(queries[[row]], N, axis=0), items))
         m = 1 if "AtLeast" not in text else int(text[-2])
         pi[row] = laws.at_least_inclusion(q, 5, m)
+    pipeline = parse_pipeline(text)
     for table in tables:
-        active = parse_pipeline(text).bind(tables=table).sample(queries, threads=1)
+        active = pipeline.bind(tables=table).sample(queries, threads=1)
         hits[active.row_of_ids(), active.ids] += 1
     z = ((hits - SEEDS * pi) / np.sqrt(SEEDS * pi * (1 - pi) + 1e-9))[:, nonzero]
     assert np.abs(z).max() < 4.5
@@ -269,14 +270,13 @@ def test_bounded_buckets_are_corrected(text, drawn_tables):
     items, queries, tables = drawn_tables
     values = np.linalg.norm(items, axis=1)
     sums, naive = np.empty((SEEDS, 2)), np.empty((SEEDS, 2))
+    pipeline, retrieval = parse_pipeline(text), parse_pipeline("Retrieve()")
     for seed, table in enumerate(tables):
         bounded = HashTables(table.family, threads=1, bucket_size=4).build(items)
-        active = (
-            parse_pipeline(text).bind(tables=bounded).sample(queries, seed=seed, law="marginal", threads=1)
-        )
+        active = pipeline.bind(tables=bounded).sample(queries, seed=seed, law="marginal", threads=1)
         weights = np.exp(-active.log_inclusion.astype(np.float64))
         sums[seed] = np.bincount(active.row_of_ids(), weights=values[active.ids] * weights, minlength=2)
-        full = parse_pipeline("Retrieve()").bind(tables=table).sample(queries, law="marginal", threads=1)
+        full = retrieval.bind(tables=table).sample(queries, law="marginal", threads=1)
         stated = dict(zip(zip(full.row_of_ids(), full.ids, strict=True), full.log_inclusion, strict=True))
         plain = [stated.get(pair, 0.0) for pair in zip(active.row_of_ids(), active.ids, strict=True)]
         naive[seed] = np.bincount(
