@@ -6,12 +6,15 @@
 #include <string.h>
 
 #include "active.h"
+#include "dense.h"
+#include "heap.h"
+#include "kernels.h"
 #include "lshsample/hashing.h"
 #include "lshsample/parallel.h"
 #include "lookup.h"
 #include "radix.h"
 
-enum { ROWS_PER_CHUNK = 4 };
+enum { ROWS_PER_CHUNK = 4, RANKED = 512 /* ids that are scored together */ };
 
 struct lsh_workspace {
     int64_t n_items;
@@ -141,12 +144,40 @@ static lsh_status emit_row(lsh_active *a, row_results *results, int64_t row, con
     return plan->max_ids > 0 && total > plan->max_ids ? LSH_FULL : LSH_OK;
 }
 
+/* ---- search ---- */
+
+static void rank_some(const lsh_search *search, const lsh_row_kernels *rows, int64_t row, const int32_t *ids, int64_t n,
+                      heap best) {
+    float scores[RANKED];
+    rows->dots(lsh_float_row(search->queries, row), search->queries.cols, search->vectors.data, search->vectors.stride,
+               ids, n, scores);
+    for (int64_t i = 0; i < n; i++) heap_offer(best, scores[i], ids[i]);
+}
+
+static void rank_row(const lsh_active *a, const lsh_search *search, int64_t row) {
+    const lsh_row_kernels *rows = lsh_kernels_current()->float32;
+    heap best = {search->scores + row * search->k, search->ids + row * search->k, search->k};
+    int32_t ids[RANKED];
+    int64_t n = 0;
+    heap_clear(best);
+    for (int64_t i = 0; i < a->size; i++) {
+        ids[n] = a->ids[i];
+        n += held(a->state[i]) && a->ids[i] < search->vectors.rows;
+        if (n < RANKED) continue;
+        rank_some(search, rows, row, ids, n, best);
+        n = 0;
+    }
+    rank_some(search, rows, row, ids, n, best);
+    heap_finish(best);
+}
+
 /* ---- run ---- */
 
 typedef struct {
     const lsh_plan *plan;
     lsh_workspace *workspace;
-    row_results *results;
+    row_results *results;     /* of a run ... */
+    const lsh_search *search; /* ... or NULL, and those of a search */
     int32_t threads;
 } run_job;
 
@@ -159,7 +190,8 @@ static lsh_status run_rows(void *context, int64_t begin, int64_t end, int32_t wo
         if (job->plan->pooled) row = (lsh_row){job->plan, 0, 0, job->plan->n_queries, job->threads};
         for (int64_t s = 0; s < job->plan->n_stages && status == LSH_OK; s++)
             status = run_stage(a, &row, &job->plan->stages[s]);
-        if (status == LSH_OK) status = emit_row(a, job->results, r, job->plan);
+        if (status == LSH_OK && job->search) rank_row(a, job->search, r);
+        else if (status == LSH_OK) status = emit_row(a, job->results, r, job->plan);
         active_clear(a);
         if (status == LSH_OK && lsh_interrupted()) status = LSH_INTERRUPTED;
     }
@@ -302,27 +334,51 @@ static void free_codes(lsh_stage *stages, int64_t n) {
     free(stages);
 }
 
-lsh_status lsh_sample_run(const lsh_plan *plan, lsh_workspace *workspace, int32_t threads, lsh_drawn **out,
-                          int32_t *failed) {
-    *out = NULL;
-    *failed = -1;
+static lsh_status check_plan(const lsh_plan *plan, const lsh_workspace *workspace, int32_t threads) {
     if (plan->n_items != workspace->n_items || threads < 1 || threads > workspace->n_workers || plan->n_queries < 0)
         return LSH_INVALID;
     for (int64_t s = 0; s < plan->n_stages; s++)
         if (plan->stages[s].ordinal < 0 || plan->stages[s].ordinal > 15) return LSH_INVALID;
-    int64_t rows = plan->pooled ? 1 : plan->n_queries;
-    lsh_stage *stages = calloc((size_t)(plan->n_stages ? plan->n_stages : 1), sizeof *stages);
-    row_results results = {0};
-    lsh_status status = stages ? resolve_stages(plan, threads, stages, failed) : LSH_NO_MEMORY;
-    if (status == LSH_OK) status = results_new(rows, &results);
+    return LSH_OK;
+}
+
+/* Hashes, then runs the rows. */
+static lsh_status run_plan(run_job job, int64_t rows, int32_t *failed) {
+    int64_t n = job.plan->n_stages;
+    lsh_stage *stages = calloc((size_t)(n ? n : 1), sizeof *stages);
+    lsh_status status = stages ? resolve_stages(job.plan, job.threads, stages, failed) : LSH_NO_MEMORY;
     if (status == LSH_OK) {
-        lsh_plan resolved = *plan;
+        lsh_plan resolved = *job.plan;
         resolved.stages = stages;
-        run_job job = {&resolved, workspace, &results, threads};
-        status = lsh_parallel_for(rows, ROWS_PER_CHUNK, threads, run_rows, &job);
-        if (status == LSH_OK || status == LSH_FULL) status = collect(&results, threads, out);
-        results_free(&results);
+        job.plan = &resolved;
+        status = lsh_parallel_for(rows, ROWS_PER_CHUNK, job.threads, run_rows, &job);
     }
-    free_codes(stages, plan->n_stages);
+    free_codes(stages, n);
     return status;
+}
+
+lsh_status lsh_sample_run(const lsh_plan *plan, lsh_workspace *workspace, int32_t threads, lsh_drawn **out,
+                          int32_t *failed) {
+    *out = NULL;
+    *failed = -1;
+    lsh_status status = check_plan(plan, workspace, threads);
+    if (status != LSH_OK) return status;
+    row_results results = {0};
+    int64_t rows = plan->pooled ? 1 : plan->n_queries;
+    if ((status = results_new(rows, &results)) != LSH_OK) return status;
+    status = run_plan((run_job){plan, workspace, &results, NULL, threads}, rows, failed);
+    if (status == LSH_OK || status == LSH_FULL) status = collect(&results, threads, out);
+    results_free(&results);
+    return status;
+}
+
+lsh_status lsh_sample_search(const lsh_plan *plan, lsh_workspace *workspace, const lsh_search *search, int32_t threads,
+                             int32_t *failed) {
+    *failed = -1;
+    lsh_status status = check_plan(plan, workspace, threads);
+    if (status != LSH_OK) return status;
+    int fits = search->queries.dtype == LSH_FLOAT32 && search->vectors.dtype == LSH_FLOAT32 &&
+               search->queries.rows == plan->n_queries && search->queries.cols == search->vectors.cols;
+    if (!fits || search->k < 1 || plan->pooled || plan->count_only || plan->max_ids) return LSH_INVALID;
+    return run_plan((run_job){plan, workspace, NULL, search, threads}, plan->n_queries, failed);
 }

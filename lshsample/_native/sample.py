@@ -18,7 +18,7 @@ from lshsample._native.reader import NativeReader
 from lshsample.errors import CheckpointError
 
 __all__ = ["AliasTable", "Drawn", "StageCall", "Workspaces", "alias_table", "check_read", "run_plan"]
-__all__ += ["BLOCK_IDS", "PART_QUERIES", "run_part", "table_order"]
+__all__ += ["BLOCK_IDS", "PART_QUERIES", "PreparedSearch", "check_run", "run_part", "table_order"]
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -307,12 +307,87 @@ def run_part(
         status = lib.lsh_sample_run(plan, workspace[1], threads, drawn, failed)
     finally:
         workspaces.give(workspace)
-    if status != lib.LSH_OK:
-        refuse = calls[failed[0]].refuse if failed[0] >= 0 else None
-        if refuse is not None:
-            refuse(status)
-        check_read(status, "sampling", any(call.reader.untrusted for call in calls if call.reader))
+    check_run(status, failed[0], calls, "sampling")
     return _wrapped(drawn[0], drawn[0].rows)
+
+
+def check_run(status: int, failed: int, calls: Sequence[StageCall], what: str) -> None:
+    """Raise the error of a run: that of the stage whose queries were refused, or of damaged tables."""
+    if status == lib.LSH_OK:
+        return
+    refuse = calls[failed].refuse if failed >= 0 else None
+    if refuse is not None:
+        refuse(status)
+    check_read(status, what, any(call.reader.untrusted for call in calls if call.reader))
+
+
+class PreparedSearch:
+    """The plan of a search, filled in once for all searches of the same tables and vectors.
+
+    It does not keep the tables, the vectors or the queries of the calls that it is made of: the caller does.
+
+    Parameters
+    ----------
+    calls : sequence of StageCall
+        The stages.
+    vectors : (m, d) float32 array
+        With contiguous rows. Ids from m on are not ranked.
+    """
+
+    def __init__(self, calls: Sequence[StageCall], vectors: Float32) -> None:
+        self._stages = ffi.new("lsh_stage[]", len(calls))
+        for stage, call in zip(self._stages, calls, strict=True):
+            _fill_stage(stage, call, [])
+        self._hashing = [i for i, call in enumerate(calls) if call.kernel is not None]
+        self._vectors = core.dense_view(vectors)
+        self._kept = [(call.kernel, call.frequencies) for call in calls]
+
+    @staticmethod
+    def lasts(calls: Sequence[StageCall]) -> bool:
+        """Whether calls are the same for other queries, which a kernel checks."""
+        own = any(call.codes is not None or call.pattern is not None for call in calls)
+        return not own and any(call.kernel is not None for call in calls)
+
+    def run(
+        self,
+        queries: Float32,
+        best: Int32,
+        scores: Float32,
+        *,
+        seed: int,
+        step: int,
+        threads: int,
+        workspaces: Workspaces,
+        first_row: int = 0,
+    ) -> tuple[int, int]:
+        """Draw a set for each query, and rank its ids by inner product, in one C call.
+
+        Parameters
+        ----------
+        queries : (n, d) float32 array
+            With contiguous rows; finite, or checked by a kernel.
+        best, scores : (n, k) int32 and float32 arrays
+            Filled as by :func:`~lshsample._native.topk.csr_top_k`.
+
+        Returns
+        -------
+        int, int
+            The status of the C core, and the stage whose queries were refused, or -1.
+        """
+        rows, n = core.dense_struct(queries), len(self._stages)
+        stages = ffi.new("lsh_stage[]", n)
+        ffi.memmove(stages, self._stages, ffi.sizeof(stages))
+        for i in self._hashing:
+            stages[i].dense = rows
+        sizes = len(queries), workspaces.n_items, seed, step, 0, 0, first_row, 0
+        plan, failed = ffi.new("lsh_plan *", (stages, n, *sizes)), ffi.new("int32_t *")
+        places = core.pointer("int32_t *", best), core.pointer("float *", scores)
+        search = ffi.new("lsh_search *", (rows[0], self._vectors, best.shape[1], *places))
+        workspace = workspaces.take(threads)
+        try:
+            return lib.lsh_sample_search(plan, workspace[1], search, threads, failed), failed[0]
+        finally:
+            workspaces.give(workspace)
 
 
 def _wrapped(block: Any, rows: int) -> Drawn:

@@ -254,7 +254,7 @@ def certain_warnings(
 def certainty_key(
     pipeline: Stages, n_items: int, tables: TableReader | None, frequencies: Floats | None
 ) -> Hashable:
-    """All that :func:`certain_warnings` depends on, besides the pipeline: the tables' sizes, not their ids."""
+    """What :func:`certain_warnings` depends on, besides the pipeline: the tables' sizes, not their ids."""
     probed = probed_tables(pipeline, tables)
     sizes = ((place, each.family.n_tables, each.bucket_size) for place, (each, _) in probed.items())
     drawn_by = None if frequencies is None else hashlib.blake2b(frequencies).digest()

@@ -17,7 +17,7 @@ from lshsample.sampling.checks import check_result
 from lshsample.sampling.contract import ask, stage_label
 from lshsample.sampling.stage import Stage, Stages
 
-__all__ = ["Part", "Run", "run_in_parts", "why_biased"]
+__all__ = ["Part", "Run", "core_calls", "run_in_parts", "why_biased"]
 
 _CALL = (StageCall, type(None))
 
@@ -91,31 +91,19 @@ class Run:
         seen: dict[str, int] = {}
         stages, n_python, forced, checked = self.pipeline.stages[:n_stages], 0, False, False
         for place, stage in enumerate(stages):
-            call = ask(stage, "call", self.batch, kind=_CALL)
+            call = _asked(stage, place, self.batch, seen)
             if call is not None:
-                call.place, call.ordinal = place, seen.get(call.op, 0)
-                seen[call.op] = call.ordinal + 1
                 calls.append(call)
                 forced |= stage.forces_ids
                 continue
-            checked = checked or self._check_queries(calls)
+            checked = checked or _check_queries(self.batch, calls)
             active = self._apply(stage, place, n_python, self._call(calls, place))
             calls = [_given(active, place, self.batch if forced else None)]
             n_python += 1
         if not checked:
-            self._check_queries(calls)
+            _check_queries(self.batch, calls)
         self._call(calls, len(stages))
         return self
-
-    def _check_queries(self, calls: Sequence[StageCall]) -> bool:
-        """Raise ArgumentError for queries that are not finite, unless a kernel of these calls checks them."""
-        queries = self.batch.queries
-        if queries is not None and all(call.kernel is None for call in calls):
-            if isinstance(queries, np.ndarray):
-                core.check_finite(queries, "queries")
-            else:
-                core.csr_rows(queries, "queries", threads=self.batch.threads)
-        return True
 
     def _call(self, calls: list[StageCall], end: int) -> Drawn:
         batch = self.batch
@@ -148,6 +136,35 @@ class Run:
         result: ActiveSet = ask(stage, "apply", active, here, kind=ActiveSet)
         check_result(result, batch.n_rows, batch.n_items, f"{stage_label(stage)}.apply")
         return result
+
+
+def _asked(stage: Stage, place: int, batch: Batch, seen: dict[str, int]) -> StageCall | None:
+    """The call of a stage, or None of one in Python; ``seen`` counts the calls before it, by their op."""
+    call: StageCall | None = ask(stage, "call", batch, kind=_CALL)
+    if call is not None:
+        call.place, call.ordinal = place, seen.get(call.op, 0)
+        seen[call.op] = call.ordinal + 1
+    return call
+
+
+def _check_queries(batch: Batch, calls: Sequence[StageCall]) -> bool:
+    """Raise ArgumentError for queries that are not finite, unless a kernel of these calls checks them."""
+    queries = batch.queries
+    if queries is not None and all(call.kernel is None for call in calls):
+        if isinstance(queries, np.ndarray):
+            core.check_finite(queries, "queries")
+        else:
+            core.csr_rows(queries, "queries", threads=batch.threads)
+    return True
+
+
+def core_calls(pipeline: Stages, batch: Batch) -> list[StageCall]:
+    """The calls of a pipeline all of whose stages run in the C core."""
+    seen: dict[str, int] = {}
+    asked = [_asked(stage, place, batch, seen) for place, stage in enumerate(pipeline)]
+    calls = [call for call in asked if call is not None]
+    _check_queries(batch, calls)
+    return calls
 
 
 def run_in_parts(

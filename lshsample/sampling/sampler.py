@@ -24,7 +24,7 @@ from lshsample.sampling.evaluate import conditional_inclusion, marginal_inclusio
 from lshsample.sampling.explain import Explanation, explain_stages
 from lshsample.sampling.frequencies import ItemFrequencies
 from lshsample.sampling.run import Run
-from lshsample.sampling.search import BLOCK_BYTES, best_items
+from lshsample.sampling.search import BLOCK_BYTES, Prepared, best_items
 from lshsample.sampling.stage import Stages
 from lshsample.tables import TableReader
 from lshsample.tables.keys import keys_of
@@ -59,6 +59,7 @@ class Sampler:
     vectors: Rows | None = None
     _item_frequencies: ItemFrequencies | None = attrs.field(default=None, repr=False)
     _workspaces: Workspaces = attrs.field(repr=False)
+    _prepared: Prepared = attrs.field(factory=Prepared, init=False, repr=False)
     _needs_queries: bool = attrs.field(
         default=attrs.Factory(lambda self: "queries" in self.pipeline.needs, takes_self=True), repr=False
     )
@@ -141,7 +142,8 @@ class Sampler:
         block_bytes : int
             Memory for the sets of the queries that are searched at a time, 256 MiB by default: batches whose
             sets are larger are searched in parts, with the same results. The set of a single query may take
-            more. A pipeline with a stage in Python is run over the whole batch.
+            more. A pipeline with a stage in Python is run over the whole batch. Without one, dense vectors and
+            queries need none of it: ids are ranked as they are drawn.
 
         Returns
         -------
@@ -174,7 +176,9 @@ class Sampler:
         batch = self._batch(queries, None, None, seed, step, False, threads)
         vectors = self.vectors if self.vectors is not None or batch.state is None else batch.state.vectors
         by_id = self._keys(batch, keys)
-        ids, scores = best_items(self.pipeline, batch, self._workspaces, vectors, top, block_bytes)
+        ids, scores = best_items(
+            self.pipeline, batch, self._workspaces, self._prepared, vectors, top, block_bytes
+        )
         return ids if by_id is None else keys_of(by_id, ids), scores
 
     def _keys(self, batch: Batch, wanted: bool) -> npt.NDArray[np.int64] | None:

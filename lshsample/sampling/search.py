@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,15 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lshsample._native import core, layers
-from lshsample._native.sample import Drawn, Workspaces
+from lshsample._native.sample import PART_QUERIES, Drawn, PreparedSearch, Workspaces, check_run
 from lshsample.errors import ArgumentError
 from lshsample.family import Rows
 from lshsample.sampling.batch import Batch
-from lshsample.sampling.run import run_in_parts
+from lshsample.sampling.run import core_calls, run_in_parts
 from lshsample.sampling.stage import Stages
 from lshsample.specs import checked_integer
 
-__all__ = ["BLOCK_BYTES", "best_items"]
+__all__ = ["BLOCK_BYTES", "Prepared", "best_items"]
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -37,7 +38,13 @@ _TOP = 10
 
 
 def best_items(
-    pipeline: Stages, batch: Batch, workspaces: Workspaces, vectors: Any, top: int | None, block_bytes: int
+    pipeline: Stages,
+    batch: Batch,
+    workspaces: Workspaces,
+    prepared: Prepared,
+    vectors: Any,
+    top: int | None,
+    block_bytes: int,
 ) -> tuple[Int32, Float32]:
     """The ``top`` ids of each query's set by inner product; see :meth:`Sampler.search`."""
     n_items = batch.n_items
@@ -60,6 +67,9 @@ def best_items(
             core.check_finite(queries, "queries")
         else:
             core.csr_rows(queries, "queries", threads=batch.threads)
+    in_core = isinstance(rows, np.ndarray) and isinstance(queries, np.ndarray)
+    if in_core and all(stage.runs_in_core for stage in pipeline):
+        return _best_in_core(pipeline, batch, workspaces, prepared, rows, top)
     parts = [
         _best(drawn, n_items, part.queries, rows, top, batch.threads)
         for part, drawn in run_in_parts(pipeline, batch, workspaces, block_bytes // _ID_BYTES)
@@ -68,6 +78,59 @@ def best_items(
         return parts[0]
     ids, scores = zip(*parts, strict=True)
     return np.concatenate(ids), np.concatenate(scores)
+
+
+class Prepared:
+    """The plan of a sampler's searches, as long as its tables and vectors are the same objects.
+
+    To ask the stages for their calls takes longer than the core takes for a query. Tables and vectors are not
+    kept: a rebuild frees the old ones. Threads may replace each other's plan.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[PreparedSearch, str, tuple[Any, ...]] | None = None
+
+    def __reduce__(self) -> tuple[type[Prepared], tuple[()]]:
+        return (Prepared, ())
+
+    def search(self, pipeline: Stages, batch: Batch, vectors: Any) -> PreparedSearch:
+        """The plan for a batch, made if there is none."""
+        state = batch.state
+        native = None if state is None or batch.own_states else state.native
+        last = self._last
+        if native is not None and last is not None and last[1] == core.isa():
+            of_tables, of_vectors = last[2]
+            if of_tables() is native and of_vectors() is vectors:
+                return last[0]
+        calls = core_calls(pipeline, batch)
+        made = PreparedSearch(calls, vectors)
+        if native is not None and PreparedSearch.lasts(calls):
+            self._last = made, core.isa(), (weakref.ref(native), weakref.ref(vectors))
+        return made
+
+
+def _best_in_core(
+    pipeline: Stages, batch: Batch, workspaces: Workspaces, prepared: Prepared, rows: Any, top: int
+) -> tuple[Int32, Float32]:
+    """The best of dense vectors, which the core ranks as it draws: no set is kept."""
+    n = batch.n_queries
+    best, scores = np.empty((n, top), np.int32), np.empty((n, top), np.float32)
+    for begin in range(0, max(n, 1), PART_QUERIES):
+        part = batch if n <= PART_QUERIES else batch.part(begin, min(begin + PART_QUERIES, n))
+        queries: Any = part.queries
+        status, failed = prepared.search(pipeline, part, rows).run(
+            queries,
+            best[begin : begin + PART_QUERIES],
+            scores[begin : begin + PART_QUERIES],
+            seed=batch.seed,
+            step=batch.step,
+            threads=batch.threads,
+            workspaces=workspaces,
+            first_row=part.first_row,
+        )
+        if status:
+            check_run(status, failed, core_calls(pipeline, part), "searching")
+    return best, scores
 
 
 def _best(

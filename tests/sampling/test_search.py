@@ -1,15 +1,22 @@
 """Search with a sampler: the items of largest inner product in the sampled set."""
 
+import functools
+import gc
 import itertools
 import json
+import pickle
 import re
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from lshsample._native import core
+from lshsample._native.sample import PreparedSearch
+from lshsample._native.topk import csr_top_k
 from lshsample.errors import ArgumentError
 from lshsample.registry import make_family
 from lshsample.sampling import AtLeast, Cap, ExactTop, Full, Retrieve, Uniform, run, search
@@ -144,16 +151,87 @@ def test_results_do_not_depend_on_blocks(pipeline, sparse, monkeypatch):
     items, queries = (thinned(ITEMS), thinned(queries)) if sparse else (ITEMS, queries)
     sampler = pipeline.bind(tables=tables(items))
     whole = sampler.search(queries, 20, seed=5, step=6)
-    calls = []
-    counted = run.run_part
-    monkeypatch.setattr(run, "run_part", lambda *a, **o: calls.append(o["max_ids"]) or counted(*a, **o))
-    monkeypatch.setattr(search, "_ID_BYTES", 2**13)  # 128 ids in the least block
+    calls, in_core = [], not sparse and "ExactTop" not in str(pipeline)
+    if in_core:  # sets are not kept, but codes of a part are
+        counted = PreparedSearch.run
+        monkeypatch.setattr(
+            PreparedSearch, "run", lambda *a, **o: calls.append(len(a[1])) or counted(*a, **o)
+        )
+        monkeypatch.setattr(search, "PART_QUERIES", 7)
+    else:
+        counted = run.run_part
+        monkeypatch.setattr(run, "run_part", lambda *a, **o: calls.append(o["max_ids"]) or counted(*a, **o))
+        monkeypatch.setattr(search, "_ID_BYTES", 2**13)  # 128 ids in the least block
     for threads in (1, 2, 3):
         again = sampler.search(queries, 20, seed=5, step=6, threads=threads, block_bytes=2**20)
         for one, other in zip(whole, again, strict=True):
             np.testing.assert_array_equal(one, other)
     assert len(calls) > 9 or "ExactTop" in str(pipeline)
-    assert set(calls) <= {128}
+    assert set(calls) <= ({7, 83 % 7} if in_core else {128})
+
+
+def best_of(sampler, queries, top, **options):
+    """What a search finds, by products of the sets that are drawn."""
+    active = sampler.sample(queries, **options)
+    return csr_top_k(queries, sampler.tables.vectors, None, active.indptr, active.ids, top)
+
+
+def test_a_plan_is_used_again_for_the_same_tables_alone():
+    """After a build, an update or on another instruction set the search is that of the new state."""
+    index = tables()
+    sampler = (Retrieve(probes=3) | Uniform(9)).bind(tables=index)
+    plans = set()
+
+    def check(seed):
+        found, wanted = (
+            call(QUERIES, 12, seed=seed) for call in (sampler.search, functools.partial(best_of, sampler))
+        )
+        for one, other in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
+        plans.add(sampler._prepared._last[0])
+
+    for seed in range(3):
+        check(seed)
+    assert len(plans) == 1
+    other = np.random.default_rng(8).standard_normal((300, 16), dtype=np.float32)
+    changed = np.concatenate([QUERIES[:2], other[2:]])
+    changes = [
+        lambda: index.build(other),
+        lambda: index.update([0, 1], QUERIES[:2], rows=changed),
+        lambda: index.rebuild(other[::-1].copy()),
+    ]
+    for number, change in enumerate(changes, 2):
+        change()
+        check(number)
+        assert len(plans) == number
+    for isa in core.available_isas():
+        with core.forced_isa(isa):
+            check(9)
+    assert len(plans) == 3 + len(core.available_isas()) + (core.isa() != core.available_isas()[0])
+
+
+def test_a_plan_keeps_no_tables_and_no_queries():
+    index, queries = tables(), QUERIES[:1].copy()
+    sampler = Retrieve().bind(tables=index)
+    sampler.search(queries)
+    left = [weakref.ref(index.state), weakref.ref(index.vectors), weakref.ref(queries)]
+    del queries
+    index.build(ITEMS[:200].copy())
+    gc.collect()
+    assert [ref() for ref in left[::2]] == [None, None]
+    assert (sampler.search(QUERIES)[0] < 200).all()
+
+
+def test_queries_are_refused_with_a_plan_as_without():
+    sampler = Retrieve().bind(tables=tables())
+    for _ in range(2):
+        with pytest.raises(
+            ArgumentError, match=r"queries must be finite float32 values \(got inf at \(0, 3\)\)"
+        ):
+            sampler.search(np.where(np.arange(16) == 3, np.inf, 1)[None].astype(np.float32))
+        assert sampler.search(QUERIES[:1])[0].shape == (1, 10)
+    again = pickle.loads(pickle.dumps(sampler))
+    np.testing.assert_array_equal(again.search(QUERIES)[0], sampler.search(QUERIES)[0])
 
 
 def test_search_of_no_queries():

@@ -102,6 +102,21 @@ lsh_status lsh_sample_run(const lsh_plan *plan, lsh_workspace *workspace, int32_
                           int32_t *failed);
 void lsh_sample_free(lsh_drawn *drawn);
 
+/* What a search ranks its rows by, and where it puts the best of each. */
+typedef struct {
+    lsh_dense queries;   /* (n_queries, d) float32, checked to be finite */
+    lsh_dense vectors;   /* (m, d) float32; ids from m on are not ranked */
+    int32_t k;
+    int32_t *ids;        /* (n_queries, k): best first, ties by the smaller id; -1 where there are fewer */
+    float *scores;       /* (n_queries, k): inner products; -inf for an id of -1 */
+} lsh_search;
+
+/* Runs a plan that is not pooled, and ranks the ids of each row by the inner product of its query and their vectors: the
+ * sets are those of lsh_sample_run, and are not kept. Errors and *failed as there; memory: that of the largest row for
+ * each thread. */
+lsh_status lsh_sample_search(const lsh_plan *plan, lsh_workspace *workspace, const lsh_search *search, int32_t threads,
+                             int32_t *failed);
+
 /* The order (n_tables) in which a RETRIEVE stage with a budget, the `ordinal`-th of its pipeline, visits tables in a row:
  * a uniform permutation, a function of (seed, step, row, ordinal) alone. Thread-safe. */
 void lsh_sample_table_order(uint64_t seed, uint64_t step, int64_t row, int32_t ordinal, int32_t n_tables,
