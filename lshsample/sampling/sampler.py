@@ -142,8 +142,8 @@ class Sampler:
         block_bytes : int
             Memory for the sets of the queries that are searched at a time, 256 MiB by default: batches whose
             sets are larger are searched in parts, with the same results. The set of a single query may take
-            more. A pipeline with a stage in Python is run over the whole batch. Without one, dense vectors and
-            queries need none of it: ids are ranked as they are drawn.
+            more. A pipeline with a stage in Python is run over the whole batch. Without one, dense vectors
+            and queries need none of it: ids are ranked as they are drawn.
 
         Returns
         -------
