@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from sizes import sized
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 #: Beyond the caches; read once and written once.
 COPIED = sized(64 << 20, 1 << 16)
@@ -35,6 +35,7 @@ class Calibration:
     def __init__(self):
         rng = np.random.default_rng(0)
         self.given, self.out = np.ones(COPIED, np.uint8), np.empty(COPIED, np.uint8)
+        self.pools = ThreadpoolController()
         self.a, self.b = rng.standard_normal((2, SIDE, SIDE), dtype=np.float32)
 
     def __call__(self, threads):
@@ -42,7 +43,7 @@ class Calibration:
         parts = list(zip(np.array_split(self.out, threads), np.array_split(self.given, threads), strict=True))
         with ThreadPoolExecutor(threads) as pool:
             copy = least_seconds(lambda: list(pool.map(lambda part: np.copyto(*part), parts)))
-        with threadpool_limits(threads):
+        with self.pools.limit(limits=threads):
             product = least_seconds(lambda: self.a @ self.b)
         return {
             "threads": threads,

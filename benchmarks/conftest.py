@@ -1,5 +1,7 @@
 """The option --smoke; every benchmark stores the machine, versions and calibration that it ran with."""
 
+import functools
+
 import pytest
 import sizes
 
@@ -31,6 +33,10 @@ def calibration():
     return Calibration()
 
 
+#: The same for all benchmarks of as many threads.
+machine = functools.cache(lambda threads: describe_machine(threads, PEERS))
+
+
 @pytest.fixture(autouse=True)
 def described(request):
     if "benchmark" in request.fixturenames:
@@ -38,5 +44,5 @@ def described(request):
         threads = getattr(request.module, "THREADS", None)
         callspec = getattr(request.node, "callspec", None)
         measured = (callspec.params.get("threads") if callspec else None) or threads or 1
-        benchmark.extra_info["run"] = {"smoke": sizes.SMOKE, **describe_machine(threads, PEERS)}
+        benchmark.extra_info["run"] = {"smoke": sizes.SMOKE, **machine(threads)}
         benchmark.extra_info["calibration"] = request.getfixturevalue("calibration")(measured)
