@@ -52,7 +52,7 @@ Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 def checked_integer(argument: str, value: Any, low: int, high: int | None = None, what: str = "") -> int:
     """An integer (of Python or NumPy, not a bool) from ``low`` to ``high``, as an int."""
-    right_type = isinstance(value, Integral) and not isinstance(value, bool)
+    right_type = type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
     if not right_type or value < low or (high is not None and value > high):
         wanted = f"an integer >= {low}" if high is None else f"an integer from {low} to {high}"
         raise ArgumentError(argument, repr(value), wanted + what)

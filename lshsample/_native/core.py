@@ -196,6 +196,10 @@ def array_of(x: Any, argument: str) -> npt.NDArray[Any]:
         raise ArgumentError(argument, given, "an array, or nested lists of one length") from error
 
 
+#: The object that arrays of this type share.
+_FLOAT32 = np.dtype(np.float32)
+
+
 def dense_rows(x: Any, argument: str, cols: int | None = None, *, finite: bool = True) -> Float32:
     """A finite 2-D float32 array with contiguous rows; copies only if it must.
 
@@ -203,6 +207,9 @@ def dense_rows(x: Any, argument: str, cols: int | None = None, *, finite: bool =
     values beyond float32, a wrong number of columns and what :func:`array_of` refuses are refused.
     ``finite=False`` leaves NaN and infinities to the caller, for a kernel that checks while it reads.
     """
+    usual = type(x) is np.ndarray and x.dtype is _FLOAT32 and x.ndim == 2 and x.flags.c_contiguous
+    if usual and cols is None and not finite:
+        return x
     array = array_of(x, argument)
     if array.dtype.kind not in "fiub":
         given = f"dtype {described(array.dtype)}"
@@ -356,7 +363,7 @@ def _sound(x: Any, argument: str, cols: int | None) -> Any:
 
 def kept_rows(x: Any, argument: str) -> Any:
     """Rows that were kept for later, in the form of the core; checked only where they have another form."""
-    if not sp.issparse(x):
+    if isinstance(x, np.ndarray) or not sp.issparse(x):
         return dense_rows(x, argument, finite=False)
     rows: Any = x
     if isinstance(rows, sp.csr_array):

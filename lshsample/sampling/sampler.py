@@ -59,7 +59,9 @@ class Sampler:
     vectors: Rows | None = None
     _item_frequencies: ItemFrequencies | None = attrs.field(default=None, repr=False)
     _workspaces: Workspaces = attrs.field(repr=False)
-    _prepared: Prepared = attrs.field(factory=Prepared, init=False, repr=False)
+    _prepared: Prepared = attrs.field(
+        default=attrs.Factory(lambda self: Prepared(self.pipeline), takes_self=True), init=False, repr=False
+    )
     _needs_queries: bool = attrs.field(
         default=attrs.Factory(lambda self: "queries" in self.pipeline.needs, takes_self=True), repr=False
     )
@@ -176,9 +178,7 @@ class Sampler:
         batch = self._batch(queries, None, None, seed, step, False, threads)
         vectors = self.vectors if self.vectors is not None or batch.state is None else batch.state.vectors
         by_id = self._keys(batch, keys)
-        ids, scores = best_items(
-            self.pipeline, batch, self._workspaces, self._prepared, vectors, top, block_bytes
-        )
+        ids, scores = best_items(self._prepared, batch, self._workspaces, vectors, top, block_bytes)
         return ids if by_id is None else keys_of(by_id, ids), scores
 
     def _keys(self, batch: Batch, wanted: bool) -> npt.NDArray[np.int64] | None:
@@ -316,9 +316,9 @@ class Sampler:
         if queries is not None:
             # That they are finite is checked when they are hashed, or by the run.
             rows = (
-                core.csr_rows(queries, "queries", finite=False, threads=count)
-                if sp.issparse(queries)
-                else core.dense_rows(queries, "queries", finite=False)
+                core.dense_rows(queries, "queries", finite=False)
+                if isinstance(queries, np.ndarray) or not sp.issparse(queries)
+                else core.csr_rows(queries, "queries", finite=False, threads=count)
             )
         elif self._needs_queries:
             raise ArgumentError("queries", "nothing", f"given, since {self.pipeline} requires them")

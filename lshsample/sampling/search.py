@@ -38,13 +38,7 @@ _TOP = 10
 
 
 def best_items(
-    pipeline: Stages,
-    batch: Batch,
-    workspaces: Workspaces,
-    prepared: Prepared,
-    vectors: Any,
-    top: int | None,
-    block_bytes: int,
+    prepared: Prepared, batch: Batch, workspaces: Workspaces, vectors: Any, top: int | None, block_bytes: int
 ) -> tuple[Int32, Float32]:
     """The ``top`` ids of each query's set by inner product; see :meth:`Sampler.search`."""
     n_items = batch.n_items
@@ -67,12 +61,11 @@ def best_items(
             core.check_finite(queries, "queries")
         else:
             core.csr_rows(queries, "queries", threads=batch.threads)
-    in_core = isinstance(rows, np.ndarray) and isinstance(queries, np.ndarray)
-    if in_core and all(stage.runs_in_core for stage in pipeline):
-        return _best_in_core(pipeline, batch, workspaces, prepared, rows, top)
+    if prepared.in_core and isinstance(rows, np.ndarray) and isinstance(queries, np.ndarray):
+        return _best_in_core(prepared, batch, workspaces, rows, top)
     parts = [
         _best(drawn, n_items, part.queries, rows, top, batch.threads)
-        for part, drawn in run_in_parts(pipeline, batch, workspaces, block_bytes // _ID_BYTES)
+        for part, drawn in run_in_parts(prepared.pipeline, batch, workspaces, block_bytes // _ID_BYTES)
     ]
     if len(parts) == 1:
         return parts[0]
@@ -81,19 +74,20 @@ def best_items(
 
 
 class Prepared:
-    """The plan of a sampler's searches, as long as its tables and vectors are the same objects.
+    """A sampler's pipeline, with the plan of its searches as long as tables and vectors are the same objects.
 
     To ask the stages for their calls takes longer than the core takes for a query. Tables and vectors are not
     kept: a rebuild frees the old ones. Threads may replace each other's plan.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pipeline: Stages) -> None:
+        self.pipeline, self.in_core = pipeline, all(stage.runs_in_core for stage in pipeline)
         self._last: tuple[PreparedSearch, str, tuple[Any, ...]] | None = None
 
-    def __reduce__(self) -> tuple[type[Prepared], tuple[()]]:
-        return (Prepared, ())
+    def __reduce__(self) -> tuple[type[Prepared], tuple[Stages]]:
+        return (Prepared, (self.pipeline,))
 
-    def search(self, pipeline: Stages, batch: Batch, vectors: Any) -> PreparedSearch:
+    def search(self, batch: Batch, vectors: Any) -> PreparedSearch:
         """The plan for a batch, made if there is none."""
         state = batch.state
         native = None if state is None or batch.own_states else state.native
@@ -102,7 +96,7 @@ class Prepared:
             of_tables, of_vectors = last[2]
             if of_tables() is native and of_vectors() is vectors:
                 return last[0]
-        calls = core_calls(pipeline, batch)
+        calls = core_calls(self.pipeline, batch)
         made = PreparedSearch(calls, vectors)
         if native is not None and PreparedSearch.lasts(calls):
             self._last = made, core.isa(), (weakref.ref(native), weakref.ref(vectors))
@@ -110,7 +104,7 @@ class Prepared:
 
 
 def _best_in_core(
-    pipeline: Stages, batch: Batch, workspaces: Workspaces, prepared: Prepared, rows: Any, top: int
+    prepared: Prepared, batch: Batch, workspaces: Workspaces, rows: Any, top: int
 ) -> tuple[Int32, Float32]:
     """The best of dense vectors, which the core ranks as it draws: no set is kept."""
     n = batch.n_queries
@@ -118,7 +112,7 @@ def _best_in_core(
     for begin in range(0, max(n, 1), PART_QUERIES):
         part = batch if n <= PART_QUERIES else batch.part(begin, min(begin + PART_QUERIES, n))
         queries: Any = part.queries
-        status, failed = prepared.search(pipeline, part, rows).run(
+        status, failed = prepared.search(part, rows).run(
             queries,
             best[begin : begin + PART_QUERIES],
             scores[begin : begin + PART_QUERIES],
@@ -129,7 +123,7 @@ def _best_in_core(
             first_row=part.first_row,
         )
         if status:
-            check_run(status, failed, core_calls(pipeline, part), "searching")
+            check_run(status, failed, core_calls(prepared.pipeline, part), "searching")
     return best, scores
 
 

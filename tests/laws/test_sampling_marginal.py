@@ -18,6 +18,7 @@ from lshsample.sampling import Pipeline, Retrieve, parse_pipeline
 from lshsample.sampling import pipeline as pipeline_module
 from lshsample.sampling.budget import visited_shares
 from lshsample.tables import HashTables
+
 N, DIM, SEEDS = 120, 6, 1500 if LONG else 500
 
 
