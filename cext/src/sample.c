@@ -154,7 +154,7 @@ static void rank_some(const lsh_search *search, const lsh_row_kernels *rows, int
     for (int64_t i = 0; i < n; i++) heap_offer(best, scores[i], ids[i]);
 }
 
-static void rank_row(const lsh_active *a, const lsh_search *search, int64_t row) {
+static lsh_status rank_row(const lsh_active *a, const lsh_search *search, int64_t row) {
     const lsh_row_kernels *rows = lsh_kernels_current()->float32;
     heap best = {search->scores + row * search->k, search->ids + row * search->k, search->k};
     int32_t ids[RANKED];
@@ -164,11 +164,13 @@ static void rank_row(const lsh_active *a, const lsh_search *search, int64_t row)
         ids[n] = a->ids[i];
         n += held(a->state[i]) && a->ids[i] < search->vectors.rows;
         if (n < RANKED) continue;
+        if (lsh_interrupted()) return LSH_INTERRUPTED;
         rank_some(search, rows, row, ids, n, best);
         n = 0;
     }
     rank_some(search, rows, row, ids, n, best);
     heap_finish(best);
+    return LSH_OK;
 }
 
 /* ---- run ---- */
@@ -190,8 +192,8 @@ static lsh_status run_rows(void *context, int64_t begin, int64_t end, int32_t wo
         if (job->plan->pooled) row = (lsh_row){job->plan, 0, 0, job->plan->n_queries, job->threads};
         for (int64_t s = 0; s < job->plan->n_stages && status == LSH_OK; s++)
             status = run_stage(a, &row, &job->plan->stages[s]);
-        if (status == LSH_OK && job->search) rank_row(a, job->search, r);
-        else if (status == LSH_OK) status = emit_row(a, job->results, r, job->plan);
+        if (status == LSH_OK)
+            status = job->search ? rank_row(a, job->search, r) : emit_row(a, job->results, r, job->plan);
         active_clear(a);
         if (status == LSH_OK && lsh_interrupted()) status = LSH_INTERRUPTED;
     }

@@ -209,7 +209,8 @@ def dense_rows(x: Any, argument: str, cols: int | None = None, *, finite: bool =
     """
     usual = type(x) is np.ndarray and x.dtype is _FLOAT32 and x.ndim == 2 and x.flags.c_contiguous
     if usual and cols is None and not finite:
-        return x
+        kept: Float32 = x
+        return kept
     array = array_of(x, argument)
     if array.dtype.kind not in "fiub":
         given = f"dtype {described(array.dtype)}"

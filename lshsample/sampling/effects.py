@@ -257,7 +257,7 @@ def certainty_key(
     """What :func:`certain_warnings` depends on, besides the pipeline: the tables' sizes, not their ids."""
     probed = probed_tables(pipeline, tables)
     sizes = ((place, each.family.n_tables, each.bucket_size) for place, (each, _) in probed.items())
-    drawn_by = None if frequencies is None else hashlib.blake2b(frequencies).digest()
+    drawn_by = None if frequencies is None else hashlib.blake2b(frequencies.tobytes()).digest()
     return n_items, tuple(sizes), tuple(repetitions(pipeline, probed).items()), drawn_by
 
 
