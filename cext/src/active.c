@@ -7,8 +7,6 @@
 #include "kernels.h"
 #include "lshsample/rng.h"
 
-enum { SLOTS_AHEAD = 32 /* ids by which their slots, anywhere in an array of all items, are prefetched */ };
-
 static int grow(void **array, int64_t room, size_t item) {
     void *grown = realloc(*array, (size_t)room * item);
     if (grown == NULL) return 0;
@@ -41,7 +39,7 @@ lsh_status active_reserve_buckets(lsh_active *a, int64_t n) {
 
 void active_clear(lsh_active *a) {
     for (int64_t i = 0; i < a->size; i++) {
-        if (i + SLOTS_AHEAD < a->size) __builtin_prefetch(a->slot + a->ids[i + SLOTS_AHEAD], 1);
+        if (i + IDS_AHEAD < a->size) __builtin_prefetch(a->slot + a->ids[i + IDS_AHEAD], 1);
         a->slot[a->ids[i]] = 0;
     }
     a->size = 0;

@@ -6,6 +6,8 @@
 
 enum { OUT = 0, IN = 1, FORCED = 2, CAPPED = 3, DRAWN = 4 /* a flag, within one stage */ };
 
+enum { IDS_AHEAD = 32 /* ids by which their slots, anywhere in an array of all items, are prefetched */ };
+
 /* Whether an id is in the set. */
 static inline int held(uint8_t state) { return state == IN || state == FORCED; }
 

@@ -10,8 +10,7 @@
 
 enum {
     LOOK_AHEAD = 16, /* buckets by which ids are prefetched */
-    SLOTS_AHEAD = 2, /* buckets by which the slots of their ids are, anywhere in an array of all items */
-    IDS_AHEAD = 32,  /* ids of a bucket by which they are */
+    SLOTS_AHEAD = 2, /* buckets by which the slots of their first ids are */
     LOOKUP_QUERIES = 8,
     BUCKETS_PER_POLL = 32
 };

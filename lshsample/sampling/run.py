@@ -175,7 +175,7 @@ def run_in_parts(
     Yields each part with its sets, which are those that the whole batch has in one run, to the bit. Stages in
     Python see the whole batch: with one of them there is a single part, whose sets must fit into memory.
     """
-    if not all(stage.runs_in_core for stage in pipeline):
+    if not pipeline.runs_in_core:
         yield batch, Run(pipeline, batch, workspaces).go().drawn
         return
     begin, size = 0, min(batch.n_queries, PART_QUERIES)

@@ -81,7 +81,7 @@ class Prepared:
     """
 
     def __init__(self, pipeline: Stages) -> None:
-        self.pipeline, self.in_core = pipeline, all(stage.runs_in_core for stage in pipeline)
+        self.pipeline, self.in_core = pipeline, pipeline.runs_in_core
         self._last: tuple[PreparedSearch, str, tuple[Any, ...]] | None = None
 
     def __reduce__(self) -> tuple[type[Prepared], tuple[Stages]]:

@@ -182,6 +182,11 @@ class Stages:
     __repr__ = __str__
 
     @property
+    def runs_in_core(self) -> bool:
+        """Whether all stages are calls of the C core."""
+        return all(stage.runs_in_core for stage in self.stages)
+
+    @property
     def needs(self) -> frozenset[str]:
         """What its stages require: any of "queries", "tables", "frequencies"."""
         return frozenset().union(*(stage.needs() for stage in self.stages))
