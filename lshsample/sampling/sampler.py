@@ -65,6 +65,9 @@ class Sampler:
     _needs_queries: bool = attrs.field(
         default=attrs.Factory(lambda self: "queries" in self.pipeline.needs, takes_self=True), repr=False
     )
+    _takes_include: bool = attrs.field(
+        default=attrs.Factory(lambda self: self.pipeline.takes_include, takes_self=True), repr=False
+    )
     _held: tuple[TableReader, ...] = attrs.field(
         default=attrs.Factory(lambda self: self.pipeline.held_tables, takes_self=True), repr=False
     )
@@ -348,7 +351,7 @@ class Sampler:
         )
 
     def _pattern(self, include: Any) -> Pattern:
-        if not self.pipeline.takes_include:
+        if not self._takes_include:
             raise ArgumentError(
                 "include", "a matrix", f"omitted, since {self.pipeline} has no Include() stage"
             )
