@@ -21,7 +21,6 @@ LSH_KERNELS_BEGIN
 #include "row_body.h"
 #undef LSH_DTYPE
 #include "coded_body.h"
-#include "small_body.h"
 
 LSH_KERNELS_END
 
