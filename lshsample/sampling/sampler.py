@@ -63,13 +63,17 @@ class Sampler:
         default=attrs.Factory(lambda self: Prepared(self.pipeline), takes_self=True), init=False, repr=False
     )
     _needs_queries: bool = attrs.field(
-        default=attrs.Factory(lambda self: "queries" in self.pipeline.needs, takes_self=True), repr=False
+        default=attrs.Factory(lambda self: "queries" in self.pipeline.needs, takes_self=True),
+        init=False,
+        repr=False,
     )
     _takes_include: bool = attrs.field(
-        default=attrs.Factory(lambda self: self.pipeline.takes_include, takes_self=True), repr=False
+        default=attrs.Factory(lambda self: self.pipeline.takes_include, takes_self=True),
+        init=False,
+        repr=False,
     )
     _held: tuple[TableReader, ...] = attrs.field(
-        default=attrs.Factory(lambda self: self.pipeline.held_tables, takes_self=True), repr=False
+        default=attrs.Factory(lambda self: self.pipeline.held_tables, takes_self=True), init=False, repr=False
     )
 
     @memory.named_shortage("sampling")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lshsample.xc.classifier import CLASSIFIER, KINDS, SCORES, Classifier, load_model, load_network
+from lshsample.xc.classifier import KINDS, SCORES, Classifier, load_model, load_network
+from lshsample.xc.classifier_file import CLASSIFIER
 from lshsample.xc.filters import MAX_WEIGHT
 from lshsample.xc.fitting import Interrupted, Stage
 from lshsample.xc.isotonic import Isotonic

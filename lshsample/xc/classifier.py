@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self
 
 import attrs
 import numpy as np
@@ -16,56 +15,36 @@ import scipy.sparse as sp
 from lshsample import memory
 from lshsample._native import core
 from lshsample._native.labels import checked_ids, label_rows
-from lshsample.errors import ArgumentError, CheckpointError, needs_extra
+from lshsample.errors import ArgumentError, needs_extra
 from lshsample.files import as_path
 from lshsample.metrics import precision_at_k
-from lshsample.nn import Network, tensorfile
-from lshsample.nn.bundle import Bundle, Kind, kind_of, model_folder, read_bundle, write_bundle
+from lshsample.nn import Network
+from lshsample.nn.bundle import kind_of, model_folder, read_bundle
 from lshsample.nn.network import MODEL
 from lshsample.specs import checked_integer, checked_number
 from lshsample.streams import StreamedRows
-from lshsample.tables import HashTables
 from lshsample.tables.mapped import MappedFile
 from lshsample.text import LabelNames, TextVectorizer
 from lshsample.training import Callback, History
+from lshsample.xc.classifier_file import CLASSIFIER, Contents, Lazy
 from lshsample.xc.filters import MAX_FEW, LabelFilter, independent_values, with_labels
 from lshsample.xc.fitting import Fit, Progress, Stage
 from lshsample.xc.mixture import Mixture
-from lshsample.xc.parts import PARTS, HiddenPart, LinearPart, NetworkPart, Part, Queries, RowsPart
+from lshsample.xc.parts import LinearPart, NetworkPart, Part, Queries
 from lshsample.xc.recipe import Recipe
 from lshsample.xc.streaming import StreamFit
 from lshsample.xc.thresholds import THRESHOLDS, Thresholds
 from lshsample.xc.updating import NETWORK_UPDATES, Update, widened
 from lshsample.xc.weighting import RowWeighting
 
-__all__ = ["CLASSIFIER", "KINDS", "SCORES", "Classifier", "load_model", "load_network"]
+__all__ = ["KINDS", "SCORES", "Classifier", "load_model", "load_network"]
 
-T = TypeVar("T")
-
-#: The folder of a classifier.
-CLASSIFIER = Kind("classifier", rf"({'|'.join(PARTS)}|labels|text)\.safetensors|({'|'.join(PARTS)})\.tables")
 #: The kinds of models.
 KINDS = (MODEL, CLASSIFIER)
 #: What :meth:`Classifier.predict` can return for a label.
 SCORES = ("probability", "margin", "independent")
 #: Rows that are computed together.
 _BATCH = 2048
-#: The version of what the files of a classifier hold; it is in the manifest.
-_LAYOUT = 2
-
-
-class _Lazy(Generic[T]):
-    """A value, or what makes it when it is first asked for."""
-
-    def __init__(self, value: T | None = None, make: Callable[[], T] | None = None) -> None:
-        self._value, self._make = value, make
-
-    @property
-    def value(self) -> T | None:
-        make = self._make
-        if make is not None:
-            self._value, self._make = make(), None
-        return self._value
 
 
 class Classifier:
@@ -108,8 +87,8 @@ class Classifier:
         self.recipe, self.weighting, self.parts, self.mixture = recipe, weighting, parts, mixture
         self.n_features, self.stages = n_features, tuple(stages)
         self.histories = tuple(histories)
-        self._vectorizer: _Lazy[TextVectorizer] = _Lazy()
-        self._names: _Lazy[LabelNames] = _Lazy()
+        self._vectorizer: Lazy[TextVectorizer] = Lazy()
+        self._names: Lazy[LabelNames] = Lazy()
         self._files: tuple[MappedFile, ...] = ()
         self.counts = counts
         #: Probabilities of the largest F1 on held-out rows; None in models of versions without them.
@@ -365,7 +344,7 @@ class Classifier:
 
     @vectorizer.setter
     def vectorizer(self, value: TextVectorizer | None) -> None:
-        self._vectorizer = _Lazy(value)
+        self._vectorizer = Lazy(value)
 
     @property
     def names(self) -> LabelNames | None:
@@ -374,7 +353,7 @@ class Classifier:
 
     @names.setter
     def names(self, value: LabelNames | None) -> None:
-        self._names = _Lazy(value)
+        self._names = Lazy(value)
 
     @property
     def feature_names(self) -> list[str] | None:
@@ -782,41 +761,21 @@ class Classifier:
         CheckpointError
             If the folder holds other files, cannot be written, or is in use by another process.
         """
-        specs: dict[str, Any] = {}
-        tensors: dict[str, dict[str, npt.NDArray[Any]]] = {"labels": {"counts": self.counts}}
-        if self.weighting.idf is not None:
-            tensors["labels"]["idf"] = self.weighting.idf
-        if self.thresholds is not None:
-            tensors["labels"]["thresholds"] = self.thresholds.by_label
-        if self.removed.size:
-            tensors["labels"]["removed"] = self.removed
-        for name, part in self.parts.items():
-            specs[name], tensors[name] = part.to_arrays()
-        text: dict[str, Any] = {}
-        if self.vectorizer is not None:
-            text["vectorizer"], arrays = self.vectorizer.to_arrays()
-            tensors["text"] = {f"vectorizer/{key}": array for key, array in arrays.items()}
-        if self.names is not None:
-            text["names"] = True
-            tensors.setdefault("text", {}).update(self.names.to_arrays())
-        payload = {
-            "layout": _LAYOUT,
-            "text": text,
-            "recipe": self.recipe.to_dict(),
-            "mixture": self.mixture.to_dict(),
-            "independent": None if self.independent is None else self.independent.to_dict(),
-            "threshold": None if self.thresholds is None else self.thresholds.overall,
-            "n_features": self.n_features,
-            "parts": specs,
-            "stages": [attrs.asdict(stage) for stage in self.stages],
-        }
-        writers: dict[str, Any] = {
-            f"{name}.safetensors": lambda file, arrays=arrays: tensorfile.write_tensors(file, arrays)
-            for name, arrays in tensors.items()
-        }
-        tables = {name: part.tables for name, part in self.parts.items()}
-        writers |= {f"{name}.tables": one.save for name, one in tables.items() if one is not None}
-        write_bundle(path, CLASSIFIER, payload, writers)
+        contents = Contents(
+            recipe=self.recipe,
+            weighting=self.weighting,
+            parts=self.parts,
+            mixture=self.mixture,
+            counts=self.counts,
+            n_features=self.n_features,
+            stages=self.stages,
+            thresholds=self.thresholds,
+            independent=self.independent,
+            removed=self.removed,
+            vectorizer=self._vectorizer,
+            names=self._names,
+        )
+        contents.write(path)
 
     def to_onnx(
         self,
@@ -888,58 +847,21 @@ class Classifier:
         CheckpointError
             If it is missing, truncated, changed, of another kind or of another version.
         """
-        folder = model_folder(path)
-        with read_bundle(folder, CLASSIFIER, verify=verify) as bundle:
-            try:
-                return cls._from_bundle(bundle)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                if isinstance(error, CheckpointError):
-                    raise
-                raise CheckpointError(f"{folder}: the classifier cannot be made: {error!r}") from error
-
-    @classmethod
-    def _from_bundle(cls, bundle: Bundle) -> Self:
-        payload, parts = bundle.payload, dict[str, Part]()
-        layout = payload.get("layout", 1)
-        if layout != _LAYOUT:
-            wanted = f"this one reads layout {_LAYOUT}; train the model again, or use that version"
-            raise CheckpointError(
-                f"{bundle.path}: of another version of lshsample (layout {layout}); {wanted}"
-            )
-        files = list[MappedFile]()
-
-        def tensors(name: str) -> dict[str, npt.NDArray[Any]]:
-            arrays, file = tensorfile.map_tensors(bundle.file(f"{name}.safetensors"))
-            files.append(file)
-            return arrays
-
-        for name in PARTS:
-            if name in payload["parts"]:
-                stored = f"{name}.tables"
-                tables = HashTables.open(bundle.file(stored)) if stored in bundle.files else None
-                spec, path = payload["parts"][name], os.fspath(bundle.path)
-                parts[name] = _part(name, spec, tensors(name), tables, parts, path)
-        own = tensors("labels")
-        mixture = Mixture(**payload["mixture"])
-        stages = [Stage(**stage) for stage in payload["stages"]]
-        weighting, recipe = RowWeighting(own.get("idf")), Recipe.from_dict(payload["recipe"])
-        made = cls(recipe, weighting, parts, mixture, own["counts"], payload["n_features"], stages)
-        if payload.get("threshold") is not None:
-            made.thresholds = Thresholds(payload["threshold"], own["thresholds"])
-        if payload.get("independent") is not None:
-            made.independent = Mixture(**payload["independent"])
-        if "removed" in own:
-            made.removed = own["removed"]
-        text = payload["text"]
-        texts = tensors("text") if text else {}
-        if "vectorizer" in text:
-            of_vectorizer = tensorfile.under(texts, "vectorizer/")
-            make = functools.partial(TextVectorizer.from_arrays, text["vectorizer"], of_vectorizer)
-            made._vectorizer = _Lazy(make=functools.partial(_read_texts, make, bundle.path))
-        if "names" in text:
-            named = functools.partial(LabelNames.from_arrays, texts)
-            made._names = _Lazy(make=functools.partial(_read_texts, named, bundle.path))
-        made._files = tuple(files)
+        with read_bundle(model_folder(path), CLASSIFIER, verify=verify) as bundle:
+            found = Contents.read(bundle)
+        made = cls(
+            found.recipe,
+            found.weighting,
+            found.parts,
+            found.mixture,
+            found.counts,
+            found.n_features,
+            found.stages,
+            thresholds=found.thresholds,
+            independent=found.independent,
+        )
+        made.removed, made._files = found.removed, found.files
+        made._vectorizer, made._names = found.vectorizer, found.names
         return made
 
     def __getstate__(self) -> dict[str, Any]:
@@ -972,26 +894,3 @@ def _log_odds(probability: Any) -> Any:
     """The log odds of probabilities from 0 to 1."""
     with np.errstate(divide="ignore"):
         return np.log(probability) - np.log1p(-np.asarray(probability))
-
-
-def _read_texts(make: Callable[[], T], path: PathLike[str]) -> T:
-    """Texts of stored arrays, which may be damaged."""
-    try:
-        return make()
-    except (KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: its texts cannot be read: {error!r}") from error
-
-
-def _part(
-    name: str, spec: Any, arrays: Any, tables: HashTables | None, before: dict[str, Part], path: str
-) -> Part:
-    """The part that was stored under a name."""
-    if name == "linear":
-        return LinearPart.from_arrays(spec, arrays)
-    if name == "network":
-        return NetworkPart.from_arrays(spec, arrays, path)
-    if name == "rows":
-        return RowsPart.from_arrays(spec, arrays, tables)
-    network = before["network"]
-    assert isinstance(network, NetworkPart)
-    return HiddenPart.from_arrays(spec, arrays, tables, network.networks[0])
