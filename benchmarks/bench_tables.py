@@ -55,7 +55,7 @@ def codes_of(bits, seed=0):
 @pytest.mark.benchmark(group="sort codes into tables, by bits")
 @pytest.mark.parametrize("bits", [15, 18, 24, 32])
 def test_build(benchmark, bits):
-    """Sorting given codes: one counting pass up to 20 bits here, else a radix pass per 8 bits."""
+    """Sorting given codes: one counting pass up to 20 bits here, else a radix pass per 11 bits."""
     codes = codes_of(bits)
     packed = benchmark.pedantic(
         build_packed,
@@ -63,7 +63,7 @@ def test_build(benchmark, bits):
         rounds=rounds(5),
         warmup_rounds=1,
     )
-    passes = 1 if packed.codes is None else -(-bits // 8)
+    passes = 1 if packed.codes is None else -(-bits // 11)
     benchmark.extra_info["floor_ms"] = 1e3 * copy_floor(8 * N_ITEMS * N_TABLES, passes)
     benchmark.extra_info["table_bytes"] = packed.nbytes
 

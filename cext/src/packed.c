@@ -7,9 +7,10 @@
 #include "radix.h"
 #include "sorted.h"
 
-/* A thread transposes rows in runs that are long enough for the memory, a few at a time, so that what is read once per
- * table stays in the cache. */
-enum { TRANSPOSE_RUN = 512, TRANSPOSE_ROWS = 16, TRANSPOSE_TABLES = 32 };
+/* A thread transposes rows in runs that stay in the cache, so that each column is written in long runs; in squares, of which
+ * each row and column is one vector. */
+enum { TRANSPOSE_RUN = 512, SQUARE = 4 };
+typedef uint32_t vector __attribute__((vector_size(4 * SQUARE)));
 
 static int32_t floor_log2(int64_t n) {
     int32_t bits = 0;
@@ -24,9 +25,9 @@ int32_t lsh_packed_directory_bits(int64_t n_items, int32_t code_bits) {
 }
 
 int64_t lsh_packed_build_scratch(int64_t n_items, int32_t n_tables, int32_t code_bits, int32_t threads) {
-    if (lsh_packed_directory_bits(n_items, code_bits) == code_bits) return 0;
+    int counting = lsh_packed_directory_bits(n_items, code_bits) == code_bits;
     int32_t workers = threads < n_tables ? threads : n_tables;
-    return workers * n_items * (int64_t)(2 * sizeof(uint64_t));
+    return workers * n_items * (int64_t)(counting ? sizeof(uint32_t) : 2 * sizeof(uint64_t));
 }
 
 static int valid(const lsh_packed *p) {
@@ -52,24 +53,38 @@ typedef struct {
     uint32_t mask;
 } transpose_job;
 
+static inline void transpose_square(const uint32_t *in, int64_t in_stride, uint32_t *out, int64_t out_stride) {
+    vector row[SQUARE];
+    for (int i = 0; i < SQUARE; i++) memcpy(&row[i], in + i * in_stride, sizeof row[i]);
+    vector ab_low = __builtin_shufflevector(row[0], row[1], 0, 4, 1, 5);
+    vector ab_high = __builtin_shufflevector(row[0], row[1], 2, 6, 3, 7);
+    vector cd_low = __builtin_shufflevector(row[2], row[3], 0, 4, 1, 5);
+    vector cd_high = __builtin_shufflevector(row[2], row[3], 2, 6, 3, 7);
+    vector column[SQUARE] = {__builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5),
+                             __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7),
+                             __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5),
+                             __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)};
+    for (int i = 0; i < SQUARE; i++) memcpy(out + i * out_stride, &column[i], sizeof column[i]);
+}
+
 static lsh_status transpose_rows(void *context, int64_t begin, int64_t end, int32_t worker) {
     const transpose_job *job = context;
+    int64_t tables = job->n_tables, whole = begin + (end - begin) / SQUARE * SQUARE;
     (void)worker;
     uint32_t seen = 0;
-    for (int64_t r0 = begin; r0 < end; r0 += TRANSPOSE_ROWS) {
-        int64_t r1 = r0 + TRANSPOSE_ROWS < end ? r0 + TRANSPOSE_ROWS : end;
-        for (int32_t t = 0; t < job->n_tables; t++) {
-            uint32_t *out = job->columns + t * job->n_items + job->first;
-            /* The first rows touch every page of new columns: that alone may take long. */
-            if (t % TRANSPOSE_TABLES == 0 && lsh_interrupted()) return LSH_INTERRUPTED;
-            for (int64_t r = r0; r < r1; r++) {
-                uint32_t code = job->block[r * job->n_tables + t];
-                seen |= code & ~job->mask;
-                out[r] = code;
-            }
-        }
+    for (int64_t i = begin * tables; i < end * tables; i++) seen |= job->block[i];
+    for (int64_t t = 0; t < tables; t += SQUARE) {
+        /* The first rows touch every page of new columns: that alone may take long. */
+        if (lsh_interrupted()) return LSH_INTERRUPTED;
+        const uint32_t *in = job->block + t;
+        uint32_t *out = job->columns + t * job->n_items + job->first;
+        int64_t columns = tables - t < SQUARE ? tables - t : SQUARE, row = begin;
+        for (; columns == SQUARE && row < whole; row += SQUARE)
+            transpose_square(in + row * tables, tables, out + row, job->n_items);
+        for (; row < end; row++)
+            for (int64_t i = 0; i < columns; i++) out[i * job->n_items + row] = in[row * tables + i];
     }
-    return seen ? LSH_OUT_OF_RANGE : LSH_OK;
+    return seen & ~job->mask ? LSH_OUT_OF_RANGE : LSH_OK;
 }
 
 lsh_status lsh_codes_transpose(const uint32_t *block, int64_t rows, int32_t n_tables, int32_t code_bits, int64_t first,
@@ -84,20 +99,21 @@ lsh_status lsh_codes_transpose(const uint32_t *block, int64_t rows, int32_t n_ta
 
 typedef struct {
     const lsh_packed *tables;
-    uint32_t *columns;
-    uint64_t *scratch; /* (workers, 2, n_items), where codes are kept */
-    int64_t first;     /* table */
+    void *scratch; /* of each worker: n_items codes, or where codes are kept twice as many keys */
+    int64_t first; /* table */
 } build_job;
 
 /* Counting sort by the whole code: the directory is the counters. It is stable, so ids ascend in a bucket. Each pass takes
- * the rows in ranges: `codes` are those of rows begin .. end - 1. */
-static lsh_status count_rows(const lsh_packed *p, const uint32_t *codes, int64_t begin, int64_t end,
-                             int32_t *directory) {
+ * the rows in ranges: `codes` are those of rows begin .. end - 1, which are copied too where `copy` is not NULL. */
+static inline lsh_status count_rows(const lsh_packed *p, const uint32_t *codes, int64_t begin, int64_t end,
+                                    int32_t *directory, uint32_t *copy) {
     int64_t buckets = directory_size(p) - 1;
     if (begin == 0) memset(directory, 0, (size_t)(buckets + 1) * sizeof *directory);
     for (int64_t i = 0; i < end - begin; i++) {
-        if (codes[i] >= buckets) return LSH_OUT_OF_RANGE;
-        directory[codes[i] + 1]++;
+        uint32_t code = codes[i];
+        if (code >= buckets) return LSH_OUT_OF_RANGE;
+        directory[code + 1]++;
+        if (copy) copy[i] = code;
     }
     return LSH_OK;
 }
@@ -130,26 +146,27 @@ static lsh_status build_tables(void *context, int64_t begin, int64_t end, int32_
     const lsh_packed *p = job->tables;
     int64_t n = p->n_items;
     for (int64_t t = job->first + begin; t < job->first + end; t++) {
-        uint32_t *codes = job->columns + t * n;
         int32_t *ids = p->ids + t * n, *directory = p->directory + t * directory_size(p);
         if (p->directory_bits == p->code_bits) {
-            lsh_status status = count_rows(p, codes, 0, n, directory);
+            /* The codes, which lie where the ids belong, make way for them. */
+            uint32_t *codes = (uint32_t *)job->scratch + n * worker;
+            lsh_status status = count_rows(p, (const uint32_t *)ids, 0, n, directory, codes);
             if (status != LSH_OK) return status;
             place_rows(p, codes, 0, n, ids, directory);
             continue;
         }
-        uint64_t *scratch = job->scratch + 2 * n * worker;
+        uint64_t *scratch = (uint64_t *)job->scratch + 2 * n * worker;
+        uint32_t *codes = p->codes + t * n;
         const uint64_t *sorted = radix_order(codes, n, p->code_bits, scratch, scratch + n);
         if (sorted == NULL) return LSH_OUT_OF_RANGE;
-        unpack(p, sorted, p->codes + t * n, ids, directory);
+        unpack(p, sorted, codes, ids, directory);
     }
     return LSH_OK;
 }
 
 /* Sorts tables first to last - 1. */
-static lsh_status sort_tables(const lsh_packed *tables, uint32_t *columns, int64_t first, int64_t last,
-                              int32_t threads) {
-    build_job job = {tables, columns, NULL, first};
+static lsh_status sort_tables(const lsh_packed *tables, int64_t first, int64_t last, int32_t threads) {
+    build_job job = {tables, NULL, first};
     int64_t scratch =
         lsh_packed_build_scratch(tables->n_items, (int32_t)(last - first), tables->code_bits, threads);
     if (scratch > 0 && !(job.scratch = malloc((size_t)scratch))) return LSH_NO_MEMORY;
@@ -158,9 +175,9 @@ static lsh_status sort_tables(const lsh_packed *tables, uint32_t *columns, int64
     return status;
 }
 
-lsh_status lsh_packed_build(const lsh_packed *tables, uint32_t *columns, int32_t threads) {
+lsh_status lsh_packed_build(const lsh_packed *tables, int32_t threads) {
     if (!valid(tables) || threads < 1) return LSH_INVALID;
-    return sort_tables(tables, columns, 0, tables->n_tables, threads);
+    return sort_tables(tables, 0, tables->n_tables, threads);
 }
 
 /* ---- sort in slices ---- */
@@ -185,7 +202,7 @@ static lsh_status pass_rows(const slice_job *job, int64_t t, int64_t begin, int6
         const uint32_t *codes = job->blocks + (block * p->n_tables + t) * job->rows + offset;
         if (last > end) last = end;
         if (placing) place_rows(p, codes, begin, last, ids, directory);
-        else status = count_rows(p, codes, begin, last, directory);
+        else status = count_rows(p, codes, begin, last, directory, NULL);
         begin = last;
     }
     return status;
@@ -223,7 +240,7 @@ lsh_status lsh_packed_sort_slice(const lsh_packed *tables, const uint32_t *block
         return lsh_parallel_for((end - 1) / each + 1 - job.first, 1, threads, sort_slice, &job);
     /* The tables that end in this slice. */
     for (int64_t t = begin / each; t < end / each; t++) copy_column(&job, t, tables->codes + t * tables->n_items);
-    return sort_tables(tables, tables->codes, begin / each, end / each, threads);
+    return sort_tables(tables, begin / each, end / each, threads);
 }
 
 /* ---- check and lookup ---- */

@@ -163,7 +163,7 @@ def memory_need(n_items: int, n_tables: int, code_bits: int, threads: int) -> Me
     scratch = int(lib.lsh_packed_build_scratch(n_items, n_tables, code_bits, threads))
     block = 2 * block_rows(n_tables) * n_tables * 4
     tables = column + directory + kept
-    peak = 2 * column + directory + max(scratch, block)
+    peak = tables + max(scratch, block)
     return MemoryNeed(tables, peak, tables // n_tables, column + n_items)
 
 
@@ -204,22 +204,14 @@ def build_packed(
     MemoryError
         An allocation failed.
     """
-    columns = np.empty((n_tables, n_items), np.uint32)
+    tables = empty_packed(n_items, n_tables, code_bits, n_items)
+    # The codes are sorted where they lie, so that memory is touched, and needed, only once.
+    columns: Codes = tables.ids.view(np.uint32) if tables.codes is None else tables.codes
     step = block_rows(n_tables)
     for begin in range(0, n_items, step):
         codes = hash_block(begin, min(begin + step, n_items))
         transpose_codes(codes, code_bits, begin, columns, threads, label)
-    bits = directory_bits(n_items, code_bits)
-    tables = PackedTables(
-        n_items=n_items,
-        code_bits=code_bits,
-        ids=np.empty((n_tables, n_items), np.int32),
-        codes=columns if bits < code_bits else None,
-        directory=np.empty((n_tables, 2**bits + 1), np.int32),
-    )
-    _check(
-        lib.lsh_packed_build(tables.struct(), core.pointer("uint32_t *", columns), threads), code_bits, label
-    )
+    _check(lib.lsh_packed_build(tables.struct(), threads), code_bits, label)
     return tables
 
 
@@ -267,6 +259,11 @@ class SlicedPacked:
         self.n_steps = 2 * n_items * n_tables
         self.tables = empty_packed(n_items, n_tables, code_bits, n_items)
         self._blocks: Codes = np.empty((-(-n_items // _SLICED_ROWS), n_tables, _SLICED_ROWS), np.uint32)
+
+    @staticmethod
+    def bytes_of_codes(n_items: int, n_tables: int) -> int:
+        """Bytes of the blocks of codes."""
+        return 4 * -(-n_items // _SLICED_ROWS) * n_tables * _SLICED_ROWS
 
     @property
     def codes(self) -> Codes:

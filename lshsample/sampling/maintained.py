@@ -198,6 +198,8 @@ class MaintainedSampler:
             return 0
         family = self._functions.family(0)
         peak = HashTables.memory_needed(family, self.n_vectors, threads).peak
+        if self.rehash.first == 0:  # they are built once
+            return peak
         return peak + self.rehash.strategy.memory_needed(self.n_vectors, self.dim, family)
 
     def refresh(self, vectors: Rows, step: int, threads: int | None = None, *, factor: float = 1.0) -> None:

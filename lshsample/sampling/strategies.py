@@ -154,8 +154,8 @@ class Strategy(ABC):
         """Start the strategy for the tables of one sampler."""
 
     def memory_needed(self, n_vectors: int, dim: int, family: HashFamily) -> int:
-        """Bytes needed besides one set of tables and its build."""
-        return 0
+        """Bytes needed besides one set of tables and its build: those of the old tables during it."""
+        return HashTables.memory_needed(family, n_vectors).tables
 
 
 @attrs.frozen
@@ -198,7 +198,8 @@ class Sliced(Strategy):
     since the vectors changed during it; conditional ones are exact. A family that is fitted to all rows (a
     norm bound) cannot be hashed while they change: its tables are rebuilt at once. Wide codes (``code_bits``
     above about log2 of the number of vectors) are sorted one table at a time. If ``refresh`` is not called at
-    each step, the slices that were left out are done by the next call. Memory: a second set of tables.
+    each step, the slices that were left out are done by the next call. Memory: a second set of tables, and
+    four bytes for each vector and table.
 
     Examples
     --------
@@ -215,8 +216,8 @@ class Sliced(Strategy):
         return _SlicedMaintenance(functions, n_vectors, self.steps)
 
     def memory_needed(self, n_vectors: int, dim: int, family: HashFamily) -> int:
-        """Bytes of a second set of tables."""
-        return HashTables.memory_needed(family, n_vectors).tables
+        """Bytes of the old tables, and of the codes until they are sorted."""
+        return super().memory_needed(n_vectors, dim, family) + SlicedBuild.bytes_of_codes(family, n_vectors)
 
 
 @attrs.define
@@ -310,7 +311,8 @@ class Drift(Strategy):
     Notes
     -----
     Only vectors passed to :meth:`MaintainedSampler.touched` are hashed; others stay in their old buckets even
-    if they change. Memory: the codes, four bytes for each vector and table.
+    if they change. Memory: a second set of tables while they are rebuilt, and the codes, four bytes for each
+    vector and table.
 
     Examples
     --------
@@ -328,8 +330,9 @@ class Drift(Strategy):
         return _DriftMaintenance(functions, n_vectors, self)
 
     def memory_needed(self, n_vectors: int, dim: int, family: HashFamily) -> int:
-        """Bytes of the codes of each vector."""
-        return HashTables.memory_needed(family, n_vectors).writer
+        """Bytes of the old tables, and of the codes of each vector."""
+        need = HashTables.memory_needed(family, n_vectors)
+        return need.tables + need.writer
 
 
 class _DriftMaintenance(Maintenance):
@@ -421,8 +424,8 @@ class Background(Strategy):
         return _BackgroundMaintenance(functions, n_vectors)
 
     def memory_needed(self, n_vectors: int, dim: int, family: HashFamily) -> int:
-        """Bytes of the copy of the vectors and of a second set of tables."""
-        return 4 * n_vectors * dim + HashTables.memory_needed(family, n_vectors).tables
+        """Bytes of the old tables, and of the copy of the vectors."""
+        return super().memory_needed(n_vectors, dim, family) + 4 * n_vectors * dim
 
 
 class _BackgroundMaintenance(Maintenance):

@@ -311,7 +311,7 @@ class HashTables(TableReader):
         >>> family = make_family("simhash", dim=128, n_hashes=12, n_tables=50)
         >>> need = HashTables.memory_needed(family, 670_091, threads=2)
         >>> need.tables // 2**20, need.peak // 2**20
-        (128, 258)
+        (128, 133)
         >>> HashTables.memory_needed(family, 670_091, bucket_size=32).tables // 2**20
         25
         """

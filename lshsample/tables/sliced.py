@@ -45,8 +45,14 @@ class SlicedBuild:
     def __init__(self, family: HashFamily, n_items: int, threads: int | None = None) -> None:
         self.family, self.n_items = family, n_items
         need = memory_need(n_items, family.n_tables, family.code_bits, core.threads_or_default(threads))
-        memory.require_bytes(need.peak, f"building {family.n_tables} tables of {n_items:,} ids")
+        needed = need.peak + self.bytes_of_codes(family, n_items)
+        memory.require_bytes(needed, f"building {family.n_tables} tables of {n_items:,} ids")
         self._build = SlicedPacked(n_items, family.n_tables, family.code_bits, hashing.family_label(family))
+
+    @staticmethod
+    def bytes_of_codes(family: HashFamily, n_items: int) -> int:
+        """Bytes of the codes, which are kept until they are sorted."""
+        return SlicedPacked.bytes_of_codes(n_items, family.n_tables)
 
     @property
     def codes(self) -> Codes:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -128,7 +131,30 @@ def test_the_memory_told_is_the_memory_of_the_tables():
 def test_the_peak_of_a_large_build_stays_near_the_tables():
     for bits in (12, 18, 24, 32):
         need = memory_need(670_091, 50, bits, 2)
-        assert need.peak < 2.2 * need.tables
+        assert need.peak < 1.1 * need.tables
+
+
+PEAK = """
+import sys
+
+import numpy as np
+
+from lshsample import memory
+from lshsample._native.packed import build_packed, memory_need
+
+n, tables, bits = 400_000, 40, int(sys.argv[1])
+codes = np.random.default_rng(0).integers(0, 2**bits, (4096, tables), dtype=np.uint32)
+build_packed(lambda a, b: codes[: b - a], 4096, tables, bits, 2, "family")
+before = memory.peak_bytes()
+kept = build_packed(lambda a, b: codes[: b - a], n, tables, bits, 2, "family")
+print((memory.peak_bytes() - before) / memory_need(n, tables, bits, 2).peak)
+"""
+
+
+@pytest.mark.parametrize("bits", [12, 26])
+def test_the_peak_of_a_process_is_the_one_that_is_told(bits):
+    run = subprocess.run([sys.executable, "-c", PEAK, str(bits)], capture_output=True, text=True, check=True)
+    assert 0.85 < float(run.stdout) < 1.05
 
 
 def test_an_unknown_stage_is_refused_and_the_workspace_stays_clean():

@@ -277,11 +277,15 @@ assert ok and os.waitpid(child, 0)[1] == 0
 
 
 def test_the_memory_of_a_strategy_is_counted():
-    plain, drift, background = (
-        sampler_of(Rehash(strategy=name)).memory_needed(1) for name in ("rebuild", "drift", "background")
+    plain, sliced, drift, background = (
+        sampler_of(Rehash(strategy=name)).memory_needed(1)
+        for name in ("rebuild", "sliced", "drift", "background")
     )
+    tables = HashTables.memory_needed(sampler_of().first_functions(), N).tables
+    assert plain - sampler_of(Rehash(0)).memory_needed(1) == tables  # the old ones, while new ones are built
+    assert sliced - plain == 4 * 4096 * 6
     assert drift - plain == N * (4 * 6 + 1)
-    assert background - plain > 4 * N * DIM
+    assert background - plain == 4 * N * DIM
     assert sampler_of(pipeline="Uniform(5)").memory_needed(1) == 0
 
 

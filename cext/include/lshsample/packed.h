@@ -37,11 +37,10 @@ int64_t lsh_packed_build_scratch(int64_t n_items, int32_t n_tables, int32_t code
 lsh_status lsh_codes_transpose(const uint32_t *block, int64_t rows, int32_t n_tables, int32_t code_bits, int64_t first,
                                int64_t n_items, uint32_t *columns, int32_t threads);
 
-/* Sorts columns (n_tables, n_items) into the arrays of `tables`, which the caller allocated and owns. Where codes are
- * kept, tables->codes may be columns itself.
- * The ids are 0 to n_items - 1.
+/* Sorts codes into tables in place. The caller allocated and owns their arrays, and has written the codes, as columns
+ * (n_tables, n_items), into tables->codes where codes are kept, else into tables->ids. The ids are 0 to n_items - 1.
  * Parallel over tables. LSH_OUT_OF_RANGE for a code not below 2^code_bits, LSH_NO_MEMORY; the arrays are then undefined. */
-lsh_status lsh_packed_build(const lsh_packed *tables, uint32_t *columns, int32_t threads);
+lsh_status lsh_packed_build(const lsh_packed *tables, int32_t threads);
 
 /* The same in slices, between which the caller may do anything else: steps begin .. end - 1 of 2 n_items n_tables, in
  * order, each once. A table takes 2 n_items steps, one table after the other, so that its counters stay in the cache; where
