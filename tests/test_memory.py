@@ -157,7 +157,7 @@ def make(name):
     if name == "hash":
         return lambda: lshsample.hash_rows(family, vectors, threads=2)
     if name == "tune":
-        return lambda: tune(vectors[:5_000], vectors[:100], Goal(recall=0.5), max_tables=20, threads=2)
+        return lambda: tune(vectors[:5_000], vectors[:8], Goal(recall=0.2), max_tables=4, threads=2)
     if name == "read":
         write_xc(folder / "rows.txt", Dataset(x, y))
         return lambda: lshsample.data.load(folder / "rows.txt", threads=2)

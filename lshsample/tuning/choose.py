@@ -25,6 +25,8 @@ __all__ = ["fitted_family", "plain_family", "tune"]
 #: Queries that predictions are averaged over, and random items of each.
 _QUERIES, _FAR = 128, 128
 _PROBES = (1, 2, 4, 8, 16)
+#: Memory without which nothing is begun: OpenBLAS ends the process where it finds none for a product.
+_LEAST_BYTES = 2**22
 #: Tables for which probabilities of probed buckets are computed; more tables repeat them.
 _PREDICTED_TABLES = 8
 #: Factors of the number of tables that is needed without a cap, so that recall after the cap may suffice.
@@ -234,6 +236,7 @@ def tune(
     def make(n_hashes: int, n_tables: int) -> HashFamily:
         return type(fitted)(attrs.evolve(fitted.spec, n_hashes=n_hashes, n_tables=n_tables))
 
+    memory.require_bytes(_LEAST_BYTES, "tuning")
     chosen, held_out, far = _split(batch, rows.shape[0], seed)
     pairs = PairSample(chosen, exact_top(chosen, rows, goal.k), rows, far)
     costs = measured_costs(make, rows, chosen, max(2, round(math.log2(rows.shape[0]))))

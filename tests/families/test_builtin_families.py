@@ -86,16 +86,9 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize(
             ("case", "check"),
             [
-                pytest.param(
-                    FamilyCase(
-                        maker(name, options),
-                        PREPARE.get(label, lambda rows: rows),
-                    ),
-                    *param.values,
-                    id=f"{label}-{param.id}",
-                    marks=param.marks,
-                )
+                pytest.param(case, *param.values, id=f"{label}-{param.id}", marks=param.marks)
                 for label, (name, options, failures) in CASES.items()
+                for case in [FamilyCase(maker(name, options), PREPARE.get(label, lambda rows: rows))]
                 for param in family_checks(failures)
             ],
         )

@@ -1031,6 +1031,16 @@ def is_portable(section: str, name: str) -> bool:
     return section == "tables"
 
 
+def run_here(sections: Sequence[str], stored: Recorded | None) -> Recorded:
+    """The digests by this process, without sections of which nothing could be compared with stored ones."""
+    found: Recorded = {}
+    for section in sorted(sections, key=lambda section: section != "libraries"):
+        other = stored is not None and has_other_libraries(stored, found)
+        if not other or any(is_portable(section, name) for name in (stored or {}).get(section, {})):
+            found[section] = SECTIONS[section]()
+    return found
+
+
 def run_isa(isa: str, sections: Sequence[str], threads: int, data: Sequence[Path] = ()) -> Recorded:
     """The digests for an instruction set, from a separate process."""
     command = [sys.executable, __file__, "--here", "--section", *sections]
@@ -1070,11 +1080,16 @@ def differences(stored: Recorded, found: Recorded) -> tuple[list[str], int]:
     return lines, count
 
 
+def _before(stored: dict[str, Recorded], isa: str) -> Recorded:
+    """The stored digests of an instruction set; the baseline's of sections that are not stored for it."""
+    return stored["baseline"] | stored.get(isa, {})
+
+
 def _check(stored: dict[str, Recorded], found: dict[str, Recorded]) -> int:
     """Print the differences; returns 1 if there are any."""
     status = 0
     for isa, sections in found.items():
-        before = stored["baseline"] | stored.get(isa, {})
+        before = _before(stored, isa)
         lines, count = differences(before, sections)
         for line in lines:
             print(f"{isa}: {line}")
@@ -1104,15 +1119,15 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Compute, and print, compare or store."""
     given = _arguments()
+    stored: dict[str, Recorded] = json.loads(given.stored.read_text()) if given.stored.exists() else {}
     if given.here:
-        isas = [os.environ["LSHSAMPLE_ISA"]]
-        found = {isas[0]: {name: SECTIONS[name]() for name in given.section}}
+        isa = os.environ["LSHSAMPLE_ISA"]
+        found = {isa: run_here(given.section, _before(stored, isa) if given.check else None)}
         if given.data:
-            found[isas[0]]["data"] = of_files(given.data)
+            found[isa]["data"] = of_files(given.data)
     else:
         isas = given.isa or [isa for isa in ISAS if is_available(isa)]
         found = {isa: run_isa(isa, given.section, given.threads, given.data) for isa in isas}
-    stored: dict[str, Recorded] = json.loads(given.stored.read_text()) if given.stored.exists() else {}
     if given.check:
         return _check(stored, found)
     if given.write:
