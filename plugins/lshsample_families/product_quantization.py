@@ -9,7 +9,6 @@ from typing import Any, Self
 import attrs
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from lshsample.plugin import (
     ArgumentError,
@@ -230,10 +229,10 @@ class ProductQuantization(QuantizingFamily[ProductQuantizationSpec]):
         for _ in range(self.spec.iterations):
             nearest = _distances(rows, centroids).argmin(axis=1)
             count = np.bincount(nearest, minlength=wanted)
-            members = sp.csr_array((np.ones(n), (nearest, np.arange(n))), shape=(wanted, n))
-            centroids = np.where(
-                count[:, None] > 0, (members @ rows) / np.maximum(count, 1)[:, None], centroids
-            )
+            kept = np.flatnonzero(count)
+            begin = (np.cumsum(count) - count)[kept]
+            members = rows[np.argsort(nearest, kind="stable")]
+            centroids[kept] = np.add.reduceat(members, begin, axis=0) / count[kept, None]
         return np.asarray(centroids)
 
 
