@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -30,12 +31,30 @@ def require_compiler():
         )
 
 
+#: The most compilers that run at a time, each with some 200 MB.
+COMPILERS = min(os.cpu_count() or 1, 8)
+
+
 class BuildExt(build_ext):
-    """The extensions, built by a compiler that is there."""
+    """The extensions, built by a compiler that is there; the sources of each are compiled side by side."""
 
     def run(self):
         require_compiler()
         super().run()
+
+    def build_extension(self, ext):
+        one_by_one = self.compiler.compile
+
+        def side_by_side(sources, *args, **options):
+            with ThreadPoolExecutor(COMPILERS) as pool:
+                compiled = pool.map(lambda source: one_by_one([source], *args, **options), sources)
+                return [name for names in compiled for name in names]
+
+        self.compiler.compile = side_by_side
+        try:
+            super().build_extension(ext)
+        finally:
+            self.compiler.compile = one_by_one
 
 
 class BdistWheel(bdist_wheel):

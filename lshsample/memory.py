@@ -51,16 +51,18 @@ def _meminfo() -> int | None:
 
 def _cgroup(root: Path = Path("/sys/fs/cgroup")) -> int | None:
     for limit_name, used_name in _CGROUP_LIMITS:
-        limit, used = _read_int(root / limit_name), _read_int(root / used_name)
-        if limit is not None and used is not None and limit < _NO_LIMIT:
-            return max(limit - used, 0)
+        limit = _read_int(root / limit_name)
+        if limit is not None and limit < _NO_LIMIT:
+            used = _read_int(root / used_name)
+            if used is not None:
+                return max(limit - used, 0)
     return None
 
 
 def _address_space() -> int | None:
     soft = resource.getrlimit(resource.RLIMIT_AS)[0]
-    used = _read_pages(0)
-    return max(soft - used, 0) if soft != resource.RLIM_INFINITY and used is not None else None
+    used = None if soft == resource.RLIM_INFINITY else _read_pages(0)
+    return None if used is None else max(soft - used, 0)
 
 
 def _read_pages(column: int) -> int | None:

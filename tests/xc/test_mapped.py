@@ -199,7 +199,7 @@ def test_damaged_names_are_refused(make, tmp_path):
 
 def test_another_layout_is_refused(make, tmp_path, monkeypatch):
     model = make()
-    monkeypatch.setattr("lshsample.xc.classifier._LAYOUT", 3)
+    monkeypatch.setattr("lshsample.xc.classifier_file._LAYOUT", 3)
     model.save(tmp_path)
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match=r"another version of lshsample \(layout 3\)"):
