@@ -34,8 +34,8 @@ for kind in "${@:-address thread}"; do
         echo "== $name"
         case $name in
         address)
-            # Spawned children and memory limits do not go with a preloaded shadow memory.
-            deselect="not processes and not plausible"
+            # Spawned children, memory limits and peaks do not go with a preloaded shadow memory.
+            deselect="not processes and not plausible and not peak_of_a_process"
             # Rows may begin at any byte, which the processors served here allow.
             build address "-fsanitize=address,undefined -fno-sanitize=alignment -fno-sanitize-recover=undefined"
             run address libasan.so ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
@@ -43,7 +43,7 @@ for kind in "${@:-address thread}"; do
         thread)
             # A child forked from a process with threads is more than ThreadSanitizer follows, and its shadow memory more than
             # the memory limit of a test.
-            deselect="not processes and not plausible and not child and not fork and not the_limit_holds"
+            deselect="not processes and not plausible and not peak_of_a_process and not child and not fork and not the_limit_holds"
             build thread "-fsanitize=thread"
             run thread libtsan.so TSAN_OPTIONS=halt_on_error=1:report_signal_unsafe=0
             ;;

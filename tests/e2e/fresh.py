@@ -52,7 +52,8 @@ class Environment:
         Path(target, "beside.pth").write_text(lines)
         # mypy would look at all of PyTorch, which takes it twice as long as all else.
         (folder / "stubs").mkdir()
-        (folder / "stubs" / "torch.pyi").write_text("from typing import Any\n\ndef __getattr__(name: str) -> Any: ...\n")
+        anything = "from typing import Any\n\ndef __getattr__(name: str) -> Any: ...\n"
+        (folder / "stubs" / "torch.pyi").write_text(anything)
         for name, (module, function) in COMMANDS.items():
             lines = [f"#!{self.bin / 'python'}", "import sys", f"from {module} import {function}"]
             (self.bin / name).write_text("\n".join([*lines, f"sys.exit({function}())\n"]))
