@@ -35,7 +35,7 @@ for kind in "${@:-address thread}"; do
         case $name in
         address)
             # Spawned children, memory limits and peaks do not go with a preloaded shadow memory.
-            deselect="not processes and not plausible and not peak_of_a_process"
+            deselect="not processes and not plausible and not peak_of_a_process and not the_limit_holds"
             # Rows may begin at any byte, which the processors served here allow.
             build address "-fsanitize=address,undefined -fno-sanitize=alignment -fno-sanitize-recover=undefined"
             run address libasan.so ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
