@@ -20,15 +20,3 @@ LSH_INLINE void prefetch_row(const void *row, int64_t bytes) {
 }
 
 typedef float lsh_four __attribute__((vector_size(16)));
-
-/* A square of four rows, transposed, into four columns of a panel. */
-LSH_INLINE void transpose_square(const lsh_four row[4], float *panel) {
-    lsh_four a = row[0], b = row[1], c = row[2], d = row[3];
-    lsh_four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-    lsh_four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-    lsh_four out[4] = {__builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5),
-                       __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7),
-                       __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5),
-                       __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)};
-    for (int i = 0; i < 4; i++) memcpy(panel + i * LSH_PANEL, &out[i], sizeof out[i]);
-}

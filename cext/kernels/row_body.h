@@ -35,9 +35,10 @@ static void LSH_ROW(store_stochastic)(void *row, int64_t n, const float *values,
 LSH_INLINE void LSH_ROW(transpose_four)(const LSH_ELEMENT *const row[4], int64_t depth, float *panel) {
     int64_t p = 0;
     for (; p + 4 <= depth; p += 4) {
-        lsh_four square[4] = {LSH_ROW(read_four)(row[0] + p), LSH_ROW(read_four)(row[1] + p),
-                              LSH_ROW(read_four)(row[2] + p), LSH_ROW(read_four)(row[3] + p)};
-        transpose_square(square, panel + p * LSH_PANEL);
+        lsh_row4 square[4] = {(lsh_row4)LSH_ROW(read_four)(row[0] + p), (lsh_row4)LSH_ROW(read_four)(row[1] + p),
+                              (lsh_row4)LSH_ROW(read_four)(row[2] + p), (lsh_row4)LSH_ROW(read_four)(row[3] + p)};
+        transpose_square(square);
+        for (int i = 0; i < 4; i++) memcpy(panel + (p + i) * LSH_PANEL, &square[i], sizeof square[i]);
     }
     for (; p < depth; p++)
         for (int j = 0; j < 4; j++) panel[p * LSH_PANEL + j] = LSH_ROW(read_one)(row[j] + p);

@@ -1,6 +1,7 @@
 /* All kernels for one instruction set and their table; the including file chooses the set (lshsample/simd.h). */
 #include "kernels.h"
 #include "lshsample/simd.h"
+#include "square.h"
 
 LSH_KERNELS_BEGIN
 

@@ -6,11 +6,11 @@
 #include "lshsample/parallel.h"
 #include "radix.h"
 #include "sorted.h"
+#include "square.h"
 
 /* A thread transposes rows in runs that stay in the cache, so that each column is written in long runs; in squares, of which
  * each row and column is one vector. */
 enum { TRANSPOSE_RUN = 512, SQUARE = 4 };
-typedef uint32_t vector __attribute__((vector_size(4 * SQUARE)));
 
 static int32_t floor_log2(int64_t n) {
     int32_t bits = 0;
@@ -53,23 +53,9 @@ typedef struct {
     uint32_t mask;
 } transpose_job;
 
-static inline void transpose_square(const uint32_t *in, int64_t in_stride, uint32_t *out, int64_t out_stride) {
-    vector row[SQUARE];
-    for (int i = 0; i < SQUARE; i++) memcpy(&row[i], in + i * in_stride, sizeof row[i]);
-    vector ab_low = __builtin_shufflevector(row[0], row[1], 0, 4, 1, 5);
-    vector ab_high = __builtin_shufflevector(row[0], row[1], 2, 6, 3, 7);
-    vector cd_low = __builtin_shufflevector(row[2], row[3], 0, 4, 1, 5);
-    vector cd_high = __builtin_shufflevector(row[2], row[3], 2, 6, 3, 7);
-    vector column[SQUARE] = {__builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5),
-                             __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7),
-                             __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5),
-                             __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)};
-    for (int i = 0; i < SQUARE; i++) memcpy(out + i * out_stride, &column[i], sizeof column[i]);
-}
-
 static lsh_status transpose_rows(void *context, int64_t begin, int64_t end, int32_t worker) {
     const transpose_job *job = context;
-    int64_t tables = job->n_tables, whole = begin + (end - begin) / SQUARE * SQUARE;
+    int64_t tables = job->n_tables;
     (void)worker;
     uint32_t seen = 0;
     for (int64_t i = begin * tables; i < end * tables; i++) seen |= job->block[i];
@@ -79,8 +65,12 @@ static lsh_status transpose_rows(void *context, int64_t begin, int64_t end, int3
         const uint32_t *in = job->block + t;
         uint32_t *out = job->columns + t * job->n_items + job->first;
         int64_t columns = tables - t < SQUARE ? tables - t : SQUARE, row = begin;
-        for (; columns == SQUARE && row < whole; row += SQUARE)
-            transpose_square(in + row * tables, tables, out + row, job->n_items);
+        for (; columns == SQUARE && row + SQUARE <= end; row += SQUARE) {
+            lsh_row4 square[SQUARE];
+            for (int i = 0; i < SQUARE; i++) memcpy(&square[i], in + (row + i) * tables, sizeof square[i]);
+            transpose_square(square);
+            for (int i = 0; i < SQUARE; i++) memcpy(out + i * job->n_items + row, &square[i], sizeof square[i]);
+        }
         for (; row < end; row++)
             for (int64_t i = 0; i < columns; i++) out[i * job->n_items + row] = in[row * tables + i];
     }
