@@ -26,7 +26,7 @@ from lshsample.streams import StreamedRows
 from lshsample.tables.mapped import MappedFile
 from lshsample.text import LabelNames, TextVectorizer
 from lshsample.training import Callback, History
-from lshsample.xc.classifier_file import CLASSIFIER, Contents, Lazy
+from lshsample.xc.classifier_file import CLASSIFIER, Contents, Lazy, write_files
 from lshsample.xc.filters import MAX_FEW, LabelFilter, independent_values, with_labels
 from lshsample.xc.fitting import Fit, Progress, Stage
 from lshsample.xc.mixture import Mixture
@@ -761,21 +761,7 @@ class Classifier:
         CheckpointError
             If the folder holds other files, cannot be written, or is in use by another process.
         """
-        contents = Contents(
-            recipe=self.recipe,
-            weighting=self.weighting,
-            parts=self.parts,
-            mixture=self.mixture,
-            counts=self.counts,
-            n_features=self.n_features,
-            stages=self.stages,
-            thresholds=self.thresholds,
-            independent=self.independent,
-            removed=self.removed,
-            vectorizer=self._vectorizer,
-            names=self._names,
-        )
-        contents.write(path)
+        write_files(self, path)
 
     def to_onnx(
         self,

@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Callable
 from os import PathLike
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import attrs
 import numpy as np
@@ -25,7 +25,10 @@ from lshsample.xc.recipe import Recipe
 from lshsample.xc.thresholds import Thresholds
 from lshsample.xc.weighting import RowWeighting
 
-__all__ = ["CLASSIFIER", "Contents", "Lazy"]
+if TYPE_CHECKING:
+    from lshsample.xc.classifier import Classifier
+
+__all__ = ["CLASSIFIER", "Contents", "Lazy", "write_files"]
 
 T = TypeVar("T")
 Arrays = dict[str, npt.NDArray[Any]]
@@ -51,9 +54,55 @@ class Lazy(Generic[T]):
         return self._value
 
 
+def write_files(classifier: Classifier, path: str | PathLike[str]) -> None:
+    """Write a classifier to a folder, atomically; an older one in it is replaced.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder holds other files, cannot be written, or is in use by another process.
+    """
+    specs: dict[str, Any] = {}
+    tensors: dict[str, Arrays] = {"labels": {"counts": classifier.counts}}
+    if classifier.weighting.idf is not None:
+        tensors["labels"]["idf"] = classifier.weighting.idf
+    if classifier.thresholds is not None:
+        tensors["labels"]["thresholds"] = classifier.thresholds.by_label
+    if classifier.removed.size:
+        tensors["labels"]["removed"] = classifier.removed
+    for name, part in classifier.parts.items():
+        specs[name], tensors[name] = part.to_arrays()
+    text: dict[str, Any] = {}
+    vectorizer, names = classifier.vectorizer, classifier.names
+    if vectorizer is not None:
+        text["vectorizer"], arrays = vectorizer.to_arrays()
+        tensors["text"] = {f"vectorizer/{key}": array for key, array in arrays.items()}
+    if names is not None:
+        text["names"] = True
+        tensors.setdefault("text", {}).update(names.to_arrays())
+    payload = {
+        "layout": _LAYOUT,
+        "text": text,
+        "recipe": classifier.recipe.to_dict(),
+        "mixture": classifier.mixture.to_dict(),
+        "independent": None if classifier.independent is None else classifier.independent.to_dict(),
+        "threshold": None if classifier.thresholds is None else classifier.thresholds.overall,
+        "n_features": classifier.n_features,
+        "parts": specs,
+        "stages": [attrs.asdict(stage) for stage in classifier.stages],
+    }
+    writers: dict[str, Any] = {
+        f"{name}.safetensors": lambda file, arrays=arrays: tensorfile.write_tensors(file, arrays)
+        for name, arrays in tensors.items()
+    }
+    tables = {name: part.tables for name, part in classifier.parts.items()}
+    writers |= {f"{name}.tables": one.save for name, one in tables.items() if one is not None}
+    write_bundle(path, CLASSIFIER, payload, writers)
+
+
 @attrs.frozen(eq=False, kw_only=True)
 class Contents:
-    """What the folder of a classifier holds.
+    """What was read from the folder of a classifier.
 
     Attributes
     ----------
@@ -77,52 +126,7 @@ class Contents:
     removed: npt.NDArray[np.int64]
     vectorizer: Lazy[TextVectorizer]
     names: Lazy[LabelNames]
-    files: tuple[MappedFile, ...] = ()
-
-    def write(self, path: str | PathLike[str]) -> None:
-        """Write all to a folder, atomically; an older classifier in it is replaced.
-
-        Raises
-        ------
-        CheckpointError
-            If the folder holds other files, cannot be written, or is in use by another process.
-        """
-        specs: dict[str, Any] = {}
-        tensors: dict[str, Arrays] = {"labels": {"counts": self.counts}}
-        if self.weighting.idf is not None:
-            tensors["labels"]["idf"] = self.weighting.idf
-        if self.thresholds is not None:
-            tensors["labels"]["thresholds"] = self.thresholds.by_label
-        if self.removed.size:
-            tensors["labels"]["removed"] = self.removed
-        for name, part in self.parts.items():
-            specs[name], tensors[name] = part.to_arrays()
-        text: dict[str, Any] = {}
-        vectorizer, names = self.vectorizer.value, self.names.value
-        if vectorizer is not None:
-            text["vectorizer"], arrays = vectorizer.to_arrays()
-            tensors["text"] = {f"vectorizer/{key}": array for key, array in arrays.items()}
-        if names is not None:
-            text["names"] = True
-            tensors.setdefault("text", {}).update(names.to_arrays())
-        payload = {
-            "layout": _LAYOUT,
-            "text": text,
-            "recipe": self.recipe.to_dict(),
-            "mixture": self.mixture.to_dict(),
-            "independent": None if self.independent is None else self.independent.to_dict(),
-            "threshold": None if self.thresholds is None else self.thresholds.overall,
-            "n_features": self.n_features,
-            "parts": specs,
-            "stages": [attrs.asdict(stage) for stage in self.stages],
-        }
-        writers: dict[str, Any] = {
-            f"{name}.safetensors": lambda file, arrays=arrays: tensorfile.write_tensors(file, arrays)
-            for name, arrays in tensors.items()
-        }
-        tables = {name: part.tables for name, part in self.parts.items()}
-        writers |= {f"{name}.tables": one.save for name, one in tables.items() if one is not None}
-        write_bundle(path, CLASSIFIER, payload, writers)
+    files: tuple[MappedFile, ...]
 
     @classmethod
     def read(cls, bundle: Bundle) -> Self:
